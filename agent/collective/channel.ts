@@ -1,0 +1,51 @@
+/** What a collective and the job protocol need of the links between the ranks of one ring epoch. */
+import type { Dtype, FrameTag } from '../../shared/wire/frame.ts'
+import type { RingControl } from '../../shared/wire/envelope.ts'
+
+export interface Payload {
+  readonly dtype: Dtype
+  /** Valid until the next event-loop turn unless the receiver copies it; aligned to 4 bytes at least. */
+  readonly bytes: Uint8Array
+}
+
+/**
+ * Ordered, reliable, encrypted links between the ranks of one ring epoch. Implemented over libp2p by
+ * `network/ring-links.ts`; tests put an in-memory one here.
+ *
+ * Frames carry tags, so a frame that comes before it is asked for is kept (within `limits.earlyFrameBytes`), and one
+ * of another epoch is refused. A link that breaks rejects everything that waits for it, at once.
+ */
+export interface Channel {
+  readonly rank: number
+  readonly worldSize: number
+
+  /**
+   * Sends one tensor frame. `bytes` may be reused once the promise settles.
+   * Resolves when the link took it over (back-pressure), not when it arrived.
+   * @throws MeshError `peerLost`
+   */
+  send(to: number, tag: FrameTag, payload: Payload): Promise<void>
+
+  /**
+   * The tensor frame with that tag.
+   * @throws MeshError `peerLost` | `collectiveTimeout` (names the rank; after the step deadline) | `frameInvalid`
+   */
+  receive(from: number, tag: FrameTag): Promise<Payload>
+
+  /** Sends a control message, in order with the tensor frames. @throws MeshError `peerLost` */
+  sendControl(to: number, message: RingControl): Promise<void>
+
+  /**
+   * Registers the one receiver of control messages; those that came earlier are delivered first.
+   * `lost` is called once for each link that breaks.
+   */
+  onControl(receiver: { message(from: number, message: RingControl): void; lost(from: number, error: Error): void }): void
+
+  /** Bytes sent so far, headers included. */
+  readonly bytesSent: number
+
+  /** Forgets frames kept for that job; frames for it that come later are dropped. */
+  forgetJob(job: number): void
+
+  close(): Promise<void>
+}

@@ -1,0 +1,54 @@
+/**
+ * What runs the matrices of one rank. A backend holds the rank's shard and its part of the KV cache; it knows neither
+ * other ranks nor sampling. `contract.ts` is the suite that every backend must pass.
+ */
+import type { ModelShape, Quant } from '../../shared/schema/model.ts'
+import type { RankRanges } from '../../shared/schema/ring.ts'
+import type { ShardFile } from '../model/shard-cache.ts'
+
+/** Consecutive rows of one sequence: row `start + i` of the batch is the token at `position + i` of `slot`. */
+export interface Span {
+  readonly slot: number
+  readonly start: number
+  readonly count: number
+  readonly position: number
+}
+
+/** Buffers that the backend's thread and this one share; valid until `buffers` is asked for more rows. */
+export interface Buffers {
+  /** Residual stream, f32 [rows, hidden]: written by the caller. */
+  readonly hidden: Float32Array
+  /** This rank's part of the result of a half layer, f32 [rows, hidden]: written by the backend. */
+  readonly partial: Float32Array
+  /** f32 [rows, own vocabulary columns]: written by the backend. */
+  readonly logits: Float32Array
+}
+
+export interface BackendOptions {
+  readonly shape: ModelShape
+  readonly ranges: RankRanges
+  readonly quant: Quant
+  readonly normEpsilon: number
+  readonly ropeTheta: number
+  readonly threads: number
+  readonly shard: ShardFile
+}
+
+export interface Backend {
+  readonly name: string
+  /** Buffers for at least `rows` rows. */
+  buffers(rows: number): Buffers
+  /**
+   * Attention half of a layer: normalises `hidden`, projects own heads, rotates, appends k and v of the rows to the
+   * cache of their slot, attends causally over each slot, and writes the own part of the o projection to `partial`.
+   * A rank without heads writes zeros.
+   */
+  attention(layer: number, spans: readonly Span[]): Promise<void>
+  /** MLP half: `partial` becomes the own part of down(silu(gate(norm(hidden))) * up(norm(hidden))). */
+  feedForward(layer: number, rows: number): Promise<void>
+  /** Final norm and own columns of the LM head of rows 0..rows-1 of `hidden`, into `logits`. */
+  head(rows: number): Promise<void>
+  /** Frees the cache of a sequence. */
+  release(slot: number): Promise<void>
+  close(): Promise<void>
+}

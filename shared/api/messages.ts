@@ -1,0 +1,62 @@
+/**
+ * JSON messages on the WebSocket that every agent holds to its control plane (`/api/agents/socket`).
+ * The opening HTTP request is signed like any other (`identity/request-signature.ts`).
+ */
+import Type from 'typebox'
+import { Count, ErrorReportSchema, Hex64 } from '../schema/common.ts'
+import { FinishReason, JobSubmission, Timings, Usage } from '../schema/job.ts'
+import { JoinRequest } from '../schema/pool.ts'
+import { RingEpoch } from '../schema/ring.ts'
+
+const RingRef = { ringId: Type.String({ maxLength: 100 }), epoch: Count }
+const JobRef = { jobId: Type.String({ maxLength: 100 }), epoch: Count }
+
+/** Agent to control plane. */
+export const AgentMessage = Type.Union([
+  /** First message after connecting, and again when an address changes. `certificates`: one per pool. */
+  Type.Object({
+    type: Type.Literal('hello'),
+    version: Type.String({ maxLength: 40 }),
+    peerId: Type.String({ maxLength: 200 }),
+    addresses: Type.Array(Type.String({ maxLength: 500 }), { maxItems: 64 }),
+    certificates: Type.Array(Type.String({ maxLength: 4096 }), { maxItems: 64 }),
+  }),
+  Type.Object({ type: Type.Literal('heartbeat'), freeMemoryBytes: Count }),
+  Type.Object({
+    type: Type.Literal('ring-state'), ...RingRef,
+    state: Type.Union([Type.Literal('loading'), Type.Literal('ready'), Type.Literal('failed')]),
+    progress: Type.Number({ minimum: 0, maximum: 1 }),
+    error: Type.Optional(ErrorReportSchema),
+  }),
+  Type.Object({ type: Type.Literal('job-started'), ...JobRef, promptTokens: Count }),
+  /** Tokens `firstIndex`, `firstIndex + 1`, ...; `text` is what they add to the answer (may be empty: held back). */
+  Type.Object({ type: Type.Literal('job-tokens'), ...JobRef, firstIndex: Count, tokens: Type.Array(Count, { maxItems: 4096 }), text: Type.String() }),
+  Type.Object({
+    type: Type.Literal('job-done'), ...JobRef,
+    finishReason: FinishReason, usage: Usage, timings: Timings,
+    /** The whole answer, so that nothing depends on every delta having arrived. */
+    text: Type.String(), tokens: Type.Array(Count),
+  }),
+  Type.Object({ type: Type.Literal('job-failed'), ...JobRef, error: ErrorReportSchema }),
+])
+export type AgentMessage = Type.Static<typeof AgentMessage>
+
+/** Control plane to agent. */
+export const ControlMessage = Type.Union([
+  Type.Object({ type: Type.Literal('welcome'), serverTime: Count, heartbeatMs: Count }),
+  /** Load this shard, link to these peers, answer with `ring-state`. Replaces every older epoch of the ring. */
+  Type.Object({ type: Type.Literal('ring-epoch'), ring: RingEpoch }),
+  /** All members are ready: jobs may come. */
+  Type.Object({ type: Type.Literal('ring-active'), ...RingRef }),
+  /** This device is no longer part of the ring. */
+  Type.Object({ type: Type.Literal('ring-left'), ringId: Type.String({ maxLength: 100 }) }),
+  /** To rank 0 only. */
+  Type.Object({ type: Type.Literal('job-assign'), ...JobRef, ringId: Type.String({ maxLength: 100 }), queuedMs: Type.Number({ minimum: 0 }), submission: JobSubmission }),
+  Type.Object({ type: Type.Literal('job-cancel'), jobId: Type.String({ maxLength: 100 }) }),
+  /** The final message of the job is stored: the agent may forget it. */
+  Type.Object({ type: Type.Literal('job-settled'), jobId: Type.String({ maxLength: 100 }) }),
+  /** To admins of the pool. */
+  Type.Object({ type: Type.Literal('join-request'), poolId: Hex64, request: JoinRequest }),
+  Type.Object({ type: Type.Literal('error'), error: ErrorReportSchema }),
+])
+export type ControlMessage = Type.Static<typeof ControlMessage>

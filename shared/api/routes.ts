@@ -1,0 +1,79 @@
+/**
+ * Every HTTP route of the control plane, as data. Fastify's validation, the OpenAPI page and the typed client
+ * derive from this table.
+ *
+ * `access`: `open` needs nothing; `device` a signed request; `member` also a valid membership certificate of
+ * `:poolId` in the header `mesh-certificate`; `admin` one with the role admin.
+ */
+import Type, { type Static, type TSchema } from 'typebox'
+import { Count, ErrorReportSchema, Hex64, ModelId } from '../schema/common.ts'
+import { Device, DeviceRegistration } from '../schema/device.ts'
+import { Job, JobSubmission } from '../schema/job.ts'
+import { CertificateText, JoinRequest, Pool, PoolCreation, PoolPeer } from '../schema/pool.ts'
+import { RingJoin, RingView } from '../schema/ring.ts'
+
+export interface RouteRecord {
+  readonly method: 'GET' | 'POST' | 'DELETE'
+  readonly path: string
+  readonly access: 'open' | 'device' | 'member' | 'admin'
+  readonly summary: string
+  readonly params?: TSchema
+  readonly query?: TSchema
+  readonly body?: TSchema
+  /** Schema of the 200 answer; absent for the event stream and the socket. */
+  readonly answer?: TSchema
+  readonly stream?: 'sse' | 'websocket'
+}
+
+const PoolParams = Type.Object({ poolId: Hex64 })
+const JobParams = Type.Object({ poolId: Hex64, jobId: Type.String({ maxLength: 100 }) })
+const Done = Type.Object({ ok: Type.Literal(true) })
+
+export const routes = {
+  health: { method: 'GET', path: '/health', access: 'open', summary: 'Is the process alive?', answer: Type.Object({ status: Type.Literal('ok'), version: Type.String(), uptimeSeconds: Type.Number() }) },
+  ready: { method: 'GET', path: '/ready', access: 'open', summary: 'Can it serve (database open, migrations done)?', answer: Type.Object({ ready: Type.Boolean(), devicesOnline: Count, jobsQueued: Count }) },
+
+  registerDevice: { method: 'POST', path: '/api/devices', access: 'device', summary: 'Register the signing device, or update what is known of it', body: DeviceRegistration, answer: Device },
+  getDevice: { method: 'GET', path: '/api/devices/self', access: 'device', summary: 'The signing device', answer: Device },
+  agentSocket: { method: 'GET', path: '/api/agents/socket', access: 'device', summary: 'WebSocket of an agent', stream: 'websocket' },
+
+  createPool: { method: 'POST', path: '/api/pools', access: 'device', summary: 'Publish a pool; repeating it is harmless', body: PoolCreation, answer: Pool },
+  getPool: { method: 'GET', path: '/api/pools/:poolId', access: 'member', summary: 'One pool', params: PoolParams, answer: Pool },
+  listPools: { method: 'GET', path: '/api/pools', access: 'device', summary: 'Pools the signing device is a member of', answer: Type.Array(Pool) },
+  listPeers: { method: 'GET', path: '/api/pools/:poolId/peers', access: 'member', summary: 'Members of a pool', params: PoolParams, answer: Type.Array(PoolPeer) },
+  requestJoin: { method: 'POST', path: '/api/pools/:poolId/join-requests', access: 'device', summary: 'Ask the admins of a pool for a certificate; repeating it is harmless', params: PoolParams, body: Type.Object({ rootPublicKey: Hex64 }, { additionalProperties: false }), answer: JoinRequest },
+  getJoin: { method: 'GET', path: '/api/pools/:poolId/join-requests/self', access: 'device', summary: 'Where the request of the signing device stands', params: PoolParams, answer: JoinRequest },
+  listJoins: { method: 'GET', path: '/api/pools/:poolId/join-requests', access: 'admin', summary: 'Requests that wait for an answer', params: PoolParams, answer: Type.Array(JoinRequest) },
+  publishCertificate: { method: 'POST', path: '/api/pools/:poolId/certificates', access: 'admin', summary: 'Publish a certificate that an admin signed', params: PoolParams, body: Type.Object({ certificate: CertificateText }, { additionalProperties: false }), answer: Done },
+
+  joinRing: { method: 'POST', path: '/api/pools/:poolId/rings/join', access: 'member', summary: 'Take part in serving a model', params: PoolParams, body: RingJoin, answer: RingView },
+  leaveRing: { method: 'POST', path: '/api/pools/:poolId/rings/leave', access: 'member', summary: 'Stop taking part', params: PoolParams, body: Type.Object({ modelId: ModelId }, { additionalProperties: false }), answer: Done },
+  listRings: { method: 'GET', path: '/api/pools/:poolId/rings', access: 'member', summary: 'Rings of a pool with members, neighbours and columns', params: PoolParams, answer: Type.Array(RingView) },
+
+  submitJob: { method: 'POST', path: '/api/pools/:poolId/jobs', access: 'member', summary: 'Queue a prompt; the same idempotency key gives the same job', params: PoolParams, body: JobSubmission, answer: Job },
+  listJobs: { method: 'GET', path: '/api/pools/:poolId/jobs', access: 'member', summary: 'Job history, newest first', params: PoolParams, query: Type.Object({ limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 200, default: 20 })) }), answer: Type.Array(Job) },
+  getJob: { method: 'GET', path: '/api/pools/:poolId/jobs/:jobId', access: 'member', summary: 'One job', params: JobParams, answer: Job },
+  cancelJob: { method: 'DELETE', path: '/api/pools/:poolId/jobs/:jobId', access: 'member', summary: 'Cancel a job', params: JobParams, answer: Job },
+  jobEvents: { method: 'GET', path: '/api/pools/:poolId/jobs/:jobId/events', access: 'member', summary: 'Server-sent events of a job (schema JobEvent), from the start or after Last-Event-ID', params: JobParams, stream: 'sse' },
+} as const satisfies Record<string, RouteRecord>
+
+export type RouteName = keyof typeof routes
+type Routes = typeof routes
+type Part<R, Key extends string> = R extends { readonly [K in Key]: infer S extends TSchema } ? Static<S> : undefined
+
+export type ParamsOf<Name extends RouteName> = Part<Routes[Name], 'params'>
+export type QueryOf<Name extends RouteName> = Part<Routes[Name], 'query'>
+export type BodyOf<Name extends RouteName> = Part<Routes[Name], 'body'>
+export type AnswerOf<Name extends RouteName> = Part<Routes[Name], 'answer'>
+
+/** Header names; lower case, as Node gives them. */
+export const headers = {
+  device: 'mesh-device',
+  time: 'mesh-time',
+  nonce: 'mesh-nonce',
+  signature: 'mesh-signature',
+  certificate: 'mesh-certificate',
+} as const
+
+/** Every answer that is not 2xx has this body. */
+export const ErrorAnswer = Type.Object({ error: ErrorReportSchema })

@@ -1,0 +1,152 @@
+/**
+ * Every failure that a user or a peer can cause, as data.
+ *
+ * One record per code: the HTTP status, the exit code of the CLI, the text (with `{field}` holes) and a hint that
+ * names the next command. The docs page, the HTTP responses and the CLI output derive from this table.
+ * A code is never reused for another meaning.
+ */
+
+/** Exit codes of `mesh`: documented in the README. */
+export const exitCodes = {
+  ok: 0,
+  bug: 1,
+  usage: 2,
+  setup: 3,
+  network: 4,
+  data: 5,
+  job: 6,
+  refused: 7,
+  interrupted: 130,
+} as const
+
+interface ErrorRecord {
+  readonly status: number
+  readonly exit: number
+  readonly text: string
+  readonly hint: string
+}
+
+export const errorTable = {
+  // usage and set-up
+  usage: { status: 400, exit: 2, text: '{problem}', hint: 'mesh --help' },
+  notInitialised: { status: 409, exit: 3, text: 'no device is set up in {home}', hint: 'mesh init --network-id home --name "My laptop"' },
+  alreadyInitialised: { status: 409, exit: 3, text: 'a device named {name} is already set up in {home}', hint: 'set MESHNET_HOME to another folder, or remove that one to start over' },
+  stateUnreadable: { status: 500, exit: 3, text: 'cannot read {file}: {problem}', hint: 'restore the file from a copy, or remove it and set it up again' },
+  stateUnwritable: { status: 500, exit: 3, text: 'cannot write {file}: {problem}', hint: 'check the free space and the permissions of the folder' },
+  agentNotRunning: { status: 409, exit: 3, text: 'no agent is running for {home}', hint: 'mesh start' },
+  agentAlreadyRunning: { status: 409, exit: 3, text: 'an agent for {home} is already running (process {pid})', hint: 'mesh status' },
+  portInUse: { status: 500, exit: 3, text: 'port {port} is in use', hint: 'choose another with --port, or stop the program that holds it' },
+  // control plane
+  controlPlaneUnreachable: { status: 503, exit: 4, text: 'no control plane answers at {url}: {problem}', hint: 'start one with: mesh control-plane; or name it with --control-plane URL' },
+  controlPlaneProtocol: { status: 502, exit: 4, text: 'the control plane sent something unexpected: {problem}', hint: 'check that --control-plane names a Mesh control plane of the same version' },
+  requestInvalid: { status: 400, exit: 2, text: 'invalid request: {problem}', hint: 'see /docs for the schema of each route' },
+  notFound: { status: 404, exit: 2, text: 'there is no {what} {id}', hint: 'check the spelling; mesh pool-list and mesh ring-status show what exists' },
+  signatureInvalid: { status: 401, exit: 7, text: 'the request is not signed by a device: {problem}', hint: 'mesh init; and check the clock of this machine' },
+  clockSkew: { status: 401, exit: 7, text: 'the clock of this device is {seconds} s away from the control plane', hint: 'set the clock (for example: timedatectl set-ntp true)' },
+  replayed: { status: 401, exit: 7, text: 'the request was seen before', hint: 'send it again with a fresh nonce' },
+  deviceUnknown: { status: 403, exit: 3, text: 'the control plane does not know this device', hint: 'mesh init' },
+  internal: { status: 500, exit: 1, text: 'internal error: {problem}', hint: 'this is a defect of Mesh; please report it with the log' },
+  overloaded: { status: 429, exit: 6, text: '{what} is full: {limit} at most', hint: 'try again in a moment' },
+  // pools
+  poolUnknown: { status: 404, exit: 2, text: 'this device is in no pool {poolId}', hint: 'mesh pool-list' },
+  noPool: { status: 409, exit: 3, text: 'this device is in no pool', hint: 'mesh pool-create --name home; or mesh pool-join --pool-id ... --pool-root-pubkey ...' },
+  poolKeyMismatch: { status: 400, exit: 7, text: 'pool id {poolId} does not belong to that root public key', hint: 'copy both values again from: mesh pool-list' },
+  certificateInvalid: { status: 403, exit: 7, text: 'the membership certificate is not valid: {problem}', hint: 'mesh pool-join' },
+  certificateExpired: { status: 403, exit: 7, text: 'the membership certificate expired at {notAfter}', hint: 'mesh pool-join' },
+  notMember: { status: 403, exit: 7, text: 'device {deviceId} is not a member of pool {poolId}', hint: 'mesh pool-join' },
+  notAdmin: { status: 403, exit: 7, text: 'only an admin of pool {poolId} may do that', hint: 'run the command on the device that made the pool' },
+  joinPending: { status: 409, exit: 4, text: 'no admin of pool {poolId} answered within {seconds} s', hint: 'run mesh start on the device that made the pool, then repeat the command' },
+  // models
+  modelUnknown: { status: 404, exit: 5, text: 'no model {modelId} on this device', hint: 'put its Hugging Face folder at {folder}, or name the folder with --model-dir' },
+  modelFileMissing: { status: 422, exit: 5, text: '{file} is missing in {folder}', hint: 'download the model folder again; it needs config.json, tokenizer.json and model.safetensors' },
+  modelConfigInvalid: { status: 422, exit: 5, text: '{file}: {problem}', hint: 'use an unmodified Hugging Face folder' },
+  architectureUnsupported: { status: 422, exit: 5, text: 'architecture {architecture} is not supported', hint: 'supported: LlamaForCausalLM' },
+  safetensorsInvalid: { status: 422, exit: 5, text: '{file} is damaged: {problem}', hint: 'download the file again and compare its size and hash with the source' },
+  tensorMissing: { status: 422, exit: 5, text: 'tensor {tensor} is missing in {folder}', hint: 'use an unmodified Hugging Face folder of the Llama architecture' },
+  tensorShape: { status: 422, exit: 5, text: 'tensor {tensor} has shape {got}, config.json says {want}', hint: 'config.json and the weights belong to different models; download both again' },
+  dtypeUnsupported: { status: 422, exit: 5, text: 'tensor {tensor} has type {dtype}', hint: 'supported: F32, F16, BF16' },
+  modelMismatch: { status: 409, exit: 5, text: 'model {modelId} here has revision {got}, the ring uses {want}', hint: 'give every device the same files' },
+  shardCorrupt: { status: 409, exit: 5, text: 'cached shard {file} is damaged: {problem}', hint: 'it is rebuilt from the model folder by itself; if this repeats, check the disk' },
+  diskFull: { status: 507, exit: 5, text: 'cannot write {file}: the disk is full ({need} needed)', hint: 'free some space or move MESHNET_HOME' },
+  planImpossible: { status: 422, exit: 5, text: 'the model cannot be split like that: {problem}', hint: 'mesh ring-status shows the shares' },
+  backendFailed: { status: 500, exit: 5, text: 'the {backend} backend failed: {problem}', hint: 'mesh status; restart the agent with mesh start' },
+  // rings and jobs
+  ringEmpty: { status: 409, exit: 6, text: 'no device serves {modelId} in this pool', hint: 'mesh join-ring --model-id {modelId}, then mesh start' },
+  notInRing: { status: 409, exit: 2, text: 'this device is in no ring for {modelId}', hint: 'mesh ring-status' },
+  promptTooLong: { status: 422, exit: 2, text: 'the prompt has {tokens} tokens, the context holds {context}', hint: 'shorten the prompt' },
+  promptEmpty: { status: 422, exit: 2, text: 'the prompt is empty', hint: 'mesh inference --prompt "Once upon a time"' },
+  parameterInvalid: { status: 422, exit: 2, text: '{name} must be {want}, got {got}', hint: 'mesh inference --help' },
+  peerLost: { status: 503, exit: 6, text: 'lost {peer} (rank {rank}) while the job ran: {problem}', hint: 'start the agent there again with mesh start, then repeat the job' },
+  collectiveTimeout: { status: 504, exit: 6, text: 'rank {rank} ({peer}) did not answer within {seconds} s', hint: 'check that machine and its network; mesh ring-status shows who is there' },
+  epochStale: { status: 409, exit: 6, text: 'the ring changed (epoch {got}, now {want})', hint: 'repeat the job' },
+  jobCancelled: { status: 409, exit: 130, text: 'the job was cancelled', hint: 'mesh inference runs it again' },
+  jobLost: { status: 503, exit: 6, text: 'the agent that ran the job went away: {peer}', hint: 'start it again with mesh start, then repeat the job' },
+  jobTimeout: { status: 504, exit: 6, text: 'the job waited {seconds} s for a ring', hint: 'mesh ring-status' },
+  // peers and frames
+  peerUnreachable: { status: 503, exit: 4, text: 'cannot reach {peer} at any of its addresses: {problem}', hint: 'check that both machines are on one network, or give both a relay: mesh start --relay ADDRESS' },
+  gateRefused: { status: 403, exit: 7, text: 'peer {peer} refused the connection: {problem}', hint: 'both devices must be members of the same pool' },
+  frameInvalid: { status: 400, exit: 4, text: 'a peer sent an invalid frame: {problem}', hint: 'check that all agents run the same version: mesh --version' },
+  frameTooLarge: { status: 413, exit: 4, text: 'a frame of {got} bytes was announced, {limit} is the limit', hint: 'check that all agents run the same version: mesh --version' },
+  protocolVersion: { status: 409, exit: 4, text: 'peer speaks {got}, this agent {want}', hint: 'update the older of the two' },
+} as const satisfies Record<string, ErrorRecord>
+
+export type ErrorCode = keyof typeof errorTable
+export type ErrorFields = Readonly<Record<string, string | number>>
+
+/** What travels over HTTP, WebSocket and libp2p when something failed. */
+export interface ErrorReport {
+  readonly code: ErrorCode
+  readonly message: string
+  readonly hint: string
+  readonly fields: ErrorFields
+}
+
+const fill = (template: string, fields: ErrorFields): string =>
+  template.replace(/\{(\w+)\}/g, (hole, name: string) => (name in fields ? String(fields[name]) : hole))
+
+/** A failure with a code. `message` says what went wrong with expected and got; `hint` says what to do next. */
+export class MeshError extends Error {
+  readonly code: ErrorCode
+  readonly fields: ErrorFields
+  readonly hint: string
+
+  constructor(code: ErrorCode, fields: ErrorFields = {}, cause?: unknown) {
+    super(fill(errorTable[code].text, fields), cause === undefined ? undefined : { cause })
+    this.name = 'MeshError'
+    this.code = code
+    this.fields = fields
+    this.hint = fill(errorTable[code].hint, fields)
+  }
+
+  get status(): number {
+    return errorTable[this.code].status
+  }
+
+  get exitCode(): number {
+    return errorTable[this.code].exit
+  }
+
+  toReport(): ErrorReport {
+    return { code: this.code, message: this.message, hint: this.hint, fields: this.fields }
+  }
+
+  /** The error behind a report of another process; an unknown code (a newer peer) becomes `internal`. */
+  static fromReport(report: { code: string; message: string; fields?: ErrorFields }): MeshError {
+    if (report.code in errorTable) return new MeshError(report.code as ErrorCode, report.fields ?? {})
+    return new MeshError('internal', { problem: `${report.code}: ${report.message}` })
+  }
+
+  /** Any thrown value as a MeshError; what is not one already is a defect of ours (`internal`). */
+  static from(value: unknown): MeshError {
+    if (value instanceof MeshError) return value
+    return new MeshError('internal', { problem: problemOf(value) }, value)
+  }
+}
+
+/** The message of a thrown value, for the `problem` field. */
+export const problemOf = (value: unknown): string => {
+  if (!(value instanceof Error)) return String(value)
+  const cause = value.cause instanceof Error && value.cause.message ? ` (${value.cause.message})` : ''
+  const code = 'code' in value && typeof value.code === 'string' && !value.message ? value.code : ''
+  return (value.message || code || value.name) + cause
+}

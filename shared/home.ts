@@ -1,0 +1,98 @@
+/**
+ * Where state lives, and how it is written: every path under `MESHNET_HOME` is named here and nowhere else.
+ * Files are replaced by rename after fsync, so a crash leaves the old or the new content, never half of one.
+ */
+import { randomBytes } from 'node:crypto'
+import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs'
+import { homedir } from 'node:os'
+import { dirname, join, resolve } from 'node:path'
+import { MeshError, problemOf } from './errors.ts'
+import { homeFromEnvironment } from './options.ts'
+
+/** Paths of one home folder. */
+export interface Home {
+  readonly root: string
+  readonly deviceKey: string
+  readonly config: string
+  /** Folder of one pool: certificate, root public key and, on the device that made it, the root key. */
+  pool(poolId: string): { readonly folder: string; readonly config: string; readonly certificate: string; readonly rootKey: string }
+  readonly pools: string
+  /** Model folders by id, besides the bundled ones. */
+  readonly models: string
+  /** Quantised shards, one folder per content hash. */
+  readonly shards: string
+  /** What the running agent says of itself; read by `mesh status` and `mesh shard-status`. */
+  readonly agentState: string
+  readonly controlPlane: { readonly folder: string; readonly database: string }
+  readonly relay: { readonly folder: string; readonly key: string; readonly config: string }
+}
+
+export const openHome = (root: string = homeFromEnvironment() ?? join(homedir(), '.meshnet')): Home => {
+  const at = (...parts: string[]): string => resolve(root, ...parts)
+  return {
+    root: at(),
+    deviceKey: at('device.key'),
+    config: at('device.json'),
+    pools: at('pools'),
+    pool: (poolId) => ({
+      folder: at('pools', poolId),
+      config: at('pools', poolId, 'pool.json'),
+      certificate: at('pools', poolId, 'membership.cert'),
+      rootKey: at('pools', poolId, 'pool-root.key'),
+    }),
+    models: at('models'),
+    shards: at('shards'),
+    agentState: at('run', 'agent.json'),
+    controlPlane: { folder: at('control-plane'), database: at('control-plane', 'mesh.sqlite') },
+    relay: { folder: at('relay'), key: at('relay', 'relay.key'), config: at('relay', 'relay.json') },
+  }
+}
+
+const isMissing = (error: unknown): boolean => error instanceof Error && 'code' in error && error.code === 'ENOENT'
+
+/** Content of a file, or `undefined` when there is none. @throws MeshError `stateUnreadable` */
+export const readState = (file: string): Buffer | undefined => {
+  try {
+    return readFileSync(file)
+  } catch (error) {
+    if (isMissing(error)) return undefined
+    throw new MeshError('stateUnreadable', { file, problem: problemOf(error) }, error)
+  }
+}
+
+/** A JSON file, or `undefined` when there is none. The caller checks the content. @throws MeshError `stateUnreadable` */
+export const readStateJson = (file: string): unknown => {
+  const bytes = readState(file)
+  if (bytes === undefined) return undefined
+  try {
+    return JSON.parse(bytes.toString('utf8'))
+  } catch (error) {
+    throw new MeshError('stateUnreadable', { file, problem: problemOf(error) }, error)
+  }
+}
+
+/**
+ * Writes a file whole or not at all.
+ * @param mode 0o600 for keys: readable by the owner alone
+ * @throws MeshError `stateUnwritable`
+ */
+export const writeState = (file: string, content: string | Uint8Array, mode = 0o644): void => {
+  const temporary = `${file}.${randomBytes(4).toString('hex')}.tmp`
+  try {
+    mkdirSync(dirname(file), { recursive: true, mode: 0o700 })
+    const handle = openSync(temporary, 'w', mode)
+    try {
+      const bytes = typeof content === 'string' ? Buffer.from(content) : content
+      for (let at = 0; at < bytes.length; ) at += writeSync(handle, bytes, at)
+      fsyncSync(handle)
+    } finally {
+      closeSync(handle)
+    }
+    renameSync(temporary, file)
+  } catch (error) {
+    rmSync(temporary, { force: true })
+    throw new MeshError('stateUnwritable', { file, problem: problemOf(error) }, error)
+  }
+}
+
+export const writeStateJson = (file: string, value: unknown): void => writeState(file, `${JSON.stringify(value, null, 2)}\n`)

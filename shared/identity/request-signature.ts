@@ -1,0 +1,83 @@
+/**
+ * How a device signs an HTTP request to the control plane (and the opening request of its WebSocket).
+ * Signed text: domain tag, method, path with query, SHA-256 of the body, time in milliseconds, nonce; one per line.
+ */
+import { createHash, randomBytes } from 'node:crypto'
+import { headers } from '../api/routes.ts'
+import { MeshError } from '../errors.ts'
+import { type DeviceId, parseDeviceId } from '../ids.ts'
+import { limits } from '../wire/limits.ts'
+import { type KeyPair, signBytes, toHex, verifyBytes } from './keys.ts'
+
+export interface RequestParts {
+  readonly method: string
+  /** Path and query as sent, for example `/api/pools?limit=5`. */
+  readonly path: string
+  readonly body: string | Uint8Array
+}
+
+const signedText = (parts: RequestParts, time: string, nonce: string): Uint8Array =>
+  Buffer.from(['meshnet-request-v1', parts.method.toUpperCase(), parts.path, createHash('sha256').update(parts.body).digest('hex'), time, nonce].join('\n'))
+
+/** Headers that prove who sends the request. */
+export const signRequest = (key: KeyPair, parts: RequestParts, now: number): Record<string, string> => {
+  const time = String(now)
+  const nonce = randomBytes(16).toString('hex')
+  return {
+    [headers.device]: toHex(key.publicKey),
+    [headers.time]: time,
+    [headers.nonce]: nonce,
+    [headers.signature]: toHex(signBytes(key, signedText(parts, time, nonce))),
+  }
+}
+
+/**
+ * Nonces seen within the time in which a request is accepted; bounded, so that it cannot be filled by strangers
+ * (only requests with a valid signature are recorded).
+ */
+export class ReplayGuard {
+  #current = new Set<string>()
+  #previous = new Set<string>()
+  #turnAt = 0
+
+  /** @throws MeshError `replayed` */
+  check(device: string, nonce: string, now: number): void {
+    if (now >= this.#turnAt) {
+      this.#previous = now >= this.#turnAt + 2 * limits.clockSkewMs ? new Set() : this.#current
+      this.#current = new Set()
+      this.#turnAt = now + 2 * limits.clockSkewMs
+    }
+    const key = `${device}/${nonce}`
+    if (this.#current.has(key) || this.#previous.has(key)) throw new MeshError('replayed')
+    this.#current.add(key)
+  }
+}
+
+/**
+ * Who signed the request.
+ * @param sent header values by lower-case name
+ * @throws MeshError `signatureInvalid` | `clockSkew` | `replayed`
+ */
+export const verifyRequest = (
+  sent: Readonly<Record<string, string | string[] | undefined>>,
+  parts: RequestParts,
+  guard: ReplayGuard,
+  now: number,
+): DeviceId => {
+  const read = (name: string, pattern: RegExp): string => {
+    const value = sent[name]
+    if (typeof value !== 'string' || !pattern.test(value)) throw new MeshError('signatureInvalid', { problem: `header ${name} is ${value === undefined ? 'missing' : 'malformed'}` })
+    return value
+  }
+  const device = read(headers.device, /^[0-9a-f]{64}$/)
+  const time = read(headers.time, /^\d{1,15}$/)
+  const nonce = read(headers.nonce, /^[0-9a-f]{32}$/)
+  const signature = read(headers.signature, /^[0-9a-f]{128}$/)
+  if (!verifyBytes(Buffer.from(device, 'hex'), signedText(parts, time, nonce), Buffer.from(signature, 'hex'))) {
+    throw new MeshError('signatureInvalid', { problem: 'the signature does not match the request' })
+  }
+  const skewMs = Number(time) - now
+  if (Math.abs(skewMs) > limits.clockSkewMs) throw new MeshError('clockSkew', { seconds: Math.round(skewMs / 1000) })
+  guard.check(device, nonce, now)
+  return parseDeviceId(device)
+}

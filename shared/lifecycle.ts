@@ -1,0 +1,51 @@
+/** Start in order, stop in reverse, each with a deadline; the one place that knows about signals. */
+
+export interface Part {
+  readonly name: string
+  stop(): Promise<void> | void
+}
+
+/** Parts that were started so far; `stop` ends them last to first and never throws (it returns what went wrong). */
+export class Lifecycle {
+  readonly #parts: Part[] = []
+  #stopping: Promise<string[]> | undefined
+  readonly #deadlineMs: number
+
+  constructor(deadlineMs = 5000) {
+    this.#deadlineMs = deadlineMs
+  }
+
+  add<T extends Part>(part: T): T {
+    this.#parts.push(part)
+    return part
+  }
+
+  stop(): Promise<string[]> {
+    this.#stopping ??= this.#stopAll()
+    return this.#stopping
+  }
+
+  async #stopAll(): Promise<string[]> {
+    const problems: string[] = []
+    for (const part of this.#parts.reverse()) {
+      let timer: NodeJS.Timeout | undefined
+      const late = new Promise<string>((resolve) => {
+        timer = setTimeout(() => resolve(`${part.name} did not stop within ${this.#deadlineMs} ms`), this.#deadlineMs)
+      })
+      const stopped = Promise.resolve()
+        .then(() => part.stop())
+        .then(() => undefined)
+        .catch((error: unknown) => `${part.name}: ${error instanceof Error ? error.message : String(error)}`)
+      const problem = await Promise.race([stopped, late])
+      clearTimeout(timer)
+      if (problem !== undefined) problems.push(problem)
+    }
+    return problems
+  }
+}
+
+/** Resolves with the name of the first SIGINT or SIGTERM. */
+export const untilSignal = (): Promise<NodeJS.Signals> =>
+  new Promise((resolve) => {
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve(signal))
+  })

@@ -1,0 +1,129 @@
+/**
+ * Every option of every Mesh program, once. The command line, environment variables, `--help` and the README table
+ * derive from these records; this file is the only reader of `process.env`.
+ *
+ * Precedence: flag, then environment variable, then default.
+ */
+import { MeshError } from './errors.ts'
+import { parseBytes, parseDuration } from './units.ts'
+
+interface OptionRecord {
+  readonly flag: `--${string}`
+  /** How the value is shown in help; absent for a switch. */
+  readonly value?: string
+  readonly type: 'string' | 'integer' | 'number' | 'switch' | 'duration' | 'bytes' | 'list'
+  readonly env?: string
+  readonly default?: string | number | boolean
+  readonly choices?: readonly string[]
+  readonly min?: number
+  readonly max?: number
+  readonly help: string
+}
+
+export const optionTable = {
+  // device and pools
+  networkId: { flag: '--network-id', value: '<name>', type: 'string', help: 'name of the network this device belongs to' },
+  name: { flag: '--name', value: '<text>', type: 'string', help: 'a name people will recognise' },
+  poolId: { flag: '--pool-id', value: '<hex>', type: 'string', env: 'MESHNET_POOL', help: 'the pool; may be left out when the device is in one pool' },
+  poolRootPubkey: { flag: '--pool-root-pubkey', value: '<hex>', type: 'string', help: 'root public key of the pool, from mesh pool-list of a member' },
+  controlPlane: { flag: '--control-plane', value: '<url>', type: 'string', env: 'MESHNET_CONTROL_PLANE', help: 'address of the control plane (default: the one given to mesh init)' },
+  wait: { flag: '--wait', value: '<time>', type: 'duration', default: '60s', min: 0, help: 'how long to wait' },
+  // models and rings
+  modelId: { flag: '--model-id', value: '<name>', type: 'string', env: 'MESHNET_MODEL', default: 'tiny-story', help: 'the model' },
+  modelDir: { flag: '--model-dir', value: '<folder>', type: 'string', help: 'Hugging Face folder of the model' },
+  quant: { flag: '--quant', value: '<kind>', type: 'string', choices: ['f32', 'q8', 'q4'], default: 'q8', help: 'how weights are held' },
+  share: { flag: '--share', value: '<weight>', type: 'number', default: 1, min: 0.001, max: 1000, help: 'weight of this device when columns are shared out' },
+  // inference
+  prompt: { flag: '--prompt', value: '<text>', type: 'string', help: 'text to continue' },
+  chat: { flag: '--chat', type: 'switch', help: 'treat the prompt as a question: apply the chat template of the model' },
+  maxTokens: { flag: '--max-tokens', value: '<n>', type: 'integer', default: 200, min: 1, max: 1_000_000, help: 'stop after this many tokens' },
+  temperature: { flag: '--temperature', value: '<t>', type: 'number', default: 0.7, min: 0, max: 10, help: '0 is greedy' },
+  topP: { flag: '--top-p', value: '<p>', type: 'number', default: 0.9, min: 0, max: 1, help: 'keep the likeliest tokens of this total probability' },
+  topK: { flag: '--top-k', value: '<n>', type: 'integer', default: 0, min: 0, max: 1024, help: 'keep the n likeliest tokens (0: all)' },
+  minP: { flag: '--min-p', value: '<p>', type: 'number', default: 0, min: 0, max: 1, help: 'drop tokens less likely than this times the likeliest' },
+  repetitionPenalty: { flag: '--repetition-penalty', value: '<x>', type: 'number', default: 1, min: 0.1, max: 10, help: 'above 1 makes used tokens less likely' },
+  seed: { flag: '--seed', value: '<n>', type: 'integer', min: 0, max: 2 ** 32 - 1, help: 'same seed, same text (default: random)' },
+  stop: { flag: '--stop', value: '<text>', type: 'list', help: 'end the text before this string (may be repeated)' },
+  json: { flag: '--json', type: 'switch', help: 'print one JSON object instead of text' },
+  // services
+  host: { flag: '--host', value: '<address>', type: 'string', env: 'MESHNET_HOST', default: '127.0.0.1', help: 'address to listen on (0.0.0.0: all)' },
+  port: { flag: '--port', value: '<n>', type: 'integer', env: 'MESHNET_PORT', min: 0, max: 65535, help: 'port to listen on (0: any free one)' },
+  data: { flag: '--data', value: '<folder>', type: 'string', help: 'where the database or key is kept (default: under MESHNET_HOME)' },
+  announce: { flag: '--announce', value: '<multiaddr>', type: 'list', help: 'address that others shall dial (may be repeated)' },
+  relay: { flag: '--relay', value: '<multiaddr>', type: 'list', env: 'MESHNET_RELAY', help: 'relay to reserve a slot at (may be repeated)' },
+  maxReservations: { flag: '--max-reservations', value: '<n>', type: 'integer', default: 1000, min: 1, max: 100_000, help: 'devices the relay serves at once' },
+  listen: { flag: '--listen', value: '<multiaddr>', type: 'list', env: 'MESHNET_LISTEN', default: '/ip4/0.0.0.0/tcp/0', help: 'libp2p address to listen on (may be repeated)' },
+  threads: { flag: '--threads', value: '<n>', type: 'integer', env: 'MESHNET_THREADS', default: 0, min: 0, max: 1024, help: 'compute threads (0: physical cores)' },
+  stepTimeout: { flag: '--step-timeout', value: '<time>', type: 'duration', env: 'MESHNET_STEP_TIMEOUT', default: '8s', min: 100, help: 'how long a rank waits for another inside one step' },
+  heartbeat: { flag: '--heartbeat', value: '<time>', type: 'duration', env: 'MESHNET_HEARTBEAT', default: '5s', min: 100, help: 'how often agents report' },
+  lease: { flag: '--lease', value: '<time>', type: 'duration', env: 'MESHNET_LEASE', default: '15s', min: 200, help: 'silence after which a device counts as gone' },
+  ringGrace: { flag: '--ring-grace', value: '<time>', type: 'duration', env: 'MESHNET_RING_GRACE', default: '3s', min: 0, help: 'how long a ring waits for a lost device before it forms without it' },
+  workers: { flag: '--workers', value: '<n>', type: 'integer', default: 2, min: 1, max: 8, help: 'agents to start' },
+  keep: { flag: '--keep', type: 'switch', help: 'keep the temporary folder' },
+  logLevel: { flag: '--log-level', value: '<level>', type: 'string', env: 'MESHNET_LOG', choices: ['silent', 'error', 'warn', 'info', 'debug', 'trace'], default: 'info', help: 'how much is logged' },
+} as const satisfies Record<string, OptionRecord>
+
+export type OptionName = keyof typeof optionTable
+type Table = typeof optionTable
+type ValueOf<R> = R extends { type: 'switch' } ? boolean : R extends { type: 'integer' | 'number' | 'duration' | 'bytes' } ? number : R extends { type: 'list' } ? string[] : string
+type Always<R> = R extends { default: unknown } | { type: 'switch' | 'list' } ? true : false
+
+/** Values of the named options: those with a default are always there, the others may be undefined. */
+export type OptionValues<Name extends OptionName> = {
+  [N in Name]: Always<Table[N]> extends true ? ValueOf<Table[N]> : ValueOf<Table[N]> | undefined
+}
+
+export const optionRecord = (name: OptionName): OptionRecord => optionTable[name]
+
+const parseNumber = (record: OptionRecord, text: string): number => {
+  const value = record.type === 'duration' ? parseDuration(text) : record.type === 'bytes' ? parseBytes(text) : text.trim() === '' ? NaN : Number(text)
+  const { min = -Infinity, max = Infinity } = record
+  const whole = record.type === 'number' || Number.isInteger(value)
+  if (!Number.isFinite(value) || !whole || value < min || value > max) {
+    const kind = record.type === 'number' ? 'a number' : record.type === 'integer' ? 'a whole number' : `a ${record.type}`
+    const range = Number.isFinite(max) ? ` from ${min} to ${max}` : Number.isFinite(min) ? ` of at least ${min}` : ''
+    throw new MeshError('usage', { problem: `${record.flag} wants ${kind}${range}, got "${text}"` })
+  }
+  return value
+}
+
+const parseText = (record: OptionRecord, text: string): string | number | boolean => {
+  if (record.type === 'switch') return text !== '' && text !== '0' && text !== 'false'
+  if (record.type === 'string' || record.type === 'list') {
+    if (record.choices && !record.choices.includes(text)) {
+      throw new MeshError('usage', { problem: `${record.flag} wants one of ${record.choices.join(', ')}, got "${text}"` })
+    }
+    return text
+  }
+  return parseNumber(record, text)
+}
+
+/**
+ * Reads the named options.
+ * @param given what the command line said: raw text per option, `true` for a switch, an array for a list
+ * @throws MeshError `usage` naming the flag, what it wants and what it got
+ */
+export const readOptions = <Name extends OptionName>(
+  names: readonly Name[],
+  given: Partial<Record<string, string | boolean | string[]>>,
+  env: NodeJS.ProcessEnv = process.env,
+): OptionValues<Name> => {
+  const values: Partial<Record<OptionName, unknown>> = {}
+  for (const name of names) {
+    const record: OptionRecord = optionTable[name]
+    const fromEnv = record.env === undefined ? undefined : env[record.env]
+    const raw = given[name] ?? (fromEnv === '' ? undefined : fromEnv) ?? record.default
+    if (record.type === 'list') {
+      values[name] = (Array.isArray(raw) ? raw : typeof raw === 'string' ? raw.split(',') : []).map((text) => parseText(record, text.trim()))
+    } else if (typeof raw === 'boolean') values[name] = raw
+    else if (raw !== undefined && !Array.isArray(raw)) values[name] = parseText(record, String(raw))
+    else if (record.type === 'switch') values[name] = false
+  }
+  return values as OptionValues<Name>
+}
+
+/** The folder that holds all state: `MESHNET_HOME`, or `.meshnet` in the user's home folder (`undefined` here). */
+export const homeFromEnvironment = (env: NodeJS.ProcessEnv = process.env): string | undefined => env.MESHNET_HOME || undefined
+
+/** True when the output should carry no colour: https://no-color.org */
+export const colourWanted = (env: NodeJS.ProcessEnv = process.env): boolean => !env.NO_COLOR && env.TERM !== 'dumb'

@@ -1,0 +1,20 @@
+/** Building blocks of all schemas. One declaration gives the JSON Schema (Fastify, OpenAPI) and the static type. */
+import Type from 'typebox'
+import { limits } from '../wire/limits.ts'
+
+export const Hex64 = Type.String({ pattern: '^[0-9a-f]{64}$', description: '64 lower-case hex digits' })
+export const Name = Type.String({ minLength: 1, maxLength: limits.nameLength, pattern: '^[^\\u0000-\\u001f\\u007f]+$' })
+export const ModelId = Type.String({ minLength: 1, maxLength: limits.nameLength, pattern: '^[A-Za-z0-9][A-Za-z0-9._-]*$' })
+export const Time = Type.Integer({ minimum: 0, description: 'milliseconds since 1970-01-01 UTC' })
+export const Count = Type.Integer({ minimum: 0 })
+/** Half-open range of columns or heads. */
+export const Range = Type.Object({ start: Count, end: Count }, { additionalProperties: false })
+export type Range = Type.Static<typeof Range>
+
+export const ErrorReportSchema = Type.Object({
+  code: Type.String({ maxLength: 100 }),
+  message: Type.String({ maxLength: 4000 }),
+  hint: Type.Optional(Type.String({ maxLength: 4000 })),
+  fields: Type.Optional(Type.Record(Type.String(), Type.Union([Type.String(), Type.Number()]))),
+})
+export type ErrorReportJson = Type.Static<typeof ErrorReportSchema>

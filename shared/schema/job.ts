@@ -1,0 +1,83 @@
+/** A job: one prompt to be continued by a ring. */
+import Type from 'typebox'
+import { limits } from '../wire/limits.ts'
+import { Count, ErrorReportSchema, Hex64, ModelId, Time } from './common.ts'
+
+export const Sampling = Type.Object({
+  temperature: Type.Number({ minimum: 0, maximum: 10, description: '0 is greedy' }),
+  topK: Type.Integer({ minimum: 0, maximum: limits.candidates, description: '0: all' }),
+  topP: Type.Number({ minimum: 0, maximum: 1 }),
+  minP: Type.Number({ minimum: 0, maximum: 1 }),
+  repetitionPenalty: Type.Number({ minimum: 0.1, maximum: 10 }),
+  seed: Type.Integer({ minimum: 0, maximum: 2 ** 32 - 1 }),
+}, { additionalProperties: false })
+export type Sampling = Type.Static<typeof Sampling>
+
+export const Message = Type.Object({
+  role: Type.Union([Type.Literal('system'), Type.Literal('user'), Type.Literal('assistant')]),
+  content: Type.String({ maxLength: limits.promptLength }),
+}, { additionalProperties: false })
+export type Message = Type.Static<typeof Message>
+
+/** Exactly one of `prompt` (continued as it is) and `messages` (rendered by the model's chat template). */
+export const JobSubmission = Type.Object({
+  modelId: ModelId,
+  prompt: Type.Optional(Type.String({ maxLength: limits.promptLength })),
+  messages: Type.Optional(Type.Array(Message, { minItems: 1, maxItems: 1000 })),
+  maxTokens: Type.Integer({ minimum: 1, maximum: 1_000_000 }),
+  sampling: Sampling,
+  stop: Type.Array(Type.String({ minLength: 1, maxLength: 1000 }), { maxItems: 16 }),
+  idempotencyKey: Type.String({ minLength: 8, maxLength: 100, description: 'the same key never makes a second job' }),
+}, { additionalProperties: false })
+export type JobSubmission = Type.Static<typeof JobSubmission>
+
+export const FinishReason = Type.Union([Type.Literal('stop'), Type.Literal('length'), Type.Literal('cancelled')])
+export type FinishReason = Type.Static<typeof FinishReason>
+
+export const Usage = Type.Object({ promptTokens: Count, completionTokens: Count, totalTokens: Count })
+export type Usage = Type.Static<typeof Usage>
+
+/** Milliseconds; measured on rank 0. */
+export const Timings = Type.Object({
+  queuedMs: Type.Number({ minimum: 0 }),
+  timeToFirstTokenMs: Type.Number({ minimum: 0 }),
+  prefillMs: Type.Number({ minimum: 0 }),
+  decodeMs: Type.Number({ minimum: 0 }),
+  prefillTokensPerSecond: Type.Number({ minimum: 0 }),
+  decodeTokensPerSecond: Type.Number({ minimum: 0 }),
+  computeMs: Type.Number({ minimum: 0 }),
+  collectiveMs: Type.Number({ minimum: 0 }),
+})
+export type Timings = Type.Static<typeof Timings>
+
+export const JobState = Type.Union([Type.Literal('queued'), Type.Literal('assigned'), Type.Literal('running'), Type.Literal('done'), Type.Literal('failed'), Type.Literal('cancelled')])
+export type JobState = Type.Static<typeof JobState>
+
+export const Job = Type.Object({
+  jobId: Type.String(),
+  poolId: Hex64,
+  submittedBy: Hex64,
+  submission: JobSubmission,
+  state: JobState,
+  /** World size of the ring that ran it; 0 before it was assigned. */
+  worldSize: Count,
+  epoch: Count,
+  text: Type.String(),
+  tokens: Type.Array(Count),
+  finishReason: Type.Optional(FinishReason),
+  usage: Type.Optional(Usage),
+  timings: Type.Optional(Timings),
+  error: Type.Optional(ErrorReportSchema),
+  createdAt: Time,
+  startedAt: Type.Optional(Time),
+  finishedAt: Type.Optional(Time),
+})
+export type Job = Type.Static<typeof Job>
+
+/** What a client of `/api/jobs/:jobId/events` receives. Sequence numbers rise by one, so that each is seen once. */
+export const JobEvent = Type.Union([
+  Type.Object({ sequence: Count, type: Type.Literal('state'), state: JobState, worldSize: Count }),
+  Type.Object({ sequence: Count, type: Type.Literal('tokens'), firstIndex: Count, tokens: Type.Array(Count), text: Type.String() }),
+  Type.Object({ sequence: Count, type: Type.Literal('end'), job: Job }),
+])
+export type JobEvent = Type.Static<typeof JobEvent>

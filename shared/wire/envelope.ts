@@ -1,0 +1,73 @@
+/** CBOR messages between agents: the gate, and control frames between the ranks of a ring. */
+import { Decoder, Encoder } from 'cbor-x'
+import Type, { type Static, type TSchema } from 'typebox'
+import { Value } from 'typebox/value'
+import { MeshError, problemOf } from '../errors.ts'
+import { Count, ErrorReportSchema, Hex64 } from '../schema/common.ts'
+import { Sampling } from '../schema/job.ts'
+import { limits } from './limits.ts'
+
+/** Plain maps, no cbor-x record extension: any CBOR library can read it. */
+const encoder = new Encoder({ useRecords: false, mapsAsObjects: true, tagUint8Array: false, variableMapSize: true })
+const decoder = new Decoder({ useRecords: false, mapsAsObjects: true })
+
+export const encodeCbor = (value: unknown): Uint8Array => encoder.encode(value)
+
+/** @throws MeshError `frameInvalid` when the bytes are not CBOR of that schema */
+export const decodeCbor = <T extends TSchema>(schema: T, bytes: Uint8Array): Static<T> => {
+  let value: unknown
+  try {
+    value = decoder.decode(bytes)
+  } catch (error) {
+    throw new MeshError('frameInvalid', { problem: `not CBOR: ${problemOf(error)}` }, error)
+  }
+  if (!Value.Check(schema, value)) {
+    const first = Value.Errors(schema, value)[0]
+    throw new MeshError('frameInvalid', { problem: first ? `${first.instancePath || 'message'} ${first.message}` : 'wrong fields' })
+  }
+  return value as Static<T>
+}
+
+/** First and only message of each side on the gate protocol. The connection itself proves the device key. */
+export const GateMessage = Type.Object({
+  poolId: Hex64,
+  certificate: Type.Unsafe<Uint8Array>(Type.Any()),
+})
+export type GateMessage = Static<typeof GateMessage>
+
+export const GateAnswer = Type.Object({
+  ok: Type.Boolean(),
+  certificate: Type.Optional(Type.Unsafe<Uint8Array>(Type.Any())),
+  error: Type.Optional(ErrorReportSchema),
+})
+export type GateAnswer = Static<typeof GateAnswer>
+
+/** First message on a ring stream, both ways: which ring, epoch and rank the sender means. */
+export const RingHello = Type.Object({
+  poolId: Hex64,
+  ringId: Type.String({ maxLength: 100 }),
+  epoch: Count,
+  rank: Count,
+  worldSize: Type.Integer({ minimum: 1, maximum: limits.worldSize }),
+})
+export type RingHello = Static<typeof RingHello>
+
+/** A run of tokens of one sequence: `position` is the index of the first token in the context. */
+const Sequence = Type.Object({
+  slot: Count,
+  position: Count,
+  tokens: Type.Array(Count),
+  /** Rows whose logits are wanted: the last one, all, or none (a prefill chunk that is not the last). */
+  logits: Type.Union([Type.Literal('last'), Type.Literal('all'), Type.Literal('none')]),
+})
+
+/** Control frames of a ring: rank 0 leads, the others follow. */
+export const RingControl = Type.Union([
+  Type.Object({ type: Type.Literal('job-start'), job: Count, jobId: Type.String({ maxLength: 100 }), sampling: Sampling }),
+  Type.Object({ type: Type.Literal('step'), job: Count, step: Count, sequences: Type.Array(Sequence, { maxItems: 64 }) }),
+  Type.Object({ type: Type.Literal('job-end'), job: Count }),
+  /** From any rank: the job cannot go on. */
+  Type.Object({ type: Type.Literal('abort'), job: Count, error: ErrorReportSchema }),
+])
+export type RingControl = Static<typeof RingControl>
+export type SequenceStep = Static<typeof Sequence>

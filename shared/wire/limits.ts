@@ -1,0 +1,29 @@
+/** Caps on everything that a peer or a client can make us allocate or wait for. Each says why it has its value. */
+export const limits = {
+  /** Bytes of one tensor frame: [2048 tokens, 8192 hidden] f32, the largest prefill chunk of a 70B model. */
+  framePayloadBytes: 64 * 2 ** 20,
+  /** Bytes of one CBOR control message: a prompt of `promptLength` tokens fits ten times over. */
+  controlBytes: 4 * 2 ** 20,
+  /** Bytes of one certificate; real ones have about 300. */
+  certificateBytes: 2048,
+  /** Bytes that a peer may send before it proved membership. */
+  gateBytes: 4096,
+  /** Milliseconds a new connection has to pass the gate. */
+  gateMs: 5000,
+  /** Frames kept for a step that this rank has not reached yet, in bytes: four of the largest. */
+  earlyFrameBytes: 256 * 2 ** 20,
+  /** Characters of a prompt: about a quarter of a million tokens. */
+  promptLength: 1_000_000,
+  /** Candidate tokens that a rank sends for sampling. */
+  candidates: 1024,
+  /** Characters of a device, pool, network or model name. */
+  nameLength: 100,
+  /** Bytes of an HTTP request body or a WebSocket message: a prompt in UTF-8 and its JSON escapes. */
+  requestBytes: 8 * 2 ** 20,
+  /** Milliseconds that clocks of device and control plane may differ. */
+  clockSkewMs: 5 * 60_000,
+  /** Jobs waiting in one pool. */
+  queuedJobs: 1000,
+  /** Ranks of one ring. */
+  worldSize: 64,
+} as const

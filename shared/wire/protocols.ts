@@ -1,0 +1,7 @@
+/** libp2p protocol ids. A change to what is sent under one needs a new version. */
+export const protocols = {
+  /** Exchange of membership certificates; nothing else is served on a connection before it succeeded. */
+  gate: '/meshnet/gate/1.0.0',
+  /** Frames between two ranks of a ring: tensors and control messages, in order. */
+  ring: '/meshnet/ring/1.0.0',
+} as const
