@@ -27,7 +27,7 @@ export class Lifecycle {
 
   async #stopAll(): Promise<string[]> {
     const problems: string[] = []
-    for (const part of this.#parts.reverse()) {
+    for (const part of this.#parts.toReversed()) {
       let timer: NodeJS.Timeout | undefined
       const late = new Promise<string>((resolve) => {
         timer = setTimeout(() => resolve(`${part.name} did not stop within ${this.#deadlineMs} ms`), this.#deadlineMs)

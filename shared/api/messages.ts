@@ -2,7 +2,7 @@
  * JSON messages on the WebSocket that every agent holds to its control plane (`/api/agents/socket`).
  * The opening HTTP request is signed like any other (`identity/request-signature.ts`).
  */
-import Type from 'typebox'
+import { Type } from 'typebox'
 import { Count, ErrorReportSchema, Hex64 } from '../schema/common.ts'
 import { FinishReason, JobSubmission, Timings, Usage } from '../schema/job.ts'
 import { JoinRequest } from '../schema/pool.ts'

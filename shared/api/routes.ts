@@ -5,7 +5,7 @@
  * `access`: `open` needs nothing; `device` a signed request; `member` also a valid membership certificate of
  * `:poolId` in the header `mesh-certificate`; `admin` one with the role admin.
  */
-import Type, { type Static, type TSchema } from 'typebox'
+import { type Static, type TSchema, Type } from 'typebox'
 import { Count, ErrorReportSchema, Hex64, ModelId } from '../schema/common.ts'
 import { Device, DeviceRegistration } from '../schema/device.ts'
 import { Job, JobSubmission } from '../schema/job.ts'

@@ -7,7 +7,7 @@
  * The signature covers the domain tag `meshnet-certificate-v1` and then `body`.
  */
 import { createHash, randomBytes } from 'node:crypto'
-import Type from 'typebox'
+import { Type } from 'typebox'
 import { Value } from 'typebox/value'
 import { MeshError } from '../errors.ts'
 import { type DeviceId, parseDeviceId, parsePoolId, type PoolId } from '../ids.ts'

@@ -31,7 +31,7 @@ export const apportion = (units: number, weights: readonly number[]): number[] =
   const byRemainder = exact
     .map((value, rank) => ({ rank, remainder: value - counts[rank] }))
     .filter(({ rank }) => weights[rank] > 0)
-    .sort((a, b) => b.remainder - a.remainder || a.rank - b.rank)
+    .toSorted((a, b) => b.remainder - a.remainder || a.rank - b.rank)
   for (let index = 0; index < left; index++) counts[byRemainder[index % byRemainder.length].rank]++
   return counts
 }

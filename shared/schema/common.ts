@@ -1,5 +1,5 @@
 /** Building blocks of all schemas. One declaration gives the JSON Schema (Fastify, OpenAPI) and the static type. */
-import Type from 'typebox'
+import { Type } from 'typebox'
 import { limits } from '../wire/limits.ts'
 
 export const Hex64 = Type.String({ pattern: '^[0-9a-f]{64}$', description: '64 lower-case hex digits' })

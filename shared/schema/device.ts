@@ -1,5 +1,5 @@
 /** A device: one person's machine, known by its Ed25519 public key. */
-import Type from 'typebox'
+import { Type } from 'typebox'
 import { Count, Hex64, Name, Time } from './common.ts'
 
 export const Capabilities = Type.Object({

@@ -1,5 +1,5 @@
 /** A job: one prompt to be continued by a ring. */
-import Type from 'typebox'
+import { Type } from 'typebox'
 import { limits } from '../wire/limits.ts'
 import { Count, ErrorReportSchema, Hex64, ModelId, Time } from './common.ts'
 

@@ -1,5 +1,5 @@
 /** What a model is, as far as the control plane and the shard plan need to know. */
-import Type from 'typebox'
+import { Type } from 'typebox'
 import { Count, Hex64, ModelId } from './common.ts'
 
 const Size = Type.Integer({ minimum: 1, maximum: 1 << 24 })

@@ -1,5 +1,5 @@
 /** A pool: devices that trust one root key. */
-import Type from 'typebox'
+import { Type } from 'typebox'
 import { Count, Hex64, Name, Time } from './common.ts'
 
 export const Role = Type.Union([Type.Literal('admin'), Type.Literal('member')])

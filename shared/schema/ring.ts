@@ -1,5 +1,5 @@
 /** A ring: the devices of a pool that serve one model together. Any change of members makes a new epoch. */
-import Type from 'typebox'
+import { Type } from 'typebox'
 import { Count, ErrorReportSchema, Hex64, ModelId, Name, Range, Time } from './common.ts'
 import { ModelManifest, Quant } from './model.ts'
 

@@ -1,6 +1,6 @@
 /** CBOR messages between agents: the gate, and control frames between the ranks of a ring. */
 import { Decoder, Encoder } from 'cbor-x'
-import Type, { type Static, type TSchema } from 'typebox'
+import { type Static, type TSchema, Type } from 'typebox'
 import { Value } from 'typebox/value'
 import { MeshError, problemOf } from '../errors.ts'
 import { Count, ErrorReportSchema, Hex64 } from '../schema/common.ts'
