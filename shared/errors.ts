@@ -36,6 +36,7 @@ export const errorTable = {
   agentNotRunning: { status: 409, exit: 3, text: 'no agent is running for {home}', hint: 'mesh start' },
   agentAlreadyRunning: { status: 409, exit: 3, text: 'an agent for {home} is already running (process {pid})', hint: 'mesh status' },
   portInUse: { status: 500, exit: 3, text: 'port {port} is in use', hint: 'choose another with --port, or stop the program that holds it' },
+  processEnded: { status: 500, exit: 3, text: '{name} ended ({how}): {problem}', hint: 'run it alone with --log-level debug to see more' },
   // control plane
   controlPlaneUnreachable: { status: 503, exit: 4, text: 'no control plane answers at {url}: {problem}', hint: 'start one with: mesh control-plane; or name it with --control-plane URL' },
   controlPlaneProtocol: { status: 502, exit: 4, text: 'the control plane sent something unexpected: {problem}', hint: 'check that --control-plane names a Mesh control plane of the same version' },
@@ -66,8 +67,10 @@ export const errorTable = {
   tensorShape: { status: 422, exit: 5, text: 'tensor {tensor} has shape {got}, config.json says {want}', hint: 'config.json and the weights belong to different models; download both again' },
   dtypeUnsupported: { status: 422, exit: 5, text: 'tensor {tensor} has type {dtype}', hint: 'supported: F32, F16, BF16' },
   modelMismatch: { status: 409, exit: 5, text: 'model {modelId} here has revision {got}, the ring uses {want}', hint: 'give every device the same files' },
+  quantMismatch: { status: 409, exit: 5, text: 'the ring for {modelId} runs {want}, not {got}', hint: 'mesh join-ring --model-id {modelId} --quant {want}' },
   shardCorrupt: { status: 409, exit: 5, text: 'cached shard {file} is damaged: {problem}', hint: 'it is rebuilt from the model folder by itself; if this repeats, check the disk' },
   diskFull: { status: 507, exit: 5, text: 'cannot write {file}: the disk is full ({need} needed)', hint: 'free some space or move MESHNET_HOME' },
+  chatTemplateMissing: { status: 422, exit: 5, text: 'the model in {folder} has no chat template', hint: 'leave out --chat, or add chat_template to its tokenizer_config.json' },
   planImpossible: { status: 422, exit: 5, text: 'the model cannot be split like that: {problem}', hint: 'mesh ring-status shows the shares' },
   backendFailed: { status: 500, exit: 5, text: 'the {backend} backend failed: {problem}', hint: 'mesh status; restart the agent with mesh start' },
   // rings and jobs
@@ -132,7 +135,7 @@ export class MeshError extends Error {
 
   /** The error behind a report of another process; an unknown code (a newer peer) becomes `internal`. */
   static fromReport(report: { code: string; message: string; fields?: ErrorFields }): MeshError {
-    if (report.code in errorTable) return new MeshError(report.code as ErrorCode, report.fields ?? {})
+    if (Object.hasOwn(errorTable, report.code)) return new MeshError(report.code as ErrorCode, report.fields ?? {})
     return new MeshError('internal', { problem: `${report.code}: ${report.message}` })
   }
 

@@ -23,6 +23,8 @@ export interface Home {
   readonly shards: string
   /** What the running agent says of itself; read by `mesh status` and `mesh shard-status`. */
   readonly agentState: string
+  /** Rings this device wants to take part in, so that the agent finds the model folder again after a restart. */
+  readonly rings: string
   readonly controlPlane: { readonly folder: string; readonly database: string }
   readonly relay: { readonly folder: string; readonly key: string; readonly config: string }
 }
@@ -43,6 +45,7 @@ export const openHome = (root: string = homeFromEnvironment() ?? join(homedir(),
     models: at('models'),
     shards: at('shards'),
     agentState: at('run', 'agent.json'),
+    rings: at('rings.json'),
     controlPlane: { folder: at('control-plane'), database: at('control-plane', 'mesh.sqlite') },
     relay: { folder: at('relay'), key: at('relay', 'relay.key'), config: at('relay', 'relay.json') },
   }
@@ -90,7 +93,11 @@ export const writeState = (file: string, content: string | Uint8Array, mode = 0o
     }
     renameSync(temporary, file)
   } catch (error) {
-    rmSync(temporary, { force: true })
+    try {
+      rmSync(temporary, { force: true })
+    } catch {
+      // it could not be made either; the first failure is the one to tell
+    }
     throw new MeshError('stateUnwritable', { file, problem: problemOf(error) }, error)
   }
 }

@@ -101,20 +101,24 @@ const parseText = (record: OptionRecord, text: string): string | number | boolea
 /**
  * Reads the named options.
  * @param given what the command line said: raw text per option, `true` for a switch, an array for a list
+ * @param defaults of this program, where they differ from the table
  * @throws MeshError `usage` naming the flag, what it wants and what it got
  */
 export const readOptions = <Name extends OptionName>(
   names: readonly Name[],
   given: Partial<Record<string, string | boolean | string[]>>,
   env: NodeJS.ProcessEnv = process.env,
+  defaults: Partial<Record<string, string>> = {},
 ): OptionValues<Name> => {
   const values: Partial<Record<OptionName, unknown>> = {}
   for (const name of names) {
     const record: OptionRecord = optionTable[name]
     const fromEnv = record.env === undefined ? undefined : env[record.env]
-    const raw = given[name] ?? (fromEnv === '' ? undefined : fromEnv) ?? record.default
+    const raw = given[name] ?? (fromEnv === '' ? undefined : fromEnv) ?? defaults[name] ?? record.default
     if (record.type === 'list') {
-      values[name] = (Array.isArray(raw) ? raw : typeof raw === 'string' ? raw.split(',') : []).map((text) => parseText(record, text.trim()))
+      // only a list in one string is trimmed: spaces and line ends mean something in a stop string
+      const parts = Array.isArray(raw) ? raw : typeof raw === 'string' ? raw.split(',').map((text) => text.trim()) : []
+      values[name] = parts.map((text) => parseText(record, text))
     } else if (typeof raw === 'boolean') values[name] = raw
     else if (raw !== undefined && !Array.isArray(raw)) values[name] = parseText(record, String(raw))
     else if (record.type === 'switch') values[name] = false
@@ -127,3 +131,12 @@ export const homeFromEnvironment = (env: NodeJS.ProcessEnv = process.env): strin
 
 /** True when the output should carry no colour: https://no-color.org */
 export const colourWanted = (env: NodeJS.ProcessEnv = process.env): boolean => !env.NO_COLOR && env.TERM !== 'dumb'
+
+/**
+ * The environment for a Mesh process that lives in another home: ours without the variables of Mesh, so that nothing
+ * set for this one (a pool, a port) leaks into it.
+ */
+export const environmentFor = (home: string, env: NodeJS.ProcessEnv = process.env): NodeJS.ProcessEnv => ({
+  ...Object.fromEntries(Object.entries(env).filter(([name]) => !name.startsWith('MESHNET_'))),
+  MESHNET_HOME: home,
+})

@@ -6,7 +6,8 @@ const durationUnits: Record<string, number> = { ms: 1, s: 1e3, m: 60e3, h: 3600e
 
 const parseUnit = (what: string, example: string, units: Record<string, number>, text: string): number => {
   const match = /^\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*$/i.exec(text)
-  const unit = match ? units[match[2].toLowerCase() || Object.keys(units)[0]] : undefined
+  const name = match?.[2].toLowerCase() || Object.keys(units)[0]
+  const unit = Object.hasOwn(units, name) ? units[name] : undefined
   if (!match || unit === undefined) throw new MeshError('usage', { problem: `"${text}" is not a ${what} (example: ${example})` })
   return Math.round(Number(match[1]) * unit)
 }
@@ -30,8 +31,11 @@ export const formatBytes = (bytes: number): string => {
 
 /** Milliseconds with the unit a person would choose: `340 ms`, `2.1 s`, `3 m 20 s`. */
 export const formatDuration = (ms: number): string => {
-  if (ms < 1000) return `${Math.round(ms)} ms`
-  if (ms < 60e3) return `${(ms / 1000).toFixed(1)} s`
-  if (ms < 3600e3) return `${Math.floor(ms / 60e3)} m ${Math.round((ms % 60e3) / 1000)} s`
-  return `${Math.floor(ms / 3600e3)} h ${Math.round((ms % 3600e3) / 60e3)} m`
+  // rounded to the smaller unit first: 119.9 s are 2 m 0 s, not 1 m 60 s
+  if (ms < 999.5) return `${Math.round(ms)} ms`
+  if (ms < 59.95e3) return `${(ms / 1000).toFixed(1)} s`
+  const seconds = Math.round(ms / 1000)
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} m ${seconds % 60} s`
+  const minutes = Math.round(ms / 60e3)
+  return `${Math.floor(minutes / 60)} h ${minutes % 60} m`
 }

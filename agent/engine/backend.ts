@@ -36,8 +36,10 @@ export interface BackendOptions {
 
 export interface Backend {
   readonly name: string
-  /** Buffers for at least `rows` rows. */
-  buffers(rows: number): Buffers
+  /** For people: library, device, threads. */
+  readonly description: string
+  /** Buffers for at least `rows` rows. The first call of a step: a backend that died starts again here. */
+  buffers(rows: number): Promise<Buffers>
   /**
    * Attention half of a layer: normalises `hidden`, projects own heads, rotates, appends k and v of the rows to the
    * cache of their slot, attends causally over each slot, and writes the own part of the o projection to `partial`.
@@ -46,9 +48,11 @@ export interface Backend {
   attention(layer: number, spans: readonly Span[]): Promise<void>
   /** MLP half: `partial` becomes the own part of down(silu(gate(norm(hidden))) * up(norm(hidden))). */
   feedForward(layer: number, rows: number): Promise<void>
+  /** All layers of a rank that holds the whole model, residual additions included; the result is in `hidden`. */
+  layers(spans: readonly Span[], rows: number): Promise<void>
   /** Final norm and own columns of the LM head of rows 0..rows-1 of `hidden`, into `logits`. */
   head(rows: number): Promise<void>
-  /** Frees the cache of a sequence. */
-  release(slot: number): Promise<void>
+  /** Frees the cache of a sequence, or of all. */
+  release(slot: number | 'all'): Promise<void>
   close(): Promise<void>
 }

@@ -31,13 +31,14 @@ export const decodeCbor = <T extends TSchema>(schema: T, bytes: Uint8Array): Sta
 /** First and only message of each side on the gate protocol. The connection itself proves the device key. */
 export const GateMessage = Type.Object({
   poolId: Hex64,
-  certificate: Type.Unsafe<Uint8Array>(Type.Any()),
+  /** Text form, as in `identity/pool-certificate.ts`. */
+  certificate: Type.String({ maxLength: 2 * limits.certificateBytes }),
 })
 export type GateMessage = Static<typeof GateMessage>
 
 export const GateAnswer = Type.Object({
   ok: Type.Boolean(),
-  certificate: Type.Optional(Type.Unsafe<Uint8Array>(Type.Any())),
+  certificate: Type.Optional(Type.String({ maxLength: 2 * limits.certificateBytes })),
   error: Type.Optional(ErrorReportSchema),
 })
 export type GateAnswer = Static<typeof GateAnswer>

@@ -25,7 +25,7 @@ export const frameHeaderBytes = 48
 const magic = 0x4648534d // 'MSHF' read little-endian
 const version = 1
 
-export const frameKinds = { control: 1, tensor: 2, candidates: 3 } as const
+export const frameKinds = { control: 1, tensor: 2 } as const
 export const dtypes = { bytes: 0, f32: 1, f16: 2, bf16: 3, q8: 4 } as const
 export const phases = { none: 0, reduceScatter: 1, allGather: 2, exchange: 3 } as const
 

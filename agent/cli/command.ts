@@ -1,0 +1,71 @@
+/** What a command of `mesh` is, and what it is given. */
+import type { Home } from '../../shared/home.ts'
+import type { Logger } from '../../shared/log.ts'
+import type { OptionName, OptionValues } from '../../shared/options.ts'
+
+/** A terminal, a pipe or a test. */
+export interface Output {
+  write(text: string): void
+  readonly isTTY: boolean
+  readonly columns: number
+}
+
+/** Everything a command may touch besides its options. */
+export interface CommandContext {
+  readonly home: Home
+  readonly stdout: Output
+  readonly stderr: Output
+  /** True when escape sequences are welcome on stdout. */
+  readonly colour: boolean
+  readonly now: () => number
+  readonly fetch: typeof fetch
+  readonly logger: Logger
+  /** Aborted by Ctrl-C and by SIGTERM. */
+  readonly signal: AbortSignal
+  /** What stood after the name of the command. */
+  readonly rawArguments: readonly string[]
+}
+
+type Defaults = { readonly [Name in OptionName]?: string | number }
+
+export interface Command {
+  readonly name: string
+  readonly summary: string
+  /** Paragraphs for `--help`, besides the summary. */
+  readonly details?: string
+  readonly options: readonly OptionName[]
+  readonly required: readonly OptionName[]
+  /** Defaults of this command where they differ from the option table. */
+  readonly defaults: Defaults
+  /** Whole command lines. */
+  readonly examples: readonly string[]
+  /** A service ends with exit code 0 when it is told to stop; other commands end with 130. */
+  readonly service: boolean
+  run(context: CommandContext, values: OptionValues<OptionName>): Promise<number | void>
+}
+
+type Values<Name extends OptionName, Sure extends Name> = OptionValues<Name> & { [N in Sure]: NonNullable<OptionValues<Name>[N]> }
+
+interface Declaration<Name extends OptionName, Required extends Name, Default extends Name> {
+  readonly name: string
+  readonly summary: string
+  readonly details?: string
+  readonly options: readonly Name[]
+  readonly required?: readonly Required[]
+  readonly defaults?: { readonly [N in Default]: string | number }
+  readonly examples: readonly string[]
+  readonly service?: boolean
+  run(context: CommandContext, values: Values<Name | 'logLevel', Required | Default>): Promise<number | void>
+}
+
+/** Checks the declaration of a command: `run` sees the options it named, and required ones are there. */
+export const defineCommand = <const Name extends OptionName, const Required extends Name = never, const Default extends Name = never>(
+  declaration: Declaration<Name, Required, Default>,
+): Command => ({
+  required: [],
+  defaults: {},
+  service: false,
+  ...declaration,
+  options: [...declaration.options, 'logLevel'],
+  run: (context, values) => declaration.run(context, values as unknown as Values<Name | 'logLevel', Required | Default>),
+})

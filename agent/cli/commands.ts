@@ -1,0 +1,26 @@
+/** Every command of `mesh`, in the order of `--help`. */
+import type { Command } from './command.ts'
+import { controlPlane } from './commands/control-plane.ts'
+import { demo } from './commands/demo.ts'
+import { inference } from './commands/inference.ts'
+import { init } from './commands/init.ts'
+import { joinRing } from './commands/join-ring.ts'
+import { leaveRing } from './commands/leave-ring.ts'
+import { poolCreate } from './commands/pool-create.ts'
+import { poolJoin } from './commands/pool-join.ts'
+import { poolList } from './commands/pool-list.ts'
+import { poolPeers } from './commands/pool-peers.ts'
+import { poolStatus } from './commands/pool-status.ts'
+import { relay } from './commands/relay.ts'
+import { ringStatus } from './commands/ring-status.ts'
+import { shardStatus } from './commands/shard-status.ts'
+import { start } from './commands/start.ts'
+import { status } from './commands/status.ts'
+
+export const commands: readonly Command[] = [
+  demo,
+  init, poolCreate, poolJoin, poolList, poolPeers, poolStatus,
+  joinRing, leaveRing, ringStatus, shardStatus,
+  start, status, inference,
+  controlPlane, relay,
+]

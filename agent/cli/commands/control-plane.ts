@@ -1,0 +1,12 @@
+import { defineCommand } from '../command.ts'
+import { runSibling } from '../sibling.ts'
+
+export const controlPlane = defineCommand({
+  name: 'control-plane',
+  summary: 'run the control plane: one for a group, on a machine that all can reach',
+  options: ['host', 'port', 'data', 'heartbeat', 'lease', 'ringGrace', 'json'],
+  defaults: { port: 8080 },
+  examples: ['mesh control-plane', 'mesh control-plane --host 0.0.0.0 --port 8080'],
+  service: true,
+  run: (context) => runSibling(context, 'controlPlane'),
+})

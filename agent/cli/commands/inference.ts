@@ -1,0 +1,68 @@
+import type { Job } from '../../../shared/schema/job.ts'
+import { MeshError } from '../../../shared/errors.ts'
+import { selectPool } from '../../device/pools.ts'
+import { defineCommand } from '../command.ts'
+import { createLiveText } from '../live-text.ts'
+import { counted, printableText, printJson } from '../render.ts'
+import { type JobProgress, jobOptions, runJob, submissionOf } from '../run-job.ts'
+import { openSession } from '../session.ts'
+
+const snakeCase = (name: string): string => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
+const snakeKeys = (value: Record<string, number> | undefined): Record<string, number> | null =>
+  value === undefined ? null : Object.fromEntries(Object.entries(value).map(([name, entry]) => [snakeCase(name), entry]))
+
+/** The final object of `--json`. Times in milliseconds. */
+export const jobJson = (job: Job): Record<string, unknown> => ({
+  text: job.text,
+  tokens: job.tokens,
+  finish_reason: job.finishReason ?? null,
+  usage: snakeKeys(job.usage),
+  timings: snakeKeys(job.timings),
+  job_id: job.jobId,
+  model: job.submission.modelId,
+  workers: job.worldSize,
+  seed: job.submission.sampling.seed,
+})
+
+export const progressText = ({ state, worldSize, tokens, tokensPerSecond }: JobProgress): string => {
+  if (state !== 'running') return state === 'queued' ? 'waiting for the ring ...' : `${counted(worldSize, 'worker')} · reading the prompt ...`
+  return [counted(worldSize, 'worker'), counted(tokens, 'token'), ...(tokensPerSecond > 0 ? [`${tokensPerSecond.toFixed(1)} tok/s`] : [])].join(' · ')
+}
+
+export const inference = defineCommand({
+  name: 'inference',
+  summary: 'run a prompt on the ring of a model and print the text as it comes',
+  details: 'Text goes to stdout; a status line to stderr when it is a terminal. Ctrl-C cancels the job. --wait limits how long the job may wait for a ring.',
+  options: [...jobOptions, 'poolId', 'controlPlane', 'wait', 'json'],
+  required: ['prompt'],
+  examples: [
+    'mesh inference --prompt "Once upon a time"',
+    'mesh inference --chat --prompt "What colour is the sky?" --temperature 0',
+    'mesh inference --prompt "Once upon a time" --seed 7 --max-tokens 50 --stop "The end" --json',
+  ],
+  run: async (context, values) => {
+    const submission = submissionOf(values)
+    const { client } = openSession(context, values)
+    const pool = selectPool(context.home, values.poolId)
+    const live = createLiveText(context.stdout, context.stderr, context.now)
+    let last: JobProgress | undefined
+    try {
+      const job = await runJob({
+        context, client, poolId: pool.poolId, submission, waitMs: values.wait,
+        onText: (text) => {
+          if (!values.json) live.text(context.stdout.isTTY ? printableText(text) : text)
+        },
+        onProgress: (progress) => {
+          last = progress
+          live.status(progressText(progress))
+        },
+      })
+      live.end()
+      if (values.json) printJson(context.stdout, jobJson(job))
+      else if (context.stderr.isTTY && last !== undefined) context.stderr.write(`${progressText({ ...last, tokens: job.tokens.length, tokensPerSecond: job.timings?.decodeTokensPerSecond ?? 0 })}\n`)
+    } catch (error) {
+      live.end()
+      throw MeshError.from(error)
+    }
+  },
+})

@@ -1,0 +1,41 @@
+import { MeshError } from '../../../shared/errors.ts'
+import { shortId } from '../../../shared/ids.ts'
+import { createDeviceClient, registerDevice } from '../../device/control-plane.ts'
+import { defaultControlPlaneUrl, findDevice, parseControlPlaneUrl, readCapabilities, saveDevice } from '../../device/device.ts'
+import { defineCommand } from '../command.ts'
+import { fields, printJson } from '../render.ts'
+import { checkName, ifReachable } from '../session.ts'
+
+export const init = defineCommand({
+  name: 'init',
+  summary: 'set this device up: make its key, remember network, name and control plane',
+  details: 'Repeating it is harmless; another name or control plane replaces the old one. The key is never replaced.',
+  options: ['networkId', 'name', 'controlPlane', 'json'],
+  required: ['networkId', 'name'],
+  examples: ['mesh init --network-id home --name "My laptop"', 'mesh init --network-id home --name "Desktop" --control-plane http://192.168.1.20:8080'],
+  run: async (context, values) => {
+    const { home } = context
+    const before = findDevice(home)
+    if (before !== undefined && before.config.networkId !== values.networkId) throw new MeshError('alreadyInitialised', { name: before.config.name, home: home.root })
+    const device = saveDevice(home, {
+      networkId: checkName('--network-id', values.networkId),
+      name: checkName('--name', values.name),
+      controlPlaneUrl: parseControlPlaneUrl(values.controlPlane ?? before?.config.controlPlaneUrl ?? defaultControlPlaneUrl),
+    })
+    const client = createDeviceClient({ home, device, fetch: context.fetch, now: context.now })
+    const result = await ifReachable(registerDevice(client, device, readCapabilities()))
+    const registered = 'answer' in result
+    if (values.json) {
+      printJson(context.stdout, { device_id: device.deviceId, network_id: device.config.networkId, name: device.config.name, control_plane: client.url, registered, home: home.root, created: before === undefined })
+      return
+    }
+    context.stdout.write(fields([
+      ['device', `${device.config.name} (${shortId(device.deviceId)})`],
+      ['device id', device.deviceId],
+      ['network', device.config.networkId],
+      ['control plane', registered ? `${client.url} (registered)` : client.url],
+      ['home', home.root],
+    ]))
+    if (!registered) context.stdout.write(`no control plane answers there yet: mesh start will register this device when it does\n`)
+  },
+})

@@ -1,0 +1,27 @@
+import { MeshError } from '../../../shared/errors.ts'
+import { selectPool } from '../../device/pools.ts'
+import { removeRingWish } from '../../device/rings.ts'
+import { defineCommand } from '../command.ts'
+import { printJson } from '../render.ts'
+import { openSession } from '../session.ts'
+
+export const leaveRing = defineCommand({
+  name: 'leave-ring',
+  summary: 'stop serving a model',
+  options: ['modelId', 'poolId', 'controlPlane', 'json'],
+  examples: ['mesh leave-ring --model-id tiny-story'],
+  run: async (context, values) => {
+    const { client } = openSession(context, values)
+    const pool = selectPool(context.home, values.poolId)
+    try {
+      await client.call('leaveRing', { params: { poolId: pool.poolId }, body: { modelId: values.modelId } })
+      removeRingWish(context.home, pool.poolId, values.modelId)
+    } catch (error) {
+      // the control plane may have forgotten the ring (a new database): what is remembered here must go as well
+      const forgotten = error instanceof MeshError && error.code === 'notInRing' && removeRingWish(context.home, pool.poolId, values.modelId)
+      if (!forgotten) throw error
+    }
+    if (values.json) printJson(context.stdout, { model_id: values.modelId, pool_id: pool.poolId, left: true })
+    else context.stdout.write(`left the ring for ${values.modelId} in pool ${pool.name}\n`)
+  },
+})

@@ -1,0 +1,50 @@
+import type { MeshError } from '../../../shared/errors.ts'
+import { issueCertificate, poolIdOf } from '../../../shared/identity/pool-certificate.ts'
+import { newKeyPair, toHex } from '../../../shared/identity/keys.ts'
+import { publishPool } from '../../device/control-plane.ts'
+import type { LocalDevice } from '../../device/device.ts'
+import { listPools, type LocalPool, savePool } from '../../device/pools.ts'
+import { type CommandContext, defineCommand } from '../command.ts'
+import { fields, printJson } from '../render.ts'
+import { checkName, ifReachable, openSession } from '../session.ts'
+
+const makePool = (context: CommandContext, device: LocalDevice, name: string): LocalPool => {
+  const rootKey = newKeyPair()
+  const pool: LocalPool = {
+    poolId: poolIdOf(rootKey.publicKey),
+    name,
+    rootPublicKey: toHex(rootKey.publicKey),
+    role: 'admin',
+    certificate: issueCertificate(rootKey, { deviceId: device.deviceId, role: 'admin' }, context.now()),
+    rootKey,
+  }
+  savePool(context.home, pool)
+  return pool
+}
+
+/** The command that others run to come in. */
+export const joinLine = (pool: Pick<LocalPool, 'poolId' | 'rootPublicKey'>): string => `mesh pool-join --pool-id ${pool.poolId} --pool-root-pubkey ${pool.rootPublicKey}`
+
+export const poolCreate = defineCommand({
+  name: 'pool-create',
+  summary: 'make a pool; this device becomes its admin',
+  details: 'Keeps the root key of the pool on this device (mode 0600). Repeating it with the same name publishes the same pool again.',
+  options: ['name', 'controlPlane', 'json'],
+  required: ['name'],
+  examples: ['mesh pool-create --name home'],
+  run: async (context, values) => {
+    const { device, client } = openSession(context, values)
+    const name = checkName('--name', values.name)
+    const existing = listPools(context.home).find((pool) => pool.name === name && pool.rootKey !== undefined)
+    const pool = existing ?? makePool(context, device, name)
+    const result = await ifReachable(publishPool(client, device, pool))
+    const published = 'answer' in result
+    if (values.json) {
+      printJson(context.stdout, { pool_id: pool.poolId, name, root_public_key: pool.rootPublicKey, role: pool.role, published, created: existing === undefined, join: joinLine(pool) })
+      return
+    }
+    context.stdout.write(fields([['pool', existing === undefined ? name : `${name} (made before)`], ['pool id', pool.poolId], ['root public key', pool.rootPublicKey], ['role', 'admin']]))
+    if (!published) context.stdout.write(`${(result.problem satisfies MeshError).message}\nthe pool is kept here and published by: mesh start\n`)
+    context.stdout.write(`\nOthers join with (while mesh start runs on this device):\n  ${joinLine(pool)}\n`)
+  },
+})

@@ -1,0 +1,44 @@
+import { verifyCertificate } from '../../../shared/identity/pool-certificate.ts'
+import { MeshError } from '../../../shared/errors.ts'
+import { listPools, type LocalPool } from '../../device/pools.ts'
+import { defineCommand } from '../command.ts'
+import { printJson, table, validity } from '../render.ts'
+import { ifReachable, openSession } from '../session.ts'
+
+/** When the certificate ends, in milliseconds; 0 for one that has expired or is damaged. */
+export const notAfterOf = (pool: LocalPool, now: number): number => {
+  try {
+    return verifyCertificate(pool.certificate, Buffer.from(pool.rootPublicKey, 'hex'), now).notAfter
+  } catch (error) {
+    if (error instanceof MeshError) return 0
+    throw error
+  }
+}
+
+export const poolList = defineCommand({
+  name: 'pool-list',
+  summary: 'pools of this device, with the values that others need to join',
+  options: ['controlPlane', 'json'],
+  examples: ['mesh pool-list', 'mesh pool-list --json'],
+  run: async (context, values) => {
+    const { client } = openSession(context, values)
+    const local = listPools(context.home)
+    const result = local.length === 0 ? { answer: [] } : await ifReachable(client.call('listPools', {}))
+    const known = new Map('answer' in result ? result.answer.map((pool) => [pool.poolId, pool]) : [])
+    const pools = local.map((pool) => ({ ...pool, notAfter: notAfterOf(pool, context.now()), members: known.get(pool.poolId)?.members, online: known.get(pool.poolId)?.online }))
+    if (values.json) {
+      printJson(context.stdout, pools.map((pool) => ({ pool_id: pool.poolId, name: pool.name, role: pool.role, root_public_key: pool.rootPublicKey, not_after: pool.notAfter, members: pool.members ?? null, online: pool.online ?? null })))
+      return
+    }
+    if (pools.length === 0) {
+      context.stdout.write('this device is in no pool yet: mesh pool-create --name home\n')
+      return
+    }
+    const count = (value: number | undefined): string => (value === undefined ? '?' : String(value))
+    for (const pool of pools) {
+      context.stdout.write(table(['name', 'role', 'members', 'online', 'valid for'], [[pool.name, pool.role, count(pool.members), count(pool.online), validity(pool.notAfter, context.now())]]))
+      context.stdout.write(`  --pool-id ${pool.poolId}\n  --pool-root-pubkey ${pool.rootPublicKey}\n`)
+    }
+    if ('problem' in result) context.stderr.write(`note: ${result.problem.message}\n`)
+  },
+})

@@ -1,0 +1,31 @@
+import { shortId } from '../../../shared/ids.ts'
+import { selectPool } from '../../device/pools.ts'
+import { defineCommand } from '../command.ts'
+import { counted, fields, printJson, validity } from '../render.ts'
+import { openSession } from '../session.ts'
+import { notAfterOf } from './pool-list.ts'
+
+export const poolStatus = defineCommand({
+  name: 'pool-status',
+  summary: 'a pool at a glance: members, rings, recent jobs',
+  options: ['poolId', 'controlPlane', 'json'],
+  examples: ['mesh pool-status', 'mesh pool-status --json'],
+  run: async (context, values) => {
+    const { client } = openSession(context, values)
+    const local = selectPool(context.home, values.poolId)
+    const params = { poolId: local.poolId }
+    const [pool, rings, jobs] = await Promise.all([client.call('getPool', { params }), client.call('listRings', { params }), client.call('listJobs', { params, query: { limit: 5 } })])
+    if (values.json) {
+      printJson(context.stdout, { pool, role: local.role, not_after: notAfterOf(local, context.now()), rings, jobs })
+      return
+    }
+    context.stdout.write(fields([
+      ['pool', `${pool.name} (${shortId(pool.poolId)})`],
+      ['role', `${local.role}, valid for ${validity(notAfterOf(local, context.now()), context.now())}`],
+      ['members', `${pool.members}, ${pool.online} online`],
+      ...(rings.length === 0 ? [['rings', 'none: mesh join-ring --model-id tiny-story'] as const] : []),
+      ...rings.map((ring): [string, string] => ['ring', `${ring.modelId} ${ring.quant}: ${ring.status}, ${counted(ring.worldSize, 'worker')}${ring.reason ? ` (${ring.reason})` : ''}`]),
+      ...jobs.map((job): [string, string] => ['job', `${job.jobId}: ${job.state}, ${counted(job.tokens.length, 'token')}${job.error ? ` (${job.error.message})` : ''}`]),
+    ]))
+  },
+})

@@ -1,0 +1,33 @@
+import { MeshError } from '../../../shared/errors.ts'
+import type { AgentRing } from '../../../shared/schema/agent-state.ts'
+import { formatBytes } from '../../../shared/units.ts'
+import { loadDevice } from '../../device/device.ts'
+import { defineCommand } from '../command.ts'
+import { fields, printJson, rangesText } from '../render.ts'
+import { readAgentState } from '../session.ts'
+
+const shardText = (ring: AgentRing): string =>
+  fields([
+    ['model', `${ring.modelId} ${ring.quant}, epoch ${ring.epoch}`],
+    ['rank', `${ring.rank} of ${ring.worldSize}`],
+    ['state', ring.state === 'loading' ? `loading ${Math.round(ring.progress * 100)}%` : ring.state],
+    ...(ring.error ? [['error', ring.error.message] as const] : []),
+    ['holds', rangesText(ring.ranges)],
+    ['backend', ring.backend || '-'],
+    ['shard', ring.shardFolder === '' ? '-' : `${formatBytes(ring.shardBytes)} in ${ring.shardFolder}`],
+  ])
+
+export const shardStatus = defineCommand({
+  name: 'shard-status',
+  summary: 'what the agent of this device holds of each model',
+  options: ['json'],
+  examples: ['mesh shard-status', 'mesh shard-status --json'],
+  run: async (context, values) => {
+    loadDevice(context.home)
+    const state = readAgentState(context.home)
+    if (state === undefined) throw new MeshError('agentNotRunning', { home: context.home.root })
+    if (values.json) printJson(context.stdout, state.rings)
+    else if (state.rings.length === 0) context.stdout.write('this device holds no shard: mesh join-ring --model-id tiny-story\n')
+    else context.stdout.write(state.rings.map(shardText).join('\n'))
+  },
+})

@@ -1,0 +1,75 @@
+import type { AgentState } from '../../../shared/schema/agent-state.ts'
+import { shortId } from '../../../shared/ids.ts'
+import { MeshError } from '../../../shared/errors.ts'
+import { version } from '../../../shared/version.ts'
+import { listPools } from '../../device/pools.ts'
+import { defineCommand } from '../command.ts'
+import { ago, counted, fields, printJson, validity } from '../render.ts'
+import { openSession, readAgentState, type Session } from '../session.ts'
+import { notAfterOf } from './pool-list.ts'
+
+interface ControlPlaneView {
+  readonly url: string
+  readonly reachable: boolean
+  readonly registered: boolean
+  readonly problem: string | null
+}
+
+/** A status command answers whatever is broken: the failure is part of the answer. */
+const lookAtControlPlane = async ({ client }: Session): Promise<ControlPlaneView> => {
+  try {
+    await client.call('getDevice', {})
+    return { url: client.url, reachable: true, registered: true, problem: null }
+  } catch (error) {
+    if (!(error instanceof MeshError)) throw error
+    const reachable = error.code !== 'controlPlaneUnreachable' && error.code !== 'controlPlaneProtocol'
+    return { url: client.url, reachable, registered: false, problem: error.message }
+  }
+}
+
+const controlPlaneText = ({ url, registered, problem }: ControlPlaneView): string => (registered ? `${url} (connected, this device is registered)` : `${url}: ${problem ?? ''}`)
+
+const agentRows = (state: AgentState | undefined, now: number): [string, string][] => {
+  if (state === undefined) return [['agent', 'not running: mesh start']]
+  return [
+    ['agent', `running since ${ago(state.startedAt, now).replace(/ ago$/, '')}, process ${state.pid}, version ${state.version}`],
+    ['peer id', state.peerId],
+    ...state.addresses.map((address): [string, string] => ['address', address]),
+    ['agent link', state.controlPlane.connected ? `connected to ${state.controlPlane.url}` : `not connected to ${state.controlPlane.url} since ${ago(state.controlPlane.since, now)}; it keeps trying`],
+    ...state.relays.map(({ address, reserved }): [string, string] => ['relay', `${address} (${reserved ? 'slot reserved' : 'no slot'})`]),
+    ...state.rings.map((ring): [string, string] => ['ring', `${ring.modelId}: ${ring.state}, rank ${ring.rank} of ${ring.worldSize}`]),
+    ['jobs', `${state.jobs.running} running, ${state.jobs.done} done, ${state.jobs.failed} failed`],
+  ]
+}
+
+export const status = defineCommand({
+  name: 'status',
+  summary: 'this device at a glance: agent, control plane, pools, rings',
+  options: ['controlPlane', 'json'],
+  examples: ['mesh status', 'mesh status --json'],
+  run: async (context, values) => {
+    const session = openSession(context, values)
+    const { device } = session
+    const now = context.now()
+    const state = readAgentState(context.home)
+    const pools = listPools(context.home)
+    const controlPlane = await lookAtControlPlane(session)
+    if (values.json) {
+      printJson(context.stdout, {
+        version, home: context.home.root,
+        device: { device_id: device.deviceId, name: device.config.name, network_id: device.config.networkId },
+        control_plane: controlPlane,
+        pools: pools.map((pool) => ({ pool_id: pool.poolId, name: pool.name, role: pool.role, not_after: notAfterOf(pool, now) })),
+        agent: state ?? null,
+      })
+      return
+    }
+    context.stdout.write(fields([
+      ['device', `${device.config.name} (${shortId(device.deviceId)}) in network ${device.config.networkId}`],
+      ['home', context.home.root],
+      ['control plane', controlPlaneText(controlPlane)],
+      ['pools', pools.length === 0 ? 'none: mesh pool-create --name home' : `${counted(pools.length, 'pool')}: ${pools.map((pool) => `${pool.name} (${pool.role}, ${validity(notAfterOf(pool, now), now)})`).join(', ')}`],
+      ...agentRows(state, now),
+    ]))
+  },
+})

@@ -1,0 +1,122 @@
+/**
+ * The events of a job, each exactly once, whatever happens to the connection: after a break the stream is opened again
+ * after the last event seen. A stream that is silent for long is checked against the job itself, so that a dead
+ * connection that nobody closed does not hang the command.
+ */
+import { setTimeout as pause } from 'node:timers/promises'
+import { createParser } from 'eventsource-parser'
+import { Value } from 'typebox/value'
+import type { Client } from '../../shared/api/client.ts'
+import { MeshError } from '../../shared/errors.ts'
+import { limits } from '../../shared/wire/limits.ts'
+import { type Job, JobEvent } from '../../shared/schema/job.ts'
+
+export interface FollowOptions {
+  readonly client: Client
+  readonly poolId: string
+  readonly jobId: string
+  readonly signal: AbortSignal
+  /** Milliseconds that the control plane may be away before the command gives up. */
+  readonly absenceMs: number
+  /** Milliseconds of silence after which the job is asked for. */
+  readonly silenceMs?: number
+  readonly now: () => number
+}
+
+/** Milliseconds between two attempts to open the stream. */
+const retryMs = 300
+const defaultSilenceMs = 15_000
+
+const parseEvent = (data: string): JobEvent => {
+  let value: unknown
+  try {
+    value = JSON.parse(data)
+  } catch (error) {
+    throw new MeshError('controlPlaneProtocol', { problem: 'an event of the job is not JSON' }, error)
+  }
+  if (false) throw new MeshError('controlPlaneProtocol', { problem: `an event of the job has an unknown form: ${data.slice(0, 200)}` })
+  return value
+}
+
+const isOver = (job: Job): boolean => job.state === 'done' || job.state === 'failed' || job.state === 'cancelled'
+
+type Reader = ReadableStreamDefaultReader<Uint8Array>
+
+/** The next bytes; `undefined` when none came in time. The read goes on and is given by the next call. */
+const createTimedRead = (reader: Reader, silenceMs: number): (() => Promise<Awaited<ReturnType<Reader['read']>> | undefined>) => {
+  let pending: ReturnType<Reader['read']> | undefined
+  return async () => {
+    pending ??= reader.read()
+    const silence = new AbortController()
+    const late = pause(silenceMs, undefined, { signal: silence.signal }).catch(() => undefined)
+    try {
+      const result = await Promise.race([pending, late])
+      if (result !== undefined) pending = undefined
+      return result
+    } finally {
+      silence.abort()
+    }
+  }
+}
+
+/** Events of one connection until it ends. `onSilence` may end it by giving a last event. */
+async function* readStream(answer: Response, silenceMs: number, onSilence: () => Promise<JobEvent | undefined>): AsyncGenerator<JobEvent> {
+  if (answer.body === null) return
+  const reader = answer.body.getReader()
+  const read = createTimedRead(reader, silenceMs)
+  const decoder = new TextDecoder()
+  const events: JobEvent[] = []
+  const parser = createParser({ onEvent: ({ data }) => events.push(parseEvent(data)), maxBufferSize: limits.requestBytes })
+  try {
+    for (;;) {
+      const part = await read()
+      if (part === undefined) {
+        const last = await onSilence()
+        if (last !== undefined) yield last
+        if (last !== undefined) return
+      } else if (part.done) return
+      else parser.feed(decoder.decode(part.value, { stream: true }))
+      yield* events.splice(0)
+    }
+  } finally {
+    await reader.cancel().catch(() => undefined)
+  }
+}
+
+/**
+ * Ends after the event `end`.
+ * @throws MeshError `controlPlaneUnreachable` (away for longer than `absenceMs`) | `controlPlaneProtocol` | what the control plane answered
+ */
+export async function* followJob(options: FollowOptions): AsyncGenerator<JobEvent> {
+  const { client, poolId, jobId, signal, now, silenceMs = defaultSilenceMs } = options
+  const params = { poolId, jobId }
+  let last = -1
+  let contact = now()
+  const onSilence = async (): Promise<JobEvent | undefined> => {
+    const job = await client.call('getJob', { params })
+    contact = now()
+    return isOver(job) ? { sequence: last + 1, type: 'end', job } : undefined
+  }
+  for (;;) {
+    signal.throwIfAborted()
+    let problem: unknown
+    try {
+      const answer = await client.open('jobEvents', { params, signal, headers: { accept: 'text/event-stream', ...(last < 0 ? {} : { 'last-event-id': String(last) }) } })
+      contact = now()
+      for await (const event of readStream(answer, silenceMs, onSilence)) {
+        contact = now()
+        if (event.sequence <= last) continue
+        last = event.sequence
+        yield event
+        if (event.type === 'end') return
+      }
+    } catch (error) {
+      signal.throwIfAborted()
+      // a broken connection is no MeshError; what the control plane answered is, and asking again would not change it
+      if (error instanceof MeshError && error.code !== 'controlPlaneUnreachable') throw error
+      problem = error
+    }
+    if (now() - contact > options.absenceMs) throw problem instanceof MeshError ? problem : new MeshError('controlPlaneUnreachable', { url: client.url, problem: 'the event stream ended' }, problem)
+    await pause(retryMs, undefined, { signal })
+  }
+}

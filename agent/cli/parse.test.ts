@@ -1,0 +1,102 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import { MeshError } from '../../shared/errors.ts'
+import { type OptionName, optionRecord, optionTable } from '../../shared/options.ts'
+import { version } from '../../shared/version.ts'
+import { commands } from './commands.ts'
+import { parseArguments } from './parse.ts'
+
+const parse = (...argv: string[]): ReturnType<typeof parseArguments> => parseArguments(commands, argv)
+const given = (...argv: string[]): Record<string, unknown> => {
+  const parsed = parse(...argv)
+  assert.equal(parsed.kind, 'run')
+  return parsed.kind === 'run' ? parsed.given : {}
+}
+const text = (...argv: string[]): string => {
+  const parsed = parse(...argv)
+  assert.equal(parsed.kind, 'text')
+  return parsed.kind === 'text' ? parsed.text : ''
+}
+const usage = (problem: RegExp) => (error: unknown): boolean => error instanceof MeshError && error.code === 'usage' && problem.test(error.message) && !error.message.includes('\n')
+
+describe('commands', () => {
+  it('the list: names are unique, every command has a summary and an example that names it', () => {
+    assert.equal(new Set(commands.map(({ name }) => name)).size, commands.length)
+    for (const { name, summary, examples } of commands) {
+      assert.ok(summary.length > 0 && examples.length > 0, name)
+      for (const example of examples) assert.match(example, new RegExp(`^mesh ${name}( |$)`))
+    }
+  })
+
+  it('the list: every option of the table belongs to a command, and to each only once', () => {
+    const used = new Set(commands.flatMap(({ options }) => options))
+    assert.deepEqual((Object.keys(optionTable) as OptionName[]).filter((name) => !used.has(name)), [])
+    for (const { name, options } of commands) assert.equal(new Set(options).size, options.length, name)
+  })
+
+  it('the list: what is required or has a default of its own is an option of the command', () => {
+    for (const { name, options, required, defaults } of commands) {
+      for (const option of [...required, ...(Object.keys(defaults) as OptionName[])]) assert.ok(options.includes(option), `${name} ${option}`)
+    }
+  })
+
+  it('the list: every example can be parsed', () => {
+    for (const example of commands.flatMap(({ examples }) => examples)) {
+      const argv = [...example.replace(/^mesh /, '').matchAll(/"([^"]*)"|(\S+)/g)].map(([, quoted, plain]) => quoted ?? plain)
+      assert.equal(parse(...argv).kind, 'run', example)
+    }
+  })
+
+  it('the list: every command that reads has --json', () => {
+    for (const name of ['pool-list', 'pool-peers', 'pool-status', 'status', 'ring-status', 'shard-status', 'inference']) {
+      assert.ok(commands.find((command) => command.name === name)?.options.includes('json'), name)
+    }
+  })
+})
+
+describe('command line', () => {
+  it('flags become raw values by the name of their option', () => {
+    assert.deepEqual(given('inference', '--prompt', 'Hi there', '--max-tokens', '5', '--json', '--stop', 'a', '--stop', 'b,c'), { prompt: 'Hi there', maxTokens: '5', json: true, stop: ['a', 'b,c'] })
+    assert.deepEqual(given('inference', '--prompt=--odd', '--temperature', '-1'), { prompt: '--odd', temperature: '-1' })
+    assert.deepEqual(given('status'), {})
+  })
+
+  it('what is not given is absent, so that environment and defaults decide', () => {
+    assert.deepEqual(given('demo'), {})
+    assert.deepEqual(given('control-plane', '--port', '0'), { port: '0' })
+  })
+
+  it('the rest of the line is kept for programs that we start', () => {
+    const parsed = parse('relay', '--port', '0', '--announce', '/ip4/1.1.1.1/tcp/1')
+    assert.deepEqual(parsed.kind === 'run' && parsed.rest, ['--port', '0', '--announce', '/ip4/1.1.1.1/tcp/1'])
+  })
+
+  it('help lists every command; help of a command lists its options with default, variable and examples', () => {
+    const help = text('--help')
+    for (const { name } of commands) assert.match(help, new RegExp(`^  ${name} `, 'm'))
+    for (const command of commands) {
+      const own = text(command.name, '--help').replaceAll(/\s+/g, ' ')
+      for (const name of command.options) assert.ok(own.includes(optionRecord(name).flag), `${command.name} ${name}`)
+      for (const example of command.examples) assert.ok(own.includes(example), example)
+    }
+    assert.match(text('inference', '--help'), /--model-id <name> .*default: tiny-story; env: MESHNET_MODEL/)
+    assert.match(text('demo', '--help'), /--seed <n> .*default: 1\)/)
+    assert.equal(text('help', 'init'), text('init', '--help'))
+  })
+
+  it('--version is the version', () => assert.equal(text('--version').trim(), version))
+
+  for (const [argv, problem] of [
+    [['inferenc'], /unknown command 'inferenc' \(Did you mean inference\?\)/],
+    [['inference', '--promt', 'x'], /unknown option '--promt' \(Did you mean --prompt\?\)/],
+    [['inference', '--prompt'], /option '--prompt <text>' argument missing/],
+    [['inference', '--prompt', 'Once', 'upon', 'a', 'time'], /too many arguments/],
+    [['status', '--prompt', 'x'], /unknown option '--prompt'/],
+    [[], /no command is given/],
+    [['help', 'nothing'], /unknown|no command/],
+  ] as const) {
+    it(`refused: mesh ${argv.join(' ')}`, () => {
+      assert.throws(() => parse(...argv), usage(problem))
+    })
+  }
+})

@@ -1,0 +1,83 @@
+/** The command line, parsed by commander from the option table and the list of commands. */
+import { Command as Parser, CommanderError, Option } from 'commander'
+import { MeshError } from '../../shared/errors.ts'
+import { type OptionName, optionRecord } from '../../shared/options.ts'
+import { version } from '../../shared/version.ts'
+import type { Command } from './command.ts'
+import { describeOption, flagText } from './option-text.ts'
+
+export type Given = Partial<Record<OptionName, string | boolean | string[]>>
+
+export type Parsed =
+  | { readonly kind: 'run'; readonly command: Command; readonly given: Given; readonly rest: readonly string[] }
+  /** Help or version: to be printed, and that is all. */
+  | { readonly kind: 'text'; readonly text: string }
+
+const toOption = (command: Command, name: OptionName): Option => {
+  const record = optionRecord(name)
+  const option = new Option(flagText(name), describeOption(name, command))
+  if (record.type === 'list') option.argParser((value: string, before: string[] | undefined) => [...(before ?? []), value])
+  return option
+}
+
+const epilogue = (command: Command): string => {
+  const details = command.details === undefined ? '' : `\n${command.details}\n`
+  return `${details}\nExamples:\n${command.examples.map((example) => `  ${example}`).join('\n')}\n`
+}
+
+const programHelp = `
+State is kept in ~/.meshnet, or in the folder that MESHNET_HOME names.
+Every command explains itself: mesh inference --help
+
+Examples:
+  mesh demo                                         two agents on this machine, one prompt
+  mesh init --network-id home --name "My laptop"    set this device up
+  mesh start                                        run the agent
+`
+
+/** @throws MeshError `usage` with the nearest suggestion */
+export const parseArguments = (commands: readonly Command[], argv: readonly string[]): Parsed => {
+  let found: Parsed | undefined
+  let text = ''
+  const collect = { writeOut: (part: string) => (text += part), writeErr: () => undefined, getOutHelpWidth: () => 110, getErrHelpWidth: () => 110 }
+  const program = new Parser('mesh')
+    .description('Pools the computers of a group of people and runs language models on them that fit on none.')
+    .version(version, '-V, --version', 'print the version')
+    .helpOption('-h, --help', 'print this help')
+    .helpCommand('help [command]', 'print the help of a command')
+    .showSuggestionAfterError(true)
+    .configureHelp({ subcommandTerm: (command) => command.name() })
+    .configureOutput(collect)
+    .exitOverride()
+    .addHelpText('after', programHelp)
+  for (const command of commands) {
+    const parser = program.command(command.name).description(command.summary).helpOption('-h, --help', 'print this help')
+    for (const name of command.options) parser.addOption(toOption(command, name))
+    parser.addHelpText('after', epilogue(command))
+    parser.action((options: Record<string, string | boolean | string[]>) => {
+      found = { kind: 'run', command, given: byName(command, options), rest: argv.slice(argv.indexOf(command.name) + 1) }
+    })
+  }
+  if (argv.length === 0) throw new MeshError('usage', { problem: 'no command is given' })
+  try {
+    program.parse(argv, { from: 'user' })
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error
+    if (error.exitCode === 0) return { kind: 'text', text }
+    throw new MeshError('usage', { problem: problemText(error.message) }, error)
+  }
+  return found ?? { kind: 'text', text }
+}
+
+/** `--max-tokens` is `maxTokens` for commander; the option table may call it otherwise. */
+const byName = (command: Command, options: Record<string, string | boolean | string[]>): Given => {
+  const given: Given = {}
+  for (const name of command.options) {
+    const value = options[new Option(optionRecord(name).flag).attributeName()]
+    if (value !== undefined) given[name] = value
+  }
+  return given
+}
+
+const problemText = (message: string): string =>
+  message.replace(/^error: /, '').replace(/\s*\n\s*/g, ' ').replace(/^\(outputHelp\)$/, 'no command is given')

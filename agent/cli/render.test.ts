@@ -1,0 +1,38 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import { ago, counted, fields, printable, printableText, rangeText, table, validity } from './render.ts'
+
+describe('render', () => {
+  it('a table has aligned columns and no spaces at line ends', () => {
+    assert.equal(table(['name', 'role'], [['a', 'admin'], ['longer name', '']]), 'name         role\na            admin\nlonger name\n')
+  })
+
+  it('fields are aligned', () => assert.equal(fields([['a', '1'], ['long', '2']]), 'a     1\nlong  2\n'))
+
+  it('a name from another device cannot steer the terminal', () => {
+    assert.equal(printable('\u001b[2Jx\u0007\n\u202e'), '?[2Jx???')
+    assert.ok(!table(['name'], [['\u001b[31mred']]).includes('\u001b'))
+    assert.ok(!fields([['name', '\u001b]0;title\u0007']]).includes('\u001b'))
+  })
+
+  it('generated text keeps line ends, tabs and every letter, and loses escapes', () => {
+    assert.equal(printableText('Ünï\tcode 🦊\n\u001b[31m'), 'Ünï\tcode 🦊\n[31m')
+  })
+
+  it('times are short', () => {
+    assert.equal(ago(1000, 5000), '4 s ago')
+    assert.equal(ago(9000, 5000), '0 s ago')
+    assert.equal(ago(0, 5 * 60e3), '5 min ago')
+    assert.equal(ago(0, 5 * 3600e3), '5 h ago')
+    assert.equal(ago(0, 5 * 86400e3), '5 d ago')
+    assert.equal(validity(86400e3 + 3600e3, 0), '1 d 1 h')
+    assert.equal(validity(0, 1), 'expired')
+  })
+
+  it('ranges are shown with both ends and their length', () => {
+    assert.equal(rangeText({ start: 0, end: 4 }), '0-3 (4)')
+    assert.equal(rangeText({ start: 4, end: 4 }), '-')
+    assert.equal(counted(1, 'worker'), '1 worker')
+    assert.equal(counted(2, 'worker'), '2 workers')
+  })
+})

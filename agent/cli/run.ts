@@ -1,0 +1,61 @@
+/** From arguments to an exit code: the whole of `mesh` except for the process around it. */
+import { MeshError, exitCodes } from '../../shared/errors.ts'
+import { printFatal } from '../../shared/fatal.ts'
+import type { Home } from '../../shared/home.ts'
+import { createLogger, type Logger } from '../../shared/log.ts'
+import { readOptions } from '../../shared/options.ts'
+import type { CommandContext, Output } from './command.ts'
+import { commands } from './commands.ts'
+import { flagText } from './option-text.ts'
+import { parseArguments } from './parse.ts'
+
+/** What the process lends to a command. */
+export interface Surroundings {
+  readonly home: Home
+  readonly stdout: Output
+  readonly stderr: Output
+  readonly colour: boolean
+  readonly now: () => number
+  readonly fetch: typeof fetch
+  readonly signal: AbortSignal
+}
+
+/** Shows every request at `--log-level debug`. */
+const loggedFetch = (send: typeof fetch, logger: Logger, now: () => number): typeof fetch => async (input, init) => {
+  const startedAt = now()
+  const method = init?.method ?? 'GET'
+  const url = input instanceof Request ? input.url : String(input)
+  try {
+    const answer = await send(input, init)
+    logger.debug({ method, url, status: answer.status, ms: now() - startedAt }, 'request')
+    return answer
+  } catch (error) {
+    logger.debug({ method, url, ms: now() - startedAt, error: MeshError.from(error).message }, 'request failed')
+    throw error
+  }
+}
+
+/** Runs one command line. Never throws. @returns the exit code (`exitCodes` in `shared/errors.ts`) */
+export const runCli = async (argv: readonly string[], around: Surroundings): Promise<number> => {
+  try {
+    const parsed = parseArguments(commands, argv)
+    if (parsed.kind === 'text') {
+      around.stdout.write(parsed.text)
+      return exitCodes.ok
+    }
+    const { command } = parsed
+    const defaults = Object.fromEntries(Object.entries(command.defaults).map(([name, value]) => [name, String(value)]))
+    const values = readOptions(command.options, parsed.given, undefined, defaults)
+    for (const name of command.required) if (values[name] === undefined) throw new MeshError('usage', { problem: `mesh ${command.name} needs ${flagText(name)}` })
+    const logger = createLogger('cli', values.logLevel)
+    const context: CommandContext = { ...around, logger, fetch: loggedFetch(around.fetch, logger, around.now), rawArguments: parsed.rest }
+    const code = await command.run(context, values)
+    return around.signal.aborted && !command.service ? exitCodes.interrupted : (code ?? exitCodes.ok)
+  } catch (error) {
+    if (around.signal.aborted && !(error instanceof MeshError)) {
+      around.stderr.write('interrupted\n')
+      return exitCodes.interrupted
+    }
+    return printFatal(error, around.stderr.write)
+  }
+}

@@ -1,0 +1,73 @@
+/** Device and control plane, for commands that talk to it. */
+import { setTimeout as pause } from 'node:timers/promises'
+import { Value } from 'typebox/value'
+import type { Client } from '../../shared/api/client.ts'
+import { MeshError } from '../../shared/errors.ts'
+import type { Home } from '../../shared/home.ts'
+import { Name } from '../../shared/schema/common.ts'
+import { AgentState } from '../../shared/schema/agent-state.ts'
+import { readChecked } from '../device/checked-state.ts'
+import { createDeviceClient } from '../device/control-plane.ts'
+import { type LocalDevice, loadDevice, parseControlPlaneUrl } from '../device/device.ts'
+import type { CommandContext } from './command.ts'
+
+export interface Session {
+  readonly device: LocalDevice
+  readonly client: Client
+}
+
+/** @throws MeshError `notInitialised` | `stateUnreadable` | `usage` (not an address) */
+export const openSession = (context: CommandContext, values: { readonly controlPlane?: string } = {}): Session => {
+  const device = loadDevice(context.home)
+  const url = values.controlPlane === undefined ? undefined : parseControlPlaneUrl(values.controlPlane)
+  return { device, client: createDeviceClient({ home: context.home, device, url, fetch: context.fetch, now: context.now }) }
+}
+
+/** The answer, or why nobody answered: for commands that have something to say without the control plane. */
+export const ifReachable = async <T>(call: Promise<T>): Promise<{ readonly answer: T } | { readonly problem: MeshError }> => {
+  try {
+    return { answer: await call }
+  } catch (error) {
+    if (error instanceof MeshError && error.code === 'controlPlaneUnreachable') return { problem: error }
+    throw error
+  }
+}
+
+/** @throws MeshError `usage` */
+export const checkName = (flag: string, text: string): string => {
+  const isName: boolean = Value.Check(Name, text)
+  if (!isName) throw new MeshError('usage', { problem: `${flag} wants 1 to 100 characters without line breaks, got ${JSON.stringify(text.slice(0, 120))}` })
+  return text
+}
+
+const isAlive = (pid: number): boolean => {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    return error instanceof Error && 'code' in error && error.code === 'EPERM'
+  }
+}
+
+/** What the running agent of this home says of itself; `undefined` when none runs. @throws MeshError `stateUnreadable` */
+export const readAgentState = (home: Home): AgentState | undefined => {
+  const state = readChecked(home.agentState, AgentState)
+  return state !== undefined && isAlive(state.pid) ? state : undefined
+}
+
+/**
+ * Asks again until there is something, or time is over.
+ * @returns `undefined` when time is over; @throws AbortError when the command is interrupted
+ */
+export const poll = async <T>(look: () => Promise<T | undefined>, time: { readonly waitMs: number; readonly everyMs: number; readonly context: Pick<CommandContext, 'signal' | 'now'> }): Promise<T | undefined> => {
+  const { signal, now } = time.context
+  const deadline = now() + time.waitMs
+  for (;;) {
+    signal.throwIfAborted()
+    const found = await look()
+    if (found !== undefined) return found
+    const left = deadline - now()
+    if (left <= 0) return undefined
+    await pause(Math.min(time.everyMs, left), undefined, { signal })
+  }
+}

@@ -1,0 +1,99 @@
+/**
+ * Frames of one peer that came and were not asked for yet, and those asked for that have not come: the half of a
+ * `Channel` that does not depend on what carries the frames.
+ */
+import { MeshError } from '../../shared/errors.ts'
+import { type FrameTag, frameKinds, tagKey } from '../../shared/wire/frame.ts'
+import { limits } from '../../shared/wire/limits.ts'
+import type { Payload } from './channel.ts'
+
+/** Jobs whose late frames are recognised and dropped. */
+const rememberedJobs = 16
+
+interface Waiting {
+  readonly job: number
+  readonly timer: NodeJS.Timeout
+  resolve(payload: Payload): void
+  reject(error: Error): void
+}
+
+export interface InboxOptions {
+  readonly stepTimeoutMs: number
+  /** The error for a peer that is silent too long. */
+  timeout(): MeshError
+}
+
+export class Inbox {
+  readonly #options: InboxOptions
+  readonly #early = new Map<string, { readonly job: number; readonly payload: Payload }>()
+  readonly #waiting = new Map<string, Waiting>()
+  readonly #forgotten: number[] = []
+  #earlyBytes = 0
+  #broken: Error | undefined
+
+  constructor(options: InboxOptions) {
+    this.#options = options
+  }
+
+  /** A frame came. Duplicates and frames of forgotten jobs are dropped. @throws MeshError `frameTooLarge` when too much lies waiting */
+  put(tag: FrameTag, payload: Payload): void {
+    if (this.#forgotten.includes(tag.job)) return
+    const key = tagKey(frameKinds.tensor, tag)
+    const waiting = this.#waiting.get(key)
+    if (waiting) {
+      this.#waiting.delete(key)
+      clearTimeout(waiting.timer)
+      return waiting.resolve(payload)
+    }
+    if (this.#early.has(key)) return
+    this.#earlyBytes += payload.bytes.length
+    if (this.#earlyBytes > limits.earlyFrameBytes) throw new MeshError('frameTooLarge', { got: this.#earlyBytes, limit: limits.earlyFrameBytes })
+    this.#early.set(key, { job: tag.job, payload })
+  }
+
+  /** @throws MeshError `collectiveTimeout` | what broke the link | `jobCancelled` when the job is forgotten meanwhile */
+  take(tag: FrameTag): Promise<Payload> {
+    const key = tagKey(frameKinds.tensor, tag)
+    const early = this.#early.get(key)
+    if (early) {
+      this.#early.delete(key)
+      this.#earlyBytes -= early.payload.bytes.length
+      return Promise.resolve(early.payload)
+    }
+    if (this.#broken) return Promise.reject(this.#broken)
+    if (this.#forgotten.includes(tag.job)) return Promise.reject(new MeshError('jobCancelled'))
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        this.#waiting.delete(key)
+        reject(this.#options.timeout())
+      }, this.#options.stepTimeoutMs)
+      this.#waiting.set(key, { job: tag.job, timer, resolve, reject })
+    })
+  }
+
+  forget(job: number): void {
+    this.#forgotten.push(job)
+    if (this.#forgotten.length > rememberedJobs) this.#forgotten.shift()
+    for (const [key, early] of this.#early) {
+      if (early.job !== job) continue
+      this.#early.delete(key)
+      this.#earlyBytes -= early.payload.bytes.length
+    }
+    this.#rejectWaiting(new MeshError('jobCancelled'), job)
+  }
+
+  /** The link is gone: everything that waits fails at once. */
+  break(error: Error): void {
+    this.#broken ??= error
+    this.#rejectWaiting(error)
+  }
+
+  #rejectWaiting(error: Error, job?: number): void {
+    for (const [key, waiting] of this.#waiting) {
+      if (job !== undefined && waiting.job !== job) continue
+      this.#waiting.delete(key)
+      clearTimeout(waiting.timer)
+      waiting.reject(error)
+    }
+  }
+}

@@ -1,0 +1,63 @@
+/** Channels between ranks of one process: for tests of collectives and of the token loop. */
+import { MeshError } from '../../shared/errors.ts'
+import { frameHeaderBytes } from '../../shared/wire/frame.ts'
+import type { Channel } from './channel.ts'
+import { ControlQueue } from './control-queue.ts'
+import { Inbox } from './inbox.ts'
+
+/** A channel that can be cut off, as when its process dies. */
+export interface MemoryChannel extends Channel {
+  kill(): void
+}
+
+/** @param stepTimeoutMs how long `receive` waits */
+export const createMemoryChannels = (worldSize: number, stepTimeoutMs = 5000): MemoryChannel[] => {
+  const lostPeer = (rank: number): MeshError => new MeshError('peerLost', { peer: `rank ${rank}`, rank, problem: 'killed' })
+  const timeout = (rank: number) => (): MeshError => new MeshError('collectiveTimeout', { peer: `rank ${rank}`, rank, seconds: stepTimeoutMs / 1000 })
+  const inboxes = Array.from({ length: worldSize }, () => Array.from({ length: worldSize }, (_, from) => new Inbox({ stepTimeoutMs, timeout: timeout(from) })))
+  const queues = Array.from({ length: worldSize }, () => new ControlQueue())
+  const dead = new Set<number>()
+
+  return inboxes.map((own, rank) => {
+    let bytesSent = 0
+    const check = (to: number): void => {
+      if (dead.has(to)) throw lostPeer(to)
+      if (dead.has(rank)) throw lostPeer(rank)
+    }
+    const kill = (): void => {
+      if (dead.has(rank)) return
+      dead.add(rank)
+      for (const [other, inbox] of inboxes.entries()) {
+        if (other === rank) continue
+        inbox[rank].break(lostPeer(rank))
+        queues[other].lost(rank, lostPeer(rank))
+      }
+      for (const inbox of own) inbox.break(lostPeer(rank))
+    }
+    return {
+      rank,
+      worldSize,
+      send: async (to, tag, { dtype, bytes }) => {
+        check(to)
+        bytesSent += frameHeaderBytes + bytes.length
+        const copy = { dtype, bytes: new Uint8Array(bytes) }
+        setImmediate(() => inboxes[to][rank].put(tag, copy))
+      },
+      receive: (from, tag) => own[from].take(tag),
+      sendControl: async (to, message) => {
+        check(to)
+        bytesSent += frameHeaderBytes
+        setImmediate(() => queues[to].message(rank, message))
+      },
+      onControl: (receiver) => queues[rank].receive(receiver),
+      get bytesSent() {
+        return bytesSent
+      },
+      forgetJob: (job) => {
+        for (const inbox of own) inbox.forget(job)
+      },
+      close: async () => kill(),
+      kill,
+    }
+  })
+}

@@ -1,0 +1,82 @@
+/** Runs assigned jobs on rank 0 and reports them, token by token, through the outbox. */
+import type { ControlMessage } from '../../shared/api/messages.ts'
+import { MeshError } from '../../shared/errors.ts'
+import type { Logger } from '../../shared/log.ts'
+import type { Outbox } from './outbox.ts'
+import type { RingSession } from './ring-session.ts'
+
+export type Assignment = Extract<ControlMessage, { type: 'job-assign' }>
+
+export interface JobRunnerOptions {
+  readonly outbox: Outbox
+  readonly logger: Logger
+  /** The session that an assignment means. @throws MeshError `epochStale` */
+  sessionOf(assignment: Assignment): RingSession
+  onChange(): void
+}
+
+export class JobRunner {
+  readonly #options: JobRunnerOptions
+  readonly #running = new Map<string, AbortController>()
+  #done = 0
+  #failed = 0
+
+  constructor(options: JobRunnerOptions) {
+    this.#options = options
+  }
+
+  get counts(): { readonly running: number; readonly done: number; readonly failed: number } {
+    return { running: this.#running.size, done: this.#done, failed: this.#failed }
+  }
+
+  /** Never throws: every end of a job is a message to the control plane. */
+  async run(assignment: Assignment): Promise<void> {
+    const { jobId, epoch } = assignment
+    const { outbox, logger, onChange } = this.#options
+    if (this.#running.has(jobId) || outbox.has(jobId)) return // assigned again after a reconnect: it runs, or has ended
+    const abort = new AbortController()
+    this.#running.set(jobId, abort)
+    onChange()
+    try {
+      await this.#generate(assignment, abort.signal)
+      this.#done++
+    } catch (error) {
+      const failure = MeshError.from(error)
+      this.#failed++
+      logger.warn({ job: jobId, code: failure.code }, failure.message)
+      outbox.post({ type: 'job-failed', jobId, epoch, error: failure.toReport() })
+    } finally {
+      this.#running.delete(jobId)
+      onChange()
+    }
+  }
+
+  async #generate(assignment: Assignment, signal: AbortSignal): Promise<void> {
+    const { jobId, epoch, submission } = assignment
+    const { outbox, sessionOf } = this.#options
+    const { leader, loaded } = sessionOf(assignment).leader
+    const { tokenizer, model } = loaded
+    const tokens = submission.messages ? tokenizer.encodeChat(submission.messages) : tokenizer.encode(submission.prompt ?? '')
+    outbox.post({ type: 'job-started', jobId, epoch, promptTokens: tokens.length })
+    const result = await leader.run({
+      jobId, tokens, signal,
+      maxTokens: submission.maxTokens,
+      sampling: submission.sampling,
+      stop: submission.stop,
+      endTokens: model.config.eosTokenIds,
+      queuedMs: assignment.queuedMs,
+      onToken: (index, token, text) => outbox.post({ type: 'job-tokens', jobId, epoch, firstIndex: index, tokens: [token], text }),
+    })
+    const { finishReason, usage, timings, text } = result
+    outbox.post({ type: 'job-done', jobId, epoch, finishReason, usage, timings, text, tokens: [...result.tokens] })
+  }
+
+  cancel(jobId: string): void {
+    this.#running.get(jobId)?.abort(new MeshError('jobCancelled'))
+  }
+
+  /** Ends everything that runs. */
+  cancelAll(): void {
+    for (const abort of this.#running.values()) abort.abort(new MeshError('jobCancelled'))
+  }
+}

@@ -1,0 +1,148 @@
+/**
+ * One ring as this device lives it: for each epoch loads the shard, links to the peers, and then leads or follows.
+ * A new epoch replaces the older one; the shard stays loaded when its columns are the same.
+ */
+import { MeshError } from '../../shared/errors.ts'
+import type { Logger } from '../../shared/log.ts'
+import type { RingEpoch, RingMember } from '../../shared/schema/ring.ts'
+import type { Channel } from '../collective/channel.ts'
+import { soloCollective } from '../collective/collective.ts'
+import { createRingCollective } from '../collective/ring.ts'
+import { createForward } from '../engine/forward.ts'
+import { startFollower } from '../generation/follower.ts'
+import { createLeader, type Leader } from '../generation/leader.ts'
+import { type LoadedShard, type ShardLoader, shardKey } from './shard-loader.ts'
+
+export type SessionState = 'loading' | 'ready' | 'failed' | 'closed'
+
+/** What the agent reports of a session. */
+export interface SessionView {
+  readonly ring: RingEpoch
+  readonly member: RingMember
+  readonly state: SessionState
+  readonly progress: number
+  readonly loaded: LoadedShard | undefined
+  readonly error: MeshError | undefined
+  readonly bytesSent: number
+}
+
+export interface RingSessionOptions {
+  readonly ring: RingEpoch
+  readonly deviceId: string
+  readonly loader: ShardLoader
+  /** Links of this epoch to the other ranks; aborting the signal gives up. */
+  connect(ring: RingEpoch, rank: number, signal: AbortSignal): Promise<Channel>
+  readonly logger: Logger
+  onChange(session: RingSession): void
+}
+
+export class RingSession {
+  readonly ring: RingEpoch
+  readonly member: RingMember
+  readonly #options: RingSessionOptions
+  readonly #abort = new AbortController()
+  #state: SessionState = 'loading'
+  #progress = 0
+  #error: MeshError | undefined
+  #loaded: LoadedShard | undefined
+  #channel: Channel | undefined
+  #leader: Leader | undefined
+  /** Jobs that run here now. */
+  #busy = 0
+
+  constructor(options: RingSessionOptions) {
+    const member = options.ring.members.find(({ deviceId }) => deviceId === options.deviceId)
+    if (!member) throw new MeshError('notInRing', { modelId: options.ring.model.modelId })
+    this.ring = options.ring
+    this.member = member
+    this.#options = options
+  }
+
+  /** Loads and links. Failures end up in the state: the control plane decides what happens next. */
+  async open(): Promise<void> {
+    const { loader, logger, connect } = this.#options
+    try {
+      this.#loaded = await loader.load(this.ring, this.member, (fraction) => {
+        this.#progress = fraction
+        this.#changed()
+      })
+      this.#abort.signal.throwIfAborted()
+      if (this.ring.members.length > 1) this.#channel = await connect(this.ring, this.member.rank, this.#abort.signal)
+      this.#abort.signal.throwIfAborted()
+      await this.#loaded.backend.release('all') // sequences of an older epoch
+      this.#startRank(this.#loaded)
+      this.#state = 'ready'
+      this.#progress = 1
+      logger.info({ ring: this.ring.ringId, epoch: this.ring.epoch, rank: this.member.rank, worldSize: this.ring.members.length }, 'ring epoch ready')
+      this.#changed()
+    } catch (error) {
+      if (this.#state !== 'closed') this.#fail(MeshError.from(error))
+      await this.#channel?.close()
+    }
+  }
+
+  #startRank(loaded: LoadedShard): void {
+    const channel = this.#channel
+    const engine = createForward({
+      shape: loaded.model.config.shape,
+      ranges: this.member.ranges,
+      backend: loaded.backend,
+      collective: channel ? createRingCollective(channel) : soloCollective,
+      embed: (tokens, into) => loaded.embedding.read(tokens, into),
+    })
+    if (this.member.rank === 0) {
+      this.#leader = createLeader({ engine, channel, decoder: loaded.tokenizer, onLost: (error) => this.#fail(MeshError.from(error)) })
+      return
+    }
+    if (!channel) throw new Error('a follower needs links')
+    startFollower({
+      engine, channel, logger: this.#options.logger,
+      onLost: (error) => this.#fail(MeshError.from(error)),
+      onBusy: (busy) => {
+        this.#busy = busy ? 1 : 0
+        this.#changed()
+      },
+    })
+  }
+
+  /** Rank 0 of a ready epoch. @throws MeshError `epochStale` | the error that ended the epoch */
+  get leader(): { readonly leader: Leader; readonly loaded: LoadedShard } {
+    if (this.#error) throw this.#error
+    if (!this.#leader || !this.#loaded || this.#state !== 'ready') throw new MeshError('epochStale', { got: this.ring.epoch, want: 'a ready one' })
+    return { leader: this.#leader, loaded: this.#loaded }
+  }
+
+  get view(): SessionView {
+    return { ring: this.ring, member: this.member, state: this.#state, progress: this.#progress, loaded: this.#loaded, error: this.#error, bytesSent: this.#channel?.bytesSent ?? 0 }
+  }
+
+  get running(): number {
+    return this.#busy
+  }
+
+  /** True when the shard of another epoch would be the same. */
+  holdsSameShard(ring: RingEpoch, member: RingMember): boolean {
+    return shardKey(ring, member) === shardKey(this.ring, this.member)
+  }
+
+  /** Gives up links and running jobs. The shard belongs to the loader. */
+  async close(): Promise<void> {
+    if (this.#state === 'closed') return
+    this.#state = 'closed'
+    this.#abort.abort(new MeshError('epochStale', { got: this.ring.epoch, want: 'a newer one' }))
+    await this.#channel?.close()
+  }
+
+  #fail(error: MeshError): void {
+    if (this.#state === 'failed' || this.#state === 'closed') return
+    this.#state = 'failed'
+    this.#error = error
+    this.#busy = 0
+    this.#options.logger.warn({ ring: this.ring.ringId, epoch: this.ring.epoch, code: error.code }, error.message)
+    this.#changed()
+  }
+
+  #changed(): void {
+    if (this.#state !== 'closed') this.#options.onChange(this)
+  }
+}

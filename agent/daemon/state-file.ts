@@ -1,0 +1,79 @@
+/** Writes what the agent says of itself to its home, for `mesh status` and `mesh shard-status`. */
+import { rmSync } from 'node:fs'
+import { type Home, readStateJson, writeStateJson } from '../../shared/home.ts'
+import { MeshError } from '../../shared/errors.ts'
+import type { Logger } from '../../shared/log.ts'
+import type { AgentRing, AgentState } from '../../shared/schema/agent-state.ts'
+import type { SessionView } from './ring-session.ts'
+
+/** Changes that come within this time are written once. */
+const settleMs = 100
+
+const isAlive = (pid: number): boolean => {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    return error instanceof Error && 'code' in error && error.code === 'EPERM'
+  }
+}
+
+/** @throws MeshError `agentAlreadyRunning` when another agent lives in this home */
+export const refuseSecondAgent = (home: Home): void => {
+  let state: unknown
+  try {
+    state = readStateJson(home.agentState)
+  } catch {
+    return // a damaged state file says nothing about a running agent, and is overwritten
+  }
+  const pid = typeof state === 'object' && state !== null && 'pid' in state ? state.pid : undefined
+  if (typeof pid === 'number' && pid !== process.pid && isAlive(pid)) throw new MeshError('agentAlreadyRunning', { home: home.root, pid })
+}
+
+export const ringStateOf = ({ ring, member, state, progress, loaded, error }: SessionView): AgentRing => ({
+  ringId: ring.ringId,
+  poolId: ring.poolId,
+  modelId: ring.model.modelId,
+  epoch: ring.epoch,
+  rank: member.rank,
+  worldSize: ring.members.length,
+  state: state === 'closed' ? 'offline' : state,
+  progress,
+  backend: loaded?.backend.name ?? '',
+  quant: ring.quant,
+  ranges: member.ranges,
+  shardBytes: loaded?.shard.bytes ?? 0,
+  shardFolder: loaded?.shard.folder ?? '',
+  ...(error ? { error: error.toReport() } : {}),
+})
+
+export interface StateFile {
+  readonly name: string
+  /** Something changed: write soon. */
+  touch(): void
+  stop(): void
+}
+
+export const createStateFile = (home: Home, read: () => AgentState, logger: Logger): StateFile => {
+  let timer: NodeJS.Timeout | undefined
+  let stopped = false
+  const write = (): void => {
+    timer = undefined
+    try {
+      writeStateJson(home.agentState, read())
+    } catch (error) {
+      logger.warn(MeshError.from(error).message) // a full disk must not end the agent
+    }
+  }
+  return {
+    name: 'state file',
+    touch: () => {
+      if (!stopped) timer ??= setTimeout(write, settleMs)
+    },
+    stop: () => {
+      stopped = true
+      clearTimeout(timer)
+      rmSync(home.agentState, { force: true })
+    },
+  }
+}

@@ -1,0 +1,87 @@
+import assert from 'node:assert/strict'
+import { readFileSync, statSync, writeFileSync } from 'node:fs'
+import { describe, it } from 'node:test'
+import { MeshError } from '../../shared/errors.ts'
+import { openHome } from '../../shared/home.ts'
+import { temporaryFolder } from '../../test/support/homes.ts'
+import { findDevice, loadDevice, parseControlPlaneUrl, readCapabilities, saveDevice } from './device.ts'
+import { loadRingWishes, removeRingWish, type RingWish, saveRingWish } from './rings.ts'
+
+const code = (wanted: string, text = /(?:)/) => (error: unknown): boolean => error instanceof MeshError && error.code === wanted && text.test(error.message)
+const config = { networkId: 'home', name: 'laptop', controlPlaneUrl: 'http://127.0.0.1:8080' }
+
+describe('device', () => {
+  it('an empty home has no device and says how to make one', (t) => {
+    const home = openHome(temporaryFolder(t))
+    assert.equal(findDevice(home), undefined)
+    assert.throws(() => loadDevice(home), code('notInitialised'))
+  })
+
+  it('a saved device is loaded with the same key; its key file is readable by its owner alone', (t) => {
+    const home = openHome(temporaryFolder(t))
+    const saved = saveDevice(home, config)
+    const loaded = loadDevice(home)
+    assert.deepEqual(loaded, saved)
+    assert.match(loaded.deviceId, /^[0-9a-f]{64}$/)
+    assert.equal(statSync(home.deviceKey).mode & 0o777, 0o600)
+  })
+
+  it('saving again changes the configuration and keeps the key', (t) => {
+    const home = openHome(temporaryFolder(t))
+    const first = saveDevice(home, config)
+    const second = saveDevice(home, { ...config, name: 'desktop' })
+    assert.equal(second.deviceId, first.deviceId)
+    assert.equal(loadDevice(home).config.name, 'desktop')
+  })
+
+  it('a damaged key or configuration is named and never replaced', (t) => {
+    const home = openHome(temporaryFolder(t))
+    saveDevice(home, config)
+    writeFileSync(home.config, '{"networkId": "home", "name": 5}')
+    assert.throws(() => loadDevice(home), code('stateUnreadable', /device\.json: /))
+    writeFileSync(home.deviceKey, 'rubbish')
+    assert.throws(() => saveDevice(home, config), code('stateUnreadable', /device\.key: /))
+    assert.equal(readFileSync(home.deviceKey, 'utf8'), 'rubbish')
+  })
+
+  it('an address of a control plane is http or https, without a slash at the end', () => {
+    assert.equal(parseControlPlaneUrl('http://a:1/'), 'http://a:1')
+    assert.equal(parseControlPlaneUrl('https://mesh.example/base'), 'https://mesh.example/base')
+    for (const text of ['', 'a:8080', 'ftp://a', 'localhost', '/tmp']) assert.throws(() => parseControlPlaneUrl(text), code('usage', /--control-plane wants an address/))
+  })
+
+  it('capabilities name the machine', () => {
+    const capabilities = readCapabilities(['one'])
+    assert.ok(capabilities.cpuCores >= 1 && capabilities.memoryBytes > 0)
+    assert.deepEqual(capabilities.backends, ['one'])
+  })
+})
+
+describe('ring wishes', () => {
+  const wish: RingWish = { poolId: 'ab'.repeat(32), modelId: 'tiny-story', quant: 'q8', share: 1 }
+
+  it('there are none in an empty home', (t) => assert.deepEqual(loadRingWishes(openHome(temporaryFolder(t))), []))
+
+  it('a wish for the same pool and model replaces the former one', (t) => {
+    const home = openHome(temporaryFolder(t))
+    saveRingWish(home, wish)
+    saveRingWish(home, { ...wish, modelId: 'other', modelDir: '/models/other' })
+    saveRingWish(home, { ...wish, share: 2 })
+    assert.deepEqual(loadRingWishes(home).map(({ modelId, share, modelDir }) => [modelId, share, modelDir]), [['other', 1, '/models/other'], ['tiny-story', 2, undefined]])
+  })
+
+  it('a removed wish is gone, removing it again says that there was none', (t) => {
+    const home = openHome(temporaryFolder(t))
+    saveRingWish(home, wish)
+    assert.equal(removeRingWish(home, 'cd'.repeat(32), 'tiny-story'), false)
+    assert.equal(removeRingWish(home, wish.poolId, 'tiny-story'), true)
+    assert.equal(removeRingWish(home, wish.poolId, 'tiny-story'), false)
+    assert.deepEqual(loadRingWishes(home), [])
+  })
+
+  it('a damaged file is named', (t) => {
+    const home = openHome(temporaryFolder(t))
+    writeFileSync(home.rings, JSON.stringify([{ ...wish, quant: 'q3' }]))
+    assert.throws(() => loadRingWishes(home), code('stateUnreadable', /rings\.json/))
+  })
+})

@@ -1,0 +1,72 @@
+import assert from 'node:assert/strict'
+import { mkdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { describe, it } from 'node:test'
+import { MeshError } from '../../shared/errors.ts'
+import { type Home, openHome } from '../../shared/home.ts'
+import { newKeyPair, toHex } from '../../shared/identity/keys.ts'
+import { poolIdOf } from '../../shared/identity/pool-certificate.ts'
+import { temporaryFolder } from '../../test/support/homes.ts'
+import { findPool, listPools, loadPool, type LocalPool, savePool, selectPool } from './pools.ts'
+
+const code = (wanted: string, text = /(?:)/) => (error: unknown): boolean => error instanceof MeshError && error.code === wanted && text.test(error.message)
+
+const makePool = (home: Home, name: string, isMaker = false): LocalPool => {
+  const root = newKeyPair()
+  const pool: LocalPool = { poolId: poolIdOf(root.publicKey), name, rootPublicKey: toHex(root.publicKey), role: isMaker ? 'admin' : 'member', certificate: 'Y2VydA', rootKey: isMaker ? root : undefined }
+  savePool(home, pool)
+  return pool
+}
+
+describe('pools', () => {
+  it('an empty home has no pool', (t) => {
+    const home = openHome(temporaryFolder(t))
+    assert.deepEqual(listPools(home), [])
+    assert.throws(() => selectPool(home), code('noPool'))
+  })
+
+  it('a saved pool is loaded as it was; the root key is readable by its owner alone', (t) => {
+    const home = openHome(temporaryFolder(t))
+    const pool = makePool(home, 'home', true)
+    assert.deepEqual(loadPool(home, pool.poolId), pool)
+    assert.equal(statSync(home.pool(pool.poolId).rootKey).mode & 0o777, 0o600)
+  })
+
+  it('a new certificate keeps the root key', (t) => {
+    const home = openHome(temporaryFolder(t))
+    const pool = makePool(home, 'home', true)
+    savePool(home, { ...pool, rootKey: undefined, certificate: 'bmV3' })
+    assert.deepEqual(loadPool(home, pool.poolId), { ...pool, certificate: 'bmV3' })
+  })
+
+  it('the only pool is meant when none is named; of several one must be', (t) => {
+    const home = openHome(temporaryFolder(t))
+    const first = makePool(home, 'zebra')
+    assert.equal(selectPool(home).poolId, first.poolId)
+    const second = makePool(home, 'ant')
+    assert.deepEqual(listPools(home).map(({ name }) => name), ['ant', 'zebra'])
+    assert.throws(() => selectPool(home), code('usage', /in 2 pools; name one with --pool-id/))
+    assert.equal(selectPool(home, second.poolId).name, 'ant')
+  })
+
+  it('an unknown or malformed pool id is refused, and never becomes a path', (t) => {
+    const home = openHome(temporaryFolder(t))
+    assert.throws(() => selectPool(home, 'ab'.repeat(32)), code('poolUnknown'))
+    assert.throws(() => loadPool(home, '../../etc'), code('usage'))
+  })
+
+  it('a pool without a certificate does not exist; other files among the pools do not matter', (t) => {
+    const home = openHome(temporaryFolder(t))
+    const pool = makePool(home, 'home')
+    rmSync(home.pool(pool.poolId).certificate)
+    mkdirSync(`${home.pools}/notes`)
+    assert.equal(findPool(home, pool.poolId), undefined)
+    assert.deepEqual(listPools(home), [])
+  })
+
+  it('a damaged pool file is named', (t) => {
+    const home = openHome(temporaryFolder(t))
+    const pool = makePool(home, 'home')
+    writeFileSync(home.pool(pool.poolId).config, '[]')
+    assert.throws(() => listPools(home), code('stateUnreadable', /pool\.json/))
+  })
+})

@@ -1,0 +1,76 @@
+/** Pools of this device as its home folder holds them: one folder each, with certificate and (for its maker) root key. */
+import { readdirSync } from 'node:fs'
+import { Type } from 'typebox'
+import { MeshError, problemOf } from '../../shared/errors.ts'
+import { type Home, readState, writeState, writeStateJson } from '../../shared/home.ts'
+import { loadKey, saveKey } from '../../shared/identity/device-key.ts'
+import type { KeyPair } from '../../shared/identity/keys.ts'
+import { type PoolId, parsePoolId } from '../../shared/ids.ts'
+import { Hex64, Name } from '../../shared/schema/common.ts'
+import { Role } from '../../shared/schema/pool.ts'
+import { readChecked } from './checked-state.ts'
+
+const PoolConfig = Type.Object({ poolId: Hex64, name: Name, rootPublicKey: Hex64, role: Role })
+
+export interface LocalPool {
+  readonly poolId: PoolId
+  readonly name: string
+  /** 64 hex digits. */
+  readonly rootPublicKey: string
+  readonly role: Role
+  /** Text form of the membership certificate; it may have expired since. */
+  readonly certificate: string
+  /** Signing key of the pool, on the device that made it. */
+  readonly rootKey?: KeyPair
+}
+
+/** One pool of this device, or `undefined`. @throws MeshError `stateUnreadable` */
+export const findPool = (home: Home, poolId: string): LocalPool | undefined => {
+  const files = home.pool(poolId)
+  const config = readChecked(files.config, PoolConfig)
+  const certificate = readState(files.certificate)?.toString('utf8').trim()
+  if (config === undefined || certificate === undefined) return undefined
+  return { ...config, poolId: parsePoolId(config.poolId), certificate, rootKey: loadKey(files.rootKey) }
+}
+
+/** @throws MeshError `poolUnknown` | `stateUnreadable` */
+export const loadPool = (home: Home, poolId: string): LocalPool => {
+  const pool = findPool(home, parsePoolId(poolId))
+  if (pool === undefined) throw new MeshError('poolUnknown', { poolId })
+  return pool
+}
+
+/** All pools of this device, by name. @throws MeshError `stateUnreadable` */
+export const listPools = (home: Home): LocalPool[] => {
+  let names: string[]
+  try {
+    names = readdirSync(home.pools)
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return []
+    throw new MeshError('stateUnreadable', { file: home.pools, problem: problemOf(error) }, error)
+  }
+  const pools = names.filter((name) => /^[0-9a-f]{64}$/.test(name)).map((name) => findPool(home, name))
+  return pools.filter((pool) => pool !== undefined).toSorted((a, b) => a.name.localeCompare(b.name) || a.poolId.localeCompare(b.poolId))
+}
+
+/**
+ * The pool a command means: the named one, or the only one.
+ * @throws MeshError `poolUnknown` | `noPool` | `usage` (several pools and none named)
+ */
+export const selectPool = (home: Home, poolId?: string): LocalPool => {
+  if (poolId !== undefined) return loadPool(home, poolId)
+  const pools = listPools(home)
+  if (pools.length === 0) throw new MeshError('noPool')
+  if (pools.length > 1) {
+    throw new MeshError('usage', { problem: `this device is in ${pools.length} pools; name one with --pool-id (${pools.map((pool) => `${pool.name}: ${pool.poolId}`).join(', ')})` })
+  }
+  return pools[0]
+}
+
+/** Writes a pool; the certificate last, so that a pool without one does not exist. @throws MeshError `stateUnwritable` */
+export const savePool = (home: Home, pool: LocalPool): void => {
+  const files = home.pool(pool.poolId)
+  if (pool.rootKey !== undefined) saveKey(files.rootKey, pool.rootKey)
+  writeStateJson(files.config, { poolId: pool.poolId, name: pool.name, rootPublicKey: pool.rootPublicKey, role: pool.role })
+  writeState(files.certificate, `${pool.certificate}\n`)
+}

@@ -1,0 +1,115 @@
+/**
+ * The sharded forward pass of one rank, as in Megatron-LM: every rank holds the whole residual stream; each half layer
+ * yields a partial result that is summed over the ranks and added to it. Logits stay split by vocabulary.
+ *
+ * The embedding is not split: a row costs one positional read of 2 * hidden bytes from the model file, while a split
+ * one would cost a third kind of all-reduce per step. Only the LM head is split by vocabulary.
+ */
+import { MeshError } from '../../shared/errors.ts'
+import { sizeOf } from '../../shared/plan/shard-plan.ts'
+import type { ModelShape } from '../../shared/schema/model.ts'
+import type { RankRanges } from '../../shared/schema/ring.ts'
+import type { SequenceStep } from '../../shared/wire/envelope.ts'
+import type { Collective } from '../collective/collective.ts'
+import type { Backend, Span } from './backend.ts'
+import type { Engine, RowLogits, StepInput, StepTimes } from './engine.ts'
+
+export interface ForwardOptions {
+  readonly shape: ModelShape
+  readonly ranges: RankRanges
+  readonly backend: Backend
+  readonly collective: Collective
+  /** Writes the embedding rows of the tokens into f32 [tokens, hidden]. */
+  readonly embed: (tokens: readonly number[], into: Float32Array) => void
+  /** Milliseconds, monotonic. */
+  readonly clock?: () => number
+}
+
+/** A row whose logits are wanted. */
+interface WantedRow {
+  readonly row: number
+  readonly slot: number
+  readonly position: number
+}
+
+const spansOf = (sequences: readonly SequenceStep[]): Span[] => {
+  let start = 0
+  return sequences.map(({ slot, position, tokens }) => {
+    const span = { slot, start, count: tokens.length, position }
+    start += tokens.length
+    return span
+  })
+}
+
+const wantedRows = (sequences: readonly SequenceStep[], spans: readonly Span[]): WantedRow[] =>
+  sequences.flatMap(({ logits }, index) => {
+    const { slot, start, count, position } = spans[index]
+    const first = logits === 'all' ? 0 : logits === 'last' ? count - 1 : count
+    return Array.from({ length: count - first }, (_, i) => ({ row: start + first + i, slot, position: position + first + i }))
+  })
+
+const addInto = (sum: Float32Array, part: Float32Array, length: number): void => {
+  for (let i = 0; i < length; i++) sum[i] += part[i]
+}
+
+export const createForward = (options: ForwardOptions): Engine => {
+  const { shape, ranges, backend, collective, embed } = options
+  const clock = options.clock ?? (() => performance.now())
+
+  const check = (sequences: readonly SequenceStep[]): void => {
+    for (const { position, tokens } of sequences) {
+      if (tokens.length === 0) throw new MeshError('frameInvalid', { problem: 'a sequence without tokens' })
+      if (position + tokens.length > shape.context) throw new MeshError('promptTooLong', { tokens: position + tokens.length, context: shape.context })
+      const stranger = tokens.find((token) => token >= shape.vocab)
+      if (stranger !== undefined) throw new MeshError('frameInvalid', { problem: `token ${stranger} in a vocabulary of ${shape.vocab}` })
+    }
+  }
+
+  const step = async ({ job, step: number, sequences }: StepInput): Promise<{ rows: readonly RowLogits[]; times: StepTimes }> => {
+    check(sequences)
+    const spans = spansOf(sequences)
+    const rows = spans.reduce((sum, { count }) => sum + count, 0)
+    const { hidden, partial, logits } = await backend.buffers(rows)
+    const length = rows * shape.hidden
+    let computeMs = 0
+    let collectiveMs = 0
+    const compute = async (work: () => Promise<void>): Promise<void> => {
+      const start = clock()
+      await work()
+      computeMs += clock() - start
+    }
+    const reduce = async (operation: number): Promise<void> => {
+      const start = clock()
+      await collective.allReduce(partial.subarray(0, length), { job, step: number, operation })
+      collectiveMs += clock() - start
+      addInto(hidden, partial, length)
+    }
+
+    embed(sequences.flatMap(({ tokens }) => tokens), hidden.subarray(0, length))
+    if (collective.worldSize === 1) await compute(() => backend.layers(spans, rows))
+    else for (let layer = 0; layer < shape.layers; layer++) {
+      await compute(() => backend.attention(layer, spans))
+      await reduce(2 * layer)
+      await compute(() => backend.feedForward(layer, rows))
+      await reduce(2 * layer + 1)
+    }
+
+    const wanted = wantedRows(sequences, spans)
+    // Wanted rows move to the front: each one comes from at or behind its new place, so none is overwritten early.
+    for (const [index, { row }] of wanted.entries()) if (row !== index) hidden.copyWithin(index * shape.hidden, row * shape.hidden, (row + 1) * shape.hidden)
+    if (wanted.length > 0) await compute(() => backend.head(wanted.length))
+    const columns = sizeOf(ranges.vocab)
+    return {
+      rows: wanted.map(({ slot, position }, index) => ({ slot, position, logits: logits.subarray(index * columns, (index + 1) * columns) })),
+      times: { computeMs, collectiveMs },
+    }
+  }
+
+  return {
+    vocabStart: ranges.vocab.start,
+    contextLength: shape.context,
+    step,
+    release: (slot) => backend.release(slot),
+    close: () => backend.close(),
+  }
+}

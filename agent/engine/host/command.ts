@@ -1,0 +1,86 @@
+/** What the agent's main thread asks of the thread or process that computes: one command at a time. */
+import type { Buffers, Span } from '../backend.ts'
+
+export const operations = { attention: 1, feedForward: 2, head: 3, layers: 4, release: 5, releaseAll: 6, buffers: 7, close: 8, crash: 9 } as const
+export type Operation = (typeof operations)[keyof typeof operations]
+
+export interface Command {
+  readonly operation: Operation
+  readonly layer: number
+  readonly rows: number
+  readonly slot: number
+  readonly spans: readonly Span[]
+}
+
+/** Words (i32) before the spans: operation, layer, rows, slot, number of spans. */
+const headWords = 5
+const spanWords = 4
+/** Sequences in one step. */
+const maxSpans = 64
+export const commandWords = headWords + spanWords * maxSpans
+
+/** Writes a command into words. @returns how many were used */
+export const writeCommand = (words: Int32Array, { operation, layer, rows, slot, spans }: Command): number => {
+  if (spans.length > maxSpans) throw new RangeError(`${spans.length} sequences in a step, ${maxSpans} at most`)
+  words.set([operation, layer, rows, slot, spans.length])
+  for (const [index, span] of spans.entries()) words.set([span.slot, span.start, span.count, span.position], headWords + spanWords * index)
+  return headWords + spanWords * spans.length
+}
+
+export const readCommand = (words: Int32Array): Command => {
+  const spans: Span[] = []
+  for (let index = 0; index < words[4]; index++) {
+    const [slot, start, count, position] = words.subarray(headWords + spanWords * index)
+    spans.push({ slot, start, count, position })
+  }
+  return { operation: words[0] as Operation, layer: words[1], rows: words[2], slot: words[3], spans }
+}
+
+/** What a backend implements where it computes. A method may be synchronous. */
+export interface Runner {
+  readonly layers: number
+  readonly hidden: number
+  attention(layer: number, spans: readonly Span[], buffers: Buffers): Promise<void> | void
+  feedForward(layer: number, rows: number, buffers: Buffers): Promise<void> | void
+  head(rows: number, buffers: Buffers): Promise<void> | void
+  release(slot: number): void
+  releaseAll(): void
+  close(): Promise<void> | void
+}
+
+const addPartial = ({ hidden, partial }: Buffers, length: number): void => {
+  for (let i = 0; i < length; i++) hidden[i] += partial[i]
+}
+
+/** All layers of a ring of one: nothing lies between the half layers, so no hand-over either. */
+const runLayers = async (runner: Runner, { spans, rows }: Command, buffers: Buffers): Promise<void> => {
+  const length = rows * runner.hidden
+  for (let layer = 0; layer < runner.layers; layer++) {
+    await runner.attention(layer, spans, buffers)
+    addPartial(buffers, length)
+    await runner.feedForward(layer, rows, buffers)
+    addPartial(buffers, length)
+  }
+}
+
+/** Carries out any command but `buffers`, which depends on how memory is shared. */
+export const execute = async (runner: Runner, command: Command, buffers: Buffers): Promise<void> => {
+  switch (command.operation) {
+    case operations.attention:
+      return runner.attention(command.layer, command.spans, buffers)
+    case operations.feedForward:
+      return runner.feedForward(command.layer, command.rows, buffers)
+    case operations.layers:
+      return runLayers(runner, command, buffers)
+    case operations.head:
+      return runner.head(command.rows, buffers)
+    case operations.release:
+      return runner.release(command.slot)
+    case operations.releaseAll:
+      return runner.releaseAll()
+    case operations.close:
+      return runner.close()
+    default:
+      throw new Error(`unknown operation ${command.operation}`)
+  }
+}

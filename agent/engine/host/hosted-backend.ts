@@ -1,0 +1,131 @@
+/**
+ * A backend that computes elsewhere: in a thread (`onnx`) or a process (`ggml`). Keeps commands in order, and starts
+ * the other side again after it died, so that a crash costs the step and not the agent.
+ */
+import { MeshError, problemOf } from '../../../shared/errors.ts'
+import type { Backend, Buffers, Span } from '../backend.ts'
+import { type Command, type Operation, operations } from './command.ts'
+
+/** The other side, running. */
+export interface Host {
+  /** For the log: what computes. */
+  readonly description: string
+  /** One command; rejects when it fails and when the other side dies. */
+  call(command: Command): Promise<void>
+  /** Buffers for that many rows, seen by both sides. */
+  share(rows: number): Promise<Buffers>
+  /** True once the other side is gone. */
+  readonly dead: boolean
+  close(): Promise<void>
+}
+
+export type StartHost = () => Promise<Host>
+
+export class HostedBackend implements Backend {
+  readonly name: string
+  readonly #start: StartHost
+  #host: Host
+  #rows = 0
+  #buffers: Buffers | undefined
+  /** Sequences that the other side knows. */
+  readonly #slots = new Set<number>()
+  #last: Promise<unknown> = Promise.resolve()
+  #closed = false
+
+  private constructor(name: string, start: StartHost, host: Host) {
+    this.name = name
+    this.#start = start
+    this.#host = host
+  }
+
+  /** @throws MeshError `backendFailed` */
+  static async start(name: string, start: StartHost): Promise<HostedBackend> {
+    try {
+      return new HostedBackend(name, start, await start())
+    } catch (error) {
+      throw error instanceof MeshError ? error : new MeshError('backendFailed', { backend: name, problem: problemOf(error) }, error)
+    }
+  }
+
+  get description(): string {
+    return this.#host.description
+  }
+
+  buffers(rows: number): Promise<Buffers> {
+    return this.#enqueue(async () => {
+      if (this.#host.dead) await this.#restart()
+      if (rows > this.#rows || !this.#buffers) {
+        this.#buffers = await this.#host.share(rows)
+        this.#rows = rows
+      }
+      return this.#buffers
+    })
+  }
+
+  attention(layer: number, spans: readonly Span[]): Promise<void> {
+    return this.#command(operations.attention, { layer, spans })
+  }
+
+  feedForward(layer: number, rows: number): Promise<void> {
+    return this.#command(operations.feedForward, { layer, rows })
+  }
+
+  layers(spans: readonly Span[], rows: number): Promise<void> {
+    return this.#command(operations.layers, { spans, rows })
+  }
+
+  head(rows: number): Promise<void> {
+    return this.#command(operations.head, { rows })
+  }
+
+  async release(slot: number | 'all'): Promise<void> {
+    if (slot === 'all') this.#slots.clear()
+    else this.#slots.delete(slot)
+    if (this.#host.dead) return // what it held is gone already
+    await this.#command(slot === 'all' ? operations.releaseAll : operations.release, { slot: slot === 'all' ? 0 : slot })
+  }
+
+  /** Test hook: makes the other side die in the middle of its work. */
+  async crash(): Promise<void> {
+    await this.#command(operations.crash, {}).catch(() => {})
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return
+    this.#closed = true
+    await this.#last.catch(() => {})
+    await this.#host.close()
+  }
+
+  async #restart(): Promise<void> {
+    this.#slots.clear()
+    this.#buffers = undefined
+    this.#host = await this.#start()
+  }
+
+  #enqueue<T>(action: () => Promise<T>): Promise<T> {
+    const next = this.#last.then(async () => {
+      if (this.#closed) throw new MeshError('backendFailed', { backend: this.name, problem: 'it was closed' })
+      return action()
+    })
+    this.#last = next.catch(() => {})
+    return next
+  }
+
+  #check(spans: readonly Span[]): void {
+    const lost = spans.find(({ slot, position }) => position > 0 && !this.#slots.has(slot))
+    if (lost) throw new Error(`the cache of sequence ${lost.slot} was lost`)
+    for (const { slot } of spans) this.#slots.add(slot)
+  }
+
+  #command(operation: Operation, { layer = 0, rows = 0, slot = 0, spans = [] }: Partial<Omit<Command, 'operation'>>): Promise<void> {
+    return this.#enqueue(async () => {
+      try {
+        this.#check(spans)
+        await this.#host.call({ operation, layer, rows, slot, spans })
+      } catch (error) {
+        throw new MeshError('backendFailed', { backend: this.name, problem: problemOf(error) }, error)
+      }
+    })
+  }
+}

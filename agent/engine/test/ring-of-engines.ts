@@ -1,0 +1,86 @@
+/** A whole ring in one process, for tests: one engine per rank over a model folder, summed in rank order. */
+import { join } from 'node:path'
+import { planShards } from '../../../shared/plan/shard-plan.ts'
+import type { Quant } from '../../../shared/schema/model.ts'
+import type { SequenceStep } from '../../../shared/wire/envelope.ts'
+import type { Collective } from '../../collective/collective.ts'
+import { openEmbedding } from '../../model/embedding.ts'
+import type { Model } from '../../model/model-folder.ts'
+import { loadShard } from '../../model/shard-cache.ts'
+import type { Backend, BackendOptions } from '../backend.ts'
+import type { Engine } from '../engine.ts'
+import { createForward } from '../forward.ts'
+
+export type CreateBackend = (options: BackendOptions) => Promise<Backend>
+
+export interface RingOptions {
+  readonly model: Model
+  readonly shares: readonly number[]
+  readonly quant: Quant
+  readonly folder: string
+  /** One for all ranks, or one per rank. */
+  readonly create: CreateBackend | readonly CreateBackend[]
+}
+
+/** All ranks meet, sum in rank order, and go on. */
+export const createMeetingCollectives = (worldSize: number): Collective[] => {
+  let waiting: { data: Float32Array; resolve(): void }[] = []
+  return Array.from({ length: worldSize }, (_, rank) => ({
+    name: 'meeting',
+    rank,
+    worldSize,
+    allReduce: (data) =>
+      new Promise<void>((resolve) => {
+        waiting[rank] = { data, resolve }
+        const here = waiting.filter(Boolean)
+        if (here.length < worldSize) return
+        waiting = []
+        const sum = Float32Array.from(here[0].data)
+        for (const { data: part } of here.slice(1)) for (let i = 0; i < sum.length; i++) sum[i] += part[i]
+        for (const one of here) one.data.set(sum)
+        for (const one of here) one.resolve()
+      }),
+  }))
+}
+
+export interface RingOfEngines {
+  readonly engines: readonly Engine[]
+  /** Logits of the wanted rows over the whole vocabulary, in order of rows. */
+  step(sequences: readonly SequenceStep[]): Promise<Float32Array[]>
+  release(slot: number): Promise<void>
+  close(): Promise<void>
+}
+
+export const openRing = async ({ model, shares, quant, folder, create }: RingOptions): Promise<RingOfEngines> => {
+  const plan = planShards(model.config.shape, shares)
+  const collectives = createMeetingCollectives(shares.length)
+  const embedding = openEmbedding(model)
+  const engines = await Promise.all(
+    plan.map(async (ranges, rank) => {
+      const shard = await loadShard({ model, ranges, quant, cacheFolder: join(folder, `rank-${rank}`) })
+      const { shape, normEpsilon, ropeTheta } = model.config
+      const make = typeof create === 'function' ? create : create[rank % create.length]
+      const backend = await make({ shape, ranges, quant, normEpsilon, ropeTheta, threads: 1, shard })
+      return createForward({ shape, ranges, backend, collective: collectives[rank], embed: (tokens, into) => embedding.read(tokens, into) })
+    }),
+  )
+  let steps = 0
+  return {
+    engines,
+    step: async (sequences) => {
+      const step = steps++
+      const results = await Promise.all(engines.map((engine) => engine.step({ job: 1, step, sequences })))
+      return results[0].rows.map((_, row) => {
+        const whole = new Float32Array(model.config.shape.vocab)
+        for (const [rank, { rows }] of results.entries()) whole.set(rows[row].logits, plan[rank].vocab.start)
+        return whole
+      })
+    },
+    release: async (slot) => {
+      await Promise.all(engines.map((engine) => engine.release(slot)))
+    },
+    close: async () => {
+      await Promise.all(engines.map((engine) => engine.close()))
+    },
+  }
+}

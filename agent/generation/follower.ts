@@ -1,0 +1,82 @@
+/** The other end of the token loop: ranks 1 and up run the steps that rank 0 names and send it their candidates. */
+import { MeshError } from '../../shared/errors.ts'
+import type { Logger } from '../../shared/log.ts'
+import type { Sampling } from '../../shared/schema/job.ts'
+import type { RingControl } from '../../shared/wire/envelope.ts'
+import type { Channel } from '../collective/channel.ts'
+import type { Engine } from '../engine/engine.ts'
+import { candidateCount, encodeCandidates } from './candidates.ts'
+import { candidatesDtype, candidatesTag } from './protocol.ts'
+import { topCandidates } from './sampler.ts'
+
+export interface FollowerOptions {
+  readonly engine: Engine
+  readonly channel: Channel
+  readonly logger: Logger
+  /** Called when a link breaks: the epoch is over. */
+  onLost(error: Error): void
+  /** Called when a job starts and when it ends. */
+  onBusy(busy: boolean): void
+}
+
+/** The job that runs: its tokens so far feed the repetition penalty. */
+interface Current {
+  readonly job: number
+  readonly sampling: Sampling
+  readonly history: number[]
+  failed: boolean
+}
+
+type Step = Extract<RingControl, { type: 'step' }>
+
+export const startFollower = ({ engine, channel, logger, onLost, onBusy }: FollowerOptions): void => {
+  let current: Current | undefined
+  /** Messages are worked off one after another, in the order in which rank 0 sent them. */
+  let last: Promise<void> = Promise.resolve()
+
+  const step = async (message: Step): Promise<void> => {
+    const run = current
+    if (run === undefined || run.job !== message.job || run.failed) return
+    for (const { tokens } of message.sequences) run.history.push(...tokens)
+    const { rows } = await engine.step(message)
+    for (const { logits } of rows) {
+      const own = topCandidates(logits, engine.vocabStart, { count: candidateCount(run.sampling), history: run.history, sampling: run.sampling })
+      await channel.send(0, candidatesTag(message.job, message.step), { dtype: candidatesDtype, bytes: encodeCandidates(own) })
+    }
+  }
+
+  const end = async (job: number): Promise<void> => {
+    if (current?.job !== job) return
+    current = undefined
+    onBusy(false)
+    channel.forgetJob(job)
+    await engine.release(job)
+  }
+
+  const work = async (message: RingControl): Promise<void> => {
+    if (message.type === 'job-start') {
+      if (current !== undefined) await end(current.job)
+      current = { job: message.job, sampling: message.sampling, history: [], failed: false }
+      onBusy(true)
+    } else if (message.type === 'step') await step(message)
+    else await end(message.job)
+  }
+
+  const fail = async (error: unknown): Promise<void> => {
+    if (current === undefined || current.failed) return
+    current.failed = true
+    const report = MeshError.from(error).toReport()
+    logger.warn({ job: current.job, error: report }, 'job failed on this rank')
+    await channel.sendControl(0, { type: 'abort', job: current.job, error: report }).catch(() => {})
+  }
+
+  channel.onControl({
+    message: (from, message) => {
+      if (from !== 0) return
+      // An abort must not wait behind the step that it ends.
+      if (message.type === 'abort') channel.forgetJob(message.job)
+      last = last.then(() => work(message)).catch(fail)
+    },
+    lost: (_, error) => onLost(error),
+  })
+}

@@ -1,0 +1,12 @@
+/** What leader and follower of a job agree on. */
+import { dtypes, type FrameTag, phases } from '../../shared/wire/frame.ts'
+
+/** Tokens of one prefill step: enough rows for good use of the matrices, few enough to keep buffers small. */
+export const prefillChunkTokens = 256
+
+/** Operation number of the candidates that a rank sends to rank 0 after a step; all-reduces count up from zero. */
+const candidatesOperation = 0xffff_ffff
+
+export const candidatesTag = (job: number, step: number): FrameTag => ({ job, step, operation: candidatesOperation, phase: phases.none, chunk: 0 })
+
+export const candidatesDtype = dtypes.bytes

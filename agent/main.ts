@@ -1,0 +1,30 @@
+/** The program `mesh`. */
+import { openHome } from '../shared/home.ts'
+import { colourWanted } from '../shared/options.ts'
+import type { Output } from './cli/command.ts'
+import { runCli } from './cli/run.ts'
+
+const outputOf = (stream: NodeJS.WriteStream): Output => ({
+  write: (text) => void stream.write(text),
+  isTTY: stream.isTTY === true,
+  get columns() {
+    return stream.columns ?? 80
+  },
+})
+
+const interrupted = new AbortController()
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => interrupted.abort())
+// the reader of our output went away (mesh demo | head -1): end, but in order, so that no child process is left
+for (const stream of [process.stdout, process.stderr]) stream.on('error', () => interrupted.abort())
+
+const code = await runCli(process.argv.slice(2), {
+  home: openHome(),
+  stdout: outputOf(process.stdout),
+  stderr: outputOf(process.stderr),
+  colour: process.stdout.isTTY === true && colourWanted(),
+  now: Date.now,
+  fetch,
+  signal: interrupted.signal,
+})
+// what was written must have left before the process ends, also where pipes are asynchronous
+process.stdout.write('', () => process.stderr.write('', () => process.exit(code)))

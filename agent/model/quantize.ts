@@ -1,0 +1,104 @@
+/**
+ * Symmetric quantisation in blocks of 32 columns: value = (code - zero) * scale, zero 8 for 4 bits and 128 for 8.
+ * Scales are numbers that f16 holds exactly, so that every backend computes with the same weights.
+ */
+import type { Quant } from '../../shared/schema/model.ts'
+
+export const blockColumns = 32
+export type QuantBits = 4 | 8
+
+export const bitsOf = (quant: Exclude<Quant, 'f32'>): QuantBits => (quant === 'q4' ? 4 : 8)
+
+export interface Quantized {
+  /** u8 [rows, blocks, 32 * bits / 8]; with 4 bits the even column is in the low nibble. */
+  readonly codes: Uint8Array
+  /** f32 [rows, blocks] */
+  readonly scales: Float32Array
+}
+
+/** Scales tried for each 4-bit block, as parts of the one that maps the largest value to code 0 (minus eight). */
+const candidates4 = [1, 0.94, 0.88, 1.06] as const
+
+const half = new Float16Array(1)
+const toHalf = (value: number): number => {
+  half[0] = value
+  return half[0]
+}
+
+/** Value of largest magnitude, sign kept. */
+const extreme = (values: Float32Array, start: number, end: number): number => {
+  let found = 0
+  for (let i = start; i < end; i++) if (Math.abs(values[i]) > Math.abs(found)) found = values[i]
+  return found
+}
+
+const squaredError4 = (values: Float32Array, start: number, end: number, scale: number): number => {
+  let error = 0
+  for (let i = start; i < end; i++) {
+    const code = scale === 0 ? 0 : Math.max(-8, Math.min(7, Math.round(values[i] / scale)))
+    error += (values[i] - code * scale) ** 2
+  }
+  return error
+}
+
+/** The candidate of least squared error: about a tenth less error than the plain rule on normal weights. */
+const scale4 = (values: Float32Array, start: number, end: number): number => {
+  const base = extreme(values, start, end) / -8
+  let best = toHalf(base)
+  let least = squaredError4(values, start, end, best)
+  for (const part of candidates4.slice(1)) {
+    const scale = toHalf(base * part)
+    const error = squaredError4(values, start, end, scale)
+    if (error < least) [best, least] = [scale, error]
+  }
+  return best
+}
+
+/**
+ * Quantises a matrix f32 [rows, columns]; columns beyond the last full block are padded with zeros.
+ * A slice that starts and ends at multiples of 32 columns has the same codes as the same part of the whole.
+ */
+export const quantize = (values: Float32Array, rows: number, columns: number, bits: QuantBits): Quantized => {
+  const blocks = Math.ceil(columns / blockColumns)
+  const bytes = (blockColumns * bits) / 8
+  const codes = new Uint8Array(rows * blocks * bytes).fill(bits === 4 ? 0x88 : 0x80)
+  const scales = new Float32Array(rows * blocks)
+  for (let row = 0; row < rows; row++) {
+    for (let block = 0; block < blocks; block++) {
+      const start = row * columns + block * blockColumns
+      const end = Math.min(start + blockColumns, (row + 1) * columns)
+      const index = row * blocks + block
+      const scale = bits === 4 ? scale4(values, start, end) : toHalf(Math.abs(extreme(values, start, end)) / 127)
+      scales[index] = scale
+      if (scale === 0) continue
+      if (bits === 8) for (let i = start; i < end; i++) codes[index * bytes + i - start] = 128 + Math.max(-128, Math.min(127, Math.round(values[i] / scale)))
+      else writeNibbles(values, { start, end, scale }, codes.subarray(index * bytes, (index + 1) * bytes))
+    }
+  }
+  return { codes, scales }
+}
+
+const writeNibbles = (values: Float32Array, { start, end, scale }: { start: number; end: number; scale: number }, into: Uint8Array): void => {
+  for (let i = start; i < end; i++) {
+    const code = 8 + Math.max(-8, Math.min(7, Math.round(values[i] / scale)))
+    const at = (i - start) >> 1
+    into[at] = (i - start) % 2 === 0 ? (into[at] & 0xf0) | code : (into[at] & 0x0f) | (code << 4)
+  }
+}
+
+/** f32 [rows, columns]: what the codes stand for. */
+export const dequantize = ({ codes, scales }: Quantized, rows: number, columns: number, bits: QuantBits): Float32Array => {
+  const blocks = Math.ceil(columns / blockColumns)
+  const bytes = (blockColumns * bits) / 8
+  const values = new Float32Array(rows * columns)
+  for (let row = 0; row < rows; row++) {
+    for (let column = 0; column < columns; column++) {
+      const index = row * blocks + Math.floor(column / blockColumns)
+      const inside = column % blockColumns
+      const byte = codes[index * bytes + (bits === 4 ? inside >> 1 : inside)]
+      const code = bits === 8 ? byte - 128 : (inside % 2 === 0 ? byte & 15 : byte >> 4) - 8
+      values[row * columns + column] = code * scales[index]
+    }
+  }
+  return values
+}

@@ -1,0 +1,164 @@
+/**
+ * Reads safetensors files (header of JSON, then raw little-endian tensors) by byte range; never trusts a length.
+ * A model is one `model.safetensors`, or several files named by `model.safetensors.index.json`.
+ */
+import { closeSync, existsSync, fstatSync, openSync, readSync } from 'node:fs'
+import { basename, join } from 'node:path'
+import { Type } from 'typebox'
+import { Value } from 'typebox/value'
+import { MeshError, problemOf } from '../../shared/errors.ts'
+import { readModelFile } from './model-file.ts'
+
+/** Caps; each is far above what real models need. */
+const caps = {
+  /** Header bytes: 100 MB is what the format's own reference implementation allows. */
+  headerBytes: 100_000_000,
+  /** Tensors: a model of 1024 layers has about ten thousand. */
+  tensors: 200_000,
+  nameLength: 500,
+  dims: 8,
+  indexBytes: 64 * 2 ** 20,
+  files: 10_000,
+} as const
+
+export const elementBytes = { F32: 4, F16: 2, BF16: 2 } as const
+export type TensorDtype = keyof typeof elementBytes
+
+export interface TensorInfo {
+  readonly name: string
+  readonly dtype: string
+  readonly dims: readonly number[]
+  /** Byte range in the file. */
+  readonly start: number
+  readonly end: number
+  readonly file: TensorFile
+}
+
+const HeaderEntry = Type.Object({
+  dtype: Type.String({ maxLength: 20 }),
+  shape: Type.Array(Type.Integer({ minimum: 0, maximum: 2 ** 40 }), { maxItems: caps.dims }),
+  data_offsets: Type.Tuple([Type.Integer({ minimum: 0 }), Type.Integer({ minimum: 0 })]),
+})
+const IndexFile = Type.Object({ weight_map: Type.Record(Type.String(), Type.String({ maxLength: 255 })) })
+
+/** One open file. */
+export class TensorFile {
+  readonly path: string
+  readonly size: number
+  readonly #handle: number
+  #closed = false
+
+  constructor(path: string) {
+    this.path = path
+    this.#handle = openSync(path, 'r')
+    this.size = fstatSync(this.#handle).size
+  }
+
+  /** Reads exactly `into.length` bytes. @throws MeshError `safetensorsInvalid` when the file ends early */
+  read(into: Uint8Array, position: number): void {
+    for (let at = 0; at < into.length; ) {
+      const got = readSync(this.#handle, into, at, into.length - at, position + at)
+      if (got === 0) throw new MeshError('safetensorsInvalid', { file: this.path, problem: `it ends before byte ${position + into.length}` })
+      at += got
+    }
+  }
+
+  close(): void {
+    if (!this.#closed) closeSync(this.#handle)
+    this.#closed = true
+  }
+}
+
+const damaged = (file: string, problem: string, cause?: unknown): MeshError => new MeshError('safetensorsInvalid', { file, problem }, cause)
+
+const readHeader = (file: TensorFile): { readonly entries: Record<string, unknown>; readonly dataStart: number } => {
+  if (file.size < 8) throw damaged(file.path, `${file.size} bytes are too few for a header`)
+  const prefix = Buffer.alloc(8)
+  file.read(prefix, 0)
+  const length = prefix.readBigUInt64LE(0)
+  if (length > BigInt(caps.headerBytes)) throw damaged(file.path, `its header claims ${length} bytes, ${caps.headerBytes} is the limit`)
+  if (8 + Number(length) > file.size) throw damaged(file.path, `its header claims ${length} bytes, the file has ${file.size}`)
+  const bytes = Buffer.alloc(Number(length))
+  file.read(bytes, 8)
+  let entries: unknown
+  try {
+    entries = JSON.parse(bytes.toString('utf8'))
+  } catch (error) {
+    throw damaged(file.path, `its header is not JSON (${problemOf(error)})`, error)
+  }
+  if (typeof entries !== 'object' || entries === null || Array.isArray(entries)) throw damaged(file.path, 'its header is not an object')
+  return { entries: entries as Record<string, unknown>, dataStart: 8 + Number(length) }
+}
+
+const readEntry = (file: TensorFile, name: string, entry: unknown, dataStart: number): TensorInfo => {
+  if (name.length > caps.nameLength) throw damaged(file.path, `a tensor name has ${name.length} characters`)
+  if (!Value.Check(HeaderEntry, entry)) throw damaged(file.path, `the entry of ${name} is malformed`)
+  const [start, end] = entry.data_offsets
+  if (end < start || dataStart + end > file.size) throw damaged(file.path, `${name} lies at ${start}..${end}, the data has ${file.size - dataStart} bytes`)
+  const width = entry.dtype in elementBytes ? elementBytes[entry.dtype as TensorDtype] : undefined
+  const want = entry.shape.reduce((product, dim) => product * dim, width ?? 0)
+  if (width !== undefined && want !== end - start) throw damaged(file.path, `${name} has ${end - start} bytes, its shape ${entry.shape.join('x')} of ${entry.dtype} needs ${want}`)
+  return { name, dtype: entry.dtype, dims: entry.shape, start: dataStart + start, end: dataStart + end, file }
+}
+
+/** Tensors of one file. @throws MeshError `safetensorsInvalid` */
+export const readTensorTable = (file: TensorFile): TensorInfo[] => {
+  const { entries, dataStart } = readHeader(file)
+  const names = Object.keys(entries).filter((name) => name !== '__metadata__')
+  if (names.length > caps.tensors) throw damaged(file.path, `it names ${names.length} tensors, ${caps.tensors} is the limit`)
+  const tensors = names.map((name) => readEntry(file, name, entries[name], dataStart))
+  let reached = 0
+  for (const tensor of tensors.toSorted((a, b) => a.start - b.start || a.end - b.end)) {
+    if (tensor.start < reached) throw damaged(file.path, `${tensor.name} overlaps another tensor`)
+    reached = tensor.end
+  }
+  return tensors
+}
+
+const filesOf = (folder: string): string[] => {
+  if (existsSync(join(folder, 'model.safetensors'))) return ['model.safetensors']
+  if (!existsSync(join(folder, 'model.safetensors.index.json'))) throw new MeshError('modelFileMissing', { file: 'model.safetensors', folder })
+  const file = join(folder, 'model.safetensors.index.json')
+  let index: unknown
+  try {
+    index = JSON.parse(readModelFile(folder, 'model.safetensors.index.json', caps.indexBytes).toString('utf8'))
+  } catch (error) {
+    if (error instanceof MeshError) throw error
+    throw damaged(file, `it is not JSON (${problemOf(error)})`, error)
+  }
+  if (!Value.Check(IndexFile, index)) throw damaged(file, 'it has no weight_map')
+  const names = [...new Set(Object.values(index.weight_map))]
+  if (names.length > caps.files) throw damaged(file, `it names ${names.length} files`)
+  for (const name of names) if (name !== basename(name) || !name.endsWith('.safetensors')) throw damaged(file, `it names ${JSON.stringify(name.slice(0, 100))}, which is no file of this folder`)
+  return names
+}
+
+export interface TensorStore {
+  readonly tensors: ReadonlyMap<string, TensorInfo>
+  readonly bytes: number
+  close(): void
+}
+
+/** All tensors of a model folder. @throws MeshError `modelFileMissing` | `safetensorsInvalid` */
+export const openTensors = (folder: string): TensorStore => {
+  const files: TensorFile[] = []
+  const close = (): void => {
+    for (const file of files) file.close()
+  }
+  try {
+    const tensors = new Map<string, TensorInfo>()
+    for (const name of filesOf(folder)) {
+      if (!existsSync(join(folder, name))) throw new MeshError('modelFileMissing', { file: name, folder })
+      const file = new TensorFile(join(folder, name))
+      files.push(file)
+      for (const tensor of readTensorTable(file)) {
+        if (tensors.has(tensor.name)) throw damaged(file.path, `${tensor.name} is in two files`)
+        tensors.set(tensor.name, tensor)
+      }
+    }
+    return { tensors, bytes: files.reduce((sum, { size }) => sum + size, 0), close }
+  } catch (error) {
+    close()
+    throw error
+  }
+}

@@ -1,0 +1,49 @@
+/** One small length-prefixed message (u32 little-endian, then bytes) over a stream: gate and hello. */
+import type { Stream } from '@libp2p/interface'
+import { MeshError } from '../../shared/errors.ts'
+
+/** Any chunk a stream delivers. */
+export const chunkBytes = (data: Uint8Array | { subarray(): Uint8Array }): Uint8Array => (data instanceof Uint8Array ? data : data.subarray())
+
+export const sendMessage = (stream: Stream, body: Uint8Array): void => {
+  const message = new Uint8Array(4 + body.length)
+  new DataView(message.buffer).setUint32(0, body.length, true)
+  message.set(body, 4)
+  stream.send(message)
+}
+
+/**
+ * Reads the next message; bytes behind it stay in the stream for the next reader.
+ * @param limitBytes nothing larger is ever held
+ * @throws MeshError `frameTooLarge` | `frameInvalid` (the stream ended) | the reason of the signal
+ */
+export const readMessage = (stream: Stream, limitBytes: number, signal: AbortSignal): Promise<Uint8Array> =>
+  new Promise((resolve, reject) => {
+    let waiting = Buffer.alloc(0)
+    const settle = (action: () => void): void => {
+      stream.removeEventListener('message', onMessage)
+      stream.removeEventListener('close', onClose)
+      stream.removeEventListener('remoteCloseWrite', onClose)
+      signal.removeEventListener('abort', onAbort)
+      action()
+    }
+    const onAbort = (): void => settle(() => reject(signal.reason as Error))
+    const onClose = (): void => settle(() => reject(new MeshError('frameInvalid', { problem: 'the stream ended before the message' })))
+    const onMessage = (event: { readonly data: Uint8Array | { subarray(): Uint8Array } }): void => {
+      waiting = Buffer.concat([waiting, chunkBytes(event.data)])
+      if (waiting.length < 4) return
+      const length = waiting.readUInt32LE(0)
+      if (length > limitBytes) return settle(() => reject(new MeshError('frameTooLarge', { got: length, limit: limitBytes })))
+      if (waiting.length < 4 + length) return
+      settle(() => {
+        const rest = waiting.subarray(4 + length)
+        if (rest.length > 0) stream.unshift(new Uint8Array(rest))
+        resolve(new Uint8Array(waiting.subarray(4, 4 + length)))
+      })
+    }
+    if (signal.aborted) return reject(signal.reason as Error)
+    signal.addEventListener('abort', onAbort)
+    stream.addEventListener('close', onClose)
+    stream.addEventListener('remoteCloseWrite', onClose)
+    stream.addEventListener('message', onMessage)
+  })

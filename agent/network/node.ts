@@ -1,0 +1,97 @@
+/** The libp2p node of an agent: transports, encryption, relay reservations. */
+import { noise } from '@chainsafe/libp2p-noise'
+import { yamux } from '@chainsafe/libp2p-yamux'
+import { circuitRelayTransport } from '@libp2p/circuit-relay-v2'
+import { generateKeyPairFromSeed } from '@libp2p/crypto/keys'
+import { dcutr } from '@libp2p/dcutr'
+import { identify } from '@libp2p/identify'
+import type { Libp2p } from '@libp2p/interface'
+import { tcp } from '@libp2p/tcp'
+import { tls } from '@libp2p/tls'
+import { type Multiaddr, multiaddr } from '@multiformats/multiaddr'
+import { createLibp2p } from 'libp2p'
+import { MeshError, problemOf } from '../../shared/errors.ts'
+import type { KeyPair } from '../../shared/identity/keys.ts'
+import type { Logger } from '../../shared/log.ts'
+import { limits } from '../../shared/wire/limits.ts'
+import { keepReservations, type RelayState } from './relay-reservation.ts'
+
+export interface NodeOptions {
+  readonly key: KeyPair
+  /** libp2p addresses, for example `/ip4/0.0.0.0/tcp/0`. */
+  readonly listen: readonly string[]
+  readonly announce: readonly string[]
+  /** Relays at which a slot is reserved: `/ip4/.../tcp/.../p2p/<peer id>`. */
+  readonly relays: readonly string[]
+  readonly logger: Logger
+}
+
+export interface MeshNode {
+  readonly name: string
+  readonly libp2p: Libp2p
+  readonly peerId: string
+  /** Where others can reach this node now, relayed addresses included. */
+  addresses(): string[]
+  relays(): RelayState[]
+  onAddressChange(listener: () => void): void
+  stop(): Promise<void>
+}
+
+/** Largest send window of a stream: holds a prefill chunk of [256, 4096] f32 without waiting for the reader. */
+const streamWindowBytes = 4 * 2 ** 20
+
+const parseAddress = (text: string): Multiaddr => {
+  try {
+    return multiaddr(text)
+  } catch (error) {
+    throw new MeshError('usage', { problem: `"${text}" is no libp2p address (${problemOf(error)}); example: /ip4/192.168.1.5/tcp/4001` }, error)
+  }
+}
+
+/** @throws MeshError `portInUse` | `usage` (a malformed address) */
+export const createNode = async (options: NodeOptions): Promise<MeshNode> => {
+  const { logger } = options
+  const relays = options.relays.map(parseAddress)
+  for (const address of [...options.listen, ...options.announce]) parseAddress(address)
+  const libp2p = await createLibp2p({
+    privateKey: await generateKeyPairFromSeed('Ed25519', options.key.seed),
+    addresses: { listen: [...options.listen], announce: [...options.announce] },
+    transports: [tcp(), circuitRelayTransport()],
+    connectionEncrypters: [tls(), noise()], // TLS first: about twice as fast in Node
+    streamMuxers: [yamux({ streamOptions: { maxStreamWindowSize: streamWindowBytes, maxReadBufferLength: 2 * streamWindowBytes } })],
+    connectionManager: { maxConnections: 4 * limits.worldSize, inboundConnectionThreshold: limits.worldSize },
+    services: { identify: identify(), dcutr: dcutr() },
+    start: false,
+  })
+  try {
+    await libp2p.start()
+  } catch (error) {
+    const problem = problemOf(error)
+    await Promise.resolve(libp2p.stop()).catch(() => {})
+    throw /EADDRINUSE|address already in use/i.test(`${problem} ${String(error)}`) ? new MeshError('portInUse', { port: options.listen.join(', ') }, error) : new MeshError('usage', { problem: `cannot listen on ${options.listen.join(', ')}: ${problem}` }, error)
+  }
+  const reservations = keepReservations(libp2p, relays, logger)
+  const listeners: (() => void)[] = []
+  let last = ''
+  const addresses = (): string[] => libp2p.getMultiaddrs().map(String)
+  libp2p.addEventListener('self:peer:update', () => {
+    const now = addresses().join()
+    if (now === last) return
+    last = now
+    for (const listener of listeners) listener()
+  })
+  return {
+    name: 'network',
+    libp2p,
+    peerId: libp2p.peerId.toString(),
+    addresses,
+    relays: () => reservations.states(),
+    onAddressChange: (listener) => {
+      listeners.push(listener)
+    },
+    stop: async () => {
+      reservations.stop()
+      await libp2p.stop()
+    },
+  }
+}

@@ -1,0 +1,128 @@
+/** The HTTP application: every route of the table, validated, authorised, documented at /docs. */
+import swagger from '@fastify/swagger'
+import swaggerUi from '@fastify/swagger-ui'
+import websocket from '@fastify/websocket'
+import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
+import type { TSchema } from 'typebox'
+import { Compile } from 'typebox/compile'
+import { Value } from 'typebox/value'
+import { ErrorAnswer, type RouteName, type RouteRecord, routes } from '../shared/api/routes.ts'
+import { MeshError } from '../shared/errors.ts'
+import { ReplayGuard } from '../shared/identity/request-signature.ts'
+import type { Logger } from '../shared/log.ts'
+import { version } from '../shared/version.ts'
+import { limits } from '../shared/wire/limits.ts'
+import { authorise, type Caller } from './access.ts'
+import { deviceRoutes } from './routes/device-routes.ts'
+import type { AnswerRoute, Handlers } from './routes/handler.ts'
+import { jobRoutes } from './routes/job-routes.ts'
+import { streamJob } from './routes/job-stream.ts'
+import { poolRoutes } from './routes/pool-routes.ts'
+import { ringRoutes } from './routes/ring-routes.ts'
+import type { Services } from './service/services.ts'
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** The body as it came: what the sender signed. */
+    rawBody?: string
+    /** Who sent it, once that is checked. */
+    caller?: Caller
+  }
+}
+
+const compileValidator = ({ schema, httpPart }: { schema: unknown; httpPart?: string }): ((value: unknown) => { value: unknown } | { error: Error }) => {
+  const check = Compile(schema as TSchema)
+  return (value) => {
+    // numbers in a query arrive as text
+    const content = httpPart === 'querystring' ? Value.Convert(schema as TSchema, value) : value
+    if (check.Check(content)) return { value: content }
+    const [first] = check.Errors(content)
+    const place = `${httpPart ?? 'request'}${first?.instancePath ?? ''}`
+    return { error: new MeshError('requestInvalid', { problem: `${place} ${first?.message ?? 'is malformed'}` }) }
+  }
+}
+
+const answerError = (error: unknown, request: FastifyRequest, reply: FastifyReply, logger: Logger): void => {
+  const status = error instanceof Error && 'statusCode' in error && typeof error.statusCode === 'number' ? error.statusCode : 500
+  const failure = error instanceof MeshError || status >= 500 ? MeshError.from(error) : new MeshError('requestInvalid', { problem: (error as Error).message })
+  if (failure.code === 'internal') logger.error({ err: error, method: request.method, path: request.url }, failure.message)
+  void reply.status(failure === error || status >= 500 ? failure.status : status).send({ error: failure.toReport() })
+}
+
+const schemaOf = ({ summary, access, params, query, body, answer, stream }: RouteRecord): object => ({
+  summary: stream ? `${summary} (${stream})` : summary,
+  tags: [access],
+  ...(access === 'open' ? {} : { security: [{ signature: [] }] }),
+  ...(params ? { params } : {}),
+  ...(query ? { querystring: query } : {}),
+  ...(body ? { body } : {}),
+  response: { ...(answer ? { 200: answer } : {}), '4xx': ErrorAnswer, '5xx': ErrorAnswer },
+})
+
+const documentation = {
+  openapi: {
+    info: { title: 'Mesh control plane', version },
+    components: {
+      securitySchemes: {
+        signature: { type: 'apiKey' as const, in: 'header' as const, name: 'mesh-signature', description: 'Ed25519 signature of the device with mesh-device, mesh-time and mesh-nonce; member routes also want mesh-certificate' },
+      },
+    },
+  },
+}
+
+/** Builds the application; nothing listens yet. */
+export const buildApp = async (services: Services, logger: Logger): Promise<FastifyInstance> => {
+  const app = fastify({ logger: false, bodyLimit: limits.requestBytes, forceCloseConnections: true })
+  const guard = new ReplayGuard()
+  app.setValidatorCompiler(compileValidator)
+  app.setSerializerCompiler(() => (data) => JSON.stringify(data))
+  app.setErrorHandler((error, request, reply) => answerError(error, request, reply, logger))
+  app.setNotFoundHandler((request) => {
+    throw new MeshError('notFound', { what: 'route', id: `${request.method} ${request.url}` })
+  })
+  app.addContentTypeParser('application/json', { parseAs: 'string' }, (request, body, done) => {
+    request.rawBody = String(body)
+    try {
+      done(null, JSON.parse(request.rawBody))
+    } catch {
+      done(new MeshError('requestInvalid', { problem: 'the body is not JSON' }), undefined)
+    }
+  })
+  await app.register(swagger, documentation)
+  await app.register(swaggerUi, { routePrefix: '/docs' })
+  await app.register(websocket, { options: { maxPayload: limits.requestBytes } })
+
+  const handlers: Handlers = { ...deviceRoutes(services), ...poolRoutes(services), ...ringRoutes(services), ...jobRoutes(services) }
+  // the plugins above must be ready before routes are added
+  await app.register(async (scope) => {
+    for (const [name, route] of Object.entries(routes) as [RouteName, RouteRecord][]) {
+      const access = { ...route, registers: name === 'registerDevice' }
+      const common = {
+        method: route.method,
+        url: route.path,
+        schema: schemaOf(route),
+        // before validation: a stranger learns nothing about the schema, and costs no check of it
+        preValidation: async (request: FastifyRequest): Promise<void> => {
+          request.caller = authorise(request, access, services, guard)
+        },
+      }
+      if (route.stream === 'websocket') {
+        scope.route({
+          ...common,
+          method: 'GET',
+          handler: () => {
+            throw new MeshError('requestInvalid', { problem: 'this route wants a WebSocket' })
+          },
+          wsHandler: (socket, request) => services.sockets.accept(request.caller?.deviceId ?? '', socket),
+        })
+      } else if (route.stream === 'sse') scope.route({ ...common, handler: (request, reply) => streamJob(services, request, reply) })
+      else {
+        scope.route({
+          ...common,
+          handler: async ({ caller, params, query, body }) => (handlers[name as AnswerRoute] as (call: object) => unknown)({ caller, params, query, body }),
+        })
+      }
+    }
+  })
+  return app
+}

@@ -1,0 +1,33 @@
+/** What `mesh ring-status` shows of a ring. */
+import { neighbours } from './neighbours.ts'
+import type { ErrorReportJson } from '../../shared/schema/common.ts'
+import type { ModelManifest, Quant } from '../../shared/schema/model.ts'
+import type { RingMember, RingStatus, RingView } from '../../shared/schema/ring.ts'
+
+export interface RingFacts {
+  readonly ring: { readonly ringId: string; readonly poolId: string; readonly modelId: string; readonly quant: Quant; readonly model: ModelManifest; readonly epoch: number; readonly members: readonly RingMember[]; readonly updatedAt: number }
+  readonly status: RingStatus
+  readonly reason: string
+  readonly wishes: readonly { readonly deviceId: string; readonly name: string; readonly share: number; readonly online: boolean }[]
+  readonly reports: ReadonlyMap<string, { readonly state: 'waiting' | 'loading' | 'ready' | 'failed'; readonly progress: number; readonly error?: ErrorReportJson }>
+}
+
+type MemberView = RingView['members'][number]
+
+export const viewOf = ({ ring, status, reason, wishes, reports }: RingFacts): RingView => {
+  const members = wishes.map(({ deviceId, name, share, online }): MemberView => {
+    const member = ring.members.find((one) => one.deviceId === deviceId)
+    const report = member && reports.get(deviceId)
+    const state = !online ? 'offline' : (report?.state ?? 'waiting')
+    return {
+      deviceId, name, share, state,
+      progress: state === 'offline' ? 0 : (report?.progress ?? 0),
+      ...(report?.error && online ? { error: report.error } : {}),
+      ...(member ? { rank: member.rank, ranges: member.ranges, ...neighbours(ring.members, member.rank) } : {}),
+    }
+  })
+  return {
+    ringId: ring.ringId, poolId: ring.poolId, modelId: ring.modelId, revision: ring.model.revision, quant: ring.quant, epoch: ring.epoch,
+    status, reason, worldSize: ring.members.length, members: members.toSorted((a, b) => (a.rank ?? Infinity) - (b.rank ?? Infinity)), updatedAt: ring.updatedAt,
+  }
+}

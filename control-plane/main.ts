@@ -1,0 +1,50 @@
+/** The control plane as a process: `mesh control-plane` starts it. With --json it prints one line of JSON when it is ready. */
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { MeshError, problemOf } from '../shared/errors.ts'
+import { printFatal } from '../shared/fatal.ts'
+import { openHome } from '../shared/home.ts'
+import { Lifecycle, untilSignal } from '../shared/lifecycle.ts'
+import { createLogger } from '../shared/log.ts'
+import { parseFlags } from '../shared/flags.ts'
+import { buildApp } from './app.ts'
+import { createServices } from './service/services.ts'
+import { openDatabase } from './store/database.ts'
+
+const defaultPort = 8080
+
+const run = async (): Promise<void> => {
+  const options = parseFlags(['host', 'port', 'data', 'heartbeat', 'lease', 'ringGrace', 'logLevel', 'json'], parseArgs)
+  const logger = createLogger('control-plane', options.logLevel)
+  const home = openHome()
+  const parts = new Lifecycle()
+  const port = options.port ?? defaultPort
+  const database = openDatabase(options.data === undefined ? home.controlPlane.database : join(options.data, 'mesh.sqlite'))
+  parts.add({ name: 'database', stop: () => database.close() })
+  try {
+    const services = createServices(database, { heartbeatMs: options.heartbeat, leaseMs: options.lease, ringGraceMs: options.ringGrace }, { now: Date.now, logger })
+    const app = await buildApp(services, logger)
+    parts.add({ name: 'http', stop: () => app.close() })
+    parts.add({ name: 'services', stop: () => services.stop() })
+    try {
+      await app.listen({ host: options.host, port })
+    } catch (error) {
+      throw error instanceof Error && 'code' in error && error.code === 'EADDRINUSE' ? new MeshError('portInUse', { port }, error) : new MeshError('usage', { problem: `cannot listen on ${options.host}:${port}: ${problemOf(error)}` }, error)
+    }
+    const address = app.server.address() as AddressInfo
+    const host = address.family === 'IPv6' ? `[${address.address}]` : address.address
+    const url = `http://${host === '0.0.0.0' || host === '[::]' ? '127.0.0.1' : host}:${address.port}`
+    process.stdout.write(options.json ? `${JSON.stringify({ event: 'ready', url })}\n` : `control plane runs at ${url}, routes at ${url}/docs; Ctrl-C ends it\n`)
+    logger.info({ host: address.address, port: address.port }, 'control plane ready')
+    logger.info({ signal: await untilSignal() }, 'stopping')
+  } finally {
+    for (const problem of await parts.stop()) logger.warn(problem)
+  }
+}
+
+try {
+  await run()
+} catch (error) {
+  process.exitCode = printFatal(error)
+}

@@ -1,0 +1,11 @@
+import type { Services } from '../service/services.ts'
+import type { Handlers } from './handler.ts'
+
+export const ringRoutes = ({ rings, ringStore }: Services): Pick<Handlers, 'joinRing' | 'leaveRing' | 'listRings'> => ({
+  joinRing: ({ caller, params, body }) => rings.join(params.poolId, caller.deviceId, body),
+  leaveRing: ({ caller, params, body }) => {
+    rings.leave(params.poolId, caller.deviceId, body.modelId)
+    return { ok: true }
+  },
+  listRings: ({ params }) => ringStore.ofPool(params.poolId).map(({ ringId }) => rings.view(ringId)),
+})

@@ -1,0 +1,57 @@
+/** Everything behind the routes, wired once. */
+import type { Logger } from '../../shared/log.ts'
+import type { OpenDatabase } from '../store/database.ts'
+import { DeviceStore } from '../store/device-store.ts'
+import { JobStore } from '../store/job-store.ts'
+import { PoolStore } from '../store/pool-store.ts'
+import { RingStore } from '../store/ring-store.ts'
+import { AgentSockets } from './agent-sockets.ts'
+import { JobHub } from './job-hub.ts'
+import { Jobs } from './jobs.ts'
+import { Presence } from './presence.ts'
+import { Rings } from './rings.ts'
+
+export interface Settings {
+  readonly heartbeatMs: number
+  readonly leaseMs: number
+  readonly ringGraceMs: number
+}
+
+export interface Services {
+  readonly devices: DeviceStore
+  readonly pools: PoolStore
+  readonly jobStore: JobStore
+  readonly ringStore: RingStore
+  readonly presence: Presence
+  readonly rings: Rings
+  readonly jobs: Jobs
+  readonly hub: JobHub
+  readonly sockets: AgentSockets
+  readonly now: () => number
+  stop(): void
+}
+
+export const createServices = ({ store }: OpenDatabase, { heartbeatMs, leaseMs, ringGraceMs: graceMs }: Settings, { now, logger }: { now: () => number; logger: Logger }): Services => {
+  const devices = new DeviceStore(store)
+  const pools = new PoolStore(store)
+  const jobStore = new JobStore(store)
+  const ringStore = new RingStore(store)
+  const presence = new Presence()
+  const hub = new JobHub()
+  const rings: Rings = new Rings({
+    rings: ringStore, devices, presence, now, graceMs, logger,
+    isBusy: (ringId) => jobs.isBusy(ringId),
+    onActive: (ringId) => jobs.dispatch(ringId),
+  })
+  const jobs = new Jobs({ jobs: jobStore, ringStore, rings, presence, hub, now, graceMs, leaseMs, logger })
+  const sockets = new AgentSockets({ presence, devices, pools, rings, jobs, now, heartbeatMs, leaseMs, logger })
+  jobs.recover()
+  return {
+    devices, pools, jobStore, ringStore, presence, rings, jobs, hub, sockets, now,
+    stop: () => {
+      sockets.stop()
+      rings.stop()
+      jobs.stop()
+    },
+  }
+}

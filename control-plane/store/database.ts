@@ -1,0 +1,37 @@
+/** The SQLite database: opened, migrated, closed. */
+import { mkdirSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import Database from 'better-sqlite3'
+import { type BetterSQLite3Database, drizzle } from 'drizzle-orm/better-sqlite3'
+import { migrate } from 'drizzle-orm/better-sqlite3/migrator'
+import { MeshError, problemOf } from '../../shared/errors.ts'
+
+export type Store = BetterSQLite3Database
+
+export interface OpenDatabase {
+  readonly store: Store
+  close(): void
+}
+
+const migrationsFolder = fileURLToPath(new URL('./migrations', import.meta.url))
+
+/** Opens the file, making it if needed, and brings its schema up to date. @throws MeshError `stateUnreadable` */
+export const openDatabase = (file: string): OpenDatabase => {
+  let connection: Database.Database | undefined
+  try {
+    mkdirSync(dirname(file), { recursive: true, mode: 0o700 })
+    connection = new Database(file, { timeout: 5000 })
+    connection.pragma('journal_mode = WAL')
+    // In WAL mode NORMAL survives a crash of the process; only a power cut can lose the last moments, never consistency.
+    connection.pragma('synchronous = NORMAL')
+    connection.pragma('foreign_keys = ON')
+    const store = drizzle(connection)
+    migrate(store, { migrationsFolder })
+    const open = connection
+    return { store, close: () => open.close() }
+  } catch (error) {
+    connection?.close()
+    throw new MeshError('stateUnreadable', { file, problem: problemOf(error) }, error)
+  }
+}

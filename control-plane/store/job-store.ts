@@ -1,0 +1,144 @@
+/** Jobs and their event streams. Each method is one transaction, so a crash leaves a job before or after it. */
+import { and, asc, count, desc, eq, gt, inArray, max } from 'drizzle-orm'
+import type { JobId } from '../../shared/ids.ts'
+import type { Job, JobEvent, JobState, JobSubmission } from '../../shared/schema/job.ts'
+import type { Store } from './database.ts'
+import { jobEvents, jobs } from './tables.ts'
+
+type Row = typeof jobs.$inferSelect
+type Transaction = Parameters<Parameters<Store['transaction']>[0]>[0]
+
+export const finalStates: readonly JobState[] = ['done', 'failed', 'cancelled']
+const openStates: readonly JobState[] = ['queued', 'assigned', 'running']
+
+/** What the end of a job adds to it. */
+export type JobResult = Pick<Job, 'text' | 'tokens' | 'finishReason' | 'usage' | 'timings' | 'error'> & { readonly state: 'done' | 'failed' | 'cancelled' }
+
+const without = <T extends object>(value: T): T => JSON.parse(JSON.stringify(value)) as T // drops undefined fields
+
+export class JobStore {
+  readonly #store: Store
+
+  constructor(store: Store) {
+    this.#store = store
+  }
+
+  /** Queues a job; the same idempotency key of the same device gives the job that is there. */
+  submit(jobId: JobId, { poolId, submittedBy, submission }: { poolId: string; submittedBy: string; submission: JobSubmission }, now: number): { readonly job: Job; readonly isNew: boolean } {
+    return this.#store.transaction((tx) => {
+      const { idempotencyKey, modelId } = submission
+      const known = tx.select().from(jobs).where(and(eq(jobs.poolId, poolId), eq(jobs.submittedBy, submittedBy), eq(jobs.idempotencyKey, idempotencyKey))).get()
+      if (known) return { job: this.#jobOf(tx, known), isNew: false }
+      const row: Row = { jobId, poolId, submittedBy, idempotencyKey, modelId, submission, state: 'queued', worldSize: 0, epoch: 0, received: 0, result: null, createdAt: now, startedAt: null, finishedAt: null }
+      tx.insert(jobs).values(row).run()
+      this.#append(tx, jobId, (sequence) => ({ sequence, type: 'state', state: 'queued', worldSize: 0 }))
+      return { job: this.#jobOf(tx, row), isNew: true }
+    })
+  }
+
+  find(jobId: string): Job | undefined {
+    return this.#store.transaction((tx) => {
+      const row = tx.select().from(jobs).where(eq(jobs.jobId, jobId)).get()
+      return row && this.#jobOf(tx, row)
+    })
+  }
+
+  list(poolId: string, limit: number): Job[] {
+    return this.#store.transaction((tx) => tx.select().from(jobs).where(eq(jobs.poolId, poolId)).orderBy(desc(jobs.createdAt), desc(jobs.jobId)).limit(limit).all().map((row) => this.#jobOf(tx, row)))
+  }
+
+  queued(poolId: string): number {
+    return this.#store.select({ jobs: count() }).from(jobs).where(and(eq(jobs.poolId, poolId), eq(jobs.state, 'queued'))).get()?.jobs ?? 0
+  }
+
+  queuedInAll(): number {
+    return this.#store.select({ jobs: count() }).from(jobs).where(eq(jobs.state, 'queued')).get()?.jobs ?? 0
+  }
+
+  /** The job that waits for longest. */
+  next(poolId: string, modelId: string): Job | undefined {
+    return this.#store.transaction((tx) => {
+      const row = tx.select().from(jobs).where(and(eq(jobs.poolId, poolId), eq(jobs.modelId, modelId), eq(jobs.state, 'queued'))).orderBy(asc(jobs.createdAt), asc(jobs.jobId)).get()
+      return row && this.#jobOf(tx, row)
+    })
+  }
+
+  /** Jobs that a ring had when the control plane stopped. */
+  unfinished(): Job[] {
+    return this.#store.transaction((tx) => tx.select().from(jobs).where(inArray(jobs.state, ['assigned', 'running'])).all().map((row) => this.#jobOf(tx, row)))
+  }
+
+  /** Moves an open job on. @returns the event to publish; `undefined` when the job is final already */
+  advance(jobId: string, state: 'assigned' | 'running', at: { readonly epoch: number; readonly worldSize: number; readonly now: number }): JobEvent | undefined {
+    return this.#store.transaction((tx) => {
+      const changed = tx
+        .update(jobs)
+        .set({ state, epoch: at.epoch, worldSize: at.worldSize, ...(state === 'running' ? { startedAt: at.now } : {}) })
+        .where(and(eq(jobs.jobId, jobId), inArray(jobs.state, [...openStates])))
+        .run().changes
+      return changed === 0 ? undefined : this.#append(tx, jobId, (sequence) => ({ sequence, type: 'state', state, worldSize: at.worldSize }))
+    })
+  }
+
+  /** Adds tokens; those that are known already are dropped. @returns the event to publish, if anything was new */
+  addTokens(jobId: string, firstIndex: number, tokens: readonly number[], text: string): JobEvent | undefined {
+    return this.#store.transaction((tx) => {
+      const row = tx.select({ received: jobs.received, state: jobs.state }).from(jobs).where(eq(jobs.jobId, jobId)).get()
+      // A message is taken whole or not at all: its text belongs to all of its tokens.
+      if (!row || !openStates.includes(row.state) || firstIndex !== row.received) return undefined
+      tx.update(jobs).set({ received: firstIndex + tokens.length }).where(eq(jobs.jobId, jobId)).run()
+      return this.#append(tx, jobId, (sequence) => ({ sequence, type: 'tokens', firstIndex, tokens: [...tokens], text }))
+    })
+  }
+
+  /** Ends a job, once. @returns the events to publish: text that no delta carried, and the end */
+  finish(jobId: string, { state, ...result }: JobResult, now: number): JobEvent[] {
+    return this.#store.transaction((tx) => {
+      const row = tx.select().from(jobs).where(eq(jobs.jobId, jobId)).get()
+      if (!row || finalStates.includes(row.state)) return []
+      const streamed = this.#streamed(tx, jobId)
+      const rest = result.text.startsWith(streamed.text) ? result.text.slice(streamed.text.length) : ''
+      const events: JobEvent[] = []
+      if (rest !== '' || result.tokens.length > streamed.tokens.length) {
+        const tokens = result.tokens.slice(streamed.tokens.length)
+        events.push(this.#append(tx, jobId, (sequence) => ({ sequence, type: 'tokens', firstIndex: streamed.tokens.length, tokens, text: rest })))
+      }
+      tx.update(jobs).set({ state, result: without(result), received: result.tokens.length, finishedAt: now }).where(eq(jobs.jobId, jobId)).run()
+      const job = this.#jobOf(tx, { ...row, state, result: without(result), finishedAt: now })
+      events.push(this.#append(tx, jobId, (sequence) => ({ sequence, type: 'end', job })))
+      return events
+    })
+  }
+
+  /** Events with a higher sequence number, in order. */
+  events(jobId: string, after: number): JobEvent[] {
+    return this.#store.select({ event: jobEvents.event }).from(jobEvents).where(and(eq(jobEvents.jobId, jobId), gt(jobEvents.sequence, after))).orderBy(asc(jobEvents.sequence)).all().map(({ event }) => event)
+  }
+
+  #append(tx: Transaction, jobId: string, make: (sequence: number) => JobEvent): JobEvent {
+    const last = tx.select({ last: max(jobEvents.sequence) }).from(jobEvents).where(eq(jobEvents.jobId, jobId)).get()?.last ?? -1
+    const event = make(last + 1)
+    tx.insert(jobEvents).values({ jobId, sequence: event.sequence, event }).run()
+    return event
+  }
+
+  #streamed(tx: Transaction, jobId: string): { text: string; tokens: number[] } {
+    const streamed = { text: '', tokens: [] as number[] }
+    for (const { event } of tx.select({ event: jobEvents.event }).from(jobEvents).where(eq(jobEvents.jobId, jobId)).orderBy(asc(jobEvents.sequence)).all()) {
+      if (event.type !== 'tokens') continue
+      streamed.text += event.text
+      streamed.tokens.push(...event.tokens)
+    }
+    return streamed
+  }
+
+  /** A job that is not final shows what arrived so far. */
+  #jobOf(tx: Transaction, row: Row): Job {
+    const result = row.result ?? this.#streamed(tx, row.jobId)
+    return without({
+      jobId: row.jobId, poolId: row.poolId, submittedBy: row.submittedBy, submission: row.submission, state: row.state,
+      worldSize: row.worldSize, epoch: row.epoch, ...result, createdAt: row.createdAt,
+      startedAt: row.startedAt ?? undefined, finishedAt: row.finishedAt ?? undefined,
+    })
+  }
+}

@@ -1,0 +1,105 @@
+/** Pools, their members and those who ask to join. */
+import { and, asc, count, eq } from 'drizzle-orm'
+import type { Certificate } from '../../shared/identity/pool-certificate.ts'
+import type { PoolCreation, Role } from '../../shared/schema/pool.ts'
+import type { Store } from './database.ts'
+import { devices, joinRequests, memberships, networks, pools } from './tables.ts'
+
+export interface StoredPool {
+  readonly poolId: string
+  readonly networkId: string
+  readonly name: string
+  readonly rootPublicKey: string
+  readonly createdAt: number
+}
+
+export interface StoredMember {
+  readonly deviceId: string
+  readonly name: string
+  readonly role: Role
+  readonly certificate: string
+  readonly notAfter: number
+  readonly lastSeenAt: number
+}
+
+export interface StoredJoinRequest {
+  readonly poolId: string
+  readonly deviceId: string
+  readonly name: string
+  readonly createdAt: number
+}
+
+export class PoolStore {
+  readonly #store: Store
+
+  constructor(store: Store) {
+    this.#store = store
+  }
+
+  /** Publishes a pool with its maker's certificate; repeating it changes nothing but name and certificate. */
+  create({ certificate: text, ...pool }: PoolCreation, certificate: Certificate, now: number): void {
+    this.#store.transaction((tx) => {
+      tx.insert(networks).values({ networkId: pool.networkId, createdAt: now }).onConflictDoNothing().run()
+      tx.insert(pools).values({ ...pool, createdAt: now }).onConflictDoUpdate({ target: pools.poolId, set: { name: pool.name } }).run()
+    })
+    this.publish(text, certificate)
+  }
+
+  find(poolId: string): StoredPool | undefined {
+    return this.#store.select().from(pools).where(eq(pools.poolId, poolId)).get()
+  }
+
+  ofDevice(deviceId: string): StoredPool[] {
+    return this.#store
+      .select({ pool: pools })
+      .from(memberships)
+      .innerJoin(pools, eq(pools.poolId, memberships.poolId))
+      .where(eq(memberships.deviceId, deviceId))
+      .orderBy(asc(pools.createdAt))
+      .all()
+      .map(({ pool }) => pool)
+  }
+
+  members(poolId: string): StoredMember[] {
+    return this.#store
+      .select({ deviceId: memberships.deviceId, name: devices.name, role: memberships.role, certificate: memberships.certificate, notAfter: memberships.notAfter, lastSeenAt: devices.lastSeenAt })
+      .from(memberships)
+      .innerJoin(devices, eq(devices.deviceId, memberships.deviceId))
+      .where(eq(memberships.poolId, poolId))
+      .orderBy(asc(devices.createdAt))
+      .all()
+  }
+
+  memberCount(poolId: string): number {
+    return this.#store.select({ members: count() }).from(memberships).where(eq(memberships.poolId, poolId)).get()?.members ?? 0
+  }
+
+  certificateOf(poolId: string, deviceId: string): string | undefined {
+    return this.#store.select({ certificate: memberships.certificate }).from(memberships).where(and(eq(memberships.poolId, poolId), eq(memberships.deviceId, deviceId))).get()?.certificate
+  }
+
+  /** Stores a verified certificate and answers the request it belongs to. */
+  publish(text: string, { poolId, deviceId, role, notAfter }: Certificate): void {
+    this.#store.transaction((tx) => {
+      tx.insert(memberships)
+        .values({ poolId, deviceId, role, certificate: text, notAfter })
+        .onConflictDoUpdate({ target: [memberships.poolId, memberships.deviceId], set: { role, certificate: text, notAfter } })
+        .run()
+      tx.delete(joinRequests).where(and(eq(joinRequests.poolId, poolId), eq(joinRequests.deviceId, deviceId))).run()
+    })
+  }
+
+  request(poolId: string, deviceId: string, now: number): void {
+    this.#store.insert(joinRequests).values({ poolId, deviceId, createdAt: now }).onConflictDoNothing().run()
+  }
+
+  requests(poolId: string): StoredJoinRequest[] {
+    return this.#store
+      .select({ poolId: joinRequests.poolId, deviceId: joinRequests.deviceId, name: devices.name, createdAt: joinRequests.createdAt })
+      .from(joinRequests)
+      .innerJoin(devices, eq(devices.deviceId, joinRequests.deviceId))
+      .where(eq(joinRequests.poolId, poolId))
+      .orderBy(asc(joinRequests.createdAt))
+      .all()
+  }
+}

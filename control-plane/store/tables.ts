@@ -1,0 +1,92 @@
+/** Tables. A change here needs a migration: `npx drizzle-kit generate --config control-plane/drizzle.config.ts`. */
+import { index, integer, primaryKey, real, sqliteTable, text, uniqueIndex } from 'drizzle-orm/sqlite-core'
+import type { Capabilities } from '../../shared/schema/device.ts'
+import type { Job, JobEvent, JobSubmission } from '../../shared/schema/job.ts'
+import type { ModelManifest, Quant } from '../../shared/schema/model.ts'
+import type { Role } from '../../shared/schema/pool.ts'
+import type { RingMember } from '../../shared/schema/ring.ts'
+
+export const networks = sqliteTable('networks', {
+  networkId: text('network_id').primaryKey(),
+  createdAt: integer('created_at').notNull(),
+})
+
+export const devices = sqliteTable('devices', {
+  deviceId: text('device_id').primaryKey(),
+  networkId: text('network_id').notNull().references(() => networks.networkId),
+  name: text('name').notNull(),
+  capabilities: text('capabilities', { mode: 'json' }).$type<Capabilities>().notNull(),
+  createdAt: integer('created_at').notNull(),
+  lastSeenAt: integer('last_seen_at').notNull(),
+})
+
+export const pools = sqliteTable('pools', {
+  poolId: text('pool_id').primaryKey(),
+  networkId: text('network_id').notNull().references(() => networks.networkId),
+  name: text('name').notNull(),
+  rootPublicKey: text('root_public_key').notNull(),
+  createdAt: integer('created_at').notNull(),
+})
+
+export const memberships = sqliteTable('memberships', {
+  poolId: text('pool_id').notNull().references(() => pools.poolId),
+  deviceId: text('device_id').notNull(),
+  role: text('role').$type<Role>().notNull(),
+  certificate: text('certificate').notNull(),
+  notAfter: integer('not_after').notNull(),
+}, (table) => [primaryKey({ columns: [table.poolId, table.deviceId] }), index('memberships_device').on(table.deviceId)])
+
+export const joinRequests = sqliteTable('join_requests', {
+  poolId: text('pool_id').notNull().references(() => pools.poolId),
+  deviceId: text('device_id').notNull().references(() => devices.deviceId),
+  createdAt: integer('created_at').notNull(),
+}, (table) => [primaryKey({ columns: [table.poolId, table.deviceId] })])
+
+export const rings = sqliteTable('rings', {
+  ringId: text('ring_id').primaryKey(),
+  poolId: text('pool_id').notNull().references(() => pools.poolId),
+  modelId: text('model_id').notNull(),
+  quant: text('quant').$type<Quant>().notNull(),
+  model: text('model', { mode: 'json' }).$type<ModelManifest>().notNull(),
+  /** The newest epoch that was formed; 0 before the first. Only grows. */
+  epoch: integer('epoch').notNull(),
+  members: text('members', { mode: 'json' }).$type<RingMember[]>().notNull(),
+  updatedAt: integer('updated_at').notNull(),
+}, (table) => [uniqueIndex('rings_pool_model').on(table.poolId, table.modelId)])
+
+/** Devices that want to take part in a ring, whether they are online or not. */
+export const ringWishes = sqliteTable('ring_wishes', {
+  ringId: text('ring_id').notNull().references(() => rings.ringId),
+  deviceId: text('device_id').notNull().references(() => devices.deviceId),
+  share: real('share').notNull(),
+  joinedAt: integer('joined_at').notNull(),
+}, (table) => [primaryKey({ columns: [table.ringId, table.deviceId] })])
+
+export const jobs = sqliteTable('jobs', {
+  jobId: text('job_id').primaryKey(),
+  poolId: text('pool_id').notNull().references(() => pools.poolId),
+  submittedBy: text('submitted_by').notNull(),
+  idempotencyKey: text('idempotency_key').notNull(),
+  modelId: text('model_id').notNull(),
+  submission: text('submission', { mode: 'json' }).$type<JobSubmission>().notNull(),
+  state: text('state').$type<Job['state']>().notNull(),
+  worldSize: integer('world_size').notNull(),
+  epoch: integer('epoch').notNull(),
+  /** Number of tokens that arrived so far. */
+  received: integer('received').notNull(),
+  /** What only a finished job has: text, tokens, usage, timings, error. */
+  result: text('result', { mode: 'json' }).$type<Pick<Job, 'text' | 'tokens' | 'finishReason' | 'usage' | 'timings' | 'error'>>(),
+  createdAt: integer('created_at').notNull(),
+  startedAt: integer('started_at'),
+  finishedAt: integer('finished_at'),
+}, (table) => [
+  uniqueIndex('jobs_idempotency').on(table.poolId, table.submittedBy, table.idempotencyKey),
+  index('jobs_queue').on(table.poolId, table.modelId, table.state, table.createdAt),
+])
+
+/** What streams to clients, numbered per job, so that a client can go on where it was cut off. */
+export const jobEvents = sqliteTable('job_events', {
+  jobId: text('job_id').notNull().references(() => jobs.jobId),
+  sequence: integer('sequence').notNull(),
+  event: text('event', { mode: 'json' }).$type<JobEvent>().notNull(),
+}, (table) => [primaryKey({ columns: [table.jobId, table.sequence] })])

@@ -1,0 +1,65 @@
+/** libp2p circuit relay v2: helps peers behind NATs find each other, and carries their traffic when no direct path exists. */
+import { noise } from '@chainsafe/libp2p-noise'
+import { yamux } from '@chainsafe/libp2p-yamux'
+import { circuitRelayServer } from '@libp2p/circuit-relay-v2'
+import { generateKeyPairFromSeed } from '@libp2p/crypto/keys'
+import { identify } from '@libp2p/identify'
+import { tcp } from '@libp2p/tcp'
+import { tls } from '@libp2p/tls'
+import { createLibp2p } from 'libp2p'
+import { MeshError, problemOf } from '../shared/errors.ts'
+import type { KeyPair } from '../shared/identity/keys.ts'
+
+export interface RelayOptions {
+  readonly key: KeyPair
+  readonly host: string
+  readonly port: number
+  /** Addresses that others shall dial; empty: the one it listens on. */
+  readonly announce: readonly string[]
+  /** Devices that hold a slot at once. */
+  readonly maxReservations: number
+}
+
+export interface Relay {
+  readonly name: string
+  /** Dialable addresses with the peer id. */
+  readonly addresses: readonly string[]
+  stop(): Promise<void>
+}
+
+/** Connections beside those that hold a slot: peers that dial one of them. */
+const connectionsPerReservation = 4
+/** New connections a second from one address; a pool behind one NAT starts at once after a power cut. */
+const newConnectionsASecond = 100
+/** Milliseconds a slot lasts before it must be renewed. */
+const reservationMs = 2 * 3600e3
+
+/** @throws MeshError `portInUse` | `usage` */
+export const startRelay = async ({ key, host, port, announce, maxReservations }: RelayOptions): Promise<Relay> => {
+  const family = host.includes(':') ? 'ip6' : 'ip4'
+  const listen = `/${family}/${host}/tcp/${port}`
+  const libp2p = await createLibp2p({
+    privateKey: await generateKeyPairFromSeed('Ed25519', key.seed),
+    addresses: { listen: [listen], announce: [...announce] },
+    transports: [tcp()],
+    connectionEncrypters: [tls(), noise()],
+    streamMuxers: [yamux()],
+    connectionManager: { maxConnections: connectionsPerReservation * maxReservations, inboundConnectionThreshold: newConnectionsASecond },
+    services: {
+      identify: identify(),
+      // No limit of bytes or time on a circuit: tensor traffic without a direct path runs for as long as a job does.
+      relay: circuitRelayServer({ reservations: { maxReservations, reservationTtl: reservationMs, applyDefaultLimit: false } }),
+    },
+    start: false,
+  })
+  try {
+    await libp2p.start()
+  } catch (error) {
+    await Promise.resolve(libp2p.stop()).catch(() => {})
+    const problem = `${problemOf(error)} ${String(error)}`
+    throw /EADDRINUSE|address already in use/i.test(problem) || port !== 0 && /no valid addresses|not.*listen/i.test(problem)
+      ? new MeshError('portInUse', { port }, error)
+      : new MeshError('usage', { problem: `cannot listen on ${listen}: ${problemOf(error)}` }, error)
+  }
+  return { name: 'relay', addresses: libp2p.getMultiaddrs().map(String), stop: async () => libp2p.stop() }
+}

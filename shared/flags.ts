@@ -1,0 +1,17 @@
+/** Flags of the service processes (control plane, relay), read from the option table. */
+import type { parseArgs } from 'node:util'
+import { MeshError, problemOf } from './errors.ts'
+import { type OptionName, optionRecord, type OptionValues, readOptions } from './options.ts'
+
+/** @throws MeshError `usage` for an unknown flag or a bad value */
+export const parseFlags = <Name extends OptionName>(names: readonly Name[], parse: typeof parseArgs, args?: string[]): OptionValues<Name> => {
+  const flagOf = (name: Name): string => optionRecord(name).flag.slice(2)
+  const kinds = Object.fromEntries(names.map((name) => [flagOf(name), { type: optionRecord(name).type === 'switch' ? ('boolean' as const) : ('string' as const), multiple: optionRecord(name).type === 'list' }]))
+  let values: Record<string, string | boolean | (string | boolean)[] | undefined>
+  try {
+    values = parse({ options: kinds, strict: true, ...(args ? { args } : {}) }).values
+  } catch (error) {
+    throw new MeshError('usage', { problem: problemOf(error) }, error)
+  }
+  return readOptions(names, Object.fromEntries(names.map((name) => [name, values[flagOf(name)] as string | boolean | string[] | undefined])))
+}

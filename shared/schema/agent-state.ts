@@ -1,0 +1,42 @@
+/** What the running agent says of itself, in a file under its home: `mesh status` and `mesh shard-status` read it. */
+import { Type } from 'typebox'
+import { Count, ErrorReportSchema, Hex64, ModelId, Time } from './common.ts'
+import { Quant } from './model.ts'
+import { MemberState, RankRanges } from './ring.ts'
+
+export const AgentRing = Type.Object({
+  ringId: Type.String(),
+  poolId: Hex64,
+  modelId: ModelId,
+  epoch: Count,
+  rank: Count,
+  worldSize: Count,
+  state: MemberState,
+  /** Of loading the shard, 0 to 1. */
+  progress: Type.Number({ minimum: 0, maximum: 1 }),
+  backend: Type.String(),
+  quant: Quant,
+  ranges: RankRanges,
+  /** Size of the quantised shard; 0 until it is known. */
+  shardBytes: Count,
+  shardFolder: Type.String(),
+  error: Type.Optional(ErrorReportSchema),
+})
+export type AgentRing = Type.Static<typeof AgentRing>
+
+export const AgentState = Type.Object({
+  pid: Type.Integer({ minimum: 1 }),
+  startedAt: Time,
+  updatedAt: Time,
+  version: Type.String(),
+  deviceId: Hex64,
+  peerId: Type.String(),
+  addresses: Type.Array(Type.String()),
+  /** `since`: when the connection came up or went away. */
+  controlPlane: Type.Object({ url: Type.String(), connected: Type.Boolean(), since: Time }),
+  relays: Type.Array(Type.Object({ address: Type.String(), reserved: Type.Boolean() })),
+  rings: Type.Array(AgentRing),
+  /** Counts since the agent started; a job counts on every rank that took part. */
+  jobs: Type.Object({ running: Count, done: Count, failed: Count }),
+})
+export type AgentState = Type.Static<typeof AgentState>

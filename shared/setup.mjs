@@ -1,0 +1,227 @@
+/**
+ * Makes a clone ready to run and then runs a script of it with the project's own Node.
+ *
+ *   node shared/setup.mjs agent/main.ts demo      install what is missing, then run
+ *   node shared/setup.mjs --only-install          install what is missing
+ *   node shared/setup.mjs --only-install --production --print-node     for install.sh
+ *
+ * Plain JavaScript without dependencies that Node 18 understands, because it is what runs before anything is
+ * installed. When nothing changed it costs one small file read and the start of a process.
+ */
+import { spawn, spawnSync } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
+import { constants } from 'node:os'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)))
+const modules = join(root, 'node_modules')
+/** Says which lock file the installed dependencies belong to; npm removes it with everything else before it installs. */
+const stampFile = join(modules, '.mesh-setup')
+const lockFile = join(root, '.cache', 'setup.lock')
+const ownNode = join(modules, 'node', 'bin', process.platform === 'win32' ? 'node.exe' : 'node')
+const setupExitCode = 3
+/** The holder refreshes its lock every second; after this long without it, it is gone (or the machine restarted). */
+const staleLockMs = 20_000
+
+class SetupError extends Error {
+  constructor(problem, hint) {
+    super(problem)
+    this.hint = hint
+  }
+}
+
+const majorOf = (version) => Number(/^v?(\d+)\./.exec(version)?.[1] ?? 0)
+const say = (text) => process.stderr.write(`${text}\n`)
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms))
+
+const wantedStamp = (production) => {
+  const file = join(root, 'package-lock.json')
+  if (!existsSync(file)) throw new SetupError(`${file} is missing`, 'clone the repository again, or restore the file with git')
+  const hash = createHash('sha256').update(readFileSync(file)).update(`${process.platform} ${process.arch}`).digest('hex')
+  return `${hash} ${production ? 'production' : 'full'}`
+}
+
+/** A full installation also serves where only production dependencies are wanted. */
+const isInstalled = (production) => {
+  let found
+  try {
+    found = readFileSync(stampFile, 'utf8').trim()
+  } catch {
+    return false
+  }
+  return found === wantedStamp(false) || (production && found === wantedStamp(true))
+}
+
+/** How to call npm: the one that runs us if npm does, otherwise the one on the path. */
+const npmCommand = () => {
+  const script = process.env.npm_execpath
+  if (script !== undefined && /npm-cli\.c?js$/.test(script) && existsSync(script)) return { file: process.execPath, before: [script], shell: false }
+  return { file: 'npm', before: [], shell: process.platform === 'win32' }
+}
+
+const checkNpm = (npm) => {
+  const { error, stdout, status } = spawnSync(npm.file, [...npm.before, '--version'], { cwd: root, encoding: 'utf8', shell: npm.shell })
+  if (error || status !== 0) throw new SetupError('npm is not there, and the dependencies are not installed', 'install Node.js with npm (any Node from 18 on): https://nodejs.org')
+  if (majorOf(stdout.trim()) < 7) throw new SetupError(`npm ${stdout.trim()} is too old for the lock file`, 'install npm 7 or newer, for example with: npm install --global npm@latest')
+}
+
+const readLock = () => {
+  try {
+    return { pid: Number(readFileSync(lockFile, 'utf8')), ageMs: Date.now() - statSync(lockFile).mtimeMs }
+  } catch {
+    return undefined
+  }
+}
+
+const isAlive = (pid) => {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    return error.code === 'EPERM'
+  }
+}
+
+/** Takes the lock, waiting for another set-up of the same clone. @returns a function that gives it back */
+const takeLock = async () => {
+  mkdirSync(dirname(lockFile), { recursive: true })
+  let told = false
+  for (;;) {
+    try {
+      writeFileSync(lockFile, String(process.pid), { flag: 'wx' })
+      break
+    } catch (error) {
+      if (error.code !== 'EEXIST') throw error
+    }
+    const held = readLock()
+    if (held && (held.ageMs > staleLockMs || (held.pid > 0 && !isAlive(held.pid)))) {
+      discardLock(held.pid)
+      continue
+    }
+    if (!told) say(`waiting for another set-up of this folder${held?.pid ? ` (process ${held.pid})` : ''} ...`)
+    told = true
+    await pause(200)
+  }
+  const refresh = setInterval(() => {
+    const now = new Date()
+    try {
+      utimesSync(lockFile, now, now)
+    } catch {
+      // taken away by hand: the stamp still decides what is installed
+    }
+  }, 1000)
+  return () => {
+    clearInterval(refresh)
+    rmSync(lockFile, { force: true })
+  }
+}
+
+/** Removes the lock of a dead process; by rename, so that of two that try only one does, and a fresh lock is put back. */
+const discardLock = (pid) => {
+  const aside = `${lockFile}.${process.pid}`
+  try {
+    renameSync(lockFile, aside)
+    if (Number(readFileSync(aside, 'utf8')) !== pid) renameSync(aside, lockFile)
+  } catch {
+    // another process was faster
+  }
+  rmSync(aside, { force: true })
+}
+
+const runNpm = (npm, args) =>
+  new Promise((resolve, reject) => {
+    const env = { ...process.env, ONNXRUNTIME_NODE_INSTALL: 'skip', npm_config_update_notifier: 'false' }
+    const all = [...npm.before, ...args, '--no-audit', '--no-fund', '--loglevel=error']
+    const child = spawn(npm.file, all, { cwd: root, env, shell: npm.shell, stdio: ['ignore', 'pipe', 'pipe'] })
+    let output = ''
+    for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => (output += chunk))
+    const stop = (signal) => child.kill(signal)
+    process.on('SIGINT', stop).on('SIGTERM', stop)
+    child.on('error', reject)
+    child.on('close', (code, signal) => {
+      process.off('SIGINT', stop).off('SIGTERM', stop)
+      resolve({ ok: code === 0, signal, output: output.trim() })
+    })
+  })
+
+/**
+ * Install scripts stay off: every native part comes prebuilt inside its package, and scripts would compile it again
+ * (better-sqlite3, where npm finds a binding.gyp) or fetch what is not used (CUDA for onnxruntime-node). The one
+ * script that is needed is that of the package `node`: it fetches the binary for this platform from the registry.
+ */
+const installSteps = (production) => [
+  ['ci', '--ignore-scripts', production ? '--omit=dev' : '--include=dev'],
+  ['rebuild', 'node', '--ignore-scripts=false'],
+]
+
+const explain = (output) => {
+  if (/ENOSPC/.test(output)) return new SetupError('the disk is full', 'free about 1 GB and try again')
+  if (/EACCES|EPERM|EROFS/.test(output)) return new SetupError(`no permission to write in ${root}`, 'use a folder of your own, or repair its owner with chown')
+  if (/ENOTFOUND|ECONNREFUSED|EAI_AGAIN|ETIMEDOUT|ECONNRESET|ERR_SOCKET_TIMEOUT|ENETUNREACH|EHOSTUNREACH/.test(output)) {
+    return new SetupError('the npm registry cannot be reached, and the dependencies are not installed', 'connect to the network (behind a proxy: npm config set proxy URL) and try again')
+  }
+  return new SetupError('npm ci failed (its output is above)', 'try again; if it repeats, remove node_modules and look at the first error above')
+}
+
+const install = async (production) => {
+  if (isInstalled(production)) return
+  const giveBack = await takeLock()
+  try {
+    if (isInstalled(production)) return
+    const npm = npmCommand()
+    checkNpm(npm)
+    say('installing dependencies (once; about half a minute) ...')
+    for (const args of installSteps(production)) {
+      const { ok, signal, output } = await runNpm(npm, args)
+      if (signal !== null) throw new SetupError(`the installation was interrupted (${signal})`, 'run the command again')
+      if (!ok) {
+        say(output)
+        throw explain(output)
+      }
+    }
+    findNode()
+    writeFileSync(stampFile, `${wantedStamp(production)}\n`)
+  } finally {
+    giveBack()
+  }
+}
+
+/** The Node to run our TypeScript with. */
+const findNode = () => {
+  if (existsSync(ownNode)) return ownNode
+  if (majorOf(process.version) >= 24) return process.execPath
+  throw new SetupError(`Node 24 was not installed, and this is Node ${process.version}`, 'allow install scripts (npm config delete ignore-scripts), remove node_modules and try again; or use Node 24')
+}
+
+/** Runs the script with our arguments, terminal and signals. @returns its exit code */
+const run = (script, args) =>
+  new Promise((resolve, reject) => {
+    const child = spawn(findNode(), [join(root, script), ...args], { stdio: 'inherit' })
+    const forward = (signal) => child.kill(signal)
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, forward)
+    child.on('error', reject)
+    child.on('exit', (code, signal) => resolve(code ?? 128 + (constants.signals[signal] ?? 0)))
+  })
+
+const main = async (args) => {
+  const flags = new Set()
+  while (args[0]?.startsWith('--')) flags.add(args.shift())
+  for (const flag of flags) {
+    if (!['--only-install', '--production', '--print-node'].includes(flag)) throw new SetupError(`unknown option ${flag}`, 'usage: node shared/setup.mjs [--only-install] [script [arguments]]')
+  }
+  await install(flags.has('--production'))
+  if (flags.has('--print-node')) process.stdout.write(`${findNode()}\n`)
+  if (flags.has('--only-install')) return 0
+  if (args.length === 0) throw new SetupError('no script is named', 'usage: node shared/setup.mjs [--only-install] [script [arguments]]')
+  return run(args[0], args.slice(1))
+}
+
+try {
+  process.exitCode = await main(process.argv.slice(2))
+} catch (error) {
+  say(`error: ${error instanceof SetupError ? error.message : (error.stack ?? error)}`)
+  say(`hint: ${error.hint ?? 'this is a defect of Mesh; please report it'}`)
+  process.exitCode = setupExitCode
+}

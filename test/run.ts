@@ -1,0 +1,44 @@
+/**
+ * `npm test`: runs every test with Node's test runner, in a home of its own, and fails if a process is left behind.
+ *
+ *   npm test                                   all
+ *   npm test -- shared/units.test.ts           these files or patterns
+ */
+import { spawn } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { environmentFor } from '../shared/options.ts'
+import { endProcess, findLeftovers, newRunId, runMark } from './support/leftovers.ts'
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)))
+export const unitPatterns = ['agent/**/*.test.ts', 'control-plane/**/*.test.ts', 'relay-server/**/*.test.ts', 'shared/**/*.test.ts']
+export const allPatterns = [...unitPatterns, 'test/**/*.test.ts', 'bench/**/*.test.ts']
+
+/** Runs the tests of some patterns. @returns the exit code: not 0 when a test fails or a process is left */
+export const runTests = async (patterns: readonly string[]): Promise<number> => {
+  const runId = newRunId()
+  const home = mkdtempSync(join(tmpdir(), 'mesh-test-home-'))
+  try {
+    // two at a time: tests of whole rings start several processes each
+    const args = ['--test', '--test-concurrency=2', '--test-reporter=spec', '--test-timeout=300000', ...patterns]
+    const child = spawn(process.execPath, args, { cwd: root, stdio: 'inherit', env: { ...environmentFor(home), [runMark]: runId } })
+    const forward = (signal: NodeJS.Signals): void => void child.kill(signal)
+    process.on('SIGINT', forward).on('SIGTERM', forward)
+    const code = await new Promise<number>((resolve, reject) => {
+      child.on('error', reject)
+      child.on('exit', (status) => resolve(status ?? 1))
+    })
+    const left = findLeftovers(runId)
+    for (const { pid, command } of left) {
+      process.stderr.write(`error: a test left process ${pid} behind: ${command}\n`)
+      endProcess(pid)
+    }
+    return left.length > 0 && code === 0 ? 1 : code
+  } finally {
+    rmSync(home, { recursive: true, force: true })
+  }
+}
+
+if (import.meta.main) process.exitCode = await runTests(process.argv.length > 2 ? process.argv.slice(2) : allPatterns)

@@ -1,0 +1,71 @@
+/** Real processes of Mesh for tests: each ends with its test, whatever happens. */
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import type { TestContext } from 'node:test'
+import { setTimeout as pause } from 'node:timers/promises'
+import { type ManagedProcess, type ManagedProcessOptions, programs, startProcess } from '../../agent/cli/managed-process.ts'
+import { environmentFor } from '../../shared/options.ts'
+
+type Context = Pick<TestContext, 'after'>
+
+export interface RunResult {
+  readonly code: number | null
+  readonly stdout: string
+  readonly stderr: string
+}
+
+export interface RunOptions {
+  readonly home: string
+  readonly env?: Readonly<Record<string, string>>
+  readonly timeoutMs?: number
+}
+
+/** Runs a program to its end. It is killed when it takes too long, and `code` is then null. */
+export const runProgram = (file: string, args: readonly string[], { home, env, timeoutMs = 30_000 }: RunOptions): Promise<RunResult> =>
+  new Promise((resolve, reject) => {
+    const child = spawn(file, args, { env: { ...environmentFor(home), ...env }, stdio: ['ignore', 'pipe', 'pipe'], timeout: timeoutMs, killSignal: 'SIGKILL' })
+    let stdout = ''
+    let stderr = ''
+    child.stdout.setEncoding('utf8').on('data', (part: string) => (stdout += part))
+    child.stderr.setEncoding('utf8').on('data', (part: string) => (stderr += part))
+    child.on('error', reject)
+    child.on('close', (code) => resolve({ code, stdout, stderr }))
+  })
+
+export const runMesh = (args: readonly string[], options: RunOptions): Promise<RunResult> => runProgram(process.execPath, [programs.mesh, ...args], options)
+
+/** Runs a command that must work. @returns what it printed */
+export const mesh = async (args: readonly string[], options: RunOptions): Promise<string> => {
+  const { code, stdout, stderr } = await runMesh(args, options)
+  assert.equal(code, 0, `mesh ${args.join(' ')} failed:\n${stderr}`)
+  return stdout
+}
+
+/** Starts a program and waits for its ready line. */
+export const startReady = async (t: Context, options: ManagedProcessOptions): Promise<{ readonly process: ManagedProcess; readonly info: Record<string, unknown> }> => {
+  const process = startProcess(options)
+  t.after(() => process.stop())
+  return { process, info: await within(20_000, `${options.name} is ready`, process.ready) }
+}
+
+/** The value of a promise. @throws Error when it takes longer */
+export const within = async <T>(timeoutMs: number, what: string, value: Promise<T>): Promise<T> => {
+  const late = Promise.withResolvers<never>()
+  const timer = setTimeout(() => late.reject(new Error(`not within ${timeoutMs} ms: ${what}`)), timeoutMs)
+  try {
+    return await Promise.race([value, late.promise])
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+/** Looks again until there is something. @throws Error when there is nothing in time */
+export const eventually = async <T>(timeoutMs: number, what: string, look: () => Promise<T | undefined> | T | undefined): Promise<T> => {
+  const deadline = Date.now() + timeoutMs
+  for (;;) {
+    const found = await look()
+    if (found !== undefined) return found
+    if (Date.now() > deadline) throw new Error(`not within ${timeoutMs} ms: ${what}`)
+    await pause(100)
+  }
+}
