@@ -63,7 +63,7 @@ describe('job stream', () => {
       stream(response)
       const send = (at: number): void => {
         if (at >= bytes.length) response.end()
-        else response.write(bytes.subarray(at, at + 97), () => setImmediate(send, at + 97))
+        else response.write(bytes.subarray(at, at + 1), () => setImmediate(send, at + 1))
       }
       send(0)
     }])

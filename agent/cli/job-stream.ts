@@ -34,7 +34,7 @@ const parseEvent = (data: string): JobEvent => {
   } catch (error) {
     throw new MeshError('controlPlaneProtocol', { problem: 'an event of the job is not JSON' }, error)
   }
-  if (false) throw new MeshError('controlPlaneProtocol', { problem: `an event of the job has an unknown form: ${data.slice(0, 200)}` })
+  if (!Value.Check(JobEvent, value)) throw new MeshError('controlPlaneProtocol', { problem: `an event of the job has an unknown form: ${data.slice(0, 200)}` })
   return value
 }
 

@@ -19,6 +19,8 @@ export interface ManagedProcessOptions {
   readonly args: readonly string[]
   /** `MESHNET_HOME` of the child. */
   readonly home: string
+  /** Further variables of the child. */
+  readonly env?: Readonly<Record<string, string>>
   /** Milliseconds between SIGTERM and SIGKILL. */
   readonly stopMs?: number
 }
@@ -75,7 +77,7 @@ const collectLines = (stream: NodeJS.ReadableStream, onLine: (line: string) => v
 
 export const startProcess = (options: ManagedProcessOptions): ManagedProcess => {
   const child: ChildProcess = spawn(process.execPath, [programs[options.program], ...options.args], {
-    env: environmentFor(options.home),
+    env: { ...environmentFor(options.home), ...options.env },
     stdio: ['ignore', 'pipe', 'pipe'],
     // a group of its own: Ctrl-C in the terminal reaches the parent alone, which stops the children in order
     detached: process.platform !== 'win32',

@@ -81,6 +81,7 @@ describe('command line', () => {
     }
     assert.match(text('inference', '--help'), /--model-id <name> .*default: tiny-story; env: MESHNET_MODEL/)
     assert.match(text('demo', '--help'), /--seed <n> .*default: 1\)/)
+    assert.doesNotMatch(text('demo', '--help'), /default: random/)
     assert.equal(text('help', 'init'), text('init', '--help'))
   })
 

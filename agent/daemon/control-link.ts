@@ -23,64 +23,126 @@ export interface ControlLinkOptions {
   onState(connected: boolean, problem: string): void
 }
 
-export interface ControlLink {
-  readonly name: string
-  start(): void
-  /** Sends if connected; what is lost here is repeated by the next hello or heartbeat. */
-  send(message: AgentMessage): void
-  /** Says hello again, because an address or a pool changed. */
-  refresh(): void
-  stop(): Promise<void>
-}
-
 const firstPauseMs = 250
-const longestPauseMs = 10_000
+const longestPauseMs = 5000
 /** Used until the control plane says how often it wants to hear from us. */
 const defaultHeartbeatMs = 5000
 /** Silence of the control plane, in heartbeats, after which the connection counts as dead. */
 const patience = 3
+/** Milliseconds that closing may take. */
+const closeMs = 1000
 
-export const createControlLink = (options: ControlLinkOptions): ControlLink => {
-  const { client, logger } = options
-  let socket: WebSocket | undefined
-  let stopped = false
-  let pauseMs = firstPauseMs
-  let retry: NodeJS.Timeout | undefined
-  let beat: NodeJS.Timeout | undefined
-  let answered = true
-  let lastProblem = ''
+export class ControlLink {
+  readonly name = 'control link'
+  readonly #options: ControlLinkOptions
+  #socket: WebSocket | undefined
+  #stopped = false
+  #pauseMs = firstPauseMs
+  #retry: NodeJS.Timeout | undefined
+  #beat: NodeJS.Timeout | undefined
+  /** The control plane was heard since the last heartbeat. */
+  #heard = true
+  #lastProblem = ''
 
-  const send = (message: AgentMessage): void => {
-    if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify(message))
+  constructor(options: ControlLinkOptions) {
+    this.#options = options
   }
 
-  const down = (problem: string): void => {
-    clearInterval(beat)
-    socket = undefined
-    if (stopped) return
-    if (problem !== lastProblem) {
-      lastProblem = problem
-      logger.warn({ url: client.url, problem }, `no connection to the control plane at ${client.url}: ${problem}; trying again by itself`)
-      options.onState(false, problem)
+  start(): void {
+    void this.#connect()
+  }
+
+  /** Sends if connected; what is lost here is repeated by the next hello or by the outbox. */
+  send(message: AgentMessage): void {
+    if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(message))
+  }
+
+  /** Says hello again, because an address or a pool changed. */
+  refresh(): void {
+    this.send(this.#options.hello())
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true
+    clearTimeout(this.#retry)
+    clearInterval(this.#beat)
+    const socket = this.#socket
+    if (!socket || socket.readyState === WebSocket.CLOSED) return
+    await new Promise<void>((resolve) => {
+      socket.once('close', () => resolve())
+      socket.close()
+      setTimeout(() => socket.terminate(), closeMs).unref()
+    })
+  }
+
+  async #connect(): Promise<void> {
+    try {
+      await this.#options.prepare()
+      if (!this.#stopped) this.#openSocket()
+    } catch (error) {
+      const failure = MeshError.from(error)
+      this.#down(failure.code === 'controlPlaneUnreachable' ? String(failure.fields.problem) : failure.message)
     }
-    retry = setTimeout(() => void connect(), pauseMs * (0.75 + Math.random() / 2))
-    pauseMs = Math.min(longestPauseMs, pauseMs * 2)
   }
 
-  const startHeartbeat = (everyMs: number): void => {
-    clearInterval(beat)
-    answered = true
+  #openSocket(): void {
+    const { url, headers } = this.#options.client.socket()
+    const socket = new WebSocket(url, { headers, maxPayload: limits.requestBytes, handshakeTimeout: 10_000 })
+    this.#socket = socket
+    let problem = 'connection closed'
+    socket.on('open', () => {
+      this.#pauseMs = firstPauseMs
+      this.#lastProblem = ''
+      this.#options.onState(true, '')
+      this.send(this.#options.hello())
+      this.#startHeartbeat(defaultHeartbeatMs)
+    })
+    socket.on('message', (data) => {
+      this.#heard = true
+      this.#receive(String(data))
+    })
+    socket.on('pong', () => {
+      this.#heard = true
+    })
+    socket.on('unexpected-response', (_, response) => {
+      problem = `HTTP ${response.statusCode}`
+      socket.terminate()
+    })
+    socket.on('error', (error) => {
+      problem = problemOf(error)
+    })
+    socket.on('close', () => this.#down(problem))
+  }
+
+  #down(problem: string): void {
+    const { client, logger, onState } = this.#options
+    clearInterval(this.#beat)
+    this.#socket = undefined
+    if (this.#stopped) return
+    if (problem !== this.#lastProblem) {
+      this.#lastProblem = problem
+      logger.warn({ url: client.url, problem }, `no connection to the control plane at ${client.url}: ${problem}; trying again by itself`)
+      onState(false, problem)
+    }
+    this.#retry = setTimeout(() => void this.#connect(), this.#pauseMs * (0.75 + Math.random() / 2))
+    this.#pauseMs = Math.min(longestPauseMs, this.#pauseMs * 2)
+  }
+
+  #startHeartbeat(everyMs: number): void {
+    clearInterval(this.#beat)
+    this.#heard = true
     let missed = 0
-    beat = setInterval(() => {
-      missed = answered ? 0 : missed + 1
-      if (missed >= patience) return socket?.terminate()
-      answered = false
-      send(options.heartbeat())
-      socket?.ping()
+    this.#beat = setInterval(() => {
+      missed = this.#heard ? 0 : missed + 1
+      if (missed >= patience) return this.#socket?.terminate()
+      this.#heard = false
+      this.send(this.#options.heartbeat())
+      this.#socket?.ping()
     }, everyMs)
   }
 
-  const receive = (text: string): void => {
+  #receive(text: string): void {
+    const { logger, onMessage } = this.#options
     let message: unknown
     try {
       message = JSON.parse(text)
@@ -93,65 +155,7 @@ export const createControlLink = (options: ControlLinkOptions): ControlLink => {
       logger.warn({ problem: `${first?.instancePath} ${first?.message}` }, 'the control plane sent a message that this version does not know')
       return
     }
-    if (message.type === 'welcome') startHeartbeat(message.heartbeatMs)
-    options.onMessage(message)
-  }
-
-  const open = (): void => {
-    const { url, headers } = client.socket()
-    const opening = new WebSocket(url, { headers, maxPayload: limits.requestBytes, handshakeTimeout: 10_000 })
-    socket = opening
-    let problem = 'connection closed'
-    opening.on('open', () => {
-      pauseMs = firstPauseMs
-      lastProblem = ''
-      options.onState(true, '')
-      send(options.hello())
-      startHeartbeat(defaultHeartbeatMs)
-    })
-    opening.on('message', (data) => {
-      answered = true
-      receive(String(data))
-    })
-    opening.on('pong', () => {
-      answered = true
-    })
-    opening.on('unexpected-response', (_, response) => {
-      problem = `HTTP ${response.statusCode}`
-      opening.terminate()
-    })
-    opening.on('error', (error) => {
-      problem = problemOf(error)
-    })
-    opening.on('close', () => down(problem))
-  }
-
-  const connect = async (): Promise<void> => {
-    try {
-      await options.prepare()
-      if (!stopped) open()
-    } catch (error) {
-      const failure = MeshError.from(error)
-      down(failure.code === 'controlPlaneUnreachable' ? String(failure.fields.problem) : failure.message)
-    }
-  }
-
-  return {
-    name: 'control link',
-    start: () => void connect(),
-    send,
-    refresh: () => send(options.hello()),
-    stop: async () => {
-      stopped = true
-      clearTimeout(retry)
-      clearInterval(beat)
-      const open = socket
-      if (!open || open.readyState === WebSocket.CLOSED) return
-      await new Promise<void>((resolve) => {
-        open.once('close', () => resolve())
-        open.close()
-        setTimeout(() => open.terminate(), 1000).unref()
-      })
-    },
+    if (message.type === 'welcome') this.#startHeartbeat(message.heartbeatMs)
+    onMessage(message)
   }
 }

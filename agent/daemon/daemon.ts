@@ -1,6 +1,7 @@
 /** The agent: wires device, network, rings, jobs and control plane together. Nothing else does. */
 import { freemem } from 'node:os'
 import { fileURLToPath } from 'node:url'
+import type { Client } from '../../shared/api/client.ts'
 import type { AgentMessage, ControlMessage } from '../../shared/api/messages.ts'
 import { MeshError } from '../../shared/errors.ts'
 import type { Home } from '../../shared/home.ts'
@@ -9,18 +10,18 @@ import type { Logger } from '../../shared/log.ts'
 import type { AgentState } from '../../shared/schema/agent-state.ts'
 import { version } from '../../shared/version.ts'
 import { createDeviceClient, publishPool, registerDevice } from '../device/control-plane.ts'
-import { loadDevice, readCapabilities } from '../device/device.ts'
+import { loadDevice, type LocalDevice, readCapabilities } from '../device/device.ts'
 import { findPool, listPools } from '../device/pools.ts'
-import { createGate } from '../network/gate.ts'
-import { createNode } from '../network/node.ts'
-import { createRingLinks } from '../network/ring-links.ts'
-import { createControlLink } from './control-link.ts'
+import { Gate, type PoolDirectory } from '../network/gate.ts'
+import { createNode, type MeshNode } from '../network/node.ts'
+import { RingLinks } from '../network/ring-links.ts'
+import { ControlLink } from './control-link.ts'
 import { JobRunner } from './job-runner.ts'
 import { Outbox } from './outbox.ts'
 import { answerJoinRequest, renewOwnCertificate } from './pool-admin.ts'
 import { RingRegistry } from './ring-registry.ts'
 import { ShardLoader } from './shard-loader.ts'
-import { createStateFile, refuseSecondAgent, ringStateOf } from './state-file.ts'
+import { createStateFile, refuseSecondAgent, ringStateOf, type StateFile } from './state-file.ts'
 import { physicalCores } from './threads.ts'
 
 export interface DaemonOptions {
@@ -42,7 +43,100 @@ export interface DaemonOptions {
 /** How long ranks of a new epoch wait for each other to load and listen. */
 const connectTimeoutMs = 120_000
 
+const now = Date.now
+
 const bundledModels = fileURLToPath(new URL('../../models', import.meta.url))
+
+/** The parts of a running agent. */
+class Agent {
+  readonly #options: DaemonOptions
+  readonly #device: LocalDevice
+  readonly #client: Client
+  readonly #node: MeshNode
+  readonly #rings: RingRegistry
+  readonly #jobs: JobRunner
+  readonly #outbox: Outbox
+  readonly #link: ControlLink
+  readonly #stateFile: StateFile
+  readonly #startedAt = now()
+  #controlState: AgentState['controlPlane']
+
+  constructor(options: DaemonOptions, device: LocalDevice, node: MeshNode, parts: Lifecycle) {
+    const { home, logger } = options
+    this.#options = options
+    this.#device = device
+    this.#node = node
+    this.#client = createDeviceClient({ home, device, url: options.controlPlaneUrl })
+    this.#controlState = { url: this.#client.url, connected: false, since: this.#startedAt }
+    const gate = new Gate(node, poolDirectory(home), { now, logger, isRelay: (peer) => options.relays.some((relay) => relay.includes(peer)) })
+    parts.add({ name: 'gate', stop: () => gate.stop() })
+    const links = new RingLinks({ node, gate, stepTimeoutMs: options.stepTimeoutMs, connectTimeoutMs, logger })
+    const loader = new ShardLoader({ home, bundledModels, threads: options.threads || physicalCores() })
+    parts.add({ name: 'shards', stop: () => loader.close() })
+    const send = (message: AgentMessage): void => this.#link.send(message)
+    const onChange = (): void => this.#stateFile.touch()
+    this.#rings = parts.add(new RingRegistry({ deviceId: device.deviceId, loader, links, logger, send, onChange }))
+    this.#outbox = new Outbox(send)
+    this.#jobs = new JobRunner({ outbox: this.#outbox, logger, sessionOf: ({ ringId, epoch }) => this.#rings.session(ringId, epoch), onChange })
+    this.#stateFile = parts.add(createStateFile(home, () => this.#state(), logger))
+    parts.add({ name: 'jobs', stop: () => this.#jobs.cancelAll() })
+    this.#link = parts.add(this.#createLink())
+  }
+
+  start(): void {
+    this.#node.onAddressChange(() => {
+      this.#link.refresh()
+      this.#stateFile.touch()
+    })
+    this.#stateFile.touch()
+    this.#link.start()
+  }
+
+  #createLink(): ControlLink {
+    const { home, logger } = this.#options
+    return new ControlLink({
+      client: this.#client,
+      logger,
+      prepare: async () => {
+        await registerDevice(this.#client, this.#device, readCapabilities())
+        for (const pool of listPools(home)) if (pool.rootKey) await publishPool(this.#client, this.#device, pool)
+      },
+      hello: () => ({ type: 'hello', version, peerId: this.#node.peerId, addresses: this.#node.addresses(), certificates: listPools(home).map(({ certificate }) => certificate) }),
+      heartbeat: () => ({ type: 'heartbeat', freeMemoryBytes: freemem() }),
+      onMessage: (message) => this.#receive(message),
+      onState: (connected) => {
+        this.#controlState = { url: this.#client.url, connected, since: now() }
+        this.#stateFile.touch()
+      },
+    })
+  }
+
+  #receive(message: ControlMessage): void {
+    const { home, logger } = this.#options
+    if (message.type === 'welcome') {
+      logger.info({ url: this.#client.url }, 'connected to the control plane')
+      this.#rings.report()
+      this.#outbox.resend()
+    } else if (message.type === 'ring-epoch') this.#rings.enter(message.ring)
+    else if (message.type === 'ring-left') this.#rings.leave(message.ringId)
+    else if (message.type === 'job-assign') void this.#jobs.run(message)
+    else if (message.type === 'job-cancel') this.#jobs.cancel(message.jobId)
+    else if (message.type === 'job-settled') this.#outbox.settled(message.jobId)
+    else if (message.type === 'join-request') {
+      answerJoinRequest({ home, client: this.#client, logger, now }, message.request).catch((error: unknown) => logger.warn(MeshError.from(error).message))
+    } else if (message.type === 'error') logger.warn({ code: message.error.code }, message.error.message)
+  }
+
+  #state(): AgentState {
+    const { done, failed, running } = this.#jobs.counts
+    return {
+      pid: process.pid, startedAt: this.#startedAt, updatedAt: now(), version, deviceId: this.#device.deviceId,
+      peerId: this.#node.peerId, addresses: this.#node.addresses(), controlPlane: this.#controlState, relays: this.#node.relays(),
+      rings: this.#rings.views().map(ringStateOf),
+      jobs: { done, failed, running: running + this.#rings.following },
+    }
+  }
+}
 
 /**
  * Runs until the signal; then everything is closed in reverse order.
@@ -52,83 +146,23 @@ export const runDaemon = async (options: DaemonOptions): Promise<void> => {
   const { home, logger, signal } = options
   const device = loadDevice(home)
   refuseSecondAgent(home)
-  const now = Date.now
   for (const pool of listPools(home)) renewOwnCertificate(home, pool, device.deviceId, now())
-  const client = createDeviceClient({ home, device, url: options.controlPlaneUrl })
-  const startedAt = now()
   const parts = new Lifecycle()
-  let controlState = { url: client.url, connected: false, since: startedAt }
-
   try {
     const node = parts.add(await createNode({ key: device.key, listen: options.listen, announce: options.announce, relays: options.relays, logger }))
-    const gate = createGate(node, {
-      rootKeyOf: (poolId) => bytesOf(findPool(home, poolId)?.rootPublicKey),
-      certificateOf: (poolId) => findPool(home, poolId)?.certificate,
-    }, { now, logger })
-    const links = createRingLinks({ node, gate, stepTimeoutMs: options.stepTimeoutMs, connectTimeoutMs, logger })
-    const loader = new ShardLoader({ home, bundledModels, threads: options.threads || physicalCores() })
-    parts.add({ name: 'shards', stop: () => loader.close() })
-
-    const rings: RingRegistry = parts.add(new RingRegistry({ deviceId: device.deviceId, loader, links, logger, send: (message) => link.send(message), onChange: () => stateFile.touch() }))
-    const outbox = new Outbox((message) => link.send(message))
-    const jobs = new JobRunner({ outbox, logger, sessionOf: ({ ringId, epoch }) => rings.session(ringId, epoch), onChange: () => stateFile.touch() })
-
-    const link = createControlLink({
-      client,
-      logger,
-      prepare: async () => {
-        await registerDevice(client, device, readCapabilities())
-        for (const pool of listPools(home)) if (pool.rootKey) await publishPool(client, device, pool)
-      },
-      hello: (): AgentMessage => ({ type: 'hello', version, peerId: node.peerId, addresses: node.addresses(), certificates: listPools(home).map(({ certificate }) => certificate) }),
-      heartbeat: (): AgentMessage => ({ type: 'heartbeat', freeMemoryBytes: freemem() }),
-      onMessage: (message) => receive(message),
-      onState: (connected) => {
-        controlState = { url: client.url, connected, since: now() }
-        stateFile.touch()
-      },
-    })
-
-    const receive = (message: ControlMessage): void => {
-      if (message.type === 'welcome') {
-        logger.info({ url: client.url }, 'connected to the control plane')
-        rings.report()
-        outbox.resend()
-      } else if (message.type === 'ring-epoch') rings.enter(message.ring)
-      else if (message.type === 'ring-left') rings.leave(message.ringId)
-      else if (message.type === 'job-assign') void jobs.run(message)
-      else if (message.type === 'job-cancel') jobs.cancel(message.jobId)
-      else if (message.type === 'job-settled') outbox.settled(message.jobId)
-      else if (message.type === 'join-request') {
-        answerJoinRequest({ home, client, logger, now }, message.request).catch((error: unknown) => logger.warn(MeshError.from(error).message))
-      } else if (message.type === 'error') logger.warn({ code: message.error.code }, message.error.message)
-    }
-
-    const readState = (): AgentState => {
-      const counts = jobs.counts
-      return {
-        pid: process.pid, startedAt, updatedAt: now(), version, deviceId: device.deviceId,
-        peerId: node.peerId, addresses: node.addresses(), controlPlane: controlState, relays: node.relays(),
-        rings: rings.views().map(ringStateOf),
-        jobs: { ...counts, running: counts.running + rings.following },
-      }
-    }
-    const stateFile = parts.add(createStateFile(home, readState, logger))
-    node.onAddressChange(() => {
-      link.refresh()
-      stateFile.touch()
-    })
-
-    parts.add({ name: 'jobs', stop: () => jobs.cancelAll() })
-    parts.add(link)
-    stateFile.touch()
-    link.start()
+    const agent = new Agent(options, device, node, parts)
+    agent.start()
     options.onReady?.({ deviceId: device.deviceId, peerId: node.peerId, addresses: node.addresses() })
     await untilAborted(signal)
   } finally {
     for (const problem of await parts.stop()) logger.warn(problem)
   }
 }
+
+const poolDirectory = (home: Home): PoolDirectory => ({
+  rootKeyOf: (poolId) => bytesOf(findPool(home, poolId)?.rootPublicKey),
+  certificateOf: (poolId) => findPool(home, poolId)?.certificate,
+})
 
 const bytesOf = (hex: string | undefined): Uint8Array | undefined => (hex === undefined ? undefined : new Uint8Array(Buffer.from(hex, 'hex')))
 

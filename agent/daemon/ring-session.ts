@@ -10,7 +10,7 @@ import { soloCollective } from '../collective/collective.ts'
 import { createRingCollective } from '../collective/ring.ts'
 import { createForward } from '../engine/forward.ts'
 import { startFollower } from '../generation/follower.ts'
-import { createLeader, type Leader } from '../generation/leader.ts'
+import { Leader } from '../generation/leader.ts'
 import { type LoadedShard, type ShardLoader, shardKey } from './shard-loader.ts'
 
 export type SessionState = 'loading' | 'ready' | 'failed' | 'closed'
@@ -91,7 +91,7 @@ export class RingSession {
       embed: (tokens, into) => loaded.embedding.read(tokens, into),
     })
     if (this.member.rank === 0) {
-      this.#leader = createLeader({ engine, channel, decoder: loaded.tokenizer, onLost: (error) => this.#fail(MeshError.from(error)) })
+      this.#leader = new Leader({ engine, channel, decoder: loaded.tokenizer, onLost: (error) => this.#fail(MeshError.from(error)) })
       return
     }
     if (!channel) throw new Error('a follower needs links')

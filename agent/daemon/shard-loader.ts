@@ -81,7 +81,7 @@ export class ShardLoader {
   }
 
   async close(): Promise<void> {
-    for (const ringId of [...this.#loaded.keys()]) await this.unload(ringId)
+    for (const ringId of this.#loaded.keys()) await this.unload(ringId)
   }
 
   async #drop(ringId: string): Promise<void> {

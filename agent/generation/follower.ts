@@ -70,12 +70,21 @@ export const startFollower = ({ engine, channel, logger, onLost, onBusy }: Follo
     await channel.sendControl(0, { type: 'abort', job: current.job, error: report }).catch(() => {})
   }
 
+  const workAfter = async (before: Promise<void>, message: RingControl): Promise<void> => {
+    await before
+    try {
+      await work(message)
+    } catch (error) {
+      await fail(error)
+    }
+  }
+
   channel.onControl({
     message: (from, message) => {
       if (from !== 0) return
       // An abort must not wait behind the step that it ends.
       if (message.type === 'abort') channel.forgetJob(message.job)
-      last = last.then(() => work(message)).catch(fail)
+      last = workAfter(last, message)
     },
     lost: (_, error) => onLost(error),
   })

@@ -8,7 +8,7 @@ import type { FinishReason, Sampling, Timings, Usage } from '../../shared/schema
 import type { RingControl, SequenceStep } from '../../shared/wire/envelope.ts'
 import type { Channel } from '../collective/channel.ts'
 import type { Engine } from '../engine/engine.ts'
-import { candidateCount, decodeCandidates } from './candidates.ts'
+import { candidateCount, type Candidates, decodeCandidates } from './candidates.ts'
 import { createDetokenizer, type Decoder } from './detokenize.ts'
 import { candidatesTag, prefillChunkTokens } from './protocol.ts'
 import { sample, topCandidates } from './sampler.ts'
@@ -47,12 +47,13 @@ export interface LeaderOptions {
   readonly clock?: () => number
 }
 
-export interface Leader {
-  /**
-   * Runs one prompt; one at a time.
-   * @throws MeshError `promptEmpty` | `promptTooLong` | `peerLost` | `collectiveTimeout` | `backendFailed`
-   */
-  run(request: GenerationRequest): Promise<GenerationResult>
+/** What a job has made so far. */
+interface Answer {
+  readonly tokens: number[]
+  text: string
+  finishReason: FinishReason
+  readonly started: number
+  firstTokenAt: number | undefined
 }
 
 /** One job while it runs. */
@@ -64,128 +65,150 @@ interface Run {
   step: number
 }
 
-export const createLeader = ({ engine, channel, decoder, onLost, clock = () => performance.now() }: LeaderOptions): Leader => {
-  const others = Array.from({ length: (channel?.worldSize ?? 1) - 1 }, (_, i) => i + 1)
-  let jobs = 0
+export class Leader {
+  readonly #engine: Engine
+  readonly #channel: Channel | undefined
+  readonly #decoder: Decoder
+  readonly #clock: () => number
+  readonly #others: readonly number[]
+  #jobs = 0
   /** Fails the job that runs: another rank gave up, or its link broke. */
-  let interrupt: (error: Error) => void = () => {}
+  #interrupt: (error: Error) => void = () => {}
   /** Why no job can run any more. */
-  let broken: Error | undefined
-  let idle: Promise<unknown> = Promise.resolve()
+  #broken: Error | undefined
+  #idle: Promise<unknown> = Promise.resolve()
 
-  channel?.onControl({
-    message: (_, message) => {
-      if (message.type === 'abort' && message.job === jobs) interrupt(MeshError.fromReport(message.error))
-    },
-    lost: (_, error) => {
-      broken ??= error
-      interrupt(error)
-      onLost?.(error)
-    },
-  })
-
-  const broadcast = async (message: RingControl): Promise<void> => {
-    await Promise.all(others.map((rank) => channel?.sendControl(rank, message)))
+  constructor({ engine, channel, decoder, onLost, clock = () => performance.now() }: LeaderOptions) {
+    this.#engine = engine
+    this.#channel = channel
+    this.#decoder = decoder
+    this.#clock = clock
+    this.#others = Array.from({ length: (channel?.worldSize ?? 1) - 1 }, (_, i) => i + 1)
+    channel?.onControl({
+      message: (_, message) => {
+        if (message.type === 'abort' && message.job === this.#jobs) this.#interrupt(MeshError.fromReport(message.error))
+      },
+      lost: (_, error) => {
+        this.#broken ??= error
+        this.#interrupt(error)
+        onLost?.(error)
+      },
+    })
   }
 
-  /** Runs tokens at their position; with `logits: 'last'` also draws the token that follows them. */
-  const runStep = async (run: Run, sequence: SequenceStep): Promise<number | undefined> => {
-    const step = run.step++
-    await broadcast({ type: 'step', job: run.job, step, sequences: [sequence] })
-    const { rows, times } = await engine.step({ job: run.job, step, sequences: [sequence] })
-    run.times.computeMs += times.computeMs
-    run.times.collectiveMs += times.collectiveMs
-    if (sequence.logits === 'none') return undefined
-    const { sampling } = run.request
-    const own = topCandidates(rows[0].logits, engine.vocabStart, { count: candidateCount(sampling), history: run.history, sampling })
-    const started = clock()
-    const theirs = await Promise.all(others.map(async (rank) => decodeCandidates((await channel!.receive(rank, candidatesTag(run.job, step))).bytes)))
-    run.times.collectiveMs += clock() - started
-    return sample([own, ...theirs], sampling, sequence.position + sequence.tokens.length).id
+  /**
+   * Runs one prompt; one at a time.
+   * @throws MeshError `promptEmpty` | `promptTooLong` | `peerLost` | `collectiveTimeout` | `backendFailed`
+   */
+  async run(request: GenerationRequest): Promise<GenerationResult> {
+    const { tokens } = request
+    const context = this.#engine.contextLength
+    if (tokens.length === 0) throw new MeshError('promptEmpty')
+    if (tokens.length >= context) throw new MeshError('promptTooLong', { tokens: tokens.length, context })
+    await this.#idle
+    if (this.#broken) throw this.#broken
+    const run: Run = { job: ++this.#jobs, request, history: [...tokens], times: { computeMs: 0, collectiveMs: 0 }, step: 0 }
+    const interrupted = new Promise<never>((_, reject) => {
+      this.#interrupt = reject
+    })
+    interrupted.catch(() => {})
+    const work = this.#lead(run)
+    try {
+      return await Promise.race([work, interrupted])
+    } catch (error) {
+      await this.#broadcast({ type: 'abort', job: run.job, error: MeshError.from(error).toReport() }).catch(() => {})
+      throw error
+    } finally {
+      this.#end(run, work)
+    }
   }
 
-  const prefill = async (run: Run): Promise<number> => {
+  #end(run: Run, work: Promise<unknown>): void {
+    this.#interrupt = () => {}
+    this.#channel?.forgetJob(run.job)
+    // A step that still runs here must end before the next job may use the engine.
+    this.#idle = (async () => {
+      await work.catch(() => {})
+      await this.#engine.release(run.job).catch(() => {})
+    })()
+    if (!this.#broken) this.#broadcast({ type: 'job-end', job: run.job }).catch(() => {})
+  }
+
+  async #lead(run: Run): Promise<GenerationResult> {
+    const { jobId, sampling } = run.request
+    await this.#broadcast({ type: 'job-start', job: run.job, jobId, sampling })
+    const answer: Answer = { tokens: [], text: '', finishReason: 'length', started: this.#clock(), firstTokenAt: undefined }
+    const detokenizer = createDetokenizer(this.#decoder)
+    const matcher = createStopMatcher(run.request.stop)
+    try {
+      await this.#generate(run, answer, (token) => matcher.push(detokenizer.push(token)))
+    } catch (error) {
+      if (!run.request.signal.aborted || error !== run.request.signal.reason) throw error
+      answer.finishReason = 'cancelled'
+    }
+    return this.#result(run, answer, matcher.finish(detokenizer.finish()))
+  }
+
+  async #generate(run: Run, answer: Answer, show: (token: number) => { readonly text: string; readonly stopped: boolean }): Promise<void> {
+    const { request } = run
+    const room = Math.min(request.maxTokens, this.#engine.contextLength - request.tokens.length)
+    let next = await this.#prefill(run)
+    answer.firstTokenAt = this.#clock()
+    while (!request.endTokens.includes(next)) {
+      run.history.push(next)
+      answer.tokens.push(next)
+      const { text, stopped } = show(next)
+      answer.text += text
+      request.onToken(answer.tokens.length - 1, next, text)
+      if (stopped) break
+      if (answer.tokens.length >= room) return
+      request.signal.throwIfAborted()
+      next = (await this.#step(run, { slot: run.job, position: request.tokens.length + answer.tokens.length - 1, tokens: [next], logits: 'last' })) as number
+    }
+    answer.finishReason = 'stop'
+  }
+
+  async #prefill(run: Run): Promise<number> {
     const { tokens, signal } = run.request
     for (let position = 0; ; position += prefillChunkTokens) {
       signal.throwIfAborted()
       const chunk = tokens.slice(position, position + prefillChunkTokens)
       const isLast = position + chunk.length >= tokens.length
-      const next = await runStep(run, { slot: run.job, position, tokens: chunk, logits: isLast ? 'last' : 'none' })
+      const next = await this.#step(run, { slot: run.job, position, tokens: chunk, logits: isLast ? 'last' : 'none' })
       if (next !== undefined) return next
     }
   }
 
-  const generate = async (run: Run): Promise<GenerationResult> => {
-    const { request } = run
-    const started = clock()
-    const detokenizer = createDetokenizer(decoder)
-    const matcher = createStopMatcher(request.stop)
-    const tokens: number[] = []
-    const room = Math.min(request.maxTokens, engine.contextLength - request.tokens.length)
-    let text = ''
-    let finishReason: FinishReason = 'length'
-    let firstTokenAt: number | undefined
-    const show = (index: number, token: number, safe: string): void => {
-      text += safe
-      request.onToken(index, token, safe)
-    }
-    try {
-      let next = await prefill(run)
-      firstTokenAt = clock()
-      for (;;) {
-        if (request.endTokens.includes(next)) {
-          finishReason = 'stop'
-          break
-        }
-        run.history.push(next)
-        tokens.push(next)
-        const seen = matcher.push(detokenizer.push(next))
-        show(tokens.length - 1, next, seen.text)
-        if (seen.stopped) finishReason = 'stop'
-        if (seen.stopped || tokens.length >= room) break
-        request.signal.throwIfAborted()
-        next = (await runStep(run, { slot: run.job, position: request.tokens.length + tokens.length - 1, tokens: [next], logits: 'last' })) as number
-      }
-    } catch (error) {
-      if (!request.signal.aborted || error !== request.signal.reason) throw error
-      finishReason = 'cancelled'
-    }
-    text += matcher.finish(detokenizer.finish())
-    return { finishReason, text, tokens, usage: usageOf(request.tokens.length, tokens.length), timings: timingsOf(run, tokens.length, { started, firstTokenAt: firstTokenAt ?? clock(), ended: clock() }) }
+  /** Runs tokens at their position; with `logits: 'last'` also draws the token that follows them. */
+  async #step(run: Run, sequence: SequenceStep): Promise<number | undefined> {
+    const step = run.step++
+    const { sampling } = run.request
+    await this.#broadcast({ type: 'step', job: run.job, step, sequences: [sequence] })
+    const { rows, times } = await this.#engine.step({ job: run.job, step, sequences: [sequence] })
+    run.times.computeMs += times.computeMs
+    run.times.collectiveMs += times.collectiveMs
+    if (sequence.logits === 'none') return undefined
+    const own = topCandidates(rows[0].logits, this.#engine.vocabStart, { count: candidateCount(sampling), history: run.history, sampling })
+    const started = this.#clock()
+    const theirs = await Promise.all(this.#others.map((rank) => this.#candidatesOf(rank, run.job, step)))
+    run.times.collectiveMs += this.#clock() - started
+    return sample([own, ...theirs], sampling, sequence.position + sequence.tokens.length).id
   }
 
-  const lead = async (request: GenerationRequest): Promise<GenerationResult> => {
-    const run: Run = { job: ++jobs, request, history: [...request.tokens], times: { computeMs: 0, collectiveMs: 0 }, step: 0 }
-    const interrupted = new Promise<never>((_, reject) => {
-      interrupt = reject
-    })
-    interrupted.catch(() => {})
-    if (broken) throw broken
-    const work = (async () => {
-      await broadcast({ type: 'job-start', job: run.job, jobId: request.jobId, sampling: request.sampling })
-      return generate(run)
-    })()
-    try {
-      return await Promise.race([work, interrupted])
-    } catch (error) {
-      await broadcast({ type: 'abort', job: run.job, error: MeshError.from(error).toReport() }).catch(() => {})
-      throw error
-    } finally {
-      interrupt = () => {}
-      channel?.forgetJob(run.job)
-      // A step that still runs here must end before the next job may use the engine.
-      idle = work.catch(() => {}).then(() => engine.release(run.job)).catch(() => {})
-      if (!broken) await broadcast({ type: 'job-end', job: run.job }).catch(() => {})
-    }
+  async #candidatesOf(rank: number, job: number, step: number): Promise<Candidates> {
+    const { bytes } = await (this.#channel as Channel).receive(rank, candidatesTag(job, step))
+    return decodeCandidates(bytes)
   }
 
-  return {
-    run: async (request) => {
-      if (request.tokens.length === 0) throw new MeshError('promptEmpty')
-      if (request.tokens.length >= engine.contextLength) throw new MeshError('promptTooLong', { tokens: request.tokens.length, context: engine.contextLength })
-      await idle
-      return lead(request)
-    },
+  async #broadcast(message: RingControl): Promise<void> {
+    await Promise.all(this.#others.map((rank) => this.#channel?.sendControl(rank, message)))
+  }
+
+  #result(run: Run, answer: Answer, rest: string): GenerationResult {
+    const { tokens, started, finishReason } = answer
+    const ended = this.#clock()
+    const firstTokenAt = answer.firstTokenAt ?? ended
+    return { finishReason, text: answer.text + rest, tokens, usage: usageOf(run.request.tokens.length, tokens.length), timings: timingsOf(run, tokens.length, { started, firstTokenAt, ended }) }
   }
 }
 

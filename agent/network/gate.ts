@@ -21,6 +21,9 @@ export interface PoolDirectory {
   certificateOf(poolId: string): string | undefined
 }
 
+/** Milliseconds that saying goodbye may take. */
+const closeMs = 1000
+
 export interface GateOptions {
   readonly now: () => number
   readonly logger: Logger
@@ -28,70 +31,38 @@ export interface GateOptions {
   readonly isRelay?: (peerId: string) => boolean
 }
 
-export interface Gate {
-  /** Passes the gate of that pool on a connection we opened; at once when it is passed already. @throws MeshError */
-  enter(connection: Connection, poolId: string, signal: AbortSignal): Promise<void>
-  /** True when the other side of the connection proved membership of that pool. */
-  isAdmitted(connection: Connection, poolId: string): boolean
-  stop(): void
-}
+export class Gate {
+  readonly #node: MeshNode
+  readonly #directory: PoolDirectory
+  readonly #options: GateOptions
+  readonly #admitted = new WeakMap<Connection, Set<string>>()
+  /** Inbound connections that have yet to prove membership. */
+  readonly #deadlines = new Map<string, NodeJS.Timeout>()
 
-export const createGate = (node: MeshNode, directory: PoolDirectory, { now, logger, isRelay = () => false }: GateOptions): Gate => {
-  const admitted = new WeakMap<Connection, Set<string>>()
-  const deadlines = new Map<string, NodeJS.Timeout>()
-
-  const admit = (connection: Connection, poolId: string): void => {
-    admitted.set(connection, (admitted.get(connection) ?? new Set()).add(poolId))
-    clearTimeout(deadlines.get(connection.id))
-    deadlines.delete(connection.id)
+  constructor(node: MeshNode, directory: PoolDirectory, options: GateOptions) {
+    this.#node = node
+    this.#directory = directory
+    this.#options = options
+    node.libp2p.addEventListener('connection:open', this.#watch)
+    node.libp2p.addEventListener('connection:close', this.#forget)
+    void node.libp2p.handle(protocols.gate, (stream, connection) => this.#serve(stream, connection), { runOnLimitedConnection: true, maxInboundStreams: 2 })
   }
 
-  /** @throws MeshError `notMember` | `certificateInvalid` | `certificateExpired` */
-  const check = (connection: Connection, poolId: string, certificate: string): void => {
-    const rootKey = directory.rootKeyOf(poolId)
-    const device = deviceIdOfPeer(connection.remotePeer)
-    if (rootKey === undefined || device === undefined) throw new MeshError('notMember', { deviceId: shortId(device ?? connection.remotePeer.toString()), poolId: shortId(poolId) })
-    const { deviceId } = verifyCertificate(certificate, rootKey, now())
-    if (deviceId !== device) throw new MeshError('certificateInvalid', { problem: 'it belongs to another device' })
-  }
-
-  const ownCertificate = (poolId: string): string => {
-    const certificate = directory.certificateOf(poolId)
-    if (certificate === undefined) throw new MeshError('poolUnknown', { poolId })
-    return certificate
-  }
-
-  const serve = async (stream: Stream, connection: Connection): Promise<void> => {
-    try {
-      const message = decodeCbor(GateMessage, await readMessage(stream, limits.gateBytes, AbortSignal.timeout(limits.gateMs)))
-      check(connection, message.poolId, message.certificate)
-      sendMessage(stream, encodeCbor({ ok: true, certificate: ownCertificate(message.poolId) }))
-      admit(connection, message.poolId)
-      await stream.close()
-    } catch (error) {
-      const report = MeshError.from(error).toReport()
-      logger.warn({ peer: connection.remotePeer.toString(), code: report.code }, `gate: refused (${report.message})`)
-      try {
-        sendMessage(stream, encodeCbor({ ok: false, error: report }))
-        await stream.close({ signal: AbortSignal.timeout(1000) })
-      } catch {
-        // it is gone already
-      }
-      await connection.close({ signal: AbortSignal.timeout(1000) }).catch(() => connection.abort(new Error('gate refused')))
-    }
-  }
-
-  const enter: Gate['enter'] = async (connection, poolId, signal) => {
-    if (admitted.get(connection)?.has(poolId)) return
+  /**
+   * Passes the gate of that pool on a connection we opened; at once when it is passed already.
+   * @throws MeshError `gateRefused` (with the reason of the other side) | `poolUnknown` | certificate errors
+   */
+  async enter(connection: Connection, poolId: string, signal: AbortSignal): Promise<void> {
+    if (this.isAdmitted(connection, poolId)) return
     const peer = shortId(deviceIdOfPeer(connection.remotePeer) ?? connection.remotePeer.toString())
     const deadline = AbortSignal.any([signal, AbortSignal.timeout(limits.gateMs)])
     const stream = await connection.newStream(protocols.gate, { signal: deadline, runOnLimitedConnection: true })
     try {
-      sendMessage(stream, encodeCbor({ poolId, certificate: ownCertificate(poolId) }))
+      sendMessage(stream, encodeCbor({ poolId, certificate: this.#ownCertificate(poolId) }))
       const answer = decodeCbor(GateAnswer, await readMessage(stream, limits.gateBytes, deadline))
       if (!answer.ok || answer.certificate === undefined) throw new MeshError('gateRefused', { peer, problem: answer.error?.message ?? 'no reason given' })
-      check(connection, poolId, answer.certificate)
-      admit(connection, poolId)
+      this.#check(connection, poolId, answer.certificate)
+      this.#admit(connection, poolId)
       await stream.close()
     } catch (error) {
       stream.abort(error instanceof Error ? error : new Error(String(error)))
@@ -99,32 +70,76 @@ export const createGate = (node: MeshNode, directory: PoolDirectory, { now, logg
     }
   }
 
+  /** True when the other side of the connection proved membership of that pool. */
+  isAdmitted(connection: Connection, poolId: string): boolean {
+    return this.#admitted.get(connection)?.has(poolId) ?? false
+  }
+
+  stop(): void {
+    this.#node.libp2p.removeEventListener('connection:open', this.#watch)
+    this.#node.libp2p.removeEventListener('connection:close', this.#forget)
+    for (const timer of this.#deadlines.values()) clearTimeout(timer)
+  }
+
+  async #serve(stream: Stream, connection: Connection): Promise<void> {
+    try {
+      const message = decodeCbor(GateMessage, await readMessage(stream, limits.gateBytes, AbortSignal.timeout(limits.gateMs)))
+      this.#check(connection, message.poolId, message.certificate)
+      sendMessage(stream, encodeCbor({ ok: true, certificate: this.#ownCertificate(message.poolId) }))
+      this.#admit(connection, message.poolId)
+      await stream.close()
+    } catch (error) {
+      await this.#refuse(stream, connection, MeshError.from(error))
+    }
+  }
+
+  async #refuse(stream: Stream, connection: Connection, error: MeshError): Promise<void> {
+    this.#options.logger.warn({ peer: connection.remotePeer.toString(), code: error.code }, `gate: refused (${error.message})`)
+    try {
+      sendMessage(stream, encodeCbor({ ok: false, error: error.toReport() }))
+      await stream.close({ signal: AbortSignal.timeout(closeMs) })
+    } catch {
+      // it is gone already
+    }
+    await connection.close({ signal: AbortSignal.timeout(closeMs) }).catch(() => connection.abort(error))
+  }
+
+  /** @throws MeshError `notMember` | `certificateInvalid` | `certificateExpired` */
+  #check(connection: Connection, poolId: string, certificate: string): void {
+    const rootKey = this.#directory.rootKeyOf(poolId)
+    const device = deviceIdOfPeer(connection.remotePeer)
+    if (rootKey === undefined || device === undefined) throw new MeshError('notMember', { deviceId: shortId(device ?? connection.remotePeer.toString()), poolId: shortId(poolId) })
+    const { deviceId } = verifyCertificate(certificate, rootKey, this.#options.now())
+    if (deviceId !== device) throw new MeshError('certificateInvalid', { problem: 'it belongs to another device' })
+  }
+
+  #ownCertificate(poolId: string): string {
+    const certificate = this.#directory.certificateOf(poolId)
+    if (certificate === undefined) throw new MeshError('poolUnknown', { poolId })
+    return certificate
+  }
+
+  #admit(connection: Connection, poolId: string): void {
+    this.#admitted.set(connection, (this.#admitted.get(connection) ?? new Set()).add(poolId))
+    this.#clear(connection.id)
+  }
+
+  #clear(connectionId: string): void {
+    clearTimeout(this.#deadlines.get(connectionId))
+    this.#deadlines.delete(connectionId)
+  }
+
   /** An inbound connection has so long to prove membership. */
-  const watch = (event: { readonly detail: Connection }): void => {
-    const connection = event.detail
-    if (connection.direction !== 'inbound' || isRelay(connection.remotePeer.toString())) return
+  readonly #watch = ({ detail: connection }: { readonly detail: Connection }): void => {
+    const peer = connection.remotePeer.toString()
+    if (connection.direction !== 'inbound' || this.#options.isRelay?.(peer)) return
     const timer = setTimeout(() => {
-      deadlines.delete(connection.id)
-      if (!admitted.has(connection)) connection.abort(new MeshError('gateRefused', { peer: connection.remotePeer.toString(), problem: 'no certificate in time' }))
+      this.#deadlines.delete(connection.id)
+      if (!this.#admitted.has(connection)) connection.abort(new MeshError('gateRefused', { peer, problem: 'no certificate in time' }))
     }, limits.gateMs)
     timer.unref()
-    deadlines.set(connection.id, timer)
+    this.#deadlines.set(connection.id, timer)
   }
-  const forget = (event: { readonly detail: Connection }): void => {
-    clearTimeout(deadlines.get(event.detail.id))
-    deadlines.delete(event.detail.id)
-  }
-  node.libp2p.addEventListener('connection:open', watch)
-  node.libp2p.addEventListener('connection:close', forget)
-  void node.libp2p.handle(protocols.gate, (stream, connection) => serve(stream, connection), { runOnLimitedConnection: true, maxInboundStreams: 2 })
 
-  return {
-    enter,
-    isAdmitted: (connection, poolId) => admitted.get(connection)?.has(poolId) ?? false,
-    stop: () => {
-      node.libp2p.removeEventListener('connection:open', watch)
-      node.libp2p.removeEventListener('connection:close', forget)
-      for (const timer of deadlines.values()) clearTimeout(timer)
-    },
-  }
+  readonly #forget = ({ detail: connection }: { readonly detail: Connection }): void => this.#clear(connection.id)
 }

@@ -43,9 +43,9 @@ describe('ring all-reduce over libp2p', () => {
 
   it('each rank sends 2 (P - 1) / P of the data', async () => {
     await withRing(4, 21, async (channels) => {
-      const before = channels[0].bytesSent
+      const sentBefore = channels[0].bytesSent
       await checkAllReduce(channels.map(createRingCollective), 1_000_000)
-      const sent = channels[0].bytesSent - before
+      const sent = channels[0].bytesSent - sentBefore
       assert.ok(Math.abs(sent / (2 * 0.75 * 4e6) - 1) < 0.01, `${sent} bytes`)
     })
   })

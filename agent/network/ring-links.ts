@@ -5,7 +5,7 @@
 import type { Connection, Stream } from '@libp2p/interface'
 import { multiaddr } from '@multiformats/multiaddr'
 import { MeshError, problemOf } from '../../shared/errors.ts'
-import { type DeviceId, parseDeviceId } from '../../shared/ids.ts'
+import { parseDeviceId } from '../../shared/ids.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { RingEpoch, RingMember } from '../../shared/schema/ring.ts'
 import { decodeCbor, encodeCbor, RingHello } from '../../shared/wire/envelope.ts'
@@ -27,14 +27,6 @@ export interface RingLinksOptions {
   readonly logger: Logger
 }
 
-export interface RingLinks {
-  /**
-   * Links to all other ranks of an epoch.
-   * @throws MeshError `peerUnreachable` (names the device) | `gateRefused` | the reason of the signal
-   */
-  open(request: { readonly ring: RingEpoch; readonly rank: number; readonly signal: AbortSignal }): Promise<Channel>
-}
-
 /** An epoch that waits for the lower ranks to dial. */
 interface Expectation {
   readonly ring: RingEpoch
@@ -48,63 +40,109 @@ const dialMs = 10_000
 
 const keyOf = (ringId: string, epoch: number): string => `${ringId}/${epoch}`
 
+/** Waits, or less long when the signal comes. */
 const pause = (ms: number, signal: AbortSignal): Promise<void> =>
-  new Promise((resolve, reject) => {
-    const timer = setTimeout(() => {
-      signal.removeEventListener('abort', onAbort)
-      resolve()
-    }, ms)
-    const onAbort = (): void => {
+  new Promise((resolve) => {
+    const end = (): void => {
       clearTimeout(timer)
-      reject(signal.reason as Error)
+      signal.removeEventListener('abort', end)
+      resolve()
     }
-    signal.addEventListener('abort', onAbort, { once: true })
+    const timer = setTimeout(end, ms)
+    signal.addEventListener('abort', end, { once: true })
   })
+
+/** Settles when a lower rank has dialled, or the deadline passed. */
+const untilDialled = (member: RingMember, deadline: AbortSignal, register: (resolve: (done: void) => void) => void): Promise<void> =>
+  new Promise((resolve, reject) => {
+    register(resolve)
+    const giveUp = (): void => reject(new MeshError('peerUnreachable', { peer: member.name, problem: 'it did not dial in time' }))
+    if (deadline.aborted) giveUp()
+    else deadline.addEventListener('abort', giveUp, { once: true })
+  })
+
+const helloOf = (ring: RingEpoch, rank: number): RingHello => ({ poolId: ring.poolId, ringId: ring.ringId, epoch: ring.epoch, rank, worldSize: ring.members.length })
 
 /** Refusals that another try cannot change. */
 const isFinal = (error: unknown): boolean => error instanceof MeshError && ['gateRefused', 'certificateInvalid', 'certificateExpired', 'notMember', 'poolUnknown'].includes(error.code)
 
-export const createRingLinks = ({ node, gate, stepTimeoutMs, connectTimeoutMs, logger }: RingLinksOptions): RingLinks => {
-  const expected = new Map<string, Expectation>()
+export class RingLinks {
+  readonly #options: RingLinksOptions
+  readonly #expected = new Map<string, Expectation>()
 
-  const helloOf = (ring: RingEpoch, rank: number): RingHello => ({ poolId: ring.poolId, ringId: ring.ringId, epoch: ring.epoch, rank, worldSize: ring.members.length })
-
-  /** The member that an inbound stream comes from. @throws MeshError `epochStale` | `frameInvalid` | `notMember` */
-  const identify = (hello: RingHello, connection: Connection): { expectation: Expectation; member: RingMember } => {
-    if (!gate.isAdmitted(connection, hello.poolId)) throw new MeshError('notMember', { deviceId: connection.remotePeer.toString(), poolId: hello.poolId })
-    const expectation = expected.get(keyOf(hello.ringId, hello.epoch))
-    if (!expectation || expectation.ring.poolId !== hello.poolId) throw new MeshError('epochStale', { got: hello.epoch, want: 'one that is known here' })
-    const member = expectation.ring.members.find(({ rank }) => rank === hello.rank)
-    if (!member || hello.worldSize !== expectation.ring.members.length || hello.rank >= expectation.rank) throw new MeshError('frameInvalid', { problem: `rank ${hello.rank} of ${hello.worldSize} has nothing to dial here` })
-    if (deviceIdOfPeer(connection.remotePeer) !== member.deviceId) throw new MeshError('notMember', { deviceId: connection.remotePeer.toString(), poolId: hello.poolId })
-    return { expectation, member }
+  constructor(options: RingLinksOptions) {
+    this.#options = options
+    void options.node.libp2p.handle(protocols.ring, (stream, connection) => this.#serve(stream, connection), { runOnLimitedConnection: true, maxInboundStreams: 4 * limits.worldSize })
   }
 
-  const serve = async (stream: Stream, connection: Connection): Promise<void> => {
+  /**
+   * Links to all other ranks of an epoch.
+   * @throws MeshError `peerUnreachable` (names the device) | `gateRefused` | the reason of the signal
+   */
+  async open({ ring, rank, signal }: { readonly ring: RingEpoch; readonly rank: number; readonly signal: AbortSignal }): Promise<Channel> {
+    const { connectTimeoutMs, stepTimeoutMs, logger } = this.#options
+    const key = keyOf(ring.ringId, ring.epoch)
+    const deadline = AbortSignal.any([signal, AbortSignal.timeout(connectTimeoutMs)])
+    const channel = new RingChannel({ ring, rank, stepTimeoutMs, logger })
+    const arrivals = new Map<number, (stream: Stream) => void>()
+    const inbound = ring.members.filter((member) => member.rank < rank).map((member) => untilDialled(member, deadline, (resolve) => arrivals.set(member.rank, (stream) => resolve(channel.attach(member, stream)))))
+    this.#expected.set(key, { ring, rank, accept: (from, stream) => arrivals.get(from.rank)?.(stream) })
+    try {
+      const outbound = ring.members.filter((member) => member.rank > rank).map(async (member) => channel.attach(member, await this.#dial(ring, rank, member, deadline)))
+      await Promise.all([...inbound, ...outbound])
+      return channel
+    } catch (error) {
+      await channel.close()
+      throw signal.aborted ? signal.reason : error
+    } finally {
+      this.#expected.delete(key)
+    }
+  }
+
+  async #serve(stream: Stream, connection: Connection): Promise<void> {
     try {
       const hello = decodeCbor(RingHello, await readMessage(stream, limits.gateBytes, AbortSignal.timeout(limits.gateMs)))
-      const { expectation, member } = identify(hello, connection)
+      const { expectation, member } = this.#identify(hello, connection)
       sendMessage(stream, encodeCbor(helloOf(expectation.ring, expectation.rank)))
       expectation.accept(member, stream)
     } catch (error) {
-      logger.debug({ peer: connection.remotePeer.toString(), problem: problemOf(error) }, 'ring stream refused')
+      this.#options.logger.debug({ peer: connection.remotePeer.toString(), problem: problemOf(error) }, 'ring stream refused')
       stream.abort(MeshError.from(error))
     }
   }
-  void node.libp2p.handle(protocols.ring, (stream, connection) => serve(stream, connection), { runOnLimitedConnection: true, maxInboundStreams: 4 * limits.worldSize })
 
-  const connectTo = async (member: RingMember, signal: AbortSignal): Promise<Connection> => {
-    const peer = peerIdOf(parseDeviceId(member.deviceId) as DeviceId)
-    const [open] = node.libp2p.getConnections(peer).filter(({ status }) => status === 'open')
-    if (open) return open
-    const addresses = member.addresses.map((address) => (address.includes(`/p2p/${peer.toString()}`) ? multiaddr(address) : multiaddr(`${address}/p2p/${peer.toString()}`)))
-    return node.libp2p.dial(addresses, { signal })
+  /** The member that an inbound stream comes from. @throws MeshError `epochStale` | `frameInvalid` | `notMember` */
+  #identify(hello: RingHello, connection: Connection): { readonly expectation: Expectation; readonly member: RingMember } {
+    const stranger = new MeshError('notMember', { deviceId: connection.remotePeer.toString(), poolId: hello.poolId })
+    if (!this.#options.gate.isAdmitted(connection, hello.poolId)) throw stranger
+    const expectation = this.#expected.get(keyOf(hello.ringId, hello.epoch))
+    if (!expectation || expectation.ring.poolId !== hello.poolId) throw new MeshError('epochStale', { got: hello.epoch, want: 'one that is known here' })
+    const { ring, rank } = expectation
+    const member = ring.members.find((one) => one.rank === hello.rank)
+    if (!member || hello.worldSize !== ring.members.length || hello.rank >= rank) throw new MeshError('frameInvalid', { problem: `rank ${hello.rank} of ${hello.worldSize} has nothing to dial here` })
+    if (deviceIdOfPeer(connection.remotePeer) !== member.deviceId) throw stranger
+    return { expectation, member }
   }
 
-  const dialOnce = async (ring: RingEpoch, rank: number, member: RingMember, signal: AbortSignal): Promise<Stream> => {
+  /** Tries until the other side has loaded the epoch too. */
+  async #dial(ring: RingEpoch, rank: number, member: RingMember, signal: AbortSignal): Promise<Stream> {
+    let last: unknown
+    for (let pauseMs = firstPauseMs; ; pauseMs = Math.min(longestPauseMs, pauseMs * 2)) {
+      try {
+        return await this.#dialOnce(ring, rank, member, signal)
+      } catch (error) {
+        if (isFinal(error)) throw error
+        if (!signal.aborted) last = error
+      }
+      if (signal.aborted) throw new MeshError('peerUnreachable', { peer: member.name, problem: problemOf(last ?? signal.reason) }, last)
+      await pause(pauseMs, signal)
+    }
+  }
+
+  async #dialOnce(ring: RingEpoch, rank: number, member: RingMember, signal: AbortSignal): Promise<Stream> {
     const attempt = AbortSignal.any([signal, AbortSignal.timeout(dialMs)])
-    const connection = await connectTo(member, attempt)
-    await gate.enter(connection, ring.poolId, attempt)
+    const connection = await this.#connect(member, attempt)
+    await this.#options.gate.enter(connection, ring.poolId, attempt)
     const stream = await connection.newStream(protocols.ring, { signal: attempt, runOnLimitedConnection: true })
     try {
       sendMessage(stream, encodeCbor(helloOf(ring, rank)))
@@ -117,46 +155,12 @@ export const createRingLinks = ({ node, gate, stepTimeoutMs, connectTimeoutMs, l
     }
   }
 
-  /** Tries until the other side has loaded the epoch too. */
-  const dial = async (ring: RingEpoch, rank: number, member: RingMember, signal: AbortSignal): Promise<Stream> => {
-    let last: unknown
-    for (let pauseMs = firstPauseMs; ; pauseMs = Math.min(longestPauseMs, pauseMs * 2)) {
-      try {
-        return await dialOnce(ring, rank, member, signal)
-      } catch (error) {
-        if (isFinal(error)) throw error
-        if (!signal.aborted) last = error
-      }
-      if (signal.aborted) throw new MeshError('peerUnreachable', { peer: member.name, problem: problemOf(last ?? signal.reason) }, last)
-      await pause(pauseMs, signal).catch(() => {})
-    }
+  async #connect(member: RingMember, signal: AbortSignal): Promise<Connection> {
+    const { libp2p } = this.#options.node
+    const peer = peerIdOf(parseDeviceId(member.deviceId))
+    const open = libp2p.getConnections(peer).find(({ status }) => status === 'open')
+    if (open) return open
+    const suffix = `/p2p/${peer.toString()}`
+    return libp2p.dial(member.addresses.map((address) => multiaddr(address.endsWith(suffix) ? address : address + suffix)), { signal })
   }
-
-  const open: RingLinks['open'] = async ({ ring, rank, signal }) => {
-    const key = keyOf(ring.ringId, ring.epoch)
-    const deadline = AbortSignal.any([signal, AbortSignal.timeout(connectTimeoutMs)])
-    const channel = new RingChannel({ ring, rank, stepTimeoutMs, logger })
-    const accepted = new Map<number, { resolve(stream: Stream): void }>()
-    const inbound = ring.members.filter((member) => member.rank < rank).map(
-      (member) =>
-        new Promise<void>((resolve, reject) => {
-          accepted.set(member.rank, { resolve: (stream) => resolve(channel.attach(member, stream)) })
-          const giveUp = (): void => reject(signal.aborted ? (signal.reason as Error) : new MeshError('peerUnreachable', { peer: member.name, problem: 'it did not dial in time' }))
-          if (deadline.aborted) giveUp()
-          else deadline.addEventListener('abort', giveUp, { once: true })
-        }),
-    )
-    expected.set(key, { ring, rank, accept: (from, stream) => accepted.get(from.rank)?.resolve(stream) })
-    try {
-      const outbound = ring.members.filter((member) => member.rank > rank).map(async (member) => channel.attach(member, await dial(ring, rank, member, deadline)))
-      await Promise.all([...inbound, ...outbound])
-      return channel
-    } catch (error) {
-      await channel.close()
-      throw signal.aborted ? signal.reason : error
-    } finally {
-      expected.delete(key)
-    }
-  }
-  return { open }
 }

@@ -1,6 +1,6 @@
 /** What a route handler gets and gives, derived from the route table. */
 import type { AnswerOf, BodyOf, ParamsOf, QueryOf, RouteName } from '../../shared/api/routes.ts'
-import type { Caller } from '../access.ts'
+import type { Caller } from './access.ts'
 
 export interface Call<Name extends RouteName> {
   readonly caller: Caller

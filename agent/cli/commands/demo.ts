@@ -14,7 +14,7 @@ import { jobJson, progressText } from './inference.ts'
 const ringMs = 120_000
 
 const describeMembers = (ring: RingView): string =>
-  ring.members.map((member) => `${member.name} ${member.state === 'loading' ? `${Math.round(member.progress * 100)}%` : member.state}`).join(' · ') || 'no worker yet'
+  ring.members.map((member) => `${member.name} ${member.state}`).join(' · ') || 'no worker yet'
 
 /** Waits until all agents are in the ring and it is active; tells of every change. */
 const waitForRing = async (context: CommandContext, cluster: DemoCluster, wanted: { poolId: string; modelId: string; workers: number }, tell: (text: string) => void): Promise<RingView> => {

@@ -27,7 +27,7 @@ const lookAtControlPlane = async ({ client }: Session): Promise<ControlPlaneView
   }
 }
 
-const controlPlaneText = ({ url, registered, problem }: ControlPlaneView): string => (registered ? `${url} (connected, this device is registered)` : `${url}: ${problem ?? ''}`)
+const controlPlaneText = ({ url, registered, problem }: ControlPlaneView): string => (registered ? `${url} (this device is registered)` : problem?.includes(url) ? problem : `${url}: ${problem ?? ''}`)
 
 const agentRows = (state: AgentState | undefined, now: number): [string, string][] => {
   if (state === undefined) return [['agent', 'not running: mesh start']]

@@ -5,9 +5,9 @@ import { type KeyPair, newKeyPair } from '../../../shared/identity/keys.ts'
 import { silentLogger } from '../../../shared/log.ts'
 import type { RingEpoch } from '../../../shared/schema/ring.ts'
 import type { Channel } from '../../collective/channel.ts'
-import { createGate, type Gate, type PoolDirectory } from '../gate.ts'
+import { Gate, type PoolDirectory } from '../gate.ts'
 import { createNode, type MeshNode } from '../node.ts'
-import { createRingLinks, type RingLinks } from '../ring-links.ts'
+import { RingLinks } from '../ring-links.ts'
 
 export interface TestNode {
   readonly key: KeyPair
@@ -39,8 +39,8 @@ const empty = { start: 0, end: 0 }
 export const createTestNode = async (key: KeyPair, directory: PoolDirectory, { relays = [], listen = ['/ip4/127.0.0.1/tcp/0'], stepTimeoutMs = 5000 }: TestPoolOptions = {}): Promise<TestNode> => {
   const logger = silentLogger()
   const node = await createNode({ key, listen, announce: [], relays, logger })
-  const gate = createGate(node, directory, { now: Date.now, logger, isRelay: (peer) => relays.some((relay) => relay.includes(peer)) })
-  return { key, node, gate, links: createRingLinks({ node, gate, stepTimeoutMs, connectTimeoutMs: 20_000, logger }) }
+  const gate = new Gate(node, directory, { now: Date.now, logger, isRelay: (peer) => relays.some((relay) => relay.includes(peer)) })
+  return { key, node, gate, links: new RingLinks({ node, gate, stepTimeoutMs, connectTimeoutMs: 20_000, logger }) }
 }
 
 export const createTestPool = async (count: number, options: TestPoolOptions = {}): Promise<TestPool> => {

@@ -1,10 +1,10 @@
 /** Who sends a request, and whether they may: by the access that the route table declares. */
 import type { FastifyRequest } from 'fastify'
-import { headers, type RouteRecord } from '../shared/api/routes.ts'
-import { MeshError } from '../shared/errors.ts'
-import { verifyCertificate } from '../shared/identity/pool-certificate.ts'
-import { type ReplayGuard, verifyRequest } from '../shared/identity/request-signature.ts'
-import type { Services } from './service/services.ts'
+import { headers, type RouteRecord } from '../../shared/api/routes.ts'
+import { MeshError } from '../../shared/errors.ts'
+import { verifyCertificate } from '../../shared/identity/pool-certificate.ts'
+import { type ReplayGuard, verifyRequest } from '../../shared/identity/request-signature.ts'
+import type { Services } from '../service/services.ts'
 
 /** The sender of a request, as far as the route needs to know. */
 export interface Caller {

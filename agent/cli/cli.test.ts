@@ -1,0 +1,120 @@
+/** `mesh` as a process: exit codes and the two lines of every failure. */
+import assert from 'node:assert/strict'
+import { createServer } from 'node:net'
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, it, type TestContext } from 'node:test'
+import { openHome } from '../../shared/home.ts'
+import { newKeyPair, toHex } from '../../shared/identity/keys.ts'
+import { temporaryFolder } from '../../test/support/homes.ts'
+import { mesh, runMesh } from '../../test/support/processes.ts'
+
+/** A port where nobody listens: it was free a moment ago. */
+const closedPort = async (): Promise<number> => {
+  const server = createServer()
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const address = server.address()
+  await new Promise((resolve) => server.close(resolve))
+  return typeof address === 'object' && address !== null ? address.port : 1
+}
+
+const initialised = async (t: TestContext): Promise<string> => {
+  const home = temporaryFolder(t)
+  await mesh(['init', '--network-id', 'home', '--name', 'laptop', '--control-plane', `http://127.0.0.1:${await closedPort()}`], { home })
+  return home
+}
+
+const fails = async (args: readonly string[], home: string, wanted: { code: number; error: RegExp; hint: RegExp }): Promise<void> => {
+  const { code, stdout, stderr } = await runMesh(args, { home })
+  assert.equal(stdout, '')
+  assert.match(stderr, /^error: [^\n]+\nhint: [^\n]+\n$/, `not two lines:\n${stderr}`)
+  const [error, hint] = stderr.split('\n')
+  assert.match(error, wanted.error)
+  assert.match(hint, wanted.hint)
+  assert.equal(code, wanted.code)
+}
+
+describe('mesh', () => {
+  it('--version and --help end with 0', async (t) => {
+    const home = temporaryFolder(t)
+    assert.match(await mesh(['--version'], { home }), /^\d+\.\d+\.\d+\n$/)
+    assert.match(await mesh(['--help'], { home }), /Commands:/)
+    assert.deepEqual(existsSync(join(home, 'device.key')), false)
+  })
+
+  it('a wrong command line ends with 2', async (t) => {
+    const home = temporaryFolder(t)
+    await fails(['pool-lst'], home, { code: 2, error: /Did you mean pool-list/, hint: /mesh --help/ })
+    await fails(['init', '--name', 'x'], home, { code: 2, error: /mesh init needs --network-id <name>/, hint: /mesh --help/ })
+    await fails(['inference', '--prompt', ' '], home, { code: 2, error: /the prompt is empty/, hint: /mesh inference/ })
+    await fails(['init', '--network-id', 'n', '--name', 'a\nb'], home, { code: 2, error: /--name wants/, hint: /mesh --help/ })
+    await fails(['init', '--network-id', 'n', '--name', 'x', '--control-plane', 'nowhere'], home, { code: 2, error: /--control-plane wants an address/, hint: /mesh --help/ })
+  })
+
+  it('a device that is not set up ends every command with 3', async (t) => {
+    const home = temporaryFolder(t)
+    for (const command of [['status'], ['start'], ['pool-list'], ['pool-create', '--name', 'x'], ['shard-status'], ['join-ring'], ['inference', '--prompt', 'x']]) {
+      await fails(command, home, { code: 3, error: new RegExp(`no device is set up in ${home}`), hint: /mesh init --network-id/ })
+    }
+  })
+
+  it('init works without a control plane, keeps its key when repeated, and another network is refused with 3', async (t) => {
+    const home = await initialised(t)
+    const again = JSON.parse(await mesh(['init', '--network-id', 'home', '--name', 'desk', '--json'], { home })) as Record<string, unknown>
+    assert.deepEqual([again.created, again.registered, again.name], [false, false, 'desk'])
+    const status = JSON.parse(await mesh(['status', '--json'], { home })) as { device: { device_id: string }; agent: unknown; control_plane: { reachable: boolean; problem: string } }
+    assert.deepEqual([status.device.device_id, status.agent, status.control_plane.reachable], [again.device_id, null, false])
+    assert.match(status.control_plane.problem, /ECONNREFUSED/)
+    await fails(['init', '--network-id', 'other', '--name', 'desk'], home, { code: 3, error: /a device named desk is already set up/, hint: /MESHNET_HOME/ })
+    await fails(['shard-status'], home, { code: 3, error: /no agent is running/, hint: /mesh start/ })
+  })
+
+  it('a control plane that is away ends with 4', async (t) => {
+    const home = await initialised(t)
+    const created = await mesh(['pool-create', '--name', 'home'], { home })
+    assert.match(created, /published by: mesh start/)
+    for (const command of [['pool-peers'], ['ring-status'], ['pool-status'], ['join-ring'], ['leave-ring'], ['inference', '--prompt', 'x']]) {
+      await fails(command, home, { code: 4, error: /no control plane answers at http:\/\/127\.0\.0\.1/, hint: /mesh control-plane/ })
+    }
+  })
+
+  it('a pool is kept locally, listed with what others need, and made once', async (t) => {
+    const home = await initialised(t)
+    const first = JSON.parse(await mesh(['pool-create', '--name', 'home', '--json'], { home })) as { pool_id: string; root_public_key: string; join: string; created: boolean }
+    const second = JSON.parse(await mesh(['pool-create', '--name', 'home', '--json'], { home })) as { pool_id: string; created: boolean }
+    assert.deepEqual([second.pool_id, second.created], [first.pool_id, false])
+    assert.equal(first.join, `mesh pool-join --pool-id ${first.pool_id} --pool-root-pubkey ${first.root_public_key}`)
+    const listed = await mesh(['pool-list'], { home })
+    assert.ok(listed.includes(first.pool_id) && listed.includes(first.root_public_key))
+    assert.ok(existsSync(openHome(home).pool(first.pool_id).rootKey))
+  })
+
+  it('a model that is not there or damaged ends with 5', async (t) => {
+    const home = await initialised(t)
+    await mesh(['pool-create', '--name', 'home'], { home })
+    await fails(['join-ring', '--model-id', 'huge'], home, { code: 5, error: /no model huge on this device/, hint: /--model-dir/ })
+    await fails(['join-ring', '--model-id', 'huge', '--model-dir', home], home, { code: 5, error: /config\.json is missing/, hint: /download/ })
+  })
+
+  it('a pool id of another key ends with 7, without asking anybody', async (t) => {
+    const home = await initialised(t)
+    await fails(['pool-join', '--pool-id', 'ab'.repeat(32), '--pool-root-pubkey', toHex(newKeyPair().publicKey)], home, { code: 7, error: /does not belong to that root public key/, hint: /pool-list/ })
+    await fails(['pool-join', '--pool-id', 'ab', '--pool-root-pubkey', 'cd'], home, { code: 2, error: /a pool id must be 64 hex digits/, hint: /mesh --help/ })
+  })
+
+  it('a device without a pool is told how to get one', async (t) => {
+    const home = await initialised(t)
+    await fails(['pool-peers'], home, { code: 3, error: /in no pool/, hint: /pool-create/ })
+    assert.match(await mesh(['pool-list'], { home }), /mesh pool-create/)
+  })
+
+  it('an option may come from the environment', async (t) => {
+    const home = await initialised(t)
+    const { code, stderr } = await runMesh(['join-ring'], { home, env: { MESHNET_MODEL: 'from-env' } })
+    assert.equal(code, 3) // no pool yet: but a bad value is refused before
+    assert.match(stderr, /in no pool/)
+    const bad = await runMesh(['status'], { home, env: { MESHNET_LOG: 'loud' } })
+    assert.equal(bad.code, 2)
+    assert.match(bad.stderr, /--log-level wants one of/)
+  })
+})

@@ -1,0 +1,100 @@
+/** The README's quick start with real processes: relay, control plane, two agents with a home each, one prompt. */
+import assert from 'node:assert/strict'
+import { join } from 'node:path'
+import { describe, it, type TestContext } from 'node:test'
+import { readAgentState } from '../agent/cli/session.ts'
+import { openHome } from '../shared/home.ts'
+import type { RingView } from '../shared/schema/ring.ts'
+import { temporaryFolder } from './support/homes.ts'
+import { eventually, mesh, runMesh, startReady } from './support/processes.ts'
+
+interface Answer {
+  readonly text: string
+  readonly tokens: number[]
+  readonly finish_reason: string
+  readonly usage: Record<string, number>
+  readonly timings: Record<string, number>
+  readonly workers: number
+}
+
+interface Cluster {
+  readonly a: string
+  readonly b: string
+  json<T>(home: string, ...args: string[]): Promise<T>
+}
+
+/** Both machines up to `mesh join-ring`, as the README says, on loopback and free ports. */
+const quickStart = async (t: TestContext): Promise<Cluster> => {
+  const root = temporaryFolder(t)
+  const [a, b] = [join(root, 'a'), join(root, 'b')]
+  const json = async <T>(home: string, ...args: string[]): Promise<T> => JSON.parse(await mesh([...args, '--json'], { home })) as T
+  const { info: control } = await startReady(t, { name: 'control plane', program: 'mesh', args: ['control-plane', '--port', '0', '--json'], home: join(root, 'services') })
+  const { info: relay } = await startReady(t, { name: 'relay', program: 'mesh', args: ['relay', '--port', '0', '--json'], home: join(root, 'services') })
+  const url = String(control.url)
+  const relayAddress = String((relay.addresses as string[])[0])
+  const start = (name: string, home: string): Promise<unknown> =>
+    startReady(t, { name, program: 'mesh', args: ['start', '--json', '--listen', '/ip4/127.0.0.1/tcp/0', '--relay', relayAddress, '--threads', '1'], home })
+
+  await mesh(['init', '--network-id', 'home', '--name', 'Desktop', '--control-plane', url], { home: a })
+  const pool = await json<{ join: string }>(a, 'pool-create', '--name', 'home')
+  await start('agent a', a)
+  await mesh(['join-ring', '--model-id', 'tiny-story'], { home: a })
+
+  await mesh(['init', '--network-id', 'home', '--name', 'Laptop', '--control-plane', url], { home: b })
+  await mesh(pool.join.split(' ').slice(1), { home: b }) // the line that pool-create printed, as it is
+  await start('agent b', b)
+  await mesh(['join-ring', '--model-id', 'tiny-story'], { home: b })
+  return { a, b, json }
+}
+
+const activeRing = ({ json, b }: Cluster): Promise<RingView> =>
+  eventually(30_000, 'the ring is active with both devices', async () => {
+    const [ring] = await json<RingView[]>(b, 'ring-status')
+    return ring?.status === 'active' && ring.worldSize === 2 ? ring : undefined
+  })
+
+describe('quick start', () => {
+  it('two agents, one prompt: the same text on both, and every read command tells of it', { timeout: 120_000 }, async (t) => {
+    const cluster = await quickStart(t)
+    const { a, b, json } = cluster
+    const ring = await activeRing(cluster)
+    assert.deepEqual(ring.members.map(({ state }) => state), ['ready', 'ready'])
+
+    const question = ['inference', '--prompt', 'Once upon a time', '--seed', '7', '--max-tokens', '24']
+    const answer = await json<Answer>(b, ...question)
+    assert.equal(answer.workers, 2)
+    assert.equal(answer.tokens.length, 24)
+    assert.equal(answer.finish_reason, 'length')
+    assert.equal(answer.usage.completion_tokens, 24)
+    assert.ok(answer.timings.decode_tokens_per_second > 0 && answer.timings.time_to_first_token_ms > 0)
+    // the same seed on the same ring gives the same text, whoever asks; plain output is that text and a line end
+    assert.equal(await mesh(question, { home: a }), answer.text.endsWith('\n') ? answer.text : `${answer.text}\n`)
+
+    const pools = await json<{ name: string; members: number; online: number }[]>(b, 'pool-list')
+    assert.deepEqual(pools.map(({ name, members, online }) => [name, members, online]), [['home', 2, 2]])
+    const peers = await json<{ name: string; role: string; online: boolean }[]>(a, 'pool-peers')
+    assert.deepEqual(peers.map(({ name, role, online }) => `${name} ${role} ${online}`).toSorted(), ['Desktop admin true', 'Laptop member true'])
+    const status = await json<{ agent: { jobs: { done: number } } | null; control_plane: { registered: boolean } }>(a, 'status')
+    assert.equal(status.control_plane.registered, true)
+    assert.notEqual(status.agent, null)
+    const shards = await json<{ rank: number; shardBytes: number; state: string }[]>(b, 'shard-status')
+    assert.equal(shards.length, 1)
+    assert.ok(shards[0].state === 'ready' && shards[0].shardBytes > 0)
+    const { jobs } = await json<{ jobs: { state: string }[] }>(a, 'pool-status')
+    assert.deepEqual(jobs.map(({ state }) => state), ['done', 'done'])
+
+    for (const command of ['status', 'pool-list', 'pool-peers', 'pool-status', 'ring-status', 'shard-status']) {
+      assert.match(await mesh([command], { home: b }), /home|tiny-story|Laptop/, command)
+    }
+
+    await mesh(['leave-ring', '--model-id', 'tiny-story'], { home: b })
+    const alone = await eventually(20_000, 'the ring goes on with one device', async () => {
+      const [now] = await json<RingView[]>(a, 'ring-status')
+      return now?.status === 'active' && now.worldSize === 1 ? now : undefined
+    })
+    assert.ok(alone.epoch > ring.epoch)
+    const again = await runMesh(['leave-ring', '--model-id', 'tiny-story'], { home: b })
+    assert.deepEqual([again.code, again.stderr.split('\n')[0]], [2, 'error: this device is in no ring for tiny-story'])
+    assert.equal(readAgentState(openHome(b))?.rings.length, 0)
+  })
+})
