@@ -83,7 +83,7 @@ make_folder() {
 "
     path=$(dirname -- "$path")
   done
-  mkdir -p "$1" 2>/dev/null || fail "no permission to write in $path" 'choose a folder of your own: ./install.sh --prefix DIR'
+  mkdir -p "$1" 2>/dev/null || fail "cannot make $1" 'choose a folder of your own: ./install.sh --prefix DIR'
   printf '%s' "$missing"
 }
 

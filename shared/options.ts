@@ -129,6 +129,9 @@ export const readOptions = <Name extends OptionName>(
 /** The folder that holds all state: `MESHNET_HOME`, or `.meshnet` in the user's home folder (`undefined` here). */
 export const homeFromEnvironment = (env: NodeJS.ProcessEnv = process.env): string | undefined => env.MESHNET_HOME || undefined
 
+/** Folders in which programs are looked up. */
+export const pathFromEnvironment = (env: NodeJS.ProcessEnv = process.env): string => env.PATH ?? ''
+
 /** True when the output should carry no colour: https://no-color.org */
 export const colourWanted = (env: NodeJS.ProcessEnv = process.env): boolean => !env.NO_COLOR && env.TERM !== 'dumb'
 

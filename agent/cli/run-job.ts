@@ -110,7 +110,7 @@ export const runJob = async (run: JobRun): Promise<Job> => {
   } catch (error) {
     if (!context.signal.aborted && !tooLate.signal.aborted) throw error
     await cancelQuietly(run, jobId)
-    throw context.signal.aborted ? new MeshError('jobCancelled') : new MeshError('jobTimeout', { seconds: Math.round(run.waitMs / 1000) })
+    throw context.signal.aborted ? new MeshError('jobCancelled') : new MeshError('jobTimeout', { seconds: Number((run.waitMs / 1000).toFixed(1)) })
   } finally {
     clearTimeout(timer)
   }

@@ -101,7 +101,7 @@ export const demo = defineCommand({
       outcome = { job, ring, shardBytes: shardBytesOf(cluster, ring) }
     } catch (error) {
       live.end()
-      for (const { name, lines } of cluster.wreckage()) context.stderr.write(`last lines of ${name}:\n${lines.map((line) => `  ${line}\n`).join('')}`)
+      for (const { name, lines } of cluster.wreckage()) context.stderr.write(`last lines of ${name}:\n${lines.map((line) => `  ${line}\n`).join('') || '  (none)\n'}`)
       throw error
     } finally {
       await cluster.stop(values.keep)

@@ -52,7 +52,7 @@ const obtain = async (wish: Wish): Promise<Membership> => {
   if (first !== undefined) return first
   context.stderr.write(`asked to join pool ${shortId(poolId)}; waiting for the device that made it ...\n`)
   const found = await poll(async () => membershipIn(wish, await client.call('getJoin', { params: { poolId } })), { waitMs: wish.waitMs, everyMs: 250, context })
-  if (found === undefined) throw new MeshError('joinPending', { poolId, seconds: Math.round(wish.waitMs / 1000) })
+  if (found === undefined) throw new MeshError('joinPending', { poolId, seconds: Number((wish.waitMs / 1000).toFixed(1)) })
   return found
 }
 

@@ -1,0 +1,133 @@
+/** `mesh inference` as a process against an HTTP server that plays a control plane: what is printed, and how it ends. */
+import assert from 'node:assert/strict'
+import { createServer, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { describe, it, type TestContext } from 'node:test'
+import { MeshError } from '../../shared/errors.ts'
+import type { Job, JobEvent, JobSubmission } from '../../shared/schema/job.ts'
+import { temporaryFolder } from '../../test/support/homes.ts'
+import { eventually, mesh, runMesh, within } from '../../test/support/processes.ts'
+import { startProcess } from './managed-process.ts'
+
+interface Stage {
+  readonly home: string
+  readonly submissions: JobSubmission[]
+  readonly cancelled: string[]
+}
+
+const read = async (stream: AsyncIterable<Buffer>): Promise<string> => {
+  let text = ''
+  for await (const part of stream) text += part.toString()
+  return text
+}
+
+/** A device in a pool whose control plane plays `script` to everyone who follows a job. */
+const play = async (t: TestContext, script: (job: Job, response: ServerResponse) => void): Promise<Stage> => {
+  const home = temporaryFolder(t)
+  const submissions: JobSubmission[] = []
+  const cancelled: string[] = []
+  let job: Job | undefined
+  const server = createServer((request, response) => {
+    const url = request.url ?? ''
+    void read(request).then((body) => {
+      if (request.method === 'DELETE') cancelled.push(url)
+      if (request.method === 'POST' && url.endsWith('/jobs')) {
+        const submission = JSON.parse(body) as JobSubmission
+        submissions.push(submission)
+        job = { jobId: 'job_1', poolId: 'ab'.repeat(32), submittedBy: 'cd'.repeat(32), submission, state: 'queued', worldSize: 0, epoch: 0, text: '', tokens: [], createdAt: 1 }
+      }
+      if (url.endsWith('/events') && job) script(job, response.writeHead(200, { 'content-type': 'text/event-stream' }))
+      else response.end(JSON.stringify(job ?? {}))
+    })
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  t.after(() => {
+    server.close()
+    server.closeAllConnections()
+  })
+  await mesh(['init', '--network-id', 'home', '--name', 'laptop', '--control-plane', `http://127.0.0.1:${(server.address() as AddressInfo).port}`], { home })
+  await mesh(['pool-create', '--name', 'home'], { home })
+  return { home, submissions, cancelled }
+}
+
+const send = (response: ServerResponse, ...events: JobEvent[]): void => events.forEach((event) => response.write(`id: ${event.sequence}\ndata: ${JSON.stringify(event)}\n\n`))
+const running: JobEvent = { sequence: 0, type: 'state', state: 'running', worldSize: 2 }
+const tokens = (sequence: number, firstIndex: number, text: string): JobEvent => ({ sequence, type: 'tokens', firstIndex, tokens: [sequence], text })
+const done = (job: Job, changes: Partial<Job>): JobEvent => ({ sequence: 9, type: 'end', job: { ...job, state: 'done', worldSize: 2, finishReason: 'stop', usage: { promptTokens: 4, completionTokens: 2, totalTokens: 6 }, ...changes } })
+
+describe('mesh inference', () => {
+  it('prints the text and a line end, and nothing on stderr that is no terminal', async (t) => {
+    const { home, submissions } = await play(t, (job, response) => {
+      send(response, running, tokens(1, 0, ' there'), tokens(2, 1, ' was'), done(job, { text: ' there was', tokens: [1, 2] }))
+      response.end()
+    })
+    const { code, stdout, stderr } = await runMesh(['inference', '--prompt', 'Once', '--temperature', '0', '--stop', '\n', '--max-tokens', '9'], { home })
+    assert.deepEqual({ code, stdout, stderr }, { code: 0, stdout: ' there was\n', stderr: '' })
+    const [{ prompt, messages, maxTokens, sampling, stop, modelId }] = submissions
+    assert.deepEqual([prompt, messages, maxTokens, sampling.temperature, stop, modelId], ['Once', undefined, 9, 0, ['\n'], 'tiny-story'])
+  })
+
+  it('prints what a lost delta left out, from the answer at the end', async (t) => {
+    const { home } = await play(t, (job, response) => {
+      send(response, running, tokens(1, 0, ' there'), done(job, { text: ' there was a fox', tokens: [1, 2] }))
+      response.end()
+    })
+    assert.equal(await mesh(['inference', '--prompt', 'Once'], { home }), ' there was a fox\n')
+  })
+
+  it('--json prints one object with snake-case names', async (t) => {
+    const timings = { queuedMs: 1, timeToFirstTokenMs: 2, prefillMs: 3, decodeMs: 4, prefillTokensPerSecond: 5, decodeTokensPerSecond: 6, computeMs: 7, collectiveMs: 8 }
+    const { home } = await play(t, (job, response) => {
+      send(response, running, tokens(1, 0, ' x'), done(job, { text: ' x', tokens: [1], timings }))
+      response.end()
+    })
+    const answer = JSON.parse(await mesh(['inference', '--chat', '--prompt', 'Once', '--seed', '5', '--json'], { home })) as Record<string, unknown>
+    assert.deepEqual(answer, {
+      text: ' x', tokens: [1], finish_reason: 'stop', usage: { prompt_tokens: 4, completion_tokens: 2, total_tokens: 6 },
+      timings: { queued_ms: 1, time_to_first_token_ms: 2, prefill_ms: 3, decode_ms: 4, prefill_tokens_per_second: 5, decode_tokens_per_second: 6, compute_ms: 7, collective_ms: 8 },
+      job_id: 'job_1', model: 'tiny-story', workers: 2, seed: 5,
+    })
+  })
+
+  it('a failed job ends with the exit code of its reason, after the text that came', async (t) => {
+    const error = new MeshError('peerLost', { peer: 'laptop', rank: 1, problem: 'it went away' }).toReport()
+    const { home } = await play(t, (job, response) => {
+      send(response, running, tokens(1, 0, ' there'), done(job, { state: 'failed', text: ' there', error }))
+      response.end()
+    })
+    const { code, stdout, stderr } = await runMesh(['inference', '--prompt', 'Once'], { home })
+    assert.deepEqual([code, stdout], [6, ' there\n'])
+    assert.equal(stderr, `error: ${error.message}\nhint: ${error.hint}\n`)
+  })
+
+  it('Ctrl-C cancels the job and ends with 130', async (t) => {
+    const { home, cancelled } = await play(t, (_, response) => send(response, running, tokens(1, 0, ' there')))
+    const process = startProcess({ name: 'inference', program: 'mesh', args: ['inference', '--prompt', 'Once', '--log-level', 'debug'], home })
+    t.after(() => process.stop())
+    await eventually(10_000, 'the events are open', () => (process.tail().some((line) => line.includes('/events') && line.includes('"status":200')) ? true : undefined))
+    process.signal('SIGINT')
+    assert.equal((await within(5000, 'it ends', process.ended)).code, 130)
+    assert.equal(cancelled.length, 1)
+    assert.match(cancelled[0], /\/jobs\/job_1$/)
+    assert.ok(process.tail().includes('error: the job was cancelled'))
+  })
+
+  it('a job that no ring takes in time is cancelled and ends with 6', async (t) => {
+    const { home, cancelled } = await play(t, (_, response) => send(response, { sequence: 0, type: 'state', state: 'queued', worldSize: 0 }))
+    const { code, stderr } = await runMesh(['inference', '--prompt', 'Once', '--wait', '300ms'], { home })
+    assert.deepEqual([code, stderr.split('\n')[0]], [6, 'error: the job waited 0.3 s for a ring'])
+    assert.equal(cancelled.length, 1)
+  })
+
+  it('a job that runs may take longer than the wait', async (t) => {
+    const { home } = await play(t, (job, response) => {
+      send(response, running)
+      const timer = setTimeout(() => {
+        send(response, tokens(1, 0, ' slow'), done(job, { text: ' slow', tokens: [1] }))
+        response.end()
+      }, 800)
+      response.on('close', () => clearTimeout(timer))
+    })
+    assert.equal(await mesh(['inference', '--prompt', 'Once', '--wait', '500ms'], { home }), ' slow\n')
+  })
+})

@@ -1,0 +1,143 @@
+/** What goes wrong between real processes, and what the people in front of them are told. */
+import assert from 'node:assert/strict'
+import { join } from 'node:path'
+import { describe, it, type TestContext } from 'node:test'
+import type { ManagedProcess } from '../agent/cli/managed-process.ts'
+import type { RingView } from '../shared/schema/ring.ts'
+import { temporaryFolder } from './support/homes.ts'
+import { eventually, mesh, runMesh, startReady } from './support/processes.ts'
+
+interface Device {
+  readonly home: string
+  start(): Promise<ManagedProcess>
+}
+
+/** A control plane and two devices in one pool and one ring; agents not started yet. */
+const createPool = async (t: TestContext): Promise<{ readonly url: string; readonly devices: readonly [Device, Device]; ring(): Promise<RingView> }> => {
+  const root = temporaryFolder(t)
+  const services = join(root, 'services')
+  const { info } = await startReady(t, { name: 'control plane', program: 'mesh', args: ['control-plane', '--port', '0', '--json', '--ring-grace', '1s', '--lease', '3s', '--heartbeat', '500ms'], home: services })
+  const url = String(info.url)
+  const device = (name: string): Device => {
+    const home = join(root, name)
+    const args = ['start', '--json', '--listen', '/ip4/127.0.0.1/tcp/0', '--threads', '1']
+    return { home, start: async () => (await startReady(t, { name, program: 'mesh', args, home })).process }
+  }
+  const [first, second] = [device('first'), device('second')]
+  await mesh(['init', '--network-id', 'home', '--name', 'First', '--control-plane', url], { home: first.home })
+  await mesh(['init', '--network-id', 'home', '--name', 'Second', '--control-plane', url], { home: second.home })
+  const pool = JSON.parse(await mesh(['pool-create', '--name', 'home', '--json'], { home: first.home })) as { join: string }
+  const admin = await first.start()
+  await mesh(pool.join.split(' ').slice(1), { home: second.home })
+  await mesh(['join-ring', '--model-id', 'tiny-story'], { home: first.home })
+  await mesh(['join-ring', '--model-id', 'tiny-story'], { home: second.home })
+  await admin.stop()
+  return {
+    url,
+    devices: [first, second],
+    ring: async () => {
+      const [view] = JSON.parse(await mesh(['ring-status', '--json'], { home: first.home })) as RingView[]
+      return view
+    },
+  }
+}
+
+const activeWith = (worldSize: number, ring: () => Promise<RingView>): Promise<RingView> =>
+  eventually(40_000, `the ring is active with ${worldSize}`, async () => {
+    const view = await ring()
+    return view.status === 'active' && view.worldSize === worldSize ? view : undefined
+  })
+
+const longPrompt = ['inference', '--prompt', 'Once upon a time', '--max-tokens', '450', '--temperature', '1', '--seed', '3']
+const shortPrompt = ['inference', '--prompt', 'Once upon a time', '--max-tokens', '12', '--seed', '3']
+
+describe('faults', () => {
+  it('an agent in a home without a device says what to do', async (t) => {
+    const result = await runMesh(['start'], { home: join(temporaryFolder(t), 'empty') })
+    assert.equal(result.code, 3)
+    assert.match(result.stderr, /^error: no device is set up in .*\nhint: mesh init/m)
+  })
+
+  it('a second agent in the same home is refused', { timeout: 60_000 }, async (t) => {
+    const { devices: [first] } = await createPool(t)
+    await first.start()
+    await eventually(10_000, 'the agent wrote its state', async () => ((await runMesh(['start'], { home: first.home, timeoutMs: 15_000 })).code === 3 ? true : undefined))
+  })
+
+  it('an agent waits for a control plane that is not there yet, says so, and connects when it comes', { timeout: 60_000 }, async (t) => {
+    const root = temporaryFolder(t)
+    const home = join(root, 'device')
+    // a port that was free a moment ago
+    const { process: probe, info } = await startReady(t, { name: 'probe', program: 'mesh', args: ['control-plane', '--port', '0', '--json'], home: join(root, 'probe') })
+    const url = String(info.url)
+    await probe.stop()
+    await mesh(['init', '--network-id', 'home', '--name', 'Early', '--control-plane', url], { home })
+    const { process: agent } = await startReady(t, { name: 'agent', program: 'mesh', args: ['start', '--json', '--listen', '/ip4/127.0.0.1/tcp/0'], home })
+    await eventually(10_000, 'the agent says that nobody answers', () => (agent.tail().some((line) => line.includes('no connection to the control plane')) ? true : undefined))
+    const status = await runMesh(['ring-status'], { home })
+    assert.equal(status.code, 3)
+    await startReady(t, { name: 'control plane', program: 'mesh', args: ['control-plane', '--port', new URL(url).port, '--json'], home: join(root, 'services') })
+    await eventually(20_000, 'the agent is connected', async () => {
+      const { agent: state } = JSON.parse(await mesh(['status', '--json'], { home })) as { agent: { controlPlane: { connected: boolean } } | null }
+      return state?.controlPlane.connected ? true : undefined
+    })
+  })
+
+  it('a prompt longer than the context is refused with both numbers', { timeout: 90_000 }, async (t) => {
+    const { devices: [first], ring } = await createPool(t)
+    await first.start()
+    await activeWith(1, ring)
+    const result = await runMesh(['inference', '--prompt', 'the cat sat on the mat and '.repeat(200)], { home: first.home })
+    assert.equal(result.code, 2)
+    assert.match(result.stderr, /^error: the prompt has \d{4} tokens, the context holds 512$/m)
+    assert.match(result.stderr, /^hint: shorten the prompt$/m)
+    assert.match(await mesh(shortPrompt, { home: first.home }), /\w/)
+  })
+
+  for (const [victim, code, text] of [['follower', 6, /lost Second \(rank 1\)/], ['leader', 6, /the agent that ran the job went away: First/]] as const) {
+    it(`a ${victim} killed in the middle of a prompt: clear error within 10 s, next job runs when it is back`, { timeout: 120_000 }, async (t) => {
+      const { devices: [first, second], ring } = await createPool(t)
+      const agents = [await first.start(), await second.start()]
+      await activeWith(2, ring)
+      const asker = victim === 'leader' ? second.home : first.home
+      const index = victim === 'leader' ? 0 : 1
+      const running = runMesh(longPrompt, { home: asker, timeoutMs: 60_000 })
+      await eventually(20_000, 'the job runs', async () => {
+        const { jobs } = JSON.parse(await mesh(['pool-status', '--json'], { home: asker })) as { jobs: { state: string }[] }
+        return jobs[0]?.state === 'running' ? true : undefined
+      })
+      const killed = Date.now()
+      agents[index].signal('SIGKILL')
+      const result = await running
+      assert.ok(Date.now() - killed < 10_000, `took ${Date.now() - killed} ms`)
+      assert.equal(result.code, code)
+      assert.match(result.stderr, text)
+      assert.match(result.stderr, /^hint: /m)
+      await (index === 0 ? first : second).start()
+      await activeWith(2, ring)
+      assert.match(await mesh(shortPrompt, { home: asker }), /\w/)
+    })
+  }
+
+  it('the control plane restarts while the ring is idle: the next prompt runs', { timeout: 120_000 }, async (t) => {
+    const root = temporaryFolder(t)
+    const home = join(root, 'device')
+    const start = async (port: string): Promise<{ process: ManagedProcess; url: string }> => {
+      const { process, info } = await startReady(t, { name: 'control plane', program: 'mesh', args: ['control-plane', '--port', port, '--json'], home: join(root, 'services') })
+      return { process, url: String(info.url) }
+    }
+    const before = await start('0')
+    await mesh(['init', '--network-id', 'home', '--name', 'Only', '--control-plane', before.url], { home })
+    await mesh(['pool-create', '--name', 'home'], { home })
+    await startReady(t, { name: 'agent', program: 'mesh', args: ['start', '--json', '--listen', '/ip4/127.0.0.1/tcp/0'], home })
+    await mesh(['join-ring', '--model-id', 'tiny-story'], { home })
+    const ring = async (): Promise<RingView> => (JSON.parse(await mesh(['ring-status', '--json'], { home })) as RingView[])[0]
+    const { epoch } = await activeWith(1, ring)
+    const text = await mesh(shortPrompt, { home })
+    await before.process.stop()
+    await start(new URL(before.url).port)
+    const again = await activeWith(1, ring)
+    assert.equal(again.epoch, epoch) // nothing was lost, so nothing had to form anew
+    assert.equal(await mesh(shortPrompt, { home }), text)
+  })
+})
