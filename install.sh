@@ -53,7 +53,7 @@ tidy() {
   for left in "$prefix"/lib/.meshnet-stage.* "$prefix"/lib/.meshnet-old.*; do
     [ -d "$left" ] || continue
     owner=${left##*.}
-    if [ "$owner" != $$ ] && kill -0 "$owner" 2>/dev/null; then fail "another install.sh (process $owner) works in $prefix" 'wait for it to end, then try again'; fi
+    if [ "$owner" != $$ ] && ps -p "$owner" -o args= 2>/dev/null | grep -q install; then fail "another install.sh (process $owner) works in $prefix" 'wait for it to end, then try again'; fi
     case $left in
       *.meshnet-old.*) if [ ! -e "$target" ]; then mv "$left" "$target"; continue; fi ;;
     esac

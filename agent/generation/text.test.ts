@@ -1,0 +1,72 @@
+/** Tokens to text while streaming: whole characters, stop strings. */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import fc from 'fast-check'
+import { loadTokenizer } from '../model/tokenizer.ts'
+import { createDetokenizer } from './detokenize.ts'
+import { createStopMatcher } from './stop.ts'
+
+const tokenizer = loadTokenizer(fileURLToPath(new URL('../../models/tiny-story', import.meta.url)))
+
+const stream = (tokens: readonly number[]): string[] => {
+  const detokenizer = createDetokenizer(tokenizer)
+  return [...tokens.map((token) => detokenizer.push(token)), detokenizer.finish()]
+}
+
+const texts = ['Once upon a time', 'naïve café — “quotes” … ½', '日本語のテキスト', '🙂🚀 mixed 👩‍👩‍👧 family', 'e\u0301 combining', 'مرحبا', '  spaces  \n\ttabs', '"Hey," said Bo.']
+
+for (const text of texts) {
+  test(`detokenizer: ${JSON.stringify(text)} comes out whole, and no piece ends inside a character`, () => {
+    const pieces = stream(tokenizer.encode(text))
+    assert.equal(pieces.join(''), text)
+    for (const piece of pieces) assert.ok(!piece.includes('\ufffd') && piece.isWellFormed(), JSON.stringify(piece))
+  })
+}
+
+test('detokenizer: any text comes out whole', () => {
+  fc.assert(fc.property(fc.string({ unit: 'grapheme', maxLength: 40 }), (text) => {
+    const tokens = tokenizer.encode(text)
+    assert.equal(stream(tokens).join(''), tokenizer.decode(tokens))
+  }), { numRuns: 300 })
+})
+
+test('detokenizer: broken text is given out in the end', () => {
+  const [, first] = tokenizer.encode('🙂')
+  assert.equal(stream([first]).join(''), '\ufffd')
+})
+
+const run = (stops: string[], pieces: readonly string[]): { text: string; stopped: boolean } => {
+  const matcher = createStopMatcher(stops)
+  let text = ''
+  for (const piece of pieces) {
+    const seen = matcher.push(piece)
+    text += seen.text
+    if (seen.stopped) return { text, stopped: true }
+  }
+  return { text: text + matcher.finish(''), stopped: false }
+}
+
+test('stop: found across pieces, the text ends before it', () => {
+  assert.deepEqual(run(['END'], ['abcE', 'N', 'Dxyz']), { text: 'abc', stopped: true })
+  assert.deepEqual(run(['\n\n', 'Bob:'], ['Hi\n', 'Bo', 'b: no']), { text: 'Hi\n', stopped: true })
+})
+
+test('stop: what only looked like one is shown', () => {
+  assert.deepEqual(run(['END'], ['abcE', 'Nd', 'EN']), { text: 'abcENdEN', stopped: false })
+})
+
+test('stop: nothing is shown that could still become one', () => {
+  assert.equal(createStopMatcher(['STOP']).push('abSTO').text, 'ab')
+})
+
+test('stop: however the text is cut, the result is that of the whole', () => {
+  fc.assert(fc.property(fc.array(fc.string({ unit: fc.constantFrom('a', 'b', 'c'), maxLength: 4 }), { maxLength: 12 }), fc.array(fc.string({ unit: fc.constantFrom('a', 'b', 'c'), minLength: 1, maxLength: 4 }), { maxLength: 3 }), (pieces, stops) => {
+    const whole = pieces.join('')
+    const at = Math.min(...stops.map((stop) => whole.indexOf(stop)).filter((index) => index >= 0))
+    const got = run(stops, pieces)
+    assert.equal(got.stopped, Number.isFinite(at))
+    if (!got.stopped) assert.equal(got.text, whole)
+    else assert.ok(whole.startsWith(got.text) && stops.some((stop) => whole.startsWith(stop, got.text.length)), JSON.stringify({ pieces, stops, got }))
+  }), { numRuns: 500 })
+})
