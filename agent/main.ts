@@ -8,7 +8,7 @@ const outputOf = (stream: NodeJS.WriteStream): Output => ({
   write: (text) => void stream.write(text),
   isTTY: stream.isTTY === true,
   get columns() {
-    return stream.columns ?? 80
+    return stream.columns || 80 // some terminals say 0
   },
 })
 

@@ -51,7 +51,7 @@ const isInstalled = (production) => {
   } catch {
     return false
   }
-  return  (production && found === wantedStamp(true))
+  return found === wantedStamp(false) || (production && found === wantedStamp(true))
 }
 
 /** How to call npm: the one that runs us if npm does, otherwise the one on the path. */

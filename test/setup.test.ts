@@ -130,7 +130,9 @@ describe('set-up', () => {
     const running = clone.start('--only-install')
     await eventually(10_000, 'it installs', () => (clone.npmCalls().length > 0 ? true : undefined))
     running.child.kill('SIGTERM')
-    assert.equal((await running.ended).code, 3)
+    const { code, stderr } = await running.ended
+    assert.equal(code, 3)
+    assert.match(stderr, /error: the installation was interrupted \(SIGTERM\)\nhint: run the command again\n$/)
     writeFileSync(join(clone.root, 'go'), '')
     await clone.start('--only-install').ended
     assert.deepEqual(clone.npmCalls(), ['ci', 'ci', 'rebuild'])

@@ -104,6 +104,17 @@ describe('live text', () => {
     assert.equal(terminal.column, 0)
   })
 
+  it('colours take no room: text that ends at the edge of the screen stays whole', () => {
+    const terminal = new Terminal(20, 5)
+    const live = createLiveText(outputTo(terminal), outputTo(terminal), () => 0)
+    live.text('\u001b[1mbold\u001b[22m')
+    live.status('status')
+    live.text(' and then plain.')
+    live.text(' More.')
+    live.end()
+    assert.deepEqual(terminal.lines, ['bold and then plain.', ' More.'])
+  })
+
   it('a status longer than the line is cut', () => {
     const terminal = new Terminal(10, 10)
     const live = createLiveText(outputTo(terminal), outputTo(terminal), () => 0)

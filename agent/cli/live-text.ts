@@ -6,6 +6,7 @@
  * on the last line of the screen. Where stdout is no terminal the status has its line for itself; where stderr is
  * none there is no status.
  */
+import { stripVTControlCharacters } from 'node:util'
 import type { Output } from './command.ts'
 
 const escape = '\u001b'
@@ -51,7 +52,7 @@ export const createLiveText = (stdout: Output, stderr: Output, now: () => number
       if (shared) erase()
       stdout.write(part)
       const lineEnd = part.lastIndexOf('\n')
-      column = lineEnd < 0 ? column + [...part].length : [...part.slice(lineEnd + 1)].length
+      column = (lineEnd < 0 ? column : 0) + Array.from(stripVTControlCharacters(part.slice(lineEnd + 1))).length
       if (shared) draw()
     },
     status: (line) => {

@@ -2,7 +2,10 @@
 import type { Stream } from '@libp2p/interface'
 import { MeshError } from '../../shared/errors.ts'
 import { decodeFrameHeader, encodeFrameHeader, type FrameHeader, frameHeaderBytes } from '../../shared/wire/frame.ts'
-import { chunkBytes } from './message-reader.ts'
+import { chunkParts } from './message-reader.ts'
+
+/** Milliseconds that frames on their way out get when a stream is closed. */
+const closeMs = 1000
 
 /** Collects frames from chunks of any size. One copy: into memory of exactly the payload, taken after the header was checked. */
 export class FrameAssembler {
@@ -12,13 +15,25 @@ export class FrameAssembler {
   #current: FrameHeader | undefined
   #payload = new Uint8Array(0)
   #filled = 0
+  /** After a bad frame nothing can be trusted to be where a header begins. */
+  #failed = false
 
   constructor(onFrame: (header: FrameHeader, payload: Uint8Array) => void) {
     this.#onFrame = onFrame
   }
 
-  /** @throws MeshError `frameInvalid` | `frameTooLarge` | `protocolVersion`; the stream is then useless */
+  /** @throws MeshError `frameInvalid` | `frameTooLarge` | `protocolVersion` | what the receiver threw; the rest of the stream is then ignored */
   push(chunk: Uint8Array): void {
+    if (this.#failed) return
+    try {
+      this.#read(chunk)
+    } catch (error) {
+      this.#failed = true
+      throw error
+    }
+  }
+
+  #read(chunk: Uint8Array): void {
     let at = 0
     while (at < chunk.length) {
       if (!this.#current) {
@@ -50,6 +65,21 @@ export interface FrameStreamEvents {
   end(error: Error): void
 }
 
+/** Settles at the next chance to send: rejects when the stream closes before. */
+const nextDrain = (stream: Stream): Promise<void> =>
+  new Promise((resolve, reject) => {
+    const onDrain = (): void => {
+      stream.removeEventListener('close', onClose)
+      resolve()
+    }
+    const onClose = (event: { readonly error?: Error }): void => {
+      stream.removeEventListener('drain', onDrain)
+      reject(event.error ?? new Error('the stream was closed'))
+    }
+    stream.addEventListener('drain', onDrain, { once: true })
+    stream.addEventListener('close', onClose, { once: true })
+  })
+
 export class FrameStream {
   readonly #stream: Stream
   readonly #events: FrameStreamEvents
@@ -61,24 +91,37 @@ export class FrameStream {
     this.#events = events
     const assembler = new FrameAssembler((header, payload) => events.frame(header, payload))
     stream.addEventListener('close', (event) => this.#end(event.error ?? new Error('the stream was closed')))
-    stream.addEventListener('remoteCloseWrite', () => this.#end(new Error('the peer closed the stream')))
+    stream.addEventListener('remoteCloseWrite', () => {
+      this.#end(new Error('the peer closed the stream'))
+      // our half would stay open for ever
+      this.#stream.abort(new Error('the peer closed the stream'))
+    })
     stream.addEventListener('message', (event) => {
       if (this.#ended) return
       try {
-        assembler.push(chunkBytes(event.data))
+        for (const part of chunkParts(event.data)) assembler.push(part)
       } catch (error) {
         this.abort(MeshError.from(error))
       }
     })
+    // it may have ended before anybody listened
+    if (stream.status !== 'open') queueMicrotask(() => this.#end(new Error('the stream was closed')))
   }
 
-  /** Resolves when the stream took the frame over. @throws Error when the stream is gone */
+  /**
+   * Resolves when the stream has room for more. The payload was copied before, so the caller may change it at once.
+   * @throws Error when the stream is gone
+   */
   async send(header: FrameHeader, payload: Uint8Array): Promise<void> {
     if (this.#ended) throw new Error('the stream is closed')
-    this.bytesSent += frameHeaderBytes + payload.length
-    this.#stream.send(encodeFrameHeader(header))
-    // a view would be sent later, when the caller may have changed it
-    if (payload.length > 0 && !this.#stream.send(payload.slice())) await this.#stream.onDrain()
+    // header and payload in one piece: one packet for a small frame. The copy is needed in any case: encryption comes later
+    const frame = new Uint8Array(frameHeaderBytes + payload.length)
+    frame.set(encodeFrameHeader(header))
+    frame.set(payload, frameHeaderBytes)
+    this.bytesSent += frame.length
+    this.#stream.send(frame)
+    // not `stream.onDrain()`: its promise is made once and stays resolved after the first time
+    while (this.#stream.writableNeedsDrain) await nextDrain(this.#stream)
   }
 
   abort(error: Error): void {
@@ -90,7 +133,7 @@ export class FrameStream {
   async close(): Promise<void> {
     if (this.#ended) return
     this.#ended = true
-    await this.#stream.close({ signal: AbortSignal.timeout(1000) }).catch((error: unknown) => this.#stream.abort(error as Error))
+    await this.#stream.close({ signal: AbortSignal.timeout(closeMs) }).catch((error: unknown) => this.#stream.abort(error as Error))
   }
 
   #end(error: Error): void {

@@ -31,6 +31,15 @@ export interface GateOptions {
   readonly isRelay?: (peerId: string) => boolean
 }
 
+const untilClosed = (stream: Stream, ms: number): Promise<void> =>
+  new Promise((resolve) => {
+    const timer = setTimeout(resolve, ms)
+    stream.addEventListener('close', () => {
+      clearTimeout(timer)
+      resolve()
+    })
+  })
+
 export class Gate {
   readonly #node: MeshNode
   readonly #directory: PoolDirectory
@@ -97,7 +106,8 @@ export class Gate {
     this.#options.logger.warn({ peer: connection.remotePeer.toString(), code: error.code }, `gate: refused (${error.message})`)
     try {
       sendMessage(stream, encodeCbor({ ok: false, error: error.toReport() }))
-      await stream.close({ signal: AbortSignal.timeout(closeMs) })
+      // closing the connection at once would throw the reason away: the other side reads it and ends the stream
+      await untilClosed(stream, closeMs)
     } catch {
       // it is gone already
     }

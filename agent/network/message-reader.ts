@@ -2,8 +2,11 @@
 import type { Stream } from '@libp2p/interface'
 import { MeshError } from '../../shared/errors.ts'
 
-/** Any chunk a stream delivers. */
-export const chunkBytes = (data: Uint8Array | { subarray(): Uint8Array }): Uint8Array => (data instanceof Uint8Array ? data : data.subarray())
+/** What a stream delivers: bytes, or a list of them. */
+export type Chunk = Uint8Array | Iterable<Uint8Array>
+
+/** A chunk as its parts, without copying. */
+export const chunkParts = (data: Chunk): Iterable<Uint8Array> => (data instanceof Uint8Array ? [data] : data)
 
 export const sendMessage = (stream: Stream, body: Uint8Array): void => {
   const message = new Uint8Array(4 + body.length)
@@ -29,8 +32,8 @@ export const readMessage = (stream: Stream, limitBytes: number, signal: AbortSig
     }
     const onAbort = (): void => settle(() => reject(signal.reason as Error))
     const onClose = (): void => settle(() => reject(new MeshError('frameInvalid', { problem: 'the stream ended before the message' })))
-    const onMessage = (event: { readonly data: Uint8Array | { subarray(): Uint8Array } }): void => {
-      waiting = Buffer.concat([waiting, chunkBytes(event.data)])
+    const onMessage = (event: { readonly data: Chunk }): void => {
+      waiting = Buffer.concat([waiting, ...chunkParts(event.data)])
       if (waiting.length < 4) return
       const length = waiting.readUInt32LE(0)
       if (length > limitBytes) return settle(() => reject(new MeshError('frameTooLarge', { got: length, limit: limitBytes })))

@@ -89,7 +89,7 @@ export const demo = defineCommand({
       const inside: CommandContext = { ...context, home: cluster.agentHome(1) }
       const ring = await waitForRing(inside, cluster, { poolId, modelId: values.modelId, workers: values.workers }, (text) => step('ring', text))
       step('ring', `active with ${counted(ring.worldSize, 'worker')} after ${formatDuration(context.now() - startedAt)}`)
-      if (!values.json) context.stdout.write(`\n${bold(context, values.prompt)}`)
+      if (!values.json) live.text(`\n${bold(context, values.prompt)}`)
       const job = await Promise.race([runJob({
         context: inside, client: openSession(inside).client, poolId, submission, waitMs: 60_000,
         onText: (text) => {

@@ -1,0 +1,147 @@
+/** Leader and followers over in-memory channels and real engines of the bundled model. */
+import assert from 'node:assert/strict'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before, describe, it } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { silentLogger } from '../../shared/log.ts'
+import { planShards } from '../../shared/plan/shard-plan.ts'
+import type { Sampling } from '../../shared/schema/job.ts'
+import { createMemoryChannels, type MemoryChannel } from '../collective/memory-channel.ts'
+import { createRingCollective } from '../collective/ring.ts'
+import { createForward } from '../engine/forward.ts'
+import { createInlineBackend } from '../engine/test/inline-backend.ts'
+import { openEmbedding } from '../model/embedding.ts'
+import { type Model, openModel } from '../model/model-folder.ts'
+import { loadShard } from '../model/shard-cache.ts'
+import { loadTokenizer, type Tokenizer } from '../model/tokenizer.ts'
+import { startFollower } from './follower.ts'
+import { type GenerationRequest, Leader } from './leader.ts'
+
+const root = fileURLToPath(new URL('../..', import.meta.url))
+const { cases } = JSON.parse(readFileSync(join(root, 'test/data/tiny-story-reference.json'), 'utf8')) as { cases: { prompt_ids: number[]; continuation_ids: number[]; continuation_text: string }[] }
+const greedy: Sampling = { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 0 }
+const warm: Sampling = { ...greedy, temperature: 0.9, topP: 0.95, seed: 11 }
+
+interface Ring {
+  readonly leader: Leader
+  readonly channels: readonly MemoryChannel[]
+  readonly lost: Error[]
+}
+
+describe('token loop', () => {
+  let folder: string
+  let model: Model
+  let tokenizer: Tokenizer
+  const closers: (() => Promise<void>)[] = []
+  before(() => {
+    folder = mkdtempSync(join(tmpdir(), 'mesh-loop-'))
+    model = openModel(join(root, 'models/tiny-story'), 'tiny-story')
+    tokenizer = loadTokenizer(model.folder)
+  })
+  after(async () => {
+    for (const close of closers) await close()
+    model.close()
+    rmSync(folder, { recursive: true, force: true })
+  })
+
+  const createRing = async (worldSize: number, stepTimeoutMs = 5000): Promise<Ring> => {
+    const plan = planShards(model.config.shape, Array.from({ length: worldSize }, () => 1))
+    const channels = createMemoryChannels(worldSize, stepTimeoutMs)
+    const lost: Error[] = []
+    const engines = await Promise.all(plan.map(async (ranges, rank) => {
+      const shard = await loadShard({ model, ranges, quant: 'f32', cacheFolder: join(folder, String(rank)) })
+      const { shape, normEpsilon, ropeTheta } = model.config
+      const backend = await createInlineBackend({ shape, ranges, quant: 'f32', normEpsilon, ropeTheta, threads: 1, shard })
+      closers.push(() => backend.close())
+      const embedding = openEmbedding(model)
+      return createForward({ shape, ranges, backend, collective: createRingCollective(channels[rank]), embed: (tokens, into) => embedding.read(tokens, into) })
+    }))
+    for (const rank of Array.from({ length: worldSize - 1 }, (_, i) => i + 1)) {
+      startFollower({ engine: engines[rank], channel: channels[rank], logger: silentLogger(), onLost: (error) => lost.push(error), onBusy: () => {} })
+    }
+    return { leader: new Leader({ engine: engines[0], channel: worldSize > 1 ? channels[0] : undefined, decoder: tokenizer, onLost: (error) => lost.push(error) }), channels, lost }
+  }
+
+  const request = (change: Partial<GenerationRequest>): GenerationRequest => ({
+    jobId: 'job', tokens: cases[0].prompt_ids, maxTokens: 40, sampling: greedy, stop: [], endTokens: [1], queuedMs: 0,
+    signal: new AbortController().signal, onToken: () => {}, ...change,
+  })
+
+  for (const worldSize of [1, 2, 3]) {
+    it(`${worldSize} ranks: greedy text is the reference, streamed whole and in order`, async () => {
+      const { leader } = await createRing(worldSize)
+      const pieces: string[] = []
+      const indices: number[] = []
+      const result = await leader.run(request({ onToken: (index, _, text) => {
+        indices.push(index)
+        pieces.push(text)
+      } }))
+      assert.deepEqual(result.tokens, cases[0].continuation_ids.slice(0, 40))
+      assert.equal(result.finishReason, 'length')
+      assert.ok(cases[0].continuation_text.startsWith(result.text))
+      assert.equal(pieces.join(''), result.text)
+      assert.deepEqual(indices, Array.from({ length: 40 }, (_, i) => i))
+      assert.deepEqual(result.usage, { promptTokens: 5, completionTokens: 40, totalTokens: 45 })
+    })
+  }
+
+  it('the end token ends the answer and is no part of it', async () => {
+    const { leader } = await createRing(2)
+    const result = await leader.run(request({ tokens: cases[2].prompt_ids }))
+    assert.deepEqual([result.text, result.finishReason], ['7 plus 8 is 15.', 'stop'])
+    assert.ok(!result.tokens.includes(1))
+  })
+
+  it('a seed gives the same text again, another seed another one, for any split', async () => {
+    const [two, three] = await Promise.all([createRing(2), createRing(3)])
+    const first = await two.leader.run(request({ sampling: warm }))
+    assert.equal((await two.leader.run(request({ sampling: warm }))).text, first.text)
+    assert.equal((await three.leader.run(request({ sampling: warm }))).text, first.text)
+    assert.notEqual((await two.leader.run(request({ sampling: { ...warm, seed: 12 } }))).text, first.text)
+  })
+
+  it('a stop string ends the text before it', async () => {
+    const { leader } = await createRing(2)
+    const result = await leader.run(request({ stop: ['girl named'] }))
+    assert.equal(result.finishReason, 'stop')
+    assert.equal(result.text, ', there was a cheerful ')
+  })
+
+  it('the repetition penalty changes the text and is the same for any split', async () => {
+    const sampling = { ...greedy, repetitionPenalty: 1.5 }
+    const [one, three] = await Promise.all([createRing(1), createRing(3)])
+    const alone = await one.leader.run(request({ sampling }))
+    assert.deepEqual((await three.leader.run(request({ sampling }))).tokens, alone.tokens)
+    assert.notDeepEqual(alone.tokens, cases[0].continuation_ids.slice(0, 40))
+  })
+
+  it('generation stops where the context ends', async () => {
+    const { leader } = await createRing(1)
+    const tokens = Array.from({ length: 505 }, (_, i) => cases[0].continuation_ids[i % 100])
+    const result = await leader.run(request({ tokens, maxTokens: 100, endTokens: [] }))
+    assert.equal(result.usage.totalTokens, 512)
+    assert.equal(result.finishReason, 'length')
+    await assert.rejects(leader.run(request({ tokens: [...tokens, ...tokens] })), { code: 'promptTooLong', fields: { tokens: 1010, context: 512 } })
+    await assert.rejects(leader.run(request({ tokens: [] })), { code: 'promptEmpty' })
+  })
+
+  it('a cancelled job keeps what it has', async () => {
+    const { leader } = await createRing(2)
+    const abort = new AbortController()
+    const result = await leader.run(request({ signal: abort.signal, onToken: (index) => index === 4 && abort.abort() }))
+    assert.equal(result.finishReason, 'cancelled')
+    assert.equal(result.tokens.length, 5)
+    assert.deepEqual((await leader.run(request({}))).tokens, cases[0].continuation_ids.slice(0, 40))
+  })
+
+  it('a follower that dies fails the job at once and the epoch with it', async () => {
+    const { leader, channels, lost } = await createRing(3)
+    const started = performance.now()
+    await assert.rejects(leader.run(request({ onToken: (index) => index === 3 && channels[2].kill() })), { code: 'peerLost', fields: { peer: 'rank 2', rank: 2, problem: 'killed' } })
+    assert.ok(performance.now() - started < 4000)
+    assert.ok(lost.length >= 2, 'leader and the other follower were told')
+    await assert.rejects(leader.run(request({})), { code: 'peerLost' })
+  })
+})

@@ -1,0 +1,161 @@
+import assert from 'node:assert/strict'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { test, type TestContext } from 'node:test'
+import fc from 'fast-check'
+import { planShards } from '../../shared/plan/shard-plan.ts'
+import type { ModelShape } from '../../shared/schema/model.ts'
+import { type Model, openModel } from './model-folder.ts'
+import { blockColumns, dequantize, quantize } from './quantize.ts'
+import { writeRandomModel } from './random-model.ts'
+import { loadShard, type ShardFile } from './shard-cache.ts'
+import { readColumns, readRows } from './tensor-slice.ts'
+
+const shape: ModelShape = { layers: 2, hidden: 64, heads: 4, kvHeads: 2, headDim: 32, ffn: 100, vocab: 320, context: 64 }
+
+const setUp = (t: TestContext): { model: Model; cacheFolder: string } => {
+  const folder = mkdtempSync(join(tmpdir(), 'mesh-shard-'))
+  writeRandomModel(join(folder, 'model'), { shape, tied: false, dtype: 'BF16', seed: 4 })
+  const model = openModel(join(folder, 'model'), 'm')
+  t.after(() => {
+    model.close()
+    rmSync(folder, { recursive: true, force: true })
+  })
+  return { model, cacheFolder: join(folder, 'shards') }
+}
+
+const floats = (shard: ShardFile, name: string): Float32Array => {
+  const tensor = shard.tensors.get(name)
+  assert.ok(tensor, name)
+  return new Float32Array(new Uint8Array(readFileSync(shard.weights)).buffer, tensor.offset, tensor.length / 4)
+}
+
+const bytes = (shard: ShardFile, name: string): Uint8Array => {
+  const tensor = shard.tensors.get(name)
+  assert.ok(tensor, name)
+  return new Uint8Array(readFileSync(shard.weights)).slice(tensor.offset, tensor.offset + tensor.length)
+}
+
+/** Scales below the smallest f16 become zero or lose digits: that may cost so much on 127 steps. */
+const tiny = 127 * 2 ** -24
+
+test('quantize: the error stays within half a step of the block, padding is zero', () => {
+  fc.assert(fc.property(fc.constantFrom<4 | 8>(4, 8), fc.integer({ min: 1, max: 4 }), fc.array(fc.float({ min: -100, max: 100, noNaN: true }), { minLength: 1, maxLength: 80 }), (bits, rows, row) => {
+    const values = Float32Array.from(Array.from({ length: rows }, () => row).flat())
+    const quantized = quantize(values, rows, row.length, bits)
+    const back = dequantize(quantized, rows, row.length, bits)
+    const blocks = Math.ceil(row.length / blockColumns)
+    for (let i = 0; i < values.length; i++) {
+      const block = Math.floor(i / row.length) * blocks + Math.floor((i % row.length) / blockColumns)
+      const top = Math.max(...values.subarray(Math.floor(i / row.length) * row.length + Math.floor((i % row.length) / blockColumns) * blockColumns).slice(0, Math.min(blockColumns, row.length - Math.floor((i % row.length) / blockColumns) * blockColumns)).map(Math.abs))
+      const scale = Math.abs(quantized.scales[block])
+      // 4 bits reach 7 steps on one side and 8 on the other, and the scale may be chosen 12 % smaller
+      const bound = bits === 8 ? scale * 0.51 + top * 1e-3 + tiny : scale * 0.51 + top * 0.25 + tiny
+      assert.ok(Math.abs(back[i] - values[i]) <= bound, `${values[i]} became ${back[i]}, scale ${scale}`)
+    }
+  }), { numRuns: 200 })
+})
+
+test('quantize: a slice at whole blocks has the codes of the whole', () => {
+  const columns = 160
+  const rows = 3
+  const values = Float32Array.from({ length: rows * columns }, (_, i) => Math.sin(i * 1.7) * (1 + (i % 13)))
+  for (const bits of [4, 8] as const) {
+    const whole = quantize(values, rows, columns, bits)
+    const part = quantize(Float32Array.from({ length: rows * 64 }, (_, i) => values[Math.floor(i / 64) * columns + 32 + (i % 64)]), rows, 64, bits)
+    for (let row = 0; row < rows; row++) assert.deepEqual(part.scales.slice(row * 2, row * 2 + 2), whole.scales.slice(row * 5 + 1, row * 5 + 3))
+  }
+})
+
+test('quantize: the 4-bit search has less error than the plain rule', () => {
+  const values = Float32Array.from({ length: 32 * 400 }, (_, i) => Math.sin(i * 12.9898) + Math.sin(i * 78.233) + Math.sin(i * 3.1)) // roughly normal
+  const error = (scaleOf: (block: Float32Array) => number): number => {
+    let sum = 0
+    for (let at = 0; at < values.length; at += 32) {
+      const block = values.subarray(at, at + 32)
+      const scale = scaleOf(block)
+      for (const value of block) sum += (value - scale * Math.max(-8, Math.min(7, Math.round(value / scale)))) ** 2
+    }
+    return sum
+  }
+  const plain = error((block) => block.reduce((a, b) => (Math.abs(b) > Math.abs(a) ? b : a), 0) / -8)
+  const back = dequantize(quantize(values, 400, 32, 4), 400, 32, 4)
+  const ours = values.reduce((sum, value, i) => sum + (value - back[i]) ** 2, 0)
+  assert.ok(ours < plain * 0.97, `${ours} against ${plain}`)
+})
+
+test('shard: f32 matrices are the rows and columns of the model', async (t) => {
+  const { model, cacheFolder } = setUp(t)
+  const [, ranges] = planShards(shape, [1, 1])
+  const shard = await loadShard({ model, ranges, quant: 'f32', cacheFolder })
+  const at = 'model.layers.1'
+  assert.deepEqual(floats(shard, 'layers.1.attention.norm'), readRows(model.tensor(`${at}.input_layernorm.weight`), 0, 64))
+  const qkv = [['q', ranges.heads], ['k', ranges.kvHeads], ['v', ranges.kvHeads]] as const
+  assert.deepEqual([...floats(shard, 'layers.1.attention.qkv.w')], qkv.flatMap(([name, { start, end }]) => [...readRows(model.tensor(`${at}.self_attn.${name}_proj.weight`), start * 32, end * 32)]))
+  const o = model.tensor(`${at}.self_attn.o_proj.weight`)
+  assert.deepEqual(floats(shard, 'layers.1.attention.o.w'), readColumns(o, { start: ranges.heads.start * 32, end: ranges.heads.end * 32 }, { start: 0, end: 64 }))
+  assert.deepEqual(floats(shard, 'head.w'), readRows(model.tensor('lm_head.weight'), ranges.vocab.start, ranges.vocab.end))
+  for (const { offset } of shard.tensors.values()) assert.equal(offset % 4096, 0)
+})
+
+test('shard: q4 and q8 hold the quantised rows', async (t) => {
+  const { model, cacheFolder } = setUp(t)
+  const [ranges] = planShards(shape, [1, 2])
+  for (const [quant, bits] of [['q4', 4], ['q8', 8]] as const) {
+    const shard = await loadShard({ model, ranges, quant, cacheFolder })
+    const down = readColumns(model.tensor('model.layers.0.mlp.down_proj.weight'), ranges.ffn, { start: 0, end: 64 })
+    const want = quantize(down, 64, ranges.ffn.end - ranges.ffn.start, bits)
+    assert.deepEqual(bytes(shard, 'layers.0.mlp.down.q'), want.codes)
+    assert.deepEqual(floats(shard, 'layers.0.mlp.down.s'), want.scales)
+  }
+})
+
+test('shard: a second load takes what is there; a damaged one is rebuilt', async (t) => {
+  const { model, cacheFolder } = setUp(t)
+  const [ranges] = planShards(shape, [1])
+  const request = { model, ranges, quant: 'q8' as const, cacheFolder }
+  const first = await loadShard(request)
+  const good = readFileSync(first.weights)
+  const builtAt = statSync(first.weights).mtimeMs
+  assert.equal(statSync((await loadShard(request)).weights).mtimeMs, builtAt)
+  for (const damage of [
+    () => truncateSync(first.weights, 100),
+    () => writeFileSync(first.weights, good.map((byte, i) => (i === 5000 ? byte ^ 1 : byte))),
+    () => writeFileSync(join(first.folder, 'index.json'), '{"bytes": 1'),
+    () => rmSync(first.weights),
+  ]) {
+    damage()
+    assert.ok(readFileSync((await loadShard(request)).weights).equals(good))
+  }
+})
+
+test('shard: other ranges, quantisation or weights are other shards', async (t) => {
+  const { model, cacheFolder } = setUp(t)
+  const [whole] = planShards(shape, [1])
+  const [half] = planShards(shape, [1, 1])
+  const hashes = await Promise.all([
+    loadShard({ model, ranges: whole, quant: 'q8', cacheFolder }),
+    loadShard({ model, ranges: half, quant: 'q8', cacheFolder }),
+    loadShard({ model, ranges: whole, quant: 'q4', cacheFolder }),
+    loadShard({ model: { ...model, manifest: { ...model.manifest, revision: 'f'.repeat(64) } }, ranges: whole, quant: 'q8', cacheFolder }),
+  ])
+  assert.equal(new Set(hashes.map(({ hash }) => hash)).size, 4)
+})
+
+test('shard: two builders of the same shard at once both get it, and leave nothing else', async (t) => {
+  const { model, cacheFolder } = setUp(t)
+  const [ranges] = planShards(shape, [1])
+  const [one, two] = await Promise.all([1, 2].map(() => loadShard({ model, ranges, quant: 'q4', cacheFolder })))
+  assert.equal(one.folder, two.folder)
+  assert.ok(existsSync(one.weights))
+  assert.deepEqual(readdirSync(cacheFolder), [one.hash])
+})
+
+test('shard: a disk that cannot hold it is named before anything is cut', async (t) => {
+  const { model, cacheFolder } = setUp(t)
+  const [ranges] = planShards(shape, [1])
+  const huge = { ...model, config: { ...model.config, shape: { ...shape, vocab: 2 ** 24, hidden: 2 ** 20 } } }
+  await assert.rejects(loadShard({ model: huge, ranges: { ...ranges, vocab: { start: 0, end: 2 ** 24 } }, quant: 'f32', cacheFolder }), { code: 'diskFull' })
+  assert.deepEqual(readdirSync(cacheFolder), [])
+})
