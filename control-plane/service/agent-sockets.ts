@@ -30,6 +30,7 @@ const tolerated = 3
 export class AgentSockets {
   readonly #options: AgentSocketsOptions
   readonly #timer: NodeJS.Timeout
+  #stopped = false
 
   constructor(options: AgentSocketsOptions) {
     this.#options = options
@@ -64,7 +65,8 @@ export class AgentSockets {
     })
     socket.on('error', (error) => logger.debug({ device: deviceId, problem: error.message }, 'socket error'))
     socket.on('close', () => {
-      if (!presence.disconnect(agent, now())) return
+      // once we stop, nobody is lost: agents come back to the next process
+      if (this.#stopped || !presence.disconnect(agent, now())) return
       devices.seen(deviceId, now())
       logger.info({ device: deviceId }, 'agent went away')
       jobs.lose(deviceId)
@@ -73,6 +75,7 @@ export class AgentSockets {
   }
 
   stop(): void {
+    this.#stopped = true
     clearInterval(this.#timer)
     for (const { socket } of this.#options.presence.all()) socket.close('the control plane stops')
   }

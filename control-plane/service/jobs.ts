@@ -114,8 +114,8 @@ export class Jobs {
     if (message.type === 'job-started') hub.publish(job.jobId, [jobs.advance(job.jobId, 'running', { epoch: job.epoch, worldSize: job.worldSize, now: now() })])
     else if (message.type === 'job-tokens') hub.publish(job.jobId, [jobs.addTokens(job.jobId, message.firstIndex, message.tokens, message.text)])
     else {
-      this.#finish(running, message.type === 'job-failed' ? { state: 'failed', text: job.text, tokens: job.tokens, error: message.error } : resultOf(message))
-      agent.socket.send({ type: 'job-settled', jobId: job.jobId })
+      const result: JobResult = message.type === 'job-failed' ? { state: 'failed', text: job.text, tokens: job.tokens, error: message.error } : resultOf(message)
+      this.#finish(running, result, () => agent.socket.send({ type: 'job-settled', jobId: job.jobId }))
     }
   }
 
@@ -172,11 +172,13 @@ export class Jobs {
     hub.publish(jobId, jobs.finish(jobId, { state: 'failed', text: job?.text ?? '', tokens: job?.tokens ?? [], error: error.toReport() }, now()))
   }
 
-  #finish(running: Running, result: JobResult): void {
+  /** @param stored called when the result cannot be lost any more */
+  #finish(running: Running, result: JobResult, stored: () => void = () => {}): void {
     const { jobs, hub, rings, now, logger } = this.#options
     clearTimeout(running.timer)
     this.#running.delete(running.ringId)
     hub.publish(running.jobId, jobs.finish(running.jobId, result, now()))
+    stored()
     logger.info({ job: running.jobId, state: result.state, code: result.error?.code }, 'job ended')
     rings.evaluate(running.ringId)
     this.dispatch(running.ringId)

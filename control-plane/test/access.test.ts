@@ -1,0 +1,105 @@
+/** Who may call what, over real HTTP. */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { Value } from 'typebox/value'
+import { ErrorAnswer, headers, type RouteRecord, routes } from '../../shared/api/routes.ts'
+import { newKeyPair } from '../../shared/identity/keys.ts'
+import { certificateLifetimeMs, issueCertificate } from '../../shared/identity/pool-certificate.ts'
+import { signRequest } from '../../shared/identity/request-signature.ts'
+import { createPool, startPlane, TestDevice } from './plane.ts'
+
+const errorOf = async (answer: Response): Promise<string> => {
+  const body: unknown = await answer.json()
+  assert.ok(Value.Check(ErrorAnswer, body), JSON.stringify(body))
+  return `${answer.status} ${body.error.code}`
+}
+
+test('access: open routes need nothing, all others a signature', async (t) => {
+  const { url } = await startPlane(t)
+  for (const route of Object.values(routes) as RouteRecord[]) {
+    if (route.stream === 'websocket') continue
+    const answer = await fetch(url + route.path.replaceAll(/:\w+/g, 'a'.repeat(64)), { method: route.method })
+    if (route.access === 'open') assert.equal(answer.status, 200)
+    else assert.equal(await errorOf(answer), '401 signatureInvalid', route.path)
+  }
+})
+
+test('access: a replayed request, a changed body and a wrong clock are refused', async (t) => {
+  const { url } = await startPlane(t)
+  const device = new TestDevice('A')
+  const body = JSON.stringify({ networkId: 'home', name: 'A', capabilities: { cpuCores: 1, memoryBytes: 1, platform: 'x', arch: 'y', backends: [] } })
+  const parts = { method: 'POST', path: '/api/devices', body }
+  const send = (signed: Record<string, string>, text: string): Promise<Response> => fetch(`${url}/api/devices`, { method: 'POST', body: text, headers: { ...signed, 'content-type': 'application/json' } })
+  const signed = signRequest(device.key, parts, Date.now())
+  assert.equal((await send(signed, body)).status, 200)
+  assert.equal(await errorOf(await send(signed, body)), '401 replayed')
+  assert.equal(await errorOf(await send(signRequest(device.key, parts, Date.now()), body.replace('"A"', '"B"'))), '401 signatureInvalid')
+  assert.equal(await errorOf(await send(signRequest(device.key, parts, Date.now() - 3600e3), body)), '401 clockSkew')
+})
+
+test('access: a device must register first, and its request must fit the schema', async (t) => {
+  const { url } = await startPlane(t)
+  const device = new TestDevice('A')
+  await assert.rejects(device.client(url).call('listPools', {}), { code: 'deviceUnknown' })
+  await assert.rejects(device.client(url).call('registerDevice', { body: { networkId: '', name: 'A', capabilities: {} as never } }), { code: 'requestInvalid', message: /networkId/ })
+  await device.register(url)
+  assert.deepEqual(await device.client(url).call('listPools', {}), [])
+})
+
+test('access: member routes want a valid certificate of this pool and this device', async (t) => {
+  const { url } = await startPlane(t)
+  const [pool, other] = [await createPool(url), await createPool(url)]
+  const device = await pool.member('Member')
+  const call = (): Promise<unknown> => device.client(url).call('listPeers', { params: { poolId: pool.poolId } })
+  await call()
+  const shown = (certificate: string | undefined): void => {
+    if (certificate === undefined) device.certificates.delete(pool.poolId)
+    else device.certificates.set(pool.poolId, certificate)
+  }
+  shown(undefined)
+  await assert.rejects(call(), { code: 'notMember' })
+  shown(issueCertificate(other.root, { deviceId: device.deviceId, role: 'member' }, Date.now()))
+  await assert.rejects(call(), { code: 'certificateInvalid' })
+  shown(issueCertificate(pool.root, { deviceId: pool.admin.deviceId, role: 'admin' }, Date.now()))
+  await assert.rejects(call(), { code: 'certificateInvalid', message: /another device/ })
+  shown(issueCertificate(pool.root, { deviceId: device.deviceId, role: 'member' }, Date.now() - 2 * certificateLifetimeMs))
+  await assert.rejects(call(), { code: 'certificateExpired' })
+  shown(issueCertificate(newKeyPair(), { deviceId: device.deviceId, role: 'admin' }, Date.now()))
+  await assert.rejects(call(), { code: 'certificateInvalid' })
+  shown('AAAA')
+  await assert.rejects(call(), { code: 'certificateInvalid' })
+})
+
+test('access: admin routes want the role admin', async (t) => {
+  const { url } = await startPlane(t)
+  const pool = await createPool(url)
+  const member = await pool.member('Member')
+  await assert.rejects(member.client(url).call('listJoins', { params: { poolId: pool.poolId } }), { code: 'notAdmin' })
+  assert.deepEqual(await pool.admin.client(url).call('listJoins', { params: { poolId: pool.poolId } }), [])
+})
+
+test('access: a certificate header alone is worth nothing without the device key', async (t) => {
+  const { url } = await startPlane(t)
+  const pool = await createPool(url)
+  const thief = new TestDevice('Thief')
+  await thief.register(url)
+  thief.certificates.set(pool.poolId, pool.admin.certificates.get(pool.poolId) as string)
+  await assert.rejects(thief.client(url).call('listPeers', { params: { poolId: pool.poolId } }), { code: 'certificateInvalid' })
+})
+
+test('access: unknown routes, bodies that are no JSON and too large ones get an error of ours', async (t) => {
+  const { url } = await startPlane(t)
+  assert.equal(await errorOf(await fetch(`${url}/nothing`)), '404 notFound')
+  assert.equal(await errorOf(await fetch(`${url}/api/devices`, { method: 'POST', body: '{', headers: { 'content-type': 'application/json' } })), '400 requestInvalid')
+  assert.match(await errorOf(await fetch(`${url}/api/devices`, { method: 'POST', body: 'x'.repeat(9 << 20), headers: { 'content-type': 'application/json' } })), /^413 requestInvalid/)
+})
+
+test('docs: OpenAPI lists exactly the routes of the table', async (t) => {
+  const { url } = await startPlane(t)
+  const { paths } = (await (await fetch(`${url}/docs/json`)).json()) as { paths: Record<string, Record<string, unknown>> }
+  const listed = Object.entries(paths).flatMap(([path, methods]) => Object.keys(methods).map((method) => `${method.toUpperCase()} ${path}`))
+  const wanted = (Object.values(routes) as RouteRecord[]).map(({ method, path }) => `${method} ${path.replaceAll(/:(\w+)/g, '{$1}')}`)
+  assert.deepEqual(listed.toSorted(), wanted.toSorted())
+  assert.equal((await fetch(`${url}/docs`)).status, 200)
+  assert.ok(headers.signature in (await (await fetch(`${url}/docs/json`)).text().then((text) => ({ [headers.signature]: text.includes(headers.signature) }))))
+})

@@ -1,0 +1,174 @@
+/** A control plane on a real SQLite file, and agents that speak its real protocol, for tests. */
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { TestContext } from 'node:test'
+import WebSocket from 'ws'
+import { type Client, createClient } from '../../shared/api/client.ts'
+import type { AgentMessage, ControlMessage } from '../../shared/api/messages.ts'
+import { deviceIdOf } from '../../shared/identity/device-key.ts'
+import { type KeyPair, newKeyPair, toHex } from '../../shared/identity/keys.ts'
+import { issueCertificate, poolIdOf } from '../../shared/identity/pool-certificate.ts'
+import { silentLogger } from '../../shared/log.ts'
+import type { JobSubmission } from '../../shared/schema/job.ts'
+import type { ModelManifest } from '../../shared/schema/model.ts'
+import { buildApp } from '../app.ts'
+import { createServices, type Settings } from '../service/services.ts'
+import { openDatabase } from '../store/database.ts'
+
+export interface Plane {
+  readonly url: string
+  readonly folder: string
+  stop(): Promise<void>
+}
+
+export const quickSettings: Settings = { heartbeatMs: 200, leaseMs: 2000, ringGraceMs: 150 }
+
+export const startPlane = async (t: TestContext, folder?: string, settings: Settings = quickSettings): Promise<Plane> => {
+  const place = folder ?? mkdtempSync(join(tmpdir(), 'mesh-plane-'))
+  if (folder === undefined) t.after(() => rmSync(place, { recursive: true, force: true }))
+  const database = openDatabase(join(place, 'mesh.sqlite'))
+  const services = createServices(database, settings, { now: Date.now, logger: silentLogger() })
+  const app = await buildApp(services, silentLogger())
+  await app.listen({ host: '127.0.0.1', port: 0 })
+  let stopped = false
+  const stop = async (): Promise<void> => {
+    if (stopped) return
+    stopped = true
+    services.stop()
+    await app.close()
+    database.close()
+  }
+  t.after(stop)
+  const address = app.server.address()
+  assert.ok(address !== null && typeof address === 'object')
+  return { url: `http://127.0.0.1:${address.port}`, folder: place, stop }
+}
+
+/** A device with certificates, and the client it would use. */
+export class TestDevice {
+  readonly key: KeyPair = newKeyPair()
+  readonly deviceId = deviceIdOf(this.key)
+  readonly name: string
+  readonly certificates = new Map<string, string>()
+
+  constructor(name: string) {
+    this.name = name
+  }
+
+  client(url: string): Client {
+    return createClient({ url, key: this.key, certificateOf: (poolId) => this.certificates.get(poolId) })
+  }
+
+  async register(url: string): Promise<void> {
+    await this.client(url).call('registerDevice', { body: { networkId: 'home', name: this.name, capabilities: { cpuCores: 2, memoryBytes: 8e9, platform: 'linux', arch: 'x64', backends: ['onnx'] } } })
+  }
+}
+
+export interface TestPool {
+  readonly root: KeyPair
+  readonly poolId: string
+  readonly rootPublicKey: string
+  readonly admin: TestDevice
+  /** A registered member. */
+  member(name: string): Promise<TestDevice>
+}
+
+export const createPool = async (url: string): Promise<TestPool> => {
+  const root = newKeyPair()
+  const poolId = poolIdOf(root.publicKey)
+  const rootPublicKey = toHex(root.publicKey)
+  const admin = new TestDevice('Admin')
+  await admin.register(url)
+  const certificate = issueCertificate(root, { deviceId: admin.deviceId, role: 'admin' }, Date.now())
+  admin.certificates.set(poolId, certificate)
+  await admin.client(url).call('createPool', { body: { poolId, networkId: 'home', name: 'friends', rootPublicKey, certificate } })
+  return {
+    root, poolId, rootPublicKey, admin,
+    member: async (name) => {
+      const device = new TestDevice(name)
+      await device.register(url)
+      const text = issueCertificate(root, { deviceId: device.deviceId, role: 'member' }, Date.now())
+      device.certificates.set(poolId, text)
+      await admin.client(url).call('publishCertificate', { params: { poolId }, body: { certificate: text } })
+      return device
+    },
+  }
+}
+
+/** The agent of a device: a real WebSocket, messages kept until somebody asks for them. */
+export class FakeAgent {
+  readonly device: TestDevice
+  readonly #socket: WebSocket
+  readonly #received: ControlMessage[] = []
+  #wake: () => void = () => {}
+
+  private constructor(device: TestDevice, socket: WebSocket) {
+    this.device = device
+    this.#socket = socket
+    socket.on('message', (data) => {
+      this.#received.push(JSON.parse(String(data)) as ControlMessage)
+      this.#wake()
+    })
+  }
+
+  static async connect(t: TestContext, device: TestDevice, url: string): Promise<FakeAgent> {
+    const { url: address, headers } = device.client(url).socket()
+    const socket = new WebSocket(address, { headers })
+    t.after(() => socket.terminate())
+    await once(socket, 'open')
+    const agent = new FakeAgent(device, socket)
+    agent.send({ type: 'hello', version: '0', peerId: `peer-${device.name}`, addresses: ['/ip4/127.0.0.1/tcp/1'], certificates: [...device.certificates.values()] })
+    await agent.next('welcome')
+    return agent
+  }
+
+  send(message: AgentMessage): void {
+    this.#socket.send(JSON.stringify(message))
+  }
+
+  sendText(text: string): void {
+    this.#socket.send(text)
+  }
+
+  /** The next message of that type; others before it are dropped. */
+  async next<Type extends ControlMessage['type']>(type: Type, timeoutMs = 5000): Promise<Extract<ControlMessage, { type: Type }>> {
+    const deadline = Date.now() + timeoutMs
+    for (;;) {
+      const message = this.#received.shift()
+      if (message?.type === type) return message as Extract<ControlMessage, { type: Type }>
+      if (message !== undefined) continue
+      if (Date.now() >= deadline) throw new Error(`no ${type} within ${timeoutMs} ms`)
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, deadline - Date.now())
+        this.#wake = () => {
+          clearTimeout(timer)
+          resolve()
+        }
+      })
+    }
+  }
+
+  ready(ringId: string, epoch: number): void {
+    this.send({ type: 'ring-state', ringId, epoch, state: 'ready', progress: 1 })
+  }
+
+  get closed(): Promise<unknown> {
+    return this.#socket.readyState === WebSocket.CLOSED ? Promise.resolve() : once(this.#socket, 'close')
+  }
+
+  kill(): void {
+    this.#socket.terminate()
+  }
+}
+
+export const manifest: ModelManifest = { modelId: 'tiny', revision: 'a'.repeat(64), weightBytes: 1000, shape: { layers: 2, hidden: 64, heads: 8, kvHeads: 4, headDim: 8, ffn: 704, vocab: 2048, context: 512 } }
+
+export const submission = (key: string, change: Partial<JobSubmission> = {}): JobSubmission => ({
+  modelId: 'tiny', prompt: 'hello', maxTokens: 5, stop: [], idempotencyKey: `key-${key}-12345`,
+  sampling: { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 1 }, ...change,
+})
+
+export const timings = { queuedMs: 0, timeToFirstTokenMs: 1, prefillMs: 1, decodeMs: 1, prefillTokensPerSecond: 1, decodeTokensPerSecond: 1, computeMs: 1, collectiveMs: 1 }

@@ -1,0 +1,256 @@
+/** Rings and jobs over real sockets: epochs, loss, streaming, cancelling, restarts. */
+import assert from 'node:assert/strict'
+import { test, type TestContext } from 'node:test'
+import { Value } from 'typebox/value'
+import { createParser, type EventSourceMessage } from 'eventsource-parser'
+import { JobEvent } from '../../shared/schema/job.ts'
+import { RingView } from '../../shared/schema/ring.ts'
+import { createPool, FakeAgent, manifest, type Plane, startPlane, submission, type TestDevice, type TestPool, timings } from './plane.ts'
+
+interface Ring {
+  readonly agents: FakeAgent[]
+  readonly ringId: string
+  readonly epoch: number
+}
+
+const join = (device: TestDevice, { poolId }: TestPool, url: string, change: object = {}): Promise<RingView> =>
+  device.client(url).call('joinRing', { params: { poolId }, body: { model: manifest, quant: 'q8', share: 1, ...change } })
+
+/** The epoch that all agents were told last, with that many members. */
+const epochWith = async (agents: readonly FakeAgent[], worldSize: number): Promise<{ ringId: string; epoch: number }> => {
+  let found = { ringId: '', epoch: 0 }
+  for (const agent of agents) {
+    for (;;) {
+      const { ring } = await agent.next('ring-epoch')
+      if (ring.members.length !== worldSize) continue
+      found = { ringId: ring.ringId, epoch: ring.epoch }
+      break
+    }
+  }
+  return found
+}
+
+const activeRing = async (t: TestContext, pool: TestPool, url: string, count: number): Promise<Ring> => {
+  const devices = [pool.admin, ...(await Promise.all(Array.from({ length: count - 1 }, (_, index) => pool.member(`Member ${index + 1}`))))]
+  const agents: FakeAgent[] = []
+  for (const device of devices) {
+    agents.push(await FakeAgent.connect(t, device, url))
+    await join(device, pool, url)
+  }
+  const { ringId, epoch } = await epochWith(agents, count)
+  for (const agent of agents) agent.ready(ringId, epoch)
+  for (const agent of agents) assert.equal((await agent.next('ring-active')).epoch, epoch)
+  return { agents, ringId, epoch }
+}
+
+const view = async (pool: TestPool, url: string): Promise<RingView> => {
+  const [ring] = await pool.admin.client(url).call('listRings', { params: { poolId: pool.poolId } })
+  assert.ok(Value.Check(RingView, ring), JSON.stringify([...Value.Errors(RingView, ring)].slice(0, 2)))
+  return ring
+}
+
+const events = async (pool: TestPool, url: string, jobId: string, after?: number): Promise<JobEvent[]> => {
+  const answer = await pool.admin.client(url).open('jobEvents', { params: { poolId: pool.poolId, jobId }, headers: after === undefined ? {} : { 'last-event-id': String(after) } })
+  const seen: JobEvent[] = []
+  const parser = createParser({ onEvent: ({ data, id }: EventSourceMessage) => {
+    const event: unknown = JSON.parse(data)
+    assert.ok(Value.Check(JobEvent, event), data)
+    assert.equal(String(event.sequence), id)
+    seen.push(event)
+  } })
+  const decoder = new TextDecoder()
+  for await (const chunk of answer.body as unknown as AsyncIterable<Uint8Array>) parser.feed(decoder.decode(chunk, { stream: true }))
+  return seen
+}
+
+const done = (jobId: string, epoch: number, text: string, tokens: number[]): Parameters<FakeAgent['send']>[0] => ({
+  type: 'job-done', jobId, epoch, text, tokens, finishReason: 'stop', usage: { promptTokens: 1, completionTokens: tokens.length, totalTokens: 1 + tokens.length }, timings,
+})
+
+for (const count of [1, 2, 3, 4]) {
+  test(`rings: ${count} members get ranks, neighbours and columns that cover the model`, async (t) => {
+    const { url } = await startPlane(t)
+    const pool = await createPool(url)
+    const { epoch, agents } = await activeRing(t, pool, url, count)
+    const ring = await view(pool, url)
+    assert.deepEqual([ring.status, ring.epoch, ring.worldSize, ring.reason], ['active', epoch, count, ''])
+    let [heads, columns] = [0, 0]
+    for (const [rank, member] of ring.members.entries()) {
+      assert.equal(member.rank, rank)
+      assert.equal(member.rightNeighbor, agents[(rank + 1) % count].device.deviceId)
+      assert.equal(member.leftNeighbor, agents[(rank + count - 1) % count].device.deviceId)
+      assert.equal(member.ranges?.kvHeads.start, heads)
+      assert.equal(member.ranges?.ffn.start, columns)
+      heads = member.ranges.kvHeads.end
+      columns = member.ranges.ffn.end
+    }
+    assert.deepEqual([heads, columns], [4, 704])
+  })
+}
+
+test('rings: other files or another quantisation are refused while others serve the model', async (t) => {
+  const { url } = await startPlane(t)
+  const pool = await createPool(url)
+  await activeRing(t, pool, url, 1)
+  const member = await pool.member('Other')
+  await assert.rejects(join(member, pool, url, { model: { ...manifest, revision: 'b'.repeat(64) } }), { code: 'modelMismatch' })
+  await assert.rejects(join(member, pool, url, { quant: 'q4' }), { code: 'quantMismatch' })
+})
+
+test('rings: a lost member is shown, then left out after the grace time, and taken back when it returns', async (t) => {
+  const { url } = await startPlane(t)
+  const pool = await createPool(url)
+  const { agents: [first, second], epoch } = await activeRing(t, pool, url, 2)
+  second.kill()
+  const alone = await epochWith([first], 1)
+  assert.ok(alone.epoch > epoch)
+  assert.equal((await view(pool, url)).members.find(({ name }) => name === 'Member 1')?.state, 'offline')
+  first.ready(alone.ringId, alone.epoch)
+  await first.next('ring-active')
+  const back = await FakeAgent.connect(t, second.device, url)
+  assert.ok((await epochWith([first, back], 2)).epoch > alone.epoch)
+})
+
+test('rings: a failed load is shown with its reason and tried again when the device joins again', async (t) => {
+  const { url } = await startPlane(t)
+  const pool = await createPool(url)
+  const agent = await FakeAgent.connect(t, pool.admin, url)
+  await join(pool.admin, pool, url)
+  const { ring } = await agent.next('ring-epoch')
+  agent.send({ type: 'ring-state', ringId: ring.ringId, epoch: ring.epoch, state: 'failed', progress: 0, error: { code: 'diskFull', message: 'the disk is full', hint: '', fields: {} } })
+  agent.send({ type: 'heartbeat', freeMemoryBytes: 1 })
+  const shown = await view(pool, url)
+  assert.deepEqual([shown.status, shown.members[0].state], ['waiting', 'failed'])
+  assert.match(shown.reason, /Admin: the disk is full/)
+  await join(pool.admin, pool, url)
+  agent.ready(ring.ringId, ring.epoch)
+  await agent.next('ring-active')
+})
+
+test('rings: broken links make a new epoch of the same members', async (t) => {
+  const { url } = await startPlane(t)
+  const pool = await createPool(url)
+  const { agents, ringId, epoch } = await activeRing(t, pool, url, 2)
+  agents[0].send({ type: 'ring-state', ringId, epoch, state: 'failed', progress: 1, error: { code: 'peerLost', message: 'lost', hint: '', fields: {} } })
+  assert.equal((await epochWith(agents, 2)).epoch, epoch + 1)
+})
+
+test('jobs: nobody serves the model; both or no prompt; the same key twice', async (t) => {
+  const { url } = await startPlane(t)
+  const pool = await createPool(url)
+  const params = { poolId: pool.poolId }
+  const client = pool.admin.client(url)
+  await assert.rejects(client.call('submitJob', { params, body: submission('a') }), { code: 'ringEmpty' })
+  await activeRing(t, pool, url, 1)
+  await assert.rejects(client.call('submitJob', { params, body: submission('b', { messages: [{ role: 'user', content: 'x' }] }) }), { code: 'requestInvalid' })
+  const job = await client.call('submitJob', { params, body: submission('c') })
+  assert.equal((await client.call('submitJob', { params, body: submission('c') })).jobId, job.jobId)
+  await assert.rejects(client.call('getJob', { params: { ...params, jobId: 'job_x' } }), { code: 'notFound' })
+})
+
+test('jobs: queued, assigned to rank 0, streamed once, stored; the next one follows', async (t) => {
+  const { url } = await startPlane(t)
+  const pool = await createPool(url)
+  const { agents: [leader], epoch } = await activeRing(t, pool, url, 2)
+  const params = { poolId: pool.poolId }
+  const [one, two] = await Promise.all(['one', 'two'].map((key) => pool.admin.client(url).call('submitJob', { params, body: submission(key) })))
+  const assigned = await leader.next('job-assign')
+  const jobId = assigned.jobId
+  assert.equal(assigned.epoch, epoch)
+  const streaming = events(pool, url, jobId)
+  leader.send({ type: 'job-started', jobId, epoch, promptTokens: 1 })
+  leader.send({ type: 'job-tokens', jobId, epoch, firstIndex: 0, tokens: [5], text: 'He' })
+  leader.send({ type: 'job-tokens', jobId, epoch, firstIndex: 0, tokens: [5], text: 'He' }) // sent again after a reconnect
+  leader.send({ type: 'job-tokens', jobId, epoch, firstIndex: 1, tokens: [6], text: 'llo' })
+  leader.send(done(jobId, epoch, 'Hello!', [5, 6, 7]))
+  assert.equal((await leader.next('job-settled')).jobId, jobId)
+  const seen = await streaming
+  assert.deepEqual(seen.map(({ sequence }) => sequence), seen.map((_, index) => index))
+  assert.equal(seen.flatMap((event) => (event.type === 'tokens' ? [event.text] : [])).join(''), 'Hello!')
+  assert.deepEqual(seen.flatMap((event) => (event.type === 'tokens' ? event.tokens : [])), [5, 6, 7])
+  assert.deepEqual(await events(pool, url, jobId, 2), seen.slice(3))
+  const job = await pool.admin.client(url).call('getJob', { params: { ...params, jobId } })
+  assert.deepEqual([job.state, job.text, job.worldSize, job.finishReason], ['done', 'Hello!', 2, 'stop'])
+  const next = await leader.next('job-assign')
+  assert.deepEqual([jobId, next.jobId].toSorted(), [one.jobId, two.jobId].toSorted())
+})
+
+test('jobs: cancelled while queued, and while running by rank 0; only by its owner or an admin', async (t) => {
+  const { url } = await startPlane(t)
+  const pool = await createPool(url)
+  const { agents: [leader, follower], epoch } = await activeRing(t, pool, url, 2)
+  const params = { poolId: pool.poolId }
+  const client = pool.admin.client(url)
+  const running = await client.call('submitJob', { params, body: submission('running') })
+  await leader.next('job-assign')
+  const queued = await client.call('submitJob', { params, body: submission('queued') })
+  await assert.rejects(follower.device.client(url).call('cancelJob', { params: { ...params, jobId: queued.jobId } }), { code: 'notAdmin' })
+  assert.equal((await client.call('cancelJob', { params: { ...params, jobId: queued.jobId } })).state, 'cancelled')
+  await client.call('cancelJob', { params: { ...params, jobId: running.jobId } })
+  assert.equal((await leader.next('job-cancel')).jobId, running.jobId)
+  leader.send({ ...done(running.jobId, epoch, 'part', [1]), finishReason: 'cancelled' } as Parameters<FakeAgent['send']>[0])
+  await leader.next('job-settled')
+  assert.equal((await client.call('getJob', { params: { ...params, jobId: running.jobId } })).state, 'cancelled')
+})
+
+test('jobs: only the leader is heard', async (t) => {
+  const { url } = await startPlane(t)
+  const pool = await createPool(url)
+  const { agents: [leader, follower], epoch } = await activeRing(t, pool, url, 2)
+  const { jobId } = await pool.admin.client(url).call('submitJob', { params: { poolId: pool.poolId }, body: submission('x') })
+  await leader.next('job-assign')
+  follower.send(done(jobId, epoch, 'forged', [1]))
+  leader.send(done(jobId, epoch, 'true', [2]))
+  await leader.next('job-settled')
+  assert.equal((await pool.admin.client(url).call('getJob', { params: { poolId: pool.poolId, jobId } })).text, 'true')
+})
+
+test('jobs: a leader that goes away fails the job by name; one that comes back in time goes on', async (t) => {
+  const { url } = await startPlane(t)
+  const pool = await createPool(url)
+  const { agents: [leader], epoch } = await activeRing(t, pool, url, 2)
+  const params = { poolId: pool.poolId }
+  const { jobId } = await pool.admin.client(url).call('submitJob', { params, body: submission('x') })
+  await leader.next('job-assign')
+  leader.kill()
+  await leader.closed
+  const back = await FakeAgent.connect(t, leader.device, url)
+  back.ready((await back.next('ring-epoch')).ring.ringId, epoch)
+  assert.equal((await back.next('job-assign')).jobId, jobId)
+  back.send(done(jobId, epoch, 'kept', [1]))
+  await back.next('job-settled')
+
+  const second = await pool.admin.client(url).call('submitJob', { params, body: submission('y') })
+  await back.next('job-assign')
+  back.kill()
+  const seen = await events(pool, url, second.jobId)
+  const last = seen.at(-1)
+  assert.ok(last?.type === 'end' && last.job.error?.code === 'jobLost')
+  assert.match(last.job.error.message, /Admin/)
+})
+
+test('restart: wishes, history and streams continue on the same database; the epoch stays', async (t) => {
+  const first = await startPlane(t)
+  const pool = await createPool(first.url)
+  const { agents: [leader, follower], ringId, epoch } = await activeRing(t, pool, first.url, 2)
+  const params = { poolId: pool.poolId }
+  const { jobId } = await pool.admin.client(first.url).call('submitJob', { params, body: submission('x') })
+  await leader.next('job-assign')
+  leader.send({ type: 'job-tokens', jobId, epoch, firstIndex: 0, tokens: [5], text: 'He' })
+  leader.send({ type: 'heartbeat', freeMemoryBytes: 1 })
+  const deadline = Date.now() + 5000
+  while ((await pool.admin.client(first.url).call('getJob', { params: { ...params, jobId } })).text !== 'He') assert.ok(Date.now() < deadline)
+  await first.stop()
+
+  const second: Plane = await startPlane(t, first.folder)
+  const agents = [await FakeAgent.connect(t, leader.device, second.url), await FakeAgent.connect(t, follower.device, second.url)]
+  for (const agent of agents) assert.equal((await agent.next('ring-epoch')).ring.epoch, epoch)
+  for (const agent of agents) agent.ready(ringId, epoch)
+  agents[0].send({ type: 'job-tokens', jobId, epoch, firstIndex: 0, tokens: [5], text: 'He' })
+  agents[0].send({ type: 'job-tokens', jobId, epoch, firstIndex: 1, tokens: [6], text: 'y' })
+  agents[0].send(done(jobId, epoch, 'Hey', [5, 6]))
+  await agents[0].next('job-settled')
+  const seen = await events(pool, second.url, jobId, 1)
+  assert.equal(seen.flatMap((event) => (event.type === 'tokens' ? [event.text] : [])).join(''), 'Hey')
+  assert.equal((await view(pool, second.url)).status, 'active')
+})

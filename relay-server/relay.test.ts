@@ -1,0 +1,65 @@
+/** The relay as a process, and agents that reach each other only through it. */
+import assert from 'node:assert/strict'
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { spawn } from 'node:child_process'
+import { test, type TestContext } from 'node:test'
+import { fileURLToPath } from 'node:url'
+
+const main = fileURLToPath(new URL('./main.ts', import.meta.url))
+
+const folderOf = (t: TestContext): string => {
+  const folder = mkdtempSync(join(tmpdir(), 'mesh-relay-'))
+  t.after(() => rmSync(folder, { recursive: true, force: true }))
+  return folder
+}
+
+interface Running {
+  readonly addresses: string[]
+  stop(): Promise<number | null>
+}
+
+const start = (t: TestContext, ...args: string[]): Promise<Running> =>
+  new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, [main, '--json', '--host', '127.0.0.1', ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
+    t.after(() => child.kill('SIGKILL'))
+    let errors = ''
+    child.stderr.on('data', (part: Buffer) => (errors += part.toString()))
+    const ended = new Promise<number | null>((done) => child.on('exit', done))
+    child.stdout.once('data', (line: Buffer) => {
+      const { addresses } = JSON.parse(line.toString()) as { addresses: string[] }
+      resolve({ addresses, stop: () => {
+        child.kill('SIGTERM')
+        return ended
+      } })
+    })
+    void ended.then((code) => reject(new Error(`exit ${code}: ${errors}`)))
+  })
+
+test('relay: keeps its identity over a restart, writes its settings, stops cleanly', async (t) => {
+  const data = folderOf(t)
+  const first = await start(t, '--port', '0', '--data', data)
+  const [, peer] = first.addresses[0].split('/p2p/')
+  assert.equal(statSync(join(data, 'relay.key')).mode & 0o777, 0o600)
+  assert.deepEqual((JSON.parse(readFileSync(join(data, 'relay.json'), 'utf8')) as { addresses: string[] }).addresses, first.addresses)
+  assert.equal(await first.stop(), 0)
+  const second = await start(t, '--port', '0', '--data', data)
+  assert.equal(second.addresses[0].split('/p2p/')[1], peer)
+  assert.equal(await second.stop(), 0)
+})
+
+test('relay: announces the address it is told', async (t) => {
+  const relay = await start(t, '--port', '0', '--data', folderOf(t), '--announce', '/ip4/203.0.113.7/tcp/4001')
+  assert.match(relay.addresses[0], /^\/ip4\/203\.0\.113\.7\/tcp\/4001\/p2p\//)
+})
+
+test('relay: a port in use and a damaged key are clear errors', async (t) => {
+  const data = folderOf(t)
+  const relay = await start(t, '--port', '0', '--data', data)
+  const port = /tcp\/(\d+)/.exec(relay.addresses[0])?.[1] as string
+  await assert.rejects(start(t, '--port', port, '--data', folderOf(t)), /exit 3: .*error: port \d+ is in use\nhint: /s)
+  await relay.stop()
+  writeFileSync(join(data, 'relay.key'), 'not a key')
+  await assert.rejects(start(t, '--port', '0', '--data', data), /exit 3: .*error: cannot read .*relay\.key: not a key of 64 hex digits\nhint: /s)
+})
