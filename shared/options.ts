@@ -53,6 +53,7 @@ export const optionTable = {
   relay: { flag: '--relay', value: '<multiaddr>', type: 'list', env: 'MESHNET_RELAY', help: 'relay to reserve a slot at (may be repeated)' },
   maxReservations: { flag: '--max-reservations', value: '<n>', type: 'integer', default: 1000, min: 1, max: 100_000, help: 'devices the relay serves at once' },
   listen: { flag: '--listen', value: '<multiaddr>', type: 'list', env: 'MESHNET_LISTEN', default: '/ip4/0.0.0.0/tcp/0', help: 'libp2p address to listen on (may be repeated)' },
+  backend: { flag: '--backend', value: '<name>', type: 'string', env: 'MESHNET_BACKEND', choices: ['auto', 'onnx', 'ggml'], default: 'auto', help: 'what computes: ONNX Runtime, ggml kernels, or the faster one that works here' },
   threads: { flag: '--threads', value: '<n>', type: 'integer', env: 'MESHNET_THREADS', default: 0, min: 0, max: 1024, help: 'compute threads (0: physical cores)' },
   stepTimeout: { flag: '--step-timeout', value: '<time>', type: 'duration', env: 'MESHNET_STEP_TIMEOUT', default: '8s', min: 100, help: 'how long a rank waits for another inside one step' },
   heartbeat: { flag: '--heartbeat', value: '<time>', type: 'duration', env: 'MESHNET_HEARTBEAT', default: '5s', min: 100, help: 'how often agents report' },

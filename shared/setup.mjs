@@ -201,7 +201,8 @@ const run = (script, args) =>
     const child = spawn(findNode(), [join(root, script), ...args], { stdio: 'inherit' })
     const forward = (signal) => child.kill(signal)
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, forward)
-    child.on('error', reject)
+    // the only way to get here: npm was started by hand in this folder and is replacing everything right now
+    child.on('error', (error) => reject(new SetupError(`our own Node cannot be started (${error.message})`, 'wait until no npm works in this folder, then try again')))
     child.on('exit', (code, signal) => resolve(code ?? 128 + (constants.signals[signal] ?? 0)))
   })
 

@@ -6,14 +6,14 @@ import { describe, it, type TestContext } from 'node:test'
 import { type ManagedProcess, startProcess } from '../agent/cli/managed-process.ts'
 import { readAgentState } from '../agent/cli/session.ts'
 import { openHome } from '../shared/home.ts'
-import { temporaryFolder } from './support/homes.ts'
+import { afterwards, temporaryFolder } from './support/homes.ts'
 import { eventually, mesh, within } from './support/processes.ts'
 
 const demoFolders = (folder: string): string[] => readdirSync(folder).filter((name) => name.startsWith('mesh-demo-'))
 
 const startDemo = (t: TestContext, folder: string): ManagedProcess => {
   const demo = startProcess({ name: 'demo', program: 'mesh', args: ['demo', '--max-tokens', '500'], home: folder, env: { TMPDIR: folder }, stopMs: 15_000 })
-  t.after(() => demo.stop())
+  afterwards(t, () => demo.stop())
   return demo
 }
 

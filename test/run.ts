@@ -16,6 +16,9 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)))
 export const unitPatterns = ['agent/**/*.test.ts', 'control-plane/**/*.test.ts', 'relay-server/**/*.test.ts', 'shared/**/*.test.ts']
 export const allPatterns = [...unitPatterns, 'test/**/*.test.ts', 'bench/**/*.test.ts']
 
+/** Milliseconds after which a run hangs: all tests together need a few minutes on two cores. */
+const limitMs = 20 * 60_000
+
 /** Runs the tests of some patterns. @returns the exit code: not 0 when a test fails or a process is left */
 export const runTests = async (patterns: readonly string[]): Promise<number> => {
   const runId = newRunId()
@@ -25,11 +28,16 @@ export const runTests = async (patterns: readonly string[]): Promise<number> => 
     const args = ['--test', '--test-concurrency=2', '--test-reporter=spec', '--test-timeout=300000', ...patterns]
     const child = spawn(process.execPath, args, { cwd: root, stdio: 'inherit', env: { ...environmentFor(home), [runMark]: runId } })
     const forward = (signal: NodeJS.Signals): void => void child.kill(signal)
-    process.on('SIGINT', forward).on('SIGTERM', forward)
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, forward)
+    const timer = setTimeout(() => {
+      process.stderr.write(`error: the tests did not end within ${limitMs / 60_000} minutes\n`)
+      child.kill('SIGKILL') // what it leaves is named below: the file that hangs is among them
+    }, limitMs)
     const code = await new Promise<number>((resolve, reject) => {
       child.on('error', reject)
       child.on('exit', (status) => resolve(status ?? 1))
     })
+    clearTimeout(timer)
     const left = findLeftovers(runId)
     for (const { pid, command } of left) {
       process.stderr.write(`error: a test left process ${pid} behind: ${command}\n`)

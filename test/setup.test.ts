@@ -8,7 +8,7 @@ import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSyn
 import { join } from 'node:path'
 import { describe, it, type TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import { temporaryFolder } from './support/homes.ts'
+import { afterwards, temporaryFolder } from './support/homes.ts'
 import { eventually, within } from './support/processes.ts'
 
 interface Clone {
@@ -46,7 +46,7 @@ const makeClone = (t: TestContext, npm?: { version?: string; ci?: string }): Clo
       const output = { stdout: '', stderr: '' }
       child.stdout.setEncoding('utf8').on('data', (part: string) => (output.stdout += part))
       child.stderr.setEncoding('utf8').on('data', (part: string) => (output.stderr += part))
-      t.after(() => child.kill('SIGKILL'))
+      afterwards(t, () => child.kill('SIGKILL'))
       return { child, output, ended: within(20_000, 'the set-up ends', new Promise((resolve) => child.on('close', (code) => resolve({ code, ...output })))) }
     },
     npmCalls: () => (existsSync(join(root, 'npm-calls')) ? readFileSync(join(root, 'npm-calls'), 'utf8').trim().split('\n') : []),

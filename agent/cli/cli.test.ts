@@ -6,8 +6,8 @@ import { join } from 'node:path'
 import { describe, it, type TestContext } from 'node:test'
 import { openHome } from '../../shared/home.ts'
 import { newKeyPair, toHex } from '../../shared/identity/keys.ts'
-import { temporaryFolder } from '../../test/support/homes.ts'
-import { mesh, runMesh } from '../../test/support/processes.ts'
+import { afterwards, temporaryFolder } from '../../test/support/homes.ts'
+import { mesh, runMesh, startReady, within } from '../../test/support/processes.ts'
 
 /** A port where nobody listens: it was free a moment ago. */
 const closedPort = async (): Promise<number> => {
@@ -106,6 +106,24 @@ describe('mesh', () => {
     const home = await initialised(t)
     await fails(['pool-peers'], home, { code: 3, error: /in no pool/, hint: /pool-create/ })
     assert.match(await mesh(['pool-list'], { home }), /mesh pool-create/)
+  })
+
+  it('a service that is told to stop ends with 0, and its own exit code comes through', async (t) => {
+    const home = temporaryFolder(t)
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+      const { process, info } = await startReady(t, { name: 'relay', program: 'mesh', args: ['relay', '--port', '0', '--json'], home })
+      assert.match(String((info.addresses as string[])[0]), /^\/ip4\/127\.0\.0\.1\/tcp\/\d+\/p2p\//)
+      process.signal(signal)
+      assert.equal((await within(10_000, 'the relay ends', process.ended)).code, 0)
+    }
+    const server = createServer()
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    afterwards(t, () => server.close())
+    const address = server.address()
+    const port = String(typeof address === 'object' && address !== null ? address.port : 0)
+    const taken = await runMesh(['control-plane', '--port', port], { home })
+    assert.equal(taken.code, 3)
+    assert.match(taken.stderr, new RegExp(`error: port ${port} is in use\nhint: choose another with --port`))
   })
 
   it('an option may come from the environment', async (t) => {

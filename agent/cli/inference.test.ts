@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net'
 import { describe, it, type TestContext } from 'node:test'
 import { MeshError } from '../../shared/errors.ts'
 import type { Job, JobEvent, JobSubmission } from '../../shared/schema/job.ts'
-import { temporaryFolder } from '../../test/support/homes.ts'
+import { afterwards, temporaryFolder } from '../../test/support/homes.ts'
 import { eventually, mesh, runMesh, within } from '../../test/support/processes.ts'
 import { startProcess } from './managed-process.ts'
 
@@ -103,7 +103,7 @@ describe('mesh inference', () => {
   it('Ctrl-C cancels the job and ends with 130', async (t) => {
     const { home, cancelled } = await play(t, (_, response) => send(response, running, tokens(1, 0, ' there')))
     const process = startProcess({ name: 'inference', program: 'mesh', args: ['inference', '--prompt', 'Once', '--log-level', 'debug'], home })
-    t.after(() => process.stop())
+    afterwards(t, () => process.stop())
     await eventually(10_000, 'the events are open', () => (process.tail().some((line) => line.includes('/events') && line.includes('"status":200')) ? true : undefined))
     process.signal('SIGINT')
     assert.equal((await within(5000, 'it ends', process.ended)).code, 130)

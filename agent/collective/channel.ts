@@ -22,7 +22,7 @@ export interface Channel {
   /**
    * Sends one tensor frame. `bytes` may be reused once the promise settles.
    * Resolves when the link took it over (back-pressure), not when it arrived.
-   * @throws MeshError `peerLost`
+   * @throws MeshError `peerLost` | `collectiveTimeout` (the rank reads nothing for the step deadline)
    */
   send(to: number, tag: FrameTag, payload: Payload): Promise<void>
 

@@ -7,6 +7,8 @@ import { type FrameTag, frameKinds, tagKey } from '../../shared/wire/frame.ts'
 import { limits } from '../../shared/wire/limits.ts'
 import type { Payload } from './channel.ts'
 
+/** Memory that a kept frame takes besides its payload, so that endless tiny frames count too. */
+const keptFrameBytes = 512
 /** Jobs whose late frames are recognised and dropped. */
 const rememberedJobs = 16
 
@@ -19,6 +21,8 @@ interface Waiting {
 
 export interface InboxOptions {
   readonly stepTimeoutMs: number
+  /** Most that is kept of what nobody asked for yet. Default: `limits.earlyFrameBytes`. */
+  readonly earlyFrameBytes?: number
   /** The error for a peer that is silent too long. */
   timeout(): MeshError
 }
@@ -46,8 +50,10 @@ export class Inbox {
       return waiting.resolve(payload)
     }
     if (this.#early.has(key)) return
-    this.#earlyBytes += payload.bytes.length
-    if (this.#earlyBytes > limits.earlyFrameBytes) throw new MeshError('frameTooLarge', { got: this.#earlyBytes, limit: limits.earlyFrameBytes })
+    const limit = this.#options.earlyFrameBytes ?? limits.earlyFrameBytes
+    const bytes = this.#earlyBytes + keptFrameBytes + payload.bytes.length
+    if (bytes > limit) throw new MeshError('frameTooLarge', { got: bytes, limit })
+    this.#earlyBytes = bytes
     this.#early.set(key, { job: tag.job, payload })
   }
 
@@ -56,8 +62,7 @@ export class Inbox {
     const key = tagKey(frameKinds.tensor, tag)
     const early = this.#early.get(key)
     if (early) {
-      this.#early.delete(key)
-      this.#earlyBytes -= early.payload.bytes.length
+      this.#drop(key, early.payload)
       return Promise.resolve(early.payload)
     }
     if (this.#broken) return Promise.reject(this.#broken)
@@ -75,9 +80,7 @@ export class Inbox {
     this.#forgotten.push(job)
     if (this.#forgotten.length > rememberedJobs) this.#forgotten.shift()
     for (const [key, early] of this.#early) {
-      if (early.job !== job) continue
-      this.#early.delete(key)
-      this.#earlyBytes -= early.payload.bytes.length
+      if (early.job === job) this.#drop(key, early.payload)
     }
     this.#rejectWaiting(new MeshError('jobCancelled'), job)
   }
@@ -86,6 +89,11 @@ export class Inbox {
   break(error: Error): void {
     this.#broken ??= error
     this.#rejectWaiting(error)
+  }
+
+  #drop(key: string, payload: Payload): void {
+    this.#early.delete(key)
+    this.#earlyBytes -= keptFrameBytes + payload.bytes.length
   }
 
   #rejectWaiting(error: Error, job?: number): void {

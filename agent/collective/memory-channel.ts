@@ -10,11 +10,14 @@ export interface MemoryChannel extends Channel {
   kill(): void
 }
 
-/** @param stepTimeoutMs how long `receive` waits */
-export const createMemoryChannels = (worldSize: number, stepTimeoutMs = 5000): MemoryChannel[] => {
+/**
+ * @param stepTimeoutMs how long `receive` waits
+ * @param earlyFrameBytes most that is kept of what nobody asked for yet
+ */
+export const createMemoryChannels = (worldSize: number, stepTimeoutMs = 5000, earlyFrameBytes?: number): MemoryChannel[] => {
   const lostPeer = (rank: number): MeshError => new MeshError('peerLost', { peer: `rank ${rank}`, rank, problem: 'killed' })
   const timeout = (rank: number) => (): MeshError => new MeshError('collectiveTimeout', { peer: `rank ${rank}`, rank, seconds: stepTimeoutMs / 1000 })
-  const inboxes = Array.from({ length: worldSize }, () => Array.from({ length: worldSize }, (_, from) => new Inbox({ stepTimeoutMs, timeout: timeout(from) })))
+  const inboxes = Array.from({ length: worldSize }, () => Array.from({ length: worldSize }, (_, from) => new Inbox({ stepTimeoutMs, earlyFrameBytes, timeout: timeout(from) })))
   const queues = Array.from({ length: worldSize }, () => new ControlQueue())
   const dead = new Set<number>()
 
@@ -23,6 +26,18 @@ export const createMemoryChannels = (worldSize: number, stepTimeoutMs = 5000): M
     const check = (to: number): void => {
       if (dead.has(to)) throw lostPeer(to)
       if (dead.has(rank)) throw lostPeer(rank)
+    }
+    /** A message arrives, or ends the link that it came by. */
+    const arrive = (to: number, action: () => void): void => {
+      setImmediate(() => {
+        if (dead.has(to) || dead.has(rank)) return
+        try {
+          action()
+        } catch (error) {
+          inboxes[to][rank].break(error as Error)
+          queues[to].lost(rank, error as Error)
+        }
+      })
     }
     const kill = (): void => {
       if (dead.has(rank)) return
@@ -41,13 +56,13 @@ export const createMemoryChannels = (worldSize: number, stepTimeoutMs = 5000): M
         check(to)
         bytesSent += frameHeaderBytes + bytes.length
         const copy = { dtype, bytes: new Uint8Array(bytes) }
-        setImmediate(() => inboxes[to][rank].put(tag, copy))
+        arrive(to, () => inboxes[to][rank].put(tag, copy))
       },
       receive: (from, tag) => own[from].take(tag),
       sendControl: async (to, message) => {
         check(to)
         bytesSent += frameHeaderBytes
-        setImmediate(() => queues[to].message(rank, message))
+        arrive(to, () => queues[to].message(rank, message))
       },
       onControl: (receiver) => queues[rank].receive(receiver),
       get bytesSent() {

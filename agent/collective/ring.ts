@@ -6,15 +6,18 @@
  * The data is cut into P segments. In reduce-scatter, segment s starts at rank s and travels to the right; each
  * rank adds its own part, until rank s - 1 holds the sum. In all-gather the sums travel on. So each element is added in one
  * fixed order of ranks, and the bits that everybody ends with are those of one rank.
- * Segments travel in pieces: while one is received the one before it is added and sent on.
+ * What a rank receives in one hop it sends in the next, so segments travel in pieces: a piece goes on as soon as it is
+ * added, and the link is never idle between hops. Empty segments (fewer elements than ranks) send nothing.
  */
 import { MeshError } from '../../shared/errors.ts'
-import { dtypes, type Phase, phases } from '../../shared/wire/frame.ts'
+import { dtypes, type FrameTag, phases } from '../../shared/wire/frame.ts'
 import type { Channel } from './channel.ts'
 import type { Collective, OperationId } from './collective.ts'
 
 /** Elements of a piece: 256 KiB, large beside the cost of a frame, small beside a prefill chunk. */
 const pieceElements = 64 * 1024
+/** Chunk number in a tag: hop * this + piece. */
+const piecesPerHop = 65536
 
 interface Piece {
   readonly start: number
@@ -45,27 +48,38 @@ export const createRingCollective = (channel: Channel): Collective => {
   const { rank, worldSize } = channel
   const right = (rank + 1) % worldSize
   const left = (rank + worldSize - 1) % worldSize
-  const at = (segment: number): number => ((segment % worldSize) + worldSize) % worldSize
+  /** Hops of one phase; the other has as many. */
+  const half = worldSize - 1
+  /** The segment that this rank sends in a hop: its own first, then what the hop before brought. */
+  const sentIn = (hop: number): number => (rank - hop + 2 * worldSize) % worldSize
 
-  /** Sends one segment to the right while the next one comes from the left. */
-  const hop = async (data: Float32Array, id: OperationId, { phase, hop: number, send, receive }: { phase: Phase; hop: number; send: number; receive: number }): Promise<void> => {
-    const tag = (piece: number): OperationId & { phase: Phase; chunk: number } => ({ ...id, phase, chunk: number * 65536 + piece })
-    const incoming = piecesOf(data.length, worldSize, receive)
-    const sending = (async () => {
-      for (const [piece, range] of piecesOf(data.length, worldSize, send).entries()) {
-        await channel.send(right, tag(piece), { dtype: dtypes.f32, bytes: asBytes(data, range) })
+  const tagOf = (id: OperationId, hop: number, piece: number): FrameTag =>
+    hop < half
+      ? { ...id, phase: phases.reduceScatter, chunk: hop * piecesPerHop + piece }
+      : { ...id, phase: phases.allGather, chunk: (hop - half) * piecesPerHop + piece }
+
+  const reduce = async (data: Float32Array, id: OperationId): Promise<void> => {
+    // sends wait for each other in a chain of their own, so that a slow right neighbour does not keep us from adding
+    let failed = false
+    let sending = Promise.resolve()
+    const send = (hop: number, piece: number, range: Piece): void => {
+      sending = sending.then(() => (failed ? undefined : channel.send(right, tagOf(id, hop, piece), { dtype: dtypes.f32, bytes: asBytes(data, range) })))
+      sending.catch(() => {}) // told when the chain is awaited; by then the left neighbour may have failed first
+    }
+    for (const [piece, range] of piecesOf(data.length, worldSize, sentIn(0)).entries()) send(0, piece, range)
+    try {
+      for (let hop = 0; hop < 2 * half; hop++) {
+        for (const [piece, range] of piecesOf(data.length, worldSize, sentIn(hop + 1)).entries()) {
+          const part = asFloats((await channel.receive(left, tagOf(id, hop, piece))).bytes, range)
+          if (hop < half) add(data, part, range.start)
+          else data.set(part, range.start)
+          if (hop + 1 < 2 * half) send(hop + 1, piece, range)
+        }
       }
-    })()
-    const receiving = (async () => {
-      for (const [piece, range] of incoming.entries()) {
-        const part = asFloats((await channel.receive(left, tag(piece))).bytes, range)
-        if (phase === phases.reduceScatter) add(data, part, range.start)
-        else data.set(part, range.start)
-      }
-    })()
-    const [sent, received] = await Promise.allSettled([sending, receiving])
-    if (received.status === 'rejected') throw received.reason
-    if (sent.status === 'rejected') throw sent.reason
+      await sending
+    } finally {
+      failed = true // nothing more is sent from memory that belongs to the caller again
+    }
   }
 
   return {
@@ -73,13 +87,7 @@ export const createRingCollective = (channel: Channel): Collective => {
     rank,
     worldSize,
     allReduce: async (data, id) => {
-      if (data.length === 0) return
-      for (let step = 0; step < worldSize - 1; step++) {
-        await hop(data, id, { phase: phases.reduceScatter, hop: step, send: at(rank - step), receive: at(rank - step - 1) })
-      }
-      for (let step = 0; step < worldSize - 1; step++) {
-        await hop(data, id, { phase: phases.allGather, hop: step, send: at(rank + 1 - step), receive: at(rank - step) })
-      }
+      if (data.length > 0 && worldSize > 1) await reduce(data, id)
     },
   }
 }

@@ -12,6 +12,7 @@ import { version } from '../../shared/version.ts'
 import { createDeviceClient, publishPool, registerDevice } from '../device/control-plane.ts'
 import { loadDevice, type LocalDevice, readCapabilities } from '../device/device.ts'
 import { findPool, listPools } from '../device/pools.ts'
+import type { BackendChoice } from '../engine/choose-backend.ts'
 import { Gate, type PoolDirectory } from '../network/gate.ts'
 import { createNode, type MeshNode } from '../network/node.ts'
 import { RingLinks } from '../network/ring-links.ts'
@@ -31,6 +32,7 @@ export interface DaemonOptions {
   readonly listen: readonly string[]
   readonly relays: readonly string[]
   readonly announce: readonly string[]
+  readonly backend: BackendChoice
   /** 0: physical cores. */
   readonly threads: number
   readonly stepTimeoutMs: number
@@ -71,7 +73,7 @@ class Agent {
     const gate = new Gate(node, poolDirectory(home), { now, logger, isRelay: (peer) => options.relays.some((relay) => relay.includes(peer)) })
     parts.add({ name: 'gate', stop: () => gate.stop() })
     const links = new RingLinks({ node, gate, stepTimeoutMs: options.stepTimeoutMs, connectTimeoutMs, logger })
-    const loader = new ShardLoader({ home, bundledModels, threads: options.threads || physicalCores() })
+    const loader = new ShardLoader({ home, bundledModels, backend: options.backend, threads: options.threads || physicalCores(), logger })
     parts.add({ name: 'shards', stop: () => loader.close() })
     const send = (message: AgentMessage): void => this.#link.send(message)
     const onChange = (): void => this.#stateFile.touch()

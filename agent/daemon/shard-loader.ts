@@ -1,10 +1,11 @@
 /** Loads this device's shard of a model and keeps it while epochs change around it. */
 import { MeshError } from '../../shared/errors.ts'
 import type { Home } from '../../shared/home.ts'
+import type { Logger } from '../../shared/log.ts'
 import type { RingEpoch, RingMember } from '../../shared/schema/ring.ts'
 import { findRingWish } from '../device/rings.ts'
 import type { Backend } from '../engine/backend.ts'
-import { createOnnxBackend } from '../engine/onnx/onnx-backend.ts'
+import { type BackendChoice, createBackend } from '../engine/choose-backend.ts'
 import { type EmbeddingReader, openEmbedding } from '../model/embedding.ts'
 import { type Model, openModel, resolveModel } from '../model/model-folder.ts'
 import { loadShard, type ShardFile } from '../model/shard-cache.ts'
@@ -23,7 +24,9 @@ export interface ShardLoaderOptions {
   readonly home: Home
   /** Folder of the models that come with Mesh. */
   readonly bundledModels: string
+  readonly backend: BackendChoice
   readonly threads: number
+  readonly logger: Logger
 }
 
 /** Equal for two epochs when this device holds the same columns of the same weights in both. */
@@ -56,7 +59,7 @@ export class ShardLoader {
     const present = this.#loaded.get(ring.ringId)
     if (present?.key === key) return present
     await this.#drop(ring.ringId)
-    const { home, bundledModels, threads } = this.#options
+    const { home, bundledModels, threads, logger } = this.#options
     const { modelId } = ring.model
     const wish = findRingWish(home, ring.poolId, modelId)
     const model = await openModel(resolveModel(modelId, { home, bundledFolder: bundledModels, modelDir: wish?.modelDir }), modelId)
@@ -65,9 +68,10 @@ export class ShardLoader {
       throw new MeshError('modelMismatch', { modelId, got: model.manifest.revision.slice(0, 12), want: ring.model.revision.slice(0, 12) })
     }
     const shard = await loadShard({ model, ranges: member.ranges, quant: ring.quant, cacheFolder: home.shards, onProgress: (fraction) => progress(fraction * cuttingShare) })
-    const backend = await createOnnxBackend(
+    const backend = await createBackend(
+      this.#options.backend,
       { shape: model.config.shape, ranges: member.ranges, quant: ring.quant, normEpsilon: model.config.normEpsilon, ropeTheta: model.config.ropeTheta, threads, shard },
-      (fraction) => progress(cuttingShare + fraction * (1 - cuttingShare)),
+      { logger, progress: (fraction) => progress(cuttingShare + fraction * (1 - cuttingShare)) },
     )
     const loaded: LoadedShard = { key, model, tokenizer: await loadTokenizer(model.folder), embedding: openEmbedding(model), shard, backend }
     this.#loaded.set(ring.ringId, loaded)

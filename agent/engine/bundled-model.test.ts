@@ -11,8 +11,9 @@ import { fileURLToPath } from 'node:url'
 import type { Quant } from '../../shared/schema/model.ts'
 import { type Model, openModel } from '../model/model-folder.ts'
 import { loadTokenizer } from '../model/tokenizer.ts'
+import { createGgmlBackend } from './ggml/ggml-backend.ts'
 import { createOnnxBackend } from './onnx/onnx-backend.ts'
-import { openRing, type RingOfEngines } from './test/ring-of-engines.ts'
+import { type CreateBackend, openRing, type RingOfEngines } from './test/ring-of-engines.ts'
 
 interface ReferenceCase {
   readonly prompt_text: string
@@ -60,7 +61,12 @@ const meanLoss = async (ring: RingOfEngines, encode: (text: string) => number[],
   return loss / count
 }
 
-describe('bundled model', () => {
+const onnx: CreateBackend = (options) => createOnnxBackend(options)
+const ggml: CreateBackend = (options) => createGgmlBackend(options)
+/** Rings to check: of one kind of backend, and mixed. ggml comes for Linux on x64 so far. */
+const kinds: Readonly<Record<string, readonly CreateBackend[]>> = process.platform === 'linux' && process.arch === 'x64' ? { onnx: [onnx], ggml: [ggml], mixed: [ggml, onnx] } : { onnx: [onnx] }
+
+for (const [kind, create] of Object.entries(kinds)) describe(`bundled model on ${kind}`, () => {
   let folder: string
   let model: Model
   before(() => {
@@ -73,7 +79,7 @@ describe('bundled model', () => {
   })
 
   const withRing = async (shares: readonly number[], quant: Quant, action: (ring: RingOfEngines) => Promise<void>): Promise<void> => {
-    const ring = await openRing({ model, shares, quant, folder, create: (options) => createOnnxBackend(options) })
+    const ring = await openRing({ model, shares, quant, folder, create })
     try {
       await action(ring)
     } finally {

@@ -13,7 +13,7 @@ import type { ModelShape, Quant } from '../../shared/schema/model.ts'
 import { openModel } from '../model/model-folder.ts'
 import { writeRandomModel } from '../model/random-model.ts'
 import { referenceLogits } from './reference.ts'
-import { createInlineBackend } from './test/inline-backend.ts'
+import { inlineBackends } from './test/inline-backend.ts'
 import { readReference, relativeError } from './test/reference-model.ts'
 import { type CreateBackend, openRing } from './test/ring-of-engines.ts'
 
@@ -83,43 +83,55 @@ const worstError = async (one: Case, quant: Quant, create: CreateBackend): Promi
   return worst
 }
 
-test('engine: f32 equals the float64 reference on 200 random models and splits', async () => {
-  await fc.assert(
-    fc.asyncProperty(cases, async (one) => {
-      const error = await worstError(one, 'f32', createInlineBackend)
-      assert.ok(error < 2e-5, `relative error ${error}`)
-    }),
-    { numRuns: 200, seed: 20261121, endOnFailure: true },
-  )
-})
+/**
+ * Bounds of the relative error. f32 on ggml: its f32 kernels sum in another order and the mask is f16. Quantised: both
+ * round activations to 8 bits (accuracy level 4; Q8_0 blocks), which on random weights costs up to a few percent.
+ */
+const bounds = { onnx: { f32: 2e-5, quantised: 0.1 }, ggml: { f32: 2e-4, quantised: 0.1 } } as const
 
-test('engine: q8 and q4 stay within the noise of 8-bit activations on 40 random models and splits', async () => {
-  await fc.assert(
-    // heads of 32: only slices that start at a block have the codes of the whole matrix, which the reference uses
-    fc.asyncProperty(cases, fc.constantFrom<Quant>('q8', 'q4'), async (one, quant) => {
-      const shape = { ...one.shape, headDim: 32 }
-      const error = await worstError({ ...one, shape }, quant, createInlineBackend)
-      assert.ok(error < 0.1, `relative error ${error}`)
-    }),
-    { numRuns: 40, seed: 20261121, endOnFailure: true },
-  )
-})
+for (const [name, create] of Object.entries(inlineBackends)) {
+  const bound = bounds[name as keyof typeof bounds]
 
-test('engine: several sequences of different lengths in one step do not disturb each other', async () => {
+  test(`${name}: f32 equals the float64 reference on 200 random models and splits`, async () => {
+    await fc.assert(
+      fc.asyncProperty(cases, async (one) => {
+        const error = await worstError(one, 'f32', create)
+        assert.ok(error < bound.f32, `relative error ${error}`)
+      }),
+      { numRuns: 200, seed: 20261121, endOnFailure: true },
+    )
+  })
+
+  test(`${name}: q8 and q4 stay within the noise of 8-bit activations on 40 random models and splits`, async () => {
+    await fc.assert(
+      // heads of 32: only slices that start at a block have the codes of the whole matrix, which the reference uses
+      fc.asyncProperty(cases, fc.constantFrom<Quant>('q8', 'q4'), async (one, quant) => {
+        // widths that are no whole blocks are for onnx alone: ggml refuses them
+        const whole = (columns: number): number => Math.max(32, Math.round(columns / 32) * 32)
+        const shape = name === 'ggml' ? { ...one.shape, headDim: 32, hidden: whole(one.shape.hidden), ffn: whole(one.shape.ffn) } : { ...one.shape, headDim: 32 }
+        const error = await worstError({ ...one, shape }, quant, create)
+        assert.ok(error < bound.quantised, `relative error ${error}`)
+      }),
+      { numRuns: 40, seed: 20261121, endOnFailure: true },
+    )
+  })
+}
+
+for (const [name, create] of Object.entries(inlineBackends)) test(`${name}: several sequences of different lengths in one step do not disturb each other`, async () => {
   await inFolder(async (folder) => {
     const shape: ModelShape = { layers: 2, hidden: 48, heads: 6, kvHeads: 3, headDim: 8, ffn: 100, vocab: 90, context: 512 }
     writeRandomModel(folder, { shape, tied: false, dtype: 'F32', seed: 5 })
     const model = openModel(folder, 'random')
     const reference = readReference(model, 'f32')
     const texts = [30, 4, 11].map((length, index) => Array.from({ length: length + 2 }, (_, i) => (i * 13 + index * 7) % shape.vocab))
-    const ring = await openRing({ model, shares: [2, 1], quant: 'f32', folder: join(folder, 'shards'), create: createInlineBackend })
+    const ring = await openRing({ model, shares: [2, 1], quant: 'f32', folder: join(folder, 'shards'), create })
     try {
       const wanted = texts.map((tokens) => referenceLogits(reference, tokens))
       const first = await ring.step(texts.map((tokens, slot) => ({ slot, position: 0, tokens: tokens.slice(0, -2), logits: 'last' as const })))
-      for (const [slot, logits] of first.entries()) assert.ok(relativeError(logits, wanted[slot][texts[slot].length - 3]) < 2e-5)
+      for (const [slot, logits] of first.entries()) assert.ok(relativeError(logits, wanted[slot][texts[slot].length - 3]) < 2e-4)
       for (const back of [2, 1]) {
         const next = await ring.step(texts.map((tokens, slot) => ({ slot, position: tokens.length - back, tokens: [tokens[tokens.length - back]], logits: 'last' as const })))
-        for (const [slot, logits] of next.entries()) assert.ok(relativeError(logits, wanted[slot][texts[slot].length - back]) < 2e-5)
+        for (const [slot, logits] of next.entries()) assert.ok(relativeError(logits, wanted[slot][texts[slot].length - back]) < 2e-4)
       }
     } finally {
       await ring.close()

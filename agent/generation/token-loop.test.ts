@@ -11,7 +11,7 @@ import type { Sampling } from '../../shared/schema/job.ts'
 import { createMemoryChannels, type MemoryChannel } from '../collective/memory-channel.ts'
 import { createRingCollective } from '../collective/ring.ts'
 import { createForward } from '../engine/forward.ts'
-import { createInlineBackend } from '../engine/test/inline-backend.ts'
+import { createInlineOnnx } from '../engine/test/inline-backend.ts'
 import { openEmbedding } from '../model/embedding.ts'
 import { type Model, openModel } from '../model/model-folder.ts'
 import { loadShard } from '../model/shard-cache.ts'
@@ -53,7 +53,7 @@ describe('token loop', () => {
     const engines = await Promise.all(plan.map(async (ranges, rank) => {
       const shard = await loadShard({ model, ranges, quant: 'f32', cacheFolder: join(folder, String(rank)) })
       const { shape, normEpsilon, ropeTheta } = model.config
-      const backend = await createInlineBackend({ shape, ranges, quant: 'f32', normEpsilon, ropeTheta, threads: 1, shard })
+      const backend = await createInlineOnnx({ shape, ranges, quant: 'f32', normEpsilon, ropeTheta, threads: 1, shard })
       closers.push(() => backend.close())
       const embedding = openEmbedding(model)
       return createForward({ shape, ranges, backend, collective: createRingCollective(channels[rank]), embed: (tokens, into) => embedding.read(tokens, into) })

@@ -65,30 +65,41 @@ export interface FrameStreamEvents {
   end(error: Error): void
 }
 
-/** Settles at the next chance to send: rejects when the stream closes before. */
-const nextDrain = (stream: Stream): Promise<void> =>
+/** Settles at the next chance to send. @throws what closed the stream | `late()` after `ms` */
+const nextDrain = (stream: Stream, ms: number, late: () => Error): Promise<void> =>
   new Promise((resolve, reject) => {
-    const onDrain = (): void => {
-      stream.removeEventListener('close', onClose)
-      resolve()
-    }
-    const onClose = (event: { readonly error?: Error }): void => {
+    if (stream.status !== 'open') return reject(new Error('the stream was closed'))
+    const settle = (action: () => void): void => {
+      clearTimeout(timer)
       stream.removeEventListener('drain', onDrain)
-      reject(event.error ?? new Error('the stream was closed'))
+      stream.removeEventListener('close', onClose)
+      action()
     }
-    stream.addEventListener('drain', onDrain, { once: true })
-    stream.addEventListener('close', onClose, { once: true })
+    const onDrain = (): void => settle(resolve)
+    const onClose = (event: { readonly error?: Error }): void => settle(() => reject(event.error ?? new Error('the stream was closed')))
+    const timer = setTimeout(() => settle(() => reject(late())), ms)
+    stream.addEventListener('drain', onDrain)
+    stream.addEventListener('close', onClose)
   })
+
+export interface FrameStreamOptions {
+  readonly events: FrameStreamEvents
+  /** How long a full stream may take to have room again. */
+  readonly drainMs: number
+  /** The error for a peer that does not read. */
+  late(): Error
+}
 
 export class FrameStream {
   readonly #stream: Stream
-  readonly #events: FrameStreamEvents
+  readonly #options: FrameStreamOptions
   #ended = false
   bytesSent = 0
 
-  constructor(stream: Stream, events: FrameStreamEvents) {
+  constructor(stream: Stream, options: FrameStreamOptions) {
+    const { events } = options
     this.#stream = stream
-    this.#events = events
+    this.#options = options
     const assembler = new FrameAssembler((header, payload) => events.frame(header, payload))
     stream.addEventListener('close', (event) => this.#end(event.error ?? new Error('the stream was closed')))
     stream.addEventListener('remoteCloseWrite', () => {
@@ -110,7 +121,7 @@ export class FrameStream {
 
   /**
    * Resolves when the stream has room for more. The payload was copied before, so the caller may change it at once.
-   * @throws Error when the stream is gone
+   * @throws Error when the stream is gone | `late()` when the peer does not read
    */
   async send(header: FrameHeader, payload: Uint8Array): Promise<void> {
     if (this.#ended) throw new Error('the stream is closed')
@@ -121,7 +132,8 @@ export class FrameStream {
     this.bytesSent += frame.length
     this.#stream.send(frame)
     // not `stream.onDrain()`: its promise is made once and stays resolved after the first time
-    while (this.#stream.writableNeedsDrain) await nextDrain(this.#stream)
+    const { drainMs, late } = this.#options
+    while (this.#stream.writableNeedsDrain) await nextDrain(this.#stream, drainMs, late)
   }
 
   abort(error: Error): void {
@@ -139,6 +151,6 @@ export class FrameStream {
   #end(error: Error): void {
     if (this.#ended) return
     this.#ended = true
-    this.#events.end(error)
+    this.#options.events.end(error)
   }
 }

@@ -14,12 +14,15 @@ export interface RingChannelOptions {
   readonly ring: RingEpoch
   readonly rank: number
   readonly stepTimeoutMs: number
+  readonly earlyFrameBytes?: number
   readonly logger: Logger
 }
 
 interface Link {
   readonly member: RingMember
   readonly inbox: Inbox
+  /** The error for a rank that does not answer, or does not read. */
+  timeout(): MeshError
   stream: FrameStream | undefined
   error: MeshError | undefined
 }
@@ -30,19 +33,21 @@ export class RingChannel implements Channel {
   readonly rank: number
   readonly worldSize: number
   readonly #epoch: number
+  readonly #stepTimeoutMs: number
   readonly #logger: Logger
   readonly #links = new Map<number, Link>()
   readonly #control = new ControlQueue()
   #closed = false
 
-  constructor({ ring, rank, stepTimeoutMs, logger }: RingChannelOptions) {
+  constructor({ ring, rank, stepTimeoutMs, earlyFrameBytes, logger }: RingChannelOptions) {
     this.rank = rank
     this.worldSize = ring.members.length
     this.#epoch = ring.epoch
+    this.#stepTimeoutMs = stepTimeoutMs
     this.#logger = logger
     for (const member of ring.members) {
       const timeout = (): MeshError => new MeshError('collectiveTimeout', { rank: member.rank, peer: member.name, seconds: stepTimeoutMs / 1000 })
-      this.#links.set(member.rank, { member, inbox: new Inbox({ stepTimeoutMs, timeout }), stream: undefined, error: undefined })
+      this.#links.set(member.rank, { member, timeout, inbox: new Inbox({ stepTimeoutMs, earlyFrameBytes, timeout }), stream: undefined, error: undefined })
     }
   }
 
@@ -51,8 +56,12 @@ export class RingChannel implements Channel {
     const link = this.#link(member.rank)
     if (link.stream || this.#closed) return stream.abort(new MeshError('frameInvalid', { problem: 'a second stream of one rank' }))
     link.stream = new FrameStream(stream, {
-      frame: (header, payload) => this.#receiveFrame(link, header, payload),
-      end: (error) => this.#lost(link, error),
+      drainMs: this.#stepTimeoutMs,
+      late: () => link.timeout(),
+      events: {
+        frame: (header, payload) => this.#receiveFrame(link, header, payload),
+        end: (error) => this.#lost(link, error),
+      },
     })
   }
 

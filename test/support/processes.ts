@@ -5,6 +5,7 @@ import type { TestContext } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
 import { type ManagedProcess, type ManagedProcessOptions, programs, startProcess } from '../../agent/cli/managed-process.ts'
 import { environmentFor } from '../../shared/options.ts'
+import { afterwards } from './homes.ts'
 
 type Context = Pick<TestContext, 'after'>
 
@@ -16,7 +17,8 @@ export interface RunResult {
 
 export interface RunOptions {
   readonly home: string
-  readonly env?: Readonly<Record<string, string>>
+  /** Changes of the environment; `undefined` removes a variable. */
+  readonly env?: Readonly<Record<string, string | undefined>>
   readonly timeoutMs?: number
 }
 
@@ -44,7 +46,7 @@ export const mesh = async (args: readonly string[], options: RunOptions): Promis
 /** Starts a program and waits for its ready line. */
 export const startReady = async (t: Context, options: ManagedProcessOptions): Promise<{ readonly process: ManagedProcess; readonly info: Record<string, unknown> }> => {
   const process = startProcess(options)
-  t.after(() => process.stop())
+  afterwards(t, () => process.stop())
   return { process, info: await within(20_000, `${options.name} is ready`, process.ready) }
 }
 

@@ -1,23 +1,24 @@
-/** Runs the onnx segments in the calling thread: hundreds of tiny models in one test would spend their time on threads. */
+/** Runs a backend's kernels in the calling thread: hundreds of tiny models in one test would spend their time on threads. */
 import { sizeOf } from '../../../shared/plan/shard-plan.ts'
 import type { Backend, BackendOptions, Buffers } from '../backend.ts'
-import { execute, operations } from '../host/command.ts'
+import { ioLayout } from '../ggml/io-memory.ts'
+import { GgmlRunner } from '../ggml/runner.ts'
+import { type Command, execute, operations, type Runner } from '../host/command.ts'
 import { OnnxRunner } from '../onnx/runner.ts'
 
-export const createInlineBackend = async (options: BackendOptions): Promise<Backend> => {
-  const runner = await OnnxRunner.load(options, () => {})
-  const { shape, ranges } = options
+const plain: Command = { operation: operations.layers, layer: 0, rows: 0, slot: 0, spans: [] }
+
+const inline = (name: string, runner: Runner, share: (rows: number) => Buffers): Backend => {
   let buffers: Buffers | undefined
   let held = 0
-  const plain = { layer: 0, rows: 0, slot: 0, spans: [] }
-  const run = (command: Partial<Parameters<typeof execute>[1]> & { operation: Parameters<typeof execute>[1]['operation'] }): Promise<void> => execute(runner, { ...plain, ...command }, buffers as Buffers)
+  const run = (command: Partial<Command>): Promise<void> => execute(runner, { ...plain, ...command }, buffers as Buffers)
   return {
-    name: 'onnx-inline',
-    description: 'ONNX Runtime in the calling thread',
+    name,
+    description: 'in the calling thread',
     buffers: async (rows) => {
       if (rows > held || !buffers) {
         held = rows
-        buffers = { hidden: new Float32Array(rows * shape.hidden), partial: new Float32Array(rows * shape.hidden), logits: new Float32Array(rows * sizeOf(ranges.vocab)) }
+        buffers = share(rows)
       }
       return buffers
     },
@@ -29,3 +30,19 @@ export const createInlineBackend = async (options: BackendOptions): Promise<Back
     close: () => run({ operation: operations.close }),
   }
 }
+
+export const createInlineOnnx = async (options: BackendOptions): Promise<Backend> => {
+  const { shape, ranges } = options
+  return inline('onnx', await OnnxRunner.load(options, () => {}), (rows) => ({ hidden: new Float32Array(rows * shape.hidden), partial: new Float32Array(rows * shape.hidden), logits: new Float32Array(rows * sizeOf(ranges.vocab)) }))
+}
+
+/** One aligned page more than the layout needs. */
+const slackBytes = 4096
+
+export const createInlineGgml = async (options: BackendOptions): Promise<Backend> => {
+  const runner = GgmlRunner.load(options, () => {})
+  return inline('ggml', runner, (rows) => runner.useMemory(rows, new ArrayBuffer(ioLayout(options, rows).total + slackBytes)))
+}
+
+/** Kernels that every test of numbers runs on. ggml comes for Linux on x64 so far. */
+export const inlineBackends = { onnx: createInlineOnnx, ...(process.platform === 'linux' && process.arch === 'x64' ? { ggml: createInlineGgml } : {}) }

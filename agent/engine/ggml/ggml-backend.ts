@@ -1,0 +1,123 @@
+/** The `ggml` backend: llama.cpp's kernels in a process of their own, so that a native crash costs the step alone. */
+import { type ChildProcess, spawn } from 'node:child_process'
+import type { Socket } from 'node:net'
+import { fileURLToPath } from 'node:url'
+import { problemOf } from '../../../shared/errors.ts'
+import type { BackendOptions } from '../backend.ts'
+import { type Command, commandWords, operations, writeCommand } from '../host/command.ts'
+import { type Host, HostedBackend } from '../host/hosted-backend.ts'
+import { ioBuffers, ioLayout } from './io-memory.ts'
+import { createMapping } from './mapped-memory.ts'
+import { encodeOptions } from './process-main.ts'
+import { createReader, encodeMessage, inputFile, type Kind, kinds, outputFile } from './process-protocol.ts'
+
+const entry = fileURLToPath(new URL('./process-main.ts', import.meta.url))
+/** What the process printed last, kept to explain a crash. */
+const keptOutput = 2000
+const pageBytes = 4096
+const closeMs = 2000
+
+interface Waiting {
+  resolve(): void
+  reject(error: Error): void
+}
+
+class ComputeProcess implements Host {
+  description = ''
+  readonly #options: BackendOptions
+  readonly #child: ChildProcess
+  readonly #words = new Int32Array(commandWords)
+  #waiting: Waiting | undefined
+  #death: Error | undefined
+  #output = ''
+
+  constructor(options: BackendOptions, progress: (fraction: number) => void) {
+    this.#options = options
+    this.#child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', entry], { stdio: ['ignore', 'ignore', 'pipe', 'pipe', 'pipe'] })
+    this.#child.stderr?.on('data', (chunk: Buffer) => {
+      this.#output = (this.#output + chunk.toString('utf8')).slice(-keptOutput)
+    })
+    this.#child.on('error', (error) => this.#die(problemOf(error)))
+    this.#child.on('exit', (code, signal) => this.#die(`the compute process ended (${signal ?? `code ${code}`})${this.#output ? `: ${this.#output.trim().split('\n').at(-1)}` : ''}`))
+    const reader = createReader((kind, body) => this.#receive(kind, body, progress))
+    this.#pipe(outputFile).on('data', reader)
+    for (const file of [inputFile, outputFile]) this.#pipe(file).on('error', (error) => this.#die(problemOf(error)))
+  }
+
+  get dead(): boolean {
+    return this.#death !== undefined
+  }
+
+  load(): Promise<void> {
+    return this.#ask(encodeMessage(kinds.options, encodeOptions(this.#options)))
+  }
+
+  call(command: Command): Promise<void> {
+    const used = writeCommand(this.#words, command)
+    return this.#ask(encodeMessage(kinds.command, new Uint8Array(this.#words.buffer, 0, used * 4)))
+  }
+
+  async share(rows: number): Promise<ReturnType<typeof ioBuffers>> {
+    const bytes = Math.ceil((ioLayout(this.#options, rows).total + pageBytes) / pageBytes) * pageBytes
+    const mapping = createMapping(bytes)
+    try {
+      await this.#ask(encodeMessage(kinds.memory, Buffer.from(JSON.stringify({ path: mapping.path, bytes, rows }))))
+    } finally {
+      mapping.unlink()
+    }
+    return ioBuffers(this.#options, rows, mapping.memory, 0)
+  }
+
+  async close(): Promise<void> {
+    if (this.#death) return
+    const ended = new Promise<void>((resolve) => this.#child.once('exit', () => resolve()))
+    const timer = setTimeout(() => this.#child.kill('SIGKILL'), closeMs)
+    await this.call({ operation: operations.close, layer: 0, rows: 0, slot: 0, spans: [] }).catch(() => {})
+    this.#pipe(inputFile).destroy()
+    await ended
+    clearTimeout(timer)
+  }
+
+  #pipe(file: number): Socket {
+    return this.#child.stdio[file] as Socket
+  }
+
+  #ask(message: Buffer): Promise<void> {
+    return new Promise((resolve, reject) => {
+      if (this.#death) return reject(this.#death)
+      this.#waiting = { resolve, reject }
+      this.#pipe(inputFile).write(message)
+    })
+  }
+
+  #receive(kind: Kind, body: Buffer, progress: (fraction: number) => void): void {
+    if (kind === kinds.progress) return progress(Number(body.toString('utf8')))
+    if (kind === kinds.ready) this.description = body.toString('utf8')
+    const waiting = this.#waiting
+    this.#waiting = undefined
+    if (kind === kinds.failed) waiting?.reject(new Error(body.toString('utf8')))
+    else waiting?.resolve()
+  }
+
+  #die(problem: string): void {
+    this.#death ??= new Error(problem)
+    this.#waiting?.reject(this.#death)
+    this.#waiting = undefined
+  }
+}
+
+/**
+ * @param progress called with 0..1 while weights load
+ * @throws MeshError `backendFailed` when ggml is missing, untested or wrong here, or cannot hold the shard
+ */
+export const createGgmlBackend = (options: BackendOptions, progress: (fraction: number) => void = () => {}): Promise<HostedBackend> =>
+  HostedBackend.start('ggml', async () => {
+    const host = new ComputeProcess(options, progress)
+    try {
+      await host.load()
+      return host
+    } catch (error) {
+      await host.close()
+      throw error
+    }
+  })

@@ -1,0 +1,168 @@
+/** Runs the segments of one rank with ggml. Lives in the compute process. */
+import { MeshError } from '../../../shared/errors.ts'
+import { sizeOf } from '../../../shared/plan/shard-plan.ts'
+import type { BackendOptions, Buffers, Span } from '../backend.ts'
+import type { Runner } from '../host/command.ts'
+import { type GgmlDevice, openDevice } from './device.ts'
+import { bucketedLength, buildHead, buildSet, type GraphParts, type GraphSet, keyOf } from './graphs.ts'
+import { IoMemory } from './io-memory.ts'
+import { GgmlKvCache } from './kv-cache.ts'
+import { type Ggml, openGgml, type Pointer } from './library.ts'
+import { loadWeights, type Weights } from './weights.ts'
+
+/** Compositions of a step whose graphs are kept. */
+const keptSets = 16
+
+/** Why ggml cannot run this shard; `undefined` when it can. Checked before any native call. */
+export const unsupported = ({ shape, ranges, quant }: BackendOptions): string | undefined => {
+  if (quant === 'f32') return undefined
+  const widths = [shape.hidden, sizeOf(ranges.heads) * shape.headDim, sizeOf(ranges.ffn)]
+  const odd = widths.find((width) => width % 32 !== 0)
+  return odd === undefined ? undefined : `a matrix is ${odd} columns wide, quantised ones must be multiples of 32`
+}
+
+export class GgmlRunner implements Runner {
+  readonly #options: BackendOptions
+  readonly #ggml: Ggml
+  readonly #device: GgmlDevice
+  readonly #weights: Weights
+  readonly #caches = new Map<number, GgmlKvCache>()
+  readonly #sets = new Map<string, GraphSet>()
+  readonly #heads = new Map<number, ReturnType<typeof buildHead>>()
+  #io: IoMemory | undefined
+  #current: GraphSet | undefined
+
+  private constructor(options: BackendOptions, ggml: Ggml, device: GgmlDevice, weights: Weights) {
+    this.#options = options
+    this.#ggml = ggml
+    this.#device = device
+    this.#weights = weights
+  }
+
+  /** @throws MeshError `backendFailed` */
+  static load(options: BackendOptions, progress: (fraction: number) => void): GgmlRunner {
+    const problem = unsupported(options)
+    if (problem !== undefined) throw new MeshError('backendFailed', { backend: 'ggml', problem })
+    const ggml = openGgml()
+    const device = openDevice(ggml, options.threads)
+    return new GgmlRunner(options, ggml, device, loadWeights(ggml, device, options, progress))
+  }
+
+  /** For the log. */
+  get description(): string {
+    return `${this.#ggml.description}, ${this.#device.description}, weights in ${this.#weights.buffer}`
+  }
+
+  get layers(): number {
+    return this.#options.shape.layers
+  }
+
+  get hidden(): number {
+    return this.#options.shape.hidden
+  }
+
+  /** New memory for inputs and outputs: all graphs point to the old one and go. */
+  useMemory(rows: number, memory: ArrayBufferLike): Buffers {
+    this.#forgetGraphs()
+    this.#io?.free()
+    this.#io = new IoMemory(this.#ggml, this.#options, rows, memory)
+    return this.#io.buffers
+  }
+
+  attention(layer: number, spans: readonly Span[]): void {
+    if (layer === 0) this.#beginStep(spans)
+    this.#compute(this.#current?.attention?.[layer], spans.reduce((sum, { count }) => sum + count, 0))
+  }
+
+  feedForward(layer: number, rows: number): void {
+    this.#compute(this.#current?.mlp?.[layer], rows)
+  }
+
+  head(rows: number): void {
+    if (!this.#weights.has('head')) return
+    let head = this.#heads.get(rows)
+    if (!head) {
+      head = buildHead(this.#parts(), rows)
+      this.#heads.set(rows, head)
+    }
+    this.#run(head.graph)
+  }
+
+  release(slot: number): void {
+    const cache = this.#caches.get(slot)
+    if (!cache) return
+    this.#forgetGraphs()
+    this.#caches.delete(slot)
+    cache.free()
+  }
+
+  releaseAll(): void {
+    for (const slot of this.#caches.keys()) this.release(slot)
+  }
+
+  #memory(): IoMemory {
+    if (!this.#io) throw new Error('no memory for inputs and outputs yet')
+    return this.#io
+  }
+
+  #parts(): GraphParts {
+    return { ggml: this.#ggml, device: this.#device, options: this.#options, weights: this.#weights, io: this.#memory(), cache: (slot) => this.#cache(slot) }
+  }
+
+  #cache(slot: number): GgmlKvCache {
+    let cache = this.#caches.get(slot)
+    if (!cache) {
+      const { shape, ranges, quant } = this.#options
+      cache = new GgmlKvCache(this.#ggml, { layers: shape.layers, width: sizeOf(ranges.kvHeads) * shape.headDim, capacity: Math.ceil(shape.context / 256) * 256, full: quant === 'f32' })
+      this.#caches.set(slot, cache)
+    }
+    return cache
+  }
+
+  #beginStep(spans: readonly Span[]): void {
+    const io = this.#memory()
+    const rows = spans.reduce((sum, { count }) => sum + count, 0)
+    if (rows > io.rows) throw new RangeError(`${rows} rows, memory for ${io.rows}`)
+    const lengths = spans.map(bucketedLength)
+    if (io.reserveMasks(spans.map((span, index) => lengths[index] * span.count))) this.#forgetGraphs()
+    const key = keyOf(spans)
+    let set = this.#sets.get(key)
+    if (!set) {
+      set = buildSet(this.#parts(), spans)
+      this.#sets.set(key, set)
+      const [oldest] = this.#sets
+      if (this.#sets.size > keptSets) {
+        this.#sets.delete(oldest[0])
+        oldest[1].free()
+      }
+    }
+    this.#current = set
+    io.write(spans, lengths)
+  }
+
+  /** Runs a graph; a rank without that half contributes zeros. */
+  #compute(graph: Pointer | undefined, rows: number): void {
+    if (graph === undefined) this.#memory().buffers.partial.fill(0, 0, rows * this.#options.shape.hidden)
+    else this.#run(graph)
+  }
+
+  #run(graph: Pointer): void {
+    const status = this.#ggml.backend_graph_compute(this.#device.backend, graph)
+    if (status !== 0) throw new Error(`ggml: graph failed with status ${status}`)
+  }
+
+  #forgetGraphs(): void {
+    for (const set of this.#sets.values()) set.free()
+    for (const head of this.#heads.values()) head.free()
+    this.#sets.clear()
+    this.#heads.clear()
+    this.#current = undefined
+  }
+
+  close(): void {
+    this.#forgetGraphs()
+    this.releaseAll()
+    this.#io?.free()
+    this.#device.close()
+  }
+}

@@ -1,0 +1,129 @@
+/** The shard's matrices as ggml tensors, in the fastest buffer that this CPU has for their type. */
+import { closeSync, openSync, readSync } from 'node:fs'
+import { MeshError } from '../../../shared/errors.ts'
+import type { Quant } from '../../../shared/schema/model.ts'
+import type { ShardFile, ShardTensor } from '../../model/shard-cache.ts'
+import { toQ4Blocks, toQ8Blocks } from './blocks.ts'
+import { type GgmlDevice } from './device.ts'
+import { type Ggml, type GgmlType, type Pointer, types } from './library.ts'
+
+export interface Weights {
+  /** The tensor of that name in the shard's table, without suffix. */
+  get(name: string): Pointer
+  has(name: string): boolean
+  /** Kind of buffer the matrices lie in, for the log. */
+  readonly buffer: string
+}
+
+const typeOf: Readonly<Record<Quant, GgmlType>> = { f32: types.f32, q8: types.q8_0, q4: types.q4_0 }
+const suffixOf: Readonly<Record<Quant, string>> = { f32: '.w', q8: '.q', q4: '.q' }
+
+interface Matrix {
+  readonly name: string
+  readonly columns: number
+  readonly rows: number
+}
+
+/** Rows and columns of every matrix in the shard. @throws MeshError `backendFailed` for widths ggml cannot hold */
+const matricesOf = (shard: ShardFile, quant: Quant): Matrix[] => {
+  const suffix = suffixOf[quant]
+  return [...shard.tensors].filter(([name]) => name.endsWith(suffix)).map(([name, { dims }]) => ({
+    name: name.slice(0, -suffix.length),
+    rows: dims[0],
+    columns: quant === 'f32' ? dims[1] : dims[1] * 32,
+  }))
+}
+
+/** A context that holds `tensors` descriptors and no data. */
+export const createContext = (ggml: Ggml, tensors: number, nodes = 0): Pointer => {
+  const graph = nodes > 0 ? Number(ggml.graph_overhead_custom(nodes, false)) : 0
+  return ggml.init({ mem_size: Number(ggml.tensor_overhead()) * tensors + graph + 1024, mem_buffer: null, no_alloc: true })
+}
+
+/** True when the device multiplies matrices of that shape from that kind of buffer. */
+const supports = (ggml: Ggml, { device }: GgmlDevice, bufferType: Pointer, matrix: Matrix & { type: GgmlType }): boolean => {
+  // The answer depends on where the weights lie, so a probe tensor is allocated there; nothing is written to it:
+  // writing into a repacking buffer of an unsupported type ends the process.
+  const context = createContext(ggml, 8)
+  const weight = ggml.new_tensor_2d(context, matrix.type, matrix.columns, Math.min(matrix.rows, 256))
+  const buffer = ggml.backend_alloc_ctx_tensors_from_buft(context, bufferType) as Pointer | null
+  if (buffer === null) {
+    ggml.free(context)
+    return false
+  }
+  const probe = createContext(ggml, 8)
+  const input = ggml.new_tensor_2d(probe, types.f32, matrix.columns, 1)
+  const answer = ggml.backend_dev_supports_op(device, ggml.mul_mat(probe, weight, input))
+  ggml.backend_buffer_free(buffer)
+  ggml.free(probe)
+  ggml.free(context)
+  return answer
+}
+
+const readTensor = (handle: number, { offset, length }: ShardTensor): Uint8Array => {
+  const bytes = new Uint8Array(length)
+  for (let at = 0; at < length; ) {
+    const got = readSync(handle, bytes, at, length - at, offset + at)
+    if (got === 0) throw new MeshError('shardCorrupt', { file: 'weights', problem: 'it ends early' })
+    at += got
+  }
+  return bytes
+}
+
+const floats = (bytes: Uint8Array): Float32Array => new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4)
+
+const bytesOf = (handle: number, shard: ShardFile, quant: Quant, name: string): Uint8Array => {
+  const read = (suffix: string): Uint8Array => {
+    const tensor = shard.tensors.get(name + suffix)
+    if (!tensor) throw new Error(`shard file lacks ${name}${suffix}`)
+    return readTensor(handle, tensor)
+  }
+  if (quant === 'f32') return read('.w')
+  return quant === 'q4' ? toQ4Blocks(read('.q'), floats(read('.s'))) : toQ8Blocks(read('.q'), floats(read('.s')))
+}
+
+/** Loads all tensors. @param progress called with 0..1 */
+export const loadWeights = (ggml: Ggml, device: GgmlDevice, { shard, quant }: { shard: ShardFile; quant: Quant }, progress: (fraction: number) => void): Weights => {
+  const type = typeOf[quant]
+  const matrices = matricesOf(shard, quant)
+  const tensors = new Map<string, Pointer>()
+  const usable = quant === 'f32' ? device.bufferTypes.filter(({ name }) => name === 'CPU') : device.bufferTypes
+  const chosen = matrices.map((matrix) => ({ matrix, buffer: usable.find(({ type: bufferType }) => supports(ggml, device, bufferType, { ...matrix, type })) ?? usable[usable.length - 1] }))
+  for (const { name, type: bufferType } of usable) {
+    const group = chosen.filter(({ buffer }) => buffer.name === name)
+    if (group.length === 0) continue
+    const context = createContext(ggml, group.length + 1)
+    for (const { matrix } of group) tensors.set(matrix.name, ggml.new_tensor_2d(context, type, matrix.columns, matrix.rows))
+    if ((ggml.backend_alloc_ctx_tensors_from_buft(context, bufferType) as Pointer | null) === null) throw new MeshError('backendFailed', { backend: 'ggml', problem: `no memory for ${group.length} matrices` })
+  }
+  const norms = [...shard.tensors].filter(([name]) => name.endsWith('norm'))
+  const context = createContext(ggml, norms.length + 1)
+  for (const [name, { dims }] of norms) tensors.set(name, ggml.new_tensor_1d(context, types.f32, dims[0]))
+  if (norms.length > 0) ggml.backend_alloc_ctx_tensors(context, device.backend)
+
+  const handle = openSync(shard.weights, 'r')
+  try {
+    const set = (name: string, bytes: Uint8Array): void => {
+      const tensor = tensors.get(name) as Pointer
+      const expected = Number(ggml.nbytes(tensor))
+      if (bytes.length !== expected) throw new MeshError('backendFailed', { backend: 'ggml', problem: `${name}: ${bytes.length} bytes, ggml wants ${expected}` })
+      ggml.backend_tensor_set(tensor, bytes, 0, bytes.length)
+    }
+    for (const [name, tensor] of norms) set(name, readTensor(handle, tensor))
+    for (const [index, { name }] of matrices.entries()) {
+      set(name, bytesOf(handle, shard, quant, name))
+      progress((index + 1) / matrices.length)
+    }
+  } finally {
+    closeSync(handle)
+  }
+  return {
+    get: (name) => {
+      const found = tensors.get(name)
+      if (found === undefined) throw new Error(`no tensor ${name}`)
+      return found
+    },
+    has: (name) => tensors.has(name),
+    buffer: [...new Set(chosen.map(({ buffer }) => buffer.name))].join('+'),
+  }
+}
