@@ -3,12 +3,13 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { printFatal } from '../shared/fatal.ts'
 import { parseFlags } from '../shared/flags.ts'
-import { openHome, writeStateJson } from '../shared/home.ts'
+import { openHome } from '../shared/home.ts'
 import { loadKey, saveKey } from '../shared/identity/device-key.ts'
 import { type KeyPair, newKeyPair } from '../shared/identity/keys.ts'
 import { untilSignal } from '../shared/lifecycle.ts'
 import { createLogger } from '../shared/log.ts'
 import { startRelay } from './relay.ts'
+import { readSettings, writeSettings } from './settings.ts'
 
 const defaultPort = 4001
 
@@ -22,16 +23,19 @@ const ownKey = (file: string): KeyPair => {
 }
 
 const run = async (): Promise<void> => {
-  const options = parseFlags(['host', 'port', 'data', 'announce', 'maxReservations', 'logLevel', 'json'], parseArgs)
+  const own = openHome().relay
+  const filesIn = (folder: unknown): { readonly key: string; readonly config: string } =>
+    typeof folder === 'string' ? { key: join(folder, 'relay.key'), config: join(folder, 'relay.json') } : own
+  const options = parseFlags(['host', 'port', 'data', 'announce', 'maxReservations', 'logLevel', 'json'], parseArgs, { defaults: ({ data }) => readSettings(filesIn(data).config) })
   const logger = createLogger('relay', options.logLevel)
-  const files = openHome().relay
-  const place = (file: string, name: string): string => (options.data === undefined ? file : join(options.data, name))
+  const files = filesIn(options.data)
   const settings = { host: options.host, port: options.port ?? defaultPort, announce: options.announce, maxReservations: options.maxReservations }
-  const relay = await startRelay({ key: ownKey(place(files.key, 'relay.key')), ...settings })
-  writeStateJson(place(files.config, 'relay.json'), { ...settings, addresses: relay.addresses })
+  const signal = untilSignal() // from here on: who reads that we are ready may stop us at once
+  const relay = await startRelay({ key: ownKey(files.key), ...settings })
+  writeSettings(files.config, settings, relay.addresses)
   process.stdout.write(options.json ? `${JSON.stringify({ event: 'ready', addresses: relay.addresses })}\n` : `relay runs; agents reach it with\n${relay.addresses.map((address) => `  mesh start --relay ${address}\n`).join('')}`)
   logger.info({ addresses: relay.addresses }, 'relay ready')
-  logger.info({ signal: await untilSignal() }, 'stopping')
+  logger.info({ signal: await signal }, 'stopping')
   await relay.stop()
 }
 

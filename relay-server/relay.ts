@@ -6,9 +6,11 @@ import { generateKeyPairFromSeed } from '@libp2p/crypto/keys'
 import { identify } from '@libp2p/identify'
 import { tcp } from '@libp2p/tcp'
 import { tls } from '@libp2p/tls'
+import { multiaddr } from '@multiformats/multiaddr'
 import { createLibp2p } from 'libp2p'
 import { MeshError, problemOf } from '../shared/errors.ts'
 import type { KeyPair } from '../shared/identity/keys.ts'
+import { listenError } from '../shared/listen-error.ts'
 
 export interface RelayOptions {
   readonly key: KeyPair
@@ -31,24 +33,36 @@ export interface Relay {
 const connectionsPerReservation = 4
 /** New connections a second from one address; a pool behind one NAT starts at once after a power cut. */
 const newConnectionsASecond = 100
+/** Circuits through one connection: a device may be in rings of up to 64 devices that are all behind the relay. */
+const circuitsPerDevice = 256
 /** Milliseconds a slot lasts before it must be renewed. */
 const reservationMs = 2 * 3600e3
+
+const checkAddress = (text: string, flag: string): void => {
+  try {
+    if (multiaddr(text).getComponents().length === 0) throw new Error('it is empty')
+  } catch (error) {
+    throw new MeshError('usage', { problem: `${flag}: "${text}" is no libp2p address (${problemOf(error)}); example: /ip4/192.168.1.5/tcp/4001` }, error)
+  }
+}
 
 /** @throws MeshError `portInUse` | `usage` */
 export const startRelay = async ({ key, host, port, announce, maxReservations }: RelayOptions): Promise<Relay> => {
   const family = host.includes(':') ? 'ip6' : 'ip4'
   const listen = `/${family}/${host}/tcp/${port}`
+  checkAddress(listen, '--host')
+  for (const address of announce) checkAddress(address, '--announce')
   const libp2p = await createLibp2p({
     privateKey: await generateKeyPairFromSeed('Ed25519', key.seed),
     addresses: { listen: [listen], announce: [...announce] },
     transports: [tcp()],
     connectionEncrypters: [tls(), noise()],
     streamMuxers: [yamux()],
-    connectionManager: { maxConnections: connectionsPerReservation * maxReservations, inboundConnectionThreshold: newConnectionsASecond },
+    connectionManager: { maxConnections: connectionsPerReservation * maxReservations, inboundConnectionThreshold: newConnectionsASecond, maxIncomingPendingConnections: newConnectionsASecond },
     services: {
       identify: identify(),
       // No limit of bytes or time on a circuit: tensor traffic without a direct path runs for as long as a job does.
-      relay: circuitRelayServer({ reservations: { maxReservations, reservationTtl: reservationMs, applyDefaultLimit: false } }),
+      relay: circuitRelayServer({ maxInboundHopStreams: circuitsPerDevice, maxOutboundStopStreams: circuitsPerDevice, reservations: { maxReservations, reservationTtl: reservationMs, applyDefaultLimit: false } }),
     },
     start: false,
   })
@@ -56,10 +70,9 @@ export const startRelay = async ({ key, host, port, announce, maxReservations }:
     await libp2p.start()
   } catch (error) {
     await Promise.resolve(libp2p.stop()).catch(() => {})
-    const problem = `${problemOf(error)} ${String(error)}`
-    throw /EADDRINUSE|address already in use/i.test(problem) || port !== 0 && /no valid addresses|not.*listen/i.test(problem)
-      ? new MeshError('portInUse', { port }, error)
-      : new MeshError('usage', { problem: `cannot listen on ${listen}: ${problemOf(error)}` }, error)
+    throw listenError(error, [listen])
   }
+  // libp2p would hold the slot of a device that is gone until it expires, hours later
+  libp2p.addEventListener('peer:disconnect', ({ detail: peer }) => void libp2p.services.relay.reservations.delete(peer))
   return { name: 'relay', addresses: libp2p.getMultiaddrs().map(String), stop: async () => libp2p.stop() }
 }

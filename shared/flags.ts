@@ -3,8 +3,17 @@ import type { parseArgs } from 'node:util'
 import { MeshError, problemOf } from './errors.ts'
 import { type OptionName, optionRecord, type OptionValues, readOptions } from './options.ts'
 
+type Given = Partial<Record<string, string | boolean | string[]>>
+
+export interface FlagSource {
+  /** Default: the command line of this process. */
+  readonly args?: string[]
+  /** Text of options that neither flag nor environment names, for example from a file that a flag (in `given`) names. */
+  defaults?(given: Given): Partial<Record<string, string>>
+}
+
 /** @throws MeshError `usage` for an unknown flag or a bad value */
-export const parseFlags = <Name extends OptionName>(names: readonly Name[], parse: typeof parseArgs, args?: string[]): OptionValues<Name> => {
+export const parseFlags = <Name extends OptionName>(names: readonly Name[], parse: typeof parseArgs, { args, defaults }: FlagSource = {}): OptionValues<Name> => {
   const flagOf = (name: Name): string => optionRecord(name).flag.slice(2)
   const kinds = Object.fromEntries(names.map((name) => [flagOf(name), { type: optionRecord(name).type === 'switch' ? ('boolean' as const) : ('string' as const), multiple: optionRecord(name).type === 'list' }]))
   let values: Record<string, string | boolean | (string | boolean)[] | undefined>
@@ -13,5 +22,6 @@ export const parseFlags = <Name extends OptionName>(names: readonly Name[], pars
   } catch (error) {
     throw new MeshError('usage', { problem: problemOf(error) }, error)
   }
-  return readOptions(names, Object.fromEntries(names.map((name) => [name, values[flagOf(name)] as string | boolean | string[] | undefined])))
+  const given: Given = Object.fromEntries(names.map((name) => [name, values[flagOf(name)] as string | boolean | string[] | undefined]))
+  return readOptions(names, given, undefined, defaults?.(given))
 }

@@ -6,8 +6,8 @@ import { MeshError } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { RingEpoch, RingMember } from '../../shared/schema/ring.ts'
 import type { Channel } from '../collective/channel.ts'
+import { createCollective } from '../collective/chooser.ts'
 import { soloCollective } from '../collective/collective.ts'
-import { createRingCollective } from '../collective/ring.ts'
 import { createForward } from '../engine/forward.ts'
 import { startFollower } from '../generation/follower.ts'
 import { Leader } from '../generation/leader.ts'
@@ -87,7 +87,7 @@ export class RingSession {
       shape: loaded.model.config.shape,
       ranges: this.member.ranges,
       backend: loaded.backend,
-      collective: channel ? createRingCollective(channel) : soloCollective,
+      collective: channel ? createCollective(channel, 'auto') : soloCollective,
       embed: (tokens, into) => loaded.embedding.read(tokens, into),
     })
     if (this.member.rank === 0) {

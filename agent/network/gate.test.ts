@@ -1,14 +1,18 @@
 /** The membership gate over real sockets: who gets in, who does not, and what honest members notice of it. */
 import assert from 'node:assert/strict'
 import { test, type TestContext } from 'node:test'
+import type { Connection } from '@libp2p/interface'
 import { MeshError } from '../../shared/errors.ts'
 import { deviceIdOf } from '../../shared/identity/device-key.ts'
 import { type KeyPair, newKeyPair } from '../../shared/identity/keys.ts'
-import { certificateLifetimeMs, issueCertificate } from '../../shared/identity/pool-certificate.ts'
+import { certificateLifetimeMs, issueCertificate, poolIdOf } from '../../shared/identity/pool-certificate.ts'
+import { silentLogger } from '../../shared/log.ts'
 import { limits } from '../../shared/wire/limits.ts'
 import { protocols } from '../../shared/wire/protocols.ts'
+import { eventually } from '../../test/support/processes.ts'
 import { readMessage, sendMessage } from './message-reader.ts'
-import { createTestPool, type TestPool } from './test/pool-of-nodes.ts'
+import { createNode } from './node.ts'
+import { createTestNode, createTestPool, type TestPool } from './test/pool-of-nodes.ts'
 
 type MakeCertificate = (index: number, key: KeyPair, root: KeyPair) => string | undefined
 
@@ -72,8 +76,49 @@ test('gate: a ring stream on a connection that did not pass is cut off', async (
   const pool = await poolWith(t, good)
   const connection = await pool.nodes[1].node.libp2p.dial(pool.nodes[0].node.libp2p.getMultiaddrs())
   const stream = await connection.newStream(protocols.ring)
-  sendMessage(stream, Uint8Array.from([1, 2, 3]))
-  await assert.rejects(readMessage(stream, limits.gateBytes, AbortSignal.timeout(5000)), { code: 'frameInvalid' })
+  const answer = async (): Promise<Uint8Array> => {
+    sendMessage(stream, Uint8Array.from([1, 2, 3]))
+    return readMessage(stream, limits.gateBytes, AbortSignal.timeout(5000))
+  }
+  await assert.rejects(answer(), (error: Error) => error.name !== 'TimeoutError')
+  assert.notEqual(stream.status, 'open')
+})
+
+test('gate: a member of one pool that another pool refuses keeps its connection', async (t) => {
+  const roots = [newKeyPair(), newKeyPair()]
+  const poolIds = roots.map(({ publicKey }) => poolIdOf(publicKey))
+  const keys = [newKeyPair(), newKeyPair()]
+  const nodes = await Promise.all(keys.map((key, index) => createTestNode(key, {
+    rootKeyOf: (id) => roots.find((_, pool) => poolIds[pool] === id)?.publicKey,
+    // node 1 has an expired certificate of the second pool
+    certificateOf: (id) => issueCertificate(roots[id === poolIds[0] ? 0 : 1], { deviceId: deviceIdOf(key), role: 'member' }, id === poolIds[1] && index === 1 ? 0 : Date.now()),
+  })))
+  t.after(() => Promise.all(nodes.map(({ node }) => node.stop())))
+  const connection = await nodes[1].node.libp2p.dial(nodes[0].node.libp2p.getMultiaddrs())
+  await nodes[1].gate.enter(connection, poolIds[0], AbortSignal.timeout(5000))
+  await assert.rejects(nodes[1].gate.enter(connection, poolIds[1], AbortSignal.timeout(5000)), { code: 'gateRefused' })
+  await assert.rejects(nodes[1].gate.enter(connection, poolIds[1], AbortSignal.timeout(5000)), { code: 'gateRefused' })
+  assert.equal(connection.status, 'open')
+  assert.ok(nodes[1].gate.isAdmitted(connection, poolIds[0]))
+  assert.ok(!nodes[1].gate.isAdmitted(connection, poolIds[1]))
+})
+
+test('gate: a further connection to a member passes by itself', async (t) => {
+  const pool = await poolWith(t, good)
+  const [a, b] = [pool.nodes[0], pool.nodes[1]]
+  await enter(pool, 0, 1)
+  const opened = new Promise<Connection>((resolve) => b.node.libp2p.addEventListener('connection:open', ({ detail }) => resolve(detail), { once: true }))
+  await a.node.libp2p.dial(b.node.libp2p.getMultiaddrs(), { force: true })
+  const inbound = await opened
+  await eventually(3000, 'the second connection is admitted', () => (b.gate.isAdmitted(inbound, pool.poolId) ? true : undefined))
+})
+
+test('gate: a peer that is no agent is told apart from one that refuses', async (t) => {
+  const pool = await poolWith(t, good)
+  const bare = await createNode({ key: newKeyPair(), listen: ['/ip4/127.0.0.1/tcp/0'], announce: [], relays: [], logger: silentLogger() })
+  t.after(() => bare.stop())
+  const connection = await pool.nodes[0].node.libp2p.dial(bare.libp2p.getMultiaddrs())
+  await assert.rejects(pool.nodes[0].gate.enter(connection, pool.poolId, AbortSignal.timeout(5000)), { code: 'protocolVersion' })
 })
 
 test('gate: a silent stranger is disconnected in time', { timeout: 20_000 }, async (t) => {

@@ -3,7 +3,7 @@
  * served; the connection itself proves that the other side holds the key the certificate speaks of.
  */
 import type { Connection, Stream } from '@libp2p/interface'
-import { MeshError } from '../../shared/errors.ts'
+import { MeshError, problemOf } from '../../shared/errors.ts'
 import { verifyCertificate } from '../../shared/identity/pool-certificate.ts'
 import { shortId } from '../../shared/ids.ts'
 import type { Logger } from '../../shared/log.ts'
@@ -12,6 +12,7 @@ import { limits } from '../../shared/wire/limits.ts'
 import { protocols } from '../../shared/wire/protocols.ts'
 import { readMessage, sendMessage } from './message-reader.ts'
 import type { MeshNode } from './node.ts'
+import { openStream } from './open-stream.ts'
 import { deviceIdOfPeer } from './peer-id.ts'
 
 /** The pools of this device. */
@@ -21,6 +22,8 @@ export interface PoolDirectory {
   certificateOf(poolId: string): string | undefined
 }
 
+/** Gates that may be passed at once on one connection: two agents share few pools. */
+const streamsAtOnce = 8
 /** Milliseconds that saying goodbye may take. */
 const closeMs = 1000
 
@@ -54,18 +57,18 @@ export class Gate {
     this.#options = options
     node.libp2p.addEventListener('connection:open', this.#watch)
     node.libp2p.addEventListener('connection:close', this.#forget)
-    void node.libp2p.handle(protocols.gate, (stream, connection) => this.#serve(stream, connection), { runOnLimitedConnection: true, maxInboundStreams: 2 })
+    void node.libp2p.handle(protocols.gate, (stream, connection) => this.#serve(stream, connection), { runOnLimitedConnection: true, maxInboundStreams: streamsAtOnce })
   }
 
   /**
    * Passes the gate of that pool on a connection we opened; at once when it is passed already.
-   * @throws MeshError `gateRefused` (with the reason of the other side) | `poolUnknown` | certificate errors
+   * @throws MeshError `gateRefused` (with the reason of the other side) | `poolUnknown` | certificate errors | `protocolVersion`
    */
   async enter(connection: Connection, poolId: string, signal: AbortSignal): Promise<void> {
     if (this.isAdmitted(connection, poolId)) return
     const peer = shortId(deviceIdOfPeer(connection.remotePeer) ?? connection.remotePeer.toString())
     const deadline = AbortSignal.any([signal, AbortSignal.timeout(limits.gateMs)])
-    const stream = await connection.newStream(protocols.gate, { signal: deadline, runOnLimitedConnection: true })
+    const stream = await openStream(connection, protocols.gate, deadline)
     try {
       sendMessage(stream, encodeCbor({ poolId, certificate: this.#ownCertificate(poolId) }))
       const answer = decodeCbor(GateAnswer, await readMessage(stream, limits.gateBytes, deadline))
@@ -82,6 +85,11 @@ export class Gate {
   /** True when the other side of the connection proved membership of that pool. */
   isAdmitted(connection: Connection, poolId: string): boolean {
     return this.#admitted.get(connection)?.has(poolId) ?? false
+  }
+
+  /** True when it proved membership of any pool of ours. */
+  isMember(connection: Connection): boolean {
+    return this.#admitted.has(connection)
   }
 
   stop(): void {
@@ -111,6 +119,8 @@ export class Gate {
     } catch {
       // it is gone already
     }
+    // a member of one pool keeps what it has when another pool refuses it
+    if (this.isMember(connection)) return
     await connection.close({ signal: AbortSignal.timeout(closeMs) }).catch(() => connection.abort(error))
   }
 
@@ -139,13 +149,27 @@ export class Gate {
     this.#deadlines.delete(connectionId)
   }
 
+  /**
+   * A further connection to a member: libp2p makes a direct one by itself while a relayed one is in use. It passes
+   * the gate like the first, or the other side would close it and the ring would stay on the relay.
+   */
+  async #enterAgain(connection: Connection): Promise<void> {
+    const others = this.#node.libp2p.getConnections(connection.remotePeer)
+    const pools = new Set(others.flatMap((other) => [...(this.#admitted.get(other) ?? [])]))
+    for (const poolId of pools) await this.enter(connection, poolId, AbortSignal.timeout(limits.gateMs))
+  }
+
   /** An inbound connection has so long to prove membership. */
   readonly #watch = ({ detail: connection }: { readonly detail: Connection }): void => {
     const peer = connection.remotePeer.toString()
-    if (connection.direction !== 'inbound' || this.#options.isRelay?.(peer)) return
+    if (connection.direction === 'outbound') {
+      this.#enterAgain(connection).catch((error: unknown) => this.#options.logger.debug({ peer, problem: problemOf(error) }, 'gate: not passed on a further connection'))
+      return
+    }
+    if (this.#options.isRelay?.(peer)) return
     const timer = setTimeout(() => {
       this.#deadlines.delete(connection.id)
-      if (!this.#admitted.has(connection)) connection.abort(new MeshError('gateRefused', { peer, problem: 'no certificate in time' }))
+      if (!this.isMember(connection)) connection.abort(new MeshError('gateRefused', { peer, problem: 'no certificate in time' }))
     }, limits.gateMs)
     timer.unref()
     this.#deadlines.set(connection.id, timer)

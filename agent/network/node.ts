@@ -12,6 +12,7 @@ import { type Multiaddr, multiaddr } from '@multiformats/multiaddr'
 import { createLibp2p } from 'libp2p'
 import { MeshError, problemOf } from '../../shared/errors.ts'
 import type { KeyPair } from '../../shared/identity/keys.ts'
+import { listenError } from '../../shared/listen-error.ts'
 import type { Logger } from '../../shared/log.ts'
 import { limits } from '../../shared/wire/limits.ts'
 import { keepReservations, type RelayState } from './relay-reservation.ts'
@@ -40,6 +41,12 @@ export interface MeshNode {
 /** Largest send window of a stream: holds a prefill chunk of [256, 4096] f32 without waiting for the reader. */
 const streamWindowBytes = 4 * 2 ** 20
 
+/**
+ * Milliseconds after which a peer that answers no ping is gone. A ping waits behind the tensors that are on their way:
+ * the windows of four peers take 13 s on 10 Mbit/s. What needs to know sooner has deadlines of its own.
+ */
+const pingMs = 30_000
+
 const parseAddress = (text: string): Multiaddr => {
   try {
     return multiaddr(text)
@@ -59,16 +66,16 @@ export const createNode = async (options: NodeOptions): Promise<MeshNode> => {
     transports: [tcp(), circuitRelayTransport()],
     connectionEncrypters: [tls(), noise()], // TLS first: about twice as fast in Node
     streamMuxers: [yamux({ streamOptions: { maxStreamWindowSize: streamWindowBytes, maxReadBufferLength: 2 * streamWindowBytes } })],
-    connectionManager: { maxConnections: 4 * limits.worldSize, inboundConnectionThreshold: limits.worldSize },
+    connectionManager: { maxConnections: 4 * limits.worldSize, inboundConnectionThreshold: limits.worldSize, maxIncomingPendingConnections: limits.worldSize },
+    connectionMonitor: { pingTimeout: { minTimeout: pingMs } },
     services: { identify: identify(), dcutr: dcutr() },
     start: false,
   })
   try {
     await libp2p.start()
   } catch (error) {
-    const problem = problemOf(error)
     await Promise.resolve(libp2p.stop()).catch(() => {})
-    throw /EADDRINUSE|address already in use/i.test(`${problem} ${String(error)}`) ? new MeshError('portInUse', { port: options.listen.join(', ') }, error) : new MeshError('usage', { problem: `cannot listen on ${options.listen.join(', ')}: ${problem}` }, error)
+    throw listenError(error, options.listen)
   }
   const reservations = keepReservations(libp2p, relays, logger)
   const listeners: (() => void)[] = []

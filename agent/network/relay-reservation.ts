@@ -1,5 +1,5 @@
 /** Slots at relays, so that peers without a direct path can reach this node. A relay that is away is tried again. */
-import type { Libp2p } from '@libp2p/interface'
+import type { Libp2p, PeerId } from '@libp2p/interface'
 import type { Multiaddr } from '@multiformats/multiaddr'
 import { problemOf } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/log.ts'
@@ -14,9 +14,9 @@ export interface Reservations {
   stop(): void
 }
 
-const firstPauseMs = 1000
-const longestPauseMs = 60_000
-/** How often a held slot is looked at: a relay that restarted has forgotten it. */
+const firstPauseMs = 250
+const longestPauseMs = 30_000
+/** How often a held slot is looked at, besides each loss of the connection: a relay may forget it and stay connected. */
 const checkMs = 5000
 const dialMs = 10_000
 
@@ -25,40 +25,80 @@ interface Listening {
   readonly components: { readonly transportManager: { listen(addresses: Multiaddr[]): Promise<void> } }
 }
 
-export const keepReservations = (libp2p: Libp2p, relays: readonly Multiaddr[], logger: Logger): Reservations => {
-  const timers = new Set<NodeJS.Timeout>()
-  let stopped = false
-  const relayId = (relay: Multiaddr): string => relay.toString().split('/p2p/')[1] ?? ''
-  const isReserved = (relay: Multiaddr): boolean => libp2p.getMultiaddrs().some((address) => address.toString().includes(`/p2p/${relayId(relay)}/p2p-circuit`))
+/** One relay: reserved, or tried again after a pause. */
+class Slot {
+  readonly address: Multiaddr
+  readonly #libp2p: Libp2p
+  readonly #logger: Logger
+  #timer: NodeJS.Timeout | undefined
+  #pauseMs = firstPauseMs
+  #busy = false
+  #stopped = false
+  /** Told once for each time that it is lost. */
+  #told = false
 
-  const later = (relay: Multiaddr, inMs: number, pauseMs: number): void => {
-    if (stopped) return
-    const timer = setTimeout(() => {
-      timers.delete(timer)
-      void hold(relay, pauseMs)
-    }, inMs)
-    timers.add(timer)
+  constructor(libp2p: Libp2p, address: Multiaddr, logger: Logger) {
+    this.#libp2p = libp2p
+    this.#logger = logger
+    this.address = address
   }
 
-  const hold = async (relay: Multiaddr, pauseMs: number): Promise<void> => {
-    if (isReserved(relay)) return later(relay, checkMs, firstPauseMs)
+  get relayId(): string {
+    return this.address.toString().split('/p2p/')[1] ?? ''
+  }
+
+  get reserved(): boolean {
+    return this.#libp2p.getMultiaddrs().some((address) => address.toString().includes(`/p2p/${this.relayId}/p2p-circuit`))
+  }
+
+  /** Looks now. */
+  async hold(): Promise<void> {
+    if (this.#busy || this.#stopped) return
+    this.#busy = true
+    clearTimeout(this.#timer)
     try {
-      await libp2p.dial(relay, { signal: AbortSignal.timeout(dialMs) })
-      await (libp2p as unknown as Listening).components.transportManager.listen([relay.encapsulate('/p2p-circuit')])
-      logger.info({ relay: relay.toString() }, 'slot reserved at relay')
-      later(relay, checkMs, firstPauseMs)
+      if (!this.reserved) await this.#reserve()
+      this.#pauseMs = firstPauseMs
+      this.#later(checkMs)
     } catch (error) {
-      if (pauseMs === firstPauseMs) logger.warn({ relay: relay.toString(), problem: problemOf(error) }, 'no slot at relay yet; trying again by itself')
-      later(relay, pauseMs, Math.min(longestPauseMs, pauseMs * 2))
+      if (!this.#told) this.#logger.warn({ relay: this.address.toString(), problem: problemOf(error) }, 'no slot at relay; trying again by itself')
+      this.#told = true
+      this.#later(this.#pauseMs)
+      this.#pauseMs = Math.min(longestPauseMs, this.#pauseMs * 2)
+    } finally {
+      this.#busy = false
     }
   }
 
-  for (const relay of relays) void hold(relay, firstPauseMs)
+  stop(): void {
+    this.#stopped = true
+    clearTimeout(this.#timer)
+  }
+
+  async #reserve(): Promise<void> {
+    await this.#libp2p.dial(this.address, { signal: AbortSignal.timeout(dialMs) })
+    await (this.#libp2p as unknown as Listening).components.transportManager.listen([this.address.encapsulate('/p2p-circuit')])
+    this.#told = false
+    this.#logger.info({ relay: this.address.toString() }, 'slot reserved at relay')
+  }
+
+  #later(ms: number): void {
+    if (!this.#stopped) this.#timer = setTimeout(() => void this.hold(), ms)
+  }
+}
+
+export const keepReservations = (libp2p: Libp2p, relays: readonly Multiaddr[], logger: Logger): Reservations => {
+  const slots = relays.map((relay) => new Slot(libp2p, relay, logger))
+  const onDisconnect = ({ detail: peer }: { readonly detail: PeerId }): void => {
+    for (const slot of slots) if (slot.relayId === peer.toString()) void slot.hold()
+  }
+  libp2p.addEventListener('peer:disconnect', onDisconnect)
+  for (const slot of slots) void slot.hold()
   return {
-    states: () => relays.map((relay) => ({ address: relay.toString(), reserved: isReserved(relay) })),
+    states: () => slots.map((slot) => ({ address: slot.address.toString(), reserved: slot.reserved })),
     stop: () => {
-      stopped = true
-      for (const timer of timers) clearTimeout(timer)
+      libp2p.removeEventListener('peer:disconnect', onDisconnect)
+      for (const slot of slots) slot.stop()
     },
   }
 }

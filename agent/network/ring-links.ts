@@ -3,18 +3,19 @@
  * which ring, epoch and rank they mean, and then frames flow.
  */
 import type { Connection, Stream } from '@libp2p/interface'
-import { multiaddr } from '@multiformats/multiaddr'
+import { type Multiaddr, multiaddr } from '@multiformats/multiaddr'
 import { MeshError, problemOf } from '../../shared/errors.ts'
 import { parseDeviceId } from '../../shared/ids.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { RingEpoch, RingMember } from '../../shared/schema/ring.ts'
-import { decodeCbor, encodeCbor, RingHello } from '../../shared/wire/envelope.ts'
+import { decodeCbor, encodeCbor, RingAnswer, RingHello } from '../../shared/wire/envelope.ts'
 import { limits } from '../../shared/wire/limits.ts'
 import { protocols } from '../../shared/wire/protocols.ts'
 import type { Channel } from '../collective/channel.ts'
 import type { Gate } from './gate.ts'
 import { readMessage, sendMessage } from './message-reader.ts'
 import type { MeshNode } from './node.ts'
+import { openStream } from './open-stream.ts'
 import { deviceIdOfPeer, peerIdOf } from './peer-id.ts'
 import { RingChannel } from './ring-channel.ts'
 
@@ -24,6 +25,10 @@ export interface RingLinksOptions {
   readonly stepTimeoutMs: number
   /** How long the ranks of an epoch wait for each other. */
   readonly connectTimeoutMs: number
+  /** Most that a rank keeps of frames that nobody asked for yet. Default: `limits.earlyFrameBytes`. */
+  readonly earlyFrameBytes?: number
+  /** Milliseconds of one attempt to reach a rank. */
+  readonly attemptMs?: number
   readonly logger: Logger
 }
 
@@ -36,7 +41,11 @@ interface Expectation {
 
 const firstPauseMs = 50
 const longestPauseMs = 1000
-const dialMs = 10_000
+/** A few round trips of the slowest link that a ring makes sense on. */
+const attemptMs = 10_000
+
+/** Milliseconds that a refusal may take to leave. */
+const closeMs = 1000
 
 const keyOf = (ringId: string, epoch: number): string => `${ringId}/${epoch}`
 
@@ -63,12 +72,34 @@ const untilDialled = (member: RingMember, deadline: AbortSignal, register: (reso
 
 const helloOf = (ring: RingEpoch, rank: number): RingHello => ({ poolId: ring.poolId, ringId: ring.ringId, epoch: ring.epoch, rank, worldSize: ring.members.length })
 
-/** Refusals that another try cannot change. */
-const isFinal = (error: unknown): boolean => error instanceof MeshError && ['gateRefused', 'certificateInvalid', 'certificateExpired', 'notMember', 'poolUnknown'].includes(error.code)
+/** Refusals that another try cannot change. An epoch that the other side does not know yet is none: it may still be loading. */
+const isFinal = (error: unknown, epoch: number): boolean => {
+  if (!(error instanceof MeshError)) return false
+  if (error.code === 'epochStale') return Number(error.fields.want) > epoch
+  return ['gateRefused', 'certificateInvalid', 'certificateExpired', 'notMember', 'poolUnknown'].includes(error.code)
+}
+
+/** The addresses of a member that can be read; they are what it said of itself. */
+const addressesOf = (member: RingMember, suffix: string): Multiaddr[] =>
+  member.addresses.flatMap((address) => {
+    try {
+      return [multiaddr(address.endsWith(suffix) ? address : address + suffix)]
+    } catch {
+      return []
+    }
+  })
+
+/** Direct before relayed. */
+const byPath = (a: Connection, b: Connection): number => Number(isRelayed(a)) - Number(isRelayed(b))
+const isRelayed = (connection: Connection): boolean => connection.remoteAddr.toString().includes('/p2p-circuit')
 
 export class RingLinks {
   readonly #options: RingLinksOptions
   readonly #expected = new Map<string, Expectation>()
+  /** Newest epoch of each ring that this device was told of. */
+  readonly #newest = new Map<string, number>()
+  /** Connections that look open and did not answer: the machine slept, or has another address now. */
+  readonly #silent = new WeakSet<Connection>()
 
   constructor(options: RingLinksOptions) {
     this.#options = options
@@ -77,15 +108,16 @@ export class RingLinks {
 
   /**
    * Links to all other ranks of an epoch.
-   * @throws MeshError `peerUnreachable` (names the device) | `gateRefused` | the reason of the signal
+   * @throws MeshError `peerUnreachable` (names the device) | `gateRefused` | `epochStale` (another rank is ahead) | the reason of the signal
    */
   async open({ ring, rank, signal }: { readonly ring: RingEpoch; readonly rank: number; readonly signal: AbortSignal }): Promise<Channel> {
-    const { connectTimeoutMs, stepTimeoutMs, logger } = this.#options
+    const { connectTimeoutMs, stepTimeoutMs, earlyFrameBytes, logger } = this.#options
     const key = keyOf(ring.ringId, ring.epoch)
     const deadline = AbortSignal.any([signal, AbortSignal.timeout(connectTimeoutMs)])
-    const channel = new RingChannel({ ring, rank, stepTimeoutMs, logger })
+    const channel = new RingChannel({ ring, rank, stepTimeoutMs, earlyFrameBytes, logger })
     const arrivals = new Map<number, (stream: Stream) => void>()
     const inbound = ring.members.filter((member) => member.rank < rank).map((member) => untilDialled(member, deadline, (resolve) => arrivals.set(member.rank, (stream) => resolve(channel.attach(member, stream)))))
+    this.#newest.set(ring.ringId, Math.max(ring.epoch, this.#newest.get(ring.ringId) ?? 0))
     this.#expected.set(key, { ring, rank, accept: (from, stream) => arrivals.get(from.rank)?.(stream) })
     try {
       const outbound = ring.members.filter((member) => member.rank > rank).map(async (member) => channel.attach(member, await this.#dial(ring, rank, member, deadline)))
@@ -100,6 +132,8 @@ export class RingLinks {
   }
 
   async #serve(stream: Stream, connection: Connection): Promise<void> {
+    // before a byte is read: strangers get nothing, not even an answer
+    if (!this.#options.gate.isMember(connection)) return stream.abort(new MeshError('notMember', { deviceId: connection.remotePeer.toString(), poolId: 'any' }))
     try {
       const hello = decodeCbor(RingHello, await readMessage(stream, limits.gateBytes, AbortSignal.timeout(limits.gateMs)))
       const { expectation, member } = this.#identify(hello, connection)
@@ -107,7 +141,16 @@ export class RingLinks {
       expectation.accept(member, stream)
     } catch (error) {
       this.#options.logger.debug({ peer: connection.remotePeer.toString(), problem: problemOf(error) }, 'ring stream refused')
-      stream.abort(MeshError.from(error))
+      await this.#refuse(stream, MeshError.from(error))
+    }
+  }
+
+  async #refuse(stream: Stream, error: MeshError): Promise<void> {
+    try {
+      sendMessage(stream, encodeCbor({ error: error.toReport() } satisfies RingAnswer))
+      await stream.close({ signal: AbortSignal.timeout(closeMs) })
+    } catch {
+      stream.abort(error)
     }
   }
 
@@ -116,7 +159,7 @@ export class RingLinks {
     const stranger = new MeshError('notMember', { deviceId: connection.remotePeer.toString(), poolId: hello.poolId })
     if (!this.#options.gate.isAdmitted(connection, hello.poolId)) throw stranger
     const expectation = this.#expected.get(keyOf(hello.ringId, hello.epoch))
-    if (!expectation || expectation.ring.poolId !== hello.poolId) throw new MeshError('epochStale', { got: hello.epoch, want: 'one that is known here' })
+    if (!expectation || expectation.ring.poolId !== hello.poolId) throw new MeshError('epochStale', { got: hello.epoch, want: this.#newest.get(hello.ringId) ?? 0 })
     const { ring, rank } = expectation
     const member = ring.members.find((one) => one.rank === hello.rank)
     if (!member || hello.worldSize !== ring.members.length || hello.rank >= rank) throw new MeshError('frameInvalid', { problem: `rank ${hello.rank} of ${hello.worldSize} has nothing to dial here` })
@@ -131,22 +174,33 @@ export class RingLinks {
       try {
         return await this.#dialOnce(ring, rank, member, signal)
       } catch (error) {
-        if (isFinal(error)) throw error
+        if (isFinal(error, ring.epoch)) throw error
         if (!signal.aborted) last = error
       }
-      if (signal.aborted) throw new MeshError('peerUnreachable', { peer: member.name, problem: problemOf(last ?? signal.reason) }, last)
+      if (signal.aborted) throw last instanceof MeshError && last.code === 'peerUnreachable' ? last : new MeshError('peerUnreachable', { peer: member.name, problem: problemOf(last ?? signal.reason) }, last)
       await pause(pauseMs, signal)
     }
   }
 
   async #dialOnce(ring: RingEpoch, rank: number, member: RingMember, signal: AbortSignal): Promise<Stream> {
-    const attempt = AbortSignal.any([signal, AbortSignal.timeout(dialMs)])
+    const attempt = AbortSignal.any([signal, AbortSignal.timeout(this.#options.attemptMs ?? attemptMs)])
     const connection = await this.#connect(member, attempt)
-    await this.#options.gate.enter(connection, ring.poolId, attempt)
-    const stream = await connection.newStream(protocols.ring, { signal: attempt, runOnLimitedConnection: true })
+    try {
+      await this.#options.gate.enter(connection, ring.poolId, attempt)
+      return await this.#openLink(connection, { ring, rank, member }, attempt)
+    } catch (error) {
+      if (attempt.aborted) this.#silent.add(connection)
+      throw error
+    }
+  }
+
+  async #openLink(connection: Connection, { ring, rank, member }: { readonly ring: RingEpoch; readonly rank: number; readonly member: RingMember }, attempt: AbortSignal): Promise<Stream> {
+    const stream = await openStream(connection, protocols.ring, attempt)
     try {
       sendMessage(stream, encodeCbor(helloOf(ring, rank)))
-      const hello = decodeCbor(RingHello, await readMessage(stream, limits.gateBytes, attempt))
+      const answer = decodeCbor(RingAnswer, await readMessage(stream, limits.gateBytes, attempt))
+      if ('error' in answer) throw MeshError.fromReport(answer.error)
+      const hello: RingHello = answer
       if (hello.ringId !== ring.ringId || hello.epoch !== ring.epoch || hello.rank !== member.rank) throw new MeshError('epochStale', { got: hello.epoch, want: ring.epoch })
       return stream
     } catch (error) {
@@ -158,9 +212,11 @@ export class RingLinks {
   async #connect(member: RingMember, signal: AbortSignal): Promise<Connection> {
     const { libp2p } = this.#options.node
     const peer = peerIdOf(parseDeviceId(member.deviceId))
-    const open = libp2p.getConnections(peer).find(({ status }) => status === 'open')
+    const all = libp2p.getConnections(peer).filter(({ status }) => status === 'open')
+    const [open] = all.filter((connection) => !this.#silent.has(connection)).toSorted(byPath)
     if (open) return open
-    const suffix = `/p2p/${peer.toString()}`
-    return libp2p.dial(member.addresses.map((address) => multiaddr(address.endsWith(suffix) ? address : address + suffix)), { signal })
+    const addresses = addressesOf(member, `/p2p/${peer.toString()}`)
+    if (addresses.length === 0) throw new MeshError('peerUnreachable', { peer: member.name, problem: 'it names no address' })
+    return libp2p.dial(addresses, { signal, force: all.length > 0 })
   }
 }

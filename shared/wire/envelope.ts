@@ -53,6 +53,10 @@ export const RingHello = Type.Object({
 })
 export type RingHello = Static<typeof RingHello>
 
+/** Answer of the listener: its own hello, or why not. */
+export const RingAnswer = Type.Union([RingHello, Type.Object({ error: ErrorReportSchema })])
+export type RingAnswer = Static<typeof RingAnswer>
+
 /** A run of tokens of one sequence: `position` is the index of the first token in the context. */
 const Sequence = Type.Object({
   slot: Count,

@@ -30,17 +30,20 @@ export interface TestPoolOptions {
   readonly relays?: readonly string[]
   readonly listen?: readonly string[]
   readonly stepTimeoutMs?: number
+  readonly earlyFrameBytes?: number
+  readonly attemptMs?: number
+  readonly connectTimeoutMs?: number
   /** Certificate that a node shows, instead of a good one. */
   readonly certificate?: (index: number, key: KeyPair, root: KeyPair) => string | undefined
 }
 
 const empty = { start: 0, end: 0 }
 
-export const createTestNode = async (key: KeyPair, directory: PoolDirectory, { relays = [], listen = ['/ip4/127.0.0.1/tcp/0'], stepTimeoutMs = 5000 }: TestPoolOptions = {}): Promise<TestNode> => {
+export const createTestNode = async (key: KeyPair, directory: PoolDirectory, { relays = [], listen = ['/ip4/127.0.0.1/tcp/0'], stepTimeoutMs = 5000, earlyFrameBytes, attemptMs, connectTimeoutMs = 20_000 }: TestPoolOptions = {}): Promise<TestNode> => {
   const logger = silentLogger()
   const node = await createNode({ key, listen, announce: [], relays, logger })
   const gate = new Gate(node, directory, { now: Date.now, logger, isRelay: (peer) => relays.some((relay) => relay.includes(peer)) })
-  return { key, node, gate, links: new RingLinks({ node, gate, stepTimeoutMs, connectTimeoutMs: 20_000, logger }) }
+  return { key, node, gate, links: new RingLinks({ node, gate, stepTimeoutMs, earlyFrameBytes, attemptMs, connectTimeoutMs, logger }) }
 }
 
 export const createTestPool = async (count: number, options: TestPoolOptions = {}): Promise<TestPool> => {
