@@ -18,6 +18,7 @@ const run = async (): Promise<void> => {
   const options = parseFlags(['host', 'port', 'data', 'heartbeat', 'lease', 'ringGrace', 'logLevel', 'json'], parseArgs)
   const logger = createLogger('control-plane', options.logLevel)
   const home = openHome()
+  const ended = untilSignal() // before anybody is told that we are ready: the signal may follow at once
   const parts = new Lifecycle()
   const port = options.port ?? defaultPort
   const database = openDatabase(options.data === undefined ? home.controlPlane.database : join(options.data, 'mesh.sqlite'))
@@ -37,7 +38,7 @@ const run = async (): Promise<void> => {
     const url = `http://${host === '0.0.0.0' || host === '[::]' ? '127.0.0.1' : host}:${address.port}`
     process.stdout.write(options.json ? `${JSON.stringify({ event: 'ready', url })}\n` : `control plane runs at ${url}, routes at ${url}/docs; Ctrl-C ends it\n`)
     logger.info({ host: address.address, port: address.port }, 'control plane ready')
-    logger.info({ signal: await untilSignal() }, 'stopping')
+    logger.info({ signal: await ended }, 'stopping')
   } finally {
     for (const problem of await parts.stop()) logger.warn(problem)
   }

@@ -29,6 +29,7 @@ import { readStateJson, writeStateJson } from '../../shared/home.ts'
 import type { Quant } from '../../shared/schema/model.ts'
 import type { RankRanges } from '../../shared/schema/ring.ts'
 import { formatBytes } from '../../shared/units.ts'
+import type { ModelConfig } from './config.ts'
 import type { Model } from './model-folder.ts'
 import { bitsOf, blockColumns, quantize } from './quantize.ts'
 import { type MatrixPart, matrixParts, normParts, readPart } from './shard-parts.ts'
@@ -93,7 +94,7 @@ const hashOf = ({ model, ranges, quant }: ShardRequest): string =>
     .digest('hex')
 
 /** Tensor table of a shard: names, sizes and places follow from shape, ranges and quantisation alone. */
-const layoutOf = ({ model, ranges, quant }: ShardRequest): { readonly tensors: [string, ShardTensor][]; readonly bytes: number } => {
+export const layoutShard = ({ shape, tiedEmbeddings }: Pick<ModelConfig, 'shape' | 'tiedEmbeddings'>, ranges: RankRanges, quant: Quant): { readonly tensors: [string, ShardTensor][]; readonly bytes: number } => {
   const tensors: [string, ShardTensor][] = []
   let end = 0
   const add = (name: string, dtype: 'f32' | 'u8', dims: number[]): void => {
@@ -102,8 +103,8 @@ const layoutOf = ({ model, ranges, quant }: ShardRequest): { readonly tensors: [
     tensors.push([name, { dtype, dims, offset, length }])
     end = offset + length
   }
-  for (const { name } of normParts(model.config.shape)) add(name, 'f32', [model.config.shape.hidden])
-  for (const { name, rows, columns } of matrixParts(model.config, ranges)) {
+  for (const { name } of normParts(shape)) add(name, 'f32', [shape.hidden])
+  for (const { name, rows, columns } of matrixParts({ shape, tiedEmbeddings }, ranges)) {
     if (quant === 'f32') add(`${name}.w`, 'f32', [rows, columns])
     else {
       const blocks = Math.ceil(columns / blockColumns)
@@ -150,7 +151,7 @@ const checkSpace = (folder: string, bytes: number): void => {
 }
 
 const build = async (request: ShardRequest, folder: string): Promise<void> => {
-  const layout = layoutOf(request)
+  const layout = layoutShard(request.model.config, request.ranges, request.quant)
   const tensors = new Map(layout.tensors)
   const temporary = `${folder}.${randomBytes(4).toString('hex')}.tmp`
   mkdirSync(temporary, { recursive: true })

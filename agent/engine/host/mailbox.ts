@@ -30,14 +30,18 @@ export class Mailbox {
     const done = Atomics.load(words, 1)
     Atomics.add(words, 0, 1)
     Atomics.notify(words, 0)
-    const waiting = Atomics.waitAsync(words, 1, done)
-    if (waiting.async) await waiting.value
+    // A notification may come late: the other side counted up, we saw it and went on, and only then it notifies us of
+    // what we know already. So the count decides, not the waking.
+    while (Atomics.load(words, 1) === done) {
+      const waiting = Atomics.waitAsync(words, 1, done)
+      if (waiting.async) await waiting.value
+    }
     if (words[2] !== 0) throw new Error(Buffer.from(this.#error.slice(0, words[3])).toString('utf8'))
   }
 
   /** Blocks until there is a command. @param seen commands taken before */
   take(seen: number): Command {
-    Atomics.wait(this.#words, 0, seen)
+    while (Atomics.load(this.#words, 0) === seen) Atomics.wait(this.#words, 0, seen)
     return readCommand(this.#command)
   }
 
