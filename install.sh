@@ -130,7 +130,7 @@ install() {
 
   stage=$prefix/lib/.meshnet-stage.$$
   mkdir "$stage"
-  for part in agent control-plane relay-server shared models package.json package-lock.json .npmrc README.md; do
+  for part in agent bench control-plane relay-server shared models package.json package-lock.json .npmrc README.md; do
     [ ! -e "$source/$part" ] || cp -R "$source/$part" "$stage/" || fail "cannot copy $part to $stage" 'check the free space (about 1 GB is needed) and the permissions'
   done
   find "$stage" -name '*.test.ts' -exec rm -f {} +

@@ -1,5 +1,6 @@
 /** Every command of `mesh`, in the order of `--help`. */
 import type { Command } from './command.ts'
+import { bench } from './commands/bench.ts'
 import { controlPlane } from './commands/control-plane.ts'
 import { demo } from './commands/demo.ts'
 import { inference } from './commands/inference.ts'
@@ -22,5 +23,5 @@ export const commands: readonly Command[] = [
   init, poolCreate, poolJoin, poolList, poolPeers, poolStatus,
   joinRing, leaveRing, ringStatus, shardStatus,
   start, status, inference,
-  controlPlane, relay,
+  controlPlane, relay, bench,
 ]

@@ -10,6 +10,7 @@ export const programs = {
   mesh: fileURLToPath(new URL('../main.ts', import.meta.url)),
   controlPlane: fileURLToPath(new URL('../../control-plane/main.ts', import.meta.url)),
   relay: fileURLToPath(new URL('../../relay-server/main.ts', import.meta.url)),
+  bench: fileURLToPath(new URL('../../bench/main.ts', import.meta.url)),
 } as const
 
 export interface ManagedProcessOptions {

@@ -1,11 +1,11 @@
-/** `mesh control-plane` and `mesh relay`: the sibling program in this terminal, with our signals and its exit code. */
+/** `mesh control-plane`, `mesh relay` and `mesh bench`: the sibling program in this terminal, with our signals and its exit code. */
 import { spawn } from 'node:child_process'
 import { constants } from 'node:os'
 import type { CommandContext } from './command.ts'
 import { programs } from './managed-process.ts'
 
 /** Runs until the program ends. @returns its exit code */
-export const runSibling = (context: CommandContext, program: 'controlPlane' | 'relay'): Promise<number> =>
+export const runSibling = (context: CommandContext, program: 'controlPlane' | 'relay' | 'bench'): Promise<number> =>
   new Promise((resolve, reject) => {
     const child = spawn(process.execPath, [programs[program], ...context.rawArguments], { stdio: 'inherit' })
     const stop = (): void => void child.kill('SIGTERM')
