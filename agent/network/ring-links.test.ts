@@ -83,7 +83,7 @@ test('links: a rank whose node goes away fails what waits for it within a second
     assert.equal(result.reason.code, 'peerLost')
     assert.equal(result.reason.fields.peer, 'node 1')
   }
-  assert.ok(performance.now() - started < 1000 + 1000) // stopping the node itself takes its time
+  assert.ok(performance.now() - started < 3000) // most of it is the node that stops; the step deadline is 5 s
   assert.deepEqual(lost, [1, 1])
   await assert.rejects(channels[0].send(1, tag, f32), { code: 'peerLost' })
 })
