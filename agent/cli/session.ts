@@ -9,6 +9,7 @@ import { AgentState } from '../../shared/schema/agent-state.ts'
 import { readChecked } from '../device/checked-state.ts'
 import { createDeviceClient } from '../device/control-plane.ts'
 import { type LocalDevice, loadDevice, parseControlPlaneUrl } from '../device/device.ts'
+import { isProcessAlive } from '../device/process-alive.ts'
 import type { CommandContext } from './command.ts'
 
 export interface Session {
@@ -40,19 +41,10 @@ export const checkName = (flag: string, text: string): string => {
   return text
 }
 
-const isAlive = (pid: number): boolean => {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (error) {
-    return error instanceof Error && 'code' in error && error.code === 'EPERM'
-  }
-}
-
 /** What the running agent of this home says of itself; `undefined` when none runs. @throws MeshError `stateUnreadable` */
 export const readAgentState = (home: Home): AgentState | undefined => {
   const state = readChecked(home.agentState, AgentState)
-  return state !== undefined && isAlive(state.pid) ? state : undefined
+  return state !== undefined && isProcessAlive(state.pid) ? state : undefined
 }
 
 /**

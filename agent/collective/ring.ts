@@ -9,10 +9,10 @@
  * What a rank receives in one hop it sends in the next, so segments travel in pieces: a piece goes on as soon as it is
  * added, and the link is never idle between hops. Empty segments (fewer elements than ranks) send nothing.
  */
-import { MeshError } from '../../shared/errors.ts'
 import { dtypes, type FrameTag, phases } from '../../shared/wire/frame.ts'
 import type { Channel } from './channel.ts'
 import type { Collective, OperationId } from './collective.ts'
+import { bytesOf, floatsOf } from './floats.ts'
 
 /** Elements of a piece: 256 KiB, large beside the cost of a frame, small beside a prefill chunk. */
 const pieceElements = 64 * 1024
@@ -31,13 +31,6 @@ const piecesOf = (length: number, parts: number, index: number): Piece[] => {
   const pieces: Piece[] = []
   for (let start = from; start < to; start += pieceElements) pieces.push({ start, end: Math.min(to, start + pieceElements) })
   return pieces
-}
-
-const asBytes = (data: Float32Array, { start, end }: Piece): Uint8Array => new Uint8Array(data.buffer, data.byteOffset + start * 4, (end - start) * 4)
-
-const asFloats = (bytes: Uint8Array, { start, end }: Piece): Float32Array => {
-  if (bytes.length !== (end - start) * 4) throw new MeshError('frameInvalid', { problem: `a piece of ${bytes.length} bytes, want ${(end - start) * 4}` })
-  return bytes.byteOffset % 4 === 0 ? new Float32Array(bytes.buffer, bytes.byteOffset, end - start) : new Float32Array(bytes.slice().buffer)
 }
 
 const add = (data: Float32Array, part: Float32Array, start: number): void => {
@@ -63,14 +56,14 @@ export const createRingCollective = (channel: Channel): Collective => {
     let failed = false
     let sending = Promise.resolve()
     const send = (hop: number, piece: number, range: Piece): void => {
-      sending = sending.then(() => (failed ? undefined : channel.send(right, tagOf(id, hop, piece), { dtype: dtypes.f32, bytes: asBytes(data, range) })))
+      sending = sending.then(() => (failed ? undefined : channel.send(right, tagOf(id, hop, piece), { dtype: dtypes.f32, bytes: bytesOf(data.subarray(range.start, range.end)) })))
       sending.catch(() => {}) // told when the chain is awaited; by then the left neighbour may have failed first
     }
     for (const [piece, range] of piecesOf(data.length, worldSize, sentIn(0)).entries()) send(0, piece, range)
     try {
       for (let hop = 0; hop < 2 * half; hop++) {
         for (const [piece, range] of piecesOf(data.length, worldSize, sentIn(hop + 1)).entries()) {
-          const part = asFloats((await channel.receive(left, tagOf(id, hop, piece))).bytes, range)
+          const part = floatsOf((await channel.receive(left, tagOf(id, hop, piece))).bytes, range.end - range.start)
           if (hop < half) add(data, part, range.start)
           else data.set(part, range.start)
           if (hop + 1 < 2 * half) send(hop + 1, piece, range)

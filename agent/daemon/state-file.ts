@@ -4,19 +4,11 @@ import { type Home, readStateJson, writeStateJson } from '../../shared/home.ts'
 import { MeshError } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { AgentRing, AgentState } from '../../shared/schema/agent-state.ts'
+import { isProcessAlive } from '../device/process-alive.ts'
 import type { SessionView } from './ring-session.ts'
 
 /** Changes that come within this time are written once. */
 const settleMs = 100
-
-const isAlive = (pid: number): boolean => {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (error) {
-    return error instanceof Error && 'code' in error && error.code === 'EPERM'
-  }
-}
 
 /** @throws MeshError `agentAlreadyRunning` when another agent lives in this home */
 export const refuseSecondAgent = (home: Home): void => {
@@ -27,7 +19,7 @@ export const refuseSecondAgent = (home: Home): void => {
     return // a damaged state file says nothing about a running agent, and is overwritten
   }
   const pid = typeof state === 'object' && state !== null && 'pid' in state ? state.pid : undefined
-  if (typeof pid === 'number' && pid !== process.pid && isAlive(pid)) throw new MeshError('agentAlreadyRunning', { home: home.root, pid })
+  if (typeof pid === 'number' && pid !== process.pid && isProcessAlive(pid)) throw new MeshError('agentAlreadyRunning', { home: home.root, pid })
 }
 
 export const ringStateOf = ({ ring, member, state, progress, loaded, error }: SessionView): AgentRing => ({
