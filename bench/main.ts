@@ -1,6 +1,7 @@
 /** `mesh bench`: times a ring of local processes, and llama.cpp beside it if asked. See METHOD.md. */
 import { parseArgs } from 'node:util'
 import type { CollectiveChoice } from '../agent/collective/chooser.ts'
+import type { WireType } from '../agent/collective/floats.ts'
 import type { BackendChoice } from '../agent/engine/choose-backend.ts'
 import { printFatal } from '../shared/fatal.ts'
 import { parseFlags } from '../shared/flags.ts'
@@ -43,12 +44,12 @@ const report = (runs: readonly RunResult[], measured: readonly Measured[], loadM
 }
 
 const run = async (): Promise<void> => {
-  const options = parseFlags(['shape', 'workers', 'threads', 'backend', 'quant', 'promptTokens', 'tokens', 'runs', 'collective', 'compare', 'json', 'logLevel'], parseArgs, { defaults: () => ({ quant: 'q4', threads: '1' }) })
+  const options = parseFlags(['shape', 'workers', 'threads', 'backend', 'quant', 'promptTokens', 'tokens', 'runs', 'collective', 'wire', 'compare', 'json', 'logLevel'], parseArgs, { defaults: () => ({ quant: 'q4', threads: '1' }) })
   const shape = shapes[options.shape]
   const llama = options.compare === undefined ? undefined : installLlamaCpp(shape)
   const cores = options.workers * options.threads
   try {
-    const ring = await startRing({ workers: options.workers, threads: options.threads, backend: options.backend as BackendChoice, quant: options.quant as Quant, collective: options.collective as CollectiveChoice, shape })
+    const ring = await startRing({ workers: options.workers, threads: options.threads, backend: options.backend as BackendChoice, quant: options.quant as Quant, collective: { algorithm: options.collective as CollectiveChoice, wire: options.wire as WireType }, shape })
     const runs: RunResult[] = []
     const beside: LlamaCppRun[] = []
     try {
@@ -66,11 +67,11 @@ const run = async (): Promise<void> => {
         prefillRatio: spread(runs.map(({ timings }, index) => timings.prefillTokensPerSecond / beside[index].prefillTokensPerSecond)),
         decodeRatio: spread(runs.map(({ timings }, index) => timings.decodeTokensPerSecond / beside[index].decodeTokensPerSecond)),
       }
-      const what = { shape: options.shape, workers: options.workers, threads: options.threads, backend: ring.backend, description: ring.description, quant: options.quant, collective: options.collective, promptTokens: options.promptTokens, tokens: options.tokens, runs: options.runs }
+      const what = { shape: options.shape, workers: options.workers, threads: options.threads, backend: ring.backend, description: ring.description, quant: options.quant, collective: options.collective, wire: options.wire, promptTokens: options.promptTokens, tokens: options.tokens, runs: options.runs }
       if (options.json) process.stdout.write(`${JSON.stringify({ ...what, ...figures, llamaCpp: compared })}\n`)
       else {
         const lines = [
-          `${what.shape}, ${what.quant}, ${what.workers} x ${what.threads} threads, ${what.backend} (${what.description}), collective ${what.collective}`,
+          `${what.shape}, ${what.quant}, ${what.workers} x ${what.threads} threads, ${what.backend} (${what.description}), collective ${what.collective}, wire ${what.wire}`,
           `prompt ${what.promptTokens}, written ${what.tokens}, median of ${what.runs} runs (least to most)`,
           `time to first token   ${show(figures.timeToFirstTokenMs, 0)} ms`,
           `prefill               ${show(figures.prefillTokensPerSecond)} tok/s`,

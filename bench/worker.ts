@@ -1,7 +1,7 @@
 /** One rank of a benchmark: a process with a libp2p node, a shard and an engine, told what to do by `ring.ts`. */
 import { readdirSync, readFileSync, rmSync } from 'node:fs'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
-import { createCollective, type CollectiveChoice } from '../agent/collective/chooser.ts'
+import { type CollectiveSettings, createCollective } from '../agent/collective/chooser.ts'
 import { soloCollective } from '../agent/collective/collective.ts'
 import { type BackendChoice, createBackend } from '../agent/engine/choose-backend.ts'
 import { createForward } from '../agent/engine/forward.ts'
@@ -29,7 +29,7 @@ export interface WorkerOptions {
   readonly quant: Quant
   readonly backend: BackendChoice
   readonly threads: number
-  readonly collective: CollectiveChoice
+  readonly collective: CollectiveSettings
   readonly folder: string
 }
 
@@ -74,9 +74,11 @@ const start = async (options: WorkerOptions): Promise<void> => {
     if (order.type === 'connect') {
       const channel = worldSize > 1 ? await links.open({ ring: order.ring, rank, signal: new AbortController().signal }) : undefined
       sent = () => channel?.bytesSent ?? 0
-      const engine = createForward({ shape, ranges, backend, collective: channel ? createCollective(channel, collective) : soloCollective, embed: randomEmbedding(shape.hidden) })
-      if (rank === 0) leader = new Leader({ engine, channel, decoder: { decode: () => '' } })
-      else if (channel) startFollower({ engine, channel, logger, onLost: () => process.disconnect(), onBusy: () => {} })
+      const summing = channel && createCollective(channel)
+      summing?.use(collective)
+      const engine = createForward({ shape, ranges, backend, collective: summing ?? soloCollective, embed: randomEmbedding(shape.hidden) })
+      if (rank === 0) leader = new Leader({ engine, channel, settings: collective, decoder: { decode: () => '' } })
+      else if (channel) startFollower({ engine, channel, logger, onSettings: () => {}, onLost: () => process.disconnect(), onBusy: () => {} })
       say({ type: 'connected' })
     } else if (order.type === 'run' && leader) {
       const before = sent()

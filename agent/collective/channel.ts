@@ -13,7 +13,8 @@ export interface Payload {
  * `network/ring-links.ts`; tests put an in-memory one here.
  *
  * Frames carry tags, so a frame that comes before it is asked for is kept (within `limits.earlyFrameBytes`), and one
- * of another epoch is refused. A link that breaks rejects everything that waits for it, at once.
+ * of another epoch is refused. A link that breaks rejects everything that waits for tensors, at once and from any
+ * rank: without one rank an epoch computes nothing. Control messages between the others still pass.
  */
 export interface Channel {
   readonly rank: number

@@ -12,6 +12,7 @@
 import type { Channel } from './channel.ts'
 import type { Collective } from './collective.ts'
 import { createDirectCollective } from './direct.ts'
+import type { WireType } from './floats.ts'
 import { createRecursiveDoubling } from './recursive-doubling.ts'
 import { createRingCollective } from './ring.ts'
 
@@ -44,10 +45,36 @@ const algorithms: readonly Algorithm[] = ['direct', 'recursive-doubling', 'ring'
 export const choose = (worldSize: number, bytes: number, link: LinkCost): Algorithm =>
   algorithms.reduce((best, one) => (predict(one, worldSize, bytes, link) < predict(best, worldSize, bytes, link) ? one : best))
 
+/** What the ranks of a ring agree on for a job: rank 0 announces it when the job starts. */
+export interface CollectiveSettings {
+  readonly algorithm: CollectiveChoice
+  /** How tensors travel in a direct exchange; the other algorithms always send f32. */
+  readonly wire: WireType
+}
+
+export const defaultSettings: CollectiveSettings = { algorithm: 'auto', wire: 'f32' }
+
+export interface AdjustableCollective extends Collective {
+  /** From the next operation on; every rank must use the same. */
+  use(settings: CollectiveSettings): void
+}
+
 /** A collective that picks per message, or always the one that was asked for. */
-export const createCollective = (channel: Channel, choice: CollectiveChoice, link: LinkCost = assumedLink): Collective => {
-  const all: Readonly<Record<Algorithm, Collective>> = { ring: createRingCollective(channel), direct: createDirectCollective(channel), 'recursive-doubling': createRecursiveDoubling(channel) }
-  if (choice !== 'auto') return all[choice]
+export const createCollective = (channel: Channel, link: LinkCost = assumedLink): AdjustableCollective => {
   const { rank, worldSize } = channel
-  return { name: 'auto', rank, worldSize, allReduce: (data, id) => all[choose(worldSize, data.byteLength, link)].allReduce(data, id) }
+  let settings = defaultSettings
+  const all: Readonly<Record<Algorithm, Collective>> = {
+    ring: createRingCollective(channel),
+    direct: createDirectCollective(channel, () => settings.wire),
+    'recursive-doubling': createRecursiveDoubling(channel),
+  }
+  return {
+    name: 'adjustable',
+    rank,
+    worldSize,
+    use: (next) => {
+      settings = next
+    },
+    allReduce: (data, id) => all[settings.algorithm === 'auto' ? choose(worldSize, data.byteLength, link) : settings.algorithm].allReduce(data, id),
+  }
 }

@@ -27,6 +27,11 @@ export const createMemoryChannels = (worldSize: number, stepTimeoutMs = 5000, ea
       if (dead.has(to)) throw lostPeer(to)
       if (dead.has(rank)) throw lostPeer(rank)
     }
+    /** For that rank the link to this one is gone, and with it all that the epoch could compute. */
+    const lose = (other: number, error: Error): void => {
+      for (const inbox of inboxes[other]) inbox.break(error)
+      queues[other].lost(rank, error)
+    }
     /** A message arrives, or ends the link that it came by. */
     const arrive = (to: number, action: () => void): void => {
       setImmediate(() => {
@@ -34,19 +39,14 @@ export const createMemoryChannels = (worldSize: number, stepTimeoutMs = 5000, ea
         try {
           action()
         } catch (error) {
-          inboxes[to][rank].break(error as Error)
-          queues[to].lost(rank, error as Error)
+          lose(to, error as Error)
         }
       })
     }
     const kill = (): void => {
       if (dead.has(rank)) return
       dead.add(rank)
-      for (const [other, inbox] of inboxes.entries()) {
-        if (other === rank) continue
-        inbox[rank].break(lostPeer(rank))
-        queues[other].lost(rank, lostPeer(rank))
-      }
+      for (let other = 0; other < worldSize; other++) if (other !== rank) lose(other, lostPeer(rank))
       for (const inbox of own) inbox.break(lostPeer(rank))
     }
     return {

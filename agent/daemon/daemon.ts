@@ -12,6 +12,7 @@ import { version } from '../../shared/version.ts'
 import { createDeviceClient, publishPool, registerDevice } from '../device/control-plane.ts'
 import { loadDevice, type LocalDevice, readCapabilities } from '../device/device.ts'
 import { findPool, listPools } from '../device/pools.ts'
+import type { CollectiveSettings } from '../collective/chooser.ts'
 import type { BackendChoice } from '../engine/choose-backend.ts'
 import { Gate, type PoolDirectory } from '../network/gate.ts'
 import { createNode, type MeshNode } from '../network/node.ts'
@@ -36,6 +37,8 @@ export interface DaemonOptions {
   /** 0: physical cores. */
   readonly threads: number
   readonly stepTimeoutMs: number
+  /** How the ranks sum when this device leads. */
+  readonly collective: CollectiveSettings
   readonly logger: Logger
   /** Ends the agent. */
   readonly signal: AbortSignal
@@ -77,7 +80,7 @@ class Agent {
     parts.add({ name: 'shards', stop: () => loader.close() })
     const send = (message: AgentMessage): void => this.#link.send(message)
     const onChange = (): void => this.#stateFile.touch()
-    this.#rings = parts.add(new RingRegistry({ deviceId: device.deviceId, loader, links, logger, send, onChange }))
+    this.#rings = parts.add(new RingRegistry({ deviceId: device.deviceId, loader, links, settings: options.collective, logger, send, onChange }))
     this.#outbox = new Outbox(send)
     this.#jobs = new JobRunner({ outbox: this.#outbox, logger, sessionOf: ({ ringId, epoch }) => this.#rings.session(ringId, epoch), onChange })
     this.#stateFile = parts.add(createStateFile(home, () => this.#state(), logger))

@@ -3,6 +3,7 @@ import type { AgentMessage } from '../../shared/api/messages.ts'
 import { MeshError } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { RingEpoch } from '../../shared/schema/ring.ts'
+import type { CollectiveSettings } from '../collective/chooser.ts'
 import type { RingLinks } from '../network/ring-links.ts'
 import { RingSession, type SessionView } from './ring-session.ts'
 import type { ShardLoader } from './shard-loader.ts'
@@ -11,6 +12,7 @@ export interface RingRegistryOptions {
   readonly deviceId: string
   readonly loader: ShardLoader
   readonly links: RingLinks
+  readonly settings: CollectiveSettings
   readonly logger: Logger
   send(message: AgentMessage): void
   onChange(): void
@@ -36,9 +38,9 @@ export class RingRegistry {
     const present = this.#sessions.get(ring.ringId)
     if (present && present.ring.epoch > ring.epoch) return
     if (present && present.ring.epoch === ring.epoch && present.view.state !== 'failed') return this.#report(present, true)
-    const { deviceId, loader, links, logger } = this.#options
+    const { deviceId, loader, links, settings, logger } = this.#options
     const session = new RingSession({
-      ring, deviceId, loader, logger,
+      ring, deviceId, loader, settings, logger,
       connect: (epoch, rank, signal) => links.open({ ring: epoch, rank, signal }),
       onChange: (changed) => this.#report(changed, false),
     })

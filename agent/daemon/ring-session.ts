@@ -6,7 +6,7 @@ import { MeshError } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { RingEpoch, RingMember } from '../../shared/schema/ring.ts'
 import type { Channel } from '../collective/channel.ts'
-import { createCollective } from '../collective/chooser.ts'
+import { type CollectiveSettings, createCollective } from '../collective/chooser.ts'
 import { soloCollective } from '../collective/collective.ts'
 import { createForward } from '../engine/forward.ts'
 import { startFollower } from '../generation/follower.ts'
@@ -32,6 +32,8 @@ export interface RingSessionOptions {
   readonly loader: ShardLoader
   /** Links of this epoch to the other ranks; aborting the signal gives up. */
   connect(ring: RingEpoch, rank: number, signal: AbortSignal): Promise<Channel>
+  /** What this device wants when it leads. */
+  readonly settings: CollectiveSettings
   readonly logger: Logger
   onChange(session: RingSession): void
 }
@@ -83,20 +85,23 @@ export class RingSession {
 
   #startRank(loaded: LoadedShard): void {
     const channel = this.#channel
+    const collective = channel && createCollective(channel)
     const engine = createForward({
       shape: loaded.model.config.shape,
       ranges: this.member.ranges,
       backend: loaded.backend,
-      collective: channel ? createCollective(channel, 'auto') : soloCollective,
+      collective: collective ?? soloCollective,
       embed: (tokens, into) => loaded.embedding.read(tokens, into),
     })
     if (this.member.rank === 0) {
-      this.#leader = new Leader({ engine, channel, decoder: loaded.tokenizer, onLost: (error) => this.#fail(MeshError.from(error)) })
+      collective?.use(this.#options.settings)
+      this.#leader = new Leader({ engine, channel, decoder: loaded.tokenizer, settings: this.#options.settings, onLost: (error) => this.#fail(MeshError.from(error)) })
       return
     }
-    if (!channel) throw new Error('a follower needs links')
+    if (!channel || !collective) throw new Error('a follower needs links')
     startFollower({
       engine, channel, logger: this.#options.logger,
+      onSettings: (settings) => collective.use(settings),
       onLost: (error) => this.#fail(MeshError.from(error)),
       onBusy: (busy) => {
         this.#busy = busy ? 1 : 0

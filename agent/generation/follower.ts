@@ -4,6 +4,7 @@ import type { Logger } from '../../shared/log.ts'
 import type { Sampling } from '../../shared/schema/job.ts'
 import type { RingControl } from '../../shared/wire/envelope.ts'
 import type { Channel } from '../collective/channel.ts'
+import type { CollectiveSettings } from '../collective/chooser.ts'
 import type { Engine } from '../engine/engine.ts'
 import { candidateCount, encodeCandidates } from './candidates.ts'
 import { candidatesDtype, candidatesTag } from './protocol.ts'
@@ -13,6 +14,8 @@ export interface FollowerOptions {
   readonly engine: Engine
   readonly channel: Channel
   readonly logger: Logger
+  /** Rank 0 said how the ranks sum from now on. */
+  onSettings(settings: CollectiveSettings): void
   /** Called when a link breaks: the epoch is over. */
   onLost(error: Error): void
   /** Called when a job starts and when it ends. */
@@ -29,7 +32,7 @@ interface Current {
 
 type Step = Extract<RingControl, { type: 'step' }>
 
-export const startFollower = ({ engine, channel, logger, onLost, onBusy }: FollowerOptions): void => {
+export const startFollower = ({ engine, channel, logger, onSettings, onLost, onBusy }: FollowerOptions): void => {
   let current: Current | undefined
   /** Messages are worked off one after another, in the order in which rank 0 sent them. */
   let last: Promise<void> = Promise.resolve()
@@ -57,6 +60,7 @@ export const startFollower = ({ engine, channel, logger, onLost, onBusy }: Follo
     if (message.type === 'job-start') {
       if (current !== undefined) await end(current.job)
       current = { job: message.job, sampling: message.sampling, history: [], failed: false }
+      onSettings(message.collective)
       onBusy(true)
     } else if (message.type === 'step') await step(message)
     else await end(message.job)

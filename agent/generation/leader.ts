@@ -7,6 +7,7 @@ import { MeshError } from '../../shared/errors.ts'
 import type { FinishReason, Sampling, Timings, Usage } from '../../shared/schema/job.ts'
 import type { RingControl, SequenceStep } from '../../shared/wire/envelope.ts'
 import type { Channel } from '../collective/channel.ts'
+import { type CollectiveSettings, defaultSettings } from '../collective/chooser.ts'
 import type { Engine } from '../engine/engine.ts'
 import { candidateCount, type Candidates, decodeCandidates } from './candidates.ts'
 import { createDetokenizer, type Decoder } from './detokenize.ts'
@@ -42,6 +43,8 @@ export interface LeaderOptions {
   /** Absent in a ring of one. */
   readonly channel: Channel | undefined
   readonly decoder: Decoder
+  /** How this ring sums; announced to every rank when a job starts. */
+  readonly settings?: CollectiveSettings
   /** Called when a link breaks: the epoch is over. */
   onLost?(error: Error): void
   readonly clock?: () => number
@@ -71,6 +74,7 @@ export class Leader {
   readonly #decoder: Decoder
   readonly #clock: () => number
   readonly #others: readonly number[]
+  readonly #settings: CollectiveSettings
   #jobs = 0
   /** Fails the job that runs: another rank gave up, or its link broke. */
   #interrupt: (error: Error) => void = () => {}
@@ -78,11 +82,12 @@ export class Leader {
   #broken: Error | undefined
   #idle: Promise<unknown> = Promise.resolve()
 
-  constructor({ engine, channel, decoder, onLost, clock = () => performance.now() }: LeaderOptions) {
+  constructor({ engine, channel, decoder, onLost, settings = defaultSettings, clock = () => performance.now() }: LeaderOptions) {
     this.#engine = engine
     this.#channel = channel
     this.#decoder = decoder
     this.#clock = clock
+    this.#settings = settings
     this.#others = Array.from({ length: (channel?.worldSize ?? 1) - 1 }, (_, i) => i + 1)
     channel?.onControl({
       message: (_, message) => {
@@ -136,7 +141,7 @@ export class Leader {
 
   async #lead(run: Run): Promise<GenerationResult> {
     const { jobId, sampling } = run.request
-    await this.#broadcast({ type: 'job-start', job: run.job, jobId, sampling })
+    await this.#broadcast({ type: 'job-start', job: run.job, jobId, sampling, collective: this.#settings })
     const answer: Answer = { tokens: [], text: '', finishReason: 'length', started: this.#clock(), firstTokenAt: undefined }
     const detokenizer = createDetokenizer(this.#decoder)
     const matcher = createStopMatcher(run.request.stop)

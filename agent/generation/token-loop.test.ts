@@ -59,7 +59,7 @@ describe('token loop', () => {
       return createForward({ shape, ranges, backend, collective: createRingCollective(channels[rank]), embed: (tokens, into) => embedding.read(tokens, into) })
     }))
     for (const rank of Array.from({ length: worldSize - 1 }, (_, i) => i + 1)) {
-      startFollower({ engine: engines[rank], channel: channels[rank], logger: silentLogger(), onLost: (error) => lost.push(error), onBusy: () => {} })
+      startFollower({ engine: engines[rank], channel: channels[rank], logger: silentLogger(), onSettings: () => {}, onLost: (error) => lost.push(error), onBusy: () => {} })
     }
     return { leader: new Leader({ engine: engines[0], channel: worldSize > 1 ? channels[0] : undefined, decoder: tokenizer, onLost: (error) => lost.push(error) }), channels, lost }
   }

@@ -130,7 +130,8 @@ export class RingChannel implements Channel {
     if (link.error || this.#closed) return
     link.error = this.#errorOf(link, cause)
     this.#logger.warn({ rank: link.member.rank, peer: link.member.name, problem: link.error.message }, 'link lost')
-    link.inbox.break(link.error)
+    // no collective of this epoch can end without that rank: who waits for another one must not wait for its deadline
+    for (const { inbox } of this.#links.values()) inbox.break(link.error)
     this.#control.lost(link.member.rank, link.error)
   }
 }

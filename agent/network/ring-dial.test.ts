@@ -3,10 +3,17 @@ import assert from 'node:assert/strict'
 import { createServer, connect, type Socket } from 'node:net'
 import { test, type TestContext } from 'node:test'
 import { MeshError } from '../../shared/errors.ts'
+import { deviceIdOf } from '../../shared/identity/device-key.ts'
+import { newKeyPair } from '../../shared/identity/keys.ts'
+import { issueCertificate, poolIdOf } from '../../shared/identity/pool-certificate.ts'
 import type { RingEpoch } from '../../shared/schema/ring.ts'
+import { decodeCbor, encodeCbor, RingAnswer, type RingHello } from '../../shared/wire/envelope.ts'
+import { limits } from '../../shared/wire/limits.ts'
+import { protocols } from '../../shared/wire/protocols.ts'
 import { checkAllReduce } from '../collective/contract.ts'
 import { createRingCollective } from '../collective/ring.ts'
-import { createTestPool, type TestPool, type TestPoolOptions } from './test/pool-of-nodes.ts'
+import { readMessage, sendMessage } from './message-reader.ts'
+import { createTestNode, createTestPool, type TestNode, type TestPool, type TestPoolOptions } from './test/pool-of-nodes.ts'
 
 const poolOf = async (t: TestContext, count: number, options: TestPoolOptions = {}): Promise<TestPool> => {
   const pool = await createTestPool(count, options)
@@ -91,6 +98,49 @@ test('dial: another device at the address of a rank is not taken for it', async 
   const pool = await poolOf(t, 3, { connectTimeoutMs: 800 })
   const ring = withAddress(pool.ring([0, 1]), 1, pool.nodes[2].node.libp2p.getMultiaddrs()[0].toString().split('/p2p/')[0])
   await assert.rejects(pool.nodes[0].links.open({ ring, rank: 0, signal: never }), { code: 'peerUnreachable' })
+})
+
+/** What a node gets that says this hello by hand, on a connection that passed the gate of a pool. */
+const sayHello = async (from: TestNode, to: TestNode, poolId: string, hello: RingHello): Promise<RingAnswer> => {
+  const connection = await from.node.libp2p.dial(to.node.libp2p.getMultiaddrs())
+  await from.gate.enter(connection, poolId, AbortSignal.timeout(5000))
+  const stream = await connection.newStream(protocols.ring)
+  sendMessage(stream, encodeCbor(hello))
+  return decodeCbor(RingAnswer, await readMessage(stream, limits.gateBytes, AbortSignal.timeout(5000)))
+}
+
+const codeOf = (answer: RingAnswer): string => ('error' in answer ? answer.error.code : 'accepted')
+
+test('dial: a member that poses as another rank is refused, and the true rank gets in', async (t) => {
+  const pool = await poolOf(t, 3)
+  const ring = pool.ring([0, 1])
+  const waiting = pool.nodes[1].links.open({ ring, rank: 1, signal: never })
+  const hello = { poolId: pool.poolId, ringId: ring.ringId, epoch: ring.epoch, rank: 0, worldSize: 2 }
+  assert.equal(codeOf(await sayHello(pool.nodes[2], pool.nodes[1], pool.poolId, hello)), 'notMember')
+  assert.equal(codeOf(await sayHello(pool.nodes[2], pool.nodes[1], pool.poolId, { ...hello, rank: 1 })), 'frameInvalid')
+  assert.equal(codeOf(await sayHello(pool.nodes[2], pool.nodes[1], pool.poolId, { ...hello, worldSize: 3 })), 'frameInvalid')
+  const channels = await Promise.all([pool.nodes[0].links.open({ ring, rank: 0, signal: never }), waiting])
+  t.after(() => Promise.all(channels.map((channel) => channel.close())))
+  await checkAllReduce(channels.map(createRingCollective), 10)
+})
+
+test('dial: the gate of one pool does not open a ring of another', async (t) => {
+  const roots = [newKeyPair(), newKeyPair()]
+  const poolIds = roots.map(({ publicKey }) => poolIdOf(publicKey))
+  const keys = [newKeyPair(), newKeyPair()]
+  const nodes = await Promise.all(keys.map((key) => createTestNode(key, {
+    rootKeyOf: (id) => roots.find((_, pool) => poolIds[pool] === id)?.publicKey,
+    certificateOf: (id) => issueCertificate(roots[id === poolIds[0] ? 0 : 1], { deviceId: deviceIdOf(key), role: 'member' }, Date.now()),
+  }, { connectTimeoutMs: 3000 })))
+  t.after(() => Promise.all(nodes.map(({ node }) => node.stop())))
+  const pool = await poolOf(t, 2) // for the shape of a ring
+  const shape = pool.ring([0, 1])
+  const ring = { ...shape, poolId: poolIds[1], members: shape.members.map((member, index) => ({ ...member, deviceId: deviceIdOf(keys[index]), addresses: nodes[index].node.addresses() })) }
+  const waiting = nodes[1].links.open({ ring, rank: 1, signal: never })
+  const hello = { poolId: poolIds[1], ringId: ring.ringId, epoch: ring.epoch, rank: 0, worldSize: 2 }
+  assert.equal(codeOf(await sayHello(nodes[0], nodes[1], poolIds[0], hello)), 'notMember')
+  assert.equal(codeOf(await sayHello(nodes[0], nodes[1], poolIds[1], hello)), 'accepted')
+  await (await waiting).close()
 })
 
 test('dial: a connection that went silent is replaced', { timeout: 20_000 }, async (t) => {

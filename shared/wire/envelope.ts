@@ -66,9 +66,15 @@ const Sequence = Type.Object({
   logits: Type.Union([Type.Literal('last'), Type.Literal('all'), Type.Literal('none')]),
 })
 
+/** How the ranks sum while a job runs: rank 0 says, all do the same. */
+const CollectiveAgreement = Type.Object({
+  algorithm: Type.Union([Type.Literal('auto'), Type.Literal('ring'), Type.Literal('direct'), Type.Literal('recursive-doubling')]),
+  wire: Type.Union([Type.Literal('f32'), Type.Literal('f16')]),
+})
+
 /** Control frames of a ring: rank 0 leads, the others follow. */
 export const RingControl = Type.Union([
-  Type.Object({ type: Type.Literal('job-start'), job: Count, jobId: Type.String({ maxLength: 100 }), sampling: Sampling }),
+  Type.Object({ type: Type.Literal('job-start'), job: Count, jobId: Type.String({ maxLength: 100 }), sampling: Sampling, collective: CollectiveAgreement }),
   Type.Object({ type: Type.Literal('step'), job: Count, step: Count, sequences: Type.Array(Sequence, { maxItems: 64 }) }),
   Type.Object({ type: Type.Literal('job-end'), job: Count }),
   /** From any rank: the job cannot go on. */
