@@ -25,7 +25,7 @@ import type { Services } from './service/services.ts'
 declare module 'fastify' {
   interface FastifyRequest {
     /** The body as it came: what the sender signed. */
-    rawBody?: string
+    rawBody?: Buffer
     /** Who sent it, once that is checked. */
     caller?: Caller
   }
@@ -81,10 +81,11 @@ export const buildApp = async (services: Services, logger: Logger): Promise<Fast
   app.setNotFoundHandler((request) => {
     throw new MeshError('notFound', { what: 'route', id: `${request.method} ${request.url}` })
   })
-  app.addContentTypeParser('application/json', { parseAs: 'string' }, (request, body, done) => {
-    request.rawBody = String(body)
+  app.removeAllContentTypeParsers() // a body that we do not hash must not get in
+  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (request, body: Buffer, done) => {
+    request.rawBody = body
     try {
-      done(null, JSON.parse(request.rawBody))
+      done(null, JSON.parse(body.toString()))
     } catch {
       done(new MeshError('requestInvalid', { problem: 'the body is not JSON' }), undefined)
     }

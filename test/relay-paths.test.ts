@@ -9,6 +9,7 @@ import { openStream } from '../agent/network/open-stream.ts'
 import { createTestPool } from '../agent/network/test/pool-of-nodes.ts'
 import { newKeyPair } from '../shared/identity/keys.ts'
 import { silentLogger } from '../shared/log.ts'
+import { protocols } from '../shared/wire/protocols.ts'
 import { type Relay, startRelay } from '../relay-server/relay.ts'
 import type { ManagedProcess } from '../agent/cli/managed-process.ts'
 import { temporaryFolder } from './support/homes.ts'
@@ -62,6 +63,32 @@ const startedRelay = async (t: TestContext, maxReservations: number): Promise<Re
   t.after(() => relay.stop())
   return relay
 }
+
+test('relay: its loss is noticed at once, not at the next look', { timeout: 30_000 }, async (t) => {
+  const relay = await startedRelay(t, 2)
+  const { promise: warned, resolve } = Promise.withResolvers<void>()
+  const node = await bareNode(t, relay, Object.assign(silentLogger(), { warn: () => resolve() }))
+  await reserved([node], true)
+  await relay.stop()
+  await within(2000, 'the agent tries again', warned)
+})
+
+test('relay: where a direct connection exists too, links take it', { timeout: 30_000 }, async (t) => {
+  const relay = await startedRelay(t, 10)
+  const pool = await createTestPool(2, { relays: [relay.addresses[0]] })
+  t.after(() => pool.stop())
+  const [a, b] = pool.nodes.map(({ node }) => node)
+  await reserved([a, b], true)
+  const relayed = b.libp2p.getMultiaddrs().filter((address) => address.toString().includes('/p2p-circuit'))
+  const direct = b.libp2p.getMultiaddrs().filter((address) => !address.toString().includes('/p2p-circuit'))
+  const first = await a.libp2p.dial(relayed)
+  const second = await a.libp2p.dial(direct, { force: true })
+  await first.newStream('/ipfs/id/1.0.0').then((stream) => stream.close()) // it works
+  const channels = await pool.connect(pool.ring([0, 1]), [0, 1])
+  t.after(() => Promise.all(channels.map((channel) => channel.close())))
+  assert.ok(!first.streams.some(({ protocol }) => protocol === protocols.ring))
+  assert.ok(second.streams.some(({ protocol }) => protocol === protocols.ring))
+})
 
 test('relay: one device has circuits to forty others', { timeout: 60_000 }, async (t) => {
   const relay = await startedRelay(t, 100)

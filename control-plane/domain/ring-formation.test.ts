@@ -1,30 +1,49 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { decideRing, type MemberReport, type RingInput } from './ring-formation.ts'
+import { limits } from '../../shared/wire/limits.ts'
+import { decideRing, type MemberReport, type RingInput, type WishState } from './ring-formation.ts'
 
-const wish = (deviceId: string, online = true, offlineSince = 0): RingInput['wishes'][number] => ({ deviceId, name: deviceId.toUpperCase(), online, offlineSince })
+const wish = (deviceId: string, change: Partial<WishState> = {}): WishState => ({ deviceId, name: deviceId.toUpperCase(), share: 1, available: true, awaitedUntil: 0, moved: false, ...change })
+const away = (deviceId: string, awaitedUntil = 0): WishState => wish(deviceId, { available: false, awaitedUntil })
+const members = (...ids: string[]): RingInput['current'] => ids.map((deviceId) => ({ deviceId, share: 1 }))
 const ready = (...ids: string[]): Map<string, MemberReport> => new Map(ids.map((id) => [id, { state: 'ready' }]))
 const failed = (code: string): MemberReport => ({ state: 'failed', error: { code, message: `${code} happened` } })
-const base: RingInput = { wishes: [], current: [], reports: new Map(), busy: false, now: 1000, graceMs: 100, retryAt: 0 }
+const change = (...ids: string[]): object => ({ action: 'form', cause: 'change', members: ids })
+const base: RingInput = { wishes: [], current: [], reports: new Map(), busy: false, now: 1000, retryAt: 0 }
+
+const both = { wishes: [wish('a'), wish('b')], current: members('a', 'b') }
+const many = Array.from({ length: limits.worldSize + 2 }, (_, index) => `d${String(index).padStart(3, '0')}`)
 
 const table: readonly [name: string, change: Partial<RingInput>, want: object][] = [
   ['nobody wants to serve', {}, { action: 'wait', reason: 'no device serves this model' }],
-  ['nobody is online', { wishes: [wish('a', false), wish('b', false)] }, { action: 'wait', reason: 'no device is online; A and B would serve it' }],
-  ['the first epoch', { wishes: [wish('a'), wish('b', false)] }, { action: 'form', members: ['a'] }],
-  ['all ready', { wishes: [wish('a'), wish('b')], current: ['a', 'b'], reports: ready('a', 'b') }, { action: 'activate' }],
-  ['one still loads', { wishes: [wish('a'), wish('b')], current: ['a', 'b'], reports: ready('a') }, { action: 'wait', reason: 'B is loading' }],
-  ['a newcomer', { wishes: [wish('a'), wish('b')], current: ['a'], reports: ready('a') }, { action: 'form', members: ['a', 'b'] }],
-  ['a newcomer while a job runs', { wishes: [wish('a'), wish('b')], current: ['a'], reports: ready('a'), busy: true }, { action: 'wait', reason: 'a job runs' }],
-  ['a loss within the grace time', { wishes: [wish('a'), wish('b', false, 950)], current: ['a', 'b'], reports: ready('a') }, { action: 'wait', reason: 'waiting for B', again: 1050 }],
-  ['a loss after it', { wishes: [wish('a'), wish('b', false, 800)], current: ['a', 'b'], reports: ready('a') }, { action: 'form', members: ['a'] }],
-  ['a member that left', { wishes: [wish('b')], current: ['a', 'b'], reports: ready('a', 'b') }, { action: 'form', members: ['b'] }],
-  ['a broken link', { wishes: [wish('a'), wish('b')], current: ['a', 'b'], reports: new Map([['a', failed('peerLost')]]) }, { action: 'form', members: ['a', 'b'] }],
-  ['a broken link, too soon', { wishes: [wish('a'), wish('b')], current: ['a', 'b'], reports: new Map([['a', failed('peerLost')]]), retryAt: 2000 }, { action: 'wait', reason: 'forming again: peerLost happened', again: 2000 }],
-  ['a failure that stays', { wishes: [wish('a'), wish('b')], current: ['a', 'b'], reports: new Map([['b', failed('modelMismatch')]]) }, { action: 'wait', reason: 'B: modelMismatch happened' }],
+  ['nobody is online', { wishes: [away('a'), away('b')] }, { action: 'wait', reason: 'no device is online; A and B would serve it' }],
+  ['the first epoch', { wishes: [wish('a'), away('b')] }, change('a')],
+  ['all ready', { ...both, reports: ready('a', 'b') }, { action: 'activate' }],
+  ['one still loads', { ...both, reports: ready('a') }, { action: 'wait', reason: 'B is loading' }],
+  ['both still load', both, { action: 'wait', reason: 'A and B are loading' }],
+  ['a newcomer', { ...both, current: members('a'), reports: ready('a') }, change('a', 'b')],
+  ['a newcomer just after another', { ...both, current: members('a'), reports: ready('a'), retryAt: 1100 }, { action: 'wait', reason: 'forming again soon', again: 1100 }],
+  ['a newcomer while a job runs', { ...both, current: members('a'), reports: ready('a'), busy: true }, { action: 'wait', reason: 'a job runs' }],
+  ['a job that runs on, seen after a restart', { ...both, reports: ready('a', 'b'), busy: true }, { action: 'activate' }],
+  ['another share', { wishes: [wish('a'), wish('b', { share: 2 })], current: members('a', 'b'), reports: ready('a', 'b') }, change('a', 'b')],
+  ['a loss within the grace time', { wishes: [wish('a'), away('b', 1050)], current: members('a', 'b'), reports: ready('a') }, { action: 'wait', reason: 'waiting for B', again: 1050 }],
+  ['a loss after it', { wishes: [wish('a'), away('b', 900)], current: members('a', 'b'), reports: ready('a') }, change('a')],
+  ['a loss while a job runs', { wishes: [wish('a'), away('b', 900)], current: members('a', 'b'), reports: ready('a'), busy: true }, { action: 'wait', reason: 'a job runs' }],
+  ['a device that is away and was never a member', { wishes: [wish('a'), away('b', 1050)], current: members('a'), reports: ready('a') }, { action: 'activate' }],
+  ['a member that left', { wishes: [wish('b')], current: members('a', 'b'), reports: ready('a', 'b') }, change('b')],
+  ['the last member left', { current: members('a') }, { action: 'dissolve' }],
+  ['the last member left while a job runs', { current: members('a'), busy: true }, { action: 'wait', reason: 'a job runs' }],
+  ['a member that was started again', { wishes: [wish('a'), wish('b', { moved: true })], current: members('a', 'b'), reports: ready('a') }, change('a', 'b')],
+  ['one more address of a member that works', { wishes: [wish('a'), wish('b', { moved: true })], current: members('a', 'b'), reports: ready('a', 'b') }, { action: 'activate' }],
+  ['a broken link', { ...both, reports: new Map([['a', failed('peerLost')]]) }, { action: 'form', cause: 'failure', members: ['a', 'b'] }],
+  ['a broken link, too soon', { ...both, reports: new Map([['a', failed('peerLost')]]), retryAt: 2000 }, { action: 'wait', reason: 'forming again: peerLost happened', again: 2000 }],
+  ['a failure that stays', { ...both, reports: new Map([['b', failed('modelMismatch')]]) }, { action: 'wait', reason: 'B: modelMismatch happened' }],
+  ['a failure that stays beside a broken link', { ...both, reports: new Map([['a', failed('peerUnreachable')], ['b', failed('diskFull')]]) }, { action: 'wait', reason: 'B: diskFull happened' }],
+  ['more devices than a ring can have', { wishes: many.map((id) => wish(id)) }, change(...many.slice(0, limits.worldSize))],
 ]
 
-for (const [name, change, want] of table) {
+for (const [name, difference, want] of table) {
   test(`ring formation: ${name}`, () => {
-    assert.deepEqual(decideRing({ ...base, ...change }), want)
+    assert.deepEqual(decideRing({ ...base, ...difference }), want)
   })
 }

@@ -1,12 +1,17 @@
 /** When a ring gets a new epoch, and of whom: a pure decision over what is known now. */
 import type { ErrorReportJson } from '../../shared/schema/common.ts'
+import { limits } from '../../shared/wire/limits.ts'
 
 export interface WishState {
   readonly deviceId: string
   readonly name: string
-  readonly online: boolean
-  /** Since when it is offline; 0 when that was before we looked. */
-  readonly offlineSince: number
+  readonly share: number
+  /** Its agent is connected and showed a valid certificate of the pool. */
+  readonly available: boolean
+  /** While it is not available: how long a ring that it is part of waits for it. */
+  readonly awaitedUntil: number
+  /** It announces an address that the current epoch does not name: it was started again, and peers would miss it. */
+  readonly moved: boolean
 }
 
 /** What a member of the current epoch said last about it. */
@@ -18,21 +23,22 @@ export interface MemberReport {
 export interface RingInput {
   /** In order of joining; that is the order of ranks. */
   readonly wishes: readonly WishState[]
-  /** Device ids of the newest epoch, by rank; empty before the first. */
-  readonly current: readonly string[]
+  /** Members of the newest epoch, by rank; empty before the first. */
+  readonly current: readonly { readonly deviceId: string; readonly share: number }[]
   readonly reports: ReadonlyMap<string, MemberReport>
   /** A job runs on the current epoch. */
   readonly busy: boolean
   readonly now: number
-  /** How long a lost member may take to come back. */
-  readonly graceMs: number
-  /** Not before this time after an epoch that failed. */
+  /** No other epoch before this time: changes that come together make one epoch, failures do not make a storm. */
   readonly retryAt: number
 }
 
 export type Decision =
   | { readonly action: 'activate' }
-  | { readonly action: 'form'; readonly members: readonly string[] }
+  /** `cause`: the members or their shares changed, or the epoch that is there cannot work. */
+  | { readonly action: 'form'; readonly cause: 'change' | 'failure'; readonly members: readonly string[] }
+  /** Nobody wants to serve any more. */
+  | { readonly action: 'dissolve' }
   /** `again`: when to look again even if nothing happens. */
   | { readonly action: 'wait'; readonly reason: string; readonly again?: number }
 
@@ -41,29 +47,33 @@ const passing = new Set(['peerLost', 'peerUnreachable', 'collectiveTimeout', 'ep
 
 const list = (names: readonly string[]): string => (names.length <= 2 ? names.join(' and ') : `${names.slice(0, 2).join(', ')} and ${names.length - 2} more`)
 
-export const decideRing = ({ wishes, current, reports, busy, now, graceMs, retryAt }: RingInput): Decision => {
-  const online = wishes.filter((wish) => wish.online)
-  const wanted = online.map(({ deviceId }) => deviceId)
-  if (wanted.length === 0) return { action: 'wait', reason: wishes.length === 0 ? 'no device serves this model' : `no device is online; ${list(wishes.map(({ name }) => name))} would serve it` }
-  if (current.length === 0) return { action: 'form', members: wanted }
-
+export const decideRing = (input: RingInput): Decision => {
+  const { wishes, current, reports, busy, now, retryAt } = input
+  const wanted = wishes.filter(({ available }) => available).slice(0, limits.worldSize)
+  const isSame = wanted.length === current.length && current.every(({ deviceId, share }, rank) => wanted[rank].deviceId === deviceId && wanted[rank].share === share)
+  const isReady = isSame && current.length > 0 && current.every(({ deviceId }) => reports.get(deviceId)?.state === 'ready')
+  if (isReady) return { action: 'activate' }
   // Links of a running job must not be cut by a newcomer; a job that lost a member ends by itself first.
   if (busy) return { action: 'wait', reason: 'a job runs' }
+  if (wishes.length === 0) return current.length > 0 ? { action: 'dissolve' } : { action: 'wait', reason: 'no device serves this model' }
+  if (wanted.length === 0) return { action: 'wait', reason: `no device is online; ${list(wishes.map(({ name }) => name))} would serve it` }
 
-  const lost = wishes.filter(({ deviceId, online: here }) => !here && current.includes(deviceId))
-  const until = Math.max(...lost.map(({ offlineSince }) => offlineSince + graceMs), 0)
+  const lost = wishes.filter(({ deviceId, available }) => !available && current.some((member) => member.deviceId === deviceId))
+  const until = Math.max(...lost.map(({ awaitedUntil }) => awaitedUntil), 0)
   if (lost.length > 0 && now < until) return { action: 'wait', reason: `waiting for ${list(lost.map(({ name }) => name))}`, again: until }
+  const form = (cause: 'change' | 'failure', reason: string): Decision =>
+    now < retryAt ? { action: 'wait', reason, again: retryAt } : { action: 'form', cause, members: wanted.map(({ deviceId }) => deviceId) }
+  if (!isSame || wanted.some(({ deviceId, moved }) => moved && reports.get(deviceId)?.state !== 'ready')) return form('change', 'forming again soon')
+  return decideLoading(wanted, reports, (reason) => form('failure', `forming again: ${reason}`))
+}
 
-  const isSame = wanted.length === current.length && current.every((deviceId, rank) => wanted[rank] === deviceId)
-  if (!isSame) return now < retryAt ? { action: 'wait', reason: 'forming again soon', again: retryAt } : { action: 'form', members: wanted }
-
-  const nameOf = (deviceId: string): string => wishes.find((wish) => wish.deviceId === deviceId)?.name ?? deviceId
-  const failed = current.filter((deviceId) => reports.get(deviceId)?.state === 'failed')
-  if (failed.length > 0) {
-    const blocking = failed.find((deviceId) => !passing.has(reports.get(deviceId)?.error?.code ?? ''))
-    if (blocking !== undefined) return { action: 'wait', reason: `${nameOf(blocking)}: ${reports.get(blocking)?.error?.message ?? 'failed'}` }
-    return now < retryAt ? { action: 'wait', reason: `forming again: ${reports.get(failed[0])?.error?.message ?? 'a member failed'}`, again: retryAt } : { action: 'form', members: wanted }
-  }
-  const pending = current.filter((deviceId) => reports.get(deviceId)?.state !== 'ready')
-  return pending.length === 0 ? { action: 'activate' } : { action: 'wait', reason: `${list(pending.map(nameOf))} ${pending.length === 1 ? 'is' : 'are'} loading` }
+/** The members are the right ones, and not all are ready. */
+const decideLoading = (members: readonly WishState[], reports: RingInput['reports'], formAgain: (reason: string) => Decision): Decision => {
+  const failed = members.filter(({ deviceId }) => reports.get(deviceId)?.state === 'failed')
+  const problemOf = ({ deviceId }: WishState): string => reports.get(deviceId)?.error?.message ?? 'it failed'
+  const blocking = failed.find(({ deviceId }) => !passing.has(reports.get(deviceId)?.error?.code ?? ''))
+  if (blocking) return { action: 'wait', reason: `${blocking.name}: ${problemOf(blocking)}` }
+  if (failed.length > 0) return formAgain(problemOf(failed[0]))
+  const pending = members.filter(({ deviceId }) => reports.get(deviceId)?.state !== 'ready').map(({ name }) => name)
+  return { action: 'wait', reason: `${list(pending)} ${pending.length === 1 ? 'is' : 'are'} loading` }
 }

@@ -2,7 +2,6 @@
 import type { FastifyRequest } from 'fastify'
 import { headers, type RouteRecord } from '../../shared/api/routes.ts'
 import { MeshError } from '../../shared/errors.ts'
-import { verifyCertificate } from '../../shared/identity/pool-certificate.ts'
 import { type ReplayGuard, verifyRequest } from '../../shared/identity/request-signature.ts'
 import type { Services } from '../service/services.ts'
 
@@ -23,12 +22,10 @@ export const authorise = (request: FastifyRequest, route: RouteRecord & { readon
   if (route.access === 'device') return { deviceId, isAdmin: false }
 
   const { poolId } = request.params as { poolId: string }
-  const pool = services.pools.find(poolId)
-  if (!pool) throw new MeshError('notFound', { what: 'pool', id: poolId })
+  if (!services.pools.find(poolId)) throw new MeshError('notFound', { what: 'pool', id: poolId })
   const text = request.headers[headers.certificate]
   if (typeof text !== 'string') throw new MeshError('notMember', { deviceId: deviceId.slice(0, 8), poolId: poolId.slice(0, 8) })
-  const certificate = verifyCertificate(text, Buffer.from(pool.rootPublicKey, 'hex'), services.now())
-  if (certificate.deviceId !== deviceId) throw new MeshError('certificateInvalid', { problem: 'it belongs to another device' })
+  const certificate = services.memberships.show(text, deviceId, poolId)
   if (route.access === 'admin' && certificate.role !== 'admin') throw new MeshError('notAdmin', { poolId: poolId.slice(0, 8) })
   return { deviceId, isAdmin: certificate.role === 'admin' }
 }

@@ -1,6 +1,7 @@
 /** Server-sent events of one job: from the start, or after the last event that the client has seen. */
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { JobEvent } from '../../shared/schema/job.ts'
+import { finalStates } from '../domain/job-state.ts'
 import type { Services } from '../service/services.ts'
 
 /** Proxies cut connections that are silent for a minute; this also tells us when the client is gone. */
@@ -14,11 +15,18 @@ const lastSeen = (request: FastifyRequest): number => {
 /** @throws MeshError `notFound` before the stream begins */
 export const streamJob = ({ jobs, jobStore, hub }: Services, request: FastifyRequest, reply: FastifyReply): void => {
   const { poolId, jobId } = request.params as { poolId: string; jobId: string }
-  jobs.find(poolId, jobId)
+  const { state } = jobs.find(poolId, jobId)
+  let sent = lastSeen(request)
+  const missed = jobStore.events(jobId, sent)
   reply.hijack()
   const response = reply.raw
+  if (missed.length === 0 && finalStates.includes(state)) {
+    // the client has seen the end: this status tells an EventSource not to come back
+    response.writeHead(204).end()
+    return
+  }
   response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-cache', 'x-accel-buffering': 'no' })
-  let sent = lastSeen(request)
+  response.flushHeaders() // the next event may be long in coming
   const write = (event: JobEvent): void => {
     if (event.sequence <= sent) return // replayed and live may overlap
     sent = event.sequence
@@ -32,6 +40,6 @@ export const streamJob = ({ jobs, jobStore, hub }: Services, request: FastifyReq
     silence()
     response.end()
   }
-  request.raw.on('close', end)
-  for (const event of jobStore.events(jobId, sent)) write(event)
+  response.on('close', end)
+  for (const event of missed) write(event)
 }

@@ -12,7 +12,7 @@ export const joinRoutes = (services: Services): Pick<Handlers, 'requestJoin' | '
   const { pools, presence, now } = services
   /** Certificate on file, while it is valid. */
   const validCertificate = (pool: StoredPool, deviceId: string): string | undefined => {
-    const text = pools.certificateOf(pool.poolId, deviceId)
+    const text = pools.membership(pool.poolId, deviceId)?.certificate
     if (text === undefined) return undefined
     try {
       verifyCertificate(text, Buffer.from(pool.rootPublicKey, 'hex'), now())
@@ -35,7 +35,7 @@ export const joinRoutes = (services: Services): Pick<Handlers, 'requestJoin' | '
       if (validCertificate(pool, caller.deviceId) === undefined) {
         pools.request(pool.poolId, caller.deviceId, now())
         const request = joinOf(pool, caller.deviceId)
-        for (const admin of presence.admins(pool.poolId)) admin.socket.send({ type: 'join-request', poolId: pool.poolId, request })
+        for (const admin of presence.admins(pool.poolId, now())) admin.socket.send({ type: 'join-request', poolId: pool.poolId, request })
       }
       return joinOf(pool, caller.deviceId)
     },
@@ -43,7 +43,10 @@ export const joinRoutes = (services: Services): Pick<Handlers, 'requestJoin' | '
     listJoins: ({ params }) => requestsFor(pools, params.poolId),
     publishCertificate: ({ params, body }) => {
       const pool = needPool(services, params.poolId)
-      pools.publish(body.certificate, verifyCertificate(body.certificate, Buffer.from(pool.rootPublicKey, 'hex'), now()))
+      const certificate = verifyCertificate(body.certificate, Buffer.from(pool.rootPublicKey, 'hex'), now())
+      pools.publish(body.certificate, certificate)
+      presence.admit(certificate)
+      services.rings.refresh(certificate.deviceId) // a ring may have waited for the renewal
       return { ok: true }
     },
   }

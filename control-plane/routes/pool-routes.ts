@@ -26,7 +26,7 @@ export const poolRoutes = (services: Services): Pick<Handlers, 'createPool' | 'g
       if (certificate.deviceId !== caller.deviceId) throw new MeshError('certificateInvalid', { problem: 'it belongs to another device' })
       if (certificate.role !== 'admin') throw new MeshError('notAdmin', { poolId: body.poolId.slice(0, 8) })
       pools.create(body, certificate, now())
-      presence.find(caller.deviceId)?.pools.set(body.poolId, 'admin')
+      presence.admit(certificate)
       return viewOf(needPool(services, body.poolId))
     },
     getPool: ({ params }) => viewOf(needPool(services, params.poolId)),

@@ -1,19 +1,20 @@
 /** The WebSockets of agents: messages in, checked; presence and leases. */
 import { Value } from 'typebox/value'
 import type { WebSocket } from 'ws'
-import { AgentMessage, type ControlMessage } from '../../shared/api/messages.ts'
+import { AgentMessage } from '../../shared/api/messages.ts'
 import { MeshError } from '../../shared/errors.ts'
-import { verifyCertificate } from '../../shared/identity/pool-certificate.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { DeviceStore } from '../store/device-store.ts'
 import type { PoolStore } from '../store/pool-store.ts'
 import type { Jobs } from './jobs.ts'
 import { requestsFor } from './join-requests.ts'
-import type { Agent, Presence } from './presence.ts'
+import type { Memberships } from './memberships.ts'
+import type { Agent, AgentSocket, Presence } from './presence.ts'
 import type { Rings } from './rings.ts'
 
 export interface AgentSocketsOptions {
   readonly presence: Presence
+  readonly memberships: Memberships
   readonly devices: DeviceStore
   readonly pools: PoolStore
   readonly rings: Rings
@@ -26,6 +27,8 @@ export interface AgentSocketsOptions {
 
 /** Malformed messages before a socket is closed: a newer agent may know a few that we do not. */
 const tolerated = 3
+/** Milliseconds that the other end may take to close its side; a machine that is gone never does. */
+const closeMs = 1000
 
 export class AgentSockets {
   readonly #options: AgentSocketsOptions
@@ -40,38 +43,29 @@ export class AgentSockets {
 
   /** A device opened its socket; its request was signed. */
   accept(deviceId: string, socket: WebSocket): void {
-    const { presence, devices, rings, jobs, now, logger } = this.#options
-    const send = (message: ControlMessage): void => {
-      if (socket.readyState === socket.OPEN) socket.send(JSON.stringify(message))
-    }
-    const agent = presence.connect(deviceId, { send, close: (reason) => socket.close(1000, reason) }, now())
+    const { presence, now, logger } = this.#options
+    const agent = presence.connect(deviceId, wrap(socket), now())
     let malformed = 0
-    socket.on('message', (data) => {
+    const heard = (): void => {
       agent.lastSeenAt = now()
+    }
+    socket.on('message', (data) => {
+      // what a replaced socket still brings comes again on the newer one
+      if (this.#stopped || !presence.isCurrent(agent)) return
+      heard()
       try {
         this.#receive(agent, parse(String(data)))
       } catch (error) {
         const failure = MeshError.from(error)
         if (failure.code === 'internal') logger.error({ device: deviceId, err: failure.cause }, failure.message)
-        send({ type: 'error', error: failure.toReport() })
-        if (++malformed > tolerated) socket.close(1008, 'too many malformed messages')
+        agent.socket.send({ type: 'error', error: failure.toReport() })
+        if (++malformed > tolerated) agent.socket.close('too many malformed messages')
       }
     })
-    socket.on('pong', () => {
-      agent.lastSeenAt = now()
-    })
-    socket.on('ping', () => {
-      agent.lastSeenAt = now()
-    })
+    socket.on('pong', heard)
+    socket.on('ping', heard)
     socket.on('error', (error) => logger.debug({ device: deviceId, problem: error.message }, 'socket error'))
-    socket.on('close', () => {
-      // once we stop, nobody is lost: agents come back to the next process
-      if (this.#stopped || !presence.disconnect(agent, now())) return
-      devices.seen(deviceId, now())
-      logger.info({ device: deviceId }, 'agent went away')
-      jobs.lose(deviceId)
-      rings.lose(deviceId)
-    })
+    socket.on('close', () => this.#lose(agent))
   }
 
   stop(): void {
@@ -97,27 +91,24 @@ export class AgentSockets {
     for (const certificate of hello.certificates) this.#admit(agent, certificate)
     agent.greeted = true
     devices.seen(agent.deviceId, now())
-    if (!isNew) return
+    if (!isNew) return rings.refresh(agent.deviceId)
     logger.info({ device: agent.deviceId, pools: agent.pools.size }, 'agent connected')
     agent.socket.send({ type: 'welcome', serverTime: now(), heartbeatMs })
     rings.greet(agent)
     jobs.greet(agent)
-    for (const [poolId, role] of agent.pools) {
+    for (const [poolId, { role }] of agent.pools) {
       if (role === 'admin') for (const request of requestsFor(pools, poolId)) agent.socket.send({ type: 'join-request', poolId, request })
     }
   }
 
   /** A certificate that does not hold costs the agent that pool, not the connection. */
   #admit(agent: Agent, text: string): void {
-    const { pools, now, logger } = this.#options
-    for (const pool of pools.ofDevice(agent.deviceId)) {
-      try {
-        const certificate = verifyCertificate(text, Buffer.from(pool.rootPublicKey, 'hex'), now())
-        if (certificate.deviceId === agent.deviceId) agent.pools.set(pool.poolId, certificate.role)
-        return
-      } catch (error) {
-        logger.debug({ device: agent.deviceId, pool: pool.poolId, code: MeshError.from(error).code }, 'certificate does not fit')
-      }
+    const { memberships, logger } = this.#options
+    try {
+      memberships.show(text, agent.deviceId)
+    } catch (error) {
+      const failure = MeshError.from(error)
+      logger[failure.code === 'internal' ? 'error' : 'info']({ device: agent.deviceId, code: failure.code }, failure.message)
     }
   }
 
@@ -126,9 +117,30 @@ export class AgentSockets {
     for (const agent of presence.expired(now(), leaseMs)) {
       logger.warn({ device: agent.deviceId }, 'lease ended: the agent was silent')
       agent.socket.close('lease ended')
+      this.#lose(agent) // at once: a machine that is gone will not confirm
     }
   }
+
+  #lose(agent: Agent): void {
+    const { presence, devices, jobs, rings, now, logger } = this.#options
+    // once we stop, nobody is lost: agents come back to the next process
+    if (this.#stopped || !presence.disconnect(agent, now()) || !agent.greeted) return
+    devices.seen(agent.deviceId, agent.lastSeenAt)
+    logger.info({ device: agent.deviceId }, 'agent went away')
+    jobs.lose(agent.deviceId)
+    rings.lose(agent.deviceId)
+  }
 }
+
+const wrap = (socket: WebSocket): AgentSocket => ({
+  send: (message) => {
+    if (socket.readyState === socket.OPEN) socket.send(JSON.stringify(message))
+  },
+  close: (reason) => {
+    socket.close(1000, reason)
+    setTimeout(() => socket.terminate(), closeMs).unref()
+  },
+})
 
 const parse = (text: string): AgentMessage => {
   let message: unknown

@@ -1,12 +1,12 @@
 /** The life of jobs: queued, given to a ring, streamed, ended. */
-import type { AgentMessage } from '../../shared/api/messages.ts'
 import { MeshError } from '../../shared/errors.ts'
 import { newJobId } from '../../shared/ids.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { Job, JobSubmission } from '../../shared/schema/job.ts'
 import { limits } from '../../shared/wire/limits.ts'
-import { finalStates, type JobResult, type JobStore } from '../store/job-store.ts'
-import type { RingStore } from '../store/ring-store.ts'
+import { failedWith, finalStates, type JobMessage, type JobResult, reactionTo, resultOf } from '../domain/job-state.ts'
+import type { JobStore } from '../store/job-store.ts'
+import type { RingStore, StoredRing } from '../store/ring-store.ts'
 import type { JobHub } from './job-hub.ts'
 import type { Agent, Presence } from './presence.ts'
 import type { Rings } from './rings.ts'
@@ -21,6 +21,8 @@ export interface JobsOptions {
   readonly graceMs: number
   /** After a restart of the control plane agents need this long to find it again. */
   readonly leaseMs: number
+  /** How long rank 0 may take to report a job that lost another rank. */
+  readonly reportMs: number
   readonly logger: Logger
 }
 
@@ -30,13 +32,10 @@ interface Running {
   readonly ringId: string
   readonly leader: string
   readonly leaderName: string
-  timer: NodeJS.Timeout | undefined
+  /** Ends the job, unless the device `awaited` comes back or rank 0 is heard. */
+  timer?: NodeJS.Timeout
+  awaited?: string
 }
-
-type JobMessage = Extract<AgentMessage, { jobId: string }>
-
-/** How long rank 0 may take to report a job that lost another rank. */
-const reportMs = 10_000
 
 export class Jobs {
   readonly #options: JobsOptions
@@ -46,28 +45,28 @@ export class Jobs {
     this.#options = options
   }
 
-  /** Jobs that ran when the control plane stopped: their leader may come back within the grace time. */
+  /** Jobs that ran when the control plane stopped: their leader may come back within the lease. */
   recover(): void {
-    const { jobs, ringStore } = this.#options
+    const { jobs, ringStore, leaseMs } = this.#options
     for (const { jobId, poolId, submission, epoch } of jobs.unfinished()) {
       const ring = ringStore.findByModel(poolId, submission.modelId)
       const leader = ring?.members[0]
       if (!ring || !leader || ring.epoch !== epoch) this.#fail(jobId, new MeshError('jobLost', { peer: 'a ring that is gone' }))
       else {
-        const running: Running = { jobId, ringId: ring.ringId, leader: leader.deviceId, leaderName: leader.name, timer: undefined }
+        const running: Running = { jobId, ringId: ring.ringId, leader: leader.deviceId, leaderName: leader.name }
         this.#running.set(ring.ringId, running)
-        this.#giveUpLater(running, this.#options.leaseMs)
+        this.#endAfter(leaseMs, running, leader.deviceId, new MeshError('jobLost', { peer: leader.name }))
       }
     }
   }
 
-  /** The leader is back: it goes on if it still has the job, and says so if it does not. */
+  /** An agent is back. A leader goes on if it still has the job, and says so if it does not. */
   greet(agent: Agent): void {
     for (const running of this.#running.values()) {
-      const job = running.leader === agent.deviceId ? this.#options.jobs.find(running.jobId) : undefined
-      if (!job) continue
-      clearTimeout(running.timer)
-      agent.socket.send({ type: 'job-assign', jobId: job.jobId, epoch: job.epoch, ringId: running.ringId, queuedMs: 0, submission: job.submission })
+      if (running.awaited === agent.deviceId) stopWaiting(running)
+      if (running.leader !== agent.deviceId) continue
+      const job = this.#options.jobs.find(running.jobId)
+      if (job) this.#assign(agent, running, job)
     }
   }
 
@@ -79,15 +78,16 @@ export class Jobs {
   submit(poolId: string, submittedBy: string, submission: JobSubmission): Job {
     const { jobs, rings, hub, now } = this.#options
     if ((submission.prompt === undefined) === (submission.messages === undefined)) throw new MeshError('requestInvalid', { problem: 'give either prompt or messages' })
+    // first of all: whoever repeats a request gets the job, whatever happened to ring and queue meanwhile
+    const known = jobs.findByKey({ poolId, submittedBy, idempotencyKey: submission.idempotencyKey })
+    if (known) return known
     const ring = rings.serving(poolId, submission.modelId)
     if (!ring) throw new MeshError('ringEmpty', { modelId: submission.modelId })
     if (jobs.queued(poolId) >= limits.queuedJobs) throw new MeshError('overloaded', { what: 'the queue of this pool', limit: limits.queuedJobs })
-    const { job, isNew } = jobs.submit(newJobId(), { poolId, submittedBy, submission }, now())
-    if (isNew) {
-      hub.publish(job.jobId, jobs.events(job.jobId, -1))
-      this.dispatch(ring.ringId)
-    }
-    return jobs.find(job.jobId) as Job
+    const { jobId } = jobs.submit(newJobId(), { poolId, submittedBy, submission }, now())
+    hub.publish(jobId, jobs.events(jobId, -1))
+    this.dispatch(ring.ringId)
+    return jobs.find(jobId) as Job
   }
 
   /** Gives the next job to a ring that is active and idle. */
@@ -98,24 +98,28 @@ export class Jobs {
     const leader = ring && presence.find(ring.members[0]?.deviceId)
     const job = ring && leader && jobs.next(ring.poolId, ring.modelId)
     if (!job) return
-    this.#running.set(ringId, { jobId: job.jobId, ringId, leader: leader.deviceId, leaderName: ring.members[0].name, timer: undefined })
+    const running: Running = { jobId: job.jobId, ringId, leader: leader.deviceId, leaderName: ring.members[0].name }
+    this.#running.set(ringId, running)
     hub.publish(job.jobId, [jobs.advance(job.jobId, 'assigned', { epoch: ring.epoch, worldSize: ring.members.length, now: now() })])
-    leader.socket.send({ type: 'job-assign', jobId: job.jobId, epoch: ring.epoch, ringId, queuedMs: Math.max(0, now() - job.createdAt), submission: job.submission })
+    this.#assign(leader, running, { ...job, epoch: ring.epoch })
   }
 
   /** A message of rank 0. Only the leader that the job was given to is heard. */
   receive(agent: Agent, message: JobMessage): void {
     const { jobs, hub, now } = this.#options
-    const running = [...this.#running.values()].find(({ jobId }) => jobId === message.jobId)
-    const job = jobs.find(message.jobId)
-    if (!job || finalStates.includes(job.state)) return agent.socket.send({ type: 'job-settled', jobId: message.jobId })
-    if (running?.leader !== agent.deviceId) return
-    clearTimeout(running.timer)
-    if (message.type === 'job-started') hub.publish(job.jobId, [jobs.advance(job.jobId, 'running', { epoch: job.epoch, worldSize: job.worldSize, now: now() })])
-    else if (message.type === 'job-tokens') hub.publish(job.jobId, [jobs.addTokens(job.jobId, message.firstIndex, message.tokens, message.text)])
-    else {
-      const result: JobResult = message.type === 'job-failed' ? { state: 'failed', text: job.text, tokens: job.tokens, error: message.error } : resultOf(message)
-      this.#finish(running, result, () => agent.socket.send({ type: 'job-settled', jobId: job.jobId }))
+    const { jobId } = message
+    const running = [...this.#running.values()].find((one) => one.jobId === jobId)
+    const head = jobs.head(jobId)
+    const isLeader = running?.leader === agent.deviceId
+    const reaction = reactionTo(message.type, head?.state, isLeader)
+    if (running && isLeader) stopWaiting(running)
+    if (reaction === 'settle') agent.socket.send({ type: 'job-settled', jobId })
+    else if (reaction === 'stop') agent.socket.send({ type: 'job-cancel', jobId })
+    else if (reaction === 'start' && head) hub.publish(jobId, [jobs.advance(jobId, 'running', { ...head, now: now() })])
+    else if (reaction === 'append' && message.type === 'job-tokens') hub.publish(jobId, [jobs.addTokens(jobId, message.firstIndex, message.tokens, message.text)])
+    else if (reaction === 'finish' && running && (message.type === 'job-done' || message.type === 'job-failed')) {
+      const result = resultOf(message, jobs.find(jobId) as Job, head?.isCancelled === true)
+      this.#finish(running, result, () => agent.socket.send({ type: 'job-settled', jobId }))
     }
   }
 
@@ -123,11 +127,13 @@ export class Jobs {
   cancel(poolId: string, jobId: string, by: { readonly deviceId: string; readonly isAdmin: boolean }): Job {
     const { jobs, hub, presence, now } = this.#options
     const job = this.find(poolId, jobId)
-    if (job.submittedBy !== by.deviceId && !by.isAdmin) throw new MeshError('notAdmin', { poolId })
+    if (job.submittedBy !== by.deviceId && !by.isAdmin) throw new MeshError('notAdmin', { poolId: poolId.slice(0, 8) })
     if (finalStates.includes(job.state)) return job
     const running = [...this.#running.values()].find((one) => one.jobId === jobId)
-    if (running) presence.find(running.leader)?.socket.send({ type: 'job-cancel', jobId })
-    else hub.publish(jobId, jobs.finish(jobId, { state: 'cancelled', text: '', tokens: [], finishReason: 'cancelled' }, now()))
+    if (running) {
+      jobs.requestCancel(jobId, now()) // a leader that is away hears of it when it comes back
+      presence.find(running.leader)?.socket.send({ type: 'job-cancel', jobId })
+    } else hub.publish(jobId, jobs.finish(jobId, { state: 'cancelled', text: '', tokens: [], finishReason: 'cancelled' }, now()))
     return jobs.find(jobId) as Job
   }
 
@@ -140,42 +146,53 @@ export class Jobs {
 
   /** An agent went away. Its job fails when it does not return; a job that it only followed is reported by rank 0. */
   lose(deviceId: string): void {
-    const { ringStore } = this.#options
+    const { ringStore, graceMs, reportMs } = this.#options
     for (const running of this.#running.values()) {
       const member = ringStore.find(running.ringId)?.members.find((one) => one.deviceId === deviceId)
-      if (!member) continue
-      if (running.leader === deviceId) this.#giveUpLater(running, this.#options.graceMs)
-      else {
-        clearTimeout(running.timer)
-        running.timer = setTimeout(() => this.#end(running, new MeshError('peerLost', { peer: member.name, rank: member.rank, problem: 'its agent went away' })), reportMs).unref()
-      }
+      if (running.leader === deviceId) this.#endAfter(graceMs, running, deviceId, new MeshError('jobLost', { peer: running.leaderName }))
+      // the loss of the leader is the nearer end
+      else if (member && running.awaited !== running.leader) this.#endAfter(reportMs, running, deviceId, new MeshError('peerLost', { peer: member.name, rank: member.rank, problem: 'its agent went away' }))
     }
   }
 
-  stop(): void {
-    for (const { timer } of this.#running.values()) clearTimeout(timer)
+  /** Nobody serves that model any more: what waits for it would wait for ever. */
+  failWaiting({ poolId, modelId }: StoredRing): void {
+    for (const jobId of this.#options.jobs.waiting(poolId, modelId)) this.#fail(jobId, new MeshError('ringEmpty', { modelId }))
   }
 
-  #giveUpLater(running: Running, afterMs: number): void {
-    clearTimeout(running.timer)
-    running.timer = setTimeout(() => this.#end(running, new MeshError('jobLost', { peer: running.leaderName })), afterMs).unref()
+  stop(): void {
+    for (const running of this.#running.values()) stopWaiting(running)
+  }
+
+  #assign(leader: Agent, { ringId }: Running, { jobId, epoch, submission, createdAt }: Job): void {
+    const { jobs, now } = this.#options
+    leader.socket.send({ type: 'job-assign', jobId, epoch, ringId, queuedMs: Math.max(0, now() - createdAt), submission })
+    if (jobs.head(jobId)?.isCancelled) leader.socket.send({ type: 'job-cancel', jobId })
+  }
+
+  #endAfter(afterMs: number, running: Running, awaited: string, error: MeshError): void {
+    stopWaiting(running)
+    running.awaited = awaited
+    running.timer = setTimeout(() => this.#end(running, error), afterMs).unref()
   }
 
   #end(running: Running, error: MeshError): void {
-    const job = this.#options.jobs.find(running.jobId)
-    this.#finish(running, { state: 'failed', text: job?.text ?? '', tokens: job?.tokens ?? [], error: error.toReport() })
+    const { jobs, presence } = this.#options
+    const isCancelled = jobs.head(running.jobId)?.isCancelled === true
+    presence.find(running.leader)?.socket.send({ type: 'job-cancel', jobId: running.jobId })
+    this.#finish(running, failedWith(error.toReport(), jobs.find(running.jobId) as Job, isCancelled))
   }
 
+  /** Ends a job that no ring has. */
   #fail(jobId: string, error: MeshError): void {
     const { jobs, hub, now } = this.#options
-    const job = jobs.find(jobId)
-    hub.publish(jobId, jobs.finish(jobId, { state: 'failed', text: job?.text ?? '', tokens: job?.tokens ?? [], error: error.toReport() }, now()))
+    hub.publish(jobId, jobs.finish(jobId, failedWith(error.toReport(), jobs.find(jobId) as Job, jobs.head(jobId)?.isCancelled === true), now()))
   }
 
   /** @param stored called when the result cannot be lost any more */
   #finish(running: Running, result: JobResult, stored: () => void = () => {}): void {
     const { jobs, hub, rings, now, logger } = this.#options
-    clearTimeout(running.timer)
+    stopWaiting(running)
     this.#running.delete(running.ringId)
     hub.publish(running.jobId, jobs.finish(running.jobId, result, now()))
     stored()
@@ -185,6 +202,7 @@ export class Jobs {
   }
 }
 
-const resultOf = ({ finishReason, usage, timings, text, tokens }: Extract<JobMessage, { type: 'job-done' }>): JobResult => ({
-  state: finishReason === 'cancelled' ? 'cancelled' : 'done', finishReason, usage, timings, text, tokens,
-})
+const stopWaiting = (running: Running): void => {
+  clearTimeout(running.timer)
+  running.awaited = undefined
+}

@@ -1,22 +1,26 @@
 /** Which agents are connected, and what they said of themselves. In memory: it is true only while the socket lives. */
 import type { ControlMessage } from '../../shared/api/messages.ts'
+import type { Certificate } from '../../shared/identity/pool-certificate.ts'
 import type { MemberReport } from '../domain/ring-formation.ts'
 
 /** The other end of an agent's WebSocket. */
 export interface AgentSocket {
   send(message: ControlMessage): void
+  /** Ends the connection, also when the other end does not answer any more. */
   close(reason: string): void
 }
 
 export type Report = MemberReport & { readonly epoch: number; readonly progress: number }
+
+type Membership = Pick<Certificate, 'role' | 'notAfter'>
 
 export interface Agent {
   readonly deviceId: string
   readonly socket: AgentSocket
   peerId: string
   addresses: readonly string[]
-  /** Pools of its valid certificates, with the role there. */
-  readonly pools: Map<string, 'admin' | 'member'>
+  /** Pools of its valid certificates. */
+  readonly pools: Map<string, Membership>
   lastSeenAt: number
   /** It said hello. */
   greeted: boolean
@@ -25,6 +29,11 @@ export interface Agent {
 export class Presence {
   readonly #agents = new Map<string, Agent>()
   readonly #leftAt = new Map<string, number>()
+  readonly #startedAt: number
+
+  constructor(startedAt: number) {
+    this.#startedAt = startedAt
+  }
 
   /** A newer socket of the same device replaces the older one. */
   connect(deviceId: string, socket: AgentSocket, now: number): Agent {
@@ -34,12 +43,17 @@ export class Presence {
     return agent
   }
 
-  /** @returns false when that socket was replaced already */
+  /** @returns false when that agent is gone or was replaced already */
   disconnect(agent: Agent, now: number): boolean {
-    if (this.#agents.get(agent.deviceId) !== agent) return false
+    if (!this.isCurrent(agent)) return false
     this.#agents.delete(agent.deviceId)
     this.#leftAt.set(agent.deviceId, now)
     return true
+  }
+
+  /** It is the newest connection of its device. */
+  isCurrent(agent: Agent): boolean {
+    return this.#agents.get(agent.deviceId) === agent
   }
 
   /** An agent that said hello. */
@@ -52,13 +66,27 @@ export class Presence {
     return this.find(deviceId) !== undefined
   }
 
-  /** When the device went away; 0 when it was not seen since we started. */
-  leftAt(deviceId: string): number {
-    return this.#leftAt.get(deviceId) ?? 0
+  /** It is connected, and its certificate of that pool is valid. */
+  isMember(deviceId: string, poolId: string, now: number): boolean {
+    return now < (this.find(deviceId)?.pools.get(poolId)?.notAfter ?? 0)
   }
 
-  admins(poolId: string): Agent[] {
-    return [...this.#agents.values()].filter((agent) => agent.greeted && agent.pools.get(poolId) === 'admin')
+  /** The device showed a certificate that was found valid. */
+  admit({ deviceId, poolId, role, notAfter }: Certificate): void {
+    this.#agents.get(deviceId)?.pools.set(poolId, { role, notAfter })
+  }
+
+  /**
+   * Until when to wait for a device that is away: for the grace time since it left; after a restart of ours for the
+   * lease, which is what agents need to find us again.
+   */
+  awaitedUntil(deviceId: string, { graceMs, leaseMs }: { readonly graceMs: number; readonly leaseMs: number }): number {
+    const leftAt = this.#leftAt.get(deviceId)
+    return leftAt === undefined ? this.#startedAt + leaseMs : leftAt + graceMs
+  }
+
+  admins(poolId: string, now: number): Agent[] {
+    return [...this.#agents.values()].filter(({ deviceId, pools }) => pools.get(poolId)?.role === 'admin' && this.isMember(deviceId, poolId, now))
   }
 
   get count(): number {

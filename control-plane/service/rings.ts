@@ -1,13 +1,15 @@
 /** Keeps every ring in the epoch it should be in: looks at wishes, presence and reports, and acts on the decision. */
+import { isDeepStrictEqual } from 'node:util'
 import { MeshError } from '../../shared/errors.ts'
 import { newRingId } from '../../shared/ids.ts'
 import type { Logger } from '../../shared/log.ts'
 import { planShards } from '../../shared/plan/shard-plan.ts'
-import type { RingEpoch, RingJoin, RingMember, RingStatus, RingView } from '../../shared/schema/ring.ts'
-import { decideRing } from '../domain/ring-formation.ts'
+import type { RingEpoch, RingJoin, RingMember, RingView } from '../../shared/schema/ring.ts'
+import { decideRing, type WishState } from '../domain/ring-formation.ts'
 import { viewOf } from '../domain/ring-view.ts'
 import type { DeviceStore } from '../store/device-store.ts'
 import type { RingStore, StoredRing, Wish } from '../store/ring-store.ts'
+import { LiveRing } from './live-ring.ts'
 import type { Agent, Presence, Report } from './presence.ts'
 
 export interface RingsOptions {
@@ -16,81 +18,77 @@ export interface RingsOptions {
   readonly presence: Presence
   readonly now: () => number
   readonly graceMs: number
+  /** After a restart of the control plane agents need this long to find it again. */
+  readonly leaseMs: number
   readonly logger: Logger
   /** A job runs on that ring. */
   isBusy(ringId: string): boolean
   /** A ring became active. */
   onActive(ringId: string): void
+  /** Nobody serves that model any more. */
+  onDissolved(ring: StoredRing): void
 }
-
-/** What is known of a ring only while this process lives. */
-interface Live {
-  status: RingStatus
-  reason: string
-  readonly reports: Map<string, Report>
-  retryAt: number
-  failures: number
-  timer: NodeJS.Timeout | undefined
-}
-
-const firstRetryMs = 250
-const longestRetryMs = 10_000
 
 export class Rings {
   readonly #options: RingsOptions
-  readonly #live = new Map<string, Live>()
+  readonly #live = new Map<string, LiveRing>()
   #stopped = false
 
   constructor(options: RingsOptions) {
     this.#options = options
   }
 
-  /** @throws MeshError `modelMismatch` | `quantMismatch` when others serve the model with other files or quantisation */
-  join(poolId: string, deviceId: string, { model, quant, share }: RingJoin): RingView {
+  /** @throws MeshError `modelMismatch` | `quantMismatch` when others serve the model with other files or quantisation | `planImpossible` */
+  join(poolId: string, deviceId: string, join: RingJoin): RingView {
     const { rings, now } = this.#options
-    const existing = rings.findByModel(poolId, model.modelId)
-    const others = existing ? rings.wishes(existing.ringId).filter((wish) => wish.deviceId !== deviceId) : []
-    if (existing && others.length > 0) {
-      if (existing.model.revision !== model.revision) throw new MeshError('modelMismatch', { modelId: model.modelId, got: model.revision.slice(0, 12), want: existing.model.revision.slice(0, 12) })
-      if (existing.quant !== quant) throw new MeshError('quantMismatch', { modelId: model.modelId, got: quant, want: existing.quant })
-    }
-    const isSame = existing && existing.model.revision === model.revision && existing.quant === quant
-    const ring = isSame ? existing : rings.define(newRingId(), poolId, { model, quant }, now())
-    rings.wish(ring.ringId, { deviceId, share, joinedAt: now() })
+    planShards(join.model.shape, [join.share]) // a shape that nobody could split must not be stored
+    const ring = this.#ringFor(poolId, deviceId, join)
+    rings.wish(ring.ringId, { deviceId, share: join.share, joinedAt: now() })
     // joining again is a request to try again
-    this.#state(ring.ringId).reports.delete(deviceId)
+    const { reports } = this.#state(ring.ringId)
+    if (reports.get(deviceId)?.state === 'failed') reports.delete(deviceId)
     this.evaluate(ring.ringId)
+    this.#remind(ring, deviceId)
     return this.view(ring.ringId)
   }
 
   /** @throws MeshError `notInRing` */
   leave(poolId: string, deviceId: string, modelId: string): void {
-    const { rings, presence } = this.#options
+    const { rings, presence, isBusy } = this.#options
     const ring = rings.findByModel(poolId, modelId)
     if (!ring || !rings.unwish(ring.ringId, deviceId)) throw new MeshError('notInRing', { modelId })
-    presence.find(deviceId)?.socket.send({ type: 'ring-left', ringId: ring.ringId })
+    // a member stays until the running job is done: its links are part of it
+    const isNeeded = isBusy(ring.ringId) && ring.members.some((member) => member.deviceId === deviceId)
+    if (!isNeeded) presence.find(deviceId)?.socket.send({ type: 'ring-left', ringId: ring.ringId })
     this.evaluate(ring.ringId)
   }
 
   /** An agent said hello: it gets the epochs it is part of, and may complete others. */
   greet(agent: Agent): void {
-    const { rings } = this.#options
-    for (const ring of rings.all()) {
-      if (!rings.wishes(ring.ringId).some(({ deviceId }) => deviceId === agent.deviceId)) continue
-      if (ring.members.some(({ deviceId }) => deviceId === agent.deviceId)) agent.socket.send({ type: 'ring-epoch', ring: epochOf(ring) })
+    for (const ring of this.#ringsOf(agent.deviceId)) {
+      this.#state(ring.ringId).reports.delete(agent.deviceId) // it may have been started again
       this.evaluate(ring.ringId)
+      this.#remind(ring, agent.deviceId)
     }
+  }
+
+  /** Addresses or certificates of a device changed. */
+  refresh(deviceId: string): void {
+    for (const ring of this.#ringsOf(deviceId)) this.evaluate(ring.ringId)
   }
 
   report(agent: Agent, ringId: string, report: Report): void {
     const ring = this.#options.rings.find(ringId)
-    if (!ring || ring.epoch !== report.epoch || !ring.members.some(({ deviceId }) => deviceId === agent.deviceId)) return
+    const isMember = ring?.members.some(({ deviceId }) => deviceId === agent.deviceId)
+    if (!ring || (!isMember && !this.#wishes(ringId).some(({ deviceId }) => deviceId === agent.deviceId))) {
+      // it left while it was away
+      agent.socket.send({ type: 'ring-left', ringId })
+      return
+    }
+    if (!isMember || ring.epoch !== report.epoch) return
     const live = this.#state(ringId)
     live.reports.set(agent.deviceId, report)
-    if (report.state === 'failed') {
-      if (live.status === 'active') live.status = 'forming'
-      live.retryAt = Math.max(live.retryAt, this.#options.now() + Math.min(longestRetryMs, firstRetryMs * 2 ** live.failures))
-    }
+    if (report.state === 'failed') live.fail(this.#options.now())
     this.evaluate(ringId)
   }
 
@@ -104,36 +102,22 @@ export class Rings {
   }
 
   evaluate(ringId: string): void {
-    const { rings, presence, now, graceMs, isBusy, onActive } = this.#options
+    const { rings, presence, now, isBusy, onActive } = this.#options
     const ring = rings.find(ringId)
     if (!ring || this.#stopped) return
     const live = this.#state(ringId)
-    clearTimeout(live.timer)
-    const wishes = rings.wishes(ringId)
-    const names = this.#names(wishes)
-    const decision = decideRing({
-      wishes: wishes.map(({ deviceId }) => ({ deviceId, name: names(deviceId), online: presence.isOnline(deviceId), offlineSince: presence.leftAt(deviceId) })),
-      current: ring.members.map(({ deviceId }) => deviceId),
-      reports: live.reports,
-      busy: isBusy(ringId),
-      now: now(),
-      graceMs,
-      retryAt: live.retryAt,
-    })
-    if (decision.action === 'form') this.#form(ring, live, wishes.filter(({ deviceId }) => decision.members.includes(deviceId)))
-    else if (decision.action === 'activate') {
-      live.reason = ''
-      live.failures = 0
-      if (live.status === 'active') return
-      live.status = 'active'
+    const wishes = this.#wishes(ringId)
+    const busy = isBusy(ringId)
+    const decision = decideRing({ wishes: this.#wishStates(ring, wishes), current: ring.members, reports: live.reports, busy, now: now(), retryAt: live.retryAt })
+    live.lookAgain(decision.action === 'wait' ? decision.again : undefined, now(), () => this.evaluate(ringId))
+    if (decision.action === 'form') this.#form(ring, wishes.filter(({ deviceId }) => decision.members.includes(deviceId)), decision.cause)
+    else if (decision.action === 'dissolve') this.#dissolve(ring)
+    else if (decision.action === 'wait') {
+      if (live.status !== 'active' || !busy) live.wait(decision.reason)
+    } else if (live.status !== 'active') {
+      live.activate()
       for (const { deviceId } of ring.members) presence.find(deviceId)?.socket.send({ type: 'ring-active', ringId, epoch: ring.epoch })
       onActive(ringId)
-    } else {
-      if (live.status !== 'active' || !isBusy(ringId)) {
-        live.reason = decision.reason
-        live.status = [...live.reports.values()].some(({ state }) => state === 'loading' || state === 'ready') && decision.again === undefined ? 'forming' : 'waiting'
-      }
-      if (decision.again !== undefined) live.timer = setTimeout(() => this.evaluate(ringId), Math.max(1, decision.again - now())).unref()
     }
   }
 
@@ -144,27 +128,68 @@ export class Rings {
   /** The ring of a model, if any device wants to serve it. */
   serving(poolId: string, modelId: string): StoredRing | undefined {
     const ring = this.#options.rings.findByModel(poolId, modelId)
-    return ring && this.#options.rings.wishes(ring.ringId).length > 0 ? ring : undefined
+    return ring && this.#wishes(ring.ringId).length > 0 ? ring : undefined
   }
 
   view(ringId: string): RingView {
-    const { rings, presence } = this.#options
+    const { rings, presence, now } = this.#options
     const ring = rings.find(ringId) as StoredRing
-    const live = this.#state(ringId)
-    const wishes = rings.wishes(ringId)
+    const { status, reason, reports } = this.#state(ringId)
+    const wishes = this.#wishes(ringId)
     const names = this.#names(wishes)
     return viewOf({
-      ring, status: live.status, reason: live.reason, reports: live.reports,
-      wishes: wishes.map(({ deviceId, share }) => ({ deviceId, share, name: names(deviceId), online: presence.isOnline(deviceId) })),
+      ring, status, reason, reports,
+      wishes: wishes.map(({ deviceId, share }) => ({
+        deviceId, share, name: names(deviceId), online: presence.isOnline(deviceId), isMember: presence.isMember(deviceId, ring.poolId, now()),
+      })),
     })
   }
 
   stop(): void {
     this.#stopped = true
-    for (const { timer } of this.#live.values()) clearTimeout(timer)
+    for (const live of this.#live.values()) live.stop()
   }
 
-  #form(ring: StoredRing, live: Live, wishes: readonly Wish[]): void {
+  /** The ring to join, made or changed when nobody else serves the model. */
+  #ringFor(poolId: string, deviceId: string, { model, quant }: RingJoin): StoredRing {
+    const { rings, now, isBusy } = this.#options
+    const ring = rings.findByModel(poolId, model.modelId)
+    if (!ring) return rings.define(newRingId(), poolId, { model, quant }, now())
+    const isTaken = isBusy(ring.ringId) || this.#wishes(ring.ringId).some((wish) => wish.deviceId !== deviceId)
+    if (ring.model.revision === model.revision && ring.quant === quant) {
+      if (!isDeepStrictEqual(ring.model.shape, model.shape)) throw new MeshError('requestInvalid', { problem: `the shape of ${model.modelId} differs from the one the ring has for the same files` })
+      return ring
+    }
+    if (!isTaken) return rings.define(newRingId(), poolId, { model, quant }, now())
+    if (ring.model.revision === model.revision) throw new MeshError('quantMismatch', { modelId: model.modelId, got: quant, want: ring.quant })
+    throw new MeshError('modelMismatch', { modelId: model.modelId, got: model.revision.slice(0, 12), want: ring.model.revision.slice(0, 12) })
+  }
+
+  /** Sends the epoch to a member that has to do something for it, unless a newer one was just formed. */
+  #remind({ ringId, epoch }: StoredRing, deviceId: string): void {
+    const { rings, presence } = this.#options
+    const ring = rings.find(ringId)
+    const isDone = ['loading', 'ready'].includes(this.#state(ringId).reports.get(deviceId)?.state ?? '')
+    if (ring?.epoch !== epoch || isDone || !ring.members.some((member) => member.deviceId === deviceId)) return
+    presence.find(deviceId)?.socket.send({ type: 'ring-epoch', ring: epochOf(ring) })
+  }
+
+  #wishStates(ring: StoredRing, wishes: readonly Wish[]): WishState[] {
+    const { presence, now, graceMs, leaseMs } = this.#options
+    const names = this.#names(wishes)
+    return wishes.map(({ deviceId, share }) => {
+      const agent = presence.find(deviceId)
+      const member = ring.members.find((one) => one.deviceId === deviceId)
+      return {
+        deviceId, share, name: names(deviceId),
+        available: presence.isMember(deviceId, ring.poolId, now()),
+        awaitedUntil: presence.awaitedUntil(deviceId, { graceMs, leaseMs }),
+        moved: agent !== undefined && member !== undefined && (agent.peerId !== member.peerId || agent.addresses.some((address) => !member.addresses.includes(address))),
+      }
+    })
+  }
+
+  #form(ring: StoredRing, wishes: readonly Wish[], cause: 'change' | 'failure'): void {
     const { rings, presence, now, logger } = this.#options
     const epoch = ring.epoch + 1
     const names = this.#names(wishes)
@@ -174,23 +199,43 @@ export class Rings {
       return { deviceId, name: names(deviceId), peerId: agent?.peerId ?? '', addresses: [...(agent?.addresses ?? [])], rank, share, ranges: plan[rank] }
     })
     rings.saveEpoch(ring.ringId, epoch, members, now())
-    live.reports.clear()
-    live.failures++
-    live.retryAt = now() + Math.min(longestRetryMs, firstRetryMs * 2 ** Math.min(live.failures, 10))
-    live.status = 'forming'
-    live.reason = 'loading'
-    logger.info({ ring: ring.ringId, epoch, members: members.map(({ name }) => name) }, 'new ring epoch')
+    this.#state(ring.ringId).begin(cause, now())
+    logger.info({ ring: ring.ringId, epoch, cause, members: members.map(({ name }) => name) }, 'new ring epoch')
     const formed = epochOf({ ...ring, epoch, members })
     for (const { deviceId } of members) presence.find(deviceId)?.socket.send({ type: 'ring-epoch', ring: formed })
-    for (const { deviceId } of ring.members) if (!members.some((member) => member.deviceId === deviceId)) presence.find(deviceId)?.socket.send({ type: 'ring-left', ringId: ring.ringId })
+    this.#release(ring, members)
   }
 
-  #state(ringId: string): Live {
-    let live = this.#live.get(ringId)
-    if (!live) {
-      live = { status: 'waiting', reason: 'starting', reports: new Map(), retryAt: 0, failures: 0, timer: undefined }
-      this.#live.set(ringId, live)
+  #dissolve(ring: StoredRing): void {
+    const { rings, now, logger, onDissolved } = this.#options
+    rings.saveEpoch(ring.ringId, ring.epoch, [], now())
+    const live = this.#state(ring.ringId)
+    live.reports.clear()
+    live.wait('no device serves this model')
+    logger.info({ ring: ring.ringId }, 'ring dissolved')
+    this.#release(ring, [])
+    onDissolved(ring)
+  }
+
+  /** Tells members of the older epoch that are not in the new one. */
+  #release(ring: StoredRing, members: readonly RingMember[]): void {
+    const stay = new Set(members.map(({ deviceId }) => deviceId))
+    for (const { deviceId } of ring.members) {
+      if (!stay.has(deviceId)) this.#options.presence.find(deviceId)?.socket.send({ type: 'ring-left', ringId: ring.ringId })
     }
+  }
+
+  #ringsOf(deviceId: string): StoredRing[] {
+    return this.#options.rings.all().filter(({ ringId }) => this.#wishes(ringId).some((wish) => wish.deviceId === deviceId))
+  }
+
+  #wishes(ringId: string): Wish[] {
+    return this.#options.rings.wishes(ringId)
+  }
+
+  #state(ringId: string): LiveRing {
+    const live = this.#live.get(ringId) ?? new LiveRing()
+    this.#live.set(ringId, live)
     return live
   }
 

@@ -8,6 +8,7 @@ import { RingStore } from '../store/ring-store.ts'
 import { AgentSockets } from './agent-sockets.ts'
 import { JobHub } from './job-hub.ts'
 import { Jobs } from './jobs.ts'
+import { Memberships } from './memberships.ts'
 import { Presence } from './presence.ts'
 import { Rings } from './rings.ts'
 
@@ -15,13 +16,19 @@ export interface Settings {
   readonly heartbeatMs: number
   readonly leaseMs: number
   readonly ringGraceMs: number
+  /** How long rank 0 may take to report a job that lost another rank. */
+  readonly reportMs?: number
 }
+
+/** The time limit of a step (8 s) and some. */
+const defaultReportMs = 10_000
 
 export interface Services {
   readonly devices: DeviceStore
   readonly pools: PoolStore
   readonly jobStore: JobStore
   readonly ringStore: RingStore
+  readonly memberships: Memberships
   readonly presence: Presence
   readonly rings: Rings
   readonly jobs: Jobs
@@ -31,23 +38,25 @@ export interface Services {
   stop(): void
 }
 
-export const createServices = ({ store }: OpenDatabase, { heartbeatMs, leaseMs, ringGraceMs: graceMs }: Settings, { now, logger }: { now: () => number; logger: Logger }): Services => {
+export const createServices = ({ store }: OpenDatabase, { heartbeatMs, leaseMs, ringGraceMs: graceMs, reportMs = defaultReportMs }: Settings, { now, logger }: { now: () => number; logger: Logger }): Services => {
   const devices = new DeviceStore(store)
   const pools = new PoolStore(store)
   const jobStore = new JobStore(store)
   const ringStore = new RingStore(store)
-  const presence = new Presence()
+  const presence = new Presence(now())
+  const memberships = new Memberships({ pools, presence, now })
   const hub = new JobHub()
   const rings: Rings = new Rings({
-    rings: ringStore, devices, presence, now, graceMs, logger,
+    rings: ringStore, devices, presence, now, graceMs, leaseMs, logger,
     isBusy: (ringId) => jobs.isBusy(ringId),
     onActive: (ringId) => jobs.dispatch(ringId),
+    onDissolved: (ring) => jobs.failWaiting(ring),
   })
-  const jobs = new Jobs({ jobs: jobStore, ringStore, rings, presence, hub, now, graceMs, leaseMs, logger })
-  const sockets = new AgentSockets({ presence, devices, pools, rings, jobs, now, heartbeatMs, leaseMs, logger })
+  const jobs = new Jobs({ jobs: jobStore, ringStore, rings, presence, hub, now, graceMs, leaseMs, reportMs, logger })
+  const sockets = new AgentSockets({ presence, memberships, devices, pools, rings, jobs, now, heartbeatMs, leaseMs, logger })
   jobs.recover()
   return {
-    devices, pools, jobStore, ringStore, presence, rings, jobs, hub, sockets, now,
+    devices, pools, jobStore, ringStore, memberships, presence, rings, jobs, hub, sockets, now,
     stop: () => {
       sockets.stop()
       rings.stop()

@@ -8,6 +8,7 @@ import { migrate } from 'drizzle-orm/better-sqlite3/migrator'
 import { MeshError, problemOf } from '../../shared/errors.ts'
 
 export type Store = BetterSQLite3Database
+export type Transaction = Parameters<Parameters<Store['transaction']>[0]>[0]
 
 export interface OpenDatabase {
   readonly store: Store

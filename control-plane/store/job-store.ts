@@ -1,18 +1,19 @@
 /** Jobs and their event streams. Each method is one transaction, so a crash leaves a job before or after it. */
-import { and, asc, count, desc, eq, gt, inArray, max } from 'drizzle-orm'
+import { and, asc, count, desc, eq, gt, inArray, isNull, max } from 'drizzle-orm'
 import type { JobId } from '../../shared/ids.ts'
 import type { Job, JobEvent, JobState, JobSubmission } from '../../shared/schema/job.ts'
-import type { Store } from './database.ts'
+import { finalStates, type JobResult } from '../domain/job-state.ts'
+import type { Store, Transaction } from './database.ts'
 import { jobEvents, jobs } from './tables.ts'
 
 type Row = typeof jobs.$inferSelect
-type Transaction = Parameters<Parameters<Store['transaction']>[0]>[0]
 
-export const finalStates: readonly JobState[] = ['done', 'failed', 'cancelled']
 const openStates: readonly JobState[] = ['queued', 'assigned', 'running']
 
-/** What the end of a job adds to it. */
-export type JobResult = Pick<Job, 'text' | 'tokens' | 'finishReason' | 'usage' | 'timings' | 'error'> & { readonly state: 'done' | 'failed' | 'cancelled' }
+/** Where a job stands, without what was generated: cheap enough to ask for with every token. */
+export interface JobHead extends Pick<Job, 'state' | 'epoch' | 'worldSize'> {
+  readonly isCancelled: boolean
+}
 
 const without = <T extends object>(value: T): T => JSON.parse(JSON.stringify(value)) as T // drops undefined fields
 
@@ -23,16 +24,22 @@ export class JobStore {
     this.#store = store
   }
 
-  /** Queues a job; the same idempotency key of the same device gives the job that is there. */
-  submit(jobId: JobId, { poolId, submittedBy, submission }: { poolId: string; submittedBy: string; submission: JobSubmission }, now: number): { readonly job: Job; readonly isNew: boolean } {
+  /** Queues a job. A key that the device used before is a mistake of the caller: `findByKey` comes first. */
+  submit(jobId: JobId, { poolId, submittedBy, submission }: { poolId: string; submittedBy: string; submission: JobSubmission }, now: number): Job {
     return this.#store.transaction((tx) => {
       const { idempotencyKey, modelId } = submission
-      const known = tx.select().from(jobs).where(and(eq(jobs.poolId, poolId), eq(jobs.submittedBy, submittedBy), eq(jobs.idempotencyKey, idempotencyKey))).get()
-      if (known) return { job: this.#jobOf(tx, known), isNew: false }
-      const row: Row = { jobId, poolId, submittedBy, idempotencyKey, modelId, submission, state: 'queued', worldSize: 0, epoch: 0, received: 0, result: null, createdAt: now, startedAt: null, finishedAt: null }
+      const row: Row = { jobId, poolId, submittedBy, idempotencyKey, modelId, submission, state: 'queued', worldSize: 0, epoch: 0, received: 0, result: null, createdAt: now, startedAt: null, cancelRequestedAt: null, finishedAt: null }
       tx.insert(jobs).values(row).run()
       this.#append(tx, jobId, (sequence) => ({ sequence, type: 'state', state: 'queued', worldSize: 0 }))
-      return { job: this.#jobOf(tx, row), isNew: true }
+      return this.#jobOf(tx, row)
+    })
+  }
+
+  /** The job that a device submitted under that key. */
+  findByKey({ poolId, submittedBy, idempotencyKey }: { readonly poolId: string; readonly submittedBy: string; readonly idempotencyKey: string }): Job | undefined {
+    return this.#store.transaction((tx) => {
+      const row = tx.select().from(jobs).where(and(eq(jobs.poolId, poolId), eq(jobs.submittedBy, submittedBy), eq(jobs.idempotencyKey, idempotencyKey))).get()
+      return row && this.#jobOf(tx, row)
     })
   }
 
@@ -53,6 +60,21 @@ export class JobStore {
 
   queuedInAll(): number {
     return this.#store.select({ jobs: count() }).from(jobs).where(eq(jobs.state, 'queued')).get()?.jobs ?? 0
+  }
+
+  head(jobId: string): JobHead | undefined {
+    const row = this.#store.select({ state: jobs.state, epoch: jobs.epoch, worldSize: jobs.worldSize, cancelRequestedAt: jobs.cancelRequestedAt }).from(jobs).where(eq(jobs.jobId, jobId)).get()
+    return row && { state: row.state, epoch: row.epoch, worldSize: row.worldSize, isCancelled: row.cancelRequestedAt !== null }
+  }
+
+  /** Remembers that somebody wants the job to end. */
+  requestCancel(jobId: string, now: number): void {
+    this.#store.update(jobs).set({ cancelRequestedAt: now }).where(and(eq(jobs.jobId, jobId), isNull(jobs.cancelRequestedAt))).run()
+  }
+
+  /** Ids of all jobs that wait for a ring of that model. */
+  waiting(poolId: string, modelId: string): string[] {
+    return this.#store.select({ jobId: jobs.jobId }).from(jobs).where(and(eq(jobs.poolId, poolId), eq(jobs.modelId, modelId), eq(jobs.state, 'queued'))).all().map(({ jobId }) => jobId)
   }
 
   /** The job that waits for longest. */
@@ -80,11 +102,11 @@ export class JobStore {
     })
   }
 
-  /** Adds tokens; those that are known already are dropped. @returns the event to publish, if anything was new */
+  /** Adds tokens; a message that is known already is dropped. @returns the event to publish, if anything was new */
   addTokens(jobId: string, firstIndex: number, tokens: readonly number[], text: string): JobEvent | undefined {
     return this.#store.transaction((tx) => {
       const row = tx.select({ received: jobs.received, state: jobs.state }).from(jobs).where(eq(jobs.jobId, jobId)).get()
-      // A message is taken whole or not at all: its text belongs to all of its tokens.
+      // A message is taken whole or not at all: its text belongs to all of its tokens, and a leader repeats whole messages.
       if (!row || !openStates.includes(row.state) || firstIndex !== row.received) return undefined
       tx.update(jobs).set({ received: firstIndex + tokens.length }).where(eq(jobs.jobId, jobId)).run()
       return this.#append(tx, jobId, (sequence) => ({ sequence, type: 'tokens', firstIndex, tokens: [...tokens], text }))

@@ -1,8 +1,8 @@
 /** Pools, their members and those who ask to join. */
-import { and, asc, count, eq } from 'drizzle-orm'
+import { and, asc, eq } from 'drizzle-orm'
 import type { Certificate } from '../../shared/identity/pool-certificate.ts'
 import type { PoolCreation, Role } from '../../shared/schema/pool.ts'
-import type { Store } from './database.ts'
+import type { Store, Transaction } from './database.ts'
 import { devices, joinRequests, memberships, networks, pools } from './tables.ts'
 
 export interface StoredPool {
@@ -41,8 +41,8 @@ export class PoolStore {
     this.#store.transaction((tx) => {
       tx.insert(networks).values({ networkId: pool.networkId, createdAt: now }).onConflictDoNothing().run()
       tx.insert(pools).values({ ...pool, createdAt: now }).onConflictDoUpdate({ target: pools.poolId, set: { name: pool.name } }).run()
+      saveMembership(tx, text, certificate)
     })
-    this.publish(text, certificate)
   }
 
   find(poolId: string): StoredPool | undefined {
@@ -70,23 +70,14 @@ export class PoolStore {
       .all()
   }
 
-  memberCount(poolId: string): number {
-    return this.#store.select({ members: count() }).from(memberships).where(eq(memberships.poolId, poolId)).get()?.members ?? 0
-  }
-
-  certificateOf(poolId: string, deviceId: string): string | undefined {
-    return this.#store.select({ certificate: memberships.certificate }).from(memberships).where(and(eq(memberships.poolId, poolId), eq(memberships.deviceId, deviceId))).get()?.certificate
+  /** The newest certificate of a device, valid or not. */
+  membership(poolId: string, deviceId: string): { readonly certificate: string; readonly notAfter: number } | undefined {
+    return this.#store.select({ certificate: memberships.certificate, notAfter: memberships.notAfter }).from(memberships).where(and(eq(memberships.poolId, poolId), eq(memberships.deviceId, deviceId))).get()
   }
 
   /** Stores a verified certificate and answers the request it belongs to. */
-  publish(text: string, { poolId, deviceId, role, notAfter }: Certificate): void {
-    this.#store.transaction((tx) => {
-      tx.insert(memberships)
-        .values({ poolId, deviceId, role, certificate: text, notAfter })
-        .onConflictDoUpdate({ target: [memberships.poolId, memberships.deviceId], set: { role, certificate: text, notAfter } })
-        .run()
-      tx.delete(joinRequests).where(and(eq(joinRequests.poolId, poolId), eq(joinRequests.deviceId, deviceId))).run()
-    })
+  publish(text: string, certificate: Certificate): void {
+    this.#store.transaction((tx) => saveMembership(tx, text, certificate))
   }
 
   request(poolId: string, deviceId: string, now: number): void {
@@ -102,4 +93,12 @@ export class PoolStore {
       .orderBy(asc(joinRequests.createdAt))
       .all()
   }
+}
+
+const saveMembership = (tx: Transaction, text: string, { poolId, deviceId, role, notAfter }: Certificate): void => {
+  tx.insert(memberships)
+    .values({ poolId, deviceId, role, certificate: text, notAfter })
+    .onConflictDoUpdate({ target: [memberships.poolId, memberships.deviceId], set: { role, certificate: text, notAfter } })
+    .run()
+  tx.delete(joinRequests).where(and(eq(joinRequests.poolId, poolId), eq(joinRequests.deviceId, deviceId))).run()
 }

@@ -78,6 +78,8 @@ export const jobs = sqliteTable('jobs', {
   result: text('result', { mode: 'json' }).$type<Pick<Job, 'text' | 'tokens' | 'finishReason' | 'usage' | 'timings' | 'error'>>(),
   createdAt: integer('created_at').notNull(),
   startedAt: integer('started_at'),
+  /** When somebody asked to cancel it; rank 0 may not have heard of that yet. */
+  cancelRequestedAt: integer('cancel_requested_at'),
   finishedAt: integer('finished_at'),
 }, (table) => [
   uniqueIndex('jobs_idempotency').on(table.poolId, table.submittedBy, table.idempotencyKey),

@@ -1,12 +1,14 @@
 /** Who may call what, over real HTTP. */
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { test } from 'node:test'
+import WebSocket from 'ws'
 import { Value } from 'typebox/value'
 import { ErrorAnswer, headers, type RouteRecord, routes } from '../../shared/api/routes.ts'
 import { newKeyPair } from '../../shared/identity/keys.ts'
 import { certificateLifetimeMs, issueCertificate } from '../../shared/identity/pool-certificate.ts'
 import { signRequest } from '../../shared/identity/request-signature.ts'
-import { createPool, startPlane, TestDevice } from './plane.ts'
+import { createPool, FakeAgent, startPlane, TestDevice } from './plane.ts'
 
 const errorOf = async (answer: Response): Promise<string> => {
   const body: unknown = await answer.json()
@@ -94,6 +96,62 @@ test('access: unknown routes, bodies that are no JSON and too large ones get an 
   assert.match(await errorOf(await fetch(`${url}/api/devices`, { method: 'POST', body: 'x'.repeat(9 << 20), headers: { 'content-type': 'application/json' } })), /^413 requestInvalid/)
 })
 
+test('access: a body that is not JSON by its type is not read, and bytes count, not their text', async (t) => {
+  const { url } = await startPlane(t)
+  const device = new TestDevice('A')
+  const send = (type: string, body: Buffer, signed: Buffer = body): Promise<Response> =>
+    fetch(`${url}/api/devices`, { method: 'POST', body, headers: { ...signRequest(device.key, { method: 'POST', path: '/api/devices', body: signed }, Date.now()), 'content-type': type } })
+  assert.match(await errorOf(await send('text/plain', Buffer.from('hello'), Buffer.alloc(0))), /^415 /)
+  const wellFormed = Buffer.from('{"name":"\ufffd"}')
+  const malformed = Buffer.from(wellFormed.toString('latin1').replace('\xef\xbf\xbd', '\xff'), 'latin1') // the same text, once it is decoded
+  assert.equal(malformed.toString(), wellFormed.toString())
+  assert.equal(await errorOf(await send('application/json', malformed, wellFormed)), '401 signatureInvalid')
+})
+
+test('access: a socket wants the signature of a registered device, and hello first', async (t) => {
+  const { url } = await startPlane(t)
+  const refusal = async (headersOf: Record<string, string>): Promise<number | undefined> => {
+    const socket = new WebSocket(`${url.replace('http', 'ws')}/api/agents/socket`, { headers: headersOf })
+    t.after(() => socket.terminate())
+    socket.on('error', () => undefined)
+    const [, response] = (await once(socket, 'unexpected-response')) as [unknown, { statusCode?: number }]
+    return response.statusCode
+  }
+  assert.equal(await refusal({}), 401)
+  const device = new TestDevice('A')
+  assert.equal(await refusal(device.client(url).socket().headers), 403)
+  await device.register(url)
+  const { headers: signed, url: address } = device.client(url).socket()
+  const socket = new WebSocket(address, { headers: signed })
+  t.after(() => socket.terminate())
+  await once(socket, 'open')
+  assert.equal(await refusal(signed), 401) // the same request once more
+  socket.send(JSON.stringify({ type: 'heartbeat', freeMemoryBytes: 1 }))
+  const [answer] = (await once(socket, 'message')) as [Buffer]
+  assert.match(answer.toString(), /heartbeat before hello/)
+  assert.equal((await device.client(url).call('getDevice', {})).online, false)
+})
+
+test('access: certificates of another pool or another device in a hello count for nothing', async (t) => {
+  const { url } = await startPlane(t)
+  const pool = await createPool(url)
+  const device = new TestDevice('Stranger')
+  await device.register(url)
+  const forged = issueCertificate(newKeyPair(), { deviceId: device.deviceId, role: 'admin' }, Date.now())
+  for (const [index, text] of [pool.admin.certificates.get(pool.poolId) as string, forged, 'AAAA'].entries()) device.certificates.set(String(index), text)
+  await FakeAgent.connect(t, device, url)
+  assert.deepEqual(await device.client(url).call('listPools', {}), [])
+  assert.deepEqual((await pool.admin.client(url).call('listPeers', { params: { poolId: pool.poolId } })).map(({ name }) => name), ['Admin'])
+})
+
+test('docs: each route documents the form of its errors', async (t) => {
+  const { url } = await startPlane(t)
+  const { paths } = (await (await fetch(`${url}/docs/json`)).json()) as { paths: Record<string, Record<string, { responses: Record<string, unknown> }>> }
+  for (const [path, methods] of Object.entries(paths)) {
+    for (const { responses } of Object.values(methods)) for (const status of ['4XX', '5XX']) assert.match(JSON.stringify(responses[status]), /"error".*"code".*"hint"/, path)
+  }
+})
+
 test('docs: OpenAPI lists exactly the routes of the table', async (t) => {
   const { url } = await startPlane(t)
   const { paths } = (await (await fetch(`${url}/docs/json`)).json()) as { paths: Record<string, Record<string, unknown>> }
@@ -101,5 +159,5 @@ test('docs: OpenAPI lists exactly the routes of the table', async (t) => {
   const wanted = (Object.values(routes) as RouteRecord[]).map(({ method, path }) => `${method} ${path.replaceAll(/:(\w+)/g, '{$1}')}`)
   assert.deepEqual(listed.toSorted(), wanted.toSorted())
   assert.equal((await fetch(`${url}/docs`)).status, 200)
-  assert.ok(headers.signature in (await (await fetch(`${url}/docs/json`)).text().then((text) => ({ [headers.signature]: text.includes(headers.signature) }))))
+  assert.ok((await (await fetch(`${url}/docs/json`)).text()).includes(headers.signature))
 })

@@ -98,6 +98,12 @@ export const createPool = async (url: string): Promise<TestPool> => {
   }
 }
 
+/** Looks again until it is true. */
+export const eventually = async (what: string, look: () => Promise<boolean>, timeoutMs = 5000): Promise<void> => {
+  const deadline = Date.now() + timeoutMs
+  while (!(await look())) assert.ok(Date.now() < deadline, `not within ${timeoutMs} ms: ${what}`)
+}
+
 /** The agent of a device: a real WebSocket, messages kept until somebody asks for them. */
 export class FakeAgent {
   readonly device: TestDevice
@@ -114,13 +120,13 @@ export class FakeAgent {
     })
   }
 
-  static async connect(t: TestContext, device: TestDevice, url: string): Promise<FakeAgent> {
+  static async connect(t: TestContext, device: TestDevice, url: string, port = 1): Promise<FakeAgent> {
     const { url: address, headers } = device.client(url).socket()
     const socket = new WebSocket(address, { headers })
     t.after(() => socket.terminate())
     await once(socket, 'open')
     const agent = new FakeAgent(device, socket)
-    agent.send({ type: 'hello', version: '0', peerId: `peer-${device.name}`, addresses: ['/ip4/127.0.0.1/tcp/1'], certificates: [...device.certificates.values()] })
+    agent.send({ type: 'hello', version: '0', peerId: `peer-${device.name}`, addresses: [`/ip4/127.0.0.1/tcp/${port}`], certificates: [...device.certificates.values()] })
     await agent.next('welcome')
     return agent
   }
@@ -153,6 +159,18 @@ export class FakeAgent {
 
   ready(ringId: string, epoch: number): void {
     this.send({ type: 'ring-state', ringId, epoch, state: 'ready', progress: 1 })
+  }
+
+  /** What came so far and nobody asked for; resolves when everything sent before this call was handled. */
+  async unread(): Promise<ControlMessage[]> {
+    this.#socket.ping()
+    await once(this.#socket, 'pong')
+    return this.#received.splice(0)
+  }
+
+  /** Behaves like a machine that is gone: reads nothing, answers nothing. */
+  freeze(): void {
+    this.#socket.pause()
   }
 
   get closed(): Promise<unknown> {

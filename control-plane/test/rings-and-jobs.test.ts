@@ -1,71 +1,8 @@
 /** Rings and jobs over real sockets: epochs, loss, streaming, cancelling, restarts. */
 import assert from 'node:assert/strict'
-import { test, type TestContext } from 'node:test'
-import { Value } from 'typebox/value'
-import { createParser, type EventSourceMessage } from 'eventsource-parser'
-import { JobEvent } from '../../shared/schema/job.ts'
-import { RingView } from '../../shared/schema/ring.ts'
-import { createPool, FakeAgent, manifest, type Plane, startPlane, submission, type TestDevice, type TestPool, timings } from './plane.ts'
-
-interface Ring {
-  readonly agents: FakeAgent[]
-  readonly ringId: string
-  readonly epoch: number
-}
-
-const join = (device: TestDevice, { poolId }: TestPool, url: string, change: object = {}): Promise<RingView> =>
-  device.client(url).call('joinRing', { params: { poolId }, body: { model: manifest, quant: 'q8', share: 1, ...change } })
-
-/** The epoch that all agents were told last, with that many members. */
-const epochWith = async (agents: readonly FakeAgent[], worldSize: number): Promise<{ ringId: string; epoch: number }> => {
-  let found = { ringId: '', epoch: 0 }
-  for (const agent of agents) {
-    for (;;) {
-      const { ring } = await agent.next('ring-epoch')
-      if (ring.members.length !== worldSize) continue
-      found = { ringId: ring.ringId, epoch: ring.epoch }
-      break
-    }
-  }
-  return found
-}
-
-const activeRing = async (t: TestContext, pool: TestPool, url: string, count: number): Promise<Ring> => {
-  const devices = [pool.admin, ...(await Promise.all(Array.from({ length: count - 1 }, (_, index) => pool.member(`Member ${index + 1}`))))]
-  const agents: FakeAgent[] = []
-  for (const device of devices) {
-    agents.push(await FakeAgent.connect(t, device, url))
-    await join(device, pool, url)
-  }
-  const { ringId, epoch } = await epochWith(agents, count)
-  for (const agent of agents) agent.ready(ringId, epoch)
-  for (const agent of agents) assert.equal((await agent.next('ring-active')).epoch, epoch)
-  return { agents, ringId, epoch }
-}
-
-const view = async (pool: TestPool, url: string): Promise<RingView> => {
-  const [ring] = await pool.admin.client(url).call('listRings', { params: { poolId: pool.poolId } })
-  assert.ok(Value.Check(RingView, ring), JSON.stringify([...Value.Errors(RingView, ring)].slice(0, 2)))
-  return ring
-}
-
-const events = async (pool: TestPool, url: string, jobId: string, after?: number): Promise<JobEvent[]> => {
-  const answer = await pool.admin.client(url).open('jobEvents', { params: { poolId: pool.poolId, jobId }, headers: after === undefined ? {} : { 'last-event-id': String(after) } })
-  const seen: JobEvent[] = []
-  const parser = createParser({ onEvent: ({ data, id }: EventSourceMessage) => {
-    const event: unknown = JSON.parse(data)
-    assert.ok(Value.Check(JobEvent, event), data)
-    assert.equal(String(event.sequence), id)
-    seen.push(event)
-  } })
-  const decoder = new TextDecoder()
-  for await (const chunk of answer.body as unknown as AsyncIterable<Uint8Array>) parser.feed(decoder.decode(chunk, { stream: true }))
-  return seen
-}
-
-const done = (jobId: string, epoch: number, text: string, tokens: number[]): Parameters<FakeAgent['send']>[0] => ({
-  type: 'job-done', jobId, epoch, text, tokens, finishReason: 'stop', usage: { promptTokens: 1, completionTokens: tokens.length, totalTokens: 1 + tokens.length }, timings,
-})
+import { test } from 'node:test'
+import { createPool, FakeAgent, manifest, type Plane, startPlane, submission } from './plane.ts'
+import { activeRing, done, epochWith, events, join, view } from './steps.ts'
 
 for (const count of [1, 2, 3, 4]) {
   test(`rings: ${count} members get ranks, neighbours and columns that cover the model`, async (t) => {
@@ -123,6 +60,7 @@ test('rings: a failed load is shown with its reason and tried again when the dev
   assert.deepEqual([shown.status, shown.members[0].state], ['waiting', 'failed'])
   assert.match(shown.reason, /Admin: the disk is full/)
   await join(pool.admin, pool, url)
+  assert.equal((await agent.next('ring-epoch')).ring.epoch, ring.epoch)
   agent.ready(ring.ringId, ring.epoch)
   await agent.next('ring-active')
 })

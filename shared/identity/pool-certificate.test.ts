@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import { encodeCbor } from '../wire/envelope.ts'
 import { deviceIdOf } from './device-key.ts'
 import { newKeyPair } from './keys.ts'
-import { certificateLifetimeMs, issueCertificate, poolIdOf, verifyCertificate } from './pool-certificate.ts'
+import { certificateLifetimeMs, issueCertificate, poolIdIn, poolIdOf, verifyCertificate } from './pool-certificate.ts'
 
 const root = newKeyPair()
 const device = newKeyPair()
@@ -42,4 +42,9 @@ test('certificate: every changed byte is noticed', () => {
 test('certificate: garbage is refused before anything large is done with it', () => {
   const garbage = ['', '!!!', 'AAAA', 'x'.repeat(100_000), Buffer.from(encodeCbor([1, 2])).toString('base64url'), Buffer.from(encodeCbor([Buffer.alloc(10), Buffer.alloc(64)])).toString('base64url'), Buffer.from(encodeCbor({})).toString('base64url')]
   for (const one of garbage) assert.throws(() => verifyCertificate(one, root.publicKey, now), { code: 'certificateInvalid' })
+})
+
+test('certificate: the pool it names can be read before it is checked', () => {
+  assert.equal(poolIdIn(text), poolIdOf(root.publicKey))
+  for (const bad of ['', 'AAAA', text.slice(0, 20), text.slice(0, -90), '!!']) assert.equal(poolIdIn(bad), undefined)
 })

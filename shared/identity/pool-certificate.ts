@@ -113,3 +113,13 @@ export const verifyCertificate = (text: string, rootPublicKey: Uint8Array, now: 
   if (now >= certificate.notAfter) throw new MeshError('certificateExpired', { notAfter: new Date(certificate.notAfter).toISOString() })
   return certificate
 }
+
+/** The pool that a certificate names, not verified: to find the root key to check it with. */
+export const poolIdIn = (text: string): PoolId | undefined => {
+  try {
+    const [body] = decodeArray(Buffer.from(text, 'base64url'), 2)
+    return body instanceof Uint8Array ? parsePoolId(toHex(bytesOf(decodeArray(body, 7)[1], 32, 'pool id'))) : undefined
+  } catch {
+    return undefined
+  }
+}

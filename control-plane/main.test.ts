@@ -1,0 +1,85 @@
+/** The control plane as its own process: what it prints, how it ends. */
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { test, type TestContext } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { environmentFor } from '../shared/options.ts'
+import { createPool, FakeAgent } from './test/plane.ts'
+
+const main = fileURLToPath(new URL('./main.ts', import.meta.url))
+
+const folderOf = (t: TestContext): string => {
+  const folder = mkdtempSync(join(tmpdir(), 'mesh-control-plane-'))
+  t.after(() => rmSync(folder, { recursive: true, force: true, maxRetries: 3 }))
+  return folder
+}
+
+interface Process {
+  /** Address of the ready line. @throws Error when it ends before */
+  readonly url: Promise<string>
+  readonly ended: Promise<{ readonly code: number | null; readonly stdout: string; readonly stderr: string }>
+  signal(name: NodeJS.Signals): void
+}
+
+const start = (t: TestContext, home: string, ...args: string[]): Process => {
+  const child = spawn(process.execPath, [main, '--json', ...args], { stdio: ['ignore', 'pipe', 'pipe'], env: environmentFor(home) })
+  const timer = setTimeout(() => child.kill('SIGKILL'), 20_000)
+  t.after(() => child.kill('SIGKILL'))
+  let [stdout, stderr] = ['', '']
+  const ready = Promise.withResolvers<string>()
+  ready.promise.catch(() => undefined)
+  child.stdout.setEncoding('utf8').on('data', (part: string) => {
+    stdout += part
+    if (stdout.includes('\n')) ready.resolve((JSON.parse(stdout.split('\n')[0]) as { url: string }).url)
+  })
+  child.stderr.setEncoding('utf8').on('data', (part: string) => (stderr += part))
+  const ended = new Promise<{ code: number | null; stdout: string; stderr: string }>((resolve) => child.on('close', (code) => {
+    clearTimeout(timer)
+    ready.reject(new Error(`it ended with ${code}: ${stderr}`))
+    resolve({ code, stdout, stderr })
+  }))
+  return { url: ready.promise, ended, signal: (name) => void child.kill(name) }
+}
+
+test('process: one line when ready, data under the home, exit code 0 after a signal with agents connected', async (t) => {
+  const home = folderOf(t)
+  const plane = start(t, home, '--port', '0')
+  const url = await plane.url
+  assert.match(url, /^http:\/\/127\.0\.0\.1:\d+$/)
+  const answer = await fetch(`${url}/ready`)
+  assert.deepEqual([answer.status, await answer.json()], [200, { ready: true, devicesOnline: 0, jobsQueued: 0 }])
+  assert.equal(statSync(join(home, 'control-plane')).mode & 0o777, 0o700)
+  const pool = await createPool(url)
+  await FakeAgent.connect(t, pool.admin, url)
+  const gone = await FakeAgent.connect(t, await pool.member('Gone'), url)
+  gone.freeze() // a machine that never answers must not hold it
+  const stopping = Date.now()
+  plane.signal('SIGTERM')
+  const { code, stdout } = await plane.ended
+  assert.deepEqual([code, stdout], [0, `{"event":"ready","url":"${url}"}\n`])
+  assert.ok(Date.now() - stopping < 4000, `took ${Date.now() - stopping} ms`)
+})
+
+test('process: a port in use, an unknown flag and a damaged database are two clear lines and the right exit code', async (t) => {
+  const first = start(t, folderOf(t), '--port', '0')
+  const { port } = new URL(await first.url)
+  const data = folderOf(t)
+  writeFileSync(join(data, 'mesh.sqlite'), 'no database at all, only text '.repeat(50))
+  const cases = [
+    [['--port', port], 3, /^error: port \d+ is in use\nhint: choose another with --port.*\n$/],
+    [['--prot', '1'], 2, /^error: Unknown option '--prot'.*\nhint: mesh --help\n$/],
+    [['--port', '99999'], 2, /^error: --port wants a whole number from 0 to 65535, got "99999"\nhint: .*\n$/],
+    [['--port', '0', '--data', data], 3, /^error: cannot read .*mesh\.sqlite: .*not a database.*\nhint: .*\n$/],
+  ] as const
+  for (const [args, code, text] of cases) {
+    const result = await start(t, folderOf(t), ...args).ended
+    assert.equal(result.stdout, '')
+    assert.match(result.stderr, text)
+    assert.equal(result.code, code)
+  }
+  first.signal('SIGINT')
+  assert.equal((await first.ended).code, 0)
+})

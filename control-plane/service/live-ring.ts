@@ -1,0 +1,53 @@
+/** What is known of a ring only while this process lives: what its members said of the epoch, and when to look again. */
+import type { RingStatus } from '../../shared/schema/ring.ts'
+import type { Report } from './presence.ts'
+
+const firstRetryMs = 250
+const longestRetryMs = 10_000
+
+export class LiveRing {
+  status: RingStatus = 'waiting'
+  reason = 'starting'
+  readonly reports = new Map<string, Report>()
+  /** No other epoch before this time. */
+  retryAt = 0
+  /** Epochs in a row that did not work. */
+  #failures = 0
+  #timer: NodeJS.Timeout | undefined
+
+  /** Another epoch begins. */
+  begin(cause: 'change' | 'failure', now: number): void {
+    this.reports.clear()
+    this.#failures = cause === 'failure' ? this.#failures + 1 : 0
+    this.retryAt = now + firstRetryMs
+    this.status = 'forming'
+    this.reason = 'loading'
+  }
+
+  /** A member failed: the more often that happened, the longer the pause before the next epoch. */
+  fail(now: number): void {
+    if (this.status === 'active') this.status = 'forming'
+    this.retryAt = Math.max(this.retryAt, now + Math.min(longestRetryMs, firstRetryMs * 2 ** Math.min(this.#failures, 10)))
+  }
+
+  activate(): void {
+    this.status = 'active'
+    this.reason = ''
+    this.#failures = 0
+  }
+
+  wait(reason: string): void {
+    this.reason = reason
+    this.status = [...this.reports.values()].some(({ state }) => state === 'loading' || state === 'ready') ? 'forming' : 'waiting'
+  }
+
+  /** Only the latest call counts; without a time there is nothing to look at again. */
+  lookAgain(at: number | undefined, now: number, look: () => void): void {
+    clearTimeout(this.#timer)
+    if (at !== undefined) this.#timer = setTimeout(look, Math.max(1, at - now)).unref()
+  }
+
+  stop(): void {
+    clearTimeout(this.#timer)
+  }
+}
