@@ -7,7 +7,7 @@ import { dcutr } from '@libp2p/dcutr'
 import { identify } from '@libp2p/identify'
 import type { Libp2p } from '@libp2p/interface'
 import { tcp } from '@libp2p/tcp'
-import { tls } from '@libp2p/tls'
+
 import { type Multiaddr, multiaddr } from '@multiformats/multiaddr'
 import { createLibp2p } from 'libp2p'
 import { MeshError, problemOf } from '../../shared/errors.ts'
@@ -16,6 +16,7 @@ import { listenError } from '../../shared/listen-error.ts'
 import type { Logger } from '../../shared/log.ts'
 import { limits } from '../../shared/wire/limits.ts'
 import { keepReservations, type RelayState } from './relay-reservation.ts'
+import { socketTls } from './socket-tls.ts'
 
 export interface NodeOptions {
   readonly key: KeyPair
@@ -64,7 +65,7 @@ export const createNode = async (options: NodeOptions): Promise<MeshNode> => {
     privateKey: await generateKeyPairFromSeed('Ed25519', options.key.seed),
     addresses: { listen: [...options.listen], announce: [...options.announce] },
     transports: [tcp(), circuitRelayTransport()],
-    connectionEncrypters: [tls(), noise()], // TLS first: about twice as fast in Node
+    connectionEncrypters: [socketTls(), noise()], // TLS first: about twice as fast in Node
     streamMuxers: [yamux({ streamOptions: { maxStreamWindowSize: streamWindowBytes, maxReadBufferLength: 2 * streamWindowBytes } })],
     connectionManager: { maxConnections: 4 * limits.worldSize, inboundConnectionThreshold: limits.worldSize, maxIncomingPendingConnections: limits.worldSize },
     connectionMonitor: { pingTimeout: { minTimeout: pingMs } },
