@@ -43,11 +43,12 @@ export interface Backend {
   /**
    * Attention half of a layer: normalises `hidden`, projects own heads, rotates, appends k and v of the rows to the
    * cache of their slot, attends causally over each slot, and writes the own part of the o projection to `partial`.
-   * A rank without heads writes zeros.
+   * A rank without heads writes zeros. The spans lie one behind another; they may be a part of a step, when another
+   * part runs in turn with it (`lanes.ts`): then they begin at a multiple of `laneAlignment`.
    */
   attention(layer: number, spans: readonly Span[]): Promise<void>
-  /** MLP half: `partial` becomes the own part of down(silu(gate(norm(hidden))) * up(norm(hidden))). */
-  feedForward(layer: number, rows: number): Promise<void>
+  /** MLP half of the rows from `firstRow` on: `partial` becomes the own part of down(silu(gate(norm(hidden))) * up(norm(hidden))). */
+  feedForward(layer: number, rows: number, firstRow?: number): Promise<void>
   /** All layers of a rank that holds the whole model, residual additions included; the result is in `hidden`. */
   layers(spans: readonly Span[], rows: number): Promise<void>
   /** Final norm and own columns of the LM head of rows 0..rows-1 of `hidden`, into `logits`. */

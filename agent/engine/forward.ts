@@ -13,6 +13,7 @@ import type { SequenceStep } from '../../shared/wire/envelope.ts'
 import type { Collective } from '../collective/collective.ts'
 import type { Backend, Span } from './backend.ts'
 import type { Engine, RowLogits, StepInput, StepTimes } from './engine.ts'
+import { type Lane, lanesOf } from './lanes.ts'
 
 export interface ForwardOptions {
   readonly shape: ModelShape
@@ -21,6 +22,8 @@ export interface ForwardOptions {
   readonly collective: Collective
   /** Writes the embedding rows of the tokens into f32 [tokens, hidden]. */
   readonly embed: (tokens: readonly number[], into: Float32Array) => void
+  /** Rows from which a step runs in two lanes; the same on every rank. Default: `laneRows`. */
+  readonly laneRows?: number
   /** Milliseconds, monotonic. */
   readonly clock?: () => number
 }
@@ -48,29 +51,30 @@ const wantedRows = (sequences: readonly SequenceStep[], spans: readonly Span[]):
     return Array.from({ length: count - first }, (_, i) => ({ row: start + first + i, slot, position: position + first + i }))
   })
 
-const addInto = (sum: Float32Array, part: Float32Array, length: number): void => {
-  for (let i = 0; i < length; i++) sum[i] += part[i]
+/** @throws MeshError `frameInvalid` | `promptTooLong` */
+const checkSequences = (sequences: readonly SequenceStep[], shape: ModelShape): void => {
+  for (const { position, tokens } of sequences) {
+    if (tokens.length === 0) throw new MeshError('frameInvalid', { problem: 'a sequence without tokens' })
+    if (position + tokens.length > shape.context) throw new MeshError('promptTooLong', { tokens: position + tokens.length, context: shape.context })
+    const stranger = tokens.find((token) => token >= shape.vocab)
+    if (stranger !== undefined) throw new MeshError('frameInvalid', { problem: `token ${stranger} in a vocabulary of ${shape.vocab}` })
+  }
+}
+
+const addInto = (sum: Float32Array, part: Float32Array): void => {
+  for (let i = 0; i < part.length; i++) sum[i] += part[i]
 }
 
 export const createForward = (options: ForwardOptions): Engine => {
   const { shape, ranges, backend, collective, embed } = options
   const clock = options.clock ?? (() => performance.now())
 
-  const check = (sequences: readonly SequenceStep[]): void => {
-    for (const { position, tokens } of sequences) {
-      if (tokens.length === 0) throw new MeshError('frameInvalid', { problem: 'a sequence without tokens' })
-      if (position + tokens.length > shape.context) throw new MeshError('promptTooLong', { tokens: position + tokens.length, context: shape.context })
-      const stranger = tokens.find((token) => token >= shape.vocab)
-      if (stranger !== undefined) throw new MeshError('frameInvalid', { problem: `token ${stranger} in a vocabulary of ${shape.vocab}` })
-    }
-  }
-
   const step = async ({ job, step: number, sequences }: StepInput): Promise<{ rows: readonly RowLogits[]; times: StepTimes }> => {
-    check(sequences)
+    checkSequences(sequences, shape)
     const spans = spansOf(sequences)
     const rows = spans.reduce((sum, { count }) => sum + count, 0)
     const { hidden, partial, logits } = await backend.buffers(rows)
-    const length = rows * shape.hidden
+    const rowsIn = (data: Float32Array, { start, count }: Pick<Lane, 'start' | 'count'>): Float32Array => data.subarray(start * shape.hidden, (start + count) * shape.hidden)
     let computeMs = 0
     let collectiveMs = 0
     const compute = async (work: () => Promise<void>): Promise<void> => {
@@ -78,21 +82,35 @@ export const createForward = (options: ForwardOptions): Engine => {
       await work()
       computeMs += clock() - start
     }
-    const reduce = async (operation: number): Promise<void> => {
+    const wait = async (sum: Promise<void>): Promise<void> => {
       const start = clock()
-      await collective.allReduce(partial.subarray(0, length), { job, step: number, operation })
+      await sum
       collectiveMs += clock() - start
-      addInto(hidden, partial, length)
+    }
+    const reduce = async (lane: Lane, operation: number): Promise<void> => {
+      const part = rowsIn(partial, lane)
+      await collective.allReduce(part, { job, step: number, operation })
+      addInto(rowsIn(hidden, lane), part)
+    }
+    const sharded = async (): Promise<void> => {
+      const lanes = lanesOf(spans, rows, options.laneRows)
+      /** The sum of each lane that is on its way: the lane goes on when it has come. */
+      const sums = lanes.map(() => Promise.resolve())
+      for (let half = 0; half < 2 * shape.layers; half++) {
+        const layer = half >> 1
+        for (const [index, lane] of lanes.entries()) {
+          await wait(sums[index])
+          await compute(() => (half % 2 === 0 ? backend.attention(layer, lane.spans) : backend.feedForward(layer, lane.count, lane.start)))
+          sums[index] = reduce(lane, half * lanes.length + index)
+          sums[index].catch(() => {}) // told when it is awaited; the other lane may fail first
+        }
+      }
+      for (const sum of sums) await wait(sum)
     }
 
-    embed(sequences.flatMap(({ tokens }) => tokens), hidden.subarray(0, length))
+    embed(sequences.flatMap(({ tokens }) => tokens), rowsIn(hidden, { start: 0, count: rows }))
     if (collective.worldSize === 1) await compute(() => backend.layers(spans, rows))
-    else for (let layer = 0; layer < shape.layers; layer++) {
-      await compute(() => backend.attention(layer, spans))
-      await reduce(2 * layer)
-      await compute(() => backend.feedForward(layer, rows))
-      await reduce(2 * layer + 1)
-    }
+    else await sharded()
 
     const wanted = wantedRows(sequences, spans)
     // Wanted rows move to the front: each one comes from at or behind its new place, so none is overwritten early.

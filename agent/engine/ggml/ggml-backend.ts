@@ -72,7 +72,7 @@ class ComputeProcess implements Host {
     if (this.#death) return
     const ended = new Promise<void>((resolve) => this.#child.once('exit', () => resolve()))
     const timer = setTimeout(() => this.#child.kill('SIGKILL'), closeMs)
-    await this.call({ operation: operations.close, layer: 0, rows: 0, slot: 0, spans: [] }).catch(() => {})
+    await this.call({ operation: operations.close, layer: 0, rows: 0, firstRow: 0, slot: 0, spans: [] }).catch(() => {})
     this.#pipe(inputFile).destroy()
     await ended
     clearTimeout(timer)

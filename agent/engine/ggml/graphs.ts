@@ -28,7 +28,7 @@ const f32Bytes = 4
 export const bucketedLength = (span: Span): number => Math.ceil((span.position + span.count) / lengthBucket) * lengthBucket
 
 /** Same key, same graphs. */
-export const keyOf = (spans: readonly Span[]): string => spans.map((span) => `${span.slot}:${span.count}:${bucketedLength(span)}`).join(',')
+export const keyOf = (spans: readonly Span[]): string => spans.map((span) => `${span.start}:${span.slot}:${span.count}:${bucketedLength(span)}`).join(',')
 
 /** Graphs that share one scratch allocator: it must never see a larger graph, or the smaller ones would dangle. */
 class GraphGroup {
@@ -58,15 +58,24 @@ class GraphGroup {
 }
 
 export interface GraphSet {
+  readonly rows: Rows
   /** Undefined where the rank holds none. */
   readonly attention: readonly Pointer[] | undefined
   readonly mlp: readonly Pointer[] | undefined
   free(): void
 }
 
-const input = ({ ggml, io, options }: GraphParts, context: Pointer, rows: number): Pointer => {
-  const x = ggml.new_tensor_2d(context, types.f32, options.shape.hidden, rows)
-  io.placeHidden(x)
+/** Rows of the buffers, one behind another. */
+export interface Rows {
+  readonly first: number
+  readonly count: number
+}
+
+export const rowsOf = (spans: readonly Span[]): Rows => ({ first: spans[0].start, count: spans.reduce((sum, { count }) => sum + count, 0) })
+
+const input = ({ ggml, io, options }: GraphParts, context: Pointer, { first, count }: Rows): Pointer => {
+  const x = ggml.new_tensor_2d(context, types.f32, options.shape.hidden, count)
+  io.placeHidden(x, first)
   return x
 }
 
@@ -79,6 +88,7 @@ interface Attention {
   /** Rotated queries and keys, f32 [rows, rowBytes / 4]. */
   readonly turned: Pointer
   readonly rowBytes: number
+  readonly rows: Rows
   /** Where the mask of the span lies. */
   readonly mask: number
 }
@@ -86,7 +96,8 @@ interface Attention {
 /** Attention of one span over its own cache: f32 [own heads * headDim, count]. */
 const attend = (parts: GraphParts, context: Pointer, attention: Attention): Pointer => {
   const { ggml, options, io } = parts
-  const { layer, span } = attention
+  const { layer, span, rows } = attention
+  const row = span.start - rows.first
   const { headDim } = options.shape
   const heads = sizeOf(options.ranges.heads)
   const kv = sizeOf(options.ranges.kvHeads)
@@ -96,60 +107,61 @@ const attend = (parts: GraphParts, context: Pointer, attention: Attention): Poin
   const rowBytes = kv * headDim * cache.elementBytes
   const view = (tensor: Pointer): Pointer => ggml.view_3d(context, tensor, headDim, length, kv, rowBytes, headDim * cache.elementBytes, 0)
   const mask = ggml.new_tensor_2d(context, types.f16, length, span.count)
-  io.placeMask(mask, attention.mask)
-  const queries = ggml.view_3d(context, attention.turned, headDim, heads, span.count, headDim * f32Bytes, attention.rowBytes, span.start * attention.rowBytes)
+  io.placeMask(mask, rows.first, attention.mask)
+  const queries = ggml.view_3d(context, attention.turned, headDim, heads, span.count, headDim * f32Bytes, attention.rowBytes, row * attention.rowBytes)
   const out = ggml.flash_attn_ext(context, ggml.permute(context, queries, 0, 2, 1, 3), view(keys), view(values), mask, 1 / Math.sqrt(headDim), 0, 0)
   return ggml.reshape_2d(context, out, heads * headDim, span.count)
 }
 
-const attentionGraph = (parts: GraphParts, layer: number, spans: readonly Span[], rows: number) => (context: Pointer, graph: Pointer): void => {
+const attentionGraph = (parts: GraphParts, layer: number, spans: readonly Span[], rows: Rows) => (context: Pointer, graph: Pointer): void => {
   const { ggml, options, weights, io } = parts
   const { shape, ranges, ropeTheta } = options
   const [heads, kv, hd] = [sizeOf(ranges.heads), sizeOf(ranges.kvHeads), shape.headDim]
   const name = `layers.${layer}.attention`
   const qkv = ggml.mul_mat(context, weights.get(`${name}.qkv`), normed(parts, context, input(parts, context, rows), `${name}.norm`))
   const qkvBytes = (heads + 2 * kv) * hd * f32Bytes
-  const positions = ggml.new_tensor_1d(context, types.i32, rows)
-  io.placePositions(positions)
-  const qk = ggml.view_3d(context, qkv, hd, heads + kv, rows, hd * f32Bytes, qkvBytes, 0)
+  const positions = ggml.new_tensor_1d(context, types.i32, rows.count)
+  io.placePositions(positions, rows.first)
+  const qk = ggml.view_3d(context, qkv, hd, heads + kv, rows.count, hd * f32Bytes, qkvBytes, 0)
   const turned = ggml.rope_ext(context, qk, positions, null, hd, ropeNeox, shape.context, ropeTheta, 1, 0, 1, 32, 1)
   const turnedBytes = (heads + kv) * hd * f32Bytes
 
   for (const span of spans) {
+    const row = span.start - rows.first
     const indices = ggml.new_tensor_1d(context, types.i64, span.count)
     io.placeIndices(indices, span.start)
     const { keys, values } = parts.cache(span.slot).tensors(context, layer)
-    const k = ggml.view_2d(context, turned, kv * hd, span.count, turnedBytes, span.start * turnedBytes + heads * hd * f32Bytes)
-    const v = ggml.view_2d(context, qkv, kv * hd, span.count, qkvBytes, span.start * qkvBytes + (heads + kv) * hd * f32Bytes)
+    const k = ggml.view_2d(context, turned, kv * hd, span.count, turnedBytes, row * turnedBytes + heads * hd * f32Bytes)
+    const v = ggml.view_2d(context, qkv, kv * hd, span.count, qkvBytes, row * qkvBytes + (heads + kv) * hd * f32Bytes)
     ggml.build_forward_expand(graph, ggml.set_rows(context, keys, k, indices))
     ggml.build_forward_expand(graph, ggml.set_rows(context, values, v, indices))
   }
   const masks = io.maskOffsets(spans.map((span) => bucketedLength(span) * span.count))
-  const attended = spans.map((span, index) => attend(parts, context, { layer, span, turned, rowBytes: turnedBytes, mask: masks[index] }))
+  const attended = spans.map((span, index) => attend(parts, context, { layer, span, turned, rowBytes: turnedBytes, rows, mask: masks[index] }))
   let joined = attended[0]
   if (spans.length > 1) {
-    joined = ggml.new_tensor_2d(context, types.f32, heads * hd, rows)
-    io.placeJoined(joined)
+    joined = ggml.new_tensor_2d(context, types.f32, heads * hd, rows.count)
+    io.placeJoined(joined, rows.first)
     const rowBytes = heads * hd * f32Bytes
     for (const [index, span] of spans.entries()) {
-      const place = ggml.view_2d(context, joined, heads * hd, span.count, rowBytes, span.start * rowBytes)
+      const place = ggml.view_2d(context, joined, heads * hd, span.count, rowBytes, (span.start - rows.first) * rowBytes)
       ggml.build_forward_expand(graph, ggml.cpy(context, attended[index], place))
     }
   }
   const y = ggml.mul_mat(context, weights.get(`${name}.o`), joined)
-  io.placePartial(y)
+  io.placePartial(y, rows.first)
   ggml.build_forward_expand(graph, y)
 }
 
-const mlpGraph = (parts: GraphParts, layer: number, rows: number) => (context: Pointer, graph: Pointer): void => {
+const mlpGraph = (parts: GraphParts, layer: number, rows: Rows) => (context: Pointer, graph: Pointer): void => {
   const { ggml, options, weights, io } = parts
   const name = `layers.${layer}.mlp`
   const columns = sizeOf(options.ranges.ffn)
   const gateUp = ggml.mul_mat(context, weights.get(`${name}.gateUp`), normed(parts, context, input(parts, context, rows), `${name}.norm`))
   const rowBytes = 2 * columns * f32Bytes
-  const half = (offset: number): Pointer => ggml.view_2d(context, gateUp, columns, rows, rowBytes, offset)
+  const half = (offset: number): Pointer => ggml.view_2d(context, gateUp, columns, rows.count, rowBytes, offset)
   const y = ggml.mul_mat(context, weights.get(`${name}.down`), ggml.swiglu_split(context, half(0), half(columns * f32Bytes)))
-  io.placePartial(y)
+  io.placePartial(y, rows.first)
   ggml.build_forward_expand(graph, y)
 }
 
@@ -158,7 +170,7 @@ const attentionTensors = (spans: number): number => 24 + 24 * spans
 
 export const buildSet = (parts: GraphParts, spans: readonly Span[]): GraphSet => {
   const { ggml, device, options } = parts
-  const rows = spans.reduce((sum, { count }) => sum + count, 0)
+  const rows = rowsOf(spans)
   const layers = Array.from({ length: options.shape.layers }, (_, layer) => layer)
   const attention = sizeOf(options.ranges.kvHeads) > 0 ? new GraphGroup(ggml, device.plain) : undefined
   const mlp = sizeOf(options.ranges.ffn) > 0 ? new GraphGroup(ggml, device.plain) : undefined
@@ -167,6 +179,7 @@ export const buildSet = (parts: GraphParts, spans: readonly Span[]): GraphSet =>
     mlp?.add(24, mlpGraph(parts, layer, rows))
   }
   return {
+    rows,
     attention: attention?.graphs,
     mlp: mlp?.graphs,
     free: () => {
@@ -180,7 +193,7 @@ export const buildSet = (parts: GraphParts, spans: readonly Span[]): GraphSet =>
 export const buildHead = (parts: GraphParts, rows: number): { readonly graph: Pointer; free(): void } => {
   const group = new GraphGroup(parts.ggml, parts.device.plain)
   group.add(24, (context, graph) => {
-    const y = parts.ggml.mul_mat(context, parts.weights.get('head'), normed(parts, context, input(parts, context, rows), 'head.norm'))
+    const y = parts.ggml.mul_mat(context, parts.weights.get('head'), normed(parts, context, input(parts, context, { first: 0, count: rows }), 'head.norm'))
     parts.io.placeLogits(y)
     parts.ggml.build_forward_expand(graph, y)
   })

@@ -2,7 +2,7 @@
 import { sizeOf } from '../../../shared/plan/shard-plan.ts'
 import type { BackendOptions, Buffers, Span } from '../backend.ts'
 import type { Ggml, Pointer } from './library.ts'
-import { align, createMemory, type SharedMemory, wrapMemory } from './memory.ts'
+import { align, alignment, createMemory, type SharedMemory, wrapMemory } from './memory.ts'
 
 /** Sizes of the parts that both processes see, in bytes, each aligned. */
 export const ioLayout = ({ shape, ranges }: Pick<BackendOptions, 'shape' | 'ranges'>, rows: number): { readonly hidden: number; readonly partial: number; readonly logits: number; readonly total: number } => {
@@ -31,36 +31,39 @@ export class IoMemory {
   readonly #own: SharedMemory
   readonly #indices: number
   readonly #joined: number
-  #masks: SharedMemory
-  #maskBytes = 0
+  /** Masks of each part of a step, under its first row: parts run in turn, so the masks of all are needed at once. */
+  readonly #masks = new Map<number, SharedMemory>()
   readonly #ggml: Ggml
+  readonly #rowBytes: number
+  readonly #joinedRowBytes: number
 
   constructor(ggml: Ggml, options: BackendOptions, rows: number, memory: ArrayBufferLike) {
     this.#ggml = ggml
     this.rows = rows
+    this.#rowBytes = options.shape.hidden * 4
+    this.#joinedRowBytes = sizeOf(options.ranges.heads) * options.shape.headDim * 4
     this.#shared = wrapMemory(ggml, memory)
     this.#layout = ioLayout(options, rows)
     this.buffers = ioBuffers(options, rows, memory, this.#shared.start)
     this.#indices = align(rows * 4)
     this.#joined = this.#indices + align(rows * 8 + 64 * rows)
-    this.#own = createMemory(ggml, this.#joined + align(rows * sizeOf(options.ranges.heads) * options.shape.headDim * 4))
-    this.#masks = createMemory(ggml, 64)
+    this.#own = createMemory(ggml, this.#joined + align(rows * this.#joinedRowBytes))
   }
 
-  placeHidden(tensor: Pointer): void {
-    this.#shared.place(tensor, this.#layout.hidden)
+  placeHidden(tensor: Pointer, firstRow: number): void {
+    this.#shared.place(tensor, this.#layout.hidden + firstRow * this.#rowBytes)
   }
 
-  placePartial(tensor: Pointer): void {
-    this.#shared.place(tensor, this.#layout.partial)
+  placePartial(tensor: Pointer, firstRow: number): void {
+    this.#shared.place(tensor, this.#layout.partial + firstRow * this.#rowBytes)
   }
 
   placeLogits(tensor: Pointer): void {
     this.#shared.place(tensor, this.#layout.logits)
   }
 
-  placePositions(tensor: Pointer): void {
-    this.#own.place(tensor, 0)
+  placePositions(tensor: Pointer, firstRow: number): void {
+    this.#own.place(tensor, firstRow * 4)
   }
 
   /** Indices of a span lie at a multiple of the alignment of their own. */
@@ -68,12 +71,12 @@ export class IoMemory {
     this.#own.place(tensor, this.#indices + align(firstRow * 8 + 56 * firstRow))
   }
 
-  placeJoined(tensor: Pointer): void {
-    this.#own.place(tensor, this.#joined)
+  placeJoined(tensor: Pointer, firstRow: number): void {
+    this.#own.place(tensor, this.#joined + firstRow * this.#joinedRowBytes)
   }
 
-  placeMask(tensor: Pointer, offset: number): void {
-    this.#masks.place(tensor, offset)
+  placeMask(tensor: Pointer, firstRow: number, offset: number): void {
+    this.#masksOf(firstRow).place(tensor, offset)
   }
 
   /** Where the masks of the spans lie. @param elements of each, f16 */
@@ -87,24 +90,31 @@ export class IoMemory {
   }
 
   /** Makes room for masks. @returns true when they moved: graphs that point to them must be built again */
-  reserveMasks(elements: readonly number[]): boolean {
+  reserveMasks(firstRow: number, elements: readonly number[]): boolean {
     const need = elements.reduce((sum, count) => sum + align(count * 2), 0)
-    if (need <= this.#maskBytes) return false
-    this.#masks.free()
-    this.#maskBytes = need * 2
-    this.#masks = createMemory(this.#ggml, this.#maskBytes)
-    return true
+    const held = this.#masks.get(firstRow)
+    if (held && need <= held.memory.byteLength - alignment) return false
+    held?.free()
+    this.#masks.set(firstRow, createMemory(this.#ggml, need * 2))
+    return held !== undefined
+  }
+
+  #masksOf(firstRow: number): SharedMemory {
+    const masks = this.#masks.get(firstRow)
+    if (!masks) throw new Error(`no masks for rows from ${firstRow}`)
+    return masks
   }
 
   /** Positions, row indices and masks of a step. @param lengths cache rows that each span's mask covers */
   write(spans: readonly Span[], lengths: readonly number[]): void {
     const { memory, start } = this.#own
+    const masks = this.#masksOf(spans[0].start)
     const offsets = this.maskOffsets(spans.map((span, index) => lengths[index] * span.count))
     for (const [index, span] of spans.entries()) {
       const positions = new Int32Array(memory, start + span.start * 4, span.count)
       const rows = new BigInt64Array(memory, start + this.#indices + align(span.start * 64), span.count)
       const length = lengths[index]
-      const mask = new Uint16Array(this.#masks.memory, this.#masks.start + offsets[index], length * span.count)
+      const mask = new Uint16Array(masks.memory, masks.start + offsets[index], length * span.count)
       for (let row = 0; row < span.count; row++) {
         const seen = span.position + row + 1
         positions[row] = span.position + row
@@ -118,6 +128,6 @@ export class IoMemory {
   free(): void {
     this.#shared.free()
     this.#own.free()
-    this.#masks.free()
+    for (const masks of this.#masks.values()) masks.free()
   }
 }

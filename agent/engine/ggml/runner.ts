@@ -4,7 +4,7 @@ import { sizeOf } from '../../../shared/plan/shard-plan.ts'
 import type { BackendOptions, Buffers, Span } from '../backend.ts'
 import type { Runner } from '../host/command.ts'
 import { type GgmlDevice, openDevice } from './device.ts'
-import { bucketedLength, buildHead, buildSet, type GraphParts, type GraphSet, keyOf } from './graphs.ts'
+import { bucketedLength, buildHead, buildSet, type GraphParts, type GraphSet, keyOf, type Rows, rowsOf } from './graphs.ts'
 import { IoMemory } from './io-memory.ts'
 import { GgmlKvCache } from './kv-cache.ts'
 import { type Ggml, openGgml, type Pointer } from './library.ts'
@@ -30,7 +30,8 @@ export class GgmlRunner implements Runner {
   readonly #sets = new Map<string, GraphSet>()
   readonly #heads = new Map<number, ReturnType<typeof buildHead>>()
   #io: IoMemory | undefined
-  #current: GraphSet | undefined
+  /** Graphs of the current step, under the first row of each of its parts. */
+  readonly #current = new Map<number, GraphSet>()
 
   private constructor(options: BackendOptions, ggml: Ggml, device: GgmlDevice, weights: Weights) {
     this.#options = options
@@ -70,12 +71,13 @@ export class GgmlRunner implements Runner {
   }
 
   attention(layer: number, spans: readonly Span[]): void {
-    if (layer === 0) this.#beginStep(spans)
-    this.#compute(this.#current?.attention?.[layer], spans.reduce((sum, { count }) => sum + count, 0))
+    const rows = rowsOf(spans)
+    if (layer === 0) this.#beginStep(spans, rows)
+    this.#compute(this.#graphs(rows.first).attention?.[layer], rows)
   }
 
-  feedForward(layer: number, rows: number): void {
-    this.#compute(this.#current?.mlp?.[layer], rows)
+  feedForward(layer: number, count: number, _: Buffers, first: number): void {
+    this.#compute(this.#graphs(first).mlp?.[layer], { first, count })
   }
 
   head(rows: number): void {
@@ -119,30 +121,33 @@ export class GgmlRunner implements Runner {
     return cache
   }
 
-  #beginStep(spans: readonly Span[]): void {
+  #graphs(firstRow: number): GraphSet {
+    const set = this.#current.get(firstRow)
+    if (!set) throw new Error(`no step was begun for rows from ${firstRow}`)
+    return set
+  }
+
+  #beginStep(spans: readonly Span[], { first, count }: Rows): void {
     const io = this.#memory()
-    const rows = spans.reduce((sum, { count }) => sum + count, 0)
-    if (rows > io.rows) throw new RangeError(`${rows} rows, memory for ${io.rows}`)
+    if (first + count > io.rows) throw new RangeError(`${first + count} rows, memory for ${io.rows}`)
     const lengths = spans.map(bucketedLength)
-    if (io.reserveMasks(spans.map((span, index) => lengths[index] * span.count))) this.#forgetGraphs()
+    if (io.reserveMasks(first, spans.map((span, index) => lengths[index] * span.count))) this.#forgetSets((set) => set.rows.first === first)
     const key = keyOf(spans)
-    let set = this.#sets.get(key)
-    if (!set) {
-      set = buildSet(this.#parts(), spans)
-      this.#sets.set(key, set)
-      const [oldest] = this.#sets
-      if (this.#sets.size > keptSets) {
-        this.#sets.delete(oldest[0])
-        oldest[1].free()
-      }
+    const set = this.#sets.get(key) ?? buildSet(this.#parts(), spans)
+    // last in the map is what was used last, so that another part of this step is never the one to go
+    this.#sets.delete(key)
+    this.#sets.set(key, set)
+    if (this.#sets.size > keptSets) {
+      const [oldest] = this.#sets.values()
+      this.#forgetSets((one) => one === oldest)
     }
-    this.#current = set
+    this.#current.set(first, set)
     io.write(spans, lengths)
   }
 
   /** Runs a graph; a rank without that half contributes zeros. */
-  #compute(graph: Pointer | undefined, rows: number): void {
-    if (graph === undefined) this.#memory().buffers.partial.fill(0, 0, rows * this.#options.shape.hidden)
+  #compute(graph: Pointer | undefined, { first, count }: Rows): void {
+    if (graph === undefined) this.#memory().buffers.partial.fill(0, first * this.hidden, (first + count) * this.hidden)
     else this.#run(graph)
   }
 
@@ -151,12 +156,19 @@ export class GgmlRunner implements Runner {
     if (status !== 0) throw new Error(`ggml: graph failed with status ${status}`)
   }
 
+  #forgetSets(which: (set: GraphSet) => boolean): void {
+    for (const [key, set] of this.#sets) {
+      if (!which(set)) continue
+      this.#sets.delete(key)
+      if (this.#current.get(set.rows.first) === set) this.#current.delete(set.rows.first)
+      set.free()
+    }
+  }
+
   #forgetGraphs(): void {
-    for (const set of this.#sets.values()) set.free()
+    this.#forgetSets(() => true)
     for (const head of this.#heads.values()) head.free()
-    this.#sets.clear()
     this.#heads.clear()
-    this.#current = undefined
   }
 
   close(): void {

@@ -8,40 +8,43 @@ export interface Command {
   readonly operation: Operation
   readonly layer: number
   readonly rows: number
+  /** Where the rows begin in `Buffers`; spans count from the start of the buffers too. */
+  readonly firstRow: number
   readonly slot: number
   readonly spans: readonly Span[]
 }
 
-/** Words (i32) before the spans: operation, layer, rows, slot, number of spans. */
-const headWords = 5
+/** Words (i32) before the spans: operation, layer, rows, first row, slot, number of spans. */
+const headWords = 6
 const spanWords = 4
 /** Sequences in one step. */
 const maxSpans = 64
 export const commandWords = headWords + spanWords * maxSpans
 
 /** Writes a command into words. @returns how many were used */
-export const writeCommand = (words: Int32Array, { operation, layer, rows, slot, spans }: Command): number => {
+export const writeCommand = (words: Int32Array, { operation, layer, rows, firstRow, slot, spans }: Command): number => {
   if (spans.length > maxSpans) throw new RangeError(`${spans.length} sequences in a step, ${maxSpans} at most`)
-  words.set([operation, layer, rows, slot, spans.length])
+  words.set([operation, layer, rows, firstRow, slot, spans.length])
   for (const [index, span] of spans.entries()) words.set([span.slot, span.start, span.count, span.position], headWords + spanWords * index)
   return headWords + spanWords * spans.length
 }
 
 export const readCommand = (words: Int32Array): Command => {
   const spans: Span[] = []
-  for (let index = 0; index < words[4]; index++) {
+  for (let index = 0; index < words[5]; index++) {
     const [slot, start, count, position] = words.subarray(headWords + spanWords * index)
     spans.push({ slot, start, count, position })
   }
-  return { operation: words[0] as Operation, layer: words[1], rows: words[2], slot: words[3], spans }
+  return { operation: words[0] as Operation, layer: words[1], rows: words[2], firstRow: words[3], slot: words[4], spans }
 }
 
 /** What a backend implements where it computes. A method may be synchronous. */
 export interface Runner {
   readonly layers: number
   readonly hidden: number
-  attention(layer: number, spans: readonly Span[], buffers: Buffers): Promise<void> | void
-  feedForward(layer: number, rows: number, buffers: Buffers): Promise<void> | void
+  /** The spans begin at row `firstRow`, which also tells the parts of a step apart. */
+  attention(layer: number, spans: readonly Span[], buffers: Buffers, firstRow: number): Promise<void> | void
+  feedForward(layer: number, rows: number, buffers: Buffers, firstRow: number): Promise<void> | void
   head(rows: number, buffers: Buffers): Promise<void> | void
   release(slot: number): void
   releaseAll(): void
@@ -56,9 +59,9 @@ const addPartial = ({ hidden, partial }: Buffers, length: number): void => {
 const runLayers = async (runner: Runner, { spans, rows }: Command, buffers: Buffers): Promise<void> => {
   const length = rows * runner.hidden
   for (let layer = 0; layer < runner.layers; layer++) {
-    await runner.attention(layer, spans, buffers)
+    await runner.attention(layer, spans, buffers, 0)
     addPartial(buffers, length)
-    await runner.feedForward(layer, rows, buffers)
+    await runner.feedForward(layer, rows, buffers, 0)
     addPartial(buffers, length)
   }
 }
@@ -67,9 +70,9 @@ const runLayers = async (runner: Runner, { spans, rows }: Command, buffers: Buff
 export const execute = async (runner: Runner, command: Command, buffers: Buffers): Promise<void> => {
   switch (command.operation) {
     case operations.attention:
-      return runner.attention(command.layer, command.spans, buffers)
+      return runner.attention(command.layer, command.spans, buffers, command.firstRow)
     case operations.feedForward:
-      return runner.feedForward(command.layer, command.rows, buffers)
+      return runner.feedForward(command.layer, command.rows, buffers, command.firstRow)
     case operations.layers:
       return runLayers(runner, command, buffers)
     case operations.head:

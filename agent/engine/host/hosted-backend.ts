@@ -63,11 +63,11 @@ export class HostedBackend implements Backend {
   }
 
   attention(layer: number, spans: readonly Span[]): Promise<void> {
-    return this.#command(operations.attention, { layer, spans })
+    return this.#command(operations.attention, { layer, spans, firstRow: spans[0]?.start })
   }
 
-  feedForward(layer: number, rows: number): Promise<void> {
-    return this.#command(operations.feedForward, { layer, rows })
+  feedForward(layer: number, rows: number, firstRow = 0): Promise<void> {
+    return this.#command(operations.feedForward, { layer, rows, firstRow })
   }
 
   layers(spans: readonly Span[], rows: number): Promise<void> {
@@ -118,11 +118,11 @@ export class HostedBackend implements Backend {
     for (const { slot } of spans) this.#slots.add(slot)
   }
 
-  #command(operation: Operation, { layer = 0, rows = 0, slot = 0, spans = [] }: Partial<Omit<Command, 'operation'>>): Promise<void> {
+  #command(operation: Operation, { layer = 0, rows = 0, firstRow = 0, slot = 0, spans = [] }: Partial<Omit<Command, 'operation'>>): Promise<void> {
     return this.#enqueue(async () => {
       try {
         this.#check(spans)
-        await this.#host.call({ operation, layer, rows, slot, spans })
+        await this.#host.call({ operation, layer, rows, firstRow, slot, spans })
       } catch (error) {
         throw new MeshError('backendFailed', { backend: this.name, problem: problemOf(error) }, error)
       }

@@ -47,7 +47,7 @@ const startThread = async (options: BackendOptions, progress: (fraction: number)
       abandon = reject
       mailbox.call(command).then(resolve, reject)
     })
-  const plain = { layer: 0, rows: 0, slot: 0, spans: [] }
+  const plain = { layer: 0, rows: 0, firstRow: 0, slot: 0, spans: [] }
   return {
     description: `ONNX Runtime, CPU, ${options.threads} thread${options.threads === 1 ? '' : 's'}`,
     call,

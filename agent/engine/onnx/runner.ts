@@ -19,8 +19,8 @@ export class OnnxRunner implements Runner {
   #head: Session | undefined
   readonly #caches = new Map<number, KvCache>()
   #rope: RopeTables
-  /** Feeds of the current step that do not change from layer to layer, per span. */
-  #stepFeeds: Feeds[] = []
+  /** Feeds of the current step that do not change from layer to layer, per first row of a span. */
+  readonly #stepFeeds = new Map<number, { readonly capacity: number; readonly feeds: Feeds }>()
 
   private constructor(options: BackendOptions) {
     this.#options = options
@@ -56,8 +56,7 @@ export class OnnxRunner implements Runner {
 
   async attention(layer: number, spans: readonly Span[], buffers: Buffers): Promise<void> {
     const { hidden } = this.#options.shape
-    if (layer === 0) this.#beginStep(spans)
-    for (const [index, span] of spans.entries()) {
+    for (const span of spans) {
       const from = span.start * hidden
       const to = from + span.count * hidden
       const session = this.#attention[layer]
@@ -68,10 +67,11 @@ export class OnnxRunner implements Runner {
       const { headDim } = this.#options.shape
       const kv = sizeOf(this.#options.ranges.kvHeads)
       const cache = this.#cache(span.slot)
+      const feeds = this.#feeds(layer, span, cache)
       const { keys, values } = cache.layer(layer)
       const dims = [1, kv, cache.capacity, headDim]
       const out = await session.run({
-        ...this.#stepFeeds[index],
+        ...feeds,
         x: f32(buffers.hidden.subarray(from, to), [1, span.count, hidden]),
         kCache: f32(keys, dims),
         vCache: f32(values, dims),
@@ -81,12 +81,13 @@ export class OnnxRunner implements Runner {
     }
   }
 
-  async feedForward(layer: number, rows: number, buffers: Buffers): Promise<void> {
+  async feedForward(layer: number, rows: number, buffers: Buffers, firstRow: number): Promise<void> {
     const { hidden } = this.#options.shape
+    const [from, to] = [firstRow * hidden, (firstRow + rows) * hidden]
     const session = this.#mlp[layer]
-    if (!session) return void buffers.partial.fill(0, 0, rows * hidden)
-    const out = await session.run({ x: f32(buffers.hidden.subarray(0, rows * hidden), [1, rows, hidden]) })
-    buffers.partial.set(out.y)
+    if (!session) return void buffers.partial.fill(0, from, to)
+    const out = await session.run({ x: f32(buffers.hidden.subarray(from, to), [1, rows, hidden]) })
+    buffers.partial.set(out.y, from)
   }
 
   async head(rows: number, buffers: Buffers): Promise<void> {
@@ -119,9 +120,13 @@ export class OnnxRunner implements Runner {
     return cache
   }
 
-  #beginStep(spans: readonly Span[]): void {
-    if (this.#attention.length === 0) return
-    this.#stepFeeds = spans.map((span) => this.#feedsOf(span))
+  /** Made at the first layer, and again when another part of the step made the cache grow. */
+  #feeds(layer: number, span: Span, cache: KvCache): Feeds {
+    const known = this.#stepFeeds.get(span.start)
+    if (layer > 0 && known?.capacity === cache.capacity) return known.feeds
+    const feeds = this.#feedsOf(span)
+    this.#stepFeeds.set(span.start, { capacity: cache.capacity, feeds })
+    return feeds
   }
 
   #feedsOf(span: Span): Feeds {

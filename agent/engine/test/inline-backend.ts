@@ -6,7 +6,7 @@ import { GgmlRunner } from '../ggml/runner.ts'
 import { type Command, execute, operations, type Runner } from '../host/command.ts'
 import { OnnxRunner } from '../onnx/runner.ts'
 
-const plain: Command = { operation: operations.layers, layer: 0, rows: 0, slot: 0, spans: [] }
+const plain: Command = { operation: operations.layers, layer: 0, rows: 0, firstRow: 0, slot: 0, spans: [] }
 
 const inline = (name: string, runner: Runner, share: (rows: number) => Buffers): Backend => {
   let buffers: Buffers | undefined
@@ -22,8 +22,8 @@ const inline = (name: string, runner: Runner, share: (rows: number) => Buffers):
       }
       return buffers
     },
-    attention: (layer, spans) => run({ operation: operations.attention, layer, spans }),
-    feedForward: (layer, rows) => run({ operation: operations.feedForward, layer, rows }),
+    attention: (layer, spans) => run({ operation: operations.attention, layer, spans, firstRow: spans[0].start }),
+    feedForward: (layer, rows, firstRow = 0) => run({ operation: operations.feedForward, layer, rows, firstRow }),
     layers: (spans, rows) => run({ operation: operations.layers, spans, rows }),
     head: (rows) => run({ operation: operations.head, rows }),
     release: (slot) => run(slot === 'all' ? { operation: operations.releaseAll } : { operation: operations.release, slot }),

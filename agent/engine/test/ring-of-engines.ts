@@ -20,21 +20,26 @@ export interface RingOptions {
   readonly folder: string
   /** One for all ranks, or one per rank. */
   readonly create: CreateBackend | readonly CreateBackend[]
+  /** Rows from which a step runs in two lanes. */
+  readonly laneRows?: number
 }
 
 /** All ranks meet, sum in rank order, and go on. */
 export const createMeetingCollectives = (worldSize: number): Collective[] => {
-  let waiting: { data: Float32Array; resolve(): void }[] = []
+  /** Under the operation: several may be on their way at once. */
+  const meetings = new Map<number, { data: Float32Array; resolve(): void }[]>()
   return Array.from({ length: worldSize }, (_, rank) => ({
     name: 'meeting',
     rank,
     worldSize,
-    allReduce: (data) =>
+    allReduce: (data, { operation }) =>
       new Promise<void>((resolve) => {
+        const waiting = meetings.get(operation) ?? []
+        meetings.set(operation, waiting)
         waiting[rank] = { data, resolve }
         const here = waiting.filter(Boolean)
         if (here.length < worldSize) return
-        waiting = []
+        meetings.delete(operation)
         const sum = Float32Array.from(here[0].data)
         for (const { data: part } of here.slice(1)) for (let i = 0; i < sum.length; i++) sum[i] += part[i]
         for (const one of here) one.data.set(sum)
@@ -51,7 +56,7 @@ export interface RingOfEngines {
   close(): Promise<void>
 }
 
-export const openRing = async ({ model, shares, quant, folder, create }: RingOptions): Promise<RingOfEngines> => {
+export const openRing = async ({ model, shares, quant, folder, create, laneRows }: RingOptions): Promise<RingOfEngines> => {
   const plan = planShards(model.config.shape, shares)
   const collectives = createMeetingCollectives(shares.length)
   const embedding = openEmbedding(model)
@@ -61,7 +66,7 @@ export const openRing = async ({ model, shares, quant, folder, create }: RingOpt
       const { shape, normEpsilon, ropeTheta } = model.config
       const make = typeof create === 'function' ? create : create[rank % create.length]
       const backend = await make({ shape, ranges, quant, normEpsilon, ropeTheta, threads: 1, shard })
-      return createForward({ shape, ranges, backend, collective: collectives[rank], embed: (tokens, into) => embedding.read(tokens, into) })
+      return createForward({ shape, ranges, backend, collective: collectives[rank], embed: (tokens, into) => embedding.read(tokens, into), laneRows })
     }),
   )
   let steps = 0
