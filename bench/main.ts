@@ -1,7 +1,7 @@
 /** `mesh bench`: times a ring of local processes, and llama.cpp beside it if asked. See METHOD.md. */
 import { parseArgs } from 'node:util'
 import type { CollectiveChoice } from '../agent/collective/chooser.ts'
-import type { WireType } from '../agent/collective/floats.ts'
+import type { WireType } from '../agent/collective/wire-types.ts'
 import type { BackendChoice } from '../agent/engine/choose-backend.ts'
 import { printFatal } from '../shared/fatal.ts'
 import { parseFlags } from '../shared/flags.ts'

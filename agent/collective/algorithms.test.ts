@@ -2,11 +2,12 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
+import { dtypes, phases } from '../../shared/wire/frame.ts'
 import type { Channel } from './channel.ts'
 import { choose, type CollectiveChoice, collectiveChoices, createCollective, predict } from './chooser.ts'
 import type { Collective } from './collective.ts'
 import { checkAllReduce, checkCollective, testData } from './contract.ts'
-import type { WireType } from './floats.ts'
+import type { WireType } from './wire-types.ts'
 import { createMemoryChannels } from './memory-channel.ts'
 
 const adjusted = (channel: Channel, algorithm: CollectiveChoice, wire: WireType = 'f32'): Collective => {
@@ -42,17 +43,45 @@ test('chooser: decode-sized messages go directly, prefill-sized ones around the 
   assert.equal(choose(4, 64e6, wide), 'ring')
 })
 
-test('f16 on the wire: identical bits on all ranks, off by 2^-11 of each part at most', async () => {
-  for (const worldSize of [2, 3, 5]) {
-    const ranks = createMemoryChannels(worldSize).map((channel) => adjusted(channel, 'direct', 'f16'))
-    const inputs = ranks.map(({ rank }) => testData(1001, rank))
-    const data = inputs.map((input) => Float32Array.from(input))
-    await Promise.all(ranks.map((collective, rank) => collective.allReduce(data[rank], { job: 1, step: 0, operation: 0 })))
-    for (const result of data) assert.deepEqual(result, data[0])
-    for (let i = 0; i < 1001; i++) {
-      const exact = inputs.reduce((sum, input) => sum + input[i], 0)
-      const size = inputs.reduce((sum, input) => sum + Math.abs(input[i]), 0)
-      assert.ok(Math.abs(data[0][i] - exact) <= size * 2 ** -11 + 1e-6, `${data[0][i]}, want ${exact}`)
+/** How far each rank's part may be off, element by element. */
+const lost: Readonly<Record<'f16' | 'q8', (part: Float32Array, i: number) => number>> = {
+  f16: (part, i) => Math.abs(part[i]) * 2 ** -11,
+  q8: (part, i) => Math.max(...part.subarray(i - (i % 64), i - (i % 64) + 64).map(Math.abs)) / 254,
+}
+
+for (const wire of ['f16', 'q8'] as const) {
+  test(`${wire} on the wire: identical bits on all ranks, off by no more than it says`, async () => {
+    for (const worldSize of [2, 3, 5]) {
+      const ranks = createMemoryChannels(worldSize).map((channel) => adjusted(channel, 'direct', wire))
+      // twice, with other values: memory of the first is used again
+      for (const seed of [1, 2]) {
+        const inputs = ranks.map(({ rank }) => testData(20_001, rank, seed))
+        const data = inputs.map((input) => Float32Array.from(input))
+        await Promise.all(ranks.map((collective, rank) => collective.allReduce(data[rank], { job: 1, step: seed, operation: 0 })))
+        for (const result of data) assert.deepEqual(result, data[0])
+        for (let i = 0; i < data[0].length; i++) {
+          const exact = inputs.reduce((sum, input) => sum + input[i], 0)
+          const allowed = inputs.reduce((sum, input) => sum + lost[wire](input, i), 0)
+          if (Math.abs(data[0][i] - exact) > allowed * 1.0001 + 1e-5) assert.fail(`${data[0][i]}, want ${exact} within ${allowed}`)
+        }
+      }
     }
-  }
+  })
+
+  test(`${wire} on the wire: zeros stay zeros, what is not finite does not become a number`, async () => {
+    const ranks = createMemoryChannels(2).map((channel) => adjusted(channel, 'direct', wire))
+    const data = ranks.map(({ rank }) => Float32Array.from({ length: 192 }, (_, i) => (i < 64 ? 0 : i === 64 && rank === 0 ? NaN : i === 128 ? Infinity : 1)))
+    await Promise.all(ranks.map((collective, rank) => collective.allReduce(data[rank], { job: 1, step: 0, operation: 0 })))
+    assert.deepEqual(data[0], data[1])
+    assert.ok(data[0].subarray(0, 64).every((value) => value === 0))
+    assert.ok(Number.isNaN(data[0][64]))
+    assert.ok(!Number.isFinite(data[0][128]))
+  })
+}
+
+test('a part of another type or length is refused', async () => {
+  const [one, other] = createMemoryChannels(2)
+  const summing = adjusted(one, 'direct', 'q8')
+  await other.send(0, { job: 1, step: 0, operation: 0, phase: phases.exchange, chunk: 0 }, { dtype: dtypes.f16, bytes: new Uint8Array(128) })
+  await assert.rejects(summing.allReduce(new Float32Array(64), { job: 1, step: 0, operation: 0 }), { code: 'frameInvalid' })
 })

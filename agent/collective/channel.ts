@@ -4,8 +4,10 @@ import type { RingControl } from '../../shared/wire/envelope.ts'
 
 export interface Payload {
   readonly dtype: Dtype
-  /** Valid until the next event-loop turn unless the receiver copies it; aligned to 4 bytes at least. */
+  /** Aligned to 4 bytes at least. */
   readonly bytes: Uint8Array
+  /** Gives the memory of a frame that came back to the channel, once; `bytes` may not be read after it. May be left out. */
+  release?(): void
 }
 
 /**

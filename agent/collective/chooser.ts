@@ -12,7 +12,7 @@
 import type { Channel } from './channel.ts'
 import type { Collective } from './collective.ts'
 import { createDirectCollective } from './direct.ts'
-import type { WireType } from './floats.ts'
+import type { WireType } from './wire-types.ts'
 import { createRecursiveDoubling } from './recursive-doubling.ts'
 import { createRingCollective } from './ring.ts'
 

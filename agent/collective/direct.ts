@@ -3,30 +3,44 @@
  * P - 1 copies out of each rank: the least latency, so the choice for decode; the ring needs less bandwidth.
  */
 import { type FrameTag, phases } from '../../shared/wire/frame.ts'
+import { BufferPool } from './buffer-pool.ts'
 import type { Channel } from './channel.ts'
 import type { Collective } from './collective.ts'
-import { decodeWire, encodeWire, type WireType } from './floats.ts'
+import { partOf, type WireCodec, wireCodecs, type WireType } from './wire-types.ts'
 
 /** Elements of one frame: a larger message travels in several (`limits.framePayloadBytes`). */
 const frameElements = 4 * 2 ** 20
+
+/** sum of the parts, in order. */
+const addUp = (sum: Float32Array, parts: readonly Uint8Array[], codec: WireCodec): void => {
+  for (const [index, part] of parts.entries()) {
+    if (index === 0) codec.set(sum, part)
+    else codec.add(sum, part)
+  }
+}
 
 /** @param wireOf how tensors travel now; the same on every rank */
 export const createDirectCollective = (channel: Channel, wireOf: () => WireType = () => 'f32'): Collective => {
   const { rank, worldSize } = channel
   const others = Array.from({ length: worldSize }, (_, other) => other).filter((other) => other !== rank)
+  const pool = new BufferPool()
+  let sum = new Float32Array(0)
 
   const exchange = async (data: Float32Array, tag: FrameTag): Promise<void> => {
-    const { dtype, bytes, seen } = encodeWire(data, wireOf())
-    const sending = Promise.all(others.map((other) => channel.send(other, tag, { dtype, bytes })))
+    const codec = wireCodecs[wireOf()]
+    const own = codec.encode(data, () => pool.take(codec.size(data.length)))
+    const sending = Promise.all(others.map((other) => channel.send(other, tag, { dtype: codec.dtype, bytes: own })))
     sending.catch(() => {}) // awaited below; a failed receive comes first
-    const parts = await Promise.all(others.map(async (other) => decodeWire(await channel.receive(other, tag), data.length)))
+    const received = await Promise.all(others.map((other) => channel.receive(other, tag)))
     await sending
     // Rank order on every rank, whatever came first: all ranks hold the same bits.
-    const inOrder = Array.from({ length: worldSize }, (_, from) => (from === rank ? seen.slice() : parts[from < rank ? from : from - 1]))
-    data.set(inOrder[0])
-    for (const part of inOrder.slice(1)) {
-      for (let i = 0; i < part.length; i++) data[i] += part[i]
-    }
+    const parts: Uint8Array[] = received.map((payload) => partOf(payload, codec, data.length))
+    parts.splice(rank, 0, own)
+    if (sum.length < data.length) sum = new Float32Array(data.length)
+    addUp(sum.subarray(0, data.length), parts, codec)
+    data.set(sum.subarray(0, data.length))
+    if (own.buffer !== data.buffer) pool.give(own)
+    for (const payload of received) payload.release?.()
   }
 
   return {

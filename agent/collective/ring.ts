@@ -63,9 +63,11 @@ export const createRingCollective = (channel: Channel): Collective => {
     try {
       for (let hop = 0; hop < 2 * half; hop++) {
         for (const [piece, range] of piecesOf(data.length, worldSize, sentIn(hop + 1)).entries()) {
-          const part = floatsOf((await channel.receive(left, tagOf(id, hop, piece))).bytes, range.end - range.start)
+          const payload = await channel.receive(left, tagOf(id, hop, piece))
+          const part = floatsOf(payload.bytes, range.end - range.start)
           if (hop < half) add(data, part, range.start)
           else data.set(part, range.start)
+          payload.release?.()
           if (hop + 1 < 2 * half) send(hop + 1, piece, range)
         }
       }

@@ -7,19 +7,21 @@ import { chunkParts } from './message-reader.ts'
 /** Milliseconds that frames on their way out get when a stream is closed. */
 const closeMs = 1000
 
-/** Collects frames from chunks of any size. One copy: into memory of exactly the payload, taken after the header was checked. */
+/** Collects frames from chunks of any size. One copy: into memory of exactly the payload, taken from `allocate` after the header was checked. */
 export class FrameAssembler {
   readonly #onFrame: (header: FrameHeader, payload: Uint8Array) => void
+  readonly #allocate: (bytes: number) => Uint8Array
   readonly #header = new Uint8Array(frameHeaderBytes)
   #headerFilled = 0
   #current: FrameHeader | undefined
-  #payload = new Uint8Array(0)
+  #payload: Uint8Array = new Uint8Array(0)
   #filled = 0
   /** After a bad frame nothing can be trusted to be where a header begins. */
   #failed = false
 
-  constructor(onFrame: (header: FrameHeader, payload: Uint8Array) => void) {
+  constructor(onFrame: (header: FrameHeader, payload: Uint8Array) => void, allocate: (bytes: number) => Uint8Array = (bytes) => new Uint8Array(bytes)) {
     this.#onFrame = onFrame
+    this.#allocate = allocate
   }
 
   /** @throws MeshError `frameInvalid` | `frameTooLarge` | `protocolVersion` | what the receiver threw; the rest of the stream is then ignored */
@@ -43,7 +45,7 @@ export class FrameAssembler {
         at += count
         if (this.#headerFilled < frameHeaderBytes) return
         this.#current = decodeFrameHeader(this.#header)
-        this.#payload = new Uint8Array(this.#current.payloadBytes)
+        this.#payload = this.#allocate(this.#current.payloadBytes)
         this.#filled = 0
       }
       const count = Math.min(this.#payload.length - this.#filled, chunk.length - at)
@@ -84,6 +86,8 @@ const nextDrain = (stream: Stream, ms: number, late: () => Error): Promise<void>
 
 export interface FrameStreamOptions {
   readonly events: FrameStreamEvents
+  /** Memory for the payload of a frame. */
+  allocate?(bytes: number): Uint8Array
   /** How long a full stream may take to have room again. */
   readonly drainMs: number
   /** The error for a peer that does not read. */
@@ -100,7 +104,7 @@ export class FrameStream {
     const { events } = options
     this.#stream = stream
     this.#options = options
-    const assembler = new FrameAssembler((header, payload) => events.frame(header, payload))
+    const assembler = new FrameAssembler((header, payload) => events.frame(header, payload), options.allocate)
     stream.addEventListener('close', (event) => this.#end(event.error ?? new Error('the stream was closed')))
     stream.addEventListener('remoteCloseWrite', () => {
       this.#end(new Error('the peer closed the stream'))
@@ -126,7 +130,7 @@ export class FrameStream {
   async send(header: FrameHeader, payload: Uint8Array): Promise<void> {
     if (this.#ended) throw new Error('the stream is closed')
     // header and payload in one piece: one packet for a small frame. The copy is needed in any case: encryption comes later
-    const frame = new Uint8Array(frameHeaderBytes + payload.length)
+    const frame = Buffer.allocUnsafeSlow(frameHeaderBytes + payload.length)
     frame.set(encodeFrameHeader(header))
     frame.set(payload, frameHeaderBytes)
     this.bytesSent += frame.length

@@ -5,6 +5,7 @@ import type { Logger } from '../../shared/log.ts'
 import type { RingEpoch, RingMember } from '../../shared/schema/ring.ts'
 import { decodeCbor, encodeCbor, RingControl } from '../../shared/wire/envelope.ts'
 import { dtypes, type FrameHeader, frameKinds, type FrameTag, phases } from '../../shared/wire/frame.ts'
+import { BufferPool } from '../collective/buffer-pool.ts'
 import type { Channel, Payload } from '../collective/channel.ts'
 import { ControlQueue } from '../collective/control-queue.ts'
 import { Inbox } from '../collective/inbox.ts'
@@ -37,6 +38,7 @@ export class RingChannel implements Channel {
   readonly #logger: Logger
   readonly #links = new Map<number, Link>()
   readonly #control = new ControlQueue()
+  readonly #pool = new BufferPool()
   #closed = false
 
   constructor({ ring, rank, stepTimeoutMs, earlyFrameBytes, logger }: RingChannelOptions) {
@@ -57,6 +59,7 @@ export class RingChannel implements Channel {
     if (link.stream || this.#closed) return stream.abort(new MeshError('frameInvalid', { problem: 'a second stream of one rank' }))
     link.stream = new FrameStream(stream, {
       drainMs: this.#stepTimeoutMs,
+      allocate: (bytes) => this.#pool.take(bytes),
       late: () => link.timeout(),
       events: {
         frame: (header, payload) => this.#receiveFrame(link, header, payload),
@@ -118,7 +121,7 @@ export class RingChannel implements Channel {
   #receiveFrame(link: Link, header: FrameHeader, payload: Uint8Array): void {
     if (header.epoch !== this.#epoch) throw new MeshError('epochStale', { got: header.epoch, want: this.#epoch })
     if (header.kind === frameKinds.control) this.#control.message(link.member.rank, decodeCbor(RingControl, payload))
-    else link.inbox.put(header, { dtype: header.dtype, bytes: payload })
+    else link.inbox.put(header, { dtype: header.dtype, bytes: payload, release: () => this.#pool.give(payload) })
   }
 
   #errorOf({ member }: Link, error: unknown): MeshError {

@@ -69,7 +69,7 @@ const Sequence = Type.Object({
 /** How the ranks sum while a job runs: rank 0 says, all do the same. */
 const CollectiveAgreement = Type.Object({
   algorithm: Type.Union([Type.Literal('auto'), Type.Literal('ring'), Type.Literal('direct'), Type.Literal('recursive-doubling')]),
-  wire: Type.Union([Type.Literal('f32'), Type.Literal('f16')]),
+  wire: Type.Union([Type.Literal('f32'), Type.Literal('f16'), Type.Literal('q8')]),
 })
 
 /** Control frames of a ring: rank 0 leads, the others follow. */

@@ -2,7 +2,7 @@ import { shortId } from '../../../shared/ids.ts'
 import { createLogger } from '../../../shared/log.ts'
 import { loadDevice, parseControlPlaneUrl } from '../../device/device.ts'
 import type { CollectiveChoice } from '../../collective/chooser.ts'
-import type { WireType } from '../../collective/floats.ts'
+import type { WireType } from '../../collective/wire-types.ts'
 import type { BackendChoice } from '../../engine/choose-backend.ts'
 import { defineCommand } from '../command.ts'
 
