@@ -85,6 +85,8 @@ export const errorTable = {
   jobCancelled: { status: 409, exit: 130, text: 'the job was cancelled', hint: 'mesh inference runs it again' },
   jobLost: { status: 503, exit: 6, text: 'the agent that ran the job went away: {peer}', hint: 'start it again with mesh start, then repeat the job' },
   jobTimeout: { status: 504, exit: 6, text: 'the job waited {seconds} s for a ring', hint: 'mesh ring-status' },
+  statementRefused: { status: 409, exit: 7, text: 'the statement about job {jobId} does not hold: {problem}', hint: 'mesh ledger shows how the job was settled' },
+  ledgerInvalid: { status: 409, exit: 5, text: 'the ledger does not hold at entry {sequence}: {problem}', hint: 'somebody changed the database of the control plane; restore it from a copy, and ask who runs it' },
   // peers and frames
   peerUnreachable: { status: 503, exit: 4, text: 'cannot reach {peer} at any of its addresses: {problem}', hint: 'check that both machines are on one network, or give both a relay: mesh start --relay ADDRESS' },
   gateRefused: { status: 403, exit: 7, text: 'peer {peer} refused the connection: {problem}', hint: 'both devices must be members of the same pool' },

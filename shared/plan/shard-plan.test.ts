@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import type { ModelShape } from '../schema/model.ts'
-import { apportion, fractionOf, planShards, sizeOf } from './shard-plan.ts'
+import { apportion, fractionOf, heldWeights, planShards, sizeOf, weightsOf } from './shard-plan.ts'
 
 const shapes: fc.Arbitrary<ModelShape> = fc
   .record({ kvHeads: fc.integer({ min: 1, max: 16 }), group: fc.integer({ min: 1, max: 8 }), ffn: fc.integer({ min: 1, max: 2000 }), vocab: fc.integer({ min: 1, max: 5000 }), hidden: fc.integer({ min: 8, max: 512 }) })
@@ -63,8 +63,14 @@ test('plan: fractions sum to one', () => {
   }))
 })
 
+test('plan: the weights of all ranks are those of the model, to the last one', () => {
+  fc.assert(fc.property(shapes, shares, (shape, weights) => {
+    assert.equal(planShards(shape, weights).reduce((total, own) => total + heldWeights(shape, own), 0), weightsOf(shape))
+  }))
+})
+
 test('plan: impossible requests are refused', () => {
-  for (const [shape, weights] of [[tinyStory, []], [tinyStory, [1, 0]], [tinyStory, [1, NaN]], [tinyStory, Array.from({ length: 65 }, () => 1)], [{ ...tinyStory, heads: 7 }, [1]]] as const) {
+  for (const [shape, weights] of [[tinyStory, []], [tinyStory, [1, 0]], [tinyStory, [1, NaN]], [tinyStory, Array.from({ length: 65 }, () => 1)], [{ ...tinyStory, heads: 7 }, [1]], [{ ...tinyStory, layers: 1024, hidden: 2 ** 24, ffn: 2 ** 24 }, [1]]] as const) {
     assert.throws(() => planShards(shape, weights), { code: 'planImpossible' })
   }
 })

@@ -13,6 +13,9 @@ const decoder = new Decoder({ useRecords: false, mapsAsObjects: true })
 
 export const encodeCbor = (value: unknown): Uint8Array => encoder.encode(value)
 
+/** A whole number for `encodeCbor` as CBOR has it: beyond 32 bits the encoder would take a float for it. */
+export const encodeInteger = (value: number): number | bigint => (value < -(2 ** 32) || value >= 2 ** 32 ? BigInt(value) : value)
+
 /** @throws MeshError `frameInvalid` when the bytes are not CBOR of that schema */
 export const decodeCbor = <T extends TSchema>(schema: T, bytes: Uint8Array): Static<T> => {
   let value: unknown

@@ -24,6 +24,10 @@ export const limits = {
   clockSkewMs: 5 * 60_000,
   /** Jobs waiting in one pool. */
   queuedJobs: 1000,
+  /** Credits of one job: a 70B model for 14 million tokens. Keeps sums of millions of jobs exact. */
+  jobCredits: 1e12,
+  /** Entries of the ledger in one answer. */
+  ledgerPage: 1000,
   /** Ranks of one ring. */
   worldSize: 64,
 } as const

@@ -1,0 +1,128 @@
+/** The queue by itself, and a simulated week of a busy pool: real settlement, real shards, a seeded generator. */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import fc from 'fast-check'
+import { entriesOf, type FinishedJob } from '../../shared/ledger/job-entries.ts'
+import { heldWeights, planShards, weightsOf } from '../../shared/plan/shard-plan.ts'
+import type { ModelShape } from '../../shared/schema/model.ts'
+import { FairQueue, type Waiting } from './fair-queue.ts'
+import { contributionShares, type Contributor, queueWeights } from './queue-share.ts'
+
+const wait = (flow: string, weight: number, since = 0): Waiting => ({ flow, weight, since })
+
+/** Runs jobs of `cost` tokens until `total` are served. @returns tokens by flow */
+const serve = (queue: FairQueue, waiting: readonly Waiting[], total: number, cost: (flow: string) => number = () => 100): Map<string, number> => {
+  const served = new Map<string, number>()
+  for (let all = 0; all < total; ) {
+    const next = queue.next(waiting) as Waiting
+    const tokens = cost(next.flow)
+    queue.end(queue.begin(next, 50), tokens)
+    served.set(next.flow, (served.get(next.flow) ?? 0) + tokens)
+    all += tokens
+  }
+  return served
+}
+
+test('queue: who contributes 10 % gets 10 % when all want it, and all of it when alone', () => {
+  const queue = new FairQueue()
+  const [small, large] = [wait('small', 10), wait('large', 90)]
+  assert.deepEqual([...serve(queue, [small], 5000)], [['small', 5000]])
+  const busy = serve(queue, [small, large], 100_000)
+  assert.ok(Math.abs((busy.get('small') ?? 0) - 10_000) <= 200, `${busy.get('small')}`)
+  assert.deepEqual([...serve(queue, [large], 5000)], [['large', 5000]])
+})
+
+test('queue: a flow that comes back waits for nobody else twice, and gets nothing for its absence', () => {
+  const queue = new FairQueue()
+  const [one, other] = [wait('one', 1), wait('other', 1)]
+  serve(queue, [one], 100_000)
+  assert.equal(queue.next([one, other])?.flow, 'other')
+  const after = serve(queue, [one, other], 20_000)
+  assert.ok(Math.abs((after.get('one') ?? 0) - 10_000) <= 200)
+})
+
+test('queue: many queued jobs, or long ones, bring no more than few or short ones', () => {
+  const served = serve(new FairQueue(), [wait('long', 1), wait('short', 1)], 200_000, (flow) => (flow === 'long' ? 2000 : 30))
+  assert.ok(Math.abs((served.get('long') ?? 0) - 100_000) <= 4000, JSON.stringify([...served]))
+})
+
+test('queue: the oldest goes first where tags are equal, and nobody waits when nobody is there', () => {
+  assert.equal(new FairQueue().next([wait('late', 9, 5), wait('early', 1, 4)])?.flow, 'early')
+  assert.equal(new FairQueue().next([]), undefined)
+})
+
+test('queue: flows that always wait are never apart by more than a job of each, for any weights and costs', () => {
+  const flows = fc.array(fc.record({ weight: fc.integer({ min: 1, max: 1000 }), cost: fc.integer({ min: 1, max: 500 }) }), { minLength: 2, maxLength: 8 })
+  fc.assert(fc.property(flows, (all) => {
+    const waiting = all.map(({ weight }, index) => wait(String(index), weight))
+    const served = serve(new FairQueue(), waiting, 20_000, (flow) => all[Number(flow)].cost)
+    const normal = all.map(({ weight }, index) => (served.get(String(index)) ?? 0) / weight)
+    for (const [i, one] of all.entries()) for (const [j, other] of all.entries()) {
+      // the bound of the paper: max cost / weight of both
+      assert.ok(Math.abs(normal[i] - normal[j]) <= one.cost / one.weight + other.cost / other.weight + 1e-6)
+    }
+  }))
+})
+
+test('shares: in proportion to what was earned, with a floor, and a grace for newcomers that ends', () => {
+  const members: Contributor[] = [{ deviceId: 'a', earned: 900, since: 0 }, { deviceId: 'b', earned: 100, since: 0 }, { deviceId: 'c', earned: 0, since: 0 }, { deviceId: 'd', earned: 0, since: 5000 }]
+  const grace = { graceMs: 1000, graceShare: 50_000 }
+  assert.deepEqual([...contributionShares(members).values()], [900_000, 100_000, 0, 0])
+  assert.deepEqual([...queueWeights(members, 5500, grace).values()], [900_000, 100_000, 1000, 50_000])
+  assert.deepEqual([...queueWeights(members, 6000, grace).values()], [900_000, 100_000, 1000, 1000])
+  assert.deepEqual([...queueWeights([members[2], members[3]], 9000, grace).values()], [500_000, 500_000])
+})
+
+/** Mulberry32: a small generator of known quality, so that the week is the same every time. */
+const seeded = (seed: number): (() => number) => {
+  let state = seed
+  return () => {
+    state = (state + 0x6d2b79f5) | 0
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
+  }
+}
+
+const shape: ModelShape = { layers: 32, hidden: 4096, heads: 32, kvHeads: 32, headDim: 128, ffn: 11_008, vocab: 32_000, context: 4096 }
+const weekSeconds = 7 * 86_400
+const tokensPerSecond = 20
+
+for (const seed of [1, 2, 3]) {
+  test(`week ${seed}: of ten unequal members each gets its share of tokens, within 2 % of it`, (t) => {
+    const random = seeded(seed)
+    const shares = Array.from({ length: 10 }, (_, index) => 1 + index)
+    const plan = planShards(shape, shares)
+    const devices = shares.map((_, index) => `device-${index}`)
+    const workers = plan.map((ranges, index) => ({ deviceId: devices[index], weights: heldWeights(shape, ranges) }))
+    const earned = new Map(devices.map((deviceId) => [deviceId, 0]))
+    const tokensOf = new Map(devices.map((deviceId) => [deviceId, 0]))
+    const queue = new FairQueue()
+    let [seconds, jobs, sum, all] = [0, 0, 0, 0]
+    while (seconds < weekSeconds) {
+      const members = devices.map((deviceId) => ({ deviceId, earned: earned.get(deviceId) ?? 0, since: -1e12 }))
+      const weights = queueWeights(members, seconds * 1000, { graceMs: 0, graceShare: 0 })
+      // saturating: everybody always has something in the queue, some much and long, some little and short
+      const next = queue.next(devices.map((flow) => wait(flow, weights.get(flow) ?? 0))) as Waiting
+      const size = devices.indexOf(next.flow) % 3 === 0 ? 1500 : 300
+      const tokens = 20 + Math.floor(random() * size)
+      queue.end(queue.begin(next, size), tokens)
+      const job: FinishedJob = { jobId: `job_${jobs++}`, submittedBy: next.flow, epoch: 1, modelWeights: weightsOf(shape), tokens, workers }
+      // ranks measure: their compute differs by a fifth from what the plan counted on
+      const work = workers.map(({ deviceId, weights: held }) => ({ deviceId, kind: 'work' as const, jobId: job.jobId, epoch: 1, weights: held, tokens, computeUs: Math.round(tokens * 40_000 * (0.8 + 0.4 * random())), signature: '' }))
+      for (const entry of entriesOf(job, work, 0)) {
+        sum += entry.amount
+        if (entry.kind === 'work') earned.set(entry.deviceId, (earned.get(entry.deviceId) ?? 0) + entry.amount)
+      }
+      tokensOf.set(next.flow, (tokensOf.get(next.flow) ?? 0) + tokens)
+      all += tokens
+      seconds += tokens / tokensPerSecond
+    }
+    assert.equal(sum, 0)
+    const total = [...earned.values()].reduce((a, b) => a + b, 0)
+    // a share of the whole for each, against what its shards earned
+    const off = devices.map((deviceId) => (tokensOf.get(deviceId) ?? 0) / all / ((earned.get(deviceId) ?? 0) / total) - 1)
+    t.diagnostic(`${jobs} jobs; used against contributed: ${off.map((value) => `${(100 * value).toFixed(2)} %`).join(', ')}`)
+    for (const [index, value] of off.entries()) assert.ok(Math.abs(value) < 0.02, `member ${index} is off by ${(100 * value).toFixed(2)} %`)
+  })
+}

@@ -1,0 +1,102 @@
+/** Checks a ledger from its first entry on, as it comes: chain, signatures, amounts, and that every job sums to zero. */
+import { MeshError } from '../errors.ts'
+import { holdsStatement } from '../identity/statement.ts'
+import type { LedgerEntry } from '../schema/credits.ts'
+import { hashOf, noHash } from './entry.ts'
+import { earningsOf, priceOf } from './settlement.ts'
+
+export interface Balance {
+  earned: number
+  used: number
+}
+
+export interface LedgerSummary {
+  readonly entries: number
+  readonly jobs: number
+  /** Entries whose device signed; the others are what the control plane knew. */
+  readonly signed: number
+  /** Hash of the last entry. */
+  readonly head: string
+  readonly balances: ReadonlyMap<string, Readonly<Balance>>
+}
+
+export interface LedgerCheckOptions {
+  readonly poolId: string
+  /** `false` leaves out the signatures, which take most of the time. */
+  readonly signatures?: boolean
+  /** Head of the last check: the entry of that number must still have that hash. */
+  readonly known?: { readonly sequence: number; readonly hash: string }
+}
+
+export class LedgerCheck {
+  readonly #options: LedgerCheckOptions
+  readonly #balances = new Map<string, Balance>()
+  readonly #jobs = new Set<string>()
+  #head = noHash
+  #entries = 0
+  #signed = 0
+  /** Workers of a job whose submitter comes last. */
+  #open: LedgerEntry[] = []
+
+  constructor(options: LedgerCheckOptions) {
+    this.#options = options
+  }
+
+  /** The next entries, in order. @throws MeshError `ledgerInvalid` with the number of the first entry that does not hold */
+  push(entries: readonly LedgerEntry[]): void {
+    for (const entry of entries) this.#take(entry)
+  }
+
+  /** @throws MeshError `ledgerInvalid` when the ledger ends amid a job, or before the head of the last check */
+  finish(): LedgerSummary {
+    const { known } = this.#options
+    if (this.#open.length > 0) throw this.#bad(`it ends amid job ${this.#open[0].jobId}`)
+    if (known && known.sequence > this.#entries) throw this.#bad(`it had ${known.sequence} entries when it was checked last, now ${this.#entries}`)
+    return { entries: this.#entries, jobs: this.#jobs.size, signed: this.#signed, head: this.#head, balances: this.#balances }
+  }
+
+  #take(entry: LedgerEntry): void {
+    const { poolId, signatures = true, known } = this.#options
+    this.#entries++
+    if (entry.sequence !== this.#entries) throw this.#bad(`an entry is missing or out of place, number ${entry.sequence} follows`)
+    const { hash, ...content } = entry
+    if (hashOf(poolId, this.#head, content) !== hash) throw this.#bad('its hash does not match: it, or one before it, was changed')
+    if (known?.sequence === entry.sequence && known.hash !== hash) throw this.#bad('it is another one than when the ledger was checked last')
+    this.#head = hash
+    if (entry.signature !== null) {
+      this.#signed++
+      if (signatures && !holdsStatement({ poolId, deviceId: entry.deviceId }, { ...statementIn(entry), signature: entry.signature })) throw this.#bad(`device ${entry.deviceId.slice(0, 8)} did not sign it`)
+    }
+    if (this.#open.some(({ jobId }) => jobId !== entry.jobId)) throw this.#bad(`job ${this.#open[0].jobId} has no submitter`)
+    if (entry.kind === 'work') this.#open.push(entry)
+    else this.#close(entry)
+  }
+
+  /** All entries of a job are there: are the amounts what follows from them? */
+  #close(use: LedgerEntry): void {
+    const work = this.#open
+    this.#open = []
+    if (this.#jobs.has(use.jobId)) throw this.#bad(`job ${use.jobId} was settled before`)
+    this.#jobs.add(use.jobId)
+    const price = priceOf(use.modelWeights, use.tokens)
+    const earned = earningsOf(price, use.tokens, work)
+    const differs = work.findIndex((entry, rank) => entry.amount !== earned[rank] || entry.modelWeights !== use.modelWeights || entry.epoch !== use.epoch)
+    if (differs >= 0) throw this.#bad(`rank ${differs} of job ${use.jobId} got ${work[differs].amount} credits, ${earned[differs]} follow from its entries`)
+    if (use.amount + price !== 0) throw this.#bad(`job ${use.jobId} cost ${-use.amount} credits, ${price} follow from its entries`)
+    if (work.reduce((sum, { amount }) => sum + amount, use.amount) !== 0) throw this.#bad(`the amounts of job ${use.jobId} do not sum to zero`)
+    for (const { deviceId, amount } of work) this.#balanceOf(deviceId).earned += amount
+    this.#balanceOf(use.deviceId).used += price
+  }
+
+  #balanceOf(deviceId: string): Balance {
+    const balance = this.#balances.get(deviceId) ?? { earned: 0, used: 0 }
+    this.#balances.set(deviceId, balance)
+    return balance
+  }
+
+  #bad(problem: string): MeshError {
+    return new MeshError('ledgerInvalid', { sequence: this.#entries, problem })
+  }
+}
+
+const statementIn = ({ kind, jobId, epoch, weights, tokens, computeUs }: LedgerEntry) => ({ kind, jobId, epoch, weights, tokens, computeUs })
