@@ -5,7 +5,8 @@ import fc from 'fast-check'
 import { entriesOf, type FinishedJob } from '../../shared/ledger/job-entries.ts'
 import { heldWeights, planShards, weightsOf } from '../../shared/plan/shard-plan.ts'
 import type { ModelShape } from '../../shared/schema/model.ts'
-import { FairQueue, type Waiting } from './fair-queue.ts'
+import { seeded } from '../test/seeded.ts'
+import { FairQueue, type Turn, type Waiting } from './fair-queue.ts'
 import { contributionShares, type Contributor, queueWeights } from './queue-share.ts'
 
 const wait = (flow: string, weight: number, since = 0): Waiting => ({ flow, weight, since })
@@ -14,10 +15,10 @@ const wait = (flow: string, weight: number, since = 0): Waiting => ({ flow, weig
 const serve = (queue: FairQueue, waiting: readonly Waiting[], total: number, cost: (flow: string) => number = () => 100): Map<string, number> => {
   const served = new Map<string, number>()
   for (let all = 0; all < total; ) {
-    const next = queue.next(waiting) as Waiting
-    const tokens = cost(next.flow)
-    queue.end(queue.begin(next, 50), tokens)
-    served.set(next.flow, (served.get(next.flow) ?? 0) + tokens)
+    const turn = queue.begin(waiting) as Turn
+    const tokens = cost(turn.flow)
+    queue.end(turn, tokens)
+    served.set(turn.flow, (served.get(turn.flow) ?? 0) + tokens)
     all += tokens
   }
   return served
@@ -36,7 +37,7 @@ test('queue: a flow that comes back waits for nobody else twice, and gets nothin
   const queue = new FairQueue()
   const [one, other] = [wait('one', 1), wait('other', 1)]
   serve(queue, [one], 100_000)
-  assert.equal(queue.next([one, other])?.flow, 'other')
+  assert.equal(queue.begin([one, other])?.flow, 'other')
   const after = serve(queue, [one, other], 20_000)
   assert.ok(Math.abs((after.get('one') ?? 0) - 10_000) <= 200)
 })
@@ -47,8 +48,8 @@ test('queue: many queued jobs, or long ones, bring no more than few or short one
 })
 
 test('queue: the oldest goes first where tags are equal, and nobody waits when nobody is there', () => {
-  assert.equal(new FairQueue().next([wait('late', 9, 5), wait('early', 1, 4)])?.flow, 'early')
-  assert.equal(new FairQueue().next([]), undefined)
+  assert.equal(new FairQueue().begin([wait('late', 9, 5), wait('early', 1, 4)])?.flow, 'early')
+  assert.equal(new FairQueue().begin([]), undefined)
 })
 
 test('queue: flows that always wait are never apart by more than a job of each, for any weights and costs', () => {
@@ -73,17 +74,6 @@ test('shares: in proportion to what was earned, with a floor, and a grace for ne
   assert.deepEqual([...queueWeights([members[2], members[3]], 9000, grace).values()], [500_000, 500_000])
 })
 
-/** Mulberry32: a small generator of known quality, so that the week is the same every time. */
-const seeded = (seed: number): (() => number) => {
-  let state = seed
-  return () => {
-    state = (state + 0x6d2b79f5) | 0
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
-  }
-}
-
 const shape: ModelShape = { layers: 32, hidden: 4096, heads: 32, kvHeads: 32, headDim: 128, ffn: 11_008, vocab: 32_000, context: 4096 }
 const weekSeconds = 7 * 86_400
 const tokensPerSecond = 20
@@ -103,18 +93,18 @@ for (const seed of [1, 2, 3]) {
       const members = devices.map((deviceId) => ({ deviceId, earned: earned.get(deviceId) ?? 0, since: -1e12 }))
       const weights = queueWeights(members, seconds * 1000, { graceMs: 0, graceShare: 0 })
       // saturating: everybody always has something in the queue, some much and long, some little and short
-      const next = queue.next(devices.map((flow) => wait(flow, weights.get(flow) ?? 0))) as Waiting
-      const size = devices.indexOf(next.flow) % 3 === 0 ? 1500 : 300
+      const turn = queue.begin(devices.map((flow) => wait(flow, weights.get(flow) ?? 0))) as Turn
+      const size = devices.indexOf(turn.flow) % 3 === 0 ? 1500 : 300
       const tokens = 20 + Math.floor(random() * size)
-      queue.end(queue.begin(next, size), tokens)
-      const job: FinishedJob = { jobId: `job_${jobs++}`, submittedBy: next.flow, epoch: 1, modelWeights: weightsOf(shape), tokens, workers }
+      queue.end(turn, tokens)
+      const job: FinishedJob = { jobId: `job_${jobs++}`, submittedBy: turn.flow, epoch: 1, modelWeights: weightsOf(shape), tokens, workers }
       // ranks measure: their compute differs by a fifth from what the plan counted on
       const work = workers.map(({ deviceId, weights: held }) => ({ deviceId, kind: 'work' as const, jobId: job.jobId, epoch: 1, weights: held, tokens, computeUs: Math.round(tokens * 40_000 * (0.8 + 0.4 * random())), signature: '' }))
       for (const entry of entriesOf(job, work, 0)) {
         sum += entry.amount
         if (entry.kind === 'work') earned.set(entry.deviceId, (earned.get(entry.deviceId) ?? 0) + entry.amount)
       }
-      tokensOf.set(next.flow, (tokensOf.get(next.flow) ?? 0) + tokens)
+      tokensOf.set(turn.flow, (tokensOf.get(turn.flow) ?? 0) + tokens)
       all += tokens
       seconds += tokens / tokensPerSecond
     }

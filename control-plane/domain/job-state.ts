@@ -2,7 +2,8 @@
 import type { AgentMessage } from '../../shared/api/messages.ts'
 import type { Job, JobState } from '../../shared/schema/job.ts'
 
-export type JobMessage = Extract<AgentMessage, { jobId: string }>
+/** What rank 0 says of a job. */
+export type JobMessage = Exclude<Extract<AgentMessage, { jobId: string }>, { type: 'work-report' }>
 
 export const finalStates: readonly JobState[] = ['done', 'failed', 'cancelled']
 

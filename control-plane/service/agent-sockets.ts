@@ -6,6 +6,7 @@ import { MeshError } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { DeviceStore } from '../store/device-store.ts'
 import type { PoolStore } from '../store/pool-store.ts'
+import type { Credits } from './credits.ts'
 import type { Jobs } from './jobs.ts'
 import { requestsFor } from './join-requests.ts'
 import type { Memberships } from './memberships.ts'
@@ -19,6 +20,7 @@ export interface AgentSocketsOptions {
   readonly pools: PoolStore
   readonly rings: Rings
   readonly jobs: Jobs
+  readonly credits: Credits
   readonly now: () => number
   readonly heartbeatMs: number
   readonly leaseMs: number
@@ -75,11 +77,14 @@ export class AgentSockets {
   }
 
   #receive(agent: Agent, message: AgentMessage): void {
-    const { rings, jobs } = this.#options
+    const { rings, jobs, credits } = this.#options
     if (message.type === 'hello') this.#greet(agent, message)
     else if (!agent.greeted) throw new MeshError('requestInvalid', { problem: `${message.type} before hello` })
     else if (message.type === 'ring-state') rings.report(agent, message.ringId, message)
-    else if (message.type !== 'heartbeat') jobs.receive(agent, message)
+    else if (message.type === 'work-report') {
+      credits.receive(agent.deviceId, message.poolId, message.report)
+      agent.socket.send({ type: 'report-kept', jobId: message.jobId })
+    } else if (message.type !== 'heartbeat') jobs.receive(agent, message)
   }
 
   #greet(agent: Agent, hello: Extract<AgentMessage, { type: 'hello' }>): void {

@@ -7,9 +7,11 @@ import { limits } from '../../shared/wire/limits.ts'
 import { failedWith, finalStates, type JobMessage, type JobResult, reactionTo, resultOf } from '../domain/job-state.ts'
 import type { JobStore } from '../store/job-store.ts'
 import type { RingStore, StoredRing } from '../store/ring-store.ts'
+import { type Credits, tokensOf } from './credits.ts'
 import type { JobHub } from './job-hub.ts'
 import type { Agent, Presence } from './presence.ts'
 import type { Rings } from './rings.ts'
+import { Turns } from './turns.ts'
 
 export interface JobsOptions {
   readonly jobs: JobStore
@@ -17,6 +19,7 @@ export interface JobsOptions {
   readonly rings: Rings
   readonly presence: Presence
   readonly hub: JobHub
+  readonly credits: Credits
   readonly now: () => number
   readonly graceMs: number
   /** After a restart of the control plane agents need this long to find it again. */
@@ -40,9 +43,11 @@ interface Running {
 export class Jobs {
   readonly #options: JobsOptions
   readonly #running = new Map<string, Running>()
+  readonly #turns: Turns
 
   constructor(options: JobsOptions) {
     this.#options = options
+    this.#turns = new Turns(options)
   }
 
   /** Jobs that ran when the control plane stopped: their leader may come back within the lease. */
@@ -76,7 +81,7 @@ export class Jobs {
 
   /** @throws MeshError `ringEmpty` | `overloaded` | `requestInvalid` */
   submit(poolId: string, submittedBy: string, submission: JobSubmission): Job {
-    const { jobs, rings, hub, now } = this.#options
+    const { jobs, rings, hub, credits, now } = this.#options
     if ((submission.prompt === undefined) === (submission.messages === undefined)) throw new MeshError('requestInvalid', { problem: 'give either prompt or messages' })
     // first of all: whoever repeats a request gets the job, whatever happened to ring and queue meanwhile
     const known = jobs.findByKey({ poolId, submittedBy, idempotencyKey: submission.idempotencyKey })
@@ -85,18 +90,19 @@ export class Jobs {
     if (!ring) throw new MeshError('ringEmpty', { modelId: submission.modelId })
     if (jobs.queued(poolId) >= limits.queuedJobs) throw new MeshError('overloaded', { what: 'the queue of this pool', limit: limits.queuedJobs })
     const { jobId } = jobs.submit(newJobId(), { poolId, submittedBy, submission }, now())
+    credits.join(poolId, submittedBy)
     hub.publish(jobId, jobs.events(jobId, -1))
     this.dispatch(ring.ringId)
     return jobs.find(jobId) as Job
   }
 
-  /** Gives the next job to a ring that is active and idle. */
+  /** Gives a ring that is active and idle the next job: the members take turns by what they contribute. */
   dispatch(ringId: string): void {
     const { jobs, ringStore, rings, presence, hub, now } = this.#options
     if (this.#running.has(ringId) || !rings.isActive(ringId)) return
     const ring = ringStore.find(ringId)
     const leader = ring && presence.find(ring.members[0]?.deviceId)
-    const job = ring && leader && jobs.next(ring.poolId, ring.modelId)
+    const job = ring && leader && this.#turns.next(ring)
     if (!job) return
     const running: Running = { jobId: job.jobId, ringId, leader: leader.deviceId, leaderName: ring.members[0].name }
     this.#running.set(ringId, running)
@@ -185,20 +191,25 @@ export class Jobs {
 
   /** Ends a job that no ring has. */
   #fail(jobId: string, error: MeshError): void {
-    const { jobs, hub, now } = this.#options
+    const { jobs, hub, credits, now } = this.#options
+    credits.forget(jobId)
     hub.publish(jobId, jobs.finish(jobId, failedWith(error.toReport(), jobs.find(jobId) as Job, jobs.head(jobId)?.isCancelled === true), now()))
   }
 
   /** @param stored called when the result cannot be lost any more */
   #finish(running: Running, result: JobResult, stored: () => void = () => {}): void {
-    const { jobs, hub, rings, now, logger } = this.#options
+    const { jobs, hub, rings, ringStore, credits, now, logger } = this.#options
+    const { jobId, ringId } = running
     stopWaiting(running)
-    this.#running.delete(running.ringId)
-    hub.publish(running.jobId, jobs.finish(running.jobId, result, now()))
+    this.#running.delete(ringId)
+    const ring = ringStore.find(ringId)
+    const job = jobs.find(jobId) as Job
+    this.#turns.end(ringId, tokensOf(job, ring, result))
+    hub.publish(jobId, credits.end(job, ring, result, () => jobs.finish(jobId, result, now())))
     stored()
-    logger.info({ job: running.jobId, state: result.state, code: result.error?.code }, 'job ended')
-    rings.evaluate(running.ringId)
-    this.dispatch(running.ringId)
+    logger.info({ job: jobId, state: result.state, code: result.error?.code }, 'job ended')
+    rings.evaluate(ringId)
+    this.dispatch(ringId)
   }
 }
 

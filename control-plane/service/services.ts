@@ -1,11 +1,13 @@
 /** Everything behind the routes, wired once. */
 import type { Logger } from '../../shared/log.ts'
 import type { OpenDatabase } from '../store/database.ts'
+import { CreditStore } from '../store/credit-store.ts'
 import { DeviceStore } from '../store/device-store.ts'
 import { JobStore } from '../store/job-store.ts'
 import { PoolStore } from '../store/pool-store.ts'
 import { RingStore } from '../store/ring-store.ts'
 import { AgentSockets } from './agent-sockets.ts'
+import { Credits, type CreditSettings, defaultCreditSettings } from './credits.ts'
 import { JobHub } from './job-hub.ts'
 import { Jobs } from './jobs.ts'
 import { Memberships } from './memberships.ts'
@@ -18,6 +20,7 @@ export interface Settings {
   readonly ringGraceMs: number
   /** How long rank 0 may take to report a job that lost another rank. */
   readonly reportMs?: number
+  readonly credits?: CreditSettings
 }
 
 /** The time limit of a step (8 s) and some. */
@@ -32,13 +35,14 @@ export interface Services {
   readonly presence: Presence
   readonly rings: Rings
   readonly jobs: Jobs
+  readonly credits: Credits
   readonly hub: JobHub
   readonly sockets: AgentSockets
   readonly now: () => number
   stop(): void
 }
 
-export const createServices = ({ store }: OpenDatabase, { heartbeatMs, leaseMs, ringGraceMs: graceMs, reportMs = defaultReportMs }: Settings, { now, logger }: { now: () => number; logger: Logger }): Services => {
+export const createServices = ({ store }: OpenDatabase, { heartbeatMs, leaseMs, ringGraceMs: graceMs, reportMs = defaultReportMs, credits: creditSettings = defaultCreditSettings }: Settings, { now, logger }: { now: () => number; logger: Logger }): Services => {
   const devices = new DeviceStore(store)
   const pools = new PoolStore(store)
   const jobStore = new JobStore(store)
@@ -46,21 +50,23 @@ export const createServices = ({ store }: OpenDatabase, { heartbeatMs, leaseMs, 
   const presence = new Presence(now())
   const memberships = new Memberships({ pools, presence, now })
   const hub = new JobHub()
+  const credits = new Credits({ store: new CreditStore(store), jobs: jobStore, rings: ringStore, devices, now, settings: creditSettings, logger })
   const rings: Rings = new Rings({
     rings: ringStore, devices, presence, now, graceMs, leaseMs, logger,
     isBusy: (ringId) => jobs.isBusy(ringId),
     onActive: (ringId) => jobs.dispatch(ringId),
     onDissolved: (ring) => jobs.failWaiting(ring),
   })
-  const jobs = new Jobs({ jobs: jobStore, ringStore, rings, presence, hub, now, graceMs, leaseMs, reportMs, logger })
-  const sockets = new AgentSockets({ presence, memberships, devices, pools, rings, jobs, now, heartbeatMs, leaseMs, logger })
+  const jobs = new Jobs({ jobs: jobStore, ringStore, rings, presence, hub, credits, now, graceMs, leaseMs, reportMs, logger })
+  const sockets = new AgentSockets({ presence, memberships, devices, pools, rings, jobs, credits, now, heartbeatMs, leaseMs, logger })
   jobs.recover()
   return {
-    devices, pools, jobStore, ringStore, memberships, presence, rings, jobs, hub, sockets, now,
+    devices, pools, jobStore, ringStore, memberships, presence, rings, jobs, credits, hub, sockets, now,
     stop: () => {
       sockets.stop()
       rings.stop()
       jobs.stop()
+      credits.stop()
     },
   }
 }

@@ -1,5 +1,5 @@
 /** Jobs and their event streams. Each method is one transaction, so a crash leaves a job before or after it. */
-import { and, asc, count, desc, eq, gt, inArray, isNull, max } from 'drizzle-orm'
+import { and, asc, count, desc, eq, gt, inArray, isNull, max, sql } from 'drizzle-orm'
 import type { JobId } from '../../shared/ids.ts'
 import type { Job, JobEvent, JobState, JobSubmission } from '../../shared/schema/job.ts'
 import { finalStates, type JobResult } from '../domain/job-state.ts'
@@ -77,10 +77,16 @@ export class JobStore {
     return this.#store.select({ jobId: jobs.jobId }).from(jobs).where(and(eq(jobs.poolId, poolId), eq(jobs.modelId, modelId), eq(jobs.state, 'queued'))).all().map(({ jobId }) => jobId)
   }
 
-  /** The job that waits for longest. */
-  next(poolId: string, modelId: string): Job | undefined {
+  /** Who has jobs in the queue, of that model or of all, and since when the oldest waits. */
+  waitingBySubmitter(poolId: string, modelId?: string): { readonly submittedBy: string; readonly jobs: number; readonly since: number }[] {
+    const isMeant = and(eq(jobs.poolId, poolId), ...(modelId === undefined ? [] : [eq(jobs.modelId, modelId)]), eq(jobs.state, 'queued'))
+    return this.#store.select({ submittedBy: jobs.submittedBy, jobs: count(), since: sql<number>`min(${jobs.createdAt})` }).from(jobs).where(isMeant).groupBy(jobs.submittedBy).all()
+  }
+
+  /** The job of that device that waits for longest. */
+  next(poolId: string, modelId: string, submittedBy: string): Job | undefined {
     return this.#store.transaction((tx) => {
-      const row = tx.select().from(jobs).where(and(eq(jobs.poolId, poolId), eq(jobs.modelId, modelId), eq(jobs.state, 'queued'))).orderBy(asc(jobs.createdAt), asc(jobs.jobId)).get()
+      const row = tx.select().from(jobs).where(and(eq(jobs.poolId, poolId), eq(jobs.modelId, modelId), eq(jobs.state, 'queued'), eq(jobs.submittedBy, submittedBy))).orderBy(asc(jobs.createdAt), asc(jobs.jobId)).get()
       return row && this.#jobOf(tx, row)
     })
   }

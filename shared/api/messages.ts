@@ -4,6 +4,7 @@
  */
 import { Type } from 'typebox'
 import { Count, ErrorReportSchema, Hex64 } from '../schema/common.ts'
+import { SignedStatement } from '../schema/credits.ts'
 import { FinishReason, JobSubmission, Timings, Usage } from '../schema/job.ts'
 import { JoinRequest } from '../schema/pool.ts'
 import { RingEpoch } from '../schema/ring.ts'
@@ -38,6 +39,8 @@ export const AgentMessage = Type.Union([
     text: Type.String(), tokens: Type.Array(Count),
   }),
   Type.Object({ type: Type.Literal('job-failed'), ...JobRef, error: ErrorReportSchema }),
+  /** From every rank when a job has ended there; repeated until `report-kept`. */
+  Type.Object({ type: Type.Literal('work-report'), poolId: Hex64, jobId: JobRef.jobId, report: SignedStatement }),
 ])
 export type AgentMessage = Type.Static<typeof AgentMessage>
 
@@ -55,6 +58,8 @@ export const ControlMessage = Type.Union([
   Type.Object({ type: Type.Literal('job-cancel'), jobId: Type.String({ maxLength: 100 }) }),
   /** The final message of the job is stored: the agent may forget it. */
   Type.Object({ type: Type.Literal('job-settled'), jobId: Type.String({ maxLength: 100 }) }),
+  /** The work report on that job is stored or not wanted: the agent may forget it. */
+  Type.Object({ type: Type.Literal('report-kept'), jobId: Type.String({ maxLength: 100 }) }),
   /** To admins of the pool. */
   Type.Object({ type: Type.Literal('join-request'), poolId: Hex64, request: JoinRequest }),
   Type.Object({ type: Type.Literal('error'), error: ErrorReportSchema }),

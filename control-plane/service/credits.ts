@@ -1,0 +1,177 @@
+/** Credits as they arise: jobs end, devices say what they did and got, and each job is settled once. */
+import { MeshError } from '../../shared/errors.ts'
+import { holdsStatement } from '../../shared/identity/statement.ts'
+import { type BilledJob, type CreditStore } from '../store/credit-store.ts'
+import { isAbout, isComplete } from '../../shared/ledger/job-entries.ts'
+import type { Logger } from '../../shared/log.ts'
+import { heldWeights, weightsOf } from '../../shared/plan/shard-plan.ts'
+import type { CreditsView, LedgerPage, QuotaView, SignedStatement } from '../../shared/schema/credits.ts'
+import type { Job } from '../../shared/schema/job.ts'
+import { limits } from '../../shared/wire/limits.ts'
+import { finalStates, type JobResult } from '../domain/job-state.ts'
+import { type Contributor, type GraceSettings, queueWeights } from '../domain/queue-share.ts'
+import { standingsOf } from '../domain/standing.ts'
+import type { DeviceStore } from '../store/device-store.ts'
+import type { JobStore } from '../store/job-store.ts'
+import type { RingStore, StoredRing } from '../store/ring-store.ts'
+
+export interface CreditSettings extends GraceSettings {
+  /** How long statements are waited for after the end of a job, in milliseconds. */
+  readonly settleMs: number
+  /** What was contributed within that time decides the queue, to the day. */
+  readonly windowMs: number
+}
+
+export const defaultCreditSettings: CreditSettings = { settleMs: 120_000, windowMs: 30 * 86_400_000, graceMs: 7 * 86_400_000, graceShare: 50_000 }
+
+export interface CreditsOptions {
+  readonly store: CreditStore
+  readonly jobs: JobStore
+  readonly rings: RingStore
+  readonly devices: DeviceStore
+  readonly now: () => number
+  readonly settings: CreditSettings
+  readonly logger: Logger
+}
+
+/** Jobs settled in one go when many are due: the process has other things to do in between. */
+const settledAtOnce = 200
+
+export class Credits {
+  readonly #options: CreditsOptions
+  readonly #timer: NodeJS.Timeout
+
+  constructor(options: CreditsOptions) {
+    this.#options = options
+    this.#timer = setInterval(() => this.settleDue(), Math.min(30_000, Math.max(50, options.settings.settleMs / 4)))
+    this.#timer.unref()
+  }
+
+  /** A member takes part: from the first time on it is no stranger any more. */
+  join(poolId: string, deviceId: string): void {
+    this.#options.store.join(poolId, deviceId, this.#options.now())
+  }
+
+  /**
+   * Stores the end of a job that a ring ran, and that it is to be settled, as one.
+   * @param finish stores the end
+   */
+  end<T>(job: Job, ring: StoredRing | undefined, result: JobResult, finish: () => T): T {
+    const { store, now } = this.#options
+    const ended = store.together(() => {
+      const ends = finish()
+      const tokens = tokensOf(job, ring, result)
+      if (!ring || tokens === 0) store.forget(job.jobId)
+      else {
+        const { shape } = ring.model
+        const workers = ring.members.map(({ deviceId, ranges }) => ({ deviceId, weights: heldWeights(shape, ranges) }))
+        store.open(job.poolId, { jobId: job.jobId, submittedBy: job.submittedBy, epoch: job.epoch, modelWeights: weightsOf(shape), tokens, workers }, now())
+      }
+      return ends
+    })
+    this.#settleIfComplete(job.jobId)
+    return ended
+  }
+
+  /** A job failed that no ring has: there is nothing to settle. */
+  forget(jobId: string): void {
+    this.#options.store.forget(jobId)
+  }
+
+  /** What a rank says it did. What does not hold is logged, and never asked for again. */
+  receive(deviceId: string, poolId: string, report: SignedStatement): void {
+    const { jobs, store, logger } = this.#options
+    const problem = this.#problemWith(deviceId, poolId, report)
+    if (problem !== undefined) return logger.warn({ device: deviceId, job: report.jobId, problem }, 'a report was ignored')
+    const billed = store.find(report.jobId)
+    // a job that ended unbilled or is settled: late, repeated, or nothing to share out
+    if (billed ? billed.isSettled : finalStates.includes(jobs.head(report.jobId)?.state ?? 'failed')) return
+    this.#keep(deviceId, report, billed)
+  }
+
+  /** The submitter confirms what it used. Repeating it is harmless. @throws MeshError `statementRefused` */
+  confirm(deviceId: string, poolId: string, jobId: string, statement: SignedStatement): void {
+    const refuse = (problem: string): MeshError => new MeshError('statementRefused', { jobId, problem })
+    if (statement.kind !== 'use' || statement.jobId !== jobId) throw refuse('it is not about the use of this job')
+    const problem = this.#problemWith(deviceId, poolId, statement)
+    if (problem !== undefined) throw refuse(problem)
+    const billed = this.#options.store.find(jobId)
+    if (!billed) throw refuse('the job has not ended, or cost nothing')
+    if (!billed.isSettled) this.#keep(deviceId, statement, billed)
+  }
+
+  /** Settles jobs of which a device stayed silent for too long: by what the plan says. */
+  settleDue(): void {
+    const { store, now, settings, logger } = this.#options
+    for (const jobId of store.due(now() - settings.settleMs, settledAtOnce)) {
+      if (store.settle(jobId, now())) logger.info({ job: jobId }, 'job settled without all statements')
+    }
+  }
+
+  /** How much of a busy ring each participant gets: weights above zero. */
+  queueWeights(poolId: string): Map<string, number> {
+    return queueWeights(this.#contributors(poolId), this.#options.now(), this.#options.settings)
+  }
+
+  view(poolId: string): CreditsView {
+    const { store, devices, now, settings } = this.#options
+    const members = store.participants(poolId)
+    const standings = standingsOf(members, store.sums(poolId, now() - settings.windowMs), now(), settings)
+    const names = devices.names(members.map(({ deviceId }) => deviceId))
+    return { windowMs: settings.windowMs, unsettled: store.unsettled(poolId), members: standings.map((standing) => ({ ...standing, name: names.get(standing.deviceId) ?? standing.deviceId.slice(0, 8) })) }
+  }
+
+  quota(poolId: string, deviceId: string): QuotaView {
+    this.join(poolId, deviceId)
+    const { windowMs, members } = this.view(poolId)
+    const own = members.find((member) => member.deviceId === deviceId) as CreditsView['members'][number]
+    const waiting = this.#options.jobs.waitingBySubmitter(poolId)
+    const mine = waiting.find(({ submittedBy }) => submittedBy === deviceId)?.jobs ?? 0
+    return { ...own, windowMs, waiting: mine, waitingOfOthers: waiting.reduce((sum, { jobs }) => sum + jobs, 0) - mine }
+  }
+
+  page(poolId: string, { after = 0, since = 0, limit = limits.ledgerPage }: { after?: number; since?: number; limit?: number }): LedgerPage {
+    const entries = this.#options.store.entries(poolId, { after, since, limit: limit + 1 })
+    return { entries: entries.slice(0, limit), more: entries.length > limit }
+  }
+
+  stop(): void {
+    clearInterval(this.#timer)
+  }
+
+  #contributors(poolId: string): Contributor[] {
+    const { store, now, settings } = this.#options
+    const earned = new Map(store.sums(poolId, now() - settings.windowMs).map(({ deviceId, recentlyEarned }) => [deviceId, recentlyEarned]))
+    return store.participants(poolId).map(({ deviceId, since }) => ({ deviceId, since, earned: earned.get(deviceId) ?? 0 }))
+  }
+
+  /** Why a statement cannot count, as far as that can be told before the job ends. */
+  #problemWith(deviceId: string, poolId: string, statement: SignedStatement): string | undefined {
+    const { jobs, rings, store } = this.#options
+    const job = jobs.find(statement.jobId)
+    if (job?.poolId !== poolId) return 'there is no such job in this pool'
+    if (!holdsStatement({ poolId, deviceId }, statement)) return 'the signature is not of the device that sent it'
+    const billed = store.find(statement.jobId)
+    if (billed) return isAbout(billed, { ...statement, deviceId }) ? undefined : `it does not fit the job, which had ${billed.tokens} tokens in epoch ${billed.epoch}`
+    const ring = rings.findByModel(poolId, job.submission.modelId)
+    return finalStates.includes(job.state) || ring?.members.some((member) => member.deviceId === deviceId) ? undefined : 'the device has no part in the job'
+  }
+
+  #keep(deviceId: string, statement: SignedStatement, billed: BilledJob | undefined): void {
+    this.#options.store.keep(deviceId, statement)
+    if (billed) this.#settleIfComplete(billed.jobId)
+  }
+
+  #settleIfComplete(jobId: string): void {
+    const { store, now, logger } = this.#options
+    const job = store.find(jobId)
+    if (!job || job.isSettled || !isComplete(job, store.statements(jobId))) return
+    store.settle(jobId, now())
+    logger.debug({ job: jobId }, 'job settled')
+  }
+}
+
+/** Tokens to be paid for: none of a job that failed. Rank 0 cannot claim more than the model and the submission allow. */
+export const tokensOf = (job: Pick<Job, 'submission'>, ring: Pick<StoredRing, 'model'> | undefined, { state, usage, tokens }: JobResult): number =>
+  !ring || state === 'failed' || !usage ? 0 : Math.min(usage.promptTokens, ring.model.shape.context) + Math.min(tokens.length, job.submission.maxTokens)
+
