@@ -78,7 +78,7 @@ const start = async (options: WorkerOptions): Promise<void> => {
       summing?.use(collective)
       const engine = createForward({ shape, ranges, backend, collective: summing ?? soloCollective, embed: randomEmbedding(shape.hidden) })
       if (rank === 0) leader = new Leader({ engine, channel, settings: collective, decoder: { decode: () => '' } })
-      else if (channel) startFollower({ engine, channel, logger, onSettings: () => {}, onLost: () => process.disconnect(), onBusy: () => {} })
+      else if (channel) startFollower({ engine, channel, logger, onSettings: () => {}, onLost: () => process.disconnect(), onBusy: () => {}, onWork: () => {} })
       say({ type: 'connected' })
     } else if (order.type === 'run' && leader) {
       const before = sent()

@@ -13,6 +13,7 @@ import type { Logger } from '../shared/log.ts'
 import { version } from '../shared/version.ts'
 import { limits } from '../shared/wire/limits.ts'
 import { authorise, type Caller } from './routes/access.ts'
+import { creditRoutes } from './routes/credit-routes.ts'
 import { deviceRoutes } from './routes/device-routes.ts'
 import type { AnswerRoute, Handlers } from './routes/handler.ts'
 import { jobRoutes } from './routes/job-routes.ts'
@@ -94,7 +95,7 @@ export const buildApp = async (services: Services, logger: Logger): Promise<Fast
   await app.register(swaggerUi, { routePrefix: '/docs' })
   await app.register(websocket, { options: { maxPayload: limits.requestBytes } })
 
-  const handlers: Handlers = { ...deviceRoutes(services), ...poolRoutes(services), ...joinRoutes(services), ...ringRoutes(services), ...jobRoutes(services) }
+  const handlers: Handlers = { ...deviceRoutes(services), ...poolRoutes(services), ...joinRoutes(services), ...ringRoutes(services), ...jobRoutes(services), ...creditRoutes(services) }
   // the plugins above must be ready before routes are added
   await app.register(async (scope) => {
     for (const [name, route] of Object.entries(routes) as [RouteName, RouteRecord][]) {

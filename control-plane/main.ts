@@ -9,13 +9,14 @@ import { Lifecycle, untilSignal } from '../shared/lifecycle.ts'
 import { createLogger } from '../shared/log.ts'
 import { parseFlags } from '../shared/flags.ts'
 import { buildApp } from './app.ts'
+import { wholeShare } from './domain/queue-share.ts'
 import { createServices } from './service/services.ts'
 import { openDatabase } from './store/database.ts'
 
 const defaultPort = 8080
 
 const run = async (): Promise<void> => {
-  const options = parseFlags(['host', 'port', 'data', 'heartbeat', 'lease', 'ringGrace', 'logLevel', 'json'], parseArgs)
+  const options = parseFlags(['host', 'port', 'data', 'heartbeat', 'lease', 'ringGrace', 'settleAfter', 'creditWindow', 'newcomerGrace', 'newcomerShare', 'logLevel', 'json'], parseArgs)
   const logger = createLogger('control-plane', options.logLevel)
   const home = openHome()
   const ended = untilSignal() // before anybody is told that we are ready: the signal may follow at once
@@ -24,7 +25,8 @@ const run = async (): Promise<void> => {
   const database = openDatabase(options.data === undefined ? home.controlPlane.database : join(options.data, 'mesh.sqlite'))
   parts.add({ name: 'database', stop: () => database.close() })
   try {
-    const services = createServices(database, { heartbeatMs: options.heartbeat, leaseMs: options.lease, ringGraceMs: options.ringGrace }, { now: Date.now, logger })
+    const credits = { settleMs: options.settleAfter, windowMs: options.creditWindow, graceMs: options.newcomerGrace, graceShare: Math.round(options.newcomerShare * wholeShare) }
+    const services = createServices(database, { heartbeatMs: options.heartbeat, leaseMs: options.lease, ringGraceMs: options.ringGrace, credits }, { now: Date.now, logger })
     const app = await buildApp(services, logger)
     parts.add({ name: 'http', stop: () => app.close() })
     parts.add({ name: 'services', stop: () => services.stop() })

@@ -2,16 +2,20 @@
 import type { Command } from './command.ts'
 import { bench } from './commands/bench.ts'
 import { controlPlane } from './commands/control-plane.ts'
+import { credits } from './commands/credits.ts'
 import { demo } from './commands/demo.ts'
 import { inference } from './commands/inference.ts'
 import { init } from './commands/init.ts'
 import { joinRing } from './commands/join-ring.ts'
 import { leaveRing } from './commands/leave-ring.ts'
+import { ledger } from './commands/ledger.ts'
+import { ledgerVerify } from './commands/ledger-verify.ts'
 import { poolCreate } from './commands/pool-create.ts'
 import { poolJoin } from './commands/pool-join.ts'
 import { poolList } from './commands/pool-list.ts'
 import { poolPeers } from './commands/pool-peers.ts'
 import { poolStatus } from './commands/pool-status.ts'
+import { quota } from './commands/quota.ts'
 import { relay } from './commands/relay.ts'
 import { ringStatus } from './commands/ring-status.ts'
 import { shardStatus } from './commands/shard-status.ts'
@@ -23,5 +27,6 @@ export const commands: readonly Command[] = [
   init, poolCreate, poolJoin, poolList, poolPeers, poolStatus,
   joinRing, leaveRing, ringStatus, shardStatus,
   start, status, inference,
+  credits, quota, ledger, ledgerVerify,
   controlPlane, relay, bench,
 ]

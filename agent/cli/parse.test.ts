@@ -48,7 +48,7 @@ describe('commands', () => {
   })
 
   it('the list: every command that reads has --json', () => {
-    for (const name of ['pool-list', 'pool-peers', 'pool-status', 'status', 'ring-status', 'shard-status', 'inference']) {
+    for (const name of ['pool-list', 'pool-peers', 'pool-status', 'status', 'ring-status', 'shard-status', 'inference', 'credits', 'quota', 'ledger', 'ledger-verify']) {
       assert.ok(commands.find((command) => command.name === name)?.options.includes('json'), name)
     }
   })
@@ -64,6 +64,14 @@ describe('command line', () => {
   it('what is not given is absent, so that environment and defaults decide', () => {
     assert.deepEqual(given('demo'), {})
     assert.deepEqual(given('control-plane', '--port', '0'), { port: '0' })
+  })
+
+  it('a name of two words may be typed as such', () => {
+    for (const argv of [['ledger', 'verify', '--json'], ['ledger-verify', '--json']]) {
+      const parsed = parse(...argv)
+      assert.deepEqual(parsed.kind === 'run' && [parsed.command.name, parsed.given, parsed.rest], ['ledger-verify', { json: true }, ['--json']])
+    }
+    assert.equal(text('ledger', 'verify', '--help'), text('ledger-verify', '--help'))
   })
 
   it('the rest of the line is kept for programs that we start', () => {

@@ -35,8 +35,13 @@ Examples:
   mesh start                                        run the agent
 `
 
+/** `ledger verify` is `ledger-verify`: a name of two words may be typed as such. */
+const joinWords = (commands: readonly Command[], [first, second, ...rest]: readonly string[]): readonly string[] | undefined =>
+  commands.some(({ name }) => name === `${first}-${second}`) ? [`${first}-${second}`, ...rest] : undefined
+
 /** @throws MeshError `usage` with the nearest suggestion */
-export const parseArguments = (commands: readonly Command[], argv: readonly string[]): Parsed => {
+export const parseArguments = (commands: readonly Command[], typed: readonly string[]): Parsed => {
+  const argv = joinWords(commands, typed) ?? typed
   let found: Parsed | undefined
   let text = ''
   const collect = { writeOut: (part: string) => (text += part), writeErr: () => undefined, getOutHelpWidth: () => 110, getErrHelpWidth: () => 110 }

@@ -2,6 +2,8 @@
 import { randomBytes, randomInt } from 'node:crypto'
 import type { Client } from '../../shared/api/client.ts'
 import { MeshError } from '../../shared/errors.ts'
+import type { KeyPair } from '../../shared/identity/keys.ts'
+import { signStatement } from '../../shared/identity/statement.ts'
 import type { Job, JobSubmission } from '../../shared/schema/job.ts'
 import type { OptionValues } from '../../shared/options.ts'
 import type { CommandContext } from './command.ts'
@@ -45,6 +47,8 @@ export interface JobProgress {
 export interface JobRun {
   readonly context: CommandContext
   readonly client: Client
+  /** Of this device: it signs what it used. */
+  readonly key: KeyPair
   readonly poolId: string
   readonly submission: JobSubmission
   /** Milliseconds that the job may wait for a ring, and the control plane may be away. */
@@ -57,6 +61,16 @@ export interface JobRun {
 const cancelQuietly = async ({ client, poolId, context }: JobRun, jobId: string): Promise<void> => {
   try {
     await client.call('cancelJob', { params: { poolId, jobId } })
+  } catch (error) {
+    context.logger.debug(MeshError.from(error).message)
+  }
+}
+
+/** Signs what the job used, if that is what arrived here. Without this the job is settled too, later and unsigned. */
+const confirmUse = async ({ client, poolId, key, context }: JobRun, { jobId, epoch, usage, tokens }: Job): Promise<void> => {
+  if (!usage || usage.completionTokens !== tokens.length || usage.totalTokens !== usage.promptTokens + tokens.length) return
+  try {
+    await client.call('confirmUse', { params: { poolId, jobId }, body: signStatement(key, poolId, { kind: 'use', jobId, epoch, weights: 0, tokens: usage.totalTokens, computeUs: 0 }) })
   } catch (error) {
     context.logger.debug(MeshError.from(error).message)
   }
@@ -105,6 +119,7 @@ export const runJob = async (run: JobRun): Promise<Job> => {
   try {
     const job = await watch(run, jobId, AbortSignal.any([context.signal, tooLate.signal]), () => clearTimeout(timer))
     if (job.state === 'failed') throw job.error ? MeshError.fromReport(job.error) : new MeshError('controlPlaneProtocol', { problem: `job ${jobId} failed without a reason` })
+    await confirmUse(run, job)
     if (job.state === 'cancelled') throw new MeshError('jobCancelled')
     return job
   } catch (error) {

@@ -21,10 +21,11 @@ import { ControlLink } from './control-link.ts'
 import { JobRunner } from './job-runner.ts'
 import { Outbox } from './outbox.ts'
 import { answerJoinRequest, renewOwnCertificate } from './pool-admin.ts'
-import { RingRegistry } from './ring-registry.ts'
+import { RingRegistry, type RingRegistryOptions } from './ring-registry.ts'
 import { ShardLoader } from './shard-loader.ts'
 import { createStateFile, refuseSecondAgent, ringStateOf, type StateFile } from './state-file.ts'
 import { physicalCores } from './threads.ts'
+import { WorkReports } from './work-reports.ts'
 
 export interface DaemonOptions {
   readonly home: Home
@@ -61,6 +62,7 @@ class Agent {
   readonly #rings: RingRegistry
   readonly #jobs: JobRunner
   readonly #outbox: Outbox
+  readonly #reports: WorkReports
   readonly #link: ControlLink
   readonly #stateFile: StateFile
   readonly #startedAt = now()
@@ -80,9 +82,11 @@ class Agent {
     parts.add({ name: 'shards', stop: () => loader.close() })
     const send = (message: AgentMessage): void => this.#link.send(message)
     const onChange = (): void => this.#stateFile.touch()
-    this.#rings = parts.add(new RingRegistry({ deviceId: device.deviceId, loader, links, settings: options.collective, logger, send, onChange }))
+    this.#reports = new WorkReports({ key: device.key, send })
+    const onWork: RingRegistryOptions['onWork'] = ({ ring, member }, work) => this.#reports.post(ring, member, work)
+    this.#rings = parts.add(new RingRegistry({ deviceId: device.deviceId, loader, links, settings: options.collective, logger, send, onWork, onChange }))
     this.#outbox = new Outbox(send)
-    this.#jobs = new JobRunner({ outbox: this.#outbox, logger, sessionOf: ({ ringId, epoch }) => this.#rings.session(ringId, epoch), onChange })
+    this.#jobs = new JobRunner({ outbox: this.#outbox, logger, sessionOf: ({ ringId, epoch }) => this.#rings.session(ringId, epoch), onWork, onChange })
     this.#stateFile = parts.add(createStateFile(home, () => this.#state(), logger))
     parts.add({ name: 'jobs', stop: () => this.#jobs.cancelAll() })
     this.#link = parts.add(this.#createLink())
@@ -122,11 +126,13 @@ class Agent {
       logger.info({ url: this.#client.url }, 'connected to the control plane')
       this.#rings.report()
       this.#outbox.resend()
+      this.#reports.resend()
     } else if (message.type === 'ring-epoch') this.#rings.enter(message.ring)
     else if (message.type === 'ring-left') this.#rings.leave(message.ringId)
     else if (message.type === 'job-assign') void this.#jobs.run(message)
     else if (message.type === 'job-cancel') this.#jobs.cancel(message.jobId)
     else if (message.type === 'job-settled') this.#outbox.settled(message.jobId)
+    else if (message.type === 'report-kept') this.#reports.kept(message.jobId)
     else if (message.type === 'join-request') {
       answerJoinRequest({ home, client: this.#client, logger, now }, message.request).catch((error: unknown) => logger.warn(MeshError.from(error).message))
     } else if (message.type === 'error') logger.warn({ code: message.error.code }, message.error.message)

@@ -2,6 +2,7 @@
 import type { ControlMessage } from '../../shared/api/messages.ts'
 import { MeshError } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/log.ts'
+import type { RankWork } from '../generation/protocol.ts'
 import type { Outbox } from './outbox.ts'
 import type { RingSession } from './ring-session.ts'
 
@@ -13,6 +14,8 @@ export interface JobRunnerOptions {
   /** The session that an assignment means. @throws MeshError `epochStale` */
   sessionOf(assignment: Assignment): RingSession
   onChange(): void
+  /** This device did its part of a job. */
+  onWork(session: RingSession, work: RankWork): void
 }
 
 export class JobRunner {
@@ -53,8 +56,9 @@ export class JobRunner {
 
   async #generate(assignment: Assignment, signal: AbortSignal): Promise<void> {
     const { jobId, epoch, submission } = assignment
-    const { outbox, sessionOf } = this.#options
-    const { leader, loaded } = sessionOf(assignment).leader
+    const { outbox, sessionOf, onWork } = this.#options
+    const session = sessionOf(assignment)
+    const { leader, loaded } = session.leader
     const { tokenizer, model } = loaded
     const tokens = submission.messages ? tokenizer.encodeChat(submission.messages) : tokenizer.encode(submission.prompt ?? '')
     outbox.post({ type: 'job-started', jobId, epoch, promptTokens: tokens.length })
@@ -69,6 +73,7 @@ export class JobRunner {
     })
     const { finishReason, usage, timings, text } = result
     outbox.post({ type: 'job-done', jobId, epoch, finishReason, usage, timings, text, tokens: [...result.tokens] })
+    onWork(session, result.work)
   }
 
   cancel(jobId: string): void {

@@ -4,6 +4,7 @@ import { MeshError } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { RingEpoch } from '../../shared/schema/ring.ts'
 import type { CollectiveSettings } from '../collective/chooser.ts'
+import type { RankWork } from '../generation/protocol.ts'
 import type { RingLinks } from '../network/ring-links.ts'
 import { RingSession, type SessionView } from './ring-session.ts'
 import type { ShardLoader } from './shard-loader.ts'
@@ -15,6 +16,8 @@ export interface RingRegistryOptions {
   readonly settings: CollectiveSettings
   readonly logger: Logger
   send(message: AgentMessage): void
+  /** This device did its part of a job. */
+  onWork(session: RingSession, work: RankWork): void
   onChange(): void
 }
 
@@ -38,9 +41,9 @@ export class RingRegistry {
     const present = this.#sessions.get(ring.ringId)
     if (present && present.ring.epoch > ring.epoch) return
     if (present && present.ring.epoch === ring.epoch && present.view.state !== 'failed') return this.#report(present, true)
-    const { deviceId, loader, links, settings, logger } = this.#options
+    const { deviceId, loader, links, settings, logger, onWork } = this.#options
     const session = new RingSession({
-      ring, deviceId, loader, settings, logger,
+      ring, deviceId, loader, settings, logger, onWork,
       connect: (epoch, rank, signal) => links.open({ ring: epoch, rank, signal }),
       onChange: (changed) => this.#report(changed, false),
     })

@@ -11,6 +11,7 @@ import { soloCollective } from '../collective/collective.ts'
 import { createForward } from '../engine/forward.ts'
 import { startFollower } from '../generation/follower.ts'
 import { Leader } from '../generation/leader.ts'
+import type { RankWork } from '../generation/protocol.ts'
 import { type LoadedShard, type ShardLoader, shardKey } from './shard-loader.ts'
 
 export type SessionState = 'loading' | 'ready' | 'failed' | 'closed'
@@ -36,6 +37,8 @@ export interface RingSessionOptions {
   readonly settings: CollectiveSettings
   readonly logger: Logger
   onChange(session: RingSession): void
+  /** This rank did its part of a job. */
+  onWork(session: RingSession, work: RankWork): void
 }
 
 export class RingSession {
@@ -107,6 +110,7 @@ export class RingSession {
         this.#busy = busy ? 1 : 0
         this.#changed()
       },
+      onWork: (work) => this.#options.onWork(this, work),
     })
   }
 

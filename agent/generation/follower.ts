@@ -7,7 +7,7 @@ import type { Channel } from '../collective/channel.ts'
 import type { CollectiveSettings } from '../collective/chooser.ts'
 import type { Engine } from '../engine/engine.ts'
 import { candidateCount, encodeCandidates } from './candidates.ts'
-import { candidatesDtype, candidatesTag } from './protocol.ts'
+import { candidatesDtype, candidatesTag, type RankWork } from './protocol.ts'
 import { topCandidates } from './sampler.ts'
 
 export interface FollowerOptions {
@@ -20,19 +20,23 @@ export interface FollowerOptions {
   onLost(error: Error): void
   /** Called when a job starts and when it ends. */
   onBusy(busy: boolean): void
+  /** Called when a job ends, however it does. */
+  onWork(work: RankWork): void
 }
 
 /** The job that runs: its tokens so far feed the repetition penalty. */
 interface Current {
   readonly job: number
+  readonly jobId: string
   readonly sampling: Sampling
   readonly history: number[]
+  computeMs: number
   failed: boolean
 }
 
 type Step = Extract<RingControl, { type: 'step' }>
 
-export const startFollower = ({ engine, channel, logger, onSettings, onLost, onBusy }: FollowerOptions): void => {
+export const startFollower = ({ engine, channel, logger, onSettings, onLost, onBusy, onWork }: FollowerOptions): void => {
   let current: Current | undefined
   /** Messages are worked off one after another, in the order in which rank 0 sent them. */
   let last: Promise<void> = Promise.resolve()
@@ -41,7 +45,8 @@ export const startFollower = ({ engine, channel, logger, onSettings, onLost, onB
     const run = current
     if (run === undefined || run.job !== message.job || run.failed) return
     for (const { tokens } of message.sequences) run.history.push(...tokens)
-    const { rows } = await engine.step(message)
+    const { rows, times } = await engine.step(message)
+    run.computeMs += times.computeMs
     for (const { logits } of rows) {
       const own = topCandidates(logits, engine.vocabStart, { count: candidateCount(run.sampling), history: run.history, sampling: run.sampling })
       await channel.send(0, candidatesTag(message.job, message.step), { dtype: candidatesDtype, bytes: encodeCandidates(own) })
@@ -50,8 +55,10 @@ export const startFollower = ({ engine, channel, logger, onSettings, onLost, onB
 
   const end = async (job: number): Promise<void> => {
     if (current?.job !== job) return
+    const { jobId, history, computeMs } = current
     current = undefined
     onBusy(false)
+    onWork({ jobId, tokens: history.length, computeMs })
     channel.forgetJob(job)
     await engine.release(job)
   }
@@ -59,7 +66,7 @@ export const startFollower = ({ engine, channel, logger, onSettings, onLost, onB
   const work = async (message: RingControl): Promise<void> => {
     if (message.type === 'job-start') {
       if (current !== undefined) await end(current.job)
-      current = { job: message.job, sampling: message.sampling, history: [], failed: false }
+      current = { job: message.job, jobId: message.jobId, sampling: message.sampling, history: [], computeMs: 0, failed: false }
       onSettings(message.collective)
       onBusy(true)
     } else if (message.type === 'step') await step(message)

@@ -11,7 +11,7 @@ import { type CollectiveSettings, defaultSettings } from '../collective/chooser.
 import type { Engine } from '../engine/engine.ts'
 import { candidateCount, type Candidates, decodeCandidates } from './candidates.ts'
 import { createDetokenizer, type Decoder } from './detokenize.ts'
-import { candidatesTag, prefillChunkTokens } from './protocol.ts'
+import { candidatesTag, prefillChunkTokens, type RankWork } from './protocol.ts'
 import { sample, topCandidates } from './sampler.ts'
 import { createStopMatcher } from './stop.ts'
 
@@ -36,6 +36,8 @@ export interface GenerationResult {
   readonly tokens: readonly number[]
   readonly usage: Usage
   readonly timings: Timings
+  /** What this rank did. */
+  readonly work: RankWork
 }
 
 export interface LeaderOptions {
@@ -65,6 +67,8 @@ interface Run {
   readonly request: GenerationRequest
   readonly history: number[]
   readonly times: { computeMs: number; collectiveMs: number }
+  /** Tokens that went through the layers. */
+  tokens: number
   step: number
 }
 
@@ -112,7 +116,7 @@ export class Leader {
     if (tokens.length >= context) throw new MeshError('promptTooLong', { tokens: tokens.length, context })
     await this.#idle
     if (this.#broken) throw this.#broken
-    const run: Run = { job: ++this.#jobs, request, history: [...tokens], times: { computeMs: 0, collectiveMs: 0 }, step: 0 }
+    const run: Run = { job: ++this.#jobs, request, history: [...tokens], times: { computeMs: 0, collectiveMs: 0 }, tokens: 0, step: 0 }
     const interrupted = new Promise<never>((_, reject) => {
       this.#interrupt = reject
     })
@@ -190,6 +194,7 @@ export class Leader {
     const { sampling } = run.request
     await this.#broadcast({ type: 'step', job: run.job, step, sequences: [sequence] })
     const { rows, times } = await this.#engine.step({ job: run.job, step, sequences: [sequence] })
+    run.tokens += sequence.tokens.length
     run.times.computeMs += times.computeMs
     run.times.collectiveMs += times.collectiveMs
     if (sequence.logits === 'none') return undefined
@@ -213,7 +218,8 @@ export class Leader {
     const { tokens, started, finishReason } = answer
     const ended = this.#clock()
     const firstTokenAt = answer.firstTokenAt ?? ended
-    return { finishReason, text: answer.text + rest, tokens, usage: usageOf(run.request.tokens.length, tokens.length), timings: timingsOf(run, tokens.length, { started, firstTokenAt, ended }) }
+    const work = { jobId: run.request.jobId, tokens: run.tokens, computeMs: run.times.computeMs }
+    return { finishReason, text: answer.text + rest, tokens, work, usage: usageOf(run.request.tokens.length, tokens.length), timings: timingsOf(run, tokens.length, { started, firstTokenAt, ended }) }
   }
 }
 

@@ -10,3 +10,12 @@ const candidatesOperation = 0xffff_ffff
 export const candidatesTag = (job: number, step: number): FrameTag => ({ job, step, operation: candidatesOperation, phase: phases.none, chunk: 0 })
 
 export const candidatesDtype = dtypes.bytes
+
+/** What one rank did for a job. */
+export interface RankWork {
+  readonly jobId: string
+  /** Tokens that went through the layers, prompt included. */
+  readonly tokens: number
+  /** Own matrices only, without waiting for other ranks. */
+  readonly computeMs: number
+}

@@ -18,6 +18,7 @@ import { loadShard } from '../model/shard-cache.ts'
 import { loadTokenizer, type Tokenizer } from '../model/tokenizer.ts'
 import { startFollower } from './follower.ts'
 import { type GenerationRequest, Leader } from './leader.ts'
+import type { RankWork } from './protocol.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const { cases } = JSON.parse(readFileSync(join(root, 'test/data/tiny-story-reference.json'), 'utf8')) as { cases: { prompt_ids: number[]; continuation_ids: number[]; continuation_text: string }[] }
@@ -28,6 +29,8 @@ interface Ring {
   readonly leader: Leader
   readonly channels: readonly MemoryChannel[]
   readonly lost: Error[]
+  /** What followers said they did. */
+  readonly work: RankWork[]
 }
 
 describe('token loop', () => {
@@ -50,6 +53,7 @@ describe('token loop', () => {
     const plan = planShards(model.config.shape, Array.from({ length: worldSize }, () => 1))
     const channels = createMemoryChannels(worldSize, stepTimeoutMs)
     const lost: Error[] = []
+    const work: RankWork[] = []
     const engines = await Promise.all(plan.map(async (ranges, rank) => {
       const shard = await loadShard({ model, ranges, quant: 'f32', cacheFolder: join(folder, String(rank)) })
       const { shape, normEpsilon, ropeTheta } = model.config
@@ -59,9 +63,9 @@ describe('token loop', () => {
       return createForward({ shape, ranges, backend, collective: createRingCollective(channels[rank]), embed: (tokens, into) => embedding.read(tokens, into) })
     }))
     for (const rank of Array.from({ length: worldSize - 1 }, (_, i) => i + 1)) {
-      startFollower({ engine: engines[rank], channel: channels[rank], logger: silentLogger(), onSettings: () => {}, onLost: (error) => lost.push(error), onBusy: () => {} })
+      startFollower({ engine: engines[rank], channel: channels[rank], logger: silentLogger(), onSettings: () => {}, onLost: (error) => lost.push(error), onBusy: () => {}, onWork: (one) => work.push(one) })
     }
-    return { leader: new Leader({ engine: engines[0], channel: worldSize > 1 ? channels[0] : undefined, decoder: tokenizer, onLost: (error) => lost.push(error) }), channels, lost }
+    return { leader: new Leader({ engine: engines[0], channel: worldSize > 1 ? channels[0] : undefined, decoder: tokenizer, onLost: (error) => lost.push(error) }), channels, lost, work }
   }
 
   const request = (change: Partial<GenerationRequest>): GenerationRequest => ({
@@ -86,6 +90,16 @@ describe('token loop', () => {
       assert.deepEqual(result.usage, { promptTokens: 5, completionTokens: 40, totalTokens: 45 })
     })
   }
+
+  it('every rank says what it did: tokens through the layers, and its own time', async () => {
+    const { leader, work } = await createRing(3)
+    const first = await leader.run(request({}))
+    await leader.run(request({ jobId: 'other' })) // the first has ended on all ranks
+    // the last token was drawn and not run
+    assert.deepEqual([first.work.jobId, first.work.tokens], ['job', 44])
+    assert.ok(first.work.computeMs > 0)
+    assert.deepEqual(work.slice(0, 2).map(({ jobId, tokens, computeMs }) => [jobId, tokens, computeMs > 0]), [['job', 44, true], ['job', 44, true]])
+  })
 
   it('the end token ends the answer and is no part of it', async () => {
     const { leader } = await createRing(2)

@@ -6,11 +6,13 @@
  * `:poolId` in the header `mesh-certificate`; `admin` one with the role admin.
  */
 import { type Static, type TSchema, Type } from 'typebox'
-import { Count, ErrorReportSchema, Hex64, ModelId } from '../schema/common.ts'
+import { Count, ErrorReportSchema, Hex64, ModelId, Time } from '../schema/common.ts'
+import { CreditsView, LedgerPage, QuotaView, SignedStatement } from '../schema/credits.ts'
 import { Device, DeviceRegistration } from '../schema/device.ts'
 import { Job, JobSubmission } from '../schema/job.ts'
 import { CertificateText, JoinRequest, Pool, PoolCreation, PoolPeer } from '../schema/pool.ts'
 import { RingJoin, RingView } from '../schema/ring.ts'
+import { limits } from '../wire/limits.ts'
 
 export interface RouteRecord {
   readonly method: 'GET' | 'POST' | 'DELETE'
@@ -27,6 +29,7 @@ export interface RouteRecord {
 
 const PoolParams = Type.Object({ poolId: Hex64 })
 const JobParams = Type.Object({ poolId: Hex64, jobId: Type.String({ maxLength: 100 }) })
+const LedgerQuery = Type.Object({ after: Type.Optional(Count), since: Type.Optional(Time), limit: Type.Optional(Type.Integer({ minimum: 1, maximum: limits.ledgerPage })) })
 const Done = Type.Object({ ok: Type.Literal(true) })
 
 export const routes = {
@@ -54,7 +57,12 @@ export const routes = {
   listJobs: { method: 'GET', path: '/api/pools/:poolId/jobs', access: 'member', summary: 'Job history, newest first', params: PoolParams, query: Type.Object({ limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 200, default: 20 })) }), answer: Type.Array(Job) },
   getJob: { method: 'GET', path: '/api/pools/:poolId/jobs/:jobId', access: 'member', summary: 'One job', params: JobParams, answer: Job },
   cancelJob: { method: 'DELETE', path: '/api/pools/:poolId/jobs/:jobId', access: 'member', summary: 'Cancel a job', params: JobParams, answer: Job },
+  confirmUse: { method: 'POST', path: '/api/pools/:poolId/jobs/:jobId/use', access: 'member', summary: 'The submitter signs what a finished job used; repeating it is harmless', params: JobParams, body: SignedStatement, answer: Done },
   jobEvents: { method: 'GET', path: '/api/pools/:poolId/jobs/:jobId/events', access: 'member', summary: 'Server-sent events of a job (schema JobEvent), from the start or after Last-Event-ID', params: JobParams, stream: 'sse' },
+
+  credits: { method: 'GET', path: '/api/pools/:poolId/credits', access: 'member', summary: 'What each member contributed and used', params: PoolParams, answer: CreditsView },
+  quota: { method: 'GET', path: '/api/pools/:poolId/quota', access: 'member', summary: 'What the signing device gets of a busy pool', params: PoolParams, answer: QuotaView },
+  ledger: { method: 'GET', path: '/api/pools/:poolId/ledger', access: 'member', summary: 'Entries of the ledger, in order', params: PoolParams, query: LedgerQuery, answer: LedgerPage },
 } as const satisfies Record<string, RouteRecord>
 
 export type RouteName = keyof typeof routes

@@ -90,8 +90,9 @@ export const demo = defineCommand({
       const ring = await waitForRing(inside, cluster, { poolId, modelId: values.modelId, workers: values.workers }, (text) => step('ring', text))
       step('ring', `active with ${counted(ring.worldSize, 'worker')} after ${formatDuration(context.now() - startedAt)}`)
       if (!values.json) live.text(`\n${bold(context, values.prompt)}`)
+      const { client, device } = openSession(inside)
       const job = await Promise.race([runJob({
-        context: inside, client: openSession(inside).client, poolId, submission, waitMs: 60_000,
+        context: inside, client, key: device.key, poolId, submission, waitMs: 60_000,
         onText: (text) => {
           if (!values.json) live.text(context.stdout.isTTY ? printableText(text) : text)
         },

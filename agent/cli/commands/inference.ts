@@ -42,13 +42,13 @@ export const inference = defineCommand({
   ],
   run: async (context, values) => {
     const submission = submissionOf(values)
-    const { client } = openSession(context, values)
+    const { client, device } = openSession(context, values)
     const pool = selectPool(context.home, values.poolId)
     const live = createLiveText(context.stdout, context.stderr, context.now)
     let last: JobProgress | undefined
     try {
       const job = await runJob({
-        context, client, poolId: pool.poolId, submission, waitMs: values.wait,
+        context, client, key: device.key, poolId: pool.poolId, submission, waitMs: values.wait,
         onText: (text) => {
           if (!values.json) live.text(context.stdout.isTTY ? printableText(text) : text)
         },

@@ -1,0 +1,43 @@
+import { MeshError } from '../../../shared/errors.ts'
+import { shortId } from '../../../shared/ids.ts'
+import type { LedgerEntry } from '../../../shared/schema/credits.ts'
+import { selectPool } from '../../device/pools.ts'
+import { defineCommand } from '../command.ts'
+import { ledgerPages, parseSince } from '../ledger-pages.ts'
+import { printable, printJson, table } from '../render.ts'
+import { openSession } from '../session.ts'
+import { creditText } from './credits.ts'
+
+const columns = ['sequence', 'settledAt', 'kind', 'deviceId', 'jobId', 'epoch', 'modelWeights', 'weights', 'tokens', 'computeUs', 'amount', 'signature', 'hash'] as const
+
+const quoted = (value: string | number | null): string => (typeof value === 'string' ? `"${printable(value).replaceAll('"', '""')}"` : String(value ?? ''))
+
+/** Comma-separated values as in RFC 4180, texts in quotes; times in milliseconds since 1970. */
+export const ledgerCsv = (entries: readonly LedgerEntry[]): string =>
+  [columns.map((column) => column.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)).join(','), ...entries.map((entry) => columns.map((column) => quoted(entry[column])).join(','))].map((line) => `${line}\n`).join('')
+
+export const ledger = defineCommand({
+  name: 'ledger',
+  summary: 'every credit that was earned and used, job by job',
+  details: 'The entries of a job sum to zero: what its workers earned, and what its submitter used. `mesh ledger verify` checks all of them.',
+  options: ['since', 'poolId', 'controlPlane', 'json', 'csv'],
+  defaults: { since: '7d' },
+  examples: ['mesh ledger', 'mesh ledger --since 30d --csv', 'mesh ledger --since 2027-01-31 --json'],
+  run: async (context, values) => {
+    if (values.json && values.csv) throw new MeshError('usage', { problem: 'give either --json or --csv' })
+    const since = parseSince(values.since, context.now())
+    const { client } = openSession(context, values)
+    const { poolId } = selectPool(context.home, values.poolId)
+    const entries: LedgerEntry[] = []
+    for await (const page of ledgerPages(client, poolId, { since })) entries.push(...page)
+    if (values.json) printJson(context.stdout, entries)
+    else if (values.csv) context.stdout.write(ledgerCsv(entries))
+    else if (entries.length === 0) context.stdout.write(`no entries since ${new Date(since).toISOString()}\n`)
+    else {
+      context.stdout.write(table(['entry', 'time', 'job', 'device', 'what', 'tokens', 'credits', 'signed'], entries.map((entry) => [
+        String(entry.sequence), new Date(entry.settledAt).toISOString().slice(0, 19), entry.jobId, shortId(entry.deviceId),
+        entry.kind === 'use' ? 'used' : 'worked', String(entry.tokens), creditText(entry.amount), entry.signature === null ? 'no' : 'yes',
+      ])))
+    }
+  },
+})
