@@ -73,7 +73,7 @@ export class Credits {
     return ended
   }
 
-  /** A job failed that no ring has: there is nothing to settle. */
+  /** A job ended that no ring has: there is nothing to settle. */
   forget(jobId: string): void {
     this.#options.store.forget(jobId)
   }

@@ -131,7 +131,7 @@ export class Jobs {
 
   /** @throws MeshError `notFound` | `notAdmin` */
   cancel(poolId: string, jobId: string, by: { readonly deviceId: string; readonly isAdmin: boolean }): Job {
-    const { jobs, hub, presence, now } = this.#options
+    const { jobs, hub, presence, credits, now } = this.#options
     const job = this.find(poolId, jobId)
     if (job.submittedBy !== by.deviceId && !by.isAdmin) throw new MeshError('notAdmin', { poolId: poolId.slice(0, 8) })
     if (finalStates.includes(job.state)) return job
@@ -139,7 +139,10 @@ export class Jobs {
     if (running) {
       jobs.requestCancel(jobId, now()) // a leader that is away hears of it when it comes back
       presence.find(running.leader)?.socket.send({ type: 'job-cancel', jobId })
-    } else hub.publish(jobId, jobs.finish(jobId, { state: 'cancelled', text: '', tokens: [], finishReason: 'cancelled' }, now()))
+    } else {
+      credits.forget(jobId)
+      hub.publish(jobId, jobs.finish(jobId, { state: 'cancelled', text: '', tokens: [], finishReason: 'cancelled' }, now()))
+    }
     return jobs.find(jobId) as Job
   }
 
