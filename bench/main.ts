@@ -44,12 +44,12 @@ const report = (runs: readonly RunResult[], measured: readonly Measured[], loadM
 }
 
 const run = async (): Promise<void> => {
-  const options = parseFlags(['shape', 'workers', 'threads', 'backend', 'quant', 'promptTokens', 'tokens', 'runs', 'collective', 'wire', 'compare', 'json', 'logLevel'], parseArgs, { defaults: () => ({ quant: 'q4', threads: '1' }) })
+  const options = parseFlags(['shape', 'workers', 'threads', 'spin', 'backend', 'quant', 'promptTokens', 'tokens', 'runs', 'collective', 'wire', 'compare', 'json', 'logLevel'], parseArgs, { defaults: () => ({ quant: 'q4', threads: '1' }) })
   const shape = shapes[options.shape]
   const llama = options.compare === undefined ? undefined : installLlamaCpp(shape)
   const cores = options.workers * options.threads
   try {
-    const ring = await startRing({ workers: options.workers, threads: options.threads, backend: options.backend as BackendChoice, quant: options.quant as Quant, collective: { algorithm: options.collective as CollectiveChoice, wire: options.wire as WireType }, shape })
+    const ring = await startRing({ workers: options.workers, threads: options.threads, spinMs: options.spin, backend: options.backend as BackendChoice, quant: options.quant as Quant, collective: { algorithm: options.collective as CollectiveChoice, wire: options.wire as WireType }, shape })
     const runs: RunResult[] = []
     const beside: LlamaCppRun[] = []
     try {

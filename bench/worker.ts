@@ -29,6 +29,7 @@ export interface WorkerOptions {
   readonly quant: Quant
   readonly backend: BackendChoice
   readonly threads: number
+  readonly spinMs: number
   readonly collective: CollectiveSettings
   readonly folder: string
 }
@@ -51,7 +52,7 @@ const residentBytes = (): number => {
 }
 
 const start = async (options: WorkerOptions): Promise<void> => {
-  const { rank, worldSize, shape, quant, backend: choice, threads, folder, collective } = options
+  const { rank, worldSize, shape, quant, backend: choice, threads, spinMs, folder, collective } = options
   const logger = silentLogger()
   const seed = (hex: string): Uint8Array => new Uint8Array(Buffer.from(hex, 'hex'))
   const root = keyPairFromSeed(seed(options.rootSeed))
@@ -63,7 +64,7 @@ const start = async (options: WorkerOptions): Promise<void> => {
   const ranges = planShards(shape, Array.from({ length: worldSize }, () => 1))[rank]
   const shard = writeRandomShard(folder, shape, ranges, quant)
   const loading = performance.now()
-  const backend = await createBackend(choice, { shape, ranges, quant, normEpsilon: 1e-5, ropeTheta: 10_000, threads, shard }, { logger, progress: () => {} })
+  const backend = await createBackend(choice, { shape, ranges, quant, normEpsilon: 1e-5, ropeTheta: 10_000, threads, spinMs, shard }, { logger, progress: () => {} })
   const loadMs = performance.now() - loading
   const delay = monitorEventLoopDelay({ resolution: 1 })
   let leader: Leader | undefined

@@ -37,6 +37,7 @@ export interface DaemonOptions {
   readonly backend: BackendChoice
   /** 0: physical cores. */
   readonly threads: number
+  readonly spinMs: number
   readonly stepTimeoutMs: number
   /** How the ranks sum when this device leads. */
   readonly collective: CollectiveSettings
@@ -78,7 +79,7 @@ class Agent {
     const gate = new Gate(node, poolDirectory(home), { now, logger, isRelay: (peer) => options.relays.some((relay) => relay.includes(peer)) })
     parts.add({ name: 'gate', stop: () => gate.stop() })
     const links = new RingLinks({ node, gate, stepTimeoutMs: options.stepTimeoutMs, connectTimeoutMs, logger })
-    const loader = new ShardLoader({ home, bundledModels, backend: options.backend, threads: options.threads || physicalCores(), logger })
+    const loader = new ShardLoader({ home, bundledModels, backend: options.backend, threads: options.threads || physicalCores(), spinMs: options.spinMs, logger })
     parts.add({ name: 'shards', stop: () => loader.close() })
     const send = (message: AgentMessage): void => this.#link.send(message)
     const onChange = (): void => this.#stateFile.touch()

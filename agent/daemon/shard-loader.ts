@@ -26,6 +26,7 @@ export interface ShardLoaderOptions {
   readonly bundledModels: string
   readonly backend: BackendChoice
   readonly threads: number
+  readonly spinMs: number
   readonly logger: Logger
 }
 
@@ -59,7 +60,7 @@ export class ShardLoader {
     const present = this.#loaded.get(ring.ringId)
     if (present?.key === key) return present
     await this.#drop(ring.ringId)
-    const { home, bundledModels, threads, logger } = this.#options
+    const { home, bundledModels, threads, spinMs, logger } = this.#options
     const { modelId } = ring.model
     const wish = findRingWish(home, ring.poolId, modelId)
     const model = await openModel(resolveModel(modelId, { home, bundledFolder: bundledModels, modelDir: wish?.modelDir }), modelId)
@@ -70,7 +71,7 @@ export class ShardLoader {
     const shard = await loadShard({ model, ranges: member.ranges, quant: ring.quant, cacheFolder: home.shards, onProgress: (fraction) => progress(fraction * cuttingShare) })
     const backend = await createBackend(
       this.#options.backend,
-      { shape: model.config.shape, ranges: member.ranges, quant: ring.quant, normEpsilon: model.config.normEpsilon, ropeTheta: model.config.ropeTheta, threads, shard },
+      { shape: model.config.shape, ranges: member.ranges, quant: ring.quant, normEpsilon: model.config.normEpsilon, ropeTheta: model.config.ropeTheta, threads, spinMs, shard },
       { logger, progress: (fraction) => progress(cuttingShare + fraction * (1 - cuttingShare)) },
     )
     const loaded: LoadedShard = { key, model, tokenizer: await loadTokenizer(model.folder), embedding: openEmbedding(model), shard, backend }

@@ -14,6 +14,7 @@ import type { Collective } from '../collective/collective.ts'
 import type { Backend, Span } from './backend.ts'
 import type { Engine, RowLogits, StepInput, StepTimes } from './engine.ts'
 import { type Lane, lanesOf } from './lanes.ts'
+import { StepTimer } from './step-timer.ts'
 
 export interface ForwardOptions {
   readonly shape: ModelShape
@@ -75,18 +76,7 @@ export const createForward = (options: ForwardOptions): Engine => {
     const rows = spans.reduce((sum, { count }) => sum + count, 0)
     const { hidden, partial, logits } = await backend.buffers(rows)
     const rowsIn = (data: Float32Array, { start, count }: Pick<Lane, 'start' | 'count'>): Float32Array => data.subarray(start * shape.hidden, (start + count) * shape.hidden)
-    let computeMs = 0
-    let collectiveMs = 0
-    const compute = async (work: () => Promise<void>): Promise<void> => {
-      const start = clock()
-      await work()
-      computeMs += clock() - start
-    }
-    const wait = async (sum: Promise<void>): Promise<void> => {
-      const start = clock()
-      await sum
-      collectiveMs += clock() - start
-    }
+    const timer = new StepTimer(clock)
     const reduce = async (lane: Lane, operation: number): Promise<void> => {
       const part = rowsIn(partial, lane)
       await collective.allReduce(part, { job, step: number, operation })
@@ -99,27 +89,26 @@ export const createForward = (options: ForwardOptions): Engine => {
       for (let half = 0; half < 2 * shape.layers; half++) {
         const layer = half >> 1
         for (const [index, lane] of lanes.entries()) {
-          await wait(sums[index])
-          await compute(() => (half % 2 === 0 ? backend.attention(layer, lane.spans) : backend.feedForward(layer, lane.count, lane.start)))
-          sums[index] = reduce(lane, half * lanes.length + index)
-          sums[index].catch(() => {}) // told when it is awaited; the other lane may fail first
+          await timer.wait(sums[index])
+          await timer.compute(() => (half % 2 === 0 ? backend.attention(layer, lane.spans) : backend.feedForward(layer, lane.count, lane.start)))
+          sums[index] = timer.begin(() => reduce(lane, half * lanes.length + index))
         }
       }
-      for (const sum of sums) await wait(sum)
+      for (const sum of sums) await timer.wait(sum)
     }
 
     embed(sequences.flatMap(({ tokens }) => tokens), rowsIn(hidden, { start: 0, count: rows }))
-    if (collective.worldSize === 1) await compute(() => backend.layers(spans, rows))
+    if (collective.worldSize === 1) await timer.compute(() => backend.layers(spans, rows))
     else await sharded()
 
     const wanted = wantedRows(sequences, spans)
     // Wanted rows move to the front: each one comes from at or behind its new place, so none is overwritten early.
     for (const [index, { row }] of wanted.entries()) if (row !== index) hidden.copyWithin(index * shape.hidden, row * shape.hidden, (row + 1) * shape.hidden)
-    if (wanted.length > 0) await compute(() => backend.head(wanted.length))
+    if (wanted.length > 0) await timer.compute(() => backend.head(wanted.length))
     const columns = sizeOf(ranges.vocab)
     return {
       rows: wanted.map(({ slot, position }, index) => ({ slot, position, logits: logits.subarray(index * columns, (index + 1) * columns) })),
-      times: { computeMs, collectiveMs },
+      times: timer.times,
     }
   }
 

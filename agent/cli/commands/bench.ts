@@ -5,7 +5,7 @@ export const bench = defineCommand({
   name: 'bench',
   summary: 'time a ring of processes on this machine, on random weights of a shape',
   details: 'What is measured and how: bench/METHOD.md.',
-  options: ['shape', 'workers', 'threads', 'backend', 'quant', 'promptTokens', 'tokens', 'runs', 'collective', 'wire', 'compare', 'json'],
+  options: ['shape', 'workers', 'threads', 'spin', 'backend', 'quant', 'promptTokens', 'tokens', 'runs', 'collective', 'wire', 'compare', 'json'],
   defaults: { quant: 'q4', threads: 1 },
   examples: ['mesh bench --workers 2 --threads 1 --backend ggml', 'mesh bench --workers 1 --threads 2 --compare llama.cpp', 'mesh bench --shape llama-160m --workers 4 --collective ring'],
   service: true,

@@ -4,32 +4,12 @@
  */
 import { randomBytes } from 'node:crypto'
 import { closeSync, existsSync, ftruncateSync, openSync, unlinkSync } from 'node:fs'
-import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { openLibc } from './libc.ts'
 
-const require = createRequire(import.meta.url)
 const readWrite = 1 | 2 // PROT_READ | PROT_WRITE
 const shared = 1 // MAP_SHARED
-
-interface Native {
-  mmap(address: null, length: number, protection: number, flags: number, file: number, offset: number): bigint
-  munmap(address: bigint, length: number): number
-  view(pointer: bigint, length: number): ArrayBuffer
-}
-
-let native: Native | undefined
-
-const openNative = (): Native => {
-  if (process.platform === 'win32') throw new Error('shared memory is not available on Windows yet')
-  const koffi = require('koffi') as { load(file: string | null): { func(declaration: string): never }; view(pointer: bigint, length: number): ArrayBuffer }
-  const library = koffi.load(process.platform === 'darwin' ? 'libSystem.B.dylib' : 'libc.so.6')
-  return {
-    mmap: library.func('void *mmap(void *address, size_t length, int protection, int flags, int file, int64_t offset)'),
-    munmap: library.func('int munmap(void *address, size_t length)'),
-    view: (pointer, length) => koffi.view(pointer, length),
-  }
-}
 
 export interface Mapping {
   readonly path: string
@@ -39,13 +19,13 @@ export interface Mapping {
 }
 
 const map = (path: string, bytes: number, flags: string): Mapping => {
-  native ??= openNative()
+  const libc = openLibc()
   const file = openSync(path, flags, 0o600)
   try {
     if (flags !== 'r+') ftruncateSync(file, bytes)
-    const address = native.mmap(null, bytes, readWrite, shared, file, 0)
+    const address = libc.mmap(null, bytes, readWrite, shared, file, 0)
     if (address === 0xffff_ffff_ffff_ffffn || address === -1n) throw new Error(`cannot map ${bytes} bytes of ${path}`)
-    return { path, memory: native.view(address, bytes), unlink: () => unlinkSync(path) }
+    return { path, memory: libc.view(address, bytes), unlink: () => unlinkSync(path) }
   } finally {
     closeSync(file)
   }

@@ -3,7 +3,7 @@ import { problemOf } from '../../../shared/errors.ts'
 import type { BackendOptions, Buffers } from '../backend.ts'
 import { execute, operations, readCommand } from '../host/command.ts'
 import { openMapping } from './mapped-memory.ts'
-import { kinds, readMessage, writeMessage } from './process-protocol.ts'
+import { kinds, MessageReader, writeMessage } from './process-protocol.ts'
 import { GgmlRunner } from './runner.ts'
 import { selfTest } from './self-test.ts'
 
@@ -23,9 +23,9 @@ const crash = (): never => {
   for (;;) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0)
 }
 
-const serve = async (runner: GgmlRunner): Promise<void> => {
+const serve = async (reader: MessageReader, runner: GgmlRunner): Promise<void> => {
   let buffers: Buffers = { hidden: new Float32Array(0), partial: new Float32Array(0), logits: new Float32Array(0) }
-  for (let message = readMessage(); message !== undefined; message = readMessage()) {
+  for (let message = reader.read(); message !== undefined; message = reader.read()) {
     const { kind, body } = message
     try {
       if (kind === kinds.memory) {
@@ -45,14 +45,16 @@ const serve = async (runner: GgmlRunner): Promise<void> => {
 }
 
 const main = async (): Promise<void> => {
-  const first = readMessage()
+  const reader = new MessageReader()
+  const first = reader.read()
   if (first === undefined) return
   try {
     const options = decodeOptions(first.body)
     selfTest(options.threads)
     const runner = GgmlRunner.load(options, (fraction) => writeMessage(kinds.progress, text(String(fraction))))
     writeMessage(kinds.ready, text(runner.description))
-    await serve(runner)
+    reader.spinMs = options.spinMs ?? 0
+    await serve(reader, runner)
   } catch (error) {
     writeMessage(kinds.failed, text(problemOf(error)))
   }
