@@ -59,6 +59,8 @@ describe('quick start', () => {
     const { a, b, json } = cluster
     const ring = await activeRing(cluster)
     assert.deepEqual(ring.members.map(({ state }) => state), ['ready', 'ready'])
+    assert.deepEqual(ring.network?.links.map(({ from, to, measured, path }) => [from, to, measured, path]), [[0, 1, true, 'direct']])
+    assert.match(await mesh(['ring-status'], { home: a }), /0 - 1 +\d[\d.]* ms +\d[\d.]* Mbit\/s +direct\nsums: decode /)
 
     const question = ['inference', '--prompt', 'Once upon a time', '--seed', '7', '--max-tokens', '24']
     const answer = await json<Answer>(b, ...question)

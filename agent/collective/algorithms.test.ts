@@ -4,7 +4,7 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import { dtypes, phases } from '../../shared/wire/frame.ts'
 import type { Channel } from './channel.ts'
-import { choose, type CollectiveChoice, collectiveChoices, createCollective, predict } from './chooser.ts'
+import { algorithmFor, assumedFigures, choose, type CollectiveChoice, costOf, createCollective, predict, slowestOf } from './chooser.ts'
 import type { Collective } from './collective.ts'
 import { checkAllReduce, checkCollective, testData } from './contract.ts'
 import type { WireType } from './wire-types.ts'
@@ -16,7 +16,7 @@ const adjusted = (channel: Channel, algorithm: CollectiveChoice, wire: WireType 
   return collective
 }
 
-for (const choice of collectiveChoices) {
+for (const choice of ['auto', 'ring', 'direct', 'recursive-doubling'] as const) {
   for (const worldSize of [1, 2, 3, 4, 5, 6, 7, 8]) {
     test(`${choice} of ${worldSize}: keeps the contract of collectives`, async () => {
       const ranks = createMemoryChannels(worldSize).map((channel) => adjusted(channel, choice))
@@ -41,6 +41,44 @@ test('chooser: decode-sized messages go directly, prefill-sized ones around the 
   const wide = { alpha: 0.01, beta: 1 / 100e6 }
   assert.equal(choose(4, 8192, wide), 'direct')
   assert.equal(choose(4, 64e6, wide), 'ring')
+})
+
+/** Round trip in ms, bytes a second, ranks -> algorithm for a decode message of 8 KiB and a prefill message of 2 MiB. */
+const networks = [
+  { name: 'wired local network', link: { roundTripMs: 0.3, bytesPerSecond: 110e6 }, worldSize: 2, decode: 'direct', prefill: 'direct' },
+  { name: 'wired local network', link: { roundTripMs: 0.3, bytesPerSecond: 110e6 }, worldSize: 4, decode: 'direct', prefill: 'ring' },
+  { name: 'Wi-Fi', link: { roundTripMs: 4, bytesPerSecond: 5e6 }, worldSize: 3, decode: 'direct', prefill: 'ring' },
+  { name: 'Wi-Fi', link: { roundTripMs: 4, bytesPerSecond: 5e6 }, worldSize: 4, decode: 'direct', prefill: 'ring' },
+  { name: 'Wi-Fi', link: { roundTripMs: 4, bytesPerSecond: 5e6 }, worldSize: 8, decode: 'recursive-doubling', prefill: 'ring' },
+  { name: '20 ms over an upload of 20 Mbit/s', link: { roundTripMs: 20, bytesPerSecond: 2.5e6 }, worldSize: 4, decode: 'direct', prefill: 'ring' },
+  { name: '20 ms over fibre', link: { roundTripMs: 20, bytesPerSecond: 125e6 }, worldSize: 4, decode: 'direct', prefill: 'recursive-doubling' },
+] as const
+
+for (const { name, link, worldSize, decode, prefill } of networks) {
+  test(`chooser: ${worldSize} ranks, ${name}: ${decode} for decode, ${prefill} for prefill`, () => {
+    const settings = { algorithm: 'auto', wire: 'f32', link: costOf(link) } as const
+    assert.equal(algorithmFor(settings, worldSize, 8 * 2 ** 10), decode)
+    assert.equal(algorithmFor(settings, worldSize, 2 * 2 ** 20), prefill)
+    assert.equal(algorithmFor({ ...settings, algorithm: 'ring' }, worldSize, 8 * 2 ** 10), 'ring', 'what was asked for counts')
+  })
+}
+
+test('chooser: the longest round trip and the lowest bandwidth of all links count, and a local network where there are none', () => {
+  assert.deepEqual(slowestOf([{ roundTripMs: 30, bytesPerSecond: 9e6 }, { roundTripMs: 1, bytesPerSecond: 1e6 }]), { roundTripMs: 30, bytesPerSecond: 1e6 })
+  assert.deepEqual(slowestOf([]), assumedFigures)
+})
+
+test('chooser: what rank 0 announces decides which frames are sent', async () => {
+  const bytesFor = async (link: Parameters<typeof costOf>[0]): Promise<number> => {
+    const channels = createMemoryChannels(4)
+    const ranks = channels.map((channel) => createCollective(channel))
+    for (const collective of ranks) collective.use({ algorithm: 'auto', wire: 'f32', link: costOf(link) })
+    await checkAllReduce(ranks, 100_000)
+    return channels[0].bytesSent
+  }
+  const [short, long] = [await bytesFor({ roundTripMs: 0.1, bytesPerSecond: 1e6 }), await bytesFor({ roundTripMs: 1000, bytesPerSecond: 1e9 })]
+  assert.ok(Math.abs(short / 600_000 - 1) < 0.01, `${short}: around the ring`)
+  assert.ok(Math.abs(long / 1_200_000 - 1) < 0.01, `${long}: directly`)
 })
 
 /** How far each rank's part may be off, element by element. */

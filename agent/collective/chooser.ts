@@ -6,9 +6,10 @@
  * - direct: alpha + (P - 1) n beta (P - 1 copies leave through one link)
  * - recursive doubling: ceil(log2 P) (alpha + n beta), two more hops when P is no power of two
  *
- * Every rank must choose alike, so the choice depends only on what all of them know: the measured link of the epoch
- * that rank 0 announces, the world size and the length.
+ * Every rank must choose alike, or the ring stands still. So the choice depends only on what all of them know: the
+ * world size, the length, and the figures that rank 0 announces when a job starts (measured by `link-probe.ts`).
  */
+import type { Algorithm, CollectiveChoice, RingLink } from '../../shared/schema/ring.ts'
 import type { Channel } from './channel.ts'
 import type { Collective } from './collective.ts'
 import { createDirectCollective } from './direct.ts'
@@ -16,9 +17,7 @@ import type { WireType } from './wire-types.ts'
 import { createRecursiveDoubling } from './recursive-doubling.ts'
 import { createRingCollective } from './ring.ts'
 
-export const collectiveChoices = ['auto', 'ring', 'direct', 'recursive-doubling'] as const
-export type CollectiveChoice = (typeof collectiveChoices)[number]
-export type Algorithm = Exclude<CollectiveChoice, 'auto'>
+export type { Algorithm, CollectiveChoice }
 
 /** What a link of the ring costs; the slowest one counts. */
 export interface LinkCost {
@@ -28,8 +27,18 @@ export interface LinkCost {
   readonly beta: number
 }
 
-/** A local network, before anything was measured: 0.3 ms one way, 80 MB/s. */
-export const assumedLink: LinkCost = { alpha: 0.0003, beta: 1 / 80e6 }
+/** A local network, for a link that could not be measured. */
+export const assumedFigures = { roundTripMs: 0.6, bytesPerSecond: 80e6 } as const
+
+type Figures = Pick<RingLink, 'roundTripMs' | 'bytesPerSecond'>
+
+/** Longest round trip and lowest bandwidth: an all-reduce is as slow as its slowest link. */
+export const slowestOf = (links: readonly Figures[]): Figures =>
+  links.length === 0 ? assumedFigures : { roundTripMs: Math.max(...links.map(({ roundTripMs }) => roundTripMs)), bytesPerSecond: Math.min(...links.map(({ bytesPerSecond }) => bytesPerSecond)) }
+
+export const costOf = ({ roundTripMs, bytesPerSecond }: Figures): LinkCost => ({ alpha: roundTripMs / 2000, beta: 1 / bytesPerSecond })
+
+export const assumedLink: LinkCost = costOf(assumedFigures)
 
 /** Predicted seconds of an all-reduce of `bytes`. */
 export const predict = (algorithm: Algorithm, worldSize: number, bytes: number, { alpha, beta }: LinkCost): number => {
@@ -50,7 +59,12 @@ export interface CollectiveSettings {
   readonly algorithm: CollectiveChoice
   /** How tensors travel in a direct exchange; the other algorithms always send f32. */
   readonly wire: WireType
+  /** What `auto` reckons with. Absent: `assumedLink`. */
+  readonly link?: LinkCost
 }
+
+/** The algorithm for a message of that size. */
+export const algorithmFor = ({ algorithm, link = assumedLink }: CollectiveSettings, worldSize: number, bytes: number): Algorithm => (algorithm === 'auto' ? choose(worldSize, bytes, link) : algorithm)
 
 export const defaultSettings: CollectiveSettings = { algorithm: 'auto', wire: 'f32' }
 
@@ -60,7 +74,7 @@ export interface AdjustableCollective extends Collective {
 }
 
 /** A collective that picks per message, or always the one that was asked for. */
-export const createCollective = (channel: Channel, link: LinkCost = assumedLink): AdjustableCollective => {
+export const createCollective = (channel: Channel): AdjustableCollective => {
   const { rank, worldSize } = channel
   let settings = defaultSettings
   const all: Readonly<Record<Algorithm, Collective>> = {
@@ -75,6 +89,6 @@ export const createCollective = (channel: Channel, link: LinkCost = assumedLink)
     use: (next) => {
       settings = next
     },
-    allReduce: (data, id) => all[settings.algorithm === 'auto' ? choose(worldSize, data.byteLength, link) : settings.algorithm].allReduce(data, id),
+    allReduce: (data, id) => all[algorithmFor(settings, worldSize, data.byteLength)].allReduce(data, id),
   }
 }

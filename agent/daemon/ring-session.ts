@@ -4,14 +4,16 @@
  */
 import { MeshError } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/log.ts'
-import type { RingEpoch, RingMember } from '../../shared/schema/ring.ts'
-import type { Channel } from '../collective/channel.ts'
-import { type CollectiveSettings, createCollective } from '../collective/chooser.ts'
+import type { RingEpoch, RingLink, RingMember, RingNetwork } from '../../shared/schema/ring.ts'
+import { type CollectiveSettings, costOf, createCollective, slowestOf } from '../collective/chooser.ts'
 import { soloCollective } from '../collective/collective.ts'
+import { probeLinks } from '../collective/link-probe.ts'
 import { createForward } from '../engine/forward.ts'
 import { startFollower } from '../generation/follower.ts'
 import { Leader } from '../generation/leader.ts'
 import type { RankWork } from '../generation/protocol.ts'
+import type { RingChannel } from '../network/ring-channel.ts'
+import { networkOf } from './ring-network.ts'
 import { type LoadedShard, type ShardLoader, shardKey } from './shard-loader.ts'
 
 export type SessionState = 'loading' | 'ready' | 'failed' | 'closed'
@@ -25,6 +27,8 @@ export interface SessionView {
   readonly loaded: LoadedShard | undefined
   readonly error: MeshError | undefined
   readonly bytesSent: number
+  /** On rank 0 of a ready epoch of several ranks. */
+  readonly network: RingNetwork | undefined
 }
 
 export interface RingSessionOptions {
@@ -32,7 +36,7 @@ export interface RingSessionOptions {
   readonly deviceId: string
   readonly loader: ShardLoader
   /** Links of this epoch to the other ranks; aborting the signal gives up. */
-  connect(ring: RingEpoch, rank: number, signal: AbortSignal): Promise<Channel>
+  connect(ring: RingEpoch, rank: number, signal: AbortSignal): Promise<RingChannel>
   /** What this device wants when it leads. */
   readonly settings: CollectiveSettings
   readonly logger: Logger
@@ -50,7 +54,8 @@ export class RingSession {
   #progress = 0
   #error: MeshError | undefined
   #loaded: LoadedShard | undefined
-  #channel: Channel | undefined
+  #channel: RingChannel | undefined
+  #network: RingNetwork | undefined
   #leader: Leader | undefined
   /** Jobs that run here now. */
   #busy = 0
@@ -74,8 +79,10 @@ export class RingSession {
       this.#abort.signal.throwIfAborted()
       if (this.ring.members.length > 1) this.#channel = await connect(this.ring, this.member.rank, this.#abort.signal)
       this.#abort.signal.throwIfAborted()
+      const links = this.#channel ? await this.#probe(this.#channel) : []
+      this.#abort.signal.throwIfAborted()
       await this.#loaded.backend.release('all') // sequences of an older epoch
-      this.#startRank(this.#loaded)
+      this.#startRank(this.#loaded, links)
       this.#state = 'ready'
       this.#progress = 1
       logger.info({ ring: this.ring.ringId, epoch: this.ring.epoch, rank: this.member.rank, worldSize: this.ring.members.length }, 'ring epoch ready')
@@ -86,7 +93,17 @@ export class RingSession {
     }
   }
 
-  #startRank(loaded: LoadedShard): void {
+  /** What the links cost: measured anew for every epoch, because devices move. */
+  async #probe(channel: RingChannel): Promise<RingLink[]> {
+    const started = performance.now()
+    const { logger } = this.#options
+    const links = await probeLinks(channel, { logger, pathTo: (rank) => channel.pathTo(rank) })
+    const { roundTripMs, bytesPerSecond } = slowestOf(links)
+    logger.info({ ring: this.ring.ringId, epoch: this.ring.epoch, roundTripMs, bytesPerSecond, tookMs: Math.round(performance.now() - started) }, 'links measured')
+    return links
+  }
+
+  #startRank(loaded: LoadedShard, links: readonly RingLink[]): void {
     const channel = this.#channel
     const collective = channel && createCollective(channel)
     const engine = createForward({
@@ -97,8 +114,10 @@ export class RingSession {
       embed: (tokens, into) => loaded.embedding.read(tokens, into),
     })
     if (this.member.rank === 0) {
-      collective?.use(this.#options.settings)
-      this.#leader = new Leader({ engine, channel, decoder: loaded.tokenizer, settings: this.#options.settings, onLost: (error) => this.#fail(MeshError.from(error)) })
+      const settings = { ...this.#options.settings, link: costOf(slowestOf(links)) }
+      collective?.use(settings)
+      if (channel) this.#network = networkOf(this.ring, settings, links)
+      this.#leader = new Leader({ engine, channel, decoder: loaded.tokenizer, settings, onLost: (error) => this.#fail(MeshError.from(error)) })
       return
     }
     if (!channel || !collective) throw new Error('a follower needs links')
@@ -122,7 +141,7 @@ export class RingSession {
   }
 
   get view(): SessionView {
-    return { ring: this.ring, member: this.member, state: this.#state, progress: this.#progress, loaded: this.#loaded, error: this.#error, bytesSent: this.#channel?.bytesSent ?? 0 }
+    return { ring: this.ring, member: this.member, state: this.#state, progress: this.#progress, loaded: this.#loaded, error: this.#error, bytesSent: this.#channel?.bytesSent ?? 0, network: this.#state === 'ready' ? this.#network : undefined }
   }
 
   get running(): number {

@@ -2,7 +2,7 @@
 import type { Stream } from '@libp2p/interface'
 import { MeshError, problemOf } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/log.ts'
-import type { RingEpoch, RingMember } from '../../shared/schema/ring.ts'
+import type { LinkPath, RingEpoch, RingMember } from '../../shared/schema/ring.ts'
 import { decodeCbor, encodeCbor, RingControl } from '../../shared/wire/envelope.ts'
 import { dtypes, type FrameHeader, frameKinds, type FrameTag, phases } from '../../shared/wire/frame.ts'
 import { BufferPool } from '../collective/buffer-pool.ts'
@@ -19,12 +19,19 @@ export interface RingChannelOptions {
   readonly logger: Logger
 }
 
+/** A stream, and whether its connection goes over a relay. */
+export interface PathStream {
+  readonly stream: Stream
+  readonly path: LinkPath
+}
+
 interface Link {
   readonly member: RingMember
   readonly inbox: Inbox
   /** The error for a rank that does not answer, or does not read. */
   timeout(): MeshError
   stream: FrameStream | undefined
+  path: LinkPath | undefined
   error: MeshError | undefined
 }
 
@@ -49,14 +56,15 @@ export class RingChannel implements Channel {
     this.#logger = logger
     for (const member of ring.members) {
       const timeout = (): MeshError => new MeshError('collectiveTimeout', { rank: member.rank, peer: member.name, seconds: stepTimeoutMs / 1000 })
-      this.#links.set(member.rank, { member, timeout, inbox: new Inbox({ stepTimeoutMs, earlyFrameBytes, timeout }), stream: undefined, error: undefined })
+      this.#links.set(member.rank, { member, timeout, inbox: new Inbox({ stepTimeoutMs, earlyFrameBytes, timeout }), stream: undefined, path: undefined, error: undefined })
     }
   }
 
   /** The stream to one rank is there. A second one for the same rank is refused. */
-  attach(member: RingMember, stream: Stream): void {
+  attach(member: RingMember, { stream, path }: PathStream): void {
     const link = this.#link(member.rank)
     if (link.stream || this.#closed) return stream.abort(new MeshError('frameInvalid', { problem: 'a second stream of one rank' }))
+    link.path = path
     link.stream = new FrameStream(stream, {
       drainMs: this.#stepTimeoutMs,
       allocate: (bytes) => this.#pool.take(bytes),
@@ -83,6 +91,11 @@ export class RingChannel implements Channel {
 
   onControl(receiver: Parameters<Channel['onControl']>[0]): void {
     this.#control.receive(receiver)
+  }
+
+  /** How the link to that rank goes; `undefined` while there is none. */
+  pathTo(rank: number): LinkPath | undefined {
+    return this.#link(rank).path
   }
 
   get bytesSent(): number {

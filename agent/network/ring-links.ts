@@ -11,13 +11,12 @@ import type { RingEpoch, RingMember } from '../../shared/schema/ring.ts'
 import { decodeCbor, encodeCbor, RingAnswer, RingHello } from '../../shared/wire/envelope.ts'
 import { limits } from '../../shared/wire/limits.ts'
 import { protocols } from '../../shared/wire/protocols.ts'
-import type { Channel } from '../collective/channel.ts'
 import type { Gate } from './gate.ts'
 import { readMessage, sendMessage } from './message-reader.ts'
 import type { MeshNode } from './node.ts'
 import { openStream } from './open-stream.ts'
 import { deviceIdOfPeer, peerIdOf } from './peer-id.ts'
-import { RingChannel } from './ring-channel.ts'
+import { type PathStream, RingChannel } from './ring-channel.ts'
 
 export interface RingLinksOptions {
   readonly node: MeshNode
@@ -36,7 +35,7 @@ export interface RingLinksOptions {
 interface Expectation {
   readonly ring: RingEpoch
   readonly rank: number
-  accept(from: RingMember, stream: Stream): void
+  accept(from: RingMember, link: PathStream): void
 }
 
 const firstPauseMs = 50
@@ -92,6 +91,7 @@ const addressesOf = (member: RingMember, suffix: string): Multiaddr[] =>
 /** Direct before relayed. */
 const byPath = (a: Connection, b: Connection): number => Number(isRelayed(a)) - Number(isRelayed(b))
 const isRelayed = (connection: Connection): boolean => connection.remoteAddr.toString().includes('/p2p-circuit')
+const linkOf = (stream: Stream, connection: Connection): PathStream => ({ stream, path: isRelayed(connection) ? 'relayed' : 'direct' })
 
 export class RingLinks {
   readonly #options: RingLinksOptions
@@ -110,15 +110,15 @@ export class RingLinks {
    * Links to all other ranks of an epoch.
    * @throws MeshError `peerUnreachable` (names the device) | `gateRefused` | `epochStale` (another rank is ahead) | the reason of the signal
    */
-  async open({ ring, rank, signal }: { readonly ring: RingEpoch; readonly rank: number; readonly signal: AbortSignal }): Promise<Channel> {
+  async open({ ring, rank, signal }: { readonly ring: RingEpoch; readonly rank: number; readonly signal: AbortSignal }): Promise<RingChannel> {
     const { connectTimeoutMs, stepTimeoutMs, earlyFrameBytes, logger } = this.#options
     const key = keyOf(ring.ringId, ring.epoch)
     const deadline = AbortSignal.any([signal, AbortSignal.timeout(connectTimeoutMs)])
     const channel = new RingChannel({ ring, rank, stepTimeoutMs, earlyFrameBytes, logger })
-    const arrivals = new Map<number, (stream: Stream) => void>()
-    const inbound = ring.members.filter((member) => member.rank < rank).map((member) => untilDialled(member, deadline, (resolve) => arrivals.set(member.rank, (stream) => resolve(channel.attach(member, stream)))))
+    const arrivals = new Map<number, (link: PathStream) => void>()
+    const inbound = ring.members.filter((member) => member.rank < rank).map((member) => untilDialled(member, deadline, (resolve) => arrivals.set(member.rank, (link) => resolve(channel.attach(member, link)))))
     this.#newest.set(ring.ringId, Math.max(ring.epoch, this.#newest.get(ring.ringId) ?? 0))
-    this.#expected.set(key, { ring, rank, accept: (from, stream) => arrivals.get(from.rank)?.(stream) })
+    this.#expected.set(key, { ring, rank, accept: (from, link) => arrivals.get(from.rank)?.(link) })
     try {
       const outbound = ring.members.filter((member) => member.rank > rank).map(async (member) => channel.attach(member, await this.#dial(ring, rank, member, deadline)))
       await Promise.all([...inbound, ...outbound])
@@ -138,7 +138,7 @@ export class RingLinks {
       const hello = decodeCbor(RingHello, await readMessage(stream, limits.gateBytes, AbortSignal.timeout(limits.gateMs)))
       const { expectation, member } = this.#identify(hello, connection)
       sendMessage(stream, encodeCbor(helloOf(expectation.ring, expectation.rank)))
-      expectation.accept(member, stream)
+      expectation.accept(member, linkOf(stream, connection))
     } catch (error) {
       this.#options.logger.debug({ peer: connection.remotePeer.toString(), problem: problemOf(error) }, 'ring stream refused')
       await this.#refuse(stream, MeshError.from(error))
@@ -168,7 +168,7 @@ export class RingLinks {
   }
 
   /** Tries until the other side has loaded the epoch too. */
-  async #dial(ring: RingEpoch, rank: number, member: RingMember, signal: AbortSignal): Promise<Stream> {
+  async #dial(ring: RingEpoch, rank: number, member: RingMember, signal: AbortSignal): Promise<PathStream> {
     let last: unknown
     for (let pauseMs = firstPauseMs; ; pauseMs = Math.min(longestPauseMs, pauseMs * 2)) {
       try {
@@ -182,12 +182,12 @@ export class RingLinks {
     }
   }
 
-  async #dialOnce(ring: RingEpoch, rank: number, member: RingMember, signal: AbortSignal): Promise<Stream> {
+  async #dialOnce(ring: RingEpoch, rank: number, member: RingMember, signal: AbortSignal): Promise<PathStream> {
     const attempt = AbortSignal.any([signal, AbortSignal.timeout(this.#options.attemptMs ?? attemptMs)])
     const connection = await this.#connect(member, attempt)
     try {
       await this.#options.gate.enter(connection, ring.poolId, attempt)
-      return await this.#openLink(connection, { ring, rank, member }, attempt)
+      return linkOf(await this.#openLink(connection, { ring, rank, member }, attempt), connection)
     } catch (error) {
       if (attempt.aborted) this.#silent.add(connection)
       throw error

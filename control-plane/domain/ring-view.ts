@@ -3,14 +3,14 @@ import { MeshError } from '../../shared/errors.ts'
 import { neighbours } from './neighbours.ts'
 import type { ErrorReportJson } from '../../shared/schema/common.ts'
 import type { ModelManifest, Quant } from '../../shared/schema/model.ts'
-import type { RingMember, RingStatus, RingView } from '../../shared/schema/ring.ts'
+import type { RingMember, RingNetwork, RingStatus, RingView } from '../../shared/schema/ring.ts'
 
 export interface RingFacts {
   readonly ring: { readonly ringId: string; readonly poolId: string; readonly modelId: string; readonly quant: Quant; readonly model: ModelManifest; readonly epoch: number; readonly members: readonly RingMember[]; readonly updatedAt: number }
   readonly status: RingStatus
   readonly reason: string
   readonly wishes: readonly { readonly deviceId: string; readonly name: string; readonly share: number; readonly online: boolean; readonly isMember: boolean }[]
-  readonly reports: ReadonlyMap<string, { readonly state: 'waiting' | 'loading' | 'ready' | 'failed'; readonly progress: number; readonly error?: ErrorReportJson }>
+  readonly reports: ReadonlyMap<string, { readonly state: 'waiting' | 'loading' | 'ready' | 'failed'; readonly progress: number; readonly error?: ErrorReportJson; readonly network?: RingNetwork }>
 }
 
 type MemberView = RingView['members'][number]
@@ -28,8 +28,10 @@ export const viewOf = ({ ring, status, reason, wishes, reports }: RingFacts): Ri
       ...(member ? { rank: member.rank, ranges: member.ranges, ...neighbours(ring.members, member.rank) } : {}),
     }
   })
+  const leader = ring.members.find(({ rank }) => rank === 0)
+  const network = leader && reports.get(leader.deviceId)?.network
   return {
     ringId: ring.ringId, poolId: ring.poolId, modelId: ring.modelId, revision: ring.model.revision, quant: ring.quant, epoch: ring.epoch,
-    status, reason, worldSize: ring.members.length, members: members.toSorted((a, b) => (a.rank ?? Infinity) - (b.rank ?? Infinity)), updatedAt: ring.updatedAt,
+    status, reason, worldSize: ring.members.length, members: members.toSorted((a, b) => (a.rank ?? Infinity) - (b.rank ?? Infinity)), ...(network ? { network } : {}), updatedAt: ring.updatedAt,
   }
 }

@@ -1,6 +1,7 @@
 /** Rings and jobs over real sockets: epochs, loss, streaming, cancelling, restarts. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import type { RingNetwork } from '../../shared/schema/ring.ts'
 import { createPool, FakeAgent, manifest, type Plane, startPlane, submission } from './plane.ts'
 import { activeRing, done, epochWith, events, join, view } from './steps.ts'
 
@@ -71,6 +72,25 @@ test('rings: broken links make a new epoch of the same members', async (t) => {
   const { agents, ringId, epoch } = await activeRing(t, pool, url, 2)
   agents[0].send({ type: 'ring-state', ringId, epoch, state: 'failed', progress: 1, error: { code: 'peerLost', message: 'lost', hint: '', fields: {} } })
   assert.equal((await epochWith(agents, 2)).epoch, epoch + 1)
+})
+
+test('rings: the links are shown as rank 0 reports them, until the next epoch', async (t) => {
+  const { url } = await startPlane(t)
+  const pool = await createPool(url)
+  const { agents: [first, second], ringId, epoch } = await activeRing(t, pool, url, 2)
+  const figures = { roundTripMs: 0.4, bytesPerSecond: 9e7 }
+  const network: RingNetwork = {
+    links: [{ from: 0, to: 1, ...figures, measured: true, path: 'direct' }],
+    slowest: figures, collective: 'auto', decode: { bytes: 8192, algorithm: 'direct' }, prefill: { bytes: 2 ** 21, algorithm: 'ring' },
+  }
+  const ready = { type: 'ring-state', ringId, epoch, state: 'ready', progress: 1 } as const
+  first.send({ ...ready, network })
+  second.send({ ...ready, network: { ...network, links: [] } }) // who is not rank 0 has nothing to say
+  for (const agent of [first, second]) await agent.unread()
+  assert.deepEqual((await view(pool, url)).network, network)
+  first.send({ ...ready, state: 'failed', error: { code: 'peerLost', message: 'lost', hint: '', fields: {} } })
+  await epochWith([first, second], 2)
+  assert.equal((await view(pool, url)).network, undefined)
 })
 
 test('jobs: nobody serves the model; both or no prompt; the same key twice', async (t) => {

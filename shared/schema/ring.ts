@@ -1,5 +1,6 @@
 /** A ring: the devices of a pool that serve one model together. Any change of members makes a new epoch. */
 import { Type } from 'typebox'
+import { limits } from '../wire/limits.ts'
 import { Count, ErrorReportSchema, Hex64, ModelId, Name, Range, Time } from './common.ts'
 import { ModelManifest, Quant } from './model.ts'
 
@@ -40,6 +41,48 @@ export type RingEpoch = Type.Static<typeof RingEpoch>
 export const RingStatus = Type.Union([Type.Literal('waiting'), Type.Literal('forming'), Type.Literal('active')])
 export type RingStatus = Type.Static<typeof RingStatus>
 
+/** How the ranks of a ring can sum their parts. */
+export const Algorithm = Type.Union([Type.Literal('ring'), Type.Literal('direct'), Type.Literal('recursive-doubling')])
+export type Algorithm = Type.Static<typeof Algorithm>
+
+/** `auto`: by predicted time, for each message. */
+export const CollectiveChoice = Type.Union([Type.Literal('auto'), ...Algorithm.anyOf])
+export type CollectiveChoice = Type.Static<typeof CollectiveChoice>
+
+/** Whether a connection leads straight to the other device, or over a relay. */
+export const LinkPath = Type.Union([Type.Literal('direct'), Type.Literal('relayed')])
+export type LinkPath = Type.Static<typeof LinkPath>
+
+const linkFigures = {
+  roundTripMs: Type.Number({ exclusiveMinimum: 0, maximum: 3600e3 }),
+  bytesPerSecond: Type.Number({ exclusiveMinimum: 0, maximum: 1e12, description: 'each way, with data going both ways at once' }),
+}
+
+/** What the link of two ranks costs, as the lower rank measured it when the epoch formed. */
+export const RingLink = Type.Object({
+  from: Count,
+  to: Count,
+  ...linkFigures,
+  measured: Type.Boolean({ description: 'false: it could not be measured, and a local network is assumed' }),
+  path: Type.Optional(LinkPath),
+})
+export type RingLink = Type.Static<typeof RingLink>
+
+/** Every link of an epoch, by lower rank, then by higher. */
+export const RingLinkTable = Type.Array(RingLink, { maxItems: (limits.worldSize * (limits.worldSize - 1)) / 2 })
+
+const Choice = Type.Object({ bytes: Count, algorithm: Algorithm })
+
+/** The links of an epoch and what rank 0 makes of them. */
+export const RingNetwork = Type.Object({
+  links: RingLinkTable,
+  slowest: Type.Object(linkFigures, { description: 'longest round trip and lowest bandwidth: what all ranks reckon with' }),
+  collective: CollectiveChoice,
+  decode: Choice,
+  prefill: Choice,
+})
+export type RingNetwork = Type.Static<typeof RingNetwork>
+
 /** What `mesh ring-status` shows. A device that wants to take part but is not in the epoch has no rank. */
 export const RingView = Type.Object({
   ringId: Type.String(),
@@ -63,6 +106,7 @@ export const RingView = Type.Object({
     rightNeighbor: Type.Optional(Hex64),
     ranges: Type.Optional(RankRanges),
   })),
+  network: Type.Optional(RingNetwork),
   updatedAt: Time,
 })
 export type RingView = Type.Static<typeof RingView>

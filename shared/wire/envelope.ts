@@ -5,6 +5,7 @@ import { Value } from 'typebox/value'
 import { MeshError, problemOf } from '../errors.ts'
 import { Count, ErrorReportSchema, Hex64 } from '../schema/common.ts'
 import { Sampling } from '../schema/job.ts'
+import { CollectiveChoice } from '../schema/ring.ts'
 import { limits } from './limits.ts'
 
 /** Plain maps, no cbor-x record extension: any CBOR library can read it. */
@@ -69,10 +70,14 @@ const Sequence = Type.Object({
   logits: Type.Union([Type.Literal('last'), Type.Literal('all'), Type.Literal('none')]),
 })
 
-/** How the ranks sum while a job runs: rank 0 says, all do the same. */
+/**
+ * How the ranks sum while a job runs: rank 0 says, all do the same. `link` is what the choice of an algorithm reckons
+ * with: `alpha` seconds for an empty message, one way, and `beta` seconds a byte.
+ */
 const CollectiveAgreement = Type.Object({
-  algorithm: Type.Union([Type.Literal('auto'), Type.Literal('ring'), Type.Literal('direct'), Type.Literal('recursive-doubling')]),
+  algorithm: CollectiveChoice,
   wire: Type.Union([Type.Literal('f32'), Type.Literal('f16'), Type.Literal('q8')]),
+  link: Type.Optional(Type.Object({ alpha: Type.Number({ minimum: 0 }), beta: Type.Number({ minimum: 0 }) })),
 })
 
 /** Control frames of a ring: rank 0 leads, the others follow. */

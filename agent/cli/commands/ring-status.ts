@@ -1,5 +1,6 @@
 import { shortId } from '../../../shared/ids.ts'
-import type { RingView } from '../../../shared/schema/ring.ts'
+import type { RingNetwork, RingView } from '../../../shared/schema/ring.ts'
+import { formatBytes } from '../../../shared/units.ts'
 import { selectPool } from '../../device/pools.ts'
 import { defineCommand } from '../command.ts'
 import { printJson, rangeText, table } from '../render.ts'
@@ -12,10 +13,29 @@ const stateOf = (member: Member): string => {
   return member.error ? `${member.state}: ${member.error.message}` : member.state
 }
 
+const milliseconds = (ms: number): string => `${ms < 10 ? ms.toFixed(2) : ms.toFixed(0)} ms`
+const megabits = (bytesPerSecond: number): string => {
+  const value = (bytesPerSecond * 8) / 1e6
+  return `${value < 100 ? Number(value.toPrecision(2)) : Math.round(value)} Mbit/s`
+}
+
+/** The links, and what their figures lead to. */
+const networkText = ({ links, slowest, collective, decode, prefill }: RingNetwork): string => {
+  const sums = [['decode', decode], ['prefill', prefill]] as const
+  const why = collective === 'auto' ? `quickest for ${milliseconds(slowest.roundTripMs)} and ${megabits(slowest.bytesPerSecond)}` : `--collective ${collective}`
+  return `${table(['link', 'round trip', 'bandwidth', 'path'], links.map(({ from, to, roundTripMs, bytesPerSecond, measured, path }) => [
+    `${from} - ${to}`,
+    measured ? milliseconds(roundTripMs) : `assumed ${milliseconds(roundTripMs)}`,
+    megabits(bytesPerSecond),
+    path ?? '-',
+  ]))}sums: ${sums.map(([name, { bytes, algorithm }]) => `${name} ${formatBytes(bytes)} ${algorithm}`).join(', ')} (${why})\n`
+}
+
 /** One ring as lines for people. */
 export const ringText = (ring: RingView): string => {
   const head = `${ring.modelId} ${ring.quant}, epoch ${ring.epoch}: ${ring.status}${ring.reason ? ` (${ring.reason})` : ''}\n`
   const members = ring.members.toSorted((a, b) => (a.rank ?? Infinity) - (b.rank ?? Infinity))
+  const network = ring.network === undefined ? '' : networkText(ring.network)
   return head + table(['rank', 'device', 'name', 'state', 'share', 'kv heads', 'MLP columns', 'vocabulary', 'left', 'right'], members.map((member) => [
     member.rank === undefined ? '-' : String(member.rank),
     shortId(member.deviceId),
@@ -27,12 +47,12 @@ export const ringText = (ring: RingView): string => {
     member.ranges ? rangeText(member.ranges.vocab) : '-',
     member.leftNeighbor ? shortId(member.leftNeighbor) : '-',
     member.rightNeighbor ? shortId(member.rightNeighbor) : '-',
-  ]))
+  ])) + network
 }
 
 export const ringStatus = defineCommand({
   name: 'ring-status',
-  summary: 'rings of a pool: members, positions, neighbours, columns',
+  summary: 'rings of a pool: members, positions, neighbours, columns, links',
   options: ['poolId', 'controlPlane', 'json'],
   examples: ['mesh ring-status', 'mesh ring-status --json'],
   run: async (context, values) => {

@@ -4,9 +4,9 @@ import { deviceIdOf } from '../../../shared/identity/device-key.ts'
 import { type KeyPair, newKeyPair } from '../../../shared/identity/keys.ts'
 import { silentLogger } from '../../../shared/log.ts'
 import type { RingEpoch } from '../../../shared/schema/ring.ts'
-import type { Channel } from '../../collective/channel.ts'
 import { Gate, type PoolDirectory } from '../gate.ts'
 import { createNode, type MeshNode } from '../node.ts'
+import type { RingChannel } from '../ring-channel.ts'
 import { RingLinks } from '../ring-links.ts'
 
 export interface TestNode {
@@ -22,7 +22,7 @@ export interface TestPool {
   readonly nodes: readonly TestNode[]
   ring(members: readonly number[], epoch?: number): RingEpoch
   /** Channels of all ranks of that ring. */
-  connect(ring: RingEpoch, members: readonly number[]): Promise<Channel[]>
+  connect(ring: RingEpoch, members: readonly number[]): Promise<RingChannel[]>
   stop(): Promise<void>
 }
 

@@ -1,0 +1,10 @@
+/** The links of an epoch as rank 0 reports them, with what it makes of them. */
+import type { RingEpoch, RingLink, RingNetwork } from '../../shared/schema/ring.ts'
+import { algorithmFor, type CollectiveSettings, slowestOf } from '../collective/chooser.ts'
+import { prefillChunkTokens } from '../generation/protocol.ts'
+
+export const networkOf = ({ model, members }: RingEpoch, settings: CollectiveSettings, links: readonly RingLink[]): RingNetwork => {
+  const rowBytes = model.shape.hidden * 4
+  const choice = (bytes: number): RingNetwork['decode'] => ({ bytes, algorithm: algorithmFor(settings, members.length, bytes) })
+  return { links: [...links], slowest: slowestOf(links), collective: settings.algorithm, decode: choice(rowBytes), prefill: choice(prefillChunkTokens * rowBytes) }
+}
