@@ -15,6 +15,7 @@ const ring: RingView = {
   members: [member(0, 'Anna'), member(1, 'Ben'), member(2, 'Cleo')], updatedAt: 0,
 }
 
+const pipe = { isTTY: false }
 const network: RingNetwork = {
   links: [
     { from: 0, to: 1, roundTripMs: 0.312, bytesPerSecond: 105.3e6, measured: true, path: 'direct' },
@@ -28,7 +29,7 @@ const network: RingNetwork = {
 }
 
 test('ring-status: each link with its figures, and what they lead to', () => {
-  const lines = ringText({ ...ring, network }).split('\n')
+  const lines = ringText({ ...ring, network }, pipe).split('\n')
   assert.equal(lines[0], 'tiny q8, epoch 3: active')
   assert.deepEqual(lines.slice(5, 10), [
     'link   round trip       bandwidth   path',
@@ -40,8 +41,8 @@ test('ring-status: each link with its figures, and what they lead to', () => {
 })
 
 test('ring-status: an algorithm that was asked for is named as such', () => {
-  const text = ringText({ ...ring, network: { ...network, collective: 'ring', decode: { bytes: 8192, algorithm: 'ring' } } })
+  const text = ringText({ ...ring, network: { ...network, collective: 'ring', decode: { bytes: 8192, algorithm: 'ring' } } }, pipe)
   assert.match(text, /sums: decode 8\.19 kB ring, prefill 2\.1 MB ring \(--collective ring\)\n$/)
 })
 
-test('ring-status: a ring whose links nobody reported has no lines about them', () => assert.ok(!/link|sums/.test(ringText(ring))))
+test('ring-status: a ring whose links nobody reported has no lines about them', () => assert.ok(!/link|sums/.test(ringText(ring, pipe))))

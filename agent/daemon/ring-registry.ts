@@ -89,12 +89,12 @@ export class RingRegistry {
   }
 
   #report(session: RingSession, always: boolean): void {
-    const { ring, state, progress, error, network } = session.view
+    const { ring, state, progress, loading, error, network } = session.view
     if (state === 'closed' || this.#sessions.get(ring.ringId) !== session) return
-    const summary = `${ring.epoch}/${state}/${Math.floor(progress / progressStep)}`
+    const summary = `${ring.epoch}/${state}/${loading?.phase}/${Math.floor(progress / progressStep)}`
     this.#options.onChange()
     if (!always && this.#reported.get(ring.ringId) === summary) return
     this.#reported.set(ring.ringId, summary)
-    this.#options.send({ type: 'ring-state', ringId: ring.ringId, epoch: ring.epoch, state, progress, ...(error ? { error: error.toReport() } : {}), ...(network ? { network } : {}) })
+    this.#options.send({ type: 'ring-state', ringId: ring.ringId, epoch: ring.epoch, state, progress, ...(loading ? { loading } : {}), ...(error ? { error: error.toReport() } : {}), ...(network ? { network } : {}) })
   }
 }

@@ -4,7 +4,7 @@
  */
 import { MeshError } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/log.ts'
-import type { RingEpoch, RingLink, RingMember, RingNetwork } from '../../shared/schema/ring.ts'
+import type { Loading, RingEpoch, RingLink, RingMember, RingNetwork } from '../../shared/schema/ring.ts'
 import { type CollectiveSettings, costOf, createCollective, slowestOf } from '../collective/chooser.ts'
 import { soloCollective } from '../collective/collective.ts'
 import { probeLinks } from '../collective/link-probe.ts'
@@ -13,6 +13,7 @@ import { startFollower } from '../generation/follower.ts'
 import { Leader } from '../generation/leader.ts'
 import type { RankWork } from '../generation/protocol.ts'
 import type { RingChannel } from '../network/ring-channel.ts'
+import { fractionOf } from './load-progress.ts'
 import { networkOf } from './ring-network.ts'
 import { type LoadedShard, type ShardLoader, shardKey } from './shard-loader.ts'
 
@@ -24,6 +25,8 @@ export interface SessionView {
   readonly member: RingMember
   readonly state: SessionState
   readonly progress: number
+  /** While it loads. */
+  readonly loading: Loading | undefined
   readonly loaded: LoadedShard | undefined
   readonly error: MeshError | undefined
   readonly bytesSent: number
@@ -51,7 +54,7 @@ export class RingSession {
   readonly #options: RingSessionOptions
   readonly #abort = new AbortController()
   #state: SessionState = 'loading'
-  #progress = 0
+  #loading: Loading | undefined
   #error: MeshError | undefined
   #loaded: LoadedShard | undefined
   #channel: RingChannel | undefined
@@ -72,11 +75,9 @@ export class RingSession {
   async open(): Promise<void> {
     const { loader, logger, connect } = this.#options
     try {
-      this.#loaded = await loader.load(this.ring, this.member, (fraction) => {
-        this.#progress = fraction
-        this.#changed()
-      })
+      this.#loaded = await loader.load(this.ring, this.member, (loading) => this.#show(loading))
       this.#abort.signal.throwIfAborted()
+      this.#show({ phase: 'linking', bytes: this.#loaded.shard.bytes, totalBytes: this.#loaded.shard.bytes })
       if (this.ring.members.length > 1) this.#channel = await connect(this.ring, this.member.rank, this.#abort.signal)
       this.#abort.signal.throwIfAborted()
       const links = this.#channel ? await this.#probe(this.#channel) : []
@@ -84,13 +85,17 @@ export class RingSession {
       await this.#loaded.backend.release('all') // sequences of an older epoch
       this.#startRank(this.#loaded, links)
       this.#state = 'ready'
-      this.#progress = 1
       logger.info({ ring: this.ring.ringId, epoch: this.ring.epoch, rank: this.member.rank, worldSize: this.ring.members.length }, 'ring epoch ready')
       this.#changed()
     } catch (error) {
       if (this.#state !== 'closed') this.#fail(MeshError.from(error))
       await this.#channel?.close()
     }
+  }
+
+  #show(loading: Loading): void {
+    this.#loading = loading
+    this.#changed()
   }
 
   /** What the links cost: measured anew for every epoch, because devices move. */
@@ -141,7 +146,9 @@ export class RingSession {
   }
 
   get view(): SessionView {
-    return { ring: this.ring, member: this.member, state: this.#state, progress: this.#progress, loaded: this.#loaded, error: this.#error, bytesSent: this.#channel?.bytesSent ?? 0, network: this.#state === 'ready' ? this.#network : undefined }
+    const loading = this.#state === 'loading' ? this.#loading : undefined
+    const progress = this.#state === 'ready' ? 1 : this.#loading ? fractionOf(this.#loading) : 0
+    return { ring: this.ring, member: this.member, state: this.#state, progress, loading, loaded: this.#loaded, error: this.#error, bytesSent: this.#channel?.bytesSent ?? 0, network: this.#state === 'ready' ? this.#network : undefined }
   }
 
   get running(): number {

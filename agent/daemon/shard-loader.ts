@@ -2,7 +2,7 @@
 import { MeshError } from '../../shared/errors.ts'
 import type { Home } from '../../shared/home.ts'
 import type { Logger } from '../../shared/log.ts'
-import type { RingEpoch, RingMember } from '../../shared/schema/ring.ts'
+import type { Loading, RingEpoch, RingMember } from '../../shared/schema/ring.ts'
 import { findRingWish } from '../device/rings.ts'
 import type { Backend } from '../engine/backend.ts'
 import { type BackendChoice, createBackend } from '../engine/choose-backend.ts'
@@ -34,9 +34,6 @@ export interface ShardLoaderOptions {
 export const shardKey = (ring: RingEpoch, { ranges }: RingMember): string =>
   [ring.model.modelId, ring.model.revision, ring.quant, ...Object.values(ranges).map(({ start, end }) => `${start}-${end}`)].join('/')
 
-/** Share of the progress bar: cutting and quantising, then creating sessions. */
-const cuttingShare = 0.7
-
 export class ShardLoader {
   readonly #options: ShardLoaderOptions
   /** One shard per ring; loads of one ring run one after another. */
@@ -48,14 +45,14 @@ export class ShardLoader {
   }
 
   /** @throws MeshError of model folder, shard cache or backend; `modelMismatch` when our files are others */
-  load(ring: RingEpoch, member: RingMember, progress: (fraction: number) => void): Promise<LoadedShard> {
+  load(ring: RingEpoch, member: RingMember, progress: (loading: Loading) => void): Promise<LoadedShard> {
     const before = this.#queues.get(ring.ringId) ?? Promise.resolve()
     const work = before.catch(() => {}).then(() => this.#load(ring, member, progress))
     this.#queues.set(ring.ringId, work)
     return work
   }
 
-  async #load(ring: RingEpoch, member: RingMember, progress: (fraction: number) => void): Promise<LoadedShard> {
+  async #load(ring: RingEpoch, member: RingMember, progress: (loading: Loading) => void): Promise<LoadedShard> {
     const key = shardKey(ring, member)
     const present = this.#loaded.get(ring.ringId)
     if (present?.key === key) return present
@@ -68,11 +65,11 @@ export class ShardLoader {
       await model.close()
       throw new MeshError('modelMismatch', { modelId, got: model.manifest.revision.slice(0, 12), want: ring.model.revision.slice(0, 12) })
     }
-    const shard = await loadShard({ model, ranges: member.ranges, quant: ring.quant, cacheFolder: home.shards, onProgress: (fraction) => progress(fraction * cuttingShare) })
+    const shard = await loadShard({ model, ranges: member.ranges, quant: ring.quant, cacheFolder: home.shards, threads, onProgress: progress })
     const backend = await createBackend(
       this.#options.backend,
       { shape: model.config.shape, ranges: member.ranges, quant: ring.quant, normEpsilon: model.config.normEpsilon, ropeTheta: model.config.ropeTheta, threads, spinMs, shard },
-      { logger, progress: (fraction) => progress(cuttingShare + fraction * (1 - cuttingShare)) },
+      { logger, progress: (fraction) => progress({ phase: 'loading', bytes: Math.round(fraction * shard.bytes), totalBytes: shard.bytes }) },
     )
     const loaded: LoadedShard = { key, model, tokenizer: await loadTokenizer(model.folder), embedding: openEmbedding(model), shard, backend }
     this.#loaded.set(ring.ringId, loaded)

@@ -22,7 +22,7 @@ export const refuseSecondAgent = (home: Home): void => {
   if (typeof pid === 'number' && pid !== process.pid && isProcessAlive(pid)) throw new MeshError('agentAlreadyRunning', { home: home.root, pid })
 }
 
-export const ringStateOf = ({ ring, member, state, progress, loaded, error }: SessionView): AgentRing => ({
+export const ringStateOf = ({ ring, member, state, progress, loading, loaded, error }: SessionView): AgentRing => ({
   ringId: ring.ringId,
   poolId: ring.poolId,
   modelId: ring.model.modelId,
@@ -31,6 +31,7 @@ export const ringStateOf = ({ ring, member, state, progress, loaded, error }: Se
   worldSize: ring.members.length,
   state: state === 'closed' ? 'offline' : state,
   progress,
+  ...(loading ? { loading } : {}),
   backend: loaded?.backend.name ?? '',
   quant: ring.quant,
   ranges: member.ranges,

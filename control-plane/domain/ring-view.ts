@@ -3,14 +3,14 @@ import { MeshError } from '../../shared/errors.ts'
 import { neighbours } from './neighbours.ts'
 import type { ErrorReportJson } from '../../shared/schema/common.ts'
 import type { ModelManifest, Quant } from '../../shared/schema/model.ts'
-import type { RingMember, RingNetwork, RingStatus, RingView } from '../../shared/schema/ring.ts'
+import type { Loading, RingMember, RingNetwork, RingStatus, RingView } from '../../shared/schema/ring.ts'
 
 export interface RingFacts {
   readonly ring: { readonly ringId: string; readonly poolId: string; readonly modelId: string; readonly quant: Quant; readonly model: ModelManifest; readonly epoch: number; readonly members: readonly RingMember[]; readonly updatedAt: number }
   readonly status: RingStatus
   readonly reason: string
   readonly wishes: readonly { readonly deviceId: string; readonly name: string; readonly share: number; readonly online: boolean; readonly isMember: boolean }[]
-  readonly reports: ReadonlyMap<string, { readonly state: 'waiting' | 'loading' | 'ready' | 'failed'; readonly progress: number; readonly error?: ErrorReportJson; readonly network?: RingNetwork }>
+  readonly reports: ReadonlyMap<string, { readonly state: 'waiting' | 'loading' | 'ready' | 'failed'; readonly progress: number; readonly loading?: Loading; readonly error?: ErrorReportJson; readonly network?: RingNetwork }>
 }
 
 type MemberView = RingView['members'][number]
@@ -24,6 +24,7 @@ export const viewOf = ({ ring, status, reason, wishes, reports }: RingFacts): Ri
     return {
       deviceId, name, share, state,
       progress: state === 'offline' ? 0 : (report?.progress ?? 0),
+      ...(state === 'loading' && report?.loading ? { loading: report.loading } : {}),
       ...(error ? { error } : {}),
       ...(member ? { rank: member.rank, ranges: member.ranges, ...neighbours(ring.members, member.rank) } : {}),
     }

@@ -1,7 +1,7 @@
 /** Which agents are connected, and what they said of themselves. In memory: it is true only while the socket lives. */
 import type { ControlMessage } from '../../shared/api/messages.ts'
 import type { Certificate } from '../../shared/identity/pool-certificate.ts'
-import type { RingNetwork } from '../../shared/schema/ring.ts'
+import type { Loading, RingNetwork } from '../../shared/schema/ring.ts'
 import type { MemberReport } from '../domain/ring-formation.ts'
 
 /** The other end of an agent's WebSocket. */
@@ -11,7 +11,7 @@ export interface AgentSocket {
   close(reason: string): void
 }
 
-export type Report = MemberReport & { readonly epoch: number; readonly progress: number; readonly network?: RingNetwork }
+export type Report = MemberReport & { readonly epoch: number; readonly progress: number; readonly loading?: Loading; readonly network?: RingNetwork }
 
 type Membership = Pick<Certificate, 'role' | 'notAfter'>
 

@@ -7,7 +7,7 @@ import { Count, ErrorReportSchema, Hex64 } from '../schema/common.ts'
 import { SignedStatement } from '../schema/credits.ts'
 import { FinishReason, JobSubmission, Timings, Usage } from '../schema/job.ts'
 import { JoinRequest } from '../schema/pool.ts'
-import { RingEpoch, RingNetwork } from '../schema/ring.ts'
+import { Loading, RingEpoch, RingNetwork } from '../schema/ring.ts'
 
 const RingRef = { ringId: Type.String({ maxLength: 100 }), epoch: Count }
 const JobRef = { jobId: Type.String({ maxLength: 100 }), epoch: Count }
@@ -27,6 +27,7 @@ export const AgentMessage = Type.Union([
     type: Type.Literal('ring-state'), ...RingRef,
     state: Type.Union([Type.Literal('loading'), Type.Literal('ready'), Type.Literal('failed')]),
     progress: Type.Number({ minimum: 0, maximum: 1 }),
+    loading: Type.Optional(Loading),
     error: Type.Optional(ErrorReportSchema),
     /** From rank 0 of a ready epoch of several. */
     network: Type.Optional(RingNetwork),

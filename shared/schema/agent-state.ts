@@ -2,7 +2,7 @@
 import { Type } from 'typebox'
 import { Count, ErrorReportSchema, Hex64, ModelId, Time } from './common.ts'
 import { Quant } from './model.ts'
-import { MemberState, RankRanges } from './ring.ts'
+import { Loading, MemberState, RankRanges } from './ring.ts'
 
 export const AgentRing = Type.Object({
   ringId: Type.String(),
@@ -14,6 +14,7 @@ export const AgentRing = Type.Object({
   state: MemberState,
   /** Of loading the shard, 0 to 1. */
   progress: Type.Number({ minimum: 0, maximum: 1 }),
+  loading: Type.Optional(Loading),
   backend: Type.String(),
   quant: Quant,
   ranges: RankRanges,

@@ -83,6 +83,14 @@ export const RingNetwork = Type.Object({
 })
 export type RingNetwork = Type.Static<typeof RingNetwork>
 
+/** What a device does before it is ready: makes its shard, or checks the one it has; gives it to the backend; links to its peers. */
+export const LoadPhase = Type.Union([Type.Literal('cutting'), Type.Literal('quantising'), Type.Literal('hashing'), Type.Literal('loading'), Type.Literal('linking')])
+export type LoadPhase = Type.Static<typeof LoadPhase>
+
+/** How far a phase is, in bytes of the shard. */
+export const Loading = Type.Object({ phase: LoadPhase, bytes: Count, totalBytes: Count })
+export type Loading = Type.Static<typeof Loading>
+
 /** What `mesh ring-status` shows. A device that wants to take part but is not in the epoch has no rank. */
 export const RingView = Type.Object({
   ringId: Type.String(),
@@ -99,6 +107,7 @@ export const RingView = Type.Object({
     name: Name,
     state: MemberState,
     progress: Type.Number({ minimum: 0, maximum: 1 }),
+    loading: Type.Optional(Loading),
     share: Type.Number(),
     error: Type.Optional(ErrorReportSchema),
     rank: Type.Optional(Count),

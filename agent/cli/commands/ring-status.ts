@@ -2,14 +2,15 @@ import { shortId } from '../../../shared/ids.ts'
 import type { RingNetwork, RingView } from '../../../shared/schema/ring.ts'
 import { formatBytes } from '../../../shared/units.ts'
 import { selectPool } from '../../device/pools.ts'
-import { defineCommand } from '../command.ts'
+import { defineCommand, type Output } from '../command.ts'
+import { loadText } from '../progress.ts'
 import { printJson, rangeText, table } from '../render.ts'
 import { openSession } from '../session.ts'
 
 type Member = RingView['members'][number]
 
-const stateOf = (member: Member): string => {
-  if (member.state === 'loading') return `loading ${Math.round(member.progress * 100)}%`
+const stateOf = (member: Member, output: Pick<Output, 'isTTY'>): string => {
+  if (member.state === 'loading') return loadText(member, output)
   return member.error ? `${member.state}: ${member.error.message}` : member.state
 }
 
@@ -32,7 +33,7 @@ const networkText = ({ links, slowest, collective, decode, prefill }: RingNetwor
 }
 
 /** One ring as lines for people. */
-export const ringText = (ring: RingView): string => {
+export const ringText = (ring: RingView, output: Pick<Output, 'isTTY'>): string => {
   const head = `${ring.modelId} ${ring.quant}, epoch ${ring.epoch}: ${ring.status}${ring.reason ? ` (${ring.reason})` : ''}\n`
   const members = ring.members.toSorted((a, b) => (a.rank ?? Infinity) - (b.rank ?? Infinity))
   const network = ring.network === undefined ? '' : networkText(ring.network)
@@ -40,7 +41,7 @@ export const ringText = (ring: RingView): string => {
     member.rank === undefined ? '-' : String(member.rank),
     shortId(member.deviceId),
     member.name,
-    stateOf(member),
+    stateOf(member, output),
     String(member.share),
     member.ranges ? rangeText(member.ranges.kvHeads) : '-',
     member.ranges ? rangeText(member.ranges.ffn) : '-',
@@ -61,6 +62,6 @@ export const ringStatus = defineCommand({
     const rings = await client.call('listRings', { params: { poolId: pool.poolId } })
     if (values.json) printJson(context.stdout, rings)
     else if (rings.length === 0) context.stdout.write(`no ring in pool ${pool.name} yet: mesh join-ring --model-id tiny-story\n`)
-    else context.stdout.write(rings.map(ringText).join('\n'))
+    else context.stdout.write(rings.map((ring) => ringText(ring, context.stdout)).join('\n'))
   },
 })

@@ -2,15 +2,16 @@ import { MeshError } from '../../../shared/errors.ts'
 import type { AgentRing } from '../../../shared/schema/agent-state.ts'
 import { formatBytes } from '../../../shared/units.ts'
 import { loadDevice } from '../../device/device.ts'
-import { defineCommand } from '../command.ts'
+import { defineCommand, type Output } from '../command.ts'
+import { loadText } from '../progress.ts'
 import { fields, printJson, rangesText } from '../render.ts'
 import { readAgentState } from '../session.ts'
 
-const shardText = (ring: AgentRing): string =>
+export const shardText = (ring: AgentRing, output: Pick<Output, 'isTTY'>): string =>
   fields([
     ['model', `${ring.modelId} ${ring.quant}, epoch ${ring.epoch}`],
     ['rank', `${ring.rank} of ${ring.worldSize}`],
-    ['state', ring.state === 'loading' ? `loading ${Math.round(ring.progress * 100)}%` : ring.state],
+    ['state', ring.state === 'loading' ? loadText(ring, output) : ring.state],
     ...(ring.error ? [['error', ring.error.message] as const] : []),
     ['holds', rangesText(ring.ranges)],
     ['backend', ring.backend || '-'],
@@ -28,6 +29,6 @@ export const shardStatus = defineCommand({
     if (state === undefined) throw new MeshError('agentNotRunning', { home: context.home.root })
     if (values.json) printJson(context.stdout, state.rings)
     else if (state.rings.length === 0) context.stdout.write('this device holds no shard: mesh join-ring --model-id tiny-story\n')
-    else context.stdout.write(state.rings.map(shardText).join('\n'))
+    else context.stdout.write(state.rings.map((ring) => shardText(ring, context.stdout)).join('\n'))
   },
 })

@@ -1,0 +1,58 @@
+/**
+ * What lies where in a shard file.
+ *
+ * Tensors in the file (K = input columns, N = output rows; a matrix is stored as rows of its output):
+ *
+ * | name | f32 | q8, q4 |
+ * | --- | --- | --- |
+ * | `layers.<l>.attention.norm`, `layers.<l>.mlp.norm`, `head.norm` | f32 [hidden] | the same |
+ * | `layers.<l>.attention.qkv`: own q rows, then k, then v; K = hidden | `.w` f32 [N, K] | `.q` u8, `.s` f32 |
+ * | `layers.<l>.attention.o`: N = hidden, K = own heads * headDim | `.w` | `.q`, `.s` |
+ * | `layers.<l>.mlp.gateUp`: own gate rows, then own up rows; K = hidden | `.w` | `.q`, `.s` |
+ * | `layers.<l>.mlp.down`: N = hidden, K = own MLP columns | `.w` | `.q`, `.s` |
+ * | `head`: own vocabulary rows; K = hidden | `.w` | `.q`, `.s` |
+ *
+ * `.q` is u8 [N, ceil(K / 32), 32 * bits / 8] and `.s` f32 [N, ceil(K / 32)], symmetric blocks of 32 along K as
+ * ONNX Runtime's MatMulNBits wants them: value = (code - 8) * scale for 4 bits (even column in the low nibble),
+ * (code - 128) * scale for 8 bits. The last block is padded with the zero code. Matrices of a rank that holds no
+ * heads, no MLP columns or no vocabulary are absent.
+ */
+import type { Quant } from '../../shared/schema/model.ts'
+import type { RankRanges } from '../../shared/schema/ring.ts'
+import type { ModelConfig } from './config.ts'
+import { bitsOf, blockColumns } from './quantize.ts'
+import { matrixParts, normParts } from './shard-parts.ts'
+
+/** Pages of every platform we run on divide this. */
+const alignment = 4096
+
+/** One tensor inside a shard file. */
+export interface ShardTensor {
+  readonly dtype: 'f32' | 'u8'
+  readonly dims: readonly number[]
+  /** Bytes from the start of the weights file; a multiple of 4096, so that it can be memory-mapped. */
+  readonly offset: number
+  readonly length: number
+}
+
+/** Tensor table of a shard: names, sizes and places follow from shape, ranges and quantisation alone. */
+export const layoutShard = ({ shape, tiedEmbeddings }: Pick<ModelConfig, 'shape' | 'tiedEmbeddings'>, ranges: RankRanges, quant: Quant): { readonly tensors: [string, ShardTensor][]; readonly bytes: number } => {
+  const tensors: [string, ShardTensor][] = []
+  let end = 0
+  const add = (name: string, dtype: 'f32' | 'u8', dims: number[]): void => {
+    const offset = Math.ceil(end / alignment) * alignment
+    const length = dims.reduce((product, dim) => product * dim, dtype === 'f32' ? 4 : 1)
+    tensors.push([name, { dtype, dims, offset, length }])
+    end = offset + length
+  }
+  for (const { name } of normParts(shape)) add(name, 'f32', [shape.hidden])
+  for (const { name, rows, columns } of matrixParts({ shape, tiedEmbeddings }, ranges)) {
+    if (quant === 'f32') add(`${name}.w`, 'f32', [rows, columns])
+    else {
+      const blocks = Math.ceil(columns / blockColumns)
+      add(`${name}.q`, 'u8', [rows, blocks, (blockColumns * bitsOf(quant)) / 8])
+      add(`${name}.s`, 'f32', [rows, blocks])
+    }
+  }
+  return { tensors, bytes: end }
+}

@@ -1,0 +1,73 @@
+/** Cuts and quantises the matrices of a shard, piece by piece, in any order and by any thread: pieces do not overlap. */
+import { writeSync } from 'node:fs'
+import type { Quant } from '../../shared/schema/model.ts'
+import type { RankRanges } from '../../shared/schema/ring.ts'
+import type { ModelConfig } from './config.ts'
+import type { Model } from './model-folder.ts'
+import { bitsOf, blockColumns, quantize } from './quantize.ts'
+import { layoutShard, type ShardTensor } from './shard-layout.ts'
+import { type MatrixPart, matrixParts, normParts, readPart } from './shard-parts.ts'
+import { readRows } from './tensor-slice.ts'
+
+/** Elements that are held in memory at once: few enough that threads end at about the same time. */
+const pieceElements = 2 ** 20
+
+/** Some rows of a matrix of the shard. */
+export interface ShardPiece {
+  readonly part: MatrixPart
+  readonly start: number
+  readonly end: number
+}
+
+export interface ShardContent {
+  readonly config: Pick<ModelConfig, 'shape' | 'tiedEmbeddings'>
+  readonly ranges: RankRanges
+  readonly quant: Quant
+}
+
+type Tensors = Pick<Model, 'tensor'>
+
+const bytesOf = (data: Float32Array): Uint8Array => new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
+
+/** The same list for the same content, so that threads can speak of pieces by their index. */
+export const piecesOf = ({ config, ranges }: ShardContent): ShardPiece[] =>
+  matrixParts(config, ranges).flatMap((part) => {
+    const rowsAtOnce = Math.max(1, Math.floor(pieceElements / part.columns))
+    return Array.from({ length: Math.ceil(part.rows / rowsAtOnce) }, (_, index) => ({ part, start: index * rowsAtOnce, end: Math.min(part.rows, (index + 1) * rowsAtOnce) }))
+  })
+
+/** Writes into an open shard file. */
+export class ShardWriter {
+  readonly #content: ShardContent
+  readonly #handle: number
+  readonly #tensors: ReadonlyMap<string, ShardTensor>
+
+  constructor(content: ShardContent, handle: number) {
+    this.#content = content
+    this.#handle = handle
+    this.#tensors = new Map(layoutShard(content.config, content.ranges, content.quant).tensors)
+  }
+
+  /** @returns bytes written */
+  norms(model: Tensors): number {
+    const { shape } = this.#content.config
+    return normParts(shape).reduce((sum, { name, source }) => sum + this.#write(name, 0, bytesOf(readRows(model.tensor(source), 0, shape.hidden))), 0)
+  }
+
+  /** @returns bytes written */
+  piece(model: Tensors, { part, start, end }: ShardPiece): number {
+    const { quant } = this.#content
+    const values = readPart(model, part, start, end)
+    if (quant === 'f32') return this.#write(`${part.name}.w`, start * part.columns * 4, bytesOf(values))
+    const { codes, scales } = quantize(values, end - start, part.columns, bitsOf(quant))
+    const blocks = start * Math.ceil(part.columns / blockColumns)
+    return this.#write(`${part.name}.q`, (blocks * blockColumns * bitsOf(quant)) / 8, codes) + this.#write(`${part.name}.s`, blocks * 4, bytesOf(scales))
+  }
+
+  /** @param from bytes from the start of the tensor */
+  #write(name: string, from: number, bytes: Uint8Array): number {
+    const { offset } = this.#tensors.get(name) as ShardTensor
+    for (let at = 0; at < bytes.length; ) at += writeSync(this.#handle, bytes, at, bytes.length - at, offset + from + at)
+    return bytes.length
+  }
+}
