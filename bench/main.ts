@@ -1,7 +1,7 @@
 /** `mesh bench`: times a ring of local processes, and llama.cpp beside it if asked. See METHOD.md. */
 import { parseArgs } from 'node:util'
 import type { CollectiveChoice } from '../agent/collective/chooser.ts'
-import type { WireType } from '../agent/collective/wire-types.ts'
+import type { WireChoice } from '../agent/collective/wire-types.ts'
 import type { BackendChoice } from '../agent/engine/choose-backend.ts'
 import { printFatal } from '../shared/fatal.ts'
 import { parseFlags } from '../shared/flags.ts'
@@ -49,7 +49,7 @@ const run = async (): Promise<void> => {
   const llama = options.compare === undefined ? undefined : installLlamaCpp(shape)
   const cores = options.workers * options.threads
   try {
-    const ring = await startRing({ workers: options.workers, threads: options.threads, spinMs: options.spin, backend: options.backend as BackendChoice, quant: options.quant as Quant, collective: { algorithm: options.collective as CollectiveChoice, wire: options.wire as WireType }, shape })
+    const ring = await startRing({ workers: options.workers, threads: options.threads, spinMs: options.spin, backend: options.backend as BackendChoice, quant: options.quant as Quant, collective: { algorithm: options.collective as CollectiveChoice, wire: options.wire as WireChoice }, shape })
     const runs: RunResult[] = []
     const beside: LlamaCppRun[] = []
     try {

@@ -71,7 +71,7 @@ export const optionTable = {
   tokens: { flag: '--tokens', value: '<n>', type: 'integer', default: 32, min: 2, max: 100_000, help: 'tokens written' },
   runs: { flag: '--runs', value: '<n>', type: 'integer', default: 5, min: 1, max: 100, help: 'timed runs after one to warm up' },
   collective: { flag: '--collective', value: '<name>', type: 'string', choices: ['auto', 'ring', 'direct', 'recursive-doubling'], default: 'auto', help: 'how partial results are summed (rank 0 decides for its ring)' },
-  wire: { flag: '--wire', value: '<type>', type: 'string', choices: ['f32', 'f16', 'q8'], default: 'f32', help: 'how tensors travel in a direct exchange; f16 halves the bytes and rounds to 11 bits, q8 takes a quarter and rounds to 8 bits in blocks (rank 0 decides for its ring)' },
+  wire: { flag: '--wire', value: '<type>', type: 'string', choices: ['auto', 'f32', 'f16', 'q8'], default: 'auto', help: 'how tensors travel: f16 halves the bytes and rounds to 11 bits, q8 takes a quarter and rounds to 8 bits in blocks; auto is f16 for prompts of quantised models, else f32 (rank 0 decides for its ring)' },
   compare: { flag: '--compare', value: '<name>', type: 'string', choices: ['llama.cpp'], help: 'time this beside it, on the same shape and type of weights' },
   workers: { flag: '--workers', value: '<n>', type: 'integer', default: 2, min: 1, max: 8, help: 'agents to start' },
   keep: { flag: '--keep', type: 'switch', help: 'keep the temporary folder' },

@@ -38,7 +38,7 @@ test('relay: agents reserve again when it is restarted, and reach each other as 
   await reserved(nodes, true)
   const channels = await pool.connect(pool.ring([0, 1]), [0, 1])
   t.after(() => Promise.all(channels.map((channel) => channel.close())))
-  await checkAllReduce(channels.map(createRingCollective), 1000)
+  await checkAllReduce(channels.map((channel) => createRingCollective(channel)), 1000)
 })
 
 test('relay: one that dies takes the links over it down at once', { timeout: 60_000 }, async (t) => {

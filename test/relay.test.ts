@@ -17,5 +17,5 @@ test('relay: members that listen nowhere reserve a slot, pass the gate and sum o
   for (const { node } of pool.nodes) assert.ok(node.addresses().every((address) => address.includes('/p2p-circuit')), node.addresses().join())
   const channels = await pool.connect(pool.ring([0, 1]), [0, 1])
   t.after(() => Promise.all(channels.map((channel) => channel.close())))
-  await checkAllReduce(channels.map(createRingCollective), 200_000)
+  await checkAllReduce(channels.map((channel) => createRingCollective(channel)), 200_000)
 })

@@ -6,6 +6,8 @@
  * - direct: alpha + (P - 1) n beta (P - 1 copies leave through one link)
  * - recursive doubling: ceil(log2 P) (alpha + n beta), two more hops when P is no power of two
  *
+ * n is what travels: less than the f32 bytes where the wire type of the first two is smaller.
+ *
  * Every rank must choose alike, or the ring stands still. So the choice depends only on what all of them know: the
  * world size, the length, and the figures that rank 0 announces when a job starts (measured by `link-probe.ts`).
  */
@@ -13,7 +15,7 @@ import type { Algorithm, CollectiveChoice, RingLink } from '../../shared/schema/
 import type { Channel } from './channel.ts'
 import type { Collective } from './collective.ts'
 import { createDirectCollective } from './direct.ts'
-import type { WireType } from './wire-types.ts'
+import { type WireChoice, wireCodecs, wireFor, type WireType } from './wire-types.ts'
 import { createRecursiveDoubling } from './recursive-doubling.ts'
 import { createRingCollective } from './ring.ts'
 
@@ -40,31 +42,35 @@ export const costOf = ({ roundTripMs, bytesPerSecond }: Figures): LinkCost => ({
 
 export const assumedLink: LinkCost = costOf(assumedFigures)
 
-/** Predicted seconds of an all-reduce of `bytes`. */
-export const predict = (algorithm: Algorithm, worldSize: number, bytes: number, { alpha, beta }: LinkCost): number => {
+/** What a prediction depends on besides the message. */
+type Terms = LinkCost & { readonly wire?: WireChoice }
+
+/** Predicted seconds of an all-reduce. @param bytes of the tensor as f32 */
+export const predict = (algorithm: Algorithm, worldSize: number, bytes: number, { alpha, beta, wire = 'f32' }: Terms): number => {
   if (worldSize === 1) return 0
-  if (algorithm === 'ring') return 2 * (worldSize - 1) * alpha + ((2 * (worldSize - 1)) / worldSize) * bytes * beta
-  if (algorithm === 'direct') return alpha + (worldSize - 1) * bytes * beta
+  const travels = wireCodecs[wireFor(wire, bytes)].size(bytes / 4)
+  if (algorithm === 'ring') return 2 * (worldSize - 1) * alpha + ((2 * (worldSize - 1)) / worldSize) * travels * beta
+  if (algorithm === 'direct') return alpha + (worldSize - 1) * travels * beta
   const hops = Math.floor(Math.log2(worldSize)) + (Number.isInteger(Math.log2(worldSize)) ? 0 : 2)
   return hops * (alpha + bytes * beta)
 }
 
 const algorithms: readonly Algorithm[] = ['direct', 'recursive-doubling', 'ring'] // on a tie the one of fewer hops
 
-export const choose = (worldSize: number, bytes: number, link: LinkCost): Algorithm =>
-  algorithms.reduce((best, one) => (predict(one, worldSize, bytes, link) < predict(best, worldSize, bytes, link) ? one : best))
+export const choose = (worldSize: number, bytes: number, terms: Terms): Algorithm =>
+  algorithms.reduce((best, one) => (predict(one, worldSize, bytes, terms) < predict(best, worldSize, bytes, terms) ? one : best))
 
 /** What the ranks of a ring agree on for a job: rank 0 announces it when the job starts. */
 export interface CollectiveSettings {
   readonly algorithm: CollectiveChoice
-  /** How tensors travel in a direct exchange; the other algorithms always send f32. */
-  readonly wire: WireType
+  /** How tensors travel in a direct exchange and around the ring; recursive doubling always sends f32. */
+  readonly wire: WireChoice
   /** What `auto` reckons with. Absent: `assumedLink`. */
   readonly link?: LinkCost
 }
 
 /** The algorithm for a message of that size. */
-export const algorithmFor = ({ algorithm, link = assumedLink }: CollectiveSettings, worldSize: number, bytes: number): Algorithm => (algorithm === 'auto' ? choose(worldSize, bytes, link) : algorithm)
+export const algorithmFor = ({ algorithm, wire, link = assumedLink }: CollectiveSettings, worldSize: number, bytes: number): Algorithm => (algorithm === 'auto' ? choose(worldSize, bytes, { ...link, wire }) : algorithm)
 
 export const defaultSettings: CollectiveSettings = { algorithm: 'auto', wire: 'f32' }
 
@@ -77,9 +83,10 @@ export interface AdjustableCollective extends Collective {
 export const createCollective = (channel: Channel): AdjustableCollective => {
   const { rank, worldSize } = channel
   let settings = defaultSettings
+  const wireOf = (bytes: number): WireType => wireFor(settings.wire, bytes)
   const all: Readonly<Record<Algorithm, Collective>> = {
-    ring: createRingCollective(channel),
-    direct: createDirectCollective(channel, () => settings.wire),
+    ring: createRingCollective(channel, wireOf),
+    direct: createDirectCollective(channel, wireOf),
     'recursive-doubling': createRecursiveDoubling(channel),
   }
   return {

@@ -20,14 +20,14 @@ const addUp = (sum: Float32Array, parts: readonly Uint8Array[], codec: WireCodec
 }
 
 /** @param wireOf how tensors travel now; the same on every rank */
-export const createDirectCollective = (channel: Channel, wireOf: () => WireType = () => 'f32'): Collective => {
+export const createDirectCollective = (channel: Channel, wireOf: (bytes: number) => WireType = () => 'f32'): Collective => {
   const { rank, worldSize } = channel
   const others = Array.from({ length: worldSize }, (_, other) => other).filter((other) => other !== rank)
   const pool = new BufferPool()
   let sum = new Float32Array(0)
 
   const exchange = async (data: Float32Array, tag: FrameTag): Promise<void> => {
-    const codec = wireCodecs[wireOf()]
+    const codec = wireCodecs[wireOf(data.byteLength)]
     const own = codec.encode(data, () => pool.take(codec.size(data.length)))
     const sending = Promise.all(others.map((other) => channel.send(other, tag, { dtype: codec.dtype, bytes: own })))
     sending.catch(() => {}) // awaited below; a failed receive comes first

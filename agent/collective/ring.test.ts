@@ -9,13 +9,13 @@ import { createRingCollective } from './ring.ts'
 
 for (const worldSize of [1, 2, 3, 5, 8]) {
   test(`ring of ${worldSize}: keeps the contract of collectives`, async () => {
-    await checkCollective(createMemoryChannels(worldSize).map(createRingCollective))
+    await checkCollective(createMemoryChannels(worldSize).map((channel) => createRingCollective(channel)))
   })
 }
 
 test('ring: a rank that dies in the middle fails all others with peerLost within a second', async () => {
   const channels = createMemoryChannels(3)
-  const [first, , third] = channels.map(createRingCollective)
+  const [first, , third] = channels.map((channel) => createRingCollective(channel))
   const id = { job: 1, step: 0, operation: 0 }
   const started = performance.now()
   const running = [first, third].map((collective) => collective.allReduce(new Float32Array(30), id))
@@ -26,7 +26,7 @@ test('ring: a rank that dies in the middle fails all others with peerLost within
 })
 
 test('ring: a silent rank is named when the step deadline passes', async () => {
-  const [first] = createMemoryChannels(2, 50).map(createRingCollective)
+  const [first] = createMemoryChannels(2, 50).map((channel) => createRingCollective(channel))
   await assert.rejects(first.allReduce(new Float32Array(4), { job: 1, step: 0, operation: 0 }), { code: 'collectiveTimeout', fields: { peer: 'rank 1', rank: 1, seconds: 0.05 } })
 })
 
@@ -76,7 +76,7 @@ test('ring: a piece goes on to the next rank before the rest of its segment is t
 
 test('ring: a piece of the wrong size is refused', async () => {
   const channels = createMemoryChannels(2)
-  const [first, second] = channels.map(createRingCollective)
+  const [first, second] = channels.map((channel) => createRingCollective(channel))
   const results = await Promise.allSettled([first.allReduce(new Float32Array(4), { job: 1, step: 0, operation: 0 }), second.allReduce(new Float32Array(40), { job: 1, step: 0, operation: 0 })])
   for (const result of results) assert.ok(result.status === 'rejected' && MeshError.from(result.reason).code === 'frameInvalid')
 })

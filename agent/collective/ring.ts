@@ -8,11 +8,15 @@
  * fixed order of ranks, and the bits that everybody ends with are those of one rank.
  * What a rank receives in one hop it sends in the next, so segments travel in pieces: a piece goes on as soon as it is
  * added, and the link is never idle between hops. Empty segments (fewer elements than ranks) send nothing.
+ *
+ * Where the wire rounds (`wire-types.ts`), it rounds P times on the way of an element: each of the P - 1 sums in between
+ * and the last one, which travels on as it is, and which its own rank takes over too.
  */
-import { dtypes, type FrameTag, phases } from '../../shared/wire/frame.ts'
-import type { Channel } from './channel.ts'
+import { type FrameTag, phases } from '../../shared/wire/frame.ts'
+import { BufferPool } from './buffer-pool.ts'
+import type { Channel, Payload } from './channel.ts'
 import type { Collective, OperationId } from './collective.ts'
-import { bytesOf, floatsOf } from './floats.ts'
+import { partOf, wireCodecs, type WireType } from './wire-types.ts'
 
 /** Elements of a piece: 256 KiB, large beside the cost of a frame, small beside a prefill chunk. */
 const pieceElements = 64 * 1024
@@ -33,11 +37,8 @@ const piecesOf = (length: number, parts: number, index: number): Piece[] => {
   return pieces
 }
 
-const add = (data: Float32Array, part: Float32Array, start: number): void => {
-  for (let i = 0; i < part.length; i++) data[start + i] += part[i]
-}
-
-export const createRingCollective = (channel: Channel): Collective => {
+/** @param wireOf how tensors travel now; the same on every rank */
+export const createRingCollective = (channel: Channel, wireOf: (bytes: number) => WireType = () => 'f32'): Collective => {
   const { rank, worldSize } = channel
   const right = (rank + 1) % worldSize
   const left = (rank + worldSize - 1) % worldSize
@@ -51,25 +52,42 @@ export const createRingCollective = (channel: Channel): Collective => {
       ? { ...id, phase: phases.reduceScatter, chunk: hop * piecesPerHop + piece }
       : { ...id, phase: phases.allGather, chunk: (hop - half) * piecesPerHop + piece }
 
+  const pool = new BufferPool()
+
   const reduce = async (data: Float32Array, id: OperationId): Promise<void> => {
+    const codec = wireCodecs[wireOf(data.byteLength)]
     // sends wait for each other in a chain of their own, so that a slow right neighbour does not keep us from adding
     let failed = false
     let sending = Promise.resolve()
-    const send = (hop: number, piece: number, range: Piece): void => {
-      sending = sending.then(() => (failed ? undefined : channel.send(right, tagOf(id, hop, piece), { dtype: dtypes.f32, bytes: bytesOf(data.subarray(range.start, range.end)) })))
+    const send = (hop: number, piece: number, bytes: Uint8Array, sent?: () => void): void => {
+      sending = sending.then(async () => {
+        if (failed) return
+        await channel.send(right, tagOf(id, hop, piece), { dtype: codec.dtype, bytes })
+        sent?.()
+      })
       sending.catch(() => {}) // told when the chain is awaited; by then the left neighbour may have failed first
     }
-    for (const [piece, range] of piecesOf(data.length, worldSize, sentIn(0)).entries()) send(0, piece, range)
+    /** Sends what is in `data` now. */
+    const sendOwn = (hop: number, piece: number, { start, end }: Piece): void => {
+      const own = data.subarray(start, end)
+      const bytes = codec.encode(own, () => pool.take(codec.size(own.length)))
+      if (bytes.buffer === data.buffer) return send(hop, piece, bytes)
+      if (hop === half) codec.set(own, bytes) // everybody ends with the sum as it travels
+      send(hop, piece, bytes, () => pool.give(bytes))
+    }
+    const receive = async (hop: number, piece: number, { start, end }: Piece): Promise<void> => {
+      const payload: Payload = await channel.receive(left, tagOf(id, hop, piece))
+      const part = partOf(payload, codec, end - start)
+      if (hop < half) codec.add(data.subarray(start, end), part)
+      else codec.set(data.subarray(start, end), part)
+      if (hop < half) sendOwn(hop + 1, piece, { start, end })
+      if (hop < half || hop + 1 === 2 * half) payload.release?.()
+      else send(hop + 1, piece, part, () => payload.release?.()) // on as it came
+    }
+    for (const [piece, range] of piecesOf(data.length, worldSize, sentIn(0)).entries()) sendOwn(0, piece, range)
     try {
       for (let hop = 0; hop < 2 * half; hop++) {
-        for (const [piece, range] of piecesOf(data.length, worldSize, sentIn(hop + 1)).entries()) {
-          const payload = await channel.receive(left, tagOf(id, hop, piece))
-          const part = floatsOf(payload.bytes, range.end - range.start)
-          if (hop < half) add(data, part, range.start)
-          else data.set(part, range.start)
-          payload.release?.()
-          if (hop + 1 < 2 * half) send(hop + 1, piece, range)
-        }
+        for (const [piece, range] of piecesOf(data.length, worldSize, sentIn(hop + 1)).entries()) await receive(hop, piece, range)
       }
       await sending
     } finally {

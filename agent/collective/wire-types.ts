@@ -1,5 +1,5 @@
 /**
- * How tensors travel in a direct exchange. What is lost, for each part that a rank sends:
+ * How tensors travel in a direct exchange and around the ring. What is lost each time that a rank sends something:
  *
  * - f32: nothing
  * - f16: each value is off by at most 2^-11 of itself (values beyond 65504 become infinite); half the bytes
@@ -15,6 +15,14 @@ import { bytesOf, floatsOf } from './floats.ts'
 
 export const wireTypes = ['f32', 'f16', 'q8'] as const
 export type WireType = (typeof wireTypes)[number]
+/** `auto`: f16 for a prompt, where bytes cost time, f32 for single tokens, where they do not. */
+export type WireChoice = WireType | 'auto'
+
+/** Bytes of f32 from which `auto` takes f16. */
+const bulkBytes = 64 * 1024
+
+/** @param bytes of the tensor as f32 */
+export const wireFor = (choice: WireChoice, bytes: number): WireType => (choice !== 'auto' ? choice : bytes >= bulkBytes ? 'f16' : 'f32')
 
 export interface WireCodec {
   readonly dtype: Dtype

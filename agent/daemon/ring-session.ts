@@ -119,7 +119,10 @@ export class RingSession {
       embed: (tokens, into) => loaded.embedding.read(tokens, into),
     })
     if (this.member.rank === 0) {
-      const settings = { ...this.#options.settings, link: costOf(slowestOf(links)) }
+      const { settings: wanted } = this.#options
+      // who runs weights unrounded wants sums unrounded too
+      const wire = wanted.wire === 'auto' && this.ring.quant === 'f32' ? 'f32' : wanted.wire
+      const settings = { ...wanted, wire, link: costOf(slowestOf(links)) }
       collective?.use(settings)
       if (channel) this.#network = networkOf(this.ring, settings, links)
       this.#leader = new Leader({ engine, channel, decoder: loaded.tokenizer, settings, onLost: (error) => this.#fail(MeshError.from(error)) })

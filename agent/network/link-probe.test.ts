@@ -94,7 +94,7 @@ test('probe over libp2p: five ranks know all links within a second, and sum on t
     assert.deepEqual([measured, path], [true, 'direct'])
     assert.ok(roundTripMs < 50 && bytesPerSecond > 1e6, `${roundTripMs} ms, ${bytesPerSecond} B/s`)
   }
-  await checkAllReduce(channels.map(createRingCollective), 10_000)
+  await checkAllReduce(channels.map((channel) => createRingCollective(channel)), 10_000)
 })
 
 test('probe over libp2p: a link of 20 ms one way is measured as 40 ms, the others stay quick, and the figures decide', { timeout: 30_000 }, async (t) => {
@@ -127,7 +127,7 @@ test('probe over libp2p: a rank that sends garbage costs itself figures, and its
   const probing = probeLinks(channels[0], { logger, roundMs: 300 })
   for (let operation = 0; operation < 4; operation++) for (let chunk = 0; chunk < 50; chunk++) await garbage(operation, chunk)
   assert.deepEqual(await probing, [{ from: 0, to: 1, ...assumedFigures, measured: false }])
-  await checkAllReduce(channels.map(createRingCollective), 1000)
+  await checkAllReduce(channels.map((channel) => createRingCollective(channel)), 1000)
 })
 
 test('probe over libp2p: a new epoch is measured anew', { timeout: 30_000 }, async (t) => {

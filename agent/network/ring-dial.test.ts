@@ -77,7 +77,7 @@ test('dial: one of several addresses is enough', async (t) => {
   const members = ring.members.map((member) => ({ ...member, addresses: [...dead, ...member.addresses] }))
   const channels = await pool.connect({ ...ring, members }, [0, 1])
   t.after(() => Promise.all(channels.map((channel) => channel.close())))
-  await checkAllReduce(channels.map(createRingCollective), 100)
+  await checkAllReduce(channels.map((channel) => createRingCollective(channel)), 100)
 })
 
 test('dial: a malformed address does not hide a good one', async (t) => {
@@ -121,7 +121,7 @@ test('dial: a member that poses as another rank is refused, and the true rank ge
   assert.equal(codeOf(await sayHello(pool.nodes[2], pool.nodes[1], pool.poolId, { ...hello, worldSize: 3 })), 'frameInvalid')
   const channels = await Promise.all([pool.nodes[0].links.open({ ring, rank: 0, signal: never }), waiting])
   t.after(() => Promise.all(channels.map((channel) => channel.close())))
-  await checkAllReduce(channels.map(createRingCollective), 10)
+  await checkAllReduce(channels.map((channel) => createRingCollective(channel)), 10)
 })
 
 test('dial: the gate of one pool does not open a ring of another', async (t) => {
@@ -153,7 +153,7 @@ test('dial: a connection that went silent is replaced', { timeout: 20_000 }, asy
   proxy.swallow()
   const second = await pool.connect(pool.ring([0, 1], 2), [0, 1])
   t.after(() => Promise.all(second.map((channel) => channel.close())))
-  await checkAllReduce(second.map(createRingCollective), 100)
+  await checkAllReduce(second.map((channel) => createRingCollective(channel)), 100)
 })
 
 test('dial: eight ranks that start at once all find each other, several rings at a time', { timeout: 30_000 }, async (t) => {
@@ -162,7 +162,7 @@ test('dial: eight ranks that start at once all find each other, several rings at
   await Promise.all(orders.map(async (members, index) => {
     const ring = { ...pool.ring(members), ringId: `ring_${index}` }
     const channels = await pool.connect(ring, members)
-    await checkAllReduce(channels.map(createRingCollective), 1000, index + 1)
+    await checkAllReduce(channels.map((channel) => createRingCollective(channel)), 1000, index + 1)
     await Promise.all(channels.map((channel) => channel.close()))
   }))
 })

@@ -114,7 +114,7 @@ for (const [name, { bytes, code }] of Object.entries(damages)) {
     const waiting = assert.rejects(rogue.channel.receive(0, tag), { code })
     rogue.send(bytes())
     await waiting
-    await checkAllReduce(channels.map(createRingCollective), 100)
+    await checkAllReduce(channels.map((channel) => createRingCollective(channel)), 100)
   })
 }
 
@@ -133,5 +133,5 @@ test('links: ranks may come in any order and late', { timeout: 20_000 }, async (
   await new Promise((resolve) => setTimeout(resolve, 300)) // what "late" means here
   const channels = await Promise.all([first, pool.nodes[1].links.open({ ring, rank: 1, signal }), third])
   t.after(() => Promise.all(channels.map((channel) => channel.close())))
-  await checkAllReduce(channels.map(createRingCollective), 1000)
+  await checkAllReduce(channels.map((channel) => createRingCollective(channel)), 1000)
 })

@@ -76,7 +76,7 @@ const Sequence = Type.Object({
  */
 const CollectiveAgreement = Type.Object({
   algorithm: CollectiveChoice,
-  wire: Type.Union([Type.Literal('f32'), Type.Literal('f16'), Type.Literal('q8')]),
+  wire: Type.Union([Type.Literal('auto'), Type.Literal('f32'), Type.Literal('f16'), Type.Literal('q8')]),
   link: Type.Optional(Type.Object({ alpha: Type.Number({ minimum: 0 }), beta: Type.Number({ minimum: 0 }) })),
 })
 

@@ -2,7 +2,7 @@ import { shortId } from '../../../shared/ids.ts'
 import { createLogger } from '../../../shared/log.ts'
 import { loadDevice, parseControlPlaneUrl } from '../../device/device.ts'
 import type { CollectiveChoice } from '../../collective/chooser.ts'
-import type { WireType } from '../../collective/wire-types.ts'
+import type { WireChoice } from '../../collective/wire-types.ts'
 import type { BackendChoice } from '../../engine/choose-backend.ts'
 import { defineCommand } from '../command.ts'
 
@@ -26,7 +26,7 @@ export const start = defineCommand({
       threads: values.threads,
       spinMs: values.spin,
       stepTimeoutMs: values.stepTimeout,
-      collective: { algorithm: values.collective as CollectiveChoice, wire: values.wire as WireType },
+      collective: { algorithm: values.collective as CollectiveChoice, wire: values.wire as WireChoice },
       logger: createLogger('agent', values.logLevel),
       signal: context.signal,
       onReady: (info) => {
