@@ -1,5 +1,6 @@
 /** The program `mesh`. */
 import { openHome } from '../shared/home.ts'
+import { onParentGone } from '../shared/lifecycle.ts'
 import { colourWanted } from '../shared/options.ts'
 import type { Output } from './cli/command.ts'
 import { runCli } from './cli/run.ts'
@@ -14,6 +15,7 @@ const outputOf = (stream: NodeJS.WriteStream): Output => ({
 
 const interrupted = new AbortController()
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => interrupted.abort())
+onParentGone(() => interrupted.abort())
 // the reader of our output went away (mesh demo | head -1): end, but in order, so that no child process is left
 for (const stream of [process.stdout, process.stderr]) stream.on('error', () => interrupted.abort())
 

@@ -8,12 +8,11 @@ import { openHome } from '../shared/home.ts'
 import { Lifecycle, untilSignal } from '../shared/lifecycle.ts'
 import { createLogger } from '../shared/log.ts'
 import { parseFlags } from '../shared/flags.ts'
+import { defaultPorts } from '../shared/options.ts'
 import { buildApp } from './app.ts'
 import { wholeShare } from './domain/queue-share.ts'
 import { createServices } from './service/services.ts'
 import { openDatabase } from './store/database.ts'
-
-const defaultPort = 8080
 
 const run = async (): Promise<void> => {
   const options = parseFlags(['host', 'port', 'data', 'heartbeat', 'lease', 'ringGrace', 'settleAfter', 'creditWindow', 'newcomerGrace', 'newcomerShare', 'logLevel', 'json'], parseArgs)
@@ -21,7 +20,7 @@ const run = async (): Promise<void> => {
   const home = openHome()
   const ended = untilSignal() // before anybody is told that we are ready: the signal may follow at once
   const parts = new Lifecycle()
-  const port = options.port ?? defaultPort
+  const port = options.port ?? defaultPorts.controlPlane
   const database = openDatabase(options.data === undefined ? home.controlPlane.database : join(options.data, 'mesh.sqlite'))
   parts.add({ name: 'database', stop: () => database.close() })
   try {

@@ -7,11 +7,10 @@ import { openHome } from '../shared/home.ts'
 import { loadKey, saveKey } from '../shared/identity/device-key.ts'
 import { type KeyPair, newKeyPair } from '../shared/identity/keys.ts'
 import { untilSignal } from '../shared/lifecycle.ts'
+import { defaultPorts } from '../shared/options.ts'
 import { createLogger } from '../shared/log.ts'
 import { startRelay } from './relay.ts'
 import { readSettings, writeSettings } from './settings.ts'
-
-const defaultPort = 4001
 
 /** The relay keeps its identity over restarts: its address contains it. */
 const ownKey = (file: string): KeyPair => {
@@ -29,7 +28,7 @@ const run = async (): Promise<void> => {
   const options = parseFlags(['host', 'port', 'data', 'announce', 'maxReservations', 'logLevel', 'json'], parseArgs, { defaults: ({ data }) => readSettings(filesIn(data).config) })
   const logger = createLogger('relay', options.logLevel)
   const files = filesIn(options.data)
-  const settings = { host: options.host, port: options.port ?? defaultPort, announce: options.announce, maxReservations: options.maxReservations }
+  const settings = { host: options.host, port: options.port ?? defaultPorts.relay, announce: options.announce, maxReservations: options.maxReservations }
   const signal = untilSignal() // from here on: who reads that we are ready may stop us at once
   const relay = await startRelay({ key: ownKey(files.key), ...settings })
   writeSettings(files.config, settings, relay.addresses)

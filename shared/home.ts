@@ -25,6 +25,8 @@ export interface Home {
   readonly agentState: string
   /** Rings this device wants to take part in, so that the agent finds the model folder again after a restart. */
   readonly rings: string
+  /** What the programs write that `mesh up` runs, one file each. */
+  readonly logs: string
   readonly controlPlane: { readonly folder: string; readonly database: string }
   readonly relay: { readonly folder: string; readonly key: string; readonly config: string }
 }
@@ -47,6 +49,7 @@ export const openHome = (root: string = homeFromEnvironment() ?? join(homedir(),
     shards: at('shards'),
     agentState: at('run', 'agent.json'),
     rings: at('rings.json'),
+    logs: at('logs'),
     controlPlane: { folder: at('control-plane'), database: at('control-plane', 'mesh.sqlite') },
     relay: { folder: at('relay'), key: at('relay', 'relay.key'), config: at('relay', 'relay.json') },
   }

@@ -44,8 +44,19 @@ export class Lifecycle {
   }
 }
 
-/** Resolves with the name of the first SIGINT or SIGTERM. */
-export const untilSignal = (): Promise<NodeJS.Signals> =>
+/**
+ * Acts once when the Mesh program that started this one is gone, however it ended: SIGKILL leaves it no time to tell.
+ * The channel between the two says so. Does nothing in a process that something else started.
+ */
+export const onParentGone = (action: () => void): void => {
+  if (process.connected === false) action() // it went while this program was being loaded
+  process.once('disconnect', action)
+  process.channel?.unref()
+}
+
+/** Resolves with the name of the first SIGINT or SIGTERM, or `parent gone`. */
+export const untilSignal = (): Promise<string> =>
   new Promise((resolve) => {
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve(signal))
+    onParentGone(() => resolve('parent gone'))
   })

@@ -7,6 +7,9 @@
 import { MeshError } from './errors.ts'
 import { parseBytes, parseDuration } from './units.ts'
 
+/** Where the services listen unless told otherwise. */
+export const defaultPorts = { controlPlane: 8080, relay: 4001 } as const
+
 interface OptionRecord {
   readonly flag: `--${string}`
   /** How the value is shown in help; absent for a switch. */
@@ -50,6 +53,7 @@ export const optionTable = {
   // services
   host: { flag: '--host', value: '<address>', type: 'string', env: 'MESHNET_HOST', default: '127.0.0.1', help: 'address to listen on (0.0.0.0: all)' },
   port: { flag: '--port', value: '<n>', type: 'integer', env: 'MESHNET_PORT', min: 0, max: 65535, help: 'port to listen on (0: any free one)' },
+  relayPort: { flag: '--relay-port', value: '<n>', type: 'integer', default: defaultPorts.relay, min: 0, max: 65535, help: 'port of the relay (0: any free one)' },
   data: { flag: '--data', value: '<folder>', type: 'string', help: 'where the database or key is kept (default: under MESHNET_HOME)' },
   announce: { flag: '--announce', value: '<multiaddr>', type: 'list', help: 'address that others shall dial (may be repeated)' },
   relay: { flag: '--relay', value: '<multiaddr>', type: 'list', env: 'MESHNET_RELAY', help: 'relay to reserve a slot at (may be repeated)' },

@@ -57,6 +57,14 @@ describe('demo', () => {
     assert.deepEqual(demoFolders(folder), [])
   })
 
+  it('killed outright, it leaves no process', { timeout: 60_000 }, async (t) => {
+    const folder = temporaryFolder(t)
+    const demo = startDemo(t, folder)
+    const pids = await agentPids(folder)
+    demo.signal('SIGKILL')
+    await eventually(10_000, 'the agents end', () => (pids.every(isGone) ? true : undefined))
+  })
+
   it('an agent that dies ends the demo with its name and its last lines', { timeout: 60_000 }, async (t) => {
     const folder = temporaryFolder(t)
     const demo = startDemo(t, folder)

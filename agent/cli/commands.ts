@@ -21,9 +21,10 @@ import { ringStatus } from './commands/ring-status.ts'
 import { shardStatus } from './commands/shard-status.ts'
 import { start } from './commands/start.ts'
 import { status } from './commands/status.ts'
+import { up } from './commands/up.ts'
 
 export const commands: readonly Command[] = [
-  demo,
+  demo, up,
   init, poolCreate, poolJoin, poolList, poolPeers, poolStatus,
   joinRing, leaveRing, ringStatus, shardStatus,
   start, status, inference,

@@ -24,6 +24,8 @@ export interface ManagedProcessOptions {
   readonly env?: Readonly<Record<string, string>>
   /** Milliseconds between SIGTERM and SIGKILL. */
   readonly stopMs?: number
+  /** Called with each line that it writes to stderr. */
+  onLine?(line: string): void
 }
 
 export interface ProcessEnd {
@@ -79,7 +81,7 @@ const collectLines = (stream: NodeJS.ReadableStream, onLine: (line: string) => v
 export const startProcess = (options: ManagedProcessOptions): ManagedProcess => {
   const child: ChildProcess = spawn(process.execPath, [programs[options.program], ...options.args], {
     env: { ...environmentFor(options.home), ...options.env },
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: ['ignore', 'pipe', 'pipe', 'ipc'], // the channel carries nothing: its end tells the child that we are gone
     // a group of its own: Ctrl-C in the terminal reaches the parent alone, which stops the children in order
     detached: process.platform !== 'win32',
   })
@@ -103,6 +105,7 @@ export const startProcess = (options: ManagedProcessOptions): ManagedProcess => 
     if (child.stderr) collectLines(child.stderr, (line) => {
       tail.push(line)
       if (tail.length > tailLines) tail.shift()
+      options.onLine?.(line)
     })
     void ended.then(({ how }) => reject(new MeshError('processEnded', { name: options.name, how, problem: lastWords(tail) })))
   })

@@ -7,7 +7,7 @@ import { programs } from './managed-process.ts'
 /** Runs until the program ends. @returns its exit code */
 export const runSibling = (context: CommandContext, program: 'controlPlane' | 'relay' | 'bench'): Promise<number> =>
   new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [programs[program], ...context.rawArguments], { stdio: 'inherit' })
+    const child = spawn(process.execPath, [programs[program], ...context.rawArguments], { stdio: ['inherit', 'inherit', 'inherit', 'ipc'] })
     const stop = (): void => void child.kill('SIGTERM')
     context.signal.addEventListener('abort', stop, { once: true })
     child.on('error', reject)

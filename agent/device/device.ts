@@ -6,12 +6,13 @@ import { type Home, writeStateJson } from '../../shared/home.ts'
 import { deviceIdOf, loadKey, saveKey } from '../../shared/identity/device-key.ts'
 import { type KeyPair, newKeyPair } from '../../shared/identity/keys.ts'
 import type { DeviceId } from '../../shared/ids.ts'
+import { defaultPorts } from '../../shared/options.ts'
 import { Name } from '../../shared/schema/common.ts'
 import type { Capabilities } from '../../shared/schema/device.ts'
 import { readChecked } from './checked-state.ts'
 
 /** Where `mesh control-plane` listens unless told otherwise. */
-export const defaultControlPlaneUrl = 'http://127.0.0.1:8080'
+export const defaultControlPlaneUrl = `http://127.0.0.1:${defaultPorts.controlPlane}`
 
 export const DeviceConfig = Type.Object({
   networkId: Name,

@@ -1,3 +1,4 @@
+import { defaultPorts } from '../../../shared/options.ts'
 import { defineCommand } from '../command.ts'
 import { runSibling } from '../sibling.ts'
 
@@ -5,7 +6,7 @@ export const controlPlane = defineCommand({
   name: 'control-plane',
   summary: 'run the control plane: one for a group, on a machine that all can reach',
   options: ['host', 'port', 'data', 'heartbeat', 'lease', 'ringGrace', 'settleAfter', 'creditWindow', 'newcomerGrace', 'newcomerShare', 'json'],
-  defaults: { port: 8080 },
+  defaults: { port: defaultPorts.controlPlane },
   examples: ['mesh control-plane', 'mesh control-plane --host 0.0.0.0 --port 8080'],
   service: true,
   run: (context) => runSibling(context, 'controlPlane'),

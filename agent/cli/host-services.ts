@@ -1,0 +1,94 @@
+/** What `mesh up` keeps running on a machine that hosts a group: control plane, relay and agent, one home for all. */
+import { join } from 'node:path'
+import { MeshError } from '../../shared/errors.ts'
+import type { Home } from '../../shared/home.ts'
+import { Lifecycle } from '../../shared/lifecycle.ts'
+import { LogFile } from './log-file.ts'
+import { lastWords, startProcess } from './managed-process.ts'
+import { SupervisedService } from './supervised-service.ts'
+
+export interface HostServicesOptions {
+  readonly home: Home
+  /** Where control plane and relay listen. */
+  readonly host: string
+  readonly controlPlanePort: number
+  readonly relayPort: number
+  /** Further arguments of `mesh start`. */
+  readonly agent: readonly string[]
+  readonly logLevel: string
+  /** Told when a service ends or runs again. */
+  onEvent(text: string): void
+}
+
+/** Milliseconds that all parts together may take to stop: an agent that holds a model needs the most. */
+const stopMs = 12_000
+
+const textOf = (value: unknown): string => {
+  if (typeof value !== 'string') throw new TypeError('a ready line lacks an address')
+  return value
+}
+
+const portIn = (address: string): string => {
+  const port = /(?:tcp\/|:)(\d+)/.exec(address.replace(/^https?:/, ''))?.[1]
+  if (port === undefined) throw new Error(`no port in ${address}`)
+  return port
+}
+
+export class HostServices {
+  readonly #options: HostServicesOptions
+  readonly #parts = new Lifecycle(stopMs)
+  readonly #services: SupervisedService[] = []
+
+  constructor(options: HostServicesOptions) {
+    this.#options = options
+  }
+
+  /** Process ids by name; 0 for one that is between two lives. */
+  pids(): Record<string, number> {
+    return Object.fromEntries(this.#services.map(({ name, pid }) => [name, pid]))
+  }
+
+  /** @returns their ports; @throws MeshError `processEnded` */
+  async startServers(): Promise<{ readonly controlPlanePort: number; readonly relayPort: number; readonly relayPeer: string }> {
+    const { host, controlPlanePort, relayPort } = this.#options
+    const [plane, relay] = await Promise.all([
+      this.#start('control plane', 'controlPlane', (ready) => ['--host', host, '--port', ready === undefined ? String(controlPlanePort) : portIn(textOf(ready.url)), '--json']),
+      this.#start('relay', 'relay', (ready) => ['--host', host, '--port', ready === undefined ? String(relayPort) : portIn(firstAddress(ready)), '--json']),
+    ])
+    const [, relayPeer = ''] = firstAddress(relay).split('/p2p/')
+    return { controlPlanePort: Number(portIn(textOf(plane.url))), relayPort: Number(portIn(firstAddress(relay))), relayPeer }
+  }
+
+  /** @returns the ready line of the agent; @throws MeshError `processEnded` */
+  startAgent(): Promise<Record<string, unknown>> {
+    return this.#start('agent', 'mesh', () => ['start', '--json', ...this.#options.agent])
+  }
+
+  /** Runs a command of `mesh` in the same home to its end. @returns its JSON; @throws MeshError `processEnded` */
+  async command(...args: string[]): Promise<unknown> {
+    const process = startProcess({ name: `mesh ${args[0]}`, program: 'mesh', args: [...args, '--json'], home: this.#options.home.root })
+    this.#parts.add({ name: process.name, stop: async () => void (await process.stop()) })
+    const { code, how } = await process.ended
+    if (code !== 0) throw new MeshError('processEnded', { name: process.name, how, problem: lastWords(process.tail()) })
+    return JSON.parse(process.stdout())
+  }
+
+  /** Ends everything, the agent first. @returns what went wrong */
+  stop(): Promise<string[]> {
+    return this.#parts.stop()
+  }
+
+  async #start(name: string, program: 'mesh' | 'controlPlane' | 'relay', args: (ready: Record<string, unknown> | undefined) => readonly string[]): Promise<Record<string, unknown>> {
+    const { home, logLevel, onEvent } = this.#options
+    const log = new LogFile(join(home.logs, `${name.replace(' ', '-')}.log`))
+    const service = new SupervisedService({
+      name, program, home: home.root, onEvent,
+      args: (ready) => [...args(ready), '--log-level', logLevel],
+      onLine: (line) => log.write(line),
+    })
+    this.#services.push(this.#parts.add(service))
+    return service.start()
+  }
+}
+
+const firstAddress = (ready: Record<string, unknown>): string => textOf(Array.isArray(ready.addresses) ? ready.addresses[0] : undefined)

@@ -1,0 +1,74 @@
+/** `mesh up`: one command hosts a group, its parts are kept running, and all of them end with it, however it ends. */
+import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, it, type TestContext } from 'node:test'
+import type { ManagedProcess } from '../agent/cli/managed-process.ts'
+import { readAgentState } from '../agent/cli/session.ts'
+import { isProcessAlive } from '../agent/device/process-alive.ts'
+import { openHome } from '../shared/home.ts'
+import { temporaryFolder } from './support/homes.ts'
+import { eventually, mesh, runMesh, startReady, within } from './support/processes.ts'
+
+interface Host {
+  readonly home: string
+  readonly process: ManagedProcess
+  readonly url: string
+  readonly pids: Record<string, number>
+  readonly join: { pool: string; lines: string[] }[]
+}
+
+const startHost = async (t: TestContext, home: string, ...more: string[]): Promise<Host> => {
+  const { process, info } = await startReady(t, { name: 'up', program: 'mesh', args: ['up', '--json', '--port', '0', '--relay-port', '0', '--threads', '1', ...more], home, stopMs: 20_000 })
+  return { home, process, ...(info as Pick<Host, 'url' | 'pids' | 'join'>) }
+}
+
+const allGone = (pids: readonly number[]): Promise<true> => eventually(15_000, 'every process is gone', () => (pids.some(isProcessAlive) ? undefined : true))
+
+describe('mesh up', () => {
+  it('makes device and pool, and says what the others run', { timeout: 120_000 }, async (t) => {
+    const root = temporaryFolder(t)
+    const host = await startHost(t, join(root, 'a'), '--name', 'Desktop')
+    assert.deepEqual(host.join.map(({ pool }) => pool), ['home'])
+    // the printed lines, as they are, on this machine
+    const b = join(root, 'b')
+    const [init, poolJoin, start] = host.join[0].lines.map((line) => line.split(' ').slice(1))
+    await mesh(init, { home: b })
+    await mesh([...poolJoin, '--wait', '20s'], { home: b })
+    await startReady(t, { name: 'agent b', program: 'mesh', args: [...start, '--json', '--threads', '1'], home: b })
+    const peers = JSON.parse(await mesh(['pool-peers', '--json'], { home: b })) as { name: string; role: string }[]
+    assert.deepEqual(peers.map(({ name, role }) => `${name} ${role}`).toSorted(), ['Desktop admin', 'NAME member'])
+    await eventually(15_000, 'the relay of the host gives a slot', () => (readAgentState(openHome(b))?.relays[0].reserved ? true : undefined))
+    assert.match(readFileSync(join(openHome(host.home).logs, 'control-plane.log'), 'utf8'), /control plane ready/)
+  })
+
+  it('a part that dies is started again, at the same address', { timeout: 120_000 }, async (t) => {
+    const host = await startHost(t, join(temporaryFolder(t), 'a'))
+    process.kill(host.pids['control plane'], 'SIGKILL')
+    process.kill(host.pids.agent, 'SIGKILL')
+    const state = await eventually(30_000, 'a new agent reaches the new control plane', () => {
+      const now = readAgentState(openHome(host.home))
+      return now !== undefined && now.pid !== host.pids.agent && now.controlPlane.connected ? now : undefined
+    })
+    assert.equal(state.controlPlane.url, host.url)
+    assert.match(host.process.tail().join('\n'), /control plane ended \(SIGKILL\).*\n(?:.*\n)*?control plane runs again/)
+    const parts = [host.pids.relay, state.pid]
+    assert.equal((await within(20_000, 'it stops', host.process.stop())).code, 0)
+    await allGone(parts)
+  })
+
+  it('killed outright, it leaves no process', { timeout: 60_000 }, async (t) => {
+    const host = await startHost(t, join(temporaryFolder(t), 'a'))
+    host.process.signal('SIGKILL')
+    await allGone(Object.values(host.pids))
+  })
+
+  it('a port that is taken ends it with the reason and without a process', { timeout: 60_000 }, async (t) => {
+    const root = temporaryFolder(t)
+    const host = await startHost(t, join(root, 'a'))
+    const port = new URL(host.url).port
+    const { code, stderr } = await runMesh(['up', '--port', port, '--relay-port', '0'], { home: join(root, 'b') })
+    assert.equal(code, 3)
+    assert.match(stderr, new RegExp(`error: control plane ended .*port ${port} is in use`))
+  })
+})
