@@ -27,6 +27,8 @@ export interface Home {
   readonly rings: string
   /** What the programs write that `mesh up` runs, one file each. */
   readonly logs: string
+  /** Where the other devices of our pools were met; see `schema/known-peers.ts`. */
+  readonly knownPeers: string
   readonly controlPlane: { readonly folder: string; readonly database: string }
   readonly relay: { readonly folder: string; readonly key: string; readonly config: string }
 }
@@ -50,6 +52,7 @@ export const openHome = (root: string = homeFromEnvironment() ?? join(homedir(),
     agentState: at('run', 'agent.json'),
     rings: at('rings.json'),
     logs: at('logs'),
+    knownPeers: at('peers.json'),
     controlPlane: { folder: at('control-plane'), database: at('control-plane', 'mesh.sqlite') },
     relay: { folder: at('relay'), key: at('relay', 'relay.key'), config: at('relay', 'relay.json') },
   }

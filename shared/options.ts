@@ -59,6 +59,7 @@ export const optionTable = {
   relay: { flag: '--relay', value: '<multiaddr>', type: 'list', env: 'MESHNET_RELAY', help: 'relay to reserve a slot at (may be repeated)' },
   maxReservations: { flag: '--max-reservations', value: '<n>', type: 'integer', default: 1000, min: 1, max: 100_000, help: 'devices the relay serves at once' },
   listen: { flag: '--listen', value: '<multiaddr>', type: 'list', env: 'MESHNET_LISTEN', default: '/ip4/0.0.0.0/tcp/0', help: 'libp2p address to listen on (may be repeated)' },
+  discovery: { flag: '--discovery', value: '<kind>', type: 'string', env: 'MESHNET_DISCOVERY', choices: ['lan', 'none'], default: 'lan', help: 'how devices of a pool find each other besides the control plane: multicast DNS on the local network, or not at all' },
   backend: { flag: '--backend', value: '<name>', type: 'string', env: 'MESHNET_BACKEND', choices: ['auto', 'onnx', 'ggml'], default: 'auto', help: 'what computes: ONNX Runtime, ggml kernels, or the faster one that works here' },
   threads: { flag: '--threads', value: '<n>', type: 'integer', env: 'MESHNET_THREADS', default: 0, min: 0, max: 1024, help: 'compute threads (0: physical cores)' },
   spin: { flag: '--spin', value: '<time>', type: 'duration', env: 'MESHNET_SPIN', default: '0ms', min: 0, max: 10, help: 'how long ggml looks for the next half layer before it sleeps; 1ms makes decode faster and keeps a core busy while a job runs' },

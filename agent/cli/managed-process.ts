@@ -20,6 +20,8 @@ export interface ManagedProcessOptions {
   readonly args: readonly string[]
   /** `MESHNET_HOME` of the child. */
   readonly home: string
+  /** Program and arguments that start it, for example `ip netns exec lab`; it must become the child. */
+  readonly through?: readonly string[]
   /** Further variables of the child. */
   readonly env?: Readonly<Record<string, string>>
   /** Milliseconds between SIGTERM and SIGKILL. */
@@ -79,7 +81,8 @@ const collectLines = (stream: NodeJS.ReadableStream, onLine: (line: string) => v
 }
 
 export const startProcess = (options: ManagedProcessOptions): ManagedProcess => {
-  const child: ChildProcess = spawn(process.execPath, [programs[options.program], ...options.args], {
+  const [file, ...args] = [...(options.through ?? []), process.execPath, programs[options.program], ...options.args]
+  const child: ChildProcess = spawn(file, args, {
     env: { ...environmentFor(options.home), ...options.env },
     stdio: ['ignore', 'pipe', 'pipe', 'ipc'], // the channel carries nothing: its end tells the child that we are gone
     // a group of its own: Ctrl-C in the terminal reaches the parent alone, which stops the children in order

@@ -17,10 +17,23 @@ export interface Session {
   readonly client: Client
 }
 
-/** @throws MeshError `notInitialised` | `stateUnreadable` | `usage` (not an address) */
+/** The control plane that the running agent found, where the one of `mesh init` is not there. */
+const agentControlPlane = (home: Home): string | undefined => {
+  try {
+    const state = readAgentState(home)?.controlPlane
+    return state?.connected ? state.url : undefined
+  } catch {
+    return undefined // a damaged file of the agent is its own matter: mesh status tells
+  }
+}
+
+/**
+ * Talks to the control plane of the option, else the one that the running agent is connected to, else the one of `mesh init`.
+ * @throws MeshError `notInitialised` | `stateUnreadable` | `usage` (not an address)
+ */
 export const openSession = (context: CommandContext, values: { readonly controlPlane?: string } = {}): Session => {
   const device = loadDevice(context.home)
-  const url = values.controlPlane === undefined ? undefined : parseControlPlaneUrl(values.controlPlane)
+  const url = values.controlPlane === undefined ? agentControlPlane(context.home) : parseControlPlaneUrl(values.controlPlane)
   return { device, client: createDeviceClient({ home: context.home, device, url, fetch: context.fetch, now: context.now }) }
 }
 

@@ -11,7 +11,8 @@ import type { Logger } from '../../shared/log.ts'
 import { limits } from '../../shared/wire/limits.ts'
 
 export interface ControlLinkOptions {
-  readonly client: Client
+  /** The control plane to talk to; `prepare` may have chosen another one. */
+  client(): Client
   readonly logger: Logger
   /** Run before each connection: registers the device, publishes pools. Failing means "not reachable yet". */
   prepare(): Promise<void>
@@ -29,6 +30,8 @@ const longestPauseMs = 5000
 const defaultHeartbeatMs = 5000
 /** Silence of the control plane, in heartbeats, after which the connection counts as dead. */
 const patience = 3
+/** Milliseconds that the control plane has to answer when there is reason to doubt that it is there. */
+const checkMs = 3000
 /** Milliseconds that closing may take. */
 const closeMs = 1000
 
@@ -62,6 +65,22 @@ export class ControlLink {
     this.send(this.#options.hello())
   }
 
+  /** Looks now whether the control plane is there: the network changed, or somebody knows where it is. */
+  check(): void {
+    const socket = this.#socket
+    if (this.#stopped) return
+    if (socket === undefined) {
+      this.#pauseMs = firstPauseMs
+      if (this.#retry === undefined) return // it is being tried
+      clearTimeout(this.#retry)
+      void this.#connect()
+    } else if (socket.readyState === WebSocket.OPEN) {
+      const timer = setTimeout(() => socket.terminate(), checkMs)
+      for (const event of ['pong', 'message', 'close'] as const) socket.once(event, () => clearTimeout(timer))
+      socket.ping()
+    }
+  }
+
   async stop(): Promise<void> {
     this.#stopped = true
     clearTimeout(this.#retry)
@@ -76,6 +95,7 @@ export class ControlLink {
   }
 
   async #connect(): Promise<void> {
+    this.#retry = undefined
     try {
       await this.#options.prepare()
       if (!this.#stopped) this.#openSocket()
@@ -86,7 +106,7 @@ export class ControlLink {
   }
 
   #openSocket(): void {
-    const { url, headers } = this.#options.client.socket()
+    const { url, headers } = this.#options.client().socket()
     const socket = new WebSocket(url, { headers, maxPayload: limits.requestBytes, handshakeTimeout: 10_000 })
     this.#socket = socket
     let problem = 'connection closed'
@@ -121,7 +141,8 @@ export class ControlLink {
     if (this.#stopped) return
     if (problem !== this.#lastProblem) {
       this.#lastProblem = problem
-      logger.warn({ url: client.url, problem }, `no connection to the control plane at ${client.url}: ${problem}; trying again by itself`)
+      const { url } = client()
+      logger.warn({ url, problem }, `no connection to the control plane at ${url}: ${problem}; trying again by itself`)
       onState(false, problem)
     }
     this.#retry = setTimeout(() => void this.#connect(), this.#pauseMs * (0.75 + Math.random() / 2))

@@ -11,14 +11,18 @@ import type { AgentState } from '../../shared/schema/agent-state.ts'
 import { version } from '../../shared/version.ts'
 import { createDeviceClient, publishPool, registerDevice } from '../device/control-plane.ts'
 import { loadDevice, type LocalDevice, readCapabilities } from '../device/device.ts'
+import { PeerCache } from '../device/known-peers.ts'
 import { findPool, listPools } from '../device/pools.ts'
 import type { CollectiveSettings } from '../collective/chooser.ts'
 import type { BackendChoice } from '../engine/choose-backend.ts'
 import { Gate, type PoolDirectory } from '../network/gate.ts'
-import { createNode, type MeshNode } from '../network/node.ts'
+import type { MeshNode } from '../network/node.ts'
 import { RingLinks } from '../network/ring-links.ts'
 import { ControlLink } from './control-link.ts'
+import { ControlPlaneFinder } from './control-plane-finder.ts'
 import { JobRunner } from './job-runner.ts'
+import { createNodeAtKnownPort } from './listen-port.ts'
+import { Neighbours } from './neighbours.ts'
 import { Outbox } from './outbox.ts'
 import { answerJoinRequest, renewOwnCertificate } from './pool-admin.ts'
 import { RingRegistry, type RingRegistryOptions } from './ring-registry.ts'
@@ -34,6 +38,8 @@ export interface DaemonOptions {
   readonly listen: readonly string[]
   readonly relays: readonly string[]
   readonly announce: readonly string[]
+  /** How devices of a pool are found besides the control plane. */
+  readonly discovery: 'lan' | 'none'
   readonly backend: BackendChoice
   /** 0: physical cores. */
   readonly threads: number
@@ -54,11 +60,18 @@ const now = Date.now
 
 const bundledModels = fileURLToPath(new URL('../../models', import.meta.url))
 
+interface AgentParts {
+  readonly device: LocalDevice
+  readonly node: MeshNode
+  readonly cache: PeerCache
+}
+
 /** The parts of a running agent. */
 class Agent {
   readonly #options: DaemonOptions
   readonly #device: LocalDevice
-  readonly #client: Client
+  readonly #plane: ControlPlaneFinder
+  readonly #neighbours: Neighbours
   readonly #node: MeshNode
   readonly #rings: RingRegistry
   readonly #jobs: JobRunner
@@ -67,16 +80,22 @@ class Agent {
   readonly #link: ControlLink
   readonly #stateFile: StateFile
   readonly #startedAt = now()
+  readonly #cache: PeerCache
   #controlState: AgentState['controlPlane']
 
-  constructor(options: DaemonOptions, device: LocalDevice, node: MeshNode, parts: Lifecycle) {
+  constructor(options: DaemonOptions, { device, node, cache }: AgentParts, parts: Lifecycle) {
     const { home, logger } = options
     this.#options = options
     this.#device = device
     this.#node = node
-    this.#client = createDeviceClient({ home, device, url: options.controlPlaneUrl })
+    this.#plane = new ControlPlaneFinder({
+      given: options.controlPlaneUrl ?? device.config.controlPlaneUrl, logger, fetch,
+      connect: (url) => createDeviceClient({ home, device, url }),
+      remembered: () => cache.controlPlanes,
+      ask: () => this.#neighbours.askMembers(),
+    })
     this.#controlState = { url: this.#client.url, connected: false, since: this.#startedAt }
-    const gate = new Gate(node, poolDirectory(home), { now, logger, isRelay: (peer) => options.relays.some((relay) => relay.includes(peer)) })
+    const gate = new Gate(node, poolDirectory(home), { now, logger, isRelay: (peer) => options.relays.some((relay) => relay.includes(peer)), onAdmit: (connection, poolId) => this.#neighbours.admitted(connection, poolId) })
     parts.add({ name: 'gate', stop: () => gate.stop() })
     const links = new RingLinks({ node, gate, stepTimeoutMs: options.stepTimeoutMs, connectTimeoutMs, logger })
     const loader = new ShardLoader({ home, bundledModels, backend: options.backend, threads: options.threads || physicalCores(), spinMs: options.spinMs, logger })
@@ -91,6 +110,16 @@ class Agent {
     this.#stateFile = parts.add(createStateFile(home, () => this.#state(), logger))
     parts.add({ name: 'jobs', stop: () => this.#jobs.cancelAll() })
     this.#link = parts.add(this.#createLink())
+    this.#neighbours = parts.add(new Neighbours({
+      home, node, gate, cache, logger, now, discovery: options.discovery,
+      controlPlane: () => (this.#controlState.connected ? this.#client : undefined),
+      onNews: () => this.#link.check(),
+    }))
+    this.#cache = cache
+  }
+
+  get #client(): Client {
+    return this.#plane.client
   }
 
   start(): void {
@@ -99,15 +128,17 @@ class Agent {
       this.#stateFile.touch()
     })
     this.#stateFile.touch()
+    this.#neighbours.start()
     this.#link.start()
   }
 
   #createLink(): ControlLink {
     const { home, logger } = this.#options
     return new ControlLink({
-      client: this.#client,
+      client: () => this.#client,
       logger,
       prepare: async () => {
+        await this.#plane.find()
         await registerDevice(this.#client, this.#device, readCapabilities())
         for (const pool of listPools(home)) if (pool.rootKey) await publishPool(this.#client, this.#device, pool)
       },
@@ -125,6 +156,8 @@ class Agent {
     const { home, logger } = this.#options
     if (message.type === 'welcome') {
       logger.info({ url: this.#client.url }, 'connected to the control plane')
+      if (this.#client.url !== this.#plane.given) this.#cache.rememberControlPlane(this.#client.url)
+      void this.#neighbours.askControlPlane()
       this.#rings.report()
       this.#outbox.resend()
       this.#reports.resend()
@@ -161,8 +194,9 @@ export const runDaemon = async (options: DaemonOptions): Promise<void> => {
   for (const pool of listPools(home)) renewOwnCertificate(home, pool, device.deviceId, now())
   const parts = new Lifecycle()
   try {
-    const node = parts.add(await createNode({ key: device.key, listen: options.listen, announce: options.announce, relays: options.relays, logger }))
-    const agent = new Agent(options, device, node, parts)
+    const cache = new PeerCache(home)
+    const node = parts.add(await createNodeAtKnownPort({ key: device.key, listen: options.listen, announce: options.announce, relays: options.relays, logger }, cache))
+    const agent = new Agent(options, { device, node, cache }, parts)
     agent.start()
     options.onReady?.({ deviceId: device.deviceId, peerId: node.peerId, addresses: node.addresses() })
     await untilAborted(signal)

@@ -32,6 +32,8 @@ export interface GateOptions {
   readonly logger: Logger
   /** Peers that never join a pool but may stay connected: our relays. */
   readonly isRelay?: (peerId: string) => boolean
+  /** Told once for each connection and pool. */
+  readonly onAdmit?: (connection: Connection, poolId: string) => void
 }
 
 const untilClosed = (stream: Stream, ms: number): Promise<void> =>
@@ -140,8 +142,10 @@ export class Gate {
   }
 
   #admit(connection: Connection, poolId: string): void {
+    const isNew = !this.isAdmitted(connection, poolId)
     this.#admitted.set(connection, (this.#admitted.get(connection) ?? new Set()).add(poolId))
     this.#clear(connection.id)
+    if (isNew) this.#options.onAdmit?.(connection, poolId)
   }
 
   #clear(connectionId: string): void {

@@ -35,6 +35,8 @@ export interface MeshNode {
   /** Where others can reach this node now, relayed addresses included. */
   addresses(): string[]
   relays(): RelayState[]
+  /** Tells peers and listeners the addresses of now: the interfaces of this machine changed. */
+  announce(): Promise<void>
   onAddressChange(listener: () => void): void
   stop(): Promise<void>
 }
@@ -94,6 +96,9 @@ export const createNode = async (options: NodeOptions): Promise<MeshNode> => {
     peerId: libp2p.peerId.toString(),
     addresses,
     relays: () => reservations.states(),
+    announce: async () => {
+      await libp2p.peerStore.patch(libp2p.peerId, { multiaddrs: libp2p.getMultiaddrs().map((address) => address.decapsulate(`/p2p/${libp2p.peerId.toString()}`)) })
+    },
     onAddressChange: (listener) => {
       listeners.push(listener)
     },

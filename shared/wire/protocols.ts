@@ -4,4 +4,6 @@ export const protocols = {
   gate: '/meshnet/gate/1.0.0',
   /** Frames between two ranks of a ring: tensors and control messages, in order. */
   ring: '/meshnet/ring/1.0.0',
+  /** Between members: which control plane the other one uses. */
+  controlPlane: '/meshnet/control-plane/1.0.0',
 } as const

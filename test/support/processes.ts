@@ -20,6 +20,8 @@ export interface RunOptions {
   /** Changes of the environment; `undefined` removes a variable. */
   readonly env?: Readonly<Record<string, string | undefined>>
   readonly timeoutMs?: number
+  /** As in `ManagedProcessOptions`. */
+  readonly through?: readonly string[]
 }
 
 /** Runs a program to its end. It is killed when it takes too long, and `code` is then null. */
@@ -34,7 +36,10 @@ export const runProgram = (file: string, args: readonly string[], { home, env, t
     child.on('close', (code) => resolve({ code, stdout, stderr }))
   })
 
-export const runMesh = (args: readonly string[], options: RunOptions): Promise<RunResult> => runProgram(process.execPath, [programs.mesh, ...args], options)
+export const runMesh = (args: readonly string[], options: RunOptions): Promise<RunResult> => {
+  const [file, ...rest] = [...(options.through ?? []), process.execPath, programs.mesh, ...args]
+  return runProgram(file, rest, options)
+}
 
 /** Runs a command that must work. @returns what it printed */
 export const mesh = async (args: readonly string[], options: RunOptions): Promise<string> => {

@@ -1,30 +1,72 @@
 import { shortId } from '../../../shared/ids.ts'
+import type { FoundBy, KnownPeer } from '../../../shared/schema/known-peers.ts'
+import type { PoolPeer } from '../../../shared/schema/pool.ts'
+import { readKnownPeers } from '../../device/known-peers.ts'
 import { selectPool } from '../../device/pools.ts'
 import { defineCommand } from '../command.ts'
 import { ago, printJson, table, validity } from '../render.ts'
-import { openSession } from '../session.ts'
+import { ifReachable, openSession } from '../session.ts'
+
+/** One device, as the control plane lists it and as the agent of this device met it; one of the two may be missing. */
+interface PeerView {
+  readonly deviceId: string
+  readonly listed?: PoolPeer
+  readonly met?: KnownPeer
+}
+
+const foundText: Record<FoundBy, string> = { 'control-plane': 'control plane', mdns: 'mdns', cache: 'cache', relay: 'relay', inbound: 'it dialled us' }
+
+const views = (listed: readonly PoolPeer[], met: readonly KnownPeer[]): PeerView[] => [
+  ...listed.map((peer) => ({ deviceId: peer.deviceId, listed: peer, met: met.find(({ deviceId }) => deviceId === peer.deviceId) })),
+  ...met.filter(({ deviceId }) => !listed.some((peer) => peer.deviceId === deviceId)).map((peer) => ({ deviceId: peer.deviceId, met: peer })),
+]
+
+const lastSeenOf = ({ listed, met }: PeerView): number => Math.max(listed?.lastSeenAt ?? 0, met?.lastSeenAt ?? 0)
+
+const jsonOf = (view: PeerView): object => {
+  const { deviceId, listed, met } = view
+  const address = met?.address ?? listed?.addresses[0]
+  return {
+    deviceId, name: listed?.name ?? met?.name ?? null,
+    ...listed,
+    address: address ?? null, found: met?.found ?? (address === undefined ? null : 'control-plane'), latencyMs: met?.latencyMs ?? null, lastSeenAt: lastSeenOf(view),
+  }
+}
+
+const rowOf = (view: PeerView, ownId: string, now: number): string[] => {
+  const { deviceId, listed, met } = view
+  const own = deviceId === ownId
+  const name = listed?.name ?? met?.name ?? '-'
+  const address = own ? listed?.addresses.join(' ') : met?.address ?? listed?.addresses[0]
+  return [
+    shortId(deviceId),
+    own ? `${name} (this device)` : name,
+    listed?.role ?? '-',
+    listed === undefined ? '-' : listed.online ? 'online' : 'offline',
+    listed === undefined ? '-' : validity(listed.notAfter, now),
+    address || '-',
+    own || !address ? '-' : foundText[met?.found ?? 'control-plane'],
+    own || met?.latencyMs === undefined ? '-' : `${met.latencyMs < 10 ? met.latencyMs.toFixed(1) : Math.round(met.latencyMs)} ms`,
+    ago(lastSeenOf(view), now),
+  ]
+}
 
 export const poolPeers = defineCommand({
   name: 'pool-peers',
-  summary: 'members of a pool',
+  summary: 'members of a pool: where they are, how they were found, how far away',
+  details: 'Without a control plane it shows the devices that the agent of this device met.',
   options: ['poolId', 'controlPlane', 'json'],
   examples: ['mesh pool-peers', 'mesh pool-peers --pool-id 3f...c1 --json'],
   run: async (context, values) => {
     const { device, client } = openSession(context, values)
     const pool = selectPool(context.home, values.poolId)
-    const peers = await client.call('listPeers', { params: { poolId: pool.poolId } })
-    if (values.json) {
-      printJson(context.stdout, peers)
-      return
-    }
+    const met = readKnownPeers(context.home).peers.filter(({ poolId }) => poolId === pool.poolId)
+    const result = await ifReachable(client.call('listPeers', { params: { poolId: pool.poolId } }))
+    if ('problem' in result && met.length === 0) throw result.problem
+    if ('problem' in result) context.stderr.write(`${result.problem.message}; this is what the agent met\n`)
+    const peers = views('answer' in result ? result.answer : [], met)
+    if (values.json) return printJson(context.stdout, peers.map(jsonOf))
     const now = context.now()
-    context.stdout.write(table(['device', 'name', 'role', 'state', 'valid for', 'addresses'], peers.map((peer) => [
-      shortId(peer.deviceId),
-      peer.deviceId === device.deviceId ? `${peer.name} (this device)` : peer.name,
-      peer.role,
-      peer.online ? 'online' : `seen ${ago(peer.lastSeenAt, now)}`,
-      validity(peer.notAfter, now),
-      peer.addresses.join(' ') || '-',
-    ])))
+    context.stdout.write(table(['device', 'name', 'role', 'state', 'valid for', 'address', 'found by', 'latency', 'last seen'], peers.map((view) => rowOf(view, device.deviceId, now))))
   },
 })

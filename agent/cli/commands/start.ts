@@ -10,7 +10,7 @@ export const start = defineCommand({
   name: 'start',
   summary: 'run the agent of this device in the foreground',
   details: 'Connects to the control plane (and tries again until it is there), loads its share of each model it serves, and works until Ctrl-C.',
-  options: ['controlPlane', 'listen', 'announce', 'relay', 'backend', 'threads', 'spin', 'stepTimeout', 'collective', 'wire', 'json'],
+  options: ['controlPlane', 'listen', 'announce', 'relay', 'discovery', 'backend', 'threads', 'spin', 'stepTimeout', 'collective', 'wire', 'json'],
   examples: ['mesh start', 'mesh start --relay /ip4/203.0.113.7/tcp/4001/p2p/12D3KooW...', 'mesh start --listen /ip4/0.0.0.0/tcp/4100 --threads 4'],
   service: true,
   run: async (context, values) => {
@@ -22,6 +22,7 @@ export const start = defineCommand({
       listen: values.listen,
       relays: values.relay,
       announce: values.announce,
+      discovery: values.discovery as 'lan' | 'none',
       backend: values.backend as BackendChoice,
       threads: values.threads,
       spinMs: values.spin,

@@ -52,7 +52,7 @@ export const up = defineCommand({
   name: 'up',
   summary: 'host a group on this machine: control plane, relay and agent, kept running together',
   details: 'Makes the device and a pool if there are none, prints what the other devices run, and works without any other server until Ctrl-C. A part that dies is started again. Logs are in MESHNET_HOME/logs.',
-  options: ['networkId', 'name', 'host', 'port', 'relayPort', 'backend', 'threads', 'json'],
+  options: ['networkId', 'name', 'host', 'port', 'relayPort', 'discovery', 'backend', 'threads', 'json'],
   defaults: { host: '0.0.0.0', port: defaultPorts.controlPlane },
   examples: ['mesh up', 'mesh up --network-id home --name Desktop', 'mesh up --port 9000 --relay-port 9001'],
   service: true,
@@ -65,7 +65,7 @@ export const up = defineCommand({
       host: values.host,
       controlPlanePort: values.port,
       relayPort: values.relayPort,
-      agent: ['--backend', values.backend, '--threads', String(values.threads)],
+      agent: ['--discovery', values.discovery, '--backend', values.backend, '--threads', String(values.threads)],
       logLevel: values.logLevel,
       onEvent: (text) => context.stderr.write(`${text}\n`),
     })

@@ -1,0 +1,174 @@
+/** The agent and the other devices of its pools: finding them, remembering them, and noticing that the network changed. */
+import type { Client } from '../../shared/api/client.ts'
+import { MeshError, problemOf } from '../../shared/errors.ts'
+import type { Home } from '../../shared/home.ts'
+import { parseDeviceId } from '../../shared/ids.ts'
+import type { Logger } from '../../shared/log.ts'
+import type { PeerCache, Sighting } from '../device/known-peers.ts'
+import { listPools } from '../device/pools.ts'
+import { ControlPlaneExchange } from '../network/control-plane-exchange.ts'
+import type { Gate } from '../network/gate.ts'
+import { type LocalNetwork, localNetworks, rankedLanAddresses } from '../network/interfaces.ts'
+import { MdnsDiscovery } from '../network/mdns-discovery.ts'
+import type { MeshNode } from '../network/node.ts'
+import { peerIdOf } from '../network/peer-id.ts'
+import { type Connection, PoolPeers } from '../network/pool-peers.ts'
+import { isLoopbackUrl, urlFor } from './control-plane-url.ts'
+
+export interface NeighboursOptions {
+  readonly home: Home
+  readonly node: MeshNode
+  readonly gate: Gate
+  readonly cache: PeerCache
+  readonly logger: Logger
+  readonly now: () => number
+  readonly discovery: 'lan' | 'none'
+  /** The control plane that this agent is connected to, if any. */
+  controlPlane(): Client | undefined
+  /** A member may know a control plane, or the network changed: look whether ours is still there. */
+  onNews(): void
+}
+
+/** How often network interfaces and the list of our pools are looked at: both are cheap to read. */
+const lookMs = 2000
+/** How often the control plane is asked for members, and what is only a newer time is written. */
+const listMs = 60_000
+const saveMs = 30_000
+const settleMs = 500
+
+export class Neighbours {
+  readonly name = 'neighbours'
+  readonly #options: NeighboursOptions
+  readonly #peers: PoolPeers
+  readonly #exchange: ControlPlaneExchange
+  readonly #searches = new Map<string, MdnsDiscovery>()
+  readonly #timers: NodeJS.Timeout[] = []
+  #poolIds: readonly string[] = []
+  #networks: readonly LocalNetwork[] = localNetworks()
+  #saving: NodeJS.Timeout | undefined
+
+  constructor(options: NeighboursOptions) {
+    const { node, gate, logger, now } = options
+    this.#options = options
+    this.#peers = new PoolPeers({ node, gate, logger, now, poolIds: () => this.#poolIds, onSeen: (sighting) => this.#saw(sighting) })
+    this.#exchange = new ControlPlaneExchange({ node, gate, logger, answer: () => this.#ownControlPlane() })
+  }
+
+  start(): void {
+    this.#look()
+    this.#peers.start()
+    const every = (ms: number, action: () => void): void => void this.#timers.push(setInterval(action, ms))
+    every(lookMs, () => this.#look())
+    every(listMs, () => void this.askControlPlane())
+    every(saveMs, () => this.#save())
+  }
+
+  async stop(): Promise<void> {
+    for (const timer of this.#timers) clearInterval(timer)
+    clearTimeout(this.#saving)
+    this.#peers.stop()
+    this.#save()
+    await Promise.all([...this.#searches.values()].map((search) => search.stop()))
+  }
+
+  /** A connection passed the gate. */
+  admitted(connection: Connection, poolId: string): void {
+    this.#peers.admitted(connection, poolId)
+    if (this.#options.controlPlane() === undefined) this.#options.onNews()
+  }
+
+  /** Which control planes the connected members use. */
+  async askMembers(): Promise<readonly string[]> {
+    const asked = new Map(this.#poolIds.flatMap((poolId) => this.#peers.membersOf(poolId).map((connection) => [connection.remotePeer.toString(), { connection, poolId }] as const)))
+    const answers = await Promise.all([...asked.values()].map(({ connection, poolId }) => this.#exchange.ask(connection, poolId)))
+    return answers.flat()
+  }
+
+  /** Takes the members that the control plane knows. */
+  async askControlPlane(): Promise<void> {
+    const client = this.#options.controlPlane()
+    if (client === undefined) return
+    for (const poolId of this.#poolIds) {
+      try {
+        for (const { deviceId, name, addresses, online } of await client.call('listPeers', { params: { poolId } })) {
+          this.#options.cache.name(poolId, deviceId, name)
+          if (online) this.#peers.hint({ poolId, peer: peerIdOf(parseDeviceId(deviceId)), addresses, found: 'control-plane' })
+        }
+      } catch (error) {
+        this.#options.logger.debug({ poolId, problem: problemOf(error) }, 'the control plane did not list the members')
+      }
+    }
+  }
+
+  /** Pools come and go by other commands; networks by themselves. */
+  #look(): void {
+    const poolIds = this.#readPools()
+    for (const poolId of poolIds) if (!this.#poolIds.includes(poolId)) this.#enter(poolId)
+    for (const [poolId, search] of this.#searches) {
+      if (poolIds.includes(poolId)) continue
+      this.#searches.delete(poolId)
+      void search.stop()
+    }
+    this.#poolIds = poolIds
+    const networks = localNetworks()
+    if (textOf(networks) === textOf(this.#networks)) return
+    const before = this.#networks
+    this.#networks = networks
+    void this.#moved(before)
+  }
+
+  #readPools(): readonly string[] {
+    try {
+      return listPools(this.#options.home).map(({ poolId }) => poolId)
+    } catch (error) {
+      this.#options.logger.warn(MeshError.from(error).message)
+      return this.#poolIds
+    }
+  }
+
+  #enter(poolId: string): void {
+    const { cache, discovery, node, logger } = this.#options
+    this.#poolIds = [...this.#poolIds, poolId]
+    for (const { deviceId, worked } of cache.peersOf(poolId)) this.#peers.hint({ poolId, peer: peerIdOf(parseDeviceId(deviceId)), addresses: worked.map(({ address }) => address), found: 'cache' })
+    if (discovery === 'lan') {
+      const search = new MdnsDiscovery({ libp2p: node.libp2p, poolId, logger, onFound: (peer, addresses) => this.#peers.hint({ poolId, peer, addresses, found: 'mdns' }) })
+      this.#searches.set(poolId, search)
+      void search.start()
+    }
+    void this.askControlPlane()
+  }
+
+  /** Other addresses than before: say so, ask on the new network, and end what led over the old one. */
+  async #moved(before: readonly LocalNetwork[]): Promise<void> {
+    const { node, logger, onNews } = this.#options
+    const now = this.#networks
+    logger.info({ before: before.map(({ address }) => address), now: now.map(({ address }) => address) }, 'the network of this machine changed')
+    await node.announce()
+    this.#peers.moved(before, now)
+    await Promise.all([...this.#searches.values()].map((search) => search.restart()))
+    onNews()
+  }
+
+  /** The control plane in use, as the others on this network reach it. */
+  async #ownControlPlane(): Promise<readonly string[]> {
+    const url = this.#options.controlPlane()?.url
+    if (url === undefined) return []
+    return isLoopbackUrl(url) ? (await rankedLanAddresses()).slice(0, 8).map((host) => urlFor(url, host)) : [url]
+  }
+
+  #saw(sighting: Sighting): void {
+    if (this.#options.cache.saw(sighting)) this.#saving ??= setTimeout(() => this.#save(), settleMs)
+  }
+
+  #save(): void {
+    this.#saving = undefined
+    try {
+      this.#options.cache.keepPools(this.#poolIds)
+      this.#options.cache.save()
+    } catch (error) {
+      this.#options.logger.warn(MeshError.from(error).message) // a full disk must not end the agent
+    }
+  }
+}
+
+const textOf = (networks: readonly LocalNetwork[]): string => networks.map(({ address, cidr }) => `${address} ${cidr}`).toSorted().join()

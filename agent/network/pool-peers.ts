@@ -1,0 +1,245 @@
+/**
+ * The other devices of our pools, kept connected: whoever tells of one (multicast DNS, the cache, the control plane),
+ * it is dialled, both pass the gate, and where it was met is remembered. A device that cannot be reached is tried
+ * again after growing pauses; one that refuses, much later.
+ */
+import type { Connection, PeerId } from '@libp2p/interface'
+import { multiaddr } from '@multiformats/multiaddr'
+import { MeshError, problemOf } from '../../shared/errors.ts'
+import type { Logger } from '../../shared/log.ts'
+import type { FoundBy } from '../../shared/schema/known-peers.ts'
+import { limits } from '../../shared/wire/limits.ts'
+import type { Sighting } from '../device/known-peers.ts'
+import { dialableAddresses, hostOf, listenedOn, withoutPeerId } from './dialable.ts'
+import type { Gate } from './gate.ts'
+import { isInside, type LocalNetwork } from './interfaces.ts'
+import { isRelayed, probeConnection } from './live-connection.ts'
+import type { MeshNode } from './node.ts'
+import { deviceIdOfPeer } from './peer-id.ts'
+
+export type { Connection }
+
+export interface PoolPeersOptions {
+  readonly node: MeshNode
+  readonly gate: Gate
+  readonly logger: Logger
+  readonly now: () => number
+  /** Pools of this device, now. */
+  poolIds(): readonly string[]
+  /** Where a member is connected; told for each, every few seconds. */
+  onSeen(sighting: Sighting): void
+}
+
+export interface Hint {
+  readonly poolId: string
+  readonly peer: PeerId
+  readonly addresses: readonly string[]
+  readonly found: FoundBy
+}
+
+/** One device of one pool. */
+interface Candidate {
+  readonly poolId: string
+  readonly peer: PeerId
+  /** How each address was found first. */
+  readonly addresses: Map<string, FoundBy>
+  pauseMs: number
+  notBefore: number
+  busy: boolean
+}
+
+/** Answers of a gate that another try soon will not change. */
+const refusals = /^(gateRefused|notMember|poolUnknown|certificate\w+)$/
+const dialMs = 5000
+/** How often connections are looked at and pauses may end. */
+const lookMs = 5000
+const firstPauseMs = 1000
+const longestPauseMs = 60_000
+/** A device that refused us may have been let in since. */
+const refusedPauseMs = 5 * 60_000
+/** Dials at once: a few, so that a long list of absent devices does not keep the others waiting. */
+const dialsAtOnce = 8
+/** Most devices of a pool that are kept in mind, and addresses of one. */
+const maxCandidates = 4 * limits.worldSize
+const maxAddresses = 16
+/** Milliseconds that a peer has to answer on a connection that may be dead: tensors may be in front of the question. */
+const probeMs = 15_000
+/** The same where a newer connection to the peer is there. */
+const probeOlderMs = 5000
+
+export class PoolPeers {
+  readonly #options: PoolPeersOptions
+  readonly #candidates = new Map<string, Candidate>()
+  /** How the address of a connection was found. */
+  readonly #found = new WeakMap<Connection, FoundBy>()
+  readonly #latency = new WeakMap<Connection, number>()
+  #timer: NodeJS.Timeout | undefined
+  #stopped = false
+
+  constructor(options: PoolPeersOptions) {
+    this.#options = options
+  }
+
+  start(): void {
+    this.#timer = setInterval(() => void this.look(), lookMs)
+  }
+
+  stop(): void {
+    this.#stopped = true
+    clearInterval(this.#timer)
+  }
+
+  /** Somebody told where a device of a pool may be. */
+  hint({ poolId, peer, addresses, found }: Hint): void {
+    const { node } = this.#options
+    if (this.#stopped || peer.equals(node.libp2p.peerId)) return
+    const candidate = this.#candidate(poolId, peer)
+    const usable = dialableAddresses(addresses, node.addresses())
+    const isNews = candidate !== undefined && usable.some((address) => !candidate.addresses.has(address))
+    if (candidate === undefined) return
+    for (const address of usable) if (!candidate.addresses.has(address) && candidate.addresses.size < maxAddresses) candidate.addresses.set(address, found)
+    if (isNews) candidate.notBefore = Math.min(candidate.notBefore, this.#options.now() + candidate.pauseMs)
+    // it moved: what leads to its old address may be dead, and nobody would notice for half a minute
+    if (isNews && found === 'mdns') void this.check(this.#connections(peer))
+    this.#dialDue()
+  }
+
+  /** A connection passed the gate of a pool. */
+  admitted(connection: Connection, poolId: string): void {
+    this.#candidate(poolId, connection.remotePeer)
+    const older = this.#connections(connection.remotePeer).filter((other) => other !== connection)
+    if (older.length > 0) void this.check(older, probeOlderMs)
+    void this.#measure(connection)
+  }
+
+  /** Connections to members of that pool. */
+  membersOf(poolId: string): Connection[] {
+    return this.#options.node.libp2p.getConnections().filter((connection) => connection.status === 'open' && this.#options.gate.isAdmitted(connection, poolId))
+  }
+
+  /** Ends those of the connections on which nobody answers. */
+  async check(connections: readonly Connection[], timeoutMs = probeMs): Promise<void> {
+    await Promise.all(connections.map(async (connection) => {
+      const ms = await probeConnection(connection, timeoutMs)
+      if (ms !== undefined) this.#latency.set(connection, ms)
+      else if (connection.status === 'open') connection.abort(new MeshError('peerUnreachable', { peer: connection.remotePeer.toString(), problem: 'no answer on this connection' }))
+    }))
+    if (!this.#stopped) await this.look()
+  }
+
+  /** This machine is on other networks than before: what led over a lost one ends, and all devices are tried anew. */
+  moved(before: readonly LocalNetwork[], now: readonly LocalNetwork[]): void {
+    const lost = before.filter(({ address }) => !now.some((network) => network.address === address))
+    const open = lost.length > 0 ? this.#options.node.libp2p.getConnections() : []
+    const dead = open.filter((connection) => {
+      const host = hostOf(connection.remoteAddr.toString())
+      return isInside(host, lost) && !isInside(host, now)
+    })
+    for (const connection of dead) connection.abort(new MeshError('peerUnreachable', { peer: connection.remotePeer.toString(), problem: 'this machine left that network' }))
+    void this.check(open.filter((connection) => !dead.includes(connection)))
+    for (const candidate of this.#candidates.values()) {
+      candidate.pauseMs = firstPauseMs
+      candidate.notBefore = 0
+    }
+    this.#dialDue()
+  }
+
+  /** Tells where members are connected, and dials those that are due. */
+  async look(): Promise<void> {
+    for (const poolId of this.#options.poolIds()) {
+      const best = new Map<string, Connection>()
+      for (const connection of this.membersOf(poolId)) {
+        const other = best.get(connection.remotePeer.toString())
+        if (other === undefined || isBetter(connection, other)) best.set(connection.remotePeer.toString(), connection)
+      }
+      for (const connection of best.values()) await this.#tell(poolId, connection)
+    }
+    this.#dialDue()
+  }
+
+  async #tell(poolId: string, connection: Connection): Promise<void> {
+    const deviceId = deviceIdOfPeer(connection.remotePeer)
+    if (deviceId === undefined) return
+    const candidate = this.#candidates.get(keyOf(poolId, connection.remotePeer))
+    const dialable = await this.#dialableOf(connection)
+    const address = dialable ?? withoutPeerId(connection.remoteAddr.toString())
+    const found = isRelayed(connection) ? 'relay' : this.#found.get(connection) ?? candidate?.addresses.get(address) ?? (connection.direction === 'inbound' ? 'inbound' : 'control-plane')
+    // once told, it stays: the same connection shall not seem to be found otherwise later, unless we only know that it was
+    if (found !== 'inbound') this.#found.set(connection, found)
+    this.#options.onSeen({ poolId, deviceId, address, found, latencyMs: connection.rtt ?? this.#latency.get(connection), dialable: isRelayed(connection) ? undefined : dialable, at: this.#options.now() })
+  }
+
+  /** Where the other end of a connection listens. */
+  async #dialableOf(connection: Connection): Promise<string | undefined> {
+    const remote = withoutPeerId(connection.remoteAddr.toString())
+    if (connection.direction === 'outbound' || isRelayed(connection)) return remote
+    try {
+      const { addresses } = await this.#options.node.libp2p.peerStore.get(connection.remotePeer)
+      return listenedOn(remote, addresses.map((address) => address.multiaddr.toString()))
+    } catch {
+      return undefined // it has not said who it is yet
+    }
+  }
+
+  #candidate(poolId: string, peer: PeerId): Candidate | undefined {
+    const key = keyOf(poolId, peer)
+    const known = this.#candidates.get(key)
+    if (known !== undefined || this.#candidates.size >= maxCandidates) return known
+    const candidate: Candidate = { poolId, peer, addresses: new Map(), pauseMs: firstPauseMs, notBefore: 0, busy: false }
+    this.#candidates.set(key, candidate)
+    return candidate
+  }
+
+  #connections(peer: PeerId): Connection[] {
+    return this.#options.node.libp2p.getConnections(peer).filter(({ status }) => status === 'open')
+  }
+
+  #dialDue(): void {
+    if (this.#stopped) return
+    const pools = this.#options.poolIds()
+    const now = this.#options.now()
+    let free = dialsAtOnce - [...this.#candidates.values()].filter(({ busy }) => busy).length
+    for (const candidate of this.#candidates.values()) {
+      if (free <= 0) return
+      if (candidate.busy || candidate.notBefore > now || candidate.addresses.size === 0 || !pools.includes(candidate.poolId)) continue
+      if (this.#connections(candidate.peer).some((connection) => this.#options.gate.isAdmitted(connection, candidate.poolId))) continue
+      free--
+      void this.#dial(candidate)
+    }
+  }
+
+  async #dial(candidate: Candidate): Promise<void> {
+    const { node, gate, logger, now } = this.#options
+    candidate.busy = true
+    try {
+      const signal = AbortSignal.timeout(dialMs)
+      const addresses = [...candidate.addresses.keys()].map((address) => multiaddr(`${address}/p2p/${candidate.peer.toString()}`))
+      const connection = await node.libp2p.dial(addresses, { signal })
+      const found = candidate.addresses.get(withoutPeerId(connection.remoteAddr.toString()))
+      if (found !== undefined) this.#found.set(connection, found)
+      await gate.enter(connection, candidate.poolId, signal)
+      candidate.pauseMs = firstPauseMs
+      candidate.notBefore = 0
+      logger.info({ peer: candidate.peer.toString(), address: connection.remoteAddr.toString(), found }, 'connected to a device of the pool')
+      void this.look()
+    } catch (error) {
+      const refused = error instanceof MeshError && refusals.test(error.code)
+      logger.debug({ peer: candidate.peer.toString(), problem: problemOf(error) }, 'a device of the pool was not reached')
+      candidate.notBefore = now() + (refused ? refusedPauseMs : candidate.pauseMs)
+      candidate.pauseMs = Math.min(longestPauseMs, candidate.pauseMs * 2)
+    } finally {
+      candidate.busy = false
+    }
+  }
+
+  async #measure(connection: Connection): Promise<void> {
+    const ms = await probeConnection(connection, probeMs)
+    if (ms !== undefined) this.#latency.set(connection, ms)
+    if (!this.#stopped) await this.look()
+  }
+}
+
+const keyOf = (poolId: string, peer: PeerId): string => `${poolId}/${peer.toString()}`
+
+/** Direct before relayed, then the quicker one. */
+const isBetter = (a: Connection, b: Connection): boolean => (isRelayed(a) === isRelayed(b) ? (a.rtt ?? Infinity) < (b.rtt ?? Infinity) : !isRelayed(a))
