@@ -129,7 +129,7 @@ export class Neighbours {
   #enter(poolId: string): void {
     const { cache, discovery, node, logger } = this.#options
     this.#poolIds = [...this.#poolIds, poolId]
-    for (const { deviceId, worked } of cache.peersOf(poolId)) this.#peers.hint({ poolId, peer: peerIdOf(parseDeviceId(deviceId)), addresses: worked.map(({ address }) => address), found: 'cache' })
+    for (const { deviceId, worked } of cache.peersOf(poolId)) this.#peers.hint({ poolId, peer: peerIdOf(parseDeviceId(deviceId)), addresses: worked.map(({ address }) => address).toReversed(), found: 'cache' })
     if (discovery === 'lan') {
       const search = new MdnsDiscovery({ libp2p: node.libp2p, poolId, logger, onFound: (peer, addresses) => this.#peers.hint({ poolId, peer, addresses, found: 'mdns' }) })
       this.#searches.set(poolId, search)

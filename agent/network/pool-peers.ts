@@ -41,7 +41,7 @@ export interface Hint {
 interface Candidate {
   readonly poolId: string
   readonly peer: PeerId
-  /** How each address was found first. */
+  /** How each address was found first; the one told last is at the end. */
   readonly addresses: Map<string, FoundBy>
   pauseMs: number
   notBefore: number
@@ -50,7 +50,8 @@ interface Candidate {
 
 /** Answers of a gate that another try soon will not change. */
 const refusals = /^(gateRefused|notMember|poolUnknown|certificate\w+)$/
-const dialMs = 5000
+/** Of one address: a round trip or two. Addresses of other networks often lead nowhere without saying so. */
+const dialMs = 2500
 /** How often connections are looked at and pauses may end. */
 const lookMs = 5000
 const firstPauseMs = 1000
@@ -65,7 +66,7 @@ const maxAddresses = 16
 /** Milliseconds that a peer has to answer on a connection that may be dead: tensors may be in front of the question. */
 const probeMs = 15_000
 /** The same where a newer connection to the peer is there. */
-const probeOlderMs = 5000
+const probeOlderMs = 10_000
 
 export class PoolPeers {
   readonly #options: PoolPeersOptions
@@ -97,7 +98,7 @@ export class PoolPeers {
     const usable = dialableAddresses(addresses, node.addresses())
     const isNews = candidate !== undefined && usable.some((address) => !candidate.addresses.has(address))
     if (candidate === undefined) return
-    for (const address of usable) if (!candidate.addresses.has(address) && candidate.addresses.size < maxAddresses) candidate.addresses.set(address, found)
+    for (const address of usable) remember(candidate.addresses, address, found)
     if (isNews) candidate.notBefore = Math.min(candidate.notBefore, this.#options.now() + candidate.pauseMs)
     // it moved: what leads to its old address may be dead, and nobody would notice for half a minute
     if (isNews && found === 'mdns') void this.check(this.#connections(peer))
@@ -107,7 +108,8 @@ export class PoolPeers {
   /** A connection passed the gate of a pool. */
   admitted(connection: Connection, poolId: string): void {
     this.#candidate(poolId, connection.remotePeer)
-    const older = this.#connections(connection.remotePeer).filter((other) => other !== connection)
+    // it dialled again from elsewhere: the older connection may lead to where it was
+    const older = isRelayed(connection) ? [] : this.#connections(connection.remotePeer).filter((other) => !isRelayed(other) && hostOf(other.remoteAddr.toString()) !== hostOf(connection.remoteAddr.toString()))
     if (older.length > 0) void this.check(older, probeOlderMs)
     void this.#measure(connection)
   }
@@ -209,15 +211,13 @@ export class PoolPeers {
   }
 
   async #dial(candidate: Candidate): Promise<void> {
-    const { node, gate, logger, now } = this.#options
+    const { logger, now } = this.#options
     candidate.busy = true
     try {
-      const signal = AbortSignal.timeout(dialMs)
-      const addresses = [...candidate.addresses.keys()].map((address) => multiaddr(`${address}/p2p/${candidate.peer.toString()}`))
-      const connection = await node.libp2p.dial(addresses, { signal })
+      const connection = await this.#connect(candidate)
       const found = candidate.addresses.get(withoutPeerId(connection.remoteAddr.toString()))
       if (found !== undefined) this.#found.set(connection, found)
-      await gate.enter(connection, candidate.poolId, signal)
+      await this.#enter(connection, candidate.poolId)
       candidate.pauseMs = firstPauseMs
       candidate.notBefore = 0
       logger.info({ peer: candidate.peer.toString(), address: connection.remoteAddr.toString(), found }, 'connected to a device of the pool')
@@ -232,11 +232,47 @@ export class PoolPeers {
     }
   }
 
+  /** One address after the other, the newest first: libp2p would take them in any order and wait long for each. */
+  async #connect({ peer, addresses }: Candidate): Promise<Connection> {
+    const tried = new Set<string>()
+    let last: unknown = new MeshError('peerUnreachable', { peer: peer.toString(), problem: 'it names no address' })
+    for (;;) {
+      const next = [...addresses.keys()].findLast((address) => !tried.has(address))
+      if (next === undefined || this.#stopped) throw last
+      tried.add(next)
+      try {
+        return await this.#options.node.libp2p.dial(multiaddr(`${next}/p2p/${peer.toString()}`), { signal: AbortSignal.timeout(dialMs) })
+      } catch (error) {
+        last = error
+      }
+    }
+  }
+
+  /** Passes the gate, or ends the connection: who shows no good certificate is not kept. */
+  async #enter(connection: Connection, poolId: string): Promise<void> {
+    const { gate } = this.#options
+    try {
+      await gate.enter(connection, poolId, AbortSignal.timeout(limits.gateMs))
+    } catch (error) {
+      if (!gate.isMember(connection)) connection.abort(error instanceof Error ? error : new Error(String(error)))
+      throw error
+    }
+  }
+
   async #measure(connection: Connection): Promise<void> {
     const ms = await probeConnection(connection, probeMs)
     if (ms !== undefined) this.#latency.set(connection, ms)
     if (!this.#stopped) await this.look()
   }
+}
+
+/** Keeps how it was found first, and moves it to the end; the oldest goes when there are too many. */
+const remember = (addresses: Map<string, FoundBy>, address: string, found: FoundBy): void => {
+  const first = addresses.get(address) ?? found
+  addresses.delete(address)
+  addresses.set(address, first)
+  const [oldest] = addresses.keys()
+  if (addresses.size > maxAddresses) addresses.delete(oldest)
 }
 
 const keyOf = (poolId: string, peer: PeerId): string => `${poolId}/${peer.toString()}`
