@@ -50,7 +50,7 @@ export class Neighbours {
   constructor(options: NeighboursOptions) {
     const { node, gate, logger, now } = options
     this.#options = options
-    this.#peers = new PoolPeers({ node, gate, logger, now, poolIds: () => this.#poolIds, onSeen: (sighting) => this.#saw(sighting) })
+    this.#peers = new PoolPeers({ node, gate, logger, now, poolIds: () => this.#poolIds, onSeen: (sighting) => this.#saw(sighting), onMoved: () => options.onNews() })
     this.#exchange = new ControlPlaneExchange({ node, gate, logger, answer: () => this.#ownControlPlane() })
   }
 

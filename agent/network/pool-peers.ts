@@ -28,6 +28,8 @@ export interface PoolPeersOptions {
   poolIds(): readonly string[]
   /** Where a member is connected; told for each, every few seconds. */
   onSeen(sighting: Sighting): void
+  /** A member shows up elsewhere than before: what else runs on its machine has moved too. */
+  onMoved?(): void
 }
 
 export interface Hint {
@@ -101,7 +103,8 @@ export class PoolPeers {
     for (const address of usable) remember(candidate.addresses, address, found)
     if (isNews) candidate.notBefore = Math.min(candidate.notBefore, this.#options.now() + candidate.pauseMs)
     // it moved: what leads to its old address may be dead, and nobody would notice for half a minute
-    if (isNews && found === 'mdns') void this.check(this.#connections(peer))
+    const old = this.#connections(peer)
+    if (isNews && found === 'mdns' && old.length > 0) this.#moved(old, probeMs)
     this.#dialDue()
   }
 
@@ -110,7 +113,7 @@ export class PoolPeers {
     this.#candidate(poolId, connection.remotePeer)
     // it dialled again from elsewhere: the older connection may lead to where it was
     const older = isRelayed(connection) ? [] : this.#connections(connection.remotePeer).filter((other) => !isRelayed(other) && hostOf(other.remoteAddr.toString()) !== hostOf(connection.remoteAddr.toString()))
-    if (older.length > 0) void this.check(older, probeOlderMs)
+    if (older.length > 0) this.#moved(older, probeOlderMs)
     void this.#measure(connection)
   }
 
@@ -144,6 +147,11 @@ export class PoolPeers {
       candidate.notBefore = 0
     }
     this.#dialDue()
+  }
+
+  #moved(older: readonly Connection[], timeoutMs: number): void {
+    this.#options.onMoved?.()
+    void this.check(older, timeoutMs)
   }
 
   /** Tells where members are connected, and dials those that are due. */
