@@ -42,6 +42,8 @@ export class ControlLink {
   #stopped = false
   #pauseMs = firstPauseMs
   #retry: NodeJS.Timeout | undefined
+  /** The newest attempt to connect; older ones no longer count. */
+  #attempt = 0
   #beat: NodeJS.Timeout | undefined
   /** The control plane was heard since the last heartbeat. */
   #heard = true
@@ -71,7 +73,7 @@ export class ControlLink {
     if (this.#stopped) return
     if (socket === undefined) {
       this.#pauseMs = firstPauseMs
-      if (this.#retry === undefined) return // it is being tried
+      // an attempt that runs may wait long for an address where nobody is any more: this one takes its place
       clearTimeout(this.#retry)
       void this.#connect()
     } else if (socket.readyState === WebSocket.OPEN) {
@@ -95,11 +97,12 @@ export class ControlLink {
   }
 
   async #connect(): Promise<void> {
-    this.#retry = undefined
+    const attempt = ++this.#attempt
     try {
       await this.#options.prepare()
-      if (!this.#stopped) this.#openSocket()
+      if (!this.#stopped && attempt === this.#attempt) this.#openSocket()
     } catch (error) {
+      if (attempt !== this.#attempt) return
       const failure = MeshError.from(error)
       this.#down(failure.code === 'controlPlaneUnreachable' ? String(failure.fields.problem) : failure.message)
     }

@@ -67,6 +67,8 @@ const maxCandidates = 4 * limits.worldSize
 const maxAddresses = 16
 /** Milliseconds that a peer has to answer on a connection that may be dead: tensors may be in front of the question. */
 const probeMs = 15_000
+/** The same where an end of the connection says that it has another address now. */
+const probeDoubtfulMs = 3000
 /** The same where a newer connection to the peer is there. */
 const probeOlderMs = 10_000
 
@@ -102,9 +104,10 @@ export class PoolPeers {
     if (candidate === undefined) return
     for (const address of usable) remember(candidate.addresses, address, found)
     if (isNews) candidate.notBefore = Math.min(candidate.notBefore, this.#options.now() + candidate.pauseMs)
-    // it moved: what leads to its old address may be dead, and nobody would notice for half a minute
-    const old = this.#connections(peer)
-    if (isNews && found === 'mdns' && old.length > 0) this.#moved(old, probeMs)
+    // it moved: what leads to an address that it no longer has is dead, and nobody would notice for half a minute
+    const hosts = usable.map(hostOf)
+    const old = isNews && found === 'mdns' ? this.#connections(peer).filter((connection) => !isRelayed(connection) && !hosts.includes(hostOf(connection.remoteAddr.toString()))) : []
+    if (old.length > 0) this.#moved(old, probeDoubtfulMs)
     this.#dialDue()
   }
 
@@ -136,12 +139,11 @@ export class PoolPeers {
   moved(before: readonly LocalNetwork[], now: readonly LocalNetwork[]): void {
     const lost = before.filter(({ address }) => !now.some((network) => network.address === address))
     const open = lost.length > 0 ? this.#options.node.libp2p.getConnections() : []
-    const dead = open.filter((connection) => {
-      const host = hostOf(connection.remoteAddr.toString())
-      return isInside(host, lost) && !isInside(host, now)
-    })
+    const left = open.filter((connection) => isInside(hostOf(connection.remoteAddr.toString()), lost))
+    const dead = left.filter((connection) => !isInside(hostOf(connection.remoteAddr.toString()), now))
     for (const connection of dead) connection.abort(new MeshError('peerUnreachable', { peer: connection.remotePeer.toString(), problem: 'this machine left that network' }))
-    void this.check(open.filter((connection) => !dead.includes(connection)))
+    void this.check(left.filter((connection) => !dead.includes(connection)), probeDoubtfulMs)
+    void this.check(open.filter((connection) => !left.includes(connection)))
     for (const candidate of this.#candidates.values()) {
       candidate.pauseMs = firstPauseMs
       candidate.notBefore = 0
