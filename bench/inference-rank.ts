@@ -1,4 +1,4 @@
-/** One rank of a benchmark: a process with a libp2p node, a shard and an engine, told what to do by `ring.ts`. */
+/** One rank of the benchmark of inference: links, shard, engine and token loop as in an agent, told what to do over IPC. */
 import { readdirSync, readFileSync, rmSync } from 'node:fs'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { type CollectiveSettings, createCollective } from '../agent/collective/chooser.ts'
@@ -7,36 +7,36 @@ import { type BackendChoice, createBackend } from '../agent/engine/choose-backen
 import { createForward } from '../agent/engine/forward.ts'
 import { startFollower } from '../agent/generation/follower.ts'
 import { Leader } from '../agent/generation/leader.ts'
-import { Gate } from '../agent/network/gate.ts'
-import { createNode } from '../agent/network/node.ts'
-import { RingLinks } from '../agent/network/ring-links.ts'
-import { deviceIdOf } from '../shared/identity/device-key.ts'
-import { keyPairFromSeed } from '../shared/identity/keys.ts'
-import { issueCertificate, poolIdOf } from '../shared/identity/pool-certificate.ts'
 import { silentLogger } from '../shared/log.ts'
 import { planShards } from '../shared/plan/shard-plan.ts'
+import type { Timings } from '../shared/schema/job.ts'
 import type { ModelShape, Quant } from '../shared/schema/model.ts'
-import type { RingEpoch } from '../shared/schema/ring.ts'
 import { randomEmbedding, writeRandomShard } from './random-shard.ts'
+import { createRankNode, type RankIdentity, type RankProgram, say, serveRank } from './rank-node.ts'
+import type { RingOrder } from './ranks.ts'
 
-export interface WorkerOptions {
-  readonly rank: number
-  readonly worldSize: number
-  /** Hex. */
-  readonly rootSeed: string
-  readonly deviceSeed: string
+export interface InferenceSettings {
   readonly shape: ModelShape
   readonly quant: Quant
   readonly backend: BackendChoice
   readonly threads: number
   readonly spinMs: number
   readonly collective: CollectiveSettings
-  readonly folder: string
 }
 
-export type Order = { readonly type: 'connect'; readonly ring: RingEpoch } | { readonly type: 'run'; readonly promptTokens: number; readonly tokens: number } | { readonly type: 'measure' } | { readonly type: 'stop' }
+export type InferenceOrder = RingOrder | { readonly type: 'run'; readonly promptTokens: number; readonly tokens: number } | { readonly type: 'measure' }
 
-const say = (message: object): void => void process.send?.(message)
+export interface RunResult {
+  readonly timings: Timings
+  readonly tokens: number
+  readonly bytesSent: number
+  readonly loopDelayP99Ms: number
+}
+
+export interface RankMemory {
+  readonly residentBytes: number
+  readonly shardBytes: number
+}
 
 /** Resident bytes of this process and its children (the compute process of ggml). */
 const residentBytes = (): number => {
@@ -51,16 +51,10 @@ const residentBytes = (): number => {
   return [String(process.pid), ...children].reduce((sum, pid) => sum + 1024 * Number(/VmRSS:\s+(\d+)/.exec(read(pid, 'status'))?.[1] ?? 0), 0)
 }
 
-const start = async (options: WorkerOptions): Promise<void> => {
+const start = async (options: InferenceSettings & RankIdentity): Promise<RankProgram<InferenceOrder>> => {
   const { rank, worldSize, shape, quant, backend: choice, threads, spinMs, folder, collective } = options
   const logger = silentLogger()
-  const seed = (hex: string): Uint8Array => new Uint8Array(Buffer.from(hex, 'hex'))
-  const root = keyPairFromSeed(seed(options.rootSeed))
-  const key = keyPairFromSeed(seed(options.deviceSeed))
-  const certificate = issueCertificate(root, { deviceId: deviceIdOf(key), role: 'member' }, Date.now())
-  const node = await createNode({ key, listen: ['/ip4/127.0.0.1/tcp/0'], announce: [], relays: [], logger })
-  const gate = new Gate(node, { rootKeyOf: (id) => (id === poolIdOf(root.publicKey) ? root.publicKey : undefined), certificateOf: () => certificate }, { now: Date.now, logger })
-  const links = new RingLinks({ node, gate, stepTimeoutMs: 120_000, connectTimeoutMs: 120_000, logger })
+  const node = await createRankNode(options)
   const ranges = planShards(shape, Array.from({ length: worldSize }, () => 1))[rank]
   const shard = writeRandomShard(folder, shape, ranges, quant)
   const loading = performance.now()
@@ -70,10 +64,9 @@ const start = async (options: WorkerOptions): Promise<void> => {
   let leader: Leader | undefined
   let sent = (): number => 0
 
-  process.on('message', (order: Order) => void obey(order))
-  const obey = async (order: Order): Promise<void> => {
+  const obey = async (order: InferenceOrder): Promise<void> => {
     if (order.type === 'connect') {
-      const channel = worldSize > 1 ? await links.open({ ring: order.ring, rank, signal: new AbortController().signal }) : undefined
+      const channel = worldSize > 1 ? await node.links.open({ ring: order.ring, rank, signal: new AbortController().signal }) : undefined
       sent = () => channel?.bytesSent ?? 0
       const summing = channel && createCollective(channel)
       summing?.use(collective)
@@ -92,20 +85,17 @@ const start = async (options: WorkerOptions): Promise<void> => {
       delay.disable()
       say({ type: 'result', timings, tokens: tokens.length, bytesSent: sent() - before, loopDelayP99Ms: delay.percentile(99) / 1e6 - 1 })
     } else if (order.type === 'measure') say({ type: 'measured', residentBytes: residentBytes(), shardBytes: shard.bytes })
-    else if (order.type === 'stop') {
+  }
+
+  say({ type: 'ready', ...node.introduction, ranges, backend: backend.name, description: backend.description, loadMs })
+  return {
+    obey,
+    stop: async () => {
       await backend.close()
-      gate.stop()
       await node.stop()
       rmSync(folder, { recursive: true, force: true })
-      process.disconnect()
-    }
+    },
   }
-  say({ type: 'ready', backend: backend.name, description: backend.description, loadMs, peerId: node.peerId, addresses: node.addresses(), deviceId: deviceIdOf(key), ranges })
 }
 
-process.once('message', (options: WorkerOptions) => {
-  start(options).catch((error: unknown) => {
-    say({ type: 'failed', problem: error instanceof Error ? error.message : String(error) })
-    process.disconnect()
-  })
-})
+serveRank(start)
