@@ -1,6 +1,8 @@
 /** One rank of the benchmark of collectives: a process with links as in an agent, and plain TCP beside them. */
-import { type Algorithm, createCollective } from '../agent/collective/chooser.ts'
+import { type Algorithm, costOf, createCollective, type LinkCost, slowestOf } from '../agent/collective/chooser.ts'
 import type { Collective } from '../agent/collective/collective.ts'
+import { probeLinks } from '../agent/collective/link-probe.ts'
+import { silentLogger } from '../shared/log.ts'
 import { createRankNode, type RankIdentity, type RankProgram, say, serveRank } from './rank-node.ts'
 import type { RingOrder } from './ranks.ts'
 import { RawTcp } from './raw-tcp.ts'
@@ -9,9 +11,16 @@ export type CollectiveOrder =
   | RingOrder
   /** All-reduces of that size, one after another. */
   | { readonly type: 'all-reduce'; readonly algorithm: Algorithm; readonly bytes: number; readonly count: number }
+  /** What the links cost, as measured when they were opened. */
+  | { readonly type: 'cost' }
   | { readonly type: 'raw-connect'; readonly port: number }
   | { readonly type: 'raw-exchange'; readonly neighbour: 'left' | 'right'; readonly bytes: number; readonly count: number }
   | { readonly type: 'raw-stream'; readonly bytes: number; readonly sends: boolean; readonly receives: boolean }
+
+export interface Probed {
+  readonly type: 'cost'
+  readonly cost: LinkCost
+}
 
 /** Milliseconds of each operation, in order. */
 export interface Timed {
@@ -26,6 +35,7 @@ const start = async (identity: RankIdentity): Promise<RankProgram<CollectiveOrde
   let use: (algorithm: Algorithm) => Collective = () => {
     throw new Error('not connected yet')
   }
+  let cost: LinkCost = { alpha: 0, beta: 0 }
   let step = 0
 
   const allReduce = async (algorithm: Algorithm, bytes: number, count: number): Promise<number[]> => {
@@ -53,6 +63,7 @@ const start = async (identity: RankIdentity): Promise<RankProgram<CollectiveOrde
   const obey = async (order: CollectiveOrder): Promise<void> => {
     if (order.type === 'connect') {
       const channel = await node.links.open({ ring: order.ring, rank, signal: new AbortController().signal })
+      cost = costOf(slowestOf(await probeLinks(channel, { logger: silentLogger(), pathTo: (other) => channel.pathTo(other) })))
       const collective = createCollective(channel)
       use = (algorithm) => {
         collective.use({ algorithm, wire: 'f32' })
@@ -63,6 +74,7 @@ const start = async (identity: RankIdentity): Promise<RankProgram<CollectiveOrde
       await raw.connect(order.port)
       say({ type: 'raw-connected' })
     } else if (order.type === 'all-reduce') say({ type: 'timed', ms: await allReduce(order.algorithm, order.bytes, order.count) } satisfies Timed)
+    else if (order.type === 'cost') say({ type: 'cost', cost } satisfies Probed)
     else if (order.type === 'raw-exchange') say({ type: 'timed', ms: await raw.exchange(order.neighbour, order.bytes, order.count) } satisfies Timed)
     else if (order.type === 'raw-stream') say({ type: 'timed', ms: await stream(order.bytes, order.sends, order.receives) } satisfies Timed)
   }

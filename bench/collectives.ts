@@ -1,7 +1,7 @@
 /** `mesh bench --collectives`: all-reduces between processes, beside plain TCP between the same ones. */
 import { fileURLToPath } from 'node:url'
-import { type Algorithm, assumedLink, choose, type CollectiveChoice, collectiveChoices } from '../agent/collective/chooser.ts'
-import type { CollectiveOrder, Timed } from './collective-rank.ts'
+import { type Algorithm, choose, type CollectiveChoice, type LinkCost } from '../agent/collective/chooser.ts'
+import type { CollectiveOrder, Probed, Timed } from './collective-rank.ts'
 import { type Ranks, type Ready, startRanks } from './ranks.ts'
 import type { LinkShape } from './shaped-network.ts'
 import { type Spread, spread } from './spread.ts'
@@ -59,14 +59,16 @@ interface BandwidthSample extends Measured {
   readonly all: number
 }
 
-type Group = Ranks<Ready & { readonly rawPort: number }, CollectiveOrder>
+/** With what rank 0 measured of the links. */
+type Group = Ranks<Ready & { readonly rawPort: number }, CollectiveOrder> & { readonly cost: LinkCost }
 
 const program = fileURLToPath(new URL('./collective-rank.ts', import.meta.url))
 export const latencyBytes = [1, 4, 8, 16, 64].map((kib) => kib * 1024)
 export const bandwidthBytes = [1, 4, 16, 64].map((mib) => mib * 2 ** 20)
-const streamBytes = 64 * 2 ** 20
+const algorithmNames: readonly Algorithm[] = ['ring', 'direct', 'recursive-doubling']
 /** Each figure of a round is the median of as many operations as fit into this. */
 const measureMs = 100
+const slowestMs = 2000
 const mostOperations = 300
 /** Nothing is sharded, but a ring epoch names a shape. */
 const shape = { layers: 1, hidden: 1, heads: 1, kvHeads: 1, headDim: 2, ffn: 1, vocab: 1, context: 1 }
@@ -77,6 +79,9 @@ const connectRaw = async ({ ready, ask, route }: Group): Promise<void> => {
     await ask(rank, { type: 'raw-connect', port: await route(rank, right, ready[right].rawPort) }, 'raw-connected')
   }))
 }
+
+/** Sizes that pass a shaped link in less than `slowestMs`; the least always. */
+const sizesFor = (link: LinkShape | undefined): number[] => bandwidthBytes.filter((bytes, index) => index === 0 || !link?.mbit || bytes / (link.mbit * 125) < slowestMs)
 
 const median = (values: readonly number[]): number => spread(values).median
 
@@ -97,7 +102,7 @@ const rawExchangeMs = ({ ask }: Group, bytes: number): Promise<number> =>
   })
 
 /** Bytes a second from rank 0 to rank 1; with `all`, of the slowest rank while each sends to its right neighbour. */
-const rawStream = async ({ ready, ask }: Group, all: boolean): Promise<number> => {
+const rawStream = async ({ ready, ask }: Group, { streamBytes, all }: { readonly streamBytes: number; readonly all: boolean }): Promise<number> => {
   const last = ready.length - 1
   const timed = await Promise.all(ready.map((_, rank) => ask<Timed>(rank, { type: 'raw-stream', bytes: streamBytes, sends: all || rank === 0, receives: all || rank === Math.min(1, last) }, 'timed')))
   return streamBytes / (Math.max(...timed.flatMap(({ ms }) => ms)) / 1000)
@@ -109,14 +114,14 @@ const figuresOf = <S extends Measured, F>(samples: readonly S[], figure: (sample
     return { workers, bytes, algorithm, chosen, ...figure(same) }
   })
 
-const isChosen = (workers: number, bytes: number, algorithm: Algorithm): boolean => choose(workers, bytes, assumedLink) === algorithm
+const isChosen = ({ ready, cost }: Group, bytes: number, algorithm: Algorithm): boolean => choose(ready.length, bytes, cost) === algorithm
 
 const measureLatency = async (group: Group, algorithms: readonly Algorithm[]): Promise<LatencySample[]> => {
   const workers = group.ready.length
   const samples: LatencySample[] = []
   for (const bytes of latencyBytes) {
     const rawMs = await rawExchangeMs(group, bytes)
-    for (const algorithm of algorithms) samples.push({ workers, bytes, algorithm, chosen: isChosen(workers, bytes, algorithm), rawMs, ms: await allReduceMs(group, algorithm, bytes) })
+    for (const algorithm of algorithms) samples.push({ workers, bytes, algorithm, chosen: isChosen(group, bytes, algorithm), rawMs, ms: await allReduceMs(group, algorithm, bytes) })
   }
   return samples
 }
@@ -125,11 +130,12 @@ const measureLatency = async (group: Group, algorithms: readonly Algorithm[]): P
 const measureBandwidth = async (group: Group, algorithms: readonly Algorithm[], sizes: readonly number[]): Promise<BandwidthSample[]> => {
   const workers = group.ready.length
   const samples: BandwidthSample[] = []
+  const streamBytes = Math.max(...sizes)
   for (const bytes of sizes) {
-    const one = await rawStream(group, false)
-    const all = await rawStream(group, true)
+    const one = await rawStream(group, { streamBytes, all: false })
+    const all = await rawStream(group, { streamBytes, all: true })
     for (const algorithm of algorithms) {
-      const chosen = isChosen(workers, bytes, algorithm)
+      const chosen = isChosen(group, bytes, algorithm)
       if (algorithms.length > 1 && !chosen && algorithm !== 'ring') continue
       const ms = await allReduceMs(group, algorithm, bytes)
       samples.push({ workers, bytes, algorithm, chosen, one, all, bus: (((2 * (workers - 1)) / workers) * bytes) / (ms / 1000) })
@@ -139,22 +145,23 @@ const measureBandwidth = async (group: Group, algorithms: readonly Algorithm[], 
 }
 
 export const benchCollectives = async ({ workers, algorithm, runs, link }: CollectivesOptions): Promise<CollectivesReport> => {
-  const algorithms = collectiveChoices.filter((one): one is Algorithm => one !== 'auto' && (algorithm === 'auto' || one === algorithm))
+  const algorithms = algorithmNames.filter((one) => algorithm === 'auto' || one === algorithm)
   const latency: LatencySample[] = []
   const bandwidth: BandwidthSample[] = []
   for (const worldSize of new Set([2, workers])) {
-    const group: Group = await startRanks({ program, workers: worldSize, settings: {}, shape, quant: 'f32', link })
+    const ranks: Omit<Group, 'cost'> = await startRanks({ program, workers: worldSize, settings: {}, shape, quant: 'f32', link })
     try {
+      const group: Group = { ...ranks, cost: (await ranks.ask<Probed>(0, { type: 'cost' }, 'cost')).cost }
       await connectRaw(group)
       // warms up
       await measureLatency(group, algorithms)
       await measureBandwidth(group, algorithms, bandwidthBytes.slice(0, 1))
       for (let run = 0; run < runs; run++) {
         latency.push(...(await measureLatency(group, algorithms)))
-        bandwidth.push(...(await measureBandwidth(group, algorithms, bandwidthBytes)))
+        bandwidth.push(...(await measureBandwidth(group, algorithms, sizesFor(link))))
       }
     } finally {
-      await group.stop()
+      await ranks.stop()
     }
   }
   return {

@@ -1,8 +1,9 @@
 /** One rank of the benchmark of inference: links, shard, engine and token loop as in an agent, told what to do over IPC. */
 import { readdirSync, readFileSync, rmSync } from 'node:fs'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
-import { type CollectiveSettings, createCollective } from '../agent/collective/chooser.ts'
+import { type CollectiveSettings, costOf, createCollective, slowestOf } from '../agent/collective/chooser.ts'
 import { soloCollective } from '../agent/collective/collective.ts'
+import { probeLinks } from '../agent/collective/link-probe.ts'
 import { type BackendChoice, createBackend } from '../agent/engine/choose-backend.ts'
 import { createForward } from '../agent/engine/forward.ts'
 import { startFollower } from '../agent/generation/follower.ts'
@@ -11,12 +12,17 @@ import { silentLogger } from '../shared/log.ts'
 import { planShards } from '../shared/plan/shard-plan.ts'
 import type { Timings } from '../shared/schema/job.ts'
 import type { ModelShape, Quant } from '../shared/schema/model.ts'
-import { randomEmbedding, writeRandomShard } from './random-shard.ts'
+import type { RingEpoch } from '../shared/schema/ring.ts'
+import { type BatchOrder, type BatchRank, greedy, promptOf, runBatch } from './batch.ts'
 import { createRankNode, type RankIdentity, type RankProgram, say, serveRank } from './rank-node.ts'
 import type { RingOrder } from './ranks.ts'
+import { openWeights } from './weights.ts'
 
 export interface InferenceSettings {
+  /** That of the folder, if there is one. */
   readonly shape: ModelShape
+  /** Weights of this model, in place of random ones. */
+  readonly modelFolder: string | undefined
   readonly quant: Quant
   readonly backend: BackendChoice
   readonly threads: number
@@ -24,13 +30,32 @@ export interface InferenceSettings {
   readonly collective: CollectiveSettings
 }
 
-export type InferenceOrder = RingOrder | { readonly type: 'run'; readonly promptTokens: number; readonly tokens: number } | { readonly type: 'measure' }
+export type InferenceOrder =
+  | RingOrder
+  | ({ readonly type: 'run' } & PromptOrder)
+  | ({ readonly type: 'batch' } & BatchOrder)
+  | { readonly type: 'measure' }
+
+export interface PromptOrder {
+  readonly promptTokens: number
+  readonly tokens: number
+}
 
 export interface RunResult {
   readonly timings: Timings
   readonly tokens: number
-  readonly bytesSent: number
-  readonly loopDelayP99Ms: number
+  /** By rank 0. */
+  readonly prefillBytes: number
+  readonly decodeBytes: number
+  /** 99th percentile in the process of rank 0. */
+  readonly prefillLoopDelayMs: number
+  readonly decodeLoopDelayMs: number
+}
+
+export interface Batched {
+  readonly type: 'batched'
+  /** Milliseconds of all decode steps. */
+  readonly decodeMs: number
 }
 
 export interface RankMemory {
@@ -51,47 +76,68 @@ const residentBytes = (): number => {
   return [String(process.pid), ...children].reduce((sum, pid) => sum + 1024 * Number(/VmRSS:\s+(\d+)/.exec(read(pid, 'status'))?.[1] ?? 0), 0)
 }
 
+const loopDelay = monitorEventLoopDelay({ resolution: 1 })
+/** Above what the sampling itself takes. */
+const loopDelayMs = (): number => Math.max(0, loopDelay.percentile(99) / 1e6 - 1)
+
+/** One prompt through the token loop of agents. */
+const runPrompt = async (leader: Leader, { channel, vocab }: BatchRank, { promptTokens, tokens: maxTokens }: PromptOrder): Promise<RunResult> => {
+  const sent = (): number => channel?.bytesSent ?? 0
+  const before = sent()
+  let prefill = { bytes: 0, loopDelayMs: 0 }
+  loopDelay.reset()
+  loopDelay.enable()
+  const { timings, tokens } = await leader.run({
+    jobId: 'bench', tokens: promptOf(promptTokens, vocab), maxTokens, stop: [], endTokens: [], queuedMs: 0, sampling: greedy, signal: new AbortController().signal,
+    onToken: (index) => {
+      if (index > 0) return
+      prefill = { bytes: sent() - before, loopDelayMs: loopDelayMs() }
+      loopDelay.reset()
+    },
+  })
+  loopDelay.disable()
+  return { timings, tokens: tokens.length, prefillBytes: prefill.bytes, decodeBytes: sent() - before - prefill.bytes, prefillLoopDelayMs: prefill.loopDelayMs, decodeLoopDelayMs: loopDelayMs() }
+}
+
 const start = async (options: InferenceSettings & RankIdentity): Promise<RankProgram<InferenceOrder>> => {
-  const { rank, worldSize, shape, quant, backend: choice, threads, spinMs, folder, collective } = options
+  const { rank, worldSize, shape, quant, backend: choice, threads, spinMs, folder } = options
   const logger = silentLogger()
   const node = await createRankNode(options)
   const ranges = planShards(shape, Array.from({ length: worldSize }, () => 1))[rank]
-  const shard = writeRandomShard(folder, shape, ranges, quant)
+  const weights = await openWeights(options, ranges)
+  const { shard, embed, normEpsilon, ropeTheta } = weights
   const loading = performance.now()
-  const backend = await createBackend(choice, { shape, ranges, quant, normEpsilon: 1e-5, ropeTheta: 10_000, threads, spinMs, shard }, { logger, progress: () => {} })
+  const backend = await createBackend(choice, { shape, ranges, quant, normEpsilon, ropeTheta, threads, spinMs, shard }, { logger, progress: () => {} })
   const loadMs = performance.now() - loading
-  const delay = monitorEventLoopDelay({ resolution: 1 })
-  let leader: Leader | undefined
-  let sent = (): number => 0
+  let measured: { readonly leader: Leader | undefined; readonly rank: BatchRank } | undefined
+
+  const connect = async (ring: RingEpoch): Promise<void> => {
+    const channel = worldSize > 1 ? await node.links.open({ ring, rank, signal: new AbortController().signal }) : undefined
+    const links = channel ? await probeLinks(channel, { logger, pathTo: (other) => channel.pathTo(other) }) : []
+    // of rank 0; the others are told with every job
+    const settings = { ...options.collective, link: costOf(slowestOf(links)) }
+    const summing = channel && createCollective(channel)
+    summing?.use(settings)
+    const engine = createForward({ shape, ranges, backend, collective: summing ?? soloCollective, embed })
+    if (channel && summing && rank > 0) startFollower({ engine, channel, logger, onSettings: (told) => summing.use(told), onLost: () => process.disconnect(), onBusy: () => {}, onWork: () => {} })
+    measured = { leader: rank === 0 ? new Leader({ engine, channel, settings, decoder: { decode: () => '' } }) : undefined, rank: { engine, channel, vocab: shape.vocab } }
+  }
 
   const obey = async (order: InferenceOrder): Promise<void> => {
     if (order.type === 'connect') {
-      const channel = worldSize > 1 ? await node.links.open({ ring: order.ring, rank, signal: new AbortController().signal }) : undefined
-      sent = () => channel?.bytesSent ?? 0
-      const summing = channel && createCollective(channel)
-      summing?.use(collective)
-      const engine = createForward({ shape, ranges, backend, collective: summing ?? soloCollective, embed: randomEmbedding(shape.hidden) })
-      if (rank === 0) leader = new Leader({ engine, channel, settings: collective, decoder: { decode: () => '' } })
-      else if (channel) startFollower({ engine, channel, logger, onSettings: () => {}, onLost: () => process.disconnect(), onBusy: () => {}, onWork: () => {} })
+      await connect(order.ring)
       say({ type: 'connected' })
-    } else if (order.type === 'run' && leader) {
-      const before = sent()
-      delay.reset()
-      delay.enable()
-      const { timings, tokens } = await leader.run({
-        jobId: 'bench', tokens: Array.from({ length: order.promptTokens }, (_, i) => (i * 131 + 7) % shape.vocab), maxTokens: order.tokens, stop: [], endTokens: [], queuedMs: 0,
-        sampling: { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 1 }, signal: new AbortController().signal, onToken: () => {},
-      })
-      delay.disable()
-      say({ type: 'result', timings, tokens: tokens.length, bytesSent: sent() - before, loopDelayP99Ms: delay.percentile(99) / 1e6 - 1 })
-    } else if (order.type === 'measure') say({ type: 'measured', residentBytes: residentBytes(), shardBytes: shard.bytes })
+    } else if (order.type === 'run' && measured?.leader) say({ type: 'result', ...(await runPrompt(measured.leader, measured.rank, order)) })
+    else if (order.type === 'batch' && measured) say({ type: 'batched', decodeMs: await runBatch(measured.rank, order) } satisfies Batched)
+    else if (order.type === 'measure') say({ type: 'measured', residentBytes: residentBytes(), shardBytes: shard.bytes } satisfies RankMemory & { type: string })
   }
 
-  say({ type: 'ready', ...node.introduction, ranges, backend: backend.name, description: backend.description, loadMs })
+  say({ type: 'ready', ...node.introduction, ranges, backend: backend.name, description: backend.description, loadMs, shardMs: weights.shardMs })
   return {
     obey,
     stop: async () => {
       await backend.close()
+      weights.close()
       await node.stop()
       rmSync(folder, { recursive: true, force: true })
     },

@@ -1,7 +1,7 @@
 /** `mesh bench`: prompts through a ring of processes, and llama.cpp beside it if asked. */
 import { fileURLToPath } from 'node:url'
-import type { InferenceOrder, InferenceSettings, RankMemory, RunResult } from './inference-rank.ts'
-import { installLlamaCpp, type LlamaCppRun } from './llama-cpp.ts'
+import type { Batched, InferenceOrder, InferenceSettings, RankMemory, RunResult } from './inference-rank.ts'
+import { installLlamaCpp, type LlamaCpp, type LlamaCppRun } from './llama-cpp.ts'
 import { type Ranks, type Ready, startRanks } from './ranks.ts'
 import type { LinkShape } from './shaped-network.ts'
 import { type Spread, spread } from './spread.ts'
@@ -10,16 +10,48 @@ export interface InferenceOptions extends InferenceSettings {
   readonly workers: number
   readonly promptTokens: number
   readonly tokens: number
+  /** Lengths of further prompts. */
+  readonly contexts: readonly number[]
+  /** Sizes of batches. */
+  readonly sequences: readonly number[]
   readonly runs: number
   /** Time llama.cpp beside it. */
   readonly compare: boolean
   readonly link?: LinkShape
 }
 
+/** A prompt of another length. */
+export interface ContextFigures {
+  readonly context: number
+  readonly prefillTokensPerSecond: Spread
+  readonly decodeTokensPerSecond: Spread
+  /** Decode over that behind the first length of the list, round by round. */
+  readonly decodeRatio: Spread
+  readonly prefillLoopDelayP99Ms: Spread
+}
+
+export interface BatchFigures {
+  readonly sequences: number
+  /** Of all sequences together. */
+  readonly decodeTokensPerSecond: Spread
+  /** Over the first size of the list, round by round. */
+  readonly ratio: Spread
+}
+
+/** All that is measured once in a round. */
+interface Round {
+  readonly prompt: RunResult
+  readonly contexts: readonly RunResult[]
+  /** Tokens per second. */
+  readonly batches: readonly number[]
+  readonly llama: LlamaCppRun | undefined
+}
+
 interface InferenceReady extends Ready {
   readonly backend: string
   readonly description: string
   readonly loadMs: number
+  readonly shardMs: number
 }
 
 export interface LlamaCppFigures {
@@ -33,9 +65,12 @@ export interface LlamaCppFigures {
 
 const program = fileURLToPath(new URL('./inference-rank.ts', import.meta.url))
 
-const figuresOf = (runs: readonly RunResult[]) => {
+/** Prompts of a batch: what is timed comes after them. */
+const batchPromptTokens = 32
+
+const figuresOf = (runs: readonly RunResult[], promptTokens: number) => {
   const of = (pick: (run: RunResult) => number): Spread => spread(runs.map(pick))
-  // phases of decode alone cannot be told apart from those of prefill here: both are per token that went through
+  // these two phases cannot be told apart for decode alone: prefill is shared out over the written tokens
   const perToken = (pick: (run: RunResult) => number): Spread => of((run) => pick(run) / run.tokens)
   return {
     timeToFirstTokenMs: of(({ timings }) => timings.timeToFirstTokenMs),
@@ -44,8 +79,10 @@ const figuresOf = (runs: readonly RunResult[]) => {
     computeMsPerToken: perToken(({ timings }) => timings.computeMs),
     allReduceMsPerToken: perToken(({ timings }) => timings.collectiveMs),
     otherMsPerToken: perToken(({ timings }) => timings.prefillMs + timings.decodeMs - timings.computeMs - timings.collectiveMs),
-    bytesSentPerToken: perToken(({ bytesSent }) => bytesSent),
-    eventLoopDelayP99Ms: of(({ loopDelayP99Ms }) => loopDelayP99Ms),
+    prefillBytesPerToken: of(({ prefillBytes }) => prefillBytes / promptTokens),
+    decodeBytesPerToken: of(({ decodeBytes, tokens }) => decodeBytes / (tokens - 1)),
+    prefillLoopDelayP99Ms: of(({ prefillLoopDelayMs }) => prefillLoopDelayMs),
+    decodeLoopDelayP99Ms: of(({ decodeLoopDelayMs }) => decodeLoopDelayMs),
   }
 }
 
@@ -57,34 +94,71 @@ const compared = (threads: number, runs: readonly RunResult[], beside: readonly 
   decodeRatio: spread(runs.map(({ timings }, index) => timings.decodeTokensPerSecond / beside[index].decodeTokensPerSecond)),
 })
 
-export const benchInference = async ({ workers, promptTokens, tokens, runs: count, compare, link, ...settings }: InferenceOptions) => {
-  const llama = compare ? installLlamaCpp(settings.shape) : undefined
+const contextFigures = (contexts: readonly number[], rounds: readonly Round[]): ContextFigures[] =>
+  contexts.map((context, index) => {
+    const of = (pick: (run: RunResult, first: RunResult) => number): Spread => spread(rounds.map((round) => pick(round.contexts[index], round.contexts[0])))
+    return {
+      context,
+      prefillTokensPerSecond: of(({ timings }) => timings.prefillTokensPerSecond),
+      decodeTokensPerSecond: of(({ timings }) => timings.decodeTokensPerSecond),
+      decodeRatio: of(({ timings }, first) => timings.decodeTokensPerSecond / first.timings.decodeTokensPerSecond),
+      prefillLoopDelayP99Ms: of(({ prefillLoopDelayMs }) => prefillLoopDelayMs),
+    }
+  })
+
+const batchFigures = (sequences: readonly number[], rounds: readonly Round[]): BatchFigures[] =>
+  sequences.map((size, index) => ({
+    sequences: size,
+    decodeTokensPerSecond: spread(rounds.map(({ batches }) => batches[index])),
+    ratio: spread(rounds.map(({ batches }) => batches[index] / batches[0])),
+  }))
+
+type Group = Ranks<InferenceReady, InferenceOrder>
+
+/** Everything of a round in turn, so that all see the same moods of the machine. */
+const measureRound = async ({ ask, askAll }: Group, options: InferenceOptions, llama: LlamaCpp | undefined, number: number): Promise<Round> => {
+  const { workers, threads, promptTokens, tokens } = options
+  const runPrompt = (length: number): Promise<RunResult> => ask(0, { type: 'run', promptTokens: length, tokens }, 'result')
+  const prompt = await runPrompt(promptTokens)
+  const beside = llama?.run(workers * threads, promptTokens, tokens)
+  const contexts: RunResult[] = []
+  for (const context of options.contexts) contexts.push(await runPrompt(context))
+  const batches: number[] = []
+  for (const [index, sequences] of options.sequences.entries()) {
+    const batch = number * options.sequences.length + index
+    const [{ decodeMs }] = await askAll<Batched>({ type: 'batch', batch, sequences, promptTokens: Math.min(promptTokens, batchPromptTokens), tokens }, 'batched')
+    batches.push((sequences * tokens * 1000) / decodeMs)
+  }
+  return { prompt, contexts, batches, llama: beside }
+}
+
+export const benchInference = async (options: InferenceOptions) => {
+  const { workers, promptTokens, runs, compare, link, shape, modelFolder, quant, backend: choice, threads, spinMs, collective } = options
+  const llama = compare ? installLlamaCpp(shape) : undefined
   try {
-    const ranks: Ranks<InferenceReady, InferenceOrder> = await startRanks({ program, workers, settings, shape: settings.shape, quant: settings.quant, link })
+    const settings: InferenceSettings = { shape, modelFolder, quant, backend: choice, threads, spinMs, collective }
+    const group: Group = await startRanks({ program, workers, settings, shape, quant, link })
     try {
-      const run = (): Promise<RunResult> => ranks.ask(0, { type: 'run', promptTokens, tokens }, 'result')
-      const runs: RunResult[] = []
-      const beside: LlamaCppRun[] = []
-      const threads = workers * settings.threads
-      await run()
-      for (let index = 0; index < count; index++) {
-        // in turn, so that both see the same moods of the machine
-        runs.push(await run())
-        if (llama) beside.push(llama.run(threads, promptTokens, tokens))
-      }
-      const memory = await ranks.askAll<RankMemory>({ type: 'measure' }, 'measured')
-      const [{ backend, description }] = ranks.ready
+      await measureRound(group, options, undefined, 0) // warms up
+      const rounds: Round[] = []
+      for (let number = 1; number <= runs; number++) rounds.push(await measureRound(group, options, llama, number))
+      const memory = await group.askAll<RankMemory>({ type: 'measure' }, 'measured')
+      const [{ backend, description }] = group.ready
+      const prompts = rounds.map(({ prompt }) => prompt)
       return {
         backend,
         description,
-        ...figuresOf(runs),
+        ...figuresOf(prompts, promptTokens),
+        contexts: contextFigures(options.contexts, rounds),
+        batches: batchFigures(options.sequences, rounds),
         residentBytes: memory.map(({ residentBytes }) => residentBytes),
         shardBytes: memory.map(({ shardBytes }) => shardBytes),
-        loadMs: Math.max(...ranks.ready.map(({ loadMs }) => loadMs)),
-        llamaCpp: llama && compared(threads, runs, beside),
+        shardMs: Math.max(...group.ready.map(({ shardMs }) => shardMs)),
+        loadMs: Math.max(...group.ready.map(({ loadMs }) => loadMs)),
+        llamaCpp: llama && compared(workers * threads, prompts, rounds.flatMap(({ llama: beside }) => beside ?? [])),
       }
     } finally {
-      await ranks.stop()
+      await group.stop()
     }
   } finally {
     llama?.stop()

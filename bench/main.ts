@@ -1,13 +1,15 @@
 /** `mesh bench`: times a ring of local processes, or its all-reduces alone. See METHOD.md. */
+import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import type { CollectiveChoice } from '../agent/collective/chooser.ts'
 import type { WireChoice } from '../agent/collective/wire-types.ts'
 import type { BackendChoice } from '../agent/engine/choose-backend.ts'
+import { openModel } from '../agent/model/model-folder.ts'
 import { MeshError } from '../shared/errors.ts'
 import { printFatal } from '../shared/fatal.ts'
 import { parseFlags } from '../shared/flags.ts'
 import { type OptionName, optionRecord, type OptionValues } from '../shared/options.ts'
-import type { Quant } from '../shared/schema/model.ts'
+import type { ModelShape, Quant } from '../shared/schema/model.ts'
 import { benchCollectives } from './collectives.ts'
 import { benchInference } from './inference.ts'
 import { printCollectives } from './print-collectives.ts'
@@ -16,15 +18,30 @@ import { shapes } from './random-shard.ts'
 import type { LinkShape } from './shaped-network.ts'
 
 /** What only a model has. */
-const modelOptions = ['shape', 'threads', 'spin', 'backend', 'quant', 'promptTokens', 'tokens', 'wire', 'compare'] as const
+const modelOptions = ['model', 'shape', 'threads', 'spin', 'backend', 'quant', 'promptTokens', 'tokens', 'contexts', 'sequences', 'wire', 'compare'] as const
 const options = [...modelOptions, 'collectives', 'workers', 'runs', 'collective', 'rtt', 'mbit', 'json', 'logLevel'] as const
 type Options = OptionValues<(typeof options)[number]>
 
 /** @throws MeshError `usage` for a flag that would be without effect */
 const checkTogether = (given: Partial<Record<string, unknown>>): void => {
+  const usage = (problem: string): never => {
+    throw new MeshError('usage', { problem })
+  }
   const idle = given.collectives === true ? modelOptions.find((name: OptionName) => given[name] !== undefined) : undefined
-  if (given.compare !== undefined && (given.rtt !== undefined || given.mbit !== undefined)) throw new MeshError('usage', { problem: '--compare wants links as they are: leave out --rtt and --mbit' })
-  if (idle) throw new MeshError('usage', { problem: `${optionRecord(idle).flag} is of no use with --collectives: no model runs` })
+  if (idle) usage(`${optionRecord(idle).flag} is of no use with --collectives: no model runs`)
+  if (given.model !== undefined && given.shape !== undefined) usage('--model brings its own shape: leave out --shape')
+  if (given.model !== undefined && given.compare !== undefined) usage('--compare times random weights: give a --shape instead of a --model')
+  if (given.compare !== undefined && (given.rtt !== undefined || given.mbit !== undefined)) usage('--compare wants links as they are: leave out --rtt and --mbit')
+}
+
+/** @throws MeshError of a model folder | `promptTooLong` */
+const shapeOf = ({ model: folder, shape: name, promptTokens, contexts = [], tokens }: Options): ModelShape => {
+  const open = folder === undefined ? undefined : openModel(folder, 'bench')
+  const shape = open?.config.shape ?? shapes[name]
+  open?.close()
+  const longest = Math.max(promptTokens, ...contexts) + tokens
+  if (longest > shape.context) throw new MeshError('promptTooLong', { tokens: longest, context: shape.context })
+  return shape
 }
 
 const print = (json: boolean, report: object, text: () => string): void => void process.stdout.write(`${json ? JSON.stringify(report) : text()}\n`)
@@ -39,13 +56,14 @@ const runCollectives = async (values: Options): Promise<void> => {
 }
 
 const runInference = async (values: Options): Promise<void> => {
-  const { shape, workers, threads, spin, backend, quant, collective, wire, promptTokens, tokens, runs, compare, rtt, mbit, json } = values
+  const { model, workers, threads, spin, backend, quant, collective, wire, promptTokens, tokens, contexts = [], sequences = [], runs, compare, rtt, mbit, json } = values
+  const shape = shapeOf(values)
   const report = await benchInference({
-    workers, threads, spinMs: spin, promptTokens, tokens, runs, shape: shapes[shape], backend: backend as BackendChoice, quant: quant as Quant,
+    workers, threads, spinMs: spin, promptTokens, tokens, contexts, sequences, runs, shape, modelFolder: model && resolve(model), backend: backend as BackendChoice, quant: quant as Quant,
     collective: { algorithm: collective as CollectiveChoice, wire: wire as WireChoice }, compare: compare !== undefined, link: linkOf(values),
   })
-  const title = { shape, workers, threads, quant, collective, wire, promptTokens, tokens, runs, rtt, mbit }
-  print(json, { ...title, ...report }, () => printInference(title, report))
+  const title = { model, shape: values.shape, workers, threads, quant, collective, wire, promptTokens, tokens, runs, rtt, mbit }
+  print(json, { ...title, shape: model === undefined ? values.shape : undefined, ...report }, () => printInference(title, report))
 }
 
 try {

@@ -4,6 +4,7 @@ import type { InferenceReport } from './inference.ts'
 import { show } from './spread.ts'
 
 export interface InferenceTitle {
+  readonly model: string | undefined
   readonly shape: string
   readonly quant: string
   readonly workers: number
@@ -23,16 +24,18 @@ export const linkText = ({ rtt, mbit }: Pick<InferenceTitle, 'rtt' | 'mbit'>): s
 export const printInference = (title: InferenceTitle, report: InferenceReport): string => {
   const { llamaCpp } = report
   return [
-    `${title.shape}, ${title.quant}, ${title.workers} x ${title.threads} threads, ${report.backend} (${report.description}), collective ${title.collective}, wire ${title.wire}${linkText(title)}`,
+    `${title.model ?? title.shape}, ${title.quant}, ${title.workers} x ${title.threads} threads, ${report.backend} (${report.description}), collective ${title.collective}, wire ${title.wire}${linkText(title)}`,
     `prompt ${title.promptTokens}, written ${title.tokens}, median of ${title.runs} runs (least to most)`,
     `time to first token   ${show(report.timeToFirstTokenMs, 0)} ms`,
     `prefill               ${show(report.prefillTokensPerSecond)} tok/s`,
     `decode                ${show(report.decodeTokensPerSecond)} tok/s`,
     `per written token     compute ${show(report.computeMsPerToken)} ms, all-reduce ${show(report.allReduceMsPerToken)} ms, other ${show(report.otherMsPerToken)} ms (prefill included)`,
-    `sent                  ${formatBytes(report.bytesSentPerToken.median)} a token by rank 0 (prefill included)`,
-    `event loop delay p99  ${show(report.eventLoopDelayP99Ms)} ms`,
+    `sent by rank 0        ${formatBytes(report.decodeBytesPerToken.median)} a written token, ${formatBytes(report.prefillBytesPerToken.median)} a token read`,
+    `event loop delay p99  ${show(report.decodeLoopDelayP99Ms)} ms in decode, ${show(report.prefillLoopDelayP99Ms)} ms in prefill`,
+    ...report.contexts.map((one) => `context ${String(one.context).padEnd(13)} decode ${show(one.decodeTokensPerSecond)} tok/s, ${show(one.decodeRatio, 2)} of the first; prefill ${show(one.prefillTokensPerSecond)} tok/s, event loop delay p99 ${show(one.prefillLoopDelayP99Ms)} ms`),
+    ...report.batches.map((one) => `${String(one.sequences).padStart(3)} sequences         decode ${show(one.decodeTokensPerSecond)} tok/s, ${show(one.ratio, 2)} of the first`),
     `resident              ${report.residentBytes.map((bytes, rank) => `${formatBytes(bytes)} (shard ${formatBytes(report.shardBytes[rank])})`).join(', ')}`,
-    `load                  ${report.loadMs.toFixed(0)} ms`,
+    `load                  ${report.loadMs.toFixed(0)} ms (weights cut or made up before in ${report.shardMs.toFixed(0)} ms)`,
     ...(llamaCpp ? [`llama.cpp x ${llamaCpp.threads} threads: prefill ${show(llamaCpp.prefillTokensPerSecond)}, decode ${show(llamaCpp.decodeTokensPerSecond)} tok/s; ours over it: prefill ${show(llamaCpp.prefillRatio, 2)}, decode ${show(llamaCpp.decodeRatio, 2)}`] : []),
   ].join('\n')
 }

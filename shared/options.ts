@@ -14,7 +14,7 @@ interface OptionRecord {
   readonly flag: `--${string}`
   /** How the value is shown in help; absent for a switch. */
   readonly value?: string
-  readonly type: 'string' | 'integer' | 'number' | 'switch' | 'duration' | 'bytes' | 'list'
+  readonly type: 'string' | 'integer' | 'number' | 'switch' | 'duration' | 'bytes' | 'list' | 'integers'
   readonly env?: string
   readonly default?: string | number | boolean
   readonly choices?: readonly string[]
@@ -71,9 +71,12 @@ export const optionTable = {
   creditWindow: { flag: '--credit-window', value: '<time>', type: 'duration', env: 'MESHNET_CREDIT_WINDOW', default: '30d', min: 86_400_000, help: 'contributions of that time decide who gets how much of a busy ring' },
   newcomerGrace: { flag: '--newcomer-grace', value: '<time>', type: 'duration', env: 'MESHNET_NEWCOMER_GRACE', default: '7d', min: 0, help: 'how long a new member gets the share of a newcomer' },
   newcomerShare: { flag: '--newcomer-share', value: '<fraction>', type: 'number', env: 'MESHNET_NEWCOMER_SHARE', default: 0.05, min: 0, max: 1, help: 'share of a busy ring that a new member gets at least' },
-  shape: { flag: '--shape', value: '<name>', type: 'string', choices: ['tinyllama-1.1b', 'llama-160m'], default: 'tinyllama-1.1b', help: 'sizes of the model that is timed; its weights are random' },
+  shape: { flag: '--shape', value: '<name>', type: 'string', choices: ['tinyllama-1.1b', 'llama-160m', 'tiny'], default: 'tinyllama-1.1b', help: 'sizes of the model that is timed; its weights are random' },
+  model: { flag: '--model', value: '<folder>', type: 'string', help: 'time the model in this folder instead of random weights' },
   promptTokens: { flag: '--prompt-tokens', value: '<n>', type: 'integer', default: 256, min: 1, max: 100_000, help: 'tokens read before the first one is written' },
   tokens: { flag: '--tokens', value: '<n>', type: 'integer', default: 32, min: 2, max: 100_000, help: 'tokens written' },
+  contexts: { flag: '--contexts', value: '<n,...>', type: 'integers', min: 1, max: 100_000, help: 'also time decode behind prompts of these lengths, for example 100,2000' },
+  sequences: { flag: '--sequences', value: '<n,...>', type: 'integers', min: 1, max: 64, help: 'also time decode of this many sequences at once, for example 1,4,8' },
   runs: { flag: '--runs', value: '<n>', type: 'integer', default: 5, min: 1, max: 100, help: 'timed runs after one to warm up' },
   collective: { flag: '--collective', value: '<name>', type: 'string', choices: ['auto', 'ring', 'direct', 'recursive-doubling'], default: 'auto', help: 'how partial results are summed (rank 0 decides for its ring)' },
   wire: { flag: '--wire', value: '<type>', type: 'string', choices: ['auto', 'f32', 'f16', 'q8'], default: 'auto', help: 'how tensors travel: f16 halves the bytes and rounds to 11 bits, q8 takes a quarter and rounds to 8 bits in blocks; auto is f16 for prompts of quantised models, else f32 (rank 0 decides for its ring)' },
@@ -88,7 +91,7 @@ export const optionTable = {
 
 export type OptionName = keyof typeof optionTable
 type Table = typeof optionTable
-type ValueOf<R> = R extends { type: 'switch' } ? boolean : R extends { type: 'integer' | 'number' | 'duration' | 'bytes' } ? number : R extends { type: 'list' } ? string[] : string
+type ValueOf<R> = R extends { type: 'switch' } ? boolean : R extends { type: 'integer' | 'number' | 'duration' | 'bytes' } ? number : R extends { type: 'list' } ? string[] : R extends { type: 'integers' } ? number[] : string
 type Always<R> = R extends { default: unknown } | { type: 'switch' | 'list' } ? true : false
 
 /** Values of the named options: those with a default are always there, the others may be undefined. */
@@ -110,7 +113,8 @@ const parseNumber = (record: OptionRecord, text: string): number => {
   return value
 }
 
-const parseText = (record: OptionRecord, text: string): string | number | boolean => {
+const parseText = (record: OptionRecord, text: string): string | number | number[] | boolean => {
+  if (record.type === 'integers') return text.split(',').map((part) => parseNumber({ ...record, type: 'integer' }, part))
   if (record.type === 'switch') return text !== '' && text !== '0' && text !== 'false'
   if (record.type === 'string' || record.type === 'list') {
     if (record.choices && !record.choices.includes(text)) {

@@ -1,0 +1,32 @@
+/** The weights of one rank: cut from a model folder, or random ones of a shape. */
+import type { RankRanges } from '../shared/schema/ring.ts'
+import { openEmbedding } from '../agent/model/embedding.ts'
+import { openModel } from '../agent/model/model-folder.ts'
+import { loadShard, type ShardFile } from '../agent/model/shard-cache.ts'
+import type { InferenceSettings } from './inference-rank.ts'
+import { randomEmbedding, writeRandomShard } from './random-shard.ts'
+import type { RankIdentity } from './rank-node.ts'
+
+export interface Weights {
+  readonly shard: ShardFile
+  readonly normEpsilon: number
+  readonly ropeTheta: number
+  /** Milliseconds that cutting and quantising took, or making the weights up. */
+  readonly shardMs: number
+  embed(tokens: readonly number[], into: Float32Array): void
+  close(): void
+}
+
+/** @throws MeshError of model folder or shard cache */
+export const openWeights = async ({ shape, quant, modelFolder, folder }: InferenceSettings & RankIdentity, ranges: RankRanges): Promise<Weights> => {
+  const started = performance.now()
+  if (modelFolder === undefined) {
+    const shard = writeRandomShard(folder, shape, ranges, quant)
+    return { shard, normEpsilon: 1e-5, ropeTheta: 10_000, shardMs: performance.now() - started, embed: randomEmbedding(shape.hidden), close: () => {} }
+  }
+  const model = openModel(modelFolder, 'bench')
+  const shard = await loadShard({ model, ranges, quant, cacheFolder: folder })
+  const embedding = openEmbedding(model)
+  const { normEpsilon, ropeTheta } = model.config
+  return { shard, normEpsilon, ropeTheta, shardMs: performance.now() - started, embed: (tokens, into) => embedding.read(tokens, into), close: () => model.close() }
+}
