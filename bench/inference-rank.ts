@@ -119,7 +119,8 @@ const start = async (options: InferenceSettings & RankIdentity): Promise<RankPro
     const summing = channel && createCollective(channel)
     summing?.use(settings)
     const engine = createForward({ shape, ranges, backend, collective: summing ?? soloCollective, embed })
-    if (channel && summing && rank > 0) startFollower({ engine, channel, logger, onSettings: (told) => summing.use(told), onLost: () => process.disconnect(), onBusy: () => {}, onWork: () => {} })
+    // a rank that is lost fails the prompt on rank 0, and with it the benchmark
+    if (channel && summing && rank > 0) startFollower({ engine, channel, logger, onSettings: (told) => summing.use(told), onLost: () => {}, onBusy: () => {}, onWork: () => {} })
     measured = { leader: rank === 0 ? new Leader({ engine, channel, settings, decoder: { decode: () => '' } }) : undefined, rank: { engine, channel, vocab: shape.vocab } }
   }
 

@@ -1,0 +1,55 @@
+/** `mesh bench` as people call it: real processes, the smallest shape. */
+import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
+import { test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import type { InferenceReport } from './inference.ts'
+import type { Spread } from './spread.ts'
+
+const program = fileURLToPath(new URL('./main.ts', import.meta.url))
+const model = fileURLToPath(new URL('../models/tiny-story', import.meta.url))
+
+const bench = async (...args: string[]): Promise<InferenceReport & { readonly workers: number }> => {
+  const { stdout, stderr } = await promisify(execFile)(process.execPath, ['--disable-warning=ExperimentalWarning', program, '--json', '--workers', '2', ...args])
+  assert.equal(stderr, '')
+  return JSON.parse(stdout) as InferenceReport & { workers: number }
+}
+
+const assertSpread = ({ median, min, max }: Spread, name: string): void => assert.ok(min > 0 && min <= median && median <= max && Number.isFinite(max), `${name}: ${min} ${median} ${max}`)
+
+test('mesh bench: two ranks on random weights give sane figures', async () => {
+  const report = await bench('--shape', 'tiny', '--prompt-tokens', '16', '--tokens', '4', '--runs', '2', '--contexts', '8,300', '--sequences', '1,3')
+  for (const name of ['timeToFirstTokenMs', 'prefillTokensPerSecond', 'decodeTokensPerSecond', 'computeMsPerToken', 'allReduceMsPerToken'] as const) assertSpread(report[name], name)
+  assert.equal(report.workers, 2)
+  // two sums of f32 [256] a layer of four, one candidate, and what goes round them
+  const sums = 2 * 4 * 256 * 4
+  const { median: bytes } = report.decodeBytesPerToken
+  assert.ok(bytes > sums && bytes < 1.2 * sums, `${bytes} bytes`)
+  assert.deepEqual(report.contexts.map(({ context, decodeRatio }) => [context, decodeRatio.median > 0]), [[8, true], [300, true]])
+  assert.deepEqual(report.batches.map(({ sequences }) => sequences), [1, 3])
+  for (const { decodeTokensPerSecond } of report.batches) assertSpread(decodeTokensPerSecond, 'batch')
+  assert.equal(report.batches[0].ratio.median, 1)
+  assert.equal(report.residentBytes.length, 2)
+  assert.ok(report.residentBytes.every((size) => size > 20e6))
+  assert.ok(report.loadMs > 0 && report.shardMs > 0)
+})
+
+test('mesh bench: a link that is slowed down shows in every sum', async () => {
+  const report = await bench('--shape', 'tiny', '--prompt-tokens', '4', '--tokens', '3', '--runs', '1', '--rtt', '20', '--collective', 'direct')
+  // eight sums a token, each at least one way
+  assert.ok(report.allReduceMsPerToken.min >= 8 * 10, `${report.allReduceMsPerToken.min} ms`)
+  assert.ok(report.decodeTokensPerSecond.max < 1000 / 80)
+})
+
+test('mesh bench: times a model folder', async () => {
+  const report = await bench('--model', model, '--prompt-tokens', '16', '--tokens', '4', '--runs', '1', '--quant', 'q8')
+  assertSpread(report.decodeTokensPerSecond, 'decode')
+  assert.ok(report.shardBytes.every((bytes) => bytes > 3e6), String(report.shardBytes))
+})
+
+test('mesh bench: flags that go against each other are refused, not ignored', async () => {
+  for (const args of [['--model', model, '--shape', 'tiny'], ['--collectives', '--tokens', '5'], ['--compare', 'llama.cpp', '--rtt', '20'], ['--sequences', '0'], ['--model', model, '--contexts', '5000']]) {
+    await assert.rejects(bench(...args), (error: { code: number; stderr: string }) => error.code === 2 && /error: /.test(error.stderr), args.join(' '))
+  }
+})
