@@ -23,8 +23,8 @@ export { layoutShard, type ShardTensor }
 
 /** Raised when the content of shard files changes for the same model and ranges. */
 const formatVersion = 1
-/** Shards of fewer pieces are made right here: starting a thread takes longer. */
-const fewPieces = 4
+/** Bytes of a shard from which threads pay: each takes a quarter of a second to start. */
+const threadedBytes = 2 * 2 ** 20
 const indexName = 'index.json'
 const weightsName = 'weights.bin'
 
@@ -105,7 +105,7 @@ const writeWeights = async (request: ShardRequest, file: string, totalBytes: num
     const writer = new ShardWriter(content, handle)
     wrote(writer.norms(model))
     const pieces = piecesOf(content)
-    if (pieces.length > fewPieces) await writePiecesInThreads({ content, modelFolder: model.folder, shardFile: file }, Math.min(threads, pieces.length), wrote)
+    if (totalBytes >= threadedBytes) await writePiecesInThreads({ content, modelFolder: model.folder, shardFile: file }, Math.min(threads, pieces.length), wrote)
     else for (const piece of pieces) wrote(writer.piece(model, piece))
     fsyncSync(handle)
   } finally {
