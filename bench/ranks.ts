@@ -66,7 +66,8 @@ const next = <T>(child: ChildProcess, type: string): Promise<T> =>
 const stopChild = async (child: ChildProcess): Promise<void> => {
   if (child.exitCode !== null || child.signalCode !== null) return
   const ended = once(child, 'exit')
-  if (child.connected) child.send({ type: 'stop' } satisfies RingOrder)
+  // it may be ending by itself; then nobody reads
+  if (child.connected) child.send({ type: 'stop' } satisfies RingOrder, () => {})
   const timer = setTimeout(() => child.kill('SIGKILL'), stopMs)
   await ended
   clearTimeout(timer)
