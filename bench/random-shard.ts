@@ -5,6 +5,7 @@
 import { randomFillSync } from 'node:crypto'
 import { closeSync, mkdirSync, openSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
+import type { BlockColumns } from '../agent/model/quantize.ts'
 import { layoutShard, type ShardFile } from '../agent/model/shard-cache.ts'
 import type { ModelShape, Quant } from '../shared/schema/model.ts'
 import type { RankRanges } from '../shared/schema/ring.ts'
@@ -18,15 +19,15 @@ export const shapes: Readonly<Record<string, ModelShape>> = {
 
 const pieceBytes = 8 * 2 ** 20
 
-export const writeRandomShard = (folder: string, shape: ModelShape, ranges: RankRanges, quant: Quant): ShardFile => {
+export const writeRandomShard = (folder: string, ranges: RankRanges, { shape, quant, block }: { readonly shape: ModelShape; readonly quant: Quant; readonly block: BlockColumns }): ShardFile => {
   mkdirSync(folder, { recursive: true })
-  const { tensors, bytes } = layoutShard({ shape, tiedEmbeddings: false }, ranges, quant)
+  const { tensors, bytes } = layoutShard({ shape, tiedEmbeddings: false }, ranges, quant, block)
   const weights = join(folder, 'weights.bin')
   const file = openSync(weights, 'w')
   const piece = new Uint8Array(pieceBytes)
   for (const [name, { dtype, dims, offset, length }] of tensors) {
     // uniform codes have a spread of 4.6 (4 bits) or 74 (8 bits) steps; scaled to 1 / sqrt(columns)
-    const columns = dims.length === 2 ? dims[1] * 32 : 1
+    const columns = dims.length === 2 ? dims[1] * block : 1
     const scale = name.endsWith('norm') ? 1 : 1 / ((quant === 'q4' ? 4.6 : 74) * Math.sqrt(columns))
     for (let at = 0; at < length; at += pieceBytes) {
       const part = piece.subarray(0, Math.min(pieceBytes, length - at))

@@ -1,5 +1,6 @@
 /** The weights of one rank: cut from a model folder, or random ones of a shape. */
 import type { RankRanges } from '../shared/schema/ring.ts'
+import { blockColumnsFor } from '../agent/engine/choose-backend.ts'
 import { openEmbedding } from '../agent/model/embedding.ts'
 import { openModel } from '../agent/model/model-folder.ts'
 import { loadShard, type ShardFile } from '../agent/model/shard-cache.ts'
@@ -18,14 +19,15 @@ export interface Weights {
 }
 
 /** @throws MeshError of model folder or shard cache */
-export const openWeights = async ({ shape, quant, modelFolder, folder }: InferenceSettings & RankIdentity, ranges: RankRanges): Promise<Weights> => {
+export const openWeights = async ({ shape, quant, backend, modelFolder, folder }: InferenceSettings & RankIdentity, ranges: RankRanges): Promise<Weights> => {
   const started = performance.now()
+  const block = blockColumnsFor(backend, quant)
   if (modelFolder === undefined) {
-    const shard = writeRandomShard(folder, shape, ranges, quant)
+    const shard = writeRandomShard(folder, ranges, { shape, quant, block })
     return { shard, normEpsilon: 1e-5, ropeTheta: 10_000, shardMs: performance.now() - started, embed: randomEmbedding(shape.hidden), close: () => {} }
   }
   const model = openModel(modelFolder, 'bench')
-  const shard = await loadShard({ model, ranges, quant, cacheFolder: folder })
+  const shard = await loadShard({ model, ranges, quant, block, cacheFolder: folder })
   const embedding = openEmbedding(model)
   const { normEpsilon, ropeTheta } = model.config
   return { shard, normEpsilon, ropeTheta, shardMs: performance.now() - started, embed: (tokens, into) => embedding.read(tokens, into), close: () => model.close() }

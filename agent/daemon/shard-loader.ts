@@ -5,7 +5,7 @@ import type { Logger } from '../../shared/log.ts'
 import type { Loading, RingEpoch, RingMember } from '../../shared/schema/ring.ts'
 import { findRingWish } from '../device/rings.ts'
 import type { Backend } from '../engine/backend.ts'
-import { type BackendChoice, createBackend } from '../engine/choose-backend.ts'
+import { type BackendChoice, blockColumnsFor, createBackend } from '../engine/choose-backend.ts'
 import { type EmbeddingReader, openEmbedding } from '../model/embedding.ts'
 import { type Model, openModel, resolveModel } from '../model/model-folder.ts'
 import { loadShard, type ShardFile } from '../model/shard-cache.ts'
@@ -65,7 +65,7 @@ export class ShardLoader {
       await model.close()
       throw new MeshError('modelMismatch', { modelId, got: model.manifest.revision.slice(0, 12), want: ring.model.revision.slice(0, 12) })
     }
-    const shard = await loadShard({ model, ranges: member.ranges, quant: ring.quant, cacheFolder: home.shards, threads, onProgress: progress })
+    const shard = await loadShard({ model, ranges: member.ranges, quant: ring.quant, block: blockColumnsFor(this.#options.backend, ring.quant), cacheFolder: home.shards, threads, onProgress: progress })
     const backend = await createBackend(
       this.#options.backend,
       { shape: model.config.shape, ranges: member.ranges, quant: ring.quant, normEpsilon: model.config.normEpsilon, ropeTheta: model.config.ropeTheta, threads, spinMs, shard },

@@ -11,6 +11,7 @@ import { fileURLToPath } from 'node:url'
 import type { Quant } from '../../shared/schema/model.ts'
 import { type Model, openModel } from '../model/model-folder.ts'
 import { loadTokenizer } from '../model/tokenizer.ts'
+import { blockColumnsFor } from './choose-backend.ts'
 import { createGgmlBackend } from './ggml/ggml-backend.ts'
 import { createOnnxBackend } from './onnx/onnx-backend.ts'
 import { type CreateBackend, openRing, type RingOfEngines } from './test/ring-of-engines.ts'
@@ -61,12 +62,12 @@ const meanLoss = async (ring: RingOfEngines, encode: (text: string) => number[],
   return loss / count
 }
 
-const onnx: CreateBackend = (options) => createOnnxBackend(options)
-const ggml: CreateBackend = (options) => createGgmlBackend(options)
+const creators = { onnx: (options) => createOnnxBackend(options), ggml: (options) => createGgmlBackend(options) } satisfies Record<string, CreateBackend>
+type Kind = keyof typeof creators
 /** Rings to check: of one kind of backend, and mixed. ggml comes for Linux on x64 so far. */
-const kinds: Readonly<Record<string, readonly CreateBackend[]>> = process.platform === 'linux' && process.arch === 'x64' ? { onnx: [onnx], ggml: [ggml], mixed: [ggml, onnx] } : { onnx: [onnx] }
+const kinds: Readonly<Record<string, readonly Kind[]>> = process.platform === 'linux' && process.arch === 'x64' ? { onnx: ['onnx'], ggml: ['ggml'], mixed: ['ggml', 'onnx'] } : { onnx: ['onnx'] }
 
-for (const [kind, create] of Object.entries(kinds)) describe(`bundled model on ${kind}`, () => {
+for (const [kind, ranks] of Object.entries(kinds)) describe(`bundled model on ${kind}`, () => {
   let folder: string
   let model: Model
   before(() => {
@@ -79,7 +80,7 @@ for (const [kind, create] of Object.entries(kinds)) describe(`bundled model on $
   })
 
   const withRing = async (shares: readonly number[], quant: Quant, action: (ring: RingOfEngines) => Promise<void>): Promise<void> => {
-    const ring = await openRing({ model, shares, quant, folder, create })
+    const ring = await openRing({ model, shares, quant, folder, create: ranks.map((name) => creators[name]), blocks: ranks.map((name) => blockColumnsFor(name, quant)) })
     try {
       await action(ring)
     } finally {

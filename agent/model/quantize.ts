@@ -1,16 +1,24 @@
 /**
- * Symmetric quantisation in blocks of 32 columns: value = (code - zero) * scale, zero 8 for 4 bits and 128 for 8.
+ * Symmetric quantisation in blocks of columns: value = (code - zero) * scale, zero 8 for 4 bits and 128 for 8.
  * Scales are numbers that f16 holds exactly, so that every backend computes with the same weights.
  */
 import type { Quant } from '../../shared/schema/model.ts'
 
+/** Columns of a block where a backend asks for nothing else; those of ggml, and of a unit of the shard plan. */
 export const blockColumns = 32
+/** Block widths that shard files may have. */
+export type BlockColumns = 32 | 128
 export type QuantBits = 4 | 8
+
+export interface BlockFormat {
+  readonly bits: QuantBits
+  readonly block: BlockColumns
+}
 
 export const bitsOf = (quant: Exclude<Quant, 'f32'>): QuantBits => (quant === 'q4' ? 4 : 8)
 
 export interface Quantized {
-  /** u8 [rows, blocks, 32 * bits / 8]; with 4 bits the even column is in the low nibble. */
+  /** u8 [rows, blocks, block * bits / 8]; with 4 bits the even column is in the low nibble. */
   readonly codes: Uint8Array
   /** f32 [rows, blocks] */
   readonly scales: Float32Array
@@ -56,17 +64,17 @@ const scale4 = (values: Float32Array, start: number, end: number): number => {
 
 /**
  * Quantises a matrix f32 [rows, columns]; columns beyond the last full block are padded with zeros.
- * A slice that starts and ends at multiples of 32 columns has the same codes as the same part of the whole.
+ * A slice that starts and ends at multiples of the block has the same codes as the same part of the whole.
  */
-export const quantize = (values: Float32Array, rows: number, columns: number, bits: QuantBits): Quantized => {
-  const blocks = Math.ceil(columns / blockColumns)
-  const bytes = (blockColumns * bits) / 8
+export const quantize = (values: Float32Array, rows: number, columns: number, { bits, block: width }: BlockFormat): Quantized => {
+  const blocks = Math.ceil(columns / width)
+  const bytes = (width * bits) / 8
   const codes = new Uint8Array(rows * blocks * bytes).fill(bits === 4 ? 0x88 : 0x80)
   const scales = new Float32Array(rows * blocks)
   for (let row = 0; row < rows; row++) {
     for (let block = 0; block < blocks; block++) {
-      const start = row * columns + block * blockColumns
-      const end = Math.min(start + blockColumns, (row + 1) * columns)
+      const start = row * columns + block * width
+      const end = Math.min(start + width, (row + 1) * columns)
       const index = row * blocks + block
       const scale = bits === 4 ? scale4(values, start, end) : toHalf(Math.abs(extreme(values, start, end)) / 127)
       scales[index] = scale
@@ -87,14 +95,14 @@ const writeNibbles = (values: Float32Array, { start, end, scale }: { start: numb
 }
 
 /** f32 [rows, columns]: what the codes stand for. */
-export const dequantize = ({ codes, scales }: Quantized, rows: number, columns: number, bits: QuantBits): Float32Array => {
-  const blocks = Math.ceil(columns / blockColumns)
-  const bytes = (blockColumns * bits) / 8
+export const dequantize = ({ codes, scales }: Quantized, rows: number, columns: number, { bits, block }: BlockFormat): Float32Array => {
+  const blocks = Math.ceil(columns / block)
+  const bytes = (block * bits) / 8
   const values = new Float32Array(rows * columns)
   for (let row = 0; row < rows; row++) {
     for (let column = 0; column < columns; column++) {
-      const index = row * blocks + Math.floor(column / blockColumns)
-      const inside = column % blockColumns
+      const index = row * blocks + Math.floor(column / block)
+      const inside = column % block
       const byte = codes[index * bytes + (bits === 4 ? inside >> 1 : inside)]
       const code = bits === 8 ? byte - 128 : (inside % 2 === 0 ? byte & 15 : byte >> 4) - 8
       values[row * columns + column] = code * scales[index]

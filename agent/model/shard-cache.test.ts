@@ -7,7 +7,7 @@ import fc from 'fast-check'
 import { planShards } from '../../shared/plan/shard-plan.ts'
 import type { ModelShape } from '../../shared/schema/model.ts'
 import { type Model, openModel } from './model-folder.ts'
-import { blockColumns, dequantize, quantize } from './quantize.ts'
+import { type BlockFormat, dequantize, quantize } from './quantize.ts'
 import { writeRandomModel } from './random-model.ts'
 import { loadShard, type ShardFile } from './shard-cache.ts'
 import { readColumns, readRows } from './tensor-slice.ts'
@@ -41,17 +41,18 @@ const bytes = (shard: ShardFile, name: string): Uint8Array => {
 const tiny = 127 * 2 ** -24
 
 test('quantize: the error stays within half a step of the block, padding is zero', () => {
-  fc.assert(fc.property(fc.constantFrom<4 | 8>(4, 8), fc.integer({ min: 1, max: 4 }), fc.array(fc.float({ min: -100, max: 100, noNaN: true }), { minLength: 1, maxLength: 80 }), (bits, rows, row) => {
+  const formats = [{ bits: 4, block: 32 }, { bits: 8, block: 32 }, { bits: 4, block: 128 }, { bits: 8, block: 128 }] as const
+  fc.assert(fc.property(fc.constantFrom<BlockFormat>(...formats), fc.integer({ min: 1, max: 4 }), fc.array(fc.float({ min: -100, max: 100, noNaN: true }), { minLength: 1, maxLength: 300 }), (format, rows, row) => {
     const values = Float32Array.from(Array.from({ length: rows }, () => row).flat())
-    const quantized = quantize(values, rows, row.length, bits)
-    const back = dequantize(quantized, rows, row.length, bits)
-    const blocks = Math.ceil(row.length / blockColumns)
+    const quantized = quantize(values, rows, row.length, format)
+    const back = dequantize(quantized, rows, row.length, format)
+    const blocks = Math.ceil(row.length / format.block)
     for (let i = 0; i < values.length; i++) {
-      const block = Math.floor(i / row.length) * blocks + Math.floor((i % row.length) / blockColumns)
-      const top = Math.max(...values.subarray(Math.floor(i / row.length) * row.length + Math.floor((i % row.length) / blockColumns) * blockColumns).slice(0, Math.min(blockColumns, row.length - Math.floor((i % row.length) / blockColumns) * blockColumns)).map(Math.abs))
-      const scale = Math.abs(quantized.scales[block])
+      const block = Math.floor((i % row.length) / format.block)
+      const top = Math.max(...row.slice(block * format.block, (block + 1) * format.block).map(Math.abs))
+      const scale = Math.abs(quantized.scales[Math.floor(i / row.length) * blocks + block])
       // 4 bits reach 7 steps on one side and 8 on the other, and the scale may be chosen 12 % smaller
-      const bound = bits === 8 ? scale * 0.51 + top * 1e-3 + tiny : scale * 0.51 + top * 0.25 + tiny
+      const bound = format.bits === 8 ? scale * 0.51 + top * 1e-3 + tiny : scale * 0.51 + top * 0.25 + tiny
       assert.ok(Math.abs(back[i] - values[i]) <= bound, `${values[i]} became ${back[i]}, scale ${scale}`)
     }
   }), { numRuns: 200 })
@@ -62,8 +63,8 @@ test('quantize: a slice at whole blocks has the codes of the whole', () => {
   const rows = 3
   const values = Float32Array.from({ length: rows * columns }, (_, i) => Math.sin(i * 1.7) * (1 + (i % 13)))
   for (const bits of [4, 8] as const) {
-    const whole = quantize(values, rows, columns, bits)
-    const part = quantize(Float32Array.from({ length: rows * 64 }, (_, i) => values[Math.floor(i / 64) * columns + 32 + (i % 64)]), rows, 64, bits)
+    const whole = quantize(values, rows, columns, { bits, block: 32 })
+    const part = quantize(Float32Array.from({ length: rows * 64 }, (_, i) => values[Math.floor(i / 64) * columns + 32 + (i % 64)]), rows, 64, { bits, block: 32 })
     for (let row = 0; row < rows; row++) assert.deepEqual(part.scales.slice(row * 2, row * 2 + 2), whole.scales.slice(row * 5 + 1, row * 5 + 3))
   }
 })
@@ -80,7 +81,7 @@ test('quantize: the 4-bit search has less error than the plain rule', () => {
     return sum
   }
   const plain = error((block) => block.reduce((a, b) => (Math.abs(b) > Math.abs(a) ? b : a), 0) / -8)
-  const back = dequantize(quantize(values, 400, 32, 4), 400, 32, 4)
+  const back = dequantize(quantize(values, 400, 32, { bits: 4, block: 32 }), 400, 32, { bits: 4, block: 32 })
   const ours = values.reduce((sum, value, i) => sum + (value - back[i]) ** 2, 0)
   assert.ok(ours < plain * 0.97, `${ours} against ${plain}`)
 })
@@ -102,10 +103,10 @@ test('shard: f32 matrices are the rows and columns of the model', async (t) => {
 test('shard: q4 and q8 hold the quantised rows', async (t) => {
   const { model, cacheFolder } = setUp(t)
   const [ranges] = planShards(shape, [1, 2])
-  for (const [quant, bits] of [['q4', 4], ['q8', 8]] as const) {
-    const shard = await loadShard({ model, ranges, quant, cacheFolder })
+  for (const [quant, bits, block] of [['q4', 4, 32], ['q8', 8, 32], ['q4', 4, 128]] as const) {
+    const shard = await loadShard({ model, ranges, quant, block, cacheFolder })
     const down = readColumns(model.tensor('model.layers.0.mlp.down_proj.weight'), ranges.ffn, { start: 0, end: 64 })
-    const want = quantize(down, 64, ranges.ffn.end - ranges.ffn.start, bits)
+    const want = quantize(down, 64, ranges.ffn.end - ranges.ffn.start, { bits, block })
     assert.deepEqual(bytes(shard, 'layers.0.mlp.down.q'), want.codes)
     assert.deepEqual(floats(shard, 'layers.0.mlp.down.s'), want.scales)
   }
@@ -138,9 +139,10 @@ test('shard: other ranges, quantisation or weights are other shards', async (t) 
     loadShard({ model, ranges: whole, quant: 'q8', cacheFolder }),
     loadShard({ model, ranges: half, quant: 'q8', cacheFolder }),
     loadShard({ model, ranges: whole, quant: 'q4', cacheFolder }),
+    loadShard({ model, ranges: whole, quant: 'q4', block: 128, cacheFolder }),
     loadShard({ model: { ...model, manifest: { ...model.manifest, revision: 'f'.repeat(64) } }, ranges: whole, quant: 'q8', cacheFolder }),
   ])
-  assert.equal(new Set(hashes.map(({ hash }) => hash)).size, 4)
+  assert.equal(new Set(hashes.map(({ hash }) => hash)).size, 5)
 })
 
 test('shard: two builders of the same shard at once both get it, and leave nothing else', async (t) => {

@@ -15,6 +15,7 @@ import type { Quant } from '../../shared/schema/model.ts'
 import type { Loading, RankRanges } from '../../shared/schema/ring.ts'
 import { formatBytes } from '../../shared/units.ts'
 import type { Model } from './model-folder.ts'
+import { type BlockColumns, blockColumns } from './quantize.ts'
 import { layoutShard, type ShardTensor } from './shard-layout.ts'
 import { writePiecesInThreads } from './shard-threads.ts'
 import { piecesOf, type ShardContent, ShardWriter } from './shard-writer.ts'
@@ -45,6 +46,8 @@ export interface ShardRequest {
   readonly model: Model
   readonly ranges: RankRanges
   readonly quant: Quant
+  /** Columns of a block of quantisation; 32 when not given. */
+  readonly block?: BlockColumns
   /** Holds one folder per shard. */
   readonly cacheFolder: string
   /** Cores that cut and quantise. Default: all. */
@@ -66,9 +69,9 @@ const Index = Type.Object({
 })
 type Index = Type.Static<typeof Index>
 
-const hashOf = ({ model, ranges, quant }: ShardRequest): string =>
+const hashOf = ({ model, ranges, quant, block = blockColumns }: ShardRequest): string =>
   createHash('sha256')
-    .update(JSON.stringify([formatVersion, model.manifest.revision, quant, ...(['kvHeads', 'heads', 'ffn', 'vocab'] as const).map((name) => [ranges[name].start, ranges[name].end])]))
+    .update(JSON.stringify([formatVersion, model.manifest.revision, quant, ...(block === blockColumns ? [] : [block]), ...(['kvHeads', 'heads', 'ffn', 'vocab'] as const).map((name) => [ranges[name].start, ranges[name].end])]))
     .digest('hex')
 
 const sha256Of = async (file: string, totalBytes: number, { onProgress }: ShardRequest): Promise<string> => {
@@ -92,8 +95,8 @@ const checkSpace = (folder: string, bytes: number): void => {
 
 /** Writes all tensors into an empty file. */
 const writeWeights = async (request: ShardRequest, file: string, totalBytes: number): Promise<void> => {
-  const { model, ranges, quant, threads = availableParallelism(), onProgress } = request
-  const content: ShardContent = { config: { shape: model.config.shape, tiedEmbeddings: model.config.tiedEmbeddings }, ranges, quant }
+  const { model, ranges, quant, block = blockColumns, threads = availableParallelism(), onProgress } = request
+  const content: ShardContent = { config: { shape: model.config.shape, tiedEmbeddings: model.config.tiedEmbeddings }, ranges, quant, block }
   let bytes = 0
   const wrote = (count: number): void => {
     bytes += count
@@ -115,7 +118,7 @@ const writeWeights = async (request: ShardRequest, file: string, totalBytes: num
 
 /** @returns the index, or nothing when another process built the same shard meanwhile */
 const build = async (request: ShardRequest, folder: string): Promise<Index | undefined> => {
-  const layout = layoutShard(request.model.config, request.ranges, request.quant)
+  const layout = layoutShard(request.model.config, request.ranges, request.quant, request.block)
   const temporary = `${folder}.${randomBytes(4).toString('hex')}.tmp`
   mkdirSync(temporary, { recursive: true })
   try {

@@ -12,15 +12,15 @@
  * | `layers.<l>.mlp.down`: N = hidden, K = own MLP columns | `.w` | `.q`, `.s` |
  * | `head`: own vocabulary rows; K = hidden | `.w` | `.q`, `.s` |
  *
- * `.q` is u8 [N, ceil(K / 32), 32 * bits / 8] and `.s` f32 [N, ceil(K / 32)], symmetric blocks of 32 along K as
- * ONNX Runtime's MatMulNBits wants them: value = (code - 8) * scale for 4 bits (even column in the low nibble),
+ * `.q` is u8 [N, ceil(K / block), block * bits / 8] and `.s` f32 [N, ceil(K / block)], symmetric blocks of 32 columns, or
+ * of 128 where the backend of the rank is faster on them, as ONNX Runtime's MatMulNBits wants them: value = (code - 8) * scale for 4 bits (even column in the low nibble),
  * (code - 128) * scale for 8 bits. The last block is padded with the zero code. Matrices of a rank that holds no
  * heads, no MLP columns or no vocabulary are absent.
  */
 import type { Quant } from '../../shared/schema/model.ts'
 import type { RankRanges } from '../../shared/schema/ring.ts'
 import type { ModelConfig } from './config.ts'
-import { bitsOf, blockColumns } from './quantize.ts'
+import { bitsOf, type BlockColumns, blockColumns } from './quantize.ts'
 import { matrixParts, normParts } from './shard-parts.ts'
 
 /** Pages of every platform we run on divide this. */
@@ -35,8 +35,8 @@ export interface ShardTensor {
   readonly length: number
 }
 
-/** Tensor table of a shard: names, sizes and places follow from shape, ranges and quantisation alone. */
-export const layoutShard = ({ shape, tiedEmbeddings }: Pick<ModelConfig, 'shape' | 'tiedEmbeddings'>, ranges: RankRanges, quant: Quant): { readonly tensors: [string, ShardTensor][]; readonly bytes: number } => {
+/** Tensor table of a shard: names, sizes and places follow from shape, ranges, quantisation and block alone. */
+export const layoutShard = ({ shape, tiedEmbeddings }: Pick<ModelConfig, 'shape' | 'tiedEmbeddings'>, ranges: RankRanges, quant: Quant, block: BlockColumns = blockColumns): { readonly tensors: [string, ShardTensor][]; readonly bytes: number } => {
   const tensors: [string, ShardTensor][] = []
   let end = 0
   const add = (name: string, dtype: 'f32' | 'u8', dims: number[]): void => {
@@ -49,8 +49,8 @@ export const layoutShard = ({ shape, tiedEmbeddings }: Pick<ModelConfig, 'shape'
   for (const { name, rows, columns } of matrixParts({ shape, tiedEmbeddings }, ranges)) {
     if (quant === 'f32') add(`${name}.w`, 'f32', [rows, columns])
     else {
-      const blocks = Math.ceil(columns / blockColumns)
-      add(`${name}.q`, 'u8', [rows, blocks, (blockColumns * bitsOf(quant)) / 8])
+      const blocks = Math.ceil(columns / block)
+      add(`${name}.q`, 'u8', [rows, blocks, (block * bitsOf(quant)) / 8])
       add(`${name}.s`, 'f32', [rows, blocks])
     }
   }

@@ -30,7 +30,7 @@ describe('shard made by threads', () => {
     const shards = await Promise.all([1, 3].map((threads) => loadShard({ model, ranges, quant: 'q8', cacheFolder: join(folder, `cache-${threads}`), threads })))
     const [one, three] = shards.map(({ weights }) => readFileSync(weights))
     assert.ok(one.equals(three))
-    const { codes } = quantize(readRows(model.tensor('model.embed_tokens.weight'), 0, shape.vocab), shape.vocab, shape.hidden, 8)
+    const { codes } = quantize(readRows(model.tensor('model.embed_tokens.weight'), 0, shape.vocab), shape.vocab, shape.hidden, { bits: 8, block: 32 })
     const head = shards[0].tensors.get('head.q')
     assert.ok(head && one.subarray(head.offset, head.offset + head.length).equals(codes))
     model.close()

@@ -4,7 +4,7 @@ import type { Quant } from '../../shared/schema/model.ts'
 import type { RankRanges } from '../../shared/schema/ring.ts'
 import type { ModelConfig } from './config.ts'
 import type { Model } from './model-folder.ts'
-import { bitsOf, blockColumns, quantize } from './quantize.ts'
+import { bitsOf, type BlockColumns, quantize } from './quantize.ts'
 import { layoutShard, type ShardTensor } from './shard-layout.ts'
 import { type MatrixPart, matrixParts, normParts, readPart } from './shard-parts.ts'
 import { readRows } from './tensor-slice.ts'
@@ -23,6 +23,8 @@ export interface ShardContent {
   readonly config: Pick<ModelConfig, 'shape' | 'tiedEmbeddings'>
   readonly ranges: RankRanges
   readonly quant: Quant
+  /** Columns of a block of quantisation. */
+  readonly block: BlockColumns
 }
 
 type Tensors = Pick<Model, 'tensor'>
@@ -45,7 +47,7 @@ export class ShardWriter {
   constructor(content: ShardContent, handle: number) {
     this.#content = content
     this.#handle = handle
-    this.#tensors = new Map(layoutShard(content.config, content.ranges, content.quant).tensors)
+    this.#tensors = new Map(layoutShard(content.config, content.ranges, content.quant, content.block).tensors)
   }
 
   /** @returns bytes written */
@@ -56,12 +58,12 @@ export class ShardWriter {
 
   /** @returns bytes written */
   piece(model: Tensors, { part, start, end }: ShardPiece): number {
-    const { quant } = this.#content
+    const { quant, block } = this.#content
     const values = readPart(model, part, start, end)
     if (quant === 'f32') return this.#write(`${part.name}.w`, start * part.columns * 4, bytesOf(values))
-    const { codes, scales } = quantize(values, end - start, part.columns, bitsOf(quant))
-    const blocks = start * Math.ceil(part.columns / blockColumns)
-    return this.#write(`${part.name}.q`, (blocks * blockColumns * bitsOf(quant)) / 8, codes) + this.#write(`${part.name}.s`, blocks * 4, bytesOf(scales))
+    const { codes, scales } = quantize(values, end - start, part.columns, { bits: bitsOf(quant), block })
+    const blocks = start * Math.ceil(part.columns / block)
+    return this.#write(`${part.name}.q`, (blocks * block * bitsOf(quant)) / 8, codes) + this.#write(`${part.name}.s`, blocks * 4, bytesOf(scales))
   }
 
   /** @param from bytes from the start of the tensor */

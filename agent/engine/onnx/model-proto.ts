@@ -19,7 +19,7 @@ message OperatorSetIdProto { optional string domain = 1; optional int64 version 
 const modelType = protobuf.parse(schema, { keepCase: true }).root.lookupType('onnx.ModelProto')
 
 /** `TensorProto.DataType` */
-export const elementTypes = { f32: 1, u8: 2, i32: 6, i64: 7, bool: 9 } as const
+export const elementTypes = { f32: 1, u8: 2, i32: 6, i64: 7, f16: 10 } as const
 export type ElementType = keyof typeof elementTypes
 
 /** `AttributeProto.AttributeType` */

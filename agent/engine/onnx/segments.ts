@@ -1,16 +1,16 @@
 /**
- * The graphs that one rank runs: per layer an attention half and an MLP half, and the head. One plain graph each, so
- * that a session maps its weights from the shard file once; an all-reduce lies between any two of them.
- *
- * Attention has two forms inside one `If` (the weights stay outside it): many new tokens go through
- * GroupQueryAttention, few through two matrix products against cache and new rows with a mask. On CPU the first is
- * faster from about 24 rows, the second below (it never copies the cache).
+ * The graphs that one rank runs. With weights, so that a session maps them from the shard file once: per layer the
+ * projections q, k, v, then o, then the MLP half; and the head. They run once over all rows of a step. Without weights,
+ * shared by all layers and run per sequence: attention over the cache, in two forms. Many new rows go through
+ * GroupQueryAttention, which copies the cache; few through two matrix products with a mask, which do not.
  */
 import type { ModelShape, Quant } from '../../../shared/schema/model.ts'
 import type { RankRanges } from '../../../shared/schema/ring.ts'
 import { sizeOf } from '../../../shared/plan/shard-plan.ts'
+import { bitsOf } from '../../model/quantize.ts'
 import type { ShardFile } from '../../model/shard-cache.ts'
-import { type AttributeValue, constant, encodeModel, external, type Graph, type Initializer, microsoft, type Node, node, value } from './model-proto.ts'
+import type { CacheType } from './kv-cache.ts'
+import { type AttributeValue, constant, type ElementType, elementTypes, encodeModel, external, type Initializer, microsoft, type Node, node, value } from './model-proto.ts'
 
 export interface SegmentOptions {
   readonly shape: ModelShape
@@ -52,14 +52,15 @@ const matMul = (options: SegmentOptions, { weight, columns }: { weight: string; 
     return { initializers: [load('.w')], nodes: [microsoft('FusedMatMul', [input, `${weight}.w`], [output], { transB: int(1) })] }
   }
   const codes = load('.q')
+  const bits = bitsOf(quant)
   return {
     initializers: [codes, load('.s')],
     nodes: [
       microsoft('MatMulNBits', [input, `${weight}.q`, `${weight}.s`], [output], {
         K: int(columns),
         N: int(codes.dims[0]),
-        bits: int(quant === 'q8' ? 8 : 4),
-        block_size: int(32),
+        bits: int(bits),
+        block_size: int((codes.dims[2] * 8) / bits),
         accuracy_level: int(matMulAccuracy),
       }),
     ],
@@ -76,84 +77,119 @@ const norm = (options: SegmentOptions, weight: string, input: string, output: st
   }
 }
 
-/** Scores against cache and new rows, masked, and the weighted values; [1, S, own heads * headDim] into `output`. */
-const fewRows = (output: string, scale: number): Node[] => [
-  node('Reshape', ['q', 'shapeGroups'], ['q5']), // [1, S, kv, g, hd]
-  node('Transpose', ['q5'], ['q5t'], { perm: { ints: [0, 2, 1, 3, 4] } }),
-  node('Reshape', ['q5t', 'shapeRows'], ['q4']), // [1, kv, S * g, hd]
-  microsoft('FusedMatMul', ['q4', 'kCache'], ['scoresCache'], { transB: int(1), alpha: float(scale) }),
-  microsoft('FusedMatMul', ['q4', 'kNew'], ['scoresNew'], { transB: int(1), alpha: float(scale) }),
-  node('Concat', ['scoresCache', 'scoresNew'], ['scores'], { axis: int(-1) }),
-  node('Add', ['scores', 'mask'], ['scoresMasked']),
-  node('Softmax', ['scoresMasked'], ['weights'], { axis: int(-1) }),
-  node('Split', ['weights', 'split'], ['weightsCache', 'weightsNew'], { axis: int(-1) }),
-  node('MatMul', ['weightsCache', 'vCache'], ['valuesCache']),
-  node('MatMul', ['weightsNew', 'vNew'], ['valuesNew']),
-  node('Add', ['valuesCache', 'valuesNew'], ['values']),
-  node('Reshape', ['values', 'shapeUngroup'], ['values5']), // [1, kv, S, g, hd]
-  node('Transpose', ['values5'], ['values5t'], { perm: { ints: [0, 2, 1, 3, 4] } }),
-  node('Reshape', ['values5t', 'shapeFlat'], [output]),
-]
+/** f16 holds what 8-bit or 4-bit weights give; exact weights get an exact cache. */
+export const cacheTypeOf = (quant: Quant): CacheType => (quant === 'f32' ? 'f32' : 'f16')
 
-const attentionCore = (shape: ModelShape, heads: number, kv: number): Node[] => {
-  const scale = 1 / Math.sqrt(shape.headDim)
-  if (!hasGroupQuery(shape)) return fewRows('attended', scale)
-  const flat = ['B', 'S', heads * shape.headDim] as const
-  const many: Graph = {
-    name: 'manyRows',
-    node: [microsoft('GroupQueryAttention', ['q', 'k', 'v', 'kCache', 'vCache', 'lastIndex', 'totalLength'], ['attendedMany', 'kPresent', 'vPresent'], { num_heads: int(heads), kv_num_heads: int(kv), scale: float(scale) })],
-    output: [value('attendedMany', 'f32', flat)],
-  }
-  const few: Graph = { name: 'fewRows', node: fewRows('attendedFew', scale), output: [value('attendedFew', 'f32', flat)] }
-  return [node('If', ['isPrefill'], ['attended'], { then_branch: { graph: many }, else_branch: { graph: few } })]
-}
+/** `output` = `input` in the other type, or nothing to do where the cache is exact. */
+const converted = (type: CacheType, to: ElementType, input: string, output: string): Node => (type === 'f32' ? node('Identity', [input], [output]) : node('Cast', [input], [output], { to: int(elementTypes[to]) }))
 
 /**
- * Attention half of a layer for one sequence.
- * in: x f32 [1, S, hidden], positions i64 [1, S], cos and sin f32 [M, headDim / 2] (M above every position), kCache and vCache f32 [1, kv, capacity, headDim], mask f32
- * [1, 1, S * g, capacity + S], split i64 [2] = [capacity, S], and for GroupQueryAttention lastIndex i32 [1] (position
- * of the last new row), totalLength i32 [1], isPrefill bool [1].
- * out: y f32 [1, S, hidden] (this rank's part), kNew and vNew f32 [1, kv, S, headDim].
+ * Norm, own rows of q, k and v, and rotation of q and k.
+ * in: x f32 [1, R, hidden], positions i64 [1, R], cos and sin f32 [M, headDim / 2] (M above every position).
+ * out: q f32 [1, R, own heads * headDim], k and v as the cache [1, R, own kvHeads * headDim].
  */
-export const attentionSegment = (options: SegmentOptions, layer: number): Uint8Array => {
+export const projectionSegment = (options: SegmentOptions, layer: number): Uint8Array => {
   const { shape, ranges } = options
   const heads = sizeOf(ranges.heads)
   const kv = sizeOf(ranges.kvHeads)
   const hd = shape.headDim
+  const type = cacheTypeOf(options.quant)
   const name = `layers.${layer}.attention`
   const normed = norm(options, `${name}.norm`, 'x', 'normed')
   const qkv = matMul(options, { weight: `${name}.qkv`, columns: shape.hidden }, 'normed', 'qkv')
-  const o = matMul(options, { weight: `${name}.o`, columns: heads * hd }, 'attended', 'y')
-  const few = hasGroupQuery(shape) ? [value('lastIndex', 'i32', [1]), value('totalLength', 'i32', [1]), value('isPrefill', 'bool', [1])] : []
   return encodeModel({
-    name,
+    name: `${name}.qkv`,
     initializer: [
-      ...normed.initializers, ...qkv.initializers, ...o.initializers,
+      ...normed.initializers, ...qkv.initializers,
       constant('splitQkV', 'i64', [2], int64((heads + kv) * hd, kv * hd)),
       constant('splitQK', 'i64', [2], int64(heads * hd, kv * hd)),
-      constant('shapeKv', 'i64', [4], int64(0, 0, kv, hd)),
+    ],
+    input: [value('x', 'f32', [1, 'R', shape.hidden]), value('positions', 'i64', [1, 'R']), value('cos', 'f32', ['M', hd / 2]), value('sin', 'f32', ['M', hd / 2])],
+    output: [value('q', 'f32', [1, 'R', heads * hd]), value('k', type, [1, 'R', kv * hd]), value('v', type, [1, 'R', kv * hd])],
+    node: [
+      ...normed.nodes, ...qkv.nodes,
+      node('Split', ['qkv', 'splitQkV'], ['qk', 'vFull'], { axis: int(-1) }),
+      microsoft('RotaryEmbedding', ['qk', 'positions', 'cos', 'sin'], ['qkRotated']), // q and k in one call
+      node('Split', ['qkRotated', 'splitQK'], ['q', 'kFull'], { axis: int(-1) }),
+      converted(type, 'f16', 'kFull', 'k'),
+      converted(type, 'f16', 'vFull', 'v'),
+    ],
+  })
+}
+
+/** Own columns of o. in: x f32 [1, R, own heads * headDim]. out: y f32 [1, R, hidden], this rank's part. */
+export const outputSegment = (options: SegmentOptions, layer: number): Uint8Array => {
+  const columns = sizeOf(options.ranges.heads) * options.shape.headDim
+  const o = matMul(options, { weight: `layers.${layer}.attention.o`, columns }, 'x', 'y')
+  return encodeModel({ name: `layers.${layer}.attention.o`, initializer: o.initializers, input: [value('x', 'f32', [1, 'R', columns])], output: [value('y', 'f32', [1, 'R', options.shape.hidden])], node: o.nodes })
+}
+
+/** Sizes that both forms of attention share. */
+const attentionSizes = ({ shape, ranges, quant }: SegmentOptions) => {
+  const heads = sizeOf(ranges.heads)
+  const kv = sizeOf(ranges.kvHeads)
+  const hd = shape.headDim
+  const type = cacheTypeOf(quant)
+  return {
+    heads, kv, hd, type,
+    scale: float(1 / Math.sqrt(hd)),
+    cache: [value('kCache', type, [1, kv, 'T', hd]), value('vCache', type, [1, kv, 'T', hd])],
+    widened: [converted(type, 'f32', 'kCache', 'keys'), converted(type, 'f32', 'vCache', 'values')],
+    q: value('q', 'f32', [1, 'S', heads * hd]),
+    y: value('y', 'f32', [1, 'S', heads * hd]),
+  }
+}
+
+/**
+ * Attention of few rows of one sequence over its cache, which holds those rows already.
+ * in: q f32 [1, S, own heads * headDim], kCache and vCache [1, kv, T, headDim], mask f32 [1, 1, M, T], M = S * g or, the
+ * same for all heads of one row, 1; g query heads to a key/value head.
+ * out: y f32 [1, S, own heads * headDim].
+ */
+export const fewRowsSegment = (options: SegmentOptions): Uint8Array => {
+  const { heads, kv, hd, scale, cache, widened, q, y } = attentionSizes(options)
+  return encodeModel({
+    name: 'fewRows',
+    initializer: [
       constant('shapeGroups', 'i64', [5], int64(0, 0, kv, heads / kv, hd)),
       constant('shapeRows', 'i64', [4], int64(0, kv, -1, hd)),
       constant('shapeUngroup', 'i64', [5], int64(0, kv, -1, heads / kv, hd)),
       constant('shapeFlat', 'i64', [3], int64(0, -1, heads * hd)),
     ],
-    input: [
-      value('x', 'f32', ['B', 'S', shape.hidden]), value('positions', 'i64', ['B', 'S']),
-      value('cos', 'f32', ['M', hd / 2]), value('sin', 'f32', ['M', hd / 2]),
-      value('kCache', 'f32', ['B', kv, 'C', hd]), value('vCache', 'f32', ['B', kv, 'C', hd]),
-      value('mask', 'f32', [1, 1, 'SG', 'CS']), value('split', 'i64', [2]), ...few,
-    ],
-    output: [value('y', 'f32', ['B', 'S', shape.hidden]), value('kNew', 'f32', ['B', kv, 'S', hd]), value('vNew', 'f32', ['B', kv, 'S', hd])],
+    input: [q, ...cache, value('mask', 'f32', [1, 1, 'M', 'T'])],
+    output: [y],
     node: [
-      ...normed.nodes, ...qkv.nodes,
-      node('Split', ['qkv', 'splitQkV'], ['qk', 'v'], { axis: int(-1) }),
-      microsoft('RotaryEmbedding', ['qk', 'positions', 'cos', 'sin'], ['qkRotated']), // q and k in one call
-      node('Split', ['qkRotated', 'splitQK'], ['q', 'k'], { axis: int(-1) }),
-      node('Reshape', ['k', 'shapeKv'], ['k4']),
-      node('Transpose', ['k4'], ['kNew'], { perm: { ints: [0, 2, 1, 3] } }),
-      node('Reshape', ['v', 'shapeKv'], ['v4']),
-      node('Transpose', ['v4'], ['vNew'], { perm: { ints: [0, 2, 1, 3] } }),
-      ...attentionCore(shape, heads, kv), ...o.nodes,
+      ...widened,
+      node('Reshape', ['q', 'shapeGroups'], ['q5']), // [1, S, kv, g, hd]
+      node('Transpose', ['q5'], ['q5t'], { perm: { ints: [0, 2, 1, 3, 4] } }),
+      node('Reshape', ['q5t', 'shapeRows'], ['q4']), // [1, kv, S * g, hd]
+      microsoft('FusedMatMul', ['q4', 'keys'], ['scores'], { transB: int(1), alpha: scale }),
+      node('Add', ['scores', 'mask'], ['scoresMasked']),
+      node('Softmax', ['scoresMasked'], ['weights'], { axis: int(-1) }),
+      node('MatMul', ['weights', 'values'], ['attended']),
+      node('Reshape', ['attended', 'shapeUngroup'], ['attended5']), // [1, kv, S, g, hd]
+      node('Transpose', ['attended5'], ['attended5t'], { perm: { ints: [0, 2, 1, 3, 4] } }),
+      node('Reshape', ['attended5t', 'shapeFlat'], ['y']),
+    ],
+  })
+}
+
+/**
+ * Attention of many rows of one sequence.
+ * in: as `fewRowsSegment` without mask; k and v of the new rows [1, S, own kvHeads * headDim], lastIndex i32 [1]
+ * (position of the last new row), totalLength i32 [1].
+ */
+export const manyRowsSegment = (options: SegmentOptions): Uint8Array => {
+  const { heads, kv, hd, type, scale, cache, widened, q, y } = attentionSizes(options)
+  return encodeModel({
+    name: 'manyRows',
+    input: [q, value('k', type, [1, 'S', kv * hd]), value('v', type, [1, 'S', kv * hd]), ...cache, value('lastIndex', 'i32', [1]), value('totalLength', 'i32', [1])],
+    output: [y],
+    node: [
+      ...widened,
+      converted(type, 'f32', 'k', 'kFull'),
+      converted(type, 'f32', 'v', 'vFull'),
+      microsoft('GroupQueryAttention', ['q', 'kFull', 'vFull', 'keys', 'values', 'lastIndex', 'totalLength'], ['y', 'kPresent', 'vPresent'], { num_heads: int(heads), kv_num_heads: int(kv), scale }),
     ],
   })
 }

@@ -1,13 +1,31 @@
-/** Sessions of onnxruntime-node; the only importer of it. */
-import { InferenceSession, Tensor } from 'onnxruntime-node'
+/**
+ * Sessions of onnxruntime-node; the only importer of it.
+ *
+ * They are driven through the package's native binding: it runs at once in the calling thread, while the public
+ * `InferenceSession.run` wraps the same call in a promise and a turn of the event loop, thousands of times a second.
+ * The binding is not a public interface, so the package's version is pinned exactly.
+ */
+import type { InferenceSession, OnnxValue } from 'onnxruntime-node'
+import { binding, initOrt } from 'onnxruntime-node/dist/binding.js'
 
-export type Feeds = Readonly<Record<string, Tensor>>
+/** An input of a graph: a view of memory of ours, not a copy. */
+export interface Value {
+  readonly type: 'float32' | 'float16' | 'int64' | 'int32'
+  readonly data: Float32Array | Uint16Array | BigInt64Array | Int32Array
+  readonly dims: readonly number[]
+  readonly location: 'cpu'
+}
 
-/** A loaded graph. */
-export interface Session {
-  /** Outputs by name, each in memory of its own. */
-  run(feeds: Feeds): Promise<Readonly<Record<string, Float32Array>>>
-  close(): Promise<void>
+export type Feeds = Readonly<Record<string, Value>>
+
+/** Outputs by name, each in memory of its own. */
+export type Outputs<Name extends string> = Readonly<Record<Name, Float32Array | Float16Array>>
+
+/** A loaded graph with these outputs. */
+export interface Session<Name extends string = 'y'> {
+  /** Computes in the calling thread. @throws Error of ONNX Runtime */
+  run(feeds: Feeds): Outputs<Name>
+  close(): void
 }
 
 /**
@@ -26,19 +44,22 @@ const sessionOptions = (threads: number): InferenceSession.SessionOptions => ({
 })
 
 /** Loads a model file; weights beside it are mapped, not copied. */
-export const openSession = async (modelFile: string, threads: number): Promise<Session> => {
-  const session = await InferenceSession.create(modelFile, sessionOptions(threads))
+export const openSession = <Name extends string>(modelFile: string, threads: number, outputs: readonly Name[]): Session<Name> => {
+  initOrt()
+  const session = new binding.InferenceSession()
+  session.loadModel(modelFile, sessionOptions(threads))
+  const fetches = Object.fromEntries(outputs.map((name) => [name, null]))
   return {
-    run: async (feeds) => {
-      const outputs = await session.run(feeds)
-      return Object.fromEntries(Object.entries(outputs).map(([name, tensor]) => [name, tensor.data as Float32Array]))
+    run: (feeds) => {
+      const results = session.run(feeds as unknown as Record<string, OnnxValue>, fetches, {}) as unknown as Record<Name, { readonly data: Float32Array | Float16Array }>
+      return Object.fromEntries(outputs.map((name) => [name, results[name].data])) as Outputs<Name>
     },
-    close: () => session.release(),
+    close: () => session.dispose(),
   }
 }
 
-export const f32 = (data: Float32Array, dims: readonly number[]): Tensor => new Tensor('float32', data, dims)
-export const i64 = (...numbers: number[]): Tensor => new Tensor('int64', BigInt64Array.from(numbers.map(BigInt)), [numbers.length])
-export const i64Row = (start: number, count: number): Tensor => new Tensor('int64', BigInt64Array.from({ length: count }, (_, i) => BigInt(start + i)), [1, count])
-export const i32 = (number: number): Tensor => new Tensor('int32', Int32Array.of(number), [1])
-export const bool = (flag: boolean): Tensor => new Tensor('bool', Uint8Array.of(flag ? 1 : 0), [1])
+export const f32 = (data: Float32Array, dims: readonly number[]): Value => ({ type: 'float32', data, dims, location: 'cpu' })
+/** The binding wants the bits of f16 numbers. */
+export const f16 = (data: Float16Array, dims: readonly number[]): Value => ({ type: 'float16', data: new Uint16Array(data.buffer, data.byteOffset, data.length), dims, location: 'cpu' })
+export const i64 = (numbers: readonly number[], dims: readonly number[]): Value => ({ type: 'int64', data: BigInt64Array.from(numbers, BigInt), dims, location: 'cpu' })
+export const i32 = (number: number): Value => ({ type: 'int32', data: Int32Array.of(number), dims: [1], location: 'cpu' })

@@ -18,7 +18,7 @@ export type WorkerReport = { readonly progress: number } | { readonly ready: tru
 const serve = async ({ options, mailbox: memory, port }: WorkerInput): Promise<void> => {
   const mailbox = new Mailbox(memory)
   const report = (message: WorkerReport): void => port.postMessage(message)
-  const runner = await OnnxRunner.load(options, (progress) => report({ progress }))
+  const runner = OnnxRunner.load(options, (progress) => report({ progress }))
   report({ ready: true })
   let buffers: Buffers = { hidden: new Float32Array(0), partial: new Float32Array(0), logits: new Float32Array(0) }
   for (let seen = 0; ; seen++) {

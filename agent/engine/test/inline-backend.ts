@@ -33,7 +33,7 @@ const inline = (name: string, runner: Runner, share: (rows: number) => Buffers):
 
 export const createInlineOnnx = async (options: BackendOptions): Promise<Backend> => {
   const { shape, ranges } = options
-  return inline('onnx', await OnnxRunner.load(options, () => {}), (rows) => ({ hidden: new Float32Array(rows * shape.hidden), partial: new Float32Array(rows * shape.hidden), logits: new Float32Array(rows * sizeOf(ranges.vocab)) }))
+  return inline('onnx', OnnxRunner.load(options, () => {}), (rows) => ({ hidden: new Float32Array(rows * shape.hidden), partial: new Float32Array(rows * shape.hidden), logits: new Float32Array(rows * sizeOf(ranges.vocab)) }))
 }
 
 /** One aligned page more than the layout needs. */

@@ -1,11 +1,11 @@
 /** The float64 reference over a model folder, with its weights as a backend holds them (quantised and back). */
 import type { Quant } from '../../../shared/schema/model.ts'
 import type { Model } from '../../model/model-folder.ts'
-import { bitsOf, dequantize, quantize } from '../../model/quantize.ts'
+import { bitsOf, type BlockColumns, blockColumns, type BlockFormat, dequantize, quantize } from '../../model/quantize.ts'
 import { readRows } from '../../model/tensor-slice.ts'
 import type { Matrix, ReferenceModel } from '../reference.ts'
 
-export const readReference = (model: Model, quant: Quant): ReferenceModel => {
+export const readReference = (model: Model, quant: Quant, block: BlockColumns = blockColumns): ReferenceModel => {
   const { shape, tiedEmbeddings, normEpsilon, ropeTheta } = model.config
   const plain = (name: string): Matrix => {
     const tensor = model.tensor(name)
@@ -14,8 +14,8 @@ export const readReference = (model: Model, quant: Quant): ReferenceModel => {
   const held = (name: string): Matrix => {
     const { rows, columns, data } = plain(name)
     if (quant === 'f32') return { rows, columns, data }
-    const bits = bitsOf(quant)
-    return { rows, columns, data: dequantize(quantize(data as Float32Array, rows, columns, bits), rows, columns, bits) }
+    const format: BlockFormat = { bits: bitsOf(quant), block }
+    return { rows, columns, data: dequantize(quantize(data as Float32Array, rows, columns, format), rows, columns, format) }
   }
   return {
     shape, normEpsilon, ropeTheta,

@@ -6,6 +6,7 @@ import type { SequenceStep } from '../../../shared/wire/envelope.ts'
 import type { Collective } from '../../collective/collective.ts'
 import { openEmbedding } from '../../model/embedding.ts'
 import type { Model } from '../../model/model-folder.ts'
+import type { BlockColumns } from '../../model/quantize.ts'
 import { loadShard } from '../../model/shard-cache.ts'
 import type { Backend, BackendOptions } from '../backend.ts'
 import type { Engine } from '../engine.ts'
@@ -20,6 +21,8 @@ export interface RingOptions {
   readonly folder: string
   /** One for all ranks, or one per rank. */
   readonly create: CreateBackend | readonly CreateBackend[]
+  /** Columns of a block of quantisation, one per rank in turn; 32 when not given. */
+  readonly blocks?: readonly BlockColumns[]
   /** Rows from which a step runs in two lanes. */
   readonly laneRows?: number
 }
@@ -56,13 +59,13 @@ export interface RingOfEngines {
   close(): Promise<void>
 }
 
-export const openRing = async ({ model, shares, quant, folder, create, laneRows }: RingOptions): Promise<RingOfEngines> => {
+export const openRing = async ({ model, shares, quant, folder, create, laneRows, blocks }: RingOptions): Promise<RingOfEngines> => {
   const plan = planShards(model.config.shape, shares)
   const collectives = createMeetingCollectives(shares.length)
   const embedding = openEmbedding(model)
   const engines = await Promise.all(
     plan.map(async (ranges, rank) => {
-      const shard = await loadShard({ model, ranges, quant, cacheFolder: join(folder, `rank-${rank}`) })
+      const shard = await loadShard({ model, ranges, quant, block: blocks?.[rank % blocks.length], cacheFolder: join(folder, `rank-${rank}`) })
       const { shape, normEpsilon, ropeTheta } = model.config
       const make = typeof create === 'function' ? create : create[rank % create.length]
       const backend = await make({ shape, ranges, quant, normEpsilon, ropeTheta, threads: 1, shard })
