@@ -1,0 +1,216 @@
+/**
+ * What every backend must do, whatever computes: one check per name, each on a backend of its own. The backend holds a
+ * whole small model; logits come through the engine that runs in production.
+ */
+import assert from 'node:assert/strict'
+import { readdirSync, readFileSync } from 'node:fs'
+import { setTimeout as pause } from 'node:timers/promises'
+import { planShards } from '../../shared/plan/shard-plan.ts'
+import type { ModelShape } from '../../shared/schema/model.ts'
+import { type Collective, soloCollective } from '../collective/collective.ts'
+import { openEmbedding } from '../model/embedding.ts'
+import type { Model } from '../model/model-folder.ts'
+import type { Backend } from './backend.ts'
+import type { Engine } from './engine.ts'
+import { createForward } from './forward.ts'
+import { referenceLogits } from './reference.ts'
+import { readReference, relativeError } from './test/reference-model.ts'
+
+/** Longer than two buckets of any cache; attention groups, and a vocabulary that is not the hidden width. */
+export const contractShape: ModelShape = { layers: 2, hidden: 64, heads: 4, kvHeads: 2, headDim: 32, ffn: 96, vocab: 160, context: 600 }
+
+export interface Subject {
+  readonly model: Model
+  /** Starts a backend over the whole model, f32. @param progress called with 0..1 */
+  open(progress?: (fraction: number) => void): Promise<Backend>
+}
+
+/** Largest relative error of f32 against the float64 reference. */
+const bound = 2e-4
+/** Steps in which memory must not grow by more than `growthBytes`. */
+const memorySteps = 500
+const growthBytes = 32e6
+
+/** A rank that has others, which add nothing: half layers run one by one, not all in one command. */
+const otherRanks: Collective = { ...soloCollective, name: 'zeros', worldSize: 2 }
+
+const text = (length: number, seed: number): number[] => Array.from({ length }, (_, i) => (i * 31 + seed * 17 + (i % 7)) % contractShape.vocab)
+
+/** One prompt or part of it. */
+interface Piece {
+  readonly slot: number
+  readonly position: number
+  readonly tokens: readonly number[]
+}
+
+/** An engine over the backend, and its logits of each piece's last row. */
+const engineOver = ({ model }: Subject, backend: Backend, collective: Collective = otherRanks): { readonly engine: Engine; last(...pieces: readonly Piece[]): Promise<Float32Array[]> } => {
+  const { shape } = model.config
+  const embedding = openEmbedding(model)
+  const engine = createForward({ shape, ranges: planShards(shape, [1])[0], backend, collective, embed: (tokens, into) => embedding.read(tokens, into) })
+  let step = 0
+  return {
+    engine,
+    last: async (...pieces) => {
+      const { rows } = await engine.step({ job: 1, step: step++, sequences: pieces.map((piece) => ({ ...piece, tokens: [...piece.tokens], logits: 'last' })) })
+      return rows.map(({ logits }) => logits.slice())
+    },
+  }
+}
+
+type Check = (subject: Subject) => Promise<void>
+
+/** Runs the check and closes the backend, whatever comes of it. */
+const withBackend = (check: (subject: Subject, backend: Backend) => Promise<void>): Check => async (subject) => {
+  const backend = await subject.open()
+  try {
+    await check(subject, backend)
+  } finally {
+    await backend.close()
+  }
+}
+
+const near = (got: Float32Array, want: ArrayLike<number>, what: string): void => {
+  const error = relativeError(got, want)
+  assert.ok(error < bound, `${what}: relative error ${error}`)
+}
+
+/** Processes that this one started, and its own threads. */
+const children = (): string[] => readdirSync('/proc').filter((pid) => /^\d+$/.test(pid) && readFileIfThere(`/proc/${pid}/stat`).split(') ')[1]?.split(' ')[1] === String(process.pid))
+const threads = (): number => readdirSync('/proc/self/task').length
+const readFileIfThere = (file: string): string => {
+  try {
+    return readFileSync(file, 'utf8')
+  } catch {
+    return '' // it ended meanwhile
+  }
+}
+
+/** Of this process and those it started. */
+const residentBytes = (): number => [String(process.pid), ...children()].reduce((sum, pid) => sum + 1024 * Number(/VmRSS:\s+(\d+)/.exec(readFileIfThere(`/proc/${pid}/status`))?.[1] ?? 0), 0)
+
+export const backendContract: Readonly<Record<string, Check>> = {
+  'loads, says what it is, and tells how far it is': async (subject) => {
+    const fractions: number[] = []
+    const backend = await subject.open((fraction) => fractions.push(fraction))
+    try {
+      assert.match(backend.name, /^\w+$/)
+      assert.match(backend.description, /\w/)
+      assert.deepEqual(fractions, fractions.toSorted((a, b) => a - b))
+      assert.equal(fractions.at(-1), 1)
+    } finally {
+      await backend.close()
+    }
+  },
+
+  'a step of one row equals the reference, half layer by half layer and all at once': withBackend(async (subject, backend) => {
+    const tokens = text(3, 1)
+    const want = referenceLogits(readReference(subject.model, 'f32'), tokens)
+    for (const collective of [otherRanks, soloCollective]) {
+      const { engine, last } = engineOver(subject, backend, collective)
+      for (const [position, token] of tokens.entries()) near((await last({ slot: 0, position, tokens: [token] }))[0], want[position], `${collective.name}, position ${position}`)
+      await engine.release(0)
+    }
+  }),
+
+  'a prompt in chunks equals the prompt at once': withBackend(async (subject, backend) => {
+    const { last } = engineOver(subject, backend)
+    const tokens = text(330, 2)
+    const [want] = await last({ slot: 0, position: 0, tokens })
+    for (const [slot, sizes] of [[1, [100, 7, 180, 1, 42]], [2, [23, 24, 257, 26]]] as const) {
+      let position = 0
+      let got = want
+      for (const size of sizes) {
+        ;[got] = await last({ slot, position, tokens: tokens.slice(position, position + size) })
+        position += size
+      }
+      assert.equal(position, tokens.length)
+      near(got, want, `chunks of ${sizes.join(', ')}`)
+    }
+  }),
+
+  'sequences of different lengths in one step equal each one alone': withBackend(async (subject, backend) => {
+    const { engine, last } = engineOver(subject, backend)
+    const texts = [text(260, 3), text(1, 4), text(40, 5), text(9, 6)]
+    const alone: Float32Array[][] = []
+    for (const tokens of texts) {
+      const [first] = await last({ slot: 9, position: 0, tokens })
+      const [second] = await last({ slot: 9, position: tokens.length, tokens: [5] })
+      alone.push([first, second])
+      await engine.release(9)
+    }
+    const first = await last(...texts.map((tokens, slot) => ({ slot, position: 0, tokens })))
+    // a new prompt comes in while the others write
+    const second = await last(...texts.map((tokens, slot) => ({ slot, position: tokens.length, tokens: [5] })), { slot: 30, position: 0, tokens: texts[2] })
+    for (const slot of texts.keys()) {
+      near(first[slot], alone[slot][0], `prompt ${slot}`)
+      near(second[slot], alone[slot][1], `token after prompt ${slot}`)
+    }
+    near(second[texts.length], alone[2][0], 'prompt beside written tokens')
+  }),
+
+  'a sequence that was freed can be used again, and is not remembered': withBackend(async (subject, backend) => {
+    const { engine, last } = engineOver(subject, backend)
+    const tokens = text(30, 7)
+    const [want] = await last({ slot: 1, position: 0, tokens })
+    await last({ slot: 0, position: 0, tokens: text(300, 8) })
+    await engine.release(0)
+    near((await last({ slot: 0, position: 0, tokens }))[0], want, 'the second use')
+    await engine.release(0)
+    await assert.rejects(last({ slot: 0, position: tokens.length, tokens: [1] }), { code: 'backendFailed', message: /sequence 0/ })
+    near((await last({ slot: 1, position: 29, tokens: [tokens[29]] }))[0], want, 'the other sequence, its last token again')
+    await backend.release('all')
+    await assert.rejects(last({ slot: 1, position: tokens.length, tokens: [1] }), { code: 'backendFailed', message: /sequence 1/ })
+  }),
+
+  'the whole context can be used, one token more is refused by name': withBackend(async (subject, backend) => {
+    const { last } = engineOver(subject, backend)
+    const { context } = subject.model.config.shape
+    await last({ slot: 0, position: 0, tokens: text(context - 1, 9) })
+    const [logits] = await last({ slot: 0, position: context - 1, tokens: [3] })
+    assert.ok(logits.every(Number.isFinite))
+    await assert.rejects(last({ slot: 0, position: context, tokens: [3] }), { code: 'promptTooLong', message: new RegExp(`${context + 1} tokens, the context holds ${context}`) })
+  }),
+
+  'more rows than there is memory for are refused, and the backend goes on': withBackend(async (subject, backend) => {
+    const { last } = engineOver(subject, backend)
+    const piece = { slot: 0, position: 0, tokens: text(4, 10) }
+    const [want] = await last(piece)
+    const rows = 50_000
+    await assert.rejects(backend.attention(0, [{ slot: 1, start: 0, count: rows, position: 0 }]), { code: 'backendFailed', message: /rows|fit/ })
+    await assert.rejects(backend.head(rows), { code: 'backendFailed', message: /rows|fit/ })
+    near((await last({ ...piece, slot: 2 }))[0], want, 'after the refusal')
+  }),
+
+  'closing frees threads and processes; what is closed refuses work': async (subject) => {
+    const before = { children: children().length, threads: threads() }
+    const backend = await subject.open()
+    const { last } = engineOver(subject, backend)
+    await last({ slot: 0, position: 0, tokens: text(4, 11) })
+    assert.ok(children().length > before.children || threads() > before.threads, 'something computes beside this thread')
+    await backend.close()
+    await backend.close()
+    await assert.rejects(last({ slot: 0, position: 4, tokens: [1] }), { code: 'backendFailed', message: /closed/ })
+    await assert.rejects(backend.head(1), { code: 'backendFailed', message: /closed/ })
+    for (let tries = 0; threads() > before.threads && tries < 20; tries++) await pause(50) // the system takes a moment to end a thread
+    assert.deepEqual({ children: children().length, threads: threads() }, before)
+  },
+
+  [`memory does not grow over ${memorySteps} steps`]: withBackend(async (subject, backend) => {
+    const { engine, last } = engineOver(subject, backend)
+    const slots = [0, 1, 2, 3]
+    // a prompt and written tokens of four sequences, again and again
+    const steps = async (count: number): Promise<void> => {
+      const cycle = 50
+      for (let i = 0; i < count; i++) {
+        if (i % cycle === 0) for (const slot of slots) await engine.release(slot)
+        await last(...slots.map((slot) => (i % cycle === 0 ? { slot, position: 0, tokens: text(40, slot) } : { slot, position: 39 + (i % cycle), tokens: [i % 100] })))
+      }
+    }
+    await steps(200)
+    const before = residentBytes()
+    await steps(memorySteps)
+    const grown = residentBytes() - before
+    assert.ok(grown < growthBytes, `${(grown / 1e6).toFixed(0)} MB more`)
+  }),
+}
