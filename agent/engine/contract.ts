@@ -16,8 +16,8 @@ import { createForward } from './forward.ts'
 import { referenceLogits } from './reference.ts'
 import { readReference, relativeError } from './test/reference-model.ts'
 
-/** Longer than two buckets of any cache; attention groups, and a vocabulary that is not the hidden width. */
-export const contractShape: ModelShape = { layers: 2, hidden: 64, heads: 4, kvHeads: 2, headDim: 32, ffn: 96, vocab: 160, context: 600 }
+/** A context longer than two buckets of any cache; so wide that what a step or a sequence leaves behind shows in the memory of the process. */
+export const contractShape: ModelShape = { layers: 2, hidden: 256, heads: 8, kvHeads: 4, headDim: 32, ffn: 352, vocab: 4000, context: 600 }
 
 export interface Subject {
   readonly model: Model
@@ -29,7 +29,7 @@ export interface Subject {
 const bound = 2e-4
 /** Steps in which memory must not grow by more than `growthBytes`. */
 const memorySteps = 500
-const growthBytes = 32e6
+const growthBytes = 20e6
 
 /** A rank that has others, which add nothing: half layers run one by one, not all in one command. */
 const otherRanks: Collective = { ...soloCollective, name: 'zeros', worldSize: 2 }
@@ -201,13 +201,13 @@ export const backendContract: Readonly<Record<string, Check>> = {
     const slots = [0, 1, 2, 3]
     // a prompt and written tokens of four sequences, again and again
     const steps = async (count: number): Promise<void> => {
-      const cycle = 50
+      const cycle = 20
       for (let i = 0; i < count; i++) {
         if (i % cycle === 0) for (const slot of slots) await engine.release(slot)
         await last(...slots.map((slot) => (i % cycle === 0 ? { slot, position: 0, tokens: text(40, slot) } : { slot, position: 39 + (i % cycle), tokens: [i % 100] })))
       }
     }
-    await steps(200)
+    await steps(memorySteps)
     const before = residentBytes()
     await steps(memorySteps)
     const grown = residentBytes() - before
