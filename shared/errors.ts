@@ -81,6 +81,7 @@ export const errorTable = {
   parameterInvalid: { status: 422, exit: 2, text: '{name} must be {want}, got {got}', hint: 'mesh inference --help' },
   peerLost: { status: 503, exit: 6, text: 'lost {peer} (rank {rank}) while the job ran: {problem}', hint: 'start the agent there again with mesh start, then repeat the job' },
   collectiveTimeout: { status: 504, exit: 6, text: 'rank {rank} ({peer}) did not answer within {seconds} s', hint: 'check that machine and its network; mesh ring-status shows who is there' },
+  rankFailed: { status: 500, exit: 6, text: '{peer} (rank {rank}) could not compute: {problem}', hint: 'repeat the job: what computes there starts again by itself; if it fails again, restart the agent there with mesh start' },
   epochStale: { status: 409, exit: 6, text: 'the ring changed (epoch {got}, now {want})', hint: 'repeat the job' },
   jobCancelled: { status: 409, exit: 130, text: 'the job was cancelled', hint: 'mesh inference runs it again' },
   jobLost: { status: 503, exit: 6, text: 'the agent that ran the job went away: {peer}', hint: 'start it again with mesh start, then repeat the job' },

@@ -62,7 +62,7 @@ export const optionTable = {
   discovery: { flag: '--discovery', value: '<kind>', type: 'string', env: 'MESHNET_DISCOVERY', choices: ['lan', 'none'], default: 'lan', help: 'how devices of a pool find each other besides the control plane: multicast DNS on the local network, or not at all' },
   backend: { flag: '--backend', value: '<name>', type: 'string', env: 'MESHNET_BACKEND', choices: ['auto', 'onnx', 'ggml'], default: 'auto', help: 'what computes: ONNX Runtime, ggml kernels, or the faster one that works here' },
   threads: { flag: '--threads', value: '<n>', type: 'integer', env: 'MESHNET_THREADS', default: 0, min: 0, max: 1024, help: 'compute threads (0: physical cores)' },
-  spin: { flag: '--spin', value: '<time>', type: 'duration', env: 'MESHNET_SPIN', default: '0ms', min: 0, max: 10, help: 'how long ggml looks for the next half layer before it sleeps; 1ms makes decode faster and keeps a core busy while a job runs' },
+  spin: { flag: '--spin', value: '<time>', type: 'duration', env: 'MESHNET_SPIN', default: '0ms', min: 0, max: 10, help: 'how long a backend looks for the next half layer before it sleeps; 1ms makes decode faster and keeps a core busy while a job runs' },
   stepTimeout: { flag: '--step-timeout', value: '<time>', type: 'duration', env: 'MESHNET_STEP_TIMEOUT', default: '8s', min: 100, help: 'how long a rank waits for another inside one step' },
   heartbeat: { flag: '--heartbeat', value: '<time>', type: 'duration', env: 'MESHNET_HEARTBEAT', default: '5s', min: 100, help: 'how often agents report' },
   lease: { flag: '--lease', value: '<time>', type: 'duration', env: 'MESHNET_LEASE', default: '15s', min: 200, help: 'silence after which a device counts as gone' },

@@ -5,6 +5,7 @@ import { describe, it, type TestContext } from 'node:test'
 import type { ManagedProcess } from '../agent/cli/managed-process.ts'
 import type { RingView } from '../shared/schema/ring.ts'
 import { temporaryFolder } from './support/homes.ts'
+import { childrenOf } from './support/leftovers.ts'
 import { eventually, mesh, runMesh, startReady } from './support/processes.ts'
 
 interface Device {
@@ -46,6 +47,12 @@ const activeWith = (worldSize: number, ring: () => Promise<RingView>): Promise<R
   eventually(40_000, `the ring is active with ${worldSize}`, async () => {
     const view = await ring()
     return view.status === 'active' && view.worldSize === worldSize ? view : undefined
+  })
+
+const jobRuns = (home: string): Promise<boolean> =>
+  eventually(20_000, 'the job runs', async () => {
+    const { jobs } = JSON.parse(await mesh(['pool-status', '--json'], { home })) as { jobs: { state: string }[] }
+    return jobs[0]?.state === 'running' ? true : undefined
   })
 
 const longPrompt = ['inference', '--prompt', 'Once upon a time', '--max-tokens', '450', '--temperature', '1', '--seed', '3']
@@ -102,10 +109,7 @@ describe('faults', () => {
       const asker = victim === 'leader' ? second.home : first.home
       const index = victim === 'leader' ? 0 : 1
       const running = runMesh(longPrompt, { home: asker, timeoutMs: 60_000 })
-      await eventually(20_000, 'the job runs', async () => {
-        const { jobs } = JSON.parse(await mesh(['pool-status', '--json'], { home: asker })) as { jobs: { state: string }[] }
-        return jobs[0]?.state === 'running' ? true : undefined
-      })
+      await jobRuns(asker)
       const killed = Date.now()
       agents[index].signal('SIGKILL')
       const result = await running
@@ -116,6 +120,30 @@ describe('faults', () => {
       await (index === 0 ? first : second).start()
       await activeWith(2, ring)
       assert.match(await mesh(shortPrompt, { home: asker }), /\w/)
+    })
+  }
+
+  // ggml computes in a process of its own, and comes for Linux on x64 so far
+  if (process.platform === 'linux' && process.arch === 'x64') for (const [name, index] of [['First', 0], ['Second', 1]] as const) {
+    it(`a native crash on rank ${index}: its agent lives on, the job says where, the next one runs to the same text`, { timeout: 120_000 }, async (t) => {
+      const { devices: [first, second], ring } = await createPool(t)
+      const agents = [await first.start(), await second.start()]
+      const { epoch } = await activeWith(2, ring)
+      const text = await mesh(shortPrompt, { home: first.home })
+      const running = runMesh(longPrompt, { home: first.home, timeoutMs: 60_000 })
+      await jobRuns(first.home)
+      const [computing] = childrenOf(agents[index].pid, 'ggml/process-main.ts')
+      assert.ok(computing, 'the agent computes in a process of its own')
+      process.kill(computing, 'SIGSEGV')
+      const result = await running
+      assert.equal(result.code, 6)
+      assert.match(result.stderr, new RegExp(`^error: ${name} \\(rank ${index}\\) could not compute: the ggml backend failed: (the compute process ended \\(SIGSEGV\\)|the cache of sequence \\d+ is gone: .* died and was started again)`, 'm'))
+      assert.match(result.stderr, /^hint: repeat the job/m)
+      assert.equal(await mesh(shortPrompt, { home: first.home }), text)
+      assert.ok(agents.every(({ running: isAlive }) => isAlive))
+      const [again] = childrenOf(agents[index].pid, 'ggml/process-main.ts')
+      assert.ok(again && again !== computing, 'another process computes now')
+      assert.equal((await ring()).epoch, epoch) // nothing was lost, so nothing had to form anew
     })
   }
 

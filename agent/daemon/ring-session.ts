@@ -15,6 +15,7 @@ import type { RankWork } from '../generation/protocol.ts'
 import type { RingChannel } from '../network/ring-channel.ts'
 import { fractionOf } from './load-progress.ts'
 import { networkOf } from './ring-network.ts'
+import { nameEngine } from './named-engine.ts'
 import { type LoadedShard, type ShardLoader, shardKey } from './shard-loader.ts'
 
 export type SessionState = 'loading' | 'ready' | 'failed' | 'closed'
@@ -111,13 +112,14 @@ export class RingSession {
   #startRank(loaded: LoadedShard, links: readonly RingLink[]): void {
     const channel = this.#channel
     const collective = channel && createCollective(channel)
-    const engine = createForward({
+    const forward = createForward({
       shape: loaded.model.config.shape,
       ranges: this.member.ranges,
       backend: loaded.backend,
       collective: collective ?? soloCollective,
       embed: (tokens, into) => loaded.embedding.read(tokens, into),
     })
+    const engine = nameEngine(forward, this.member)
     if (this.member.rank === 0) {
       const { settings: wanted } = this.#options
       // who runs weights unrounded wants sums unrounded too

@@ -31,7 +31,7 @@ export interface BackendOptions {
   readonly normEpsilon: number
   readonly ropeTheta: number
   readonly threads: number
-  /** Milliseconds that a compute process looks for its next command before it sleeps. Default: 0, it sleeps at once. */
+  /** Milliseconds that the compute thread or process looks for its next command before it sleeps. Default: 0, it sleeps at once. */
   readonly spinMs?: number
   readonly shard: ShardFile
 }

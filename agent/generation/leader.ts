@@ -107,7 +107,7 @@ export class Leader {
 
   /**
    * Runs one prompt; one at a time.
-   * @throws MeshError `promptEmpty` | `promptTooLong` | `peerLost` | `collectiveTimeout` | `backendFailed`
+   * @throws MeshError `promptEmpty` | `promptTooLong` | `peerLost` | `collectiveTimeout` | `rankFailed` | `backendFailed`
    */
   async run(request: GenerationRequest): Promise<GenerationResult> {
     const { tokens } = request

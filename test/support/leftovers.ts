@@ -14,7 +14,7 @@ export interface Leftover {
 
 export const newRunId = (): string => randomBytes(8).toString('hex')
 
-const readProc = (pid: string, file: 'environ' | 'cmdline'): string => {
+const readProc = (pid: string, file: 'environ' | 'cmdline' | 'stat'): string => {
   try {
     return readFileSync(`/proc/${pid}/${file}`, 'latin1')
   } catch {
@@ -32,6 +32,12 @@ export const findLeftovers = (runId: string): Leftover[] => {
     .map((name) => ({ pid: Number(name), command: readProc(name, 'cmdline').replaceAll('\0', ' ').trim() }))
     .filter(({ command }) => command !== '') // already dead, not yet collected by its parent
 }
+
+/** Processes that one started whose command line holds a text. Only Linux tells. */
+export const childrenOf = (parent: number, text: string): number[] =>
+  readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name) && readProc(name, 'stat').split(') ')[1]?.split(' ')[1] === String(parent) && readProc(name, 'cmdline').includes(text))
+    .map(Number)
 
 export const endProcess = (pid: number): void => {
   try {

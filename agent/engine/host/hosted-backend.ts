@@ -114,7 +114,7 @@ export class HostedBackend implements Backend {
 
   #check(spans: readonly Span[]): void {
     const lost = spans.find(({ slot, position }) => position > 0 && !this.#slots.has(slot))
-    if (lost) throw new Error(`the cache of sequence ${lost.slot} was lost`)
+    if (lost) throw new Error(`the cache of sequence ${lost.slot} is gone: it was freed, or what computes died and was started again`)
     for (const { slot } of spans) this.#slots.add(slot)
   }
 

@@ -39,8 +39,9 @@ export class Mailbox {
     if (words[2] !== 0) throw new Error(Buffer.from(this.#error.slice(0, words[3])).toString('utf8'))
   }
 
-  /** Blocks until there is a command. @param seen commands taken before */
-  take(seen: number): Command {
+  /** Blocks until there is a command. @param seen commands taken before @param spinMs how long to look before it sleeps */
+  take(seen: number, spinMs = 0): Command {
+    if (spinMs > 0) for (const until = performance.now() + spinMs; Atomics.load(this.#words, 0) === seen && performance.now() < until; );
     while (Atomics.load(this.#words, 0) === seen) Atomics.wait(this.#words, 0, seen)
     return readCommand(this.#command)
   }

@@ -22,7 +22,7 @@ const serve = async ({ options, mailbox: memory, port }: WorkerInput): Promise<v
   report({ ready: true })
   let buffers: Buffers = { hidden: new Float32Array(0), partial: new Float32Array(0), logits: new Float32Array(0) }
   for (let seen = 0; ; seen++) {
-    const command = mailbox.take(seen)
+    const command = mailbox.take(seen, options.spinMs)
     let problem: string | undefined
     try {
       if (command.operation === operations.buffers) buffers = (receiveMessageOnPort(port) as { message: Buffers }).message
