@@ -54,6 +54,7 @@ export const errorTable = {
   poolKeyMismatch: { status: 400, exit: 7, text: 'pool id {poolId} does not belong to that root public key', hint: 'copy both values again from: mesh pool-list' },
   certificateInvalid: { status: 403, exit: 7, text: 'the membership certificate is not valid: {problem}', hint: 'mesh pool-join' },
   certificateExpired: { status: 403, exit: 7, text: 'the membership certificate expired at {notAfter}', hint: 'mesh pool-join' },
+  memberRemoved: { status: 403, exit: 7, text: 'device {deviceId} was removed from pool {poolId}', hint: 'ask an admin of the pool to let it in again: mesh pool-join' },
   notMember: { status: 403, exit: 7, text: 'device {deviceId} is not a member of pool {poolId}', hint: 'mesh pool-join' },
   notAdmin: { status: 403, exit: 7, text: 'only an admin of pool {poolId} may do that', hint: 'run the command on the device that made the pool' },
   joinPending: { status: 409, exit: 4, text: 'no admin of pool {poolId} answered within {seconds} s', hint: 'run mesh start on the device that made the pool, then repeat the command' },
