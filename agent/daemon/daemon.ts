@@ -168,7 +168,7 @@ class Agent {
     else if (message.type === 'job-settled') this.#outbox.settled(message.jobId)
     else if (message.type === 'report-kept') this.#reports.kept(message.jobId)
     else if (message.type === 'join-request') {
-      answerJoinRequest({ home, client: this.#client, logger, now }, message.request).catch((error: unknown) => logger.warn(MeshError.from(error).message))
+      answerJoinRequest({ home, key: this.#device.key, client: this.#client, logger, now }, message.request).catch((error: unknown) => logger.warn(MeshError.from(error).message))
     } else if (message.type === 'error') logger.warn({ code: message.error.code }, message.error.message)
   }
 
