@@ -1,14 +1,22 @@
-/** Joining a pool between real processes: by invite, and by hand. */
+/** Membership between real processes: joining by invite and by hand, removal, renewal. */
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { describe, it, type TestContext } from 'node:test'
+import type { ManagedProcess } from '../agent/cli/managed-process.ts'
 import { temporaryFolder } from './support/homes.ts'
+import { findPool, savePool } from '../agent/device/pools.ts'
+import { findDevice } from '../agent/device/device.ts'
+import { openHome } from '../shared/home.ts'
+import { certificateLifetimeMs, issueCertificate, verifyCertificate } from '../shared/identity/pool-certificate.ts'
+import type { RingView } from '../shared/schema/ring.ts'
 import { eventually, mesh, runMesh, type RunResult, startReady } from './support/processes.ts'
 
 interface Club {
   readonly admin: string
   /** A set-up device in a home of its own. */
   device(name: string): Promise<string>
+  /** Starts the agent of a device. */
+  start(home: string): Promise<ManagedProcess>
 }
 
 /** A control plane, and a pool whose maker's agent runs. */
@@ -22,8 +30,9 @@ const createClub = async (t: TestContext): Promise<Club> => {
   }
   const admin = await device('Admin')
   await mesh(['pool-create', '--name', 'club'], { home: admin })
-  await startReady(t, { name: 'admin', program: 'mesh', args: ['start', '--json', '--listen', '/ip4/127.0.0.1/tcp/0'], home: admin })
-  return { admin, device }
+  const start = async (home: string): Promise<ManagedProcess> => (await startReady(t, { name: home, program: 'mesh', args: ['start', '--json', '--listen', '/ip4/127.0.0.1/tcp/0', '--threads', '1'], home })).process
+  await start(admin)
+  return { admin, device, start }
 }
 
 const refused = ({ code, stderr }: RunResult, error: RegExp): void => {
@@ -65,15 +74,16 @@ describe('membership', () => {
     assert.equal(late.code, 4)
     assert.match(late.stderr, /no admin of pool .* answered within 1 s/)
 
-    const requests = async (count: number): Promise<string[]> => eventually(10_000, `${count} requests`, async () => {
-      const all = JSON.parse(await mesh(['pool-requests', '--json'], { home: admin })) as { device_id: string }[]
-      return all.length === count ? all.map(({ device_id }) => device_id) : undefined
+    const requests = (...names: string[]): Promise<Map<string, string>> => eventually(10_000, `requests of ${names.join()}`, async () => {
+      const all = JSON.parse(await mesh(['pool-requests', '--json'], { home: admin })) as { device_id: string; name: string }[]
+      const ids = new Map(all.map(({ name, device_id }) => [name, device_id]))
+      return ids.size === names.length && names.every((name) => ids.has(name)) ? ids : undefined
     })
     const waiting = Promise.all([ask(first, '20s'), ask(second, '20s')])
-    const [one] = await requests(1).catch(() => requests(2)) // the first asked before; the second comes any moment
-    await requests(2)
+    const ids = await requests('First', 'Second')
+    const [one, other] = [ids.get('First') ?? '', ids.get('Second') ?? '']
     await mesh(['pool-approve', '--device', one.slice(0, 8), '--role', 'admin'], { home: admin })
-    const [other] = await requests(1)
+    await requests('Second')
     await mesh(['pool-deny', '--device', other], { home: admin })
     const [welcome, denied] = await waiting
     assert.equal(welcome.code, 0, welcome.stderr)
@@ -82,11 +92,74 @@ describe('membership', () => {
 
     // an admin that the maker named decides as well, but names no admins
     const again = ask(second, '20s')
-    await requests(1)
+    await requests('Second')
     refused(await runMesh(['pool-approve', '--device', other, '--role', 'admin'], { home: first }), /^error: only an admin of pool/m)
     await mesh(['pool-approve', '--device', other], { home: first })
     assert.equal((await again).code, 0)
     refused(await runMesh(['pool-requests'], { home: second }), /^error: only an admin of pool/m)
     assert.match(await mesh(['pool-peers'], { home: second }), /First .*\n.*Second|Second .*\n.*First/)
+  })
+
+  it('a removed device loses its connections in the middle of a job, the others run the next one', { timeout: 90_000 }, async (t) => {
+    const { admin, device, start } = await createClub(t)
+    const [lost, stays] = [await device('Lost'), await device('Stays')]
+    const line = (await mesh(['pool-invite', '--uses', '2'], { home: admin })).trim()
+    for (const home of [lost, stays]) {
+      await mesh(['pool-join', '--invite', line], { home })
+      await start(home)
+      await mesh(['join-ring', '--model-id', 'tiny-story'], { home })
+    }
+    await mesh(['join-ring', '--model-id', 'tiny-story'], { home: admin })
+    const activeWith = (count: number): Promise<RingView> => eventually(40_000, `the ring is active with ${count}`, async () => {
+      const [ring] = JSON.parse(await mesh(['ring-status', '--json'], { home: admin })) as RingView[]
+      return ring?.status === 'active' && ring.worldSize === count ? ring : undefined
+    })
+    await activeWith(3)
+    const lostId = String(findDevice(openHome(lost))?.deviceId)
+    const job = runMesh(['inference', '--prompt', 'Once upon a time', '--max-tokens', '450', '--seed', '3'], { home: admin, timeoutMs: 60_000 })
+    await eventually(20_000, 'the job runs', async () => {
+      const { jobs } = JSON.parse(await mesh(['pool-status', '--json'], { home: admin })) as { jobs: { state: string }[] }
+      return jobs[0]?.state === 'running' ? true : undefined
+    })
+    await mesh(['pool-remove', '--device', lostId.slice(0, 8)], { home: admin })
+    const result = await job
+    assert.equal(result.code, 6)
+    assert.match(result.stderr, /^error: Lost was removed from the pool while the job ran$/m)
+
+    await activeWith(2)
+    assert.match(await mesh(['inference', '--prompt', 'Once upon a time', '--max-tokens', '8'], { home: stays }), /\w/)
+    refused(await runMesh(['pool-peers'], { home: lost }), /^error: device [0-9a-f]{8} was removed from pool/m)
+    refused(await runMesh(['pool-join', '--invite', line, '--wait', '5s'], { home: lost }), /was removed from pool/)
+    for (const home of [admin, stays, lost]) await eventually(5000, 'the list is kept on every device', async () => (JSON.parse(await mesh(['pool-list', '--json'], { home })) as { removed: number }[])[0].removed === 1 || undefined)
+
+    // an admin may let it in again, by hand
+    const [pool] = JSON.parse(await mesh(['pool-list', '--json'], { home: admin })) as { pool_id: string; root_public_key: string }[]
+    const again = runMesh(['pool-join', '--pool-id', pool.pool_id, '--pool-root-pubkey', pool.root_public_key, '--wait', '20s'], { home: lost })
+    await eventually(10_000, 'it asks', async () => (await runMesh(['pool-approve', '--device', lostId], { home: admin })).code === 0 || undefined)
+    assert.equal((await again).code, 0)
+    await mesh(['pool-peers'], { home: lost })
+  })
+
+  it('a certificate is renewed by itself, also one that ended while the device was off', { timeout: 60_000 }, async (t) => {
+    const { admin, device, start } = await createClub(t)
+    const line = (await mesh(['pool-invite', '--uses', '2'], { home: admin })).trim()
+    const rootKey = (poolId: string): NonNullable<ReturnType<typeof findPool>>['rootKey'] => findPool(openHome(admin), poolId)?.rootKey
+    for (const [name, ageMs] of [['Half over', 0.6 * certificateLifetimeMs], ['Over', 2 * certificateLifetimeMs]] as const) {
+      const path = await device(name)
+      await mesh(['pool-join', '--invite', line], { home: path })
+      const home = openHome(path)
+      const [{ pool_id: poolId }] = JSON.parse(await mesh(['pool-list', '--json'], { home: path })) as { pool_id: string }[]
+      const [pool, self, root] = [findPool(home, poolId), findDevice(home), rootKey(poolId)]
+      assert.ok(pool && self && root)
+      savePool(home, { ...pool, certificate: issueCertificate(root, { deviceId: self.deviceId, role: 'member' }, Date.now() - ageMs) })
+      await start(path)
+      await eventually(15_000, `${name}: renewed`, () => {
+        try {
+          return verifyCertificate(findPool(home, poolId)?.certificate ?? '', root.publicKey, Date.now()).notAfter > Date.now() + 0.9 * certificateLifetimeMs || undefined
+        } catch {
+          return undefined
+        }
+      })
+    }
   })
 })

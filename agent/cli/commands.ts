@@ -17,6 +17,7 @@ import { poolInvite } from './commands/pool-invite.ts'
 import { poolJoin } from './commands/pool-join.ts'
 import { poolList } from './commands/pool-list.ts'
 import { poolPeers } from './commands/pool-peers.ts'
+import { poolRemove } from './commands/pool-remove.ts'
 import { poolRequests } from './commands/pool-requests.ts'
 import { poolStatus } from './commands/pool-status.ts'
 import { quota } from './commands/quota.ts'
@@ -29,7 +30,7 @@ import { up } from './commands/up.ts'
 
 export const commands: readonly Command[] = [
   demo, up,
-  init, poolCreate, poolInvite, poolJoin, poolRequests, poolApprove, poolDeny, poolList, poolPeers, poolStatus,
+  init, poolCreate, poolInvite, poolJoin, poolRequests, poolApprove, poolDeny, poolRemove, poolList, poolPeers, poolStatus,
   joinRing, leaveRing, ringStatus, shardStatus,
   start, status, inference,
   credits, quota, ledger, ledgerVerify,

@@ -1,6 +1,5 @@
 /** How a device becomes a member: it asks, an admin signs (by hand, or its agent for an invite), it fetches the certificate. */
 import { MeshError } from '../../shared/errors.ts'
-import { verifyCertificate } from '../../shared/identity/pool-certificate.ts'
 import type { JoinRequest } from '../../shared/schema/pool.ts'
 import { limits } from '../../shared/wire/limits.ts'
 import { adminView, requestsFor, requestView } from '../service/join-requests.ts'
@@ -10,16 +9,16 @@ import type { Handlers } from './handler.ts'
 import { needPool } from './pool-routes.ts'
 
 export const joinRoutes = (services: Services): Pick<Handlers, 'requestJoin' | 'getJoin' | 'listJoins' | 'denyJoin' | 'publishCertificate'> => {
-  const { pools, presence, now } = services
+  const { pools, memberships, presence, now } = services
   /** Certificate on file, while it is valid. */
   const validCertificate = (pool: StoredPool, deviceId: string): string | undefined => {
     const text = pools.membership(pool.poolId, deviceId)?.certificate
     if (text === undefined) return undefined
     try {
-      verifyCertificate(text, Buffer.from(pool.rootPublicKey, 'hex'), now())
+      memberships.verify(pool, text)
       return text
     } catch {
-      return undefined // expired: a new request is in order
+      return undefined // expired, or the device was removed: a new request is in order
     }
   }
   const joinOf = (pool: StoredPool, deviceId: string): JoinRequest => {
@@ -53,9 +52,10 @@ export const joinRoutes = (services: Services): Pick<Handlers, 'requestJoin' | '
     },
     publishCertificate: ({ params, body }) => {
       const pool = needPool(services, params.poolId)
-      const certificate = verifyCertificate(body.certificate, Buffer.from(pool.rootPublicKey, 'hex'), now())
+      const certificate = memberships.verify(pool, body.certificate)
       pools.publish(body.certificate, certificate)
       presence.admit(certificate)
+      presence.find(certificate.deviceId)?.socket.send({ type: 'certificate', poolId: pool.poolId, certificate: body.certificate })
       services.rings.refresh(certificate.deviceId) // a ring may have waited for the renewal
       return { ok: true }
     },

@@ -81,6 +81,10 @@ export class PoolStore {
     return this.#store.select({ certificate: memberships.certificate, notAfter: memberships.notAfter }).from(memberships).where(and(eq(memberships.poolId, poolId), eq(memberships.deviceId, deviceId))).get()
   }
 
+  removeMember(poolId: string, deviceId: string): void {
+    this.#store.delete(memberships).where(and(eq(memberships.poolId, poolId), eq(memberships.deviceId, deviceId))).run()
+  }
+
   /** Stores a verified certificate and answers the request it belongs to. */
   publish(text: string, certificate: Certificate): void {
     this.#store.transaction((tx) => saveMembership(tx, text, certificate))

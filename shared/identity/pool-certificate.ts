@@ -131,6 +131,20 @@ const checkCertificate = (statement: Statement, trust: Trust): Certificate => {
 export const verifyCertificate = (text: string, rootPublicKey: Uint8Array, now: number, removals: Removals = nobody): Certificate =>
   checkCertificate(decodeStatement(bytesOfText(text)), { rootPublicKey, now, removals })
 
+/** How long after its end a certificate can still be renewed: a machine may be off for a holiday. */
+const renewableMs = 90 * 86400e3
+
+/**
+ * A certificate that may be renewed: one that holds, or did until a while ago, of a device that was not removed.
+ * @throws MeshError as `verifyCertificate`
+ */
+export const verifyForRenewal = (text: string, rootPublicKey: Uint8Array, now: number, removals: Removals): Certificate => {
+  const statement = decodeStatement(bytesOfText(text))
+  const ends = [statement, ...(statement.admin ? [decodeStatement(statement.admin)] : [])].map((one) => fieldsOf(one).notAfter)
+  const lastMs = Math.min(now, ...ends.map((end) => end - 1000))
+  return checkCertificate(statement, { rootPublicKey, now: now - lastMs > renewableMs ? now : lastMs, removals })
+}
+
 /** Signs a certificate. One that an admin signs ends with that of the admin at the latest. @returns its text form */
 export const issueCertificate = (
   signer: Signer,

@@ -1,5 +1,6 @@
 /** A pool: devices that trust one root key. */
 import { Type } from 'typebox'
+import { limits } from '../wire/limits.ts'
 import { Count, ErrorReportSchema, Hex64, Name, Time } from './common.ts'
 
 export const Role = Type.Union([Type.Literal('admin'), Type.Literal('member')])
@@ -7,6 +8,9 @@ export type Role = Type.Static<typeof Role>
 
 /** Base64url of the CBOR certificate in `identity/pool-certificate.ts`. */
 export const CertificateText = Type.String({ minLength: 1, maxLength: 4096, pattern: '^[A-Za-z0-9_-]+$' })
+
+/** Base64url of the list in `identity/revocation-list.ts`. */
+export const RevocationText = Type.String({ minLength: 1, maxLength: limits.revocationBytes, pattern: '^[A-Za-z0-9_-]+$' })
 
 export const PoolCreation = Type.Object({
   poolId: Hex64,
@@ -37,6 +41,7 @@ export const PoolPeer = Type.Object({
   peerId: Type.Optional(Type.String({ maxLength: 200 })),
   addresses: Type.Array(Type.String({ maxLength: 500 })),
   notAfter: Time,
+  certificate: CertificateText,
 })
 export type PoolPeer = Type.Static<typeof PoolPeer>
 
