@@ -58,6 +58,8 @@ export const errorTable = {
   inviteExpired: { status: 403, exit: 7, text: 'the invite expired at {notAfter}', hint: 'ask for a new one: mesh pool-invite --expires 24h' },
   inviteUsed: { status: 403, exit: 7, text: 'the invite was used already ({uses} times at most)', hint: 'ask for a new one: mesh pool-invite --uses 2' },
   joinDenied: { status: 403, exit: 7, text: 'an admin of pool {poolId} denied the request', hint: 'talk to the person who runs the pool' },
+  keyExportInvalid: { status: 400, exit: 3, text: 'the exported key is not valid: {problem}', hint: 'copy the whole file again that mesh pool-export-key wrote' },
+  passphraseWrong: { status: 403, exit: 7, text: 'the passphrase is wrong, or the file was changed', hint: 'try again; without the passphrase nobody can read it' },
   revocationsInvalid: { status: 403, exit: 7, text: 'the revocation list is not valid: {problem}', hint: 'check the clock; then run the command again' },
   memberRemoved: { status: 403, exit: 7, text: 'device {deviceId} was removed from pool {poolId}', hint: 'ask an admin of the pool to let it in again: mesh pool-join' },
   notMember: { status: 403, exit: 7, text: 'device {deviceId} is not a member of pool {poolId}', hint: 'mesh pool-join' },

@@ -34,6 +34,8 @@ export const optionTable = {
   expires: { flag: '--expires', value: '<time>', type: 'duration', default: '24h', min: 1000, max: 366 * 86400e3, help: 'how long it holds' },
   role: { flag: '--role', value: '<role>', type: 'string', choices: ['member', 'admin'], default: 'member', help: 'what the device may do in the pool' },
   device: { flag: '--device', value: '<id>', type: 'string', help: 'a device, or the first eight digits of it or more' },
+  file: { flag: '--file', value: '<file>', type: 'string', help: 'file with the encrypted root key' },
+  passphraseFile: { flag: '--passphrase-file', value: '<file>', type: 'string', help: 'file whose first line is the passphrase (default: asked for)' },
   controlPlane: { flag: '--control-plane', value: '<url>', type: 'string', env: 'MESHNET_CONTROL_PLANE', help: 'address of the control plane (default: the one given to mesh init)' },
   wait: { flag: '--wait', value: '<time>', type: 'duration', default: '60s', min: 0, help: 'how long to wait' },
   // models and rings

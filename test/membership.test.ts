@@ -1,5 +1,6 @@
 /** Membership between real processes: joining by invite and by hand, removal, renewal. */
 import assert from 'node:assert/strict'
+import { readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, it, type TestContext } from 'node:test'
 import type { ManagedProcess } from '../agent/cli/managed-process.ts'
@@ -161,5 +162,24 @@ describe('membership', () => {
         }
       })
     }
+  })
+
+  it('the root key leaves its device only encrypted, and makes another device an owner of the pool', { timeout: 60_000 }, async (t) => {
+    const { admin, device } = await createClub(t)
+    const heir = await device('Heir')
+    const [file, phrase, wrong] = ['pool.key', 'phrase', 'wrong'].map((name) => join(admin, name))
+    writeFileSync(phrase, 'a long enough phrase\n')
+    writeFileSync(wrong, 'another phrase\n')
+    const exported = await runMesh(['pool-export-key', '--file', file, '--passphrase-file', phrase], { home: admin })
+    assert.equal(exported.code, 0, exported.stderr)
+    const [pool] = JSON.parse(await mesh(['pool-list', '--json'], { home: admin })) as { pool_id: string }[]
+    const rootKey = readFileSync(openHome(admin).pool(pool.pool_id).rootKey, 'utf8').trim()
+    assert.ok(![exported.stdout, exported.stderr, readFileSync(file, 'latin1')].some((text) => text.includes(rootKey)))
+    assert.equal(statSync(file).mode & 0o777, 0o600)
+    refused(await runMesh(['pool-import-key', '--file', file, '--passphrase-file', wrong], { home: heir }), /^error: the passphrase is wrong/m)
+    await mesh(['pool-import-key', '--file', file, '--passphrase-file', phrase], { home: heir })
+    const peers = JSON.parse(await mesh(['pool-peers', '--json'], { home: heir })) as { name: string; role: string }[]
+    assert.deepEqual(peers.map(({ name, role }) => `${name} ${role}`).toSorted(), ['Admin admin', 'Heir admin'])
+    await mesh(['pool-invite', '--role', 'admin'], { home: heir })
   })
 })

@@ -13,6 +13,8 @@ import { ledgerVerify } from './commands/ledger-verify.ts'
 import { poolApprove } from './commands/pool-approve.ts'
 import { poolCreate } from './commands/pool-create.ts'
 import { poolDeny } from './commands/pool-deny.ts'
+import { poolExportKey } from './commands/pool-export-key.ts'
+import { poolImportKey } from './commands/pool-import-key.ts'
 import { poolInvite } from './commands/pool-invite.ts'
 import { poolJoin } from './commands/pool-join.ts'
 import { poolList } from './commands/pool-list.ts'
@@ -30,7 +32,7 @@ import { up } from './commands/up.ts'
 
 export const commands: readonly Command[] = [
   demo, up,
-  init, poolCreate, poolInvite, poolJoin, poolRequests, poolApprove, poolDeny, poolRemove, poolList, poolPeers, poolStatus,
+  init, poolCreate, poolInvite, poolJoin, poolRequests, poolApprove, poolDeny, poolRemove, poolList, poolPeers, poolStatus, poolExportKey, poolImportKey,
   joinRing, leaveRing, ringStatus, shardStatus,
   start, status, inference,
   credits, quota, ledger, ledgerVerify,
