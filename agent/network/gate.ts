@@ -66,6 +66,8 @@ export class Gate {
   readonly #admitted = new WeakMap<Connection, Map<string, Admission>>()
   /** Inbound connections that have yet to prove membership. */
   readonly #deadlines = new Map<string, NodeJS.Timeout>()
+  /** Streams of libp2p's own protocols that wait for the gate, by connection. */
+  readonly #waiting = new Map<string, (() => void)[]>()
 
   constructor(node: MeshNode, directory: PoolDirectory, options: GateOptions) {
     this.#node = node
@@ -73,6 +75,8 @@ export class Gate {
     this.#options = options
     node.libp2p.addEventListener('connection:open', this.#watch)
     node.libp2p.addEventListener('connection:close', this.#forget)
+    // what libp2p serves by itself is for members and our relays only
+    node.ownProtocols.guard((connection) => this.#untilAdmitted(connection))
     void node.libp2p.handle(protocols.gate, (stream, connection) => this.#serve(stream, connection), { runOnLimitedConnection: true, maxInboundStreams: streamsAtOnce })
   }
 
@@ -227,6 +231,28 @@ export class Gate {
   #clear(connectionId: string): void {
     clearTimeout(this.#deadlines.get(connectionId))
     this.#deadlines.delete(connectionId)
+    for (const resume of this.#waiting.get(connectionId) ?? []) resume()
+    this.#waiting.delete(connectionId)
+  }
+
+  /** Settles when the connection passed the gate, was closed, or had time enough to pass. */
+  #settled(connection: Connection): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, limits.gateMs)
+      timer.unref()
+      const resume = (): void => {
+        clearTimeout(timer)
+        resolve()
+      }
+      this.#waiting.set(connection.id, [...(this.#waiting.get(connection.id) ?? []), resume])
+    })
+  }
+
+  /** @throws MeshError `notMember` */
+  async #untilAdmitted(connection: Connection): Promise<void> {
+    const isFree = (): boolean => this.isMember(connection) || this.#options.isRelay?.(connection.remotePeer.toString()) === true
+    if (!isFree()) await this.#settled(connection)
+    if (!isFree()) throw new MeshError('notMember', { deviceId: connection.remotePeer.toString(), poolId: 'any' })
   }
 
   /**
