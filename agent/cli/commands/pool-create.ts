@@ -23,7 +23,7 @@ const makePool = (context: CommandContext, device: LocalDevice, name: string): L
 }
 
 /** The command with which others ask to come in. */
-export const joinLine = (pool: Pick<LocalPool, 'poolId' | 'rootPublicKey'>): string => `mesh pool-join --pool-id ${pool.poolId} --pool-root-pubkey ${pool.rootPublicKey}`
+const joinLine = (pool: Pick<LocalPool, 'poolId' | 'rootPublicKey'>): string => `mesh pool-join --pool-id ${pool.poolId} --pool-root-pubkey ${pool.rootPublicKey}`
 
 export const poolCreate = defineCommand({
   name: 'pool-create',
