@@ -8,7 +8,6 @@ import { Compile } from 'typebox/compile'
 import { Value } from 'typebox/value'
 import { ErrorAnswer, type RouteName, type RouteRecord, routes } from '../shared/api/routes.ts'
 import { MeshError } from '../shared/errors.ts'
-import { ReplayGuard } from '../shared/identity/request-signature.ts'
 import type { Logger } from '../shared/log.ts'
 import { version } from '../shared/version.ts'
 import { limits } from '../shared/wire/limits.ts'
@@ -75,7 +74,6 @@ const documentation = {
 /** Builds the application; nothing listens yet. */
 export const buildApp = async (services: Services, logger: Logger): Promise<FastifyInstance> => {
   const app = fastify({ logger: false, bodyLimit: limits.requestBytes, forceCloseConnections: true })
-  const guard = new ReplayGuard()
   app.setValidatorCompiler(compileValidator)
   app.setSerializerCompiler(() => (data) => JSON.stringify(data))
   app.setErrorHandler((error, request, reply) => answerError(error, request, reply, logger))
@@ -106,7 +104,7 @@ export const buildApp = async (services: Services, logger: Logger): Promise<Fast
         schema: schemaOf(route),
         // before validation: a stranger learns nothing about the schema, and costs no check of it
         preValidation: async (request: FastifyRequest): Promise<void> => {
-          request.caller = authorise(request, access, services, guard)
+          request.caller = authorise(request, access, services)
         },
       }
       if (route.stream === 'websocket') {

@@ -14,8 +14,8 @@ export interface Home {
   readonly root: string
   readonly deviceKey: string
   readonly config: string
-  /** Folder of one pool: certificate, root public key, the end of the ledger as it was checked last and, on the device that made it, the root key. */
-  pool(poolId: string): { readonly folder: string; readonly config: string; readonly certificate: string; readonly rootKey: string; readonly ledgerHead: string }
+  /** Folder of one pool: certificate, root public key, invites made here, the end of the ledger as it was checked last and, on the device that made it, the root key. */
+  pool(poolId: string): { readonly folder: string; readonly config: string; readonly certificate: string; readonly rootKey: string; readonly ledgerHead: string; readonly invites: string; readonly revocations: string }
   readonly pools: string
   /** Model folders by id, besides the bundled ones. */
   readonly models: string
@@ -46,6 +46,8 @@ export const openHome = (root: string = homeFromEnvironment() ?? join(homedir(),
       certificate: at('pools', poolId, 'membership.cert'),
       rootKey: at('pools', poolId, 'pool-root.key'),
       ledgerHead: at('pools', poolId, 'ledger-head.json'),
+      revocations: at('pools', poolId, 'revocations'),
+      invites: at('pools', poolId, 'invites'),
     }),
     models: at('models'),
     shards: at('shards'),

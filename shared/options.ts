@@ -29,6 +29,13 @@ export const optionTable = {
   name: { flag: '--name', value: '<text>', type: 'string', help: 'a name people will recognise' },
   poolId: { flag: '--pool-id', value: '<hex>', type: 'string', env: 'MESHNET_POOL', help: 'the pool; may be left out when the device is in one pool' },
   poolRootPubkey: { flag: '--pool-root-pubkey', value: '<hex>', type: 'string', help: 'root public key of the pool, from mesh pool-list of a member' },
+  invite: { flag: '--invite', value: '<line>', type: 'string', help: 'the line that mesh pool-invite printed' },
+  uses: { flag: '--uses', value: '<n>', type: 'integer', default: 1, min: 1, max: 1000, help: 'how many devices may come in by it' },
+  expires: { flag: '--expires', value: '<time>', type: 'duration', default: '24h', min: 1000, max: 366 * 86400e3, help: 'how long it holds' },
+  role: { flag: '--role', value: '<role>', type: 'string', choices: ['member', 'admin'], default: 'member', help: 'what the device may do in the pool' },
+  device: { flag: '--device', value: '<id>', type: 'string', help: 'a device, or the first eight digits of it or more' },
+  file: { flag: '--file', value: '<file>', type: 'string', help: 'file with the encrypted root key' },
+  passphraseFile: { flag: '--passphrase-file', value: '<file>', type: 'string', help: 'file whose first line is the passphrase (default: asked for)' },
   controlPlane: { flag: '--control-plane', value: '<url>', type: 'string', env: 'MESHNET_CONTROL_PLANE', help: 'address of the control plane (default: the one given to mesh init)' },
   wait: { flag: '--wait', value: '<time>', type: 'duration', default: '60s', min: 0, help: 'how long to wait' },
   // models and rings

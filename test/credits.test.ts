@@ -18,10 +18,10 @@ it('credits: every entry is signed by its device, sums are zero, and a changed r
   const url = String(first.info.url)
   await mesh(['init', '--network-id', 'home', '--name', 'Desktop', '--control-plane', url], { home: a })
   await mesh(['init', '--network-id', 'home', '--name', 'Laptop', '--control-plane', url], { home: b })
-  const pool = await json<{ join: string }>(a, 'pool-create', '--name', 'home')
+  await mesh(['pool-create', '--name', 'home'], { home: a })
   const start = (name: string, home: string): Promise<unknown> => startReady(t, { name, program: 'mesh', args: ['start', '--json', '--listen', '/ip4/127.0.0.1/tcp/0', '--threads', '1'], home })
   await start('desktop', a)
-  await mesh(pool.join.split(' ').slice(1), { home: b })
+  await mesh(['pool-join', '--invite', (await mesh(['pool-invite'], { home: a })).trim()], { home: b })
   await start('laptop', b)
   for (const home of [a, b]) await mesh(['join-ring', '--model-id', 'tiny-story'], { home })
   await eventually(30_000, 'the ring is active with both', async () => {

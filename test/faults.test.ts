@@ -27,9 +27,9 @@ const createPool = async (t: TestContext): Promise<{ readonly url: string; reado
   const [first, second] = [device('first'), device('second')]
   await mesh(['init', '--network-id', 'home', '--name', 'First', '--control-plane', url], { home: first.home })
   await mesh(['init', '--network-id', 'home', '--name', 'Second', '--control-plane', url], { home: second.home })
-  const pool = JSON.parse(await mesh(['pool-create', '--name', 'home', '--json'], { home: first.home })) as { join: string }
+  await mesh(['pool-create', '--name', 'home'], { home: first.home })
   const admin = await first.start()
-  await mesh(pool.join.split(' ').slice(1), { home: second.home })
+  await mesh(['pool-join', '--invite', (await mesh(['pool-invite'], { home: first.home })).trim()], { home: second.home })
   await mesh(['join-ring', '--model-id', 'tiny-story'], { home: first.home })
   await mesh(['join-ring', '--model-id', 'tiny-story'], { home: second.home })
   await admin.stop()

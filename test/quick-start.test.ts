@@ -36,12 +36,13 @@ const quickStart = async (t: TestContext): Promise<Cluster> => {
     startReady(t, { name, program: 'mesh', args: ['start', '--json', '--listen', '/ip4/127.0.0.1/tcp/0', '--relay', relayAddress, '--threads', '1'], home })
 
   await mesh(['init', '--network-id', 'home', '--name', 'Desktop', '--control-plane', url], { home: a })
-  const pool = await json<{ join: string }>(a, 'pool-create', '--name', 'home')
+  await mesh(['pool-create', '--name', 'home'], { home: a })
   await start('agent a', a)
   await mesh(['join-ring', '--model-id', 'tiny-story'], { home: a })
 
-  await mesh(['init', '--network-id', 'home', '--name', 'Laptop', '--control-plane', url], { home: b })
-  await mesh(pool.join.split(' ').slice(1), { home: b }) // the line that pool-create printed, as it is
+  const invite = (await mesh(['pool-invite'], { home: a })).trim()
+  await mesh(['init', '--network-id', 'home', '--name', 'Laptop'], { home: b })
+  await mesh(['pool-join', '--invite', invite], { home: b }) // tells it where the control plane is, too
   await start('agent b', b)
   await mesh(['join-ring', '--model-id', 'tiny-story'], { home: b })
   return { a, b, json }

@@ -10,10 +10,17 @@ import { joinRing } from './commands/join-ring.ts'
 import { leaveRing } from './commands/leave-ring.ts'
 import { ledger } from './commands/ledger.ts'
 import { ledgerVerify } from './commands/ledger-verify.ts'
+import { poolApprove } from './commands/pool-approve.ts'
 import { poolCreate } from './commands/pool-create.ts'
+import { poolDeny } from './commands/pool-deny.ts'
+import { poolExportKey } from './commands/pool-export-key.ts'
+import { poolImportKey } from './commands/pool-import-key.ts'
+import { poolInvite } from './commands/pool-invite.ts'
 import { poolJoin } from './commands/pool-join.ts'
 import { poolList } from './commands/pool-list.ts'
 import { poolPeers } from './commands/pool-peers.ts'
+import { poolRemove } from './commands/pool-remove.ts'
+import { poolRequests } from './commands/pool-requests.ts'
 import { poolStatus } from './commands/pool-status.ts'
 import { quota } from './commands/quota.ts'
 import { relay } from './commands/relay.ts'
@@ -25,7 +32,7 @@ import { up } from './commands/up.ts'
 
 export const commands: readonly Command[] = [
   demo, up,
-  init, poolCreate, poolJoin, poolList, poolPeers, poolStatus,
+  init, poolCreate, poolInvite, poolJoin, poolRequests, poolApprove, poolDeny, poolRemove, poolList, poolPeers, poolStatus, poolExportKey, poolImportKey,
   joinRing, leaveRing, ringStatus, shardStatus,
   start, status, inference,
   credits, quota, ledger, ledgerVerify,

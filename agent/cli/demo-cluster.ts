@@ -106,12 +106,13 @@ export class DemoCluster {
     onStep('control plane', this.controlPlaneUrl)
 
     await Promise.all(indices.map((index) => this.#command(index, 'init', '--network-id', 'demo', '--name', `worker ${index}`, '--control-plane', this.controlPlaneUrl)))
-    const pool = JSON.parse(await this.#command(1, 'pool-create', '--name', 'demo', '--json')) as { pool_id: string; root_public_key: string }
+    const pool = JSON.parse(await this.#command(1, 'pool-create', '--name', 'demo', '--json')) as { pool_id: string }
     const threads = String(Math.max(1, Math.floor(availableParallelism() / this.#options.agents)))
     await Promise.all(indices.map((index) => this.#startService(`agent ${index}`, 'mesh', ['start', '--json', '--log-level', 'info', '--listen', '/ip4/127.0.0.1/tcp/0', '--relay', relayAddress, '--threads', threads])))
     onStep('agents', `${indices.length} running`)
+    const { invite } = JSON.parse(await this.#command(1, 'pool-invite', '--uses', String(indices.length), '--expires', '10m', '--control-plane', this.controlPlaneUrl, '--json')) as { invite: string }
     await Promise.all(indices.map(async (index) => {
-      if (index > 1) await this.#command(index, 'pool-join', '--pool-id', pool.pool_id, '--pool-root-pubkey', pool.root_public_key, '--wait', '15s')
+      if (index > 1) await this.#command(index, 'pool-join', '--invite', invite, '--wait', '15s')
       await this.#command(index, 'join-ring', ...this.#options.joinRing)
     }))
     onStep('pool', `demo, ${indices.length} ${indices.length === 1 ? 'member' : 'members'}`)

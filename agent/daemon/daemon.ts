@@ -12,19 +12,22 @@ import { version } from '../../shared/version.ts'
 import { createDeviceClient, publishPool, registerDevice } from '../device/control-plane.ts'
 import { loadDevice, type LocalDevice, readCapabilities } from '../device/device.ts'
 import { PeerCache } from '../device/known-peers.ts'
-import { findPool, listPools } from '../device/pools.ts'
+import { listPools } from '../device/pools.ts'
+import { Revocations } from '../device/revocations.ts'
 import type { CollectiveSettings } from '../collective/chooser.ts'
 import type { BackendChoice } from '../engine/choose-backend.ts'
-import { Gate, type PoolDirectory } from '../network/gate.ts'
+import { Gate } from '../network/gate.ts'
 import type { MeshNode } from '../network/node.ts'
+import { RevocationSpread } from '../network/revocation-spread.ts'
 import { RingLinks } from '../network/ring-links.ts'
 import { ControlLink } from './control-link.ts'
 import { ControlPlaneFinder } from './control-plane-finder.ts'
 import { JobRunner } from './job-runner.ts'
 import { createNodeAtKnownPort } from './listen-port.ts'
+import { Membership, poolDirectory, renewByRootKey } from './membership.ts'
 import { Neighbours } from './neighbours.ts'
 import { Outbox } from './outbox.ts'
-import { answerJoinRequest, renewOwnCertificate } from './pool-admin.ts'
+import { answerJoinRequest, type PoolAdminOptions, renewMember } from './pool-admin.ts'
 import { RingRegistry, type RingRegistryOptions } from './ring-registry.ts'
 import { ShardLoader } from './shard-loader.ts'
 import { createStateFile, refuseSecondAgent, ringStateOf, type StateFile } from './state-file.ts'
@@ -74,6 +77,8 @@ class Agent {
   readonly #neighbours: Neighbours
   readonly #node: MeshNode
   readonly #rings: RingRegistry
+  readonly #membership: Membership
+  readonly #revocations: Revocations
   readonly #jobs: JobRunner
   readonly #outbox: Outbox
   readonly #reports: WorkReports
@@ -95,13 +100,24 @@ class Agent {
       ask: () => this.#neighbours.askMembers(),
     })
     this.#controlState = { url: this.#client.url, connected: false, since: this.#startedAt }
-    const gate = new Gate(node, poolDirectory(home), { now, logger, isRelay: (peer) => options.relays.some((relay) => relay.includes(peer)), onAdmit: (connection, poolId) => this.#neighbours.admitted(connection, poolId) })
+    const revocations = new Revocations(home, now)
+    this.#revocations = revocations
+    const gate = new Gate(node, poolDirectory(home, revocations), {
+      now, logger,
+      isRelay: (peer) => options.relays.some((relay) => relay.includes(peer)),
+      onAdmit: (connection, poolId) => this.#neighbours.admitted(connection, poolId),
+      onCertificate: (connection, poolId, number) => {
+        if (number < (revocations.listOf(poolId)?.number ?? 0)) spread.offer(connection, poolId)
+      },
+    })
     parts.add({ name: 'gate', stop: () => gate.stop() })
+    const spread = new RevocationSpread({ node, gate, logger, textOf: (poolId) => revocations.listOf(poolId)?.text, onList: (poolId, text) => this.#membership.receiveList(poolId, text) })
     const links = new RingLinks({ node, gate, stepTimeoutMs: options.stepTimeoutMs, connectTimeoutMs, logger })
     const loader = new ShardLoader({ home, bundledModels, backend: options.backend, threads: options.threads || physicalCores(), spinMs: options.spinMs, logger })
     parts.add({ name: 'shards', stop: () => loader.close() })
     const send = (message: AgentMessage): void => this.#link.send(message)
     const onChange = (): void => this.#stateFile.touch()
+    this.#membership = parts.add(new Membership({ home, deviceId: device.deviceId, revocations, gate, spread, now, logger, send, onRenewed: () => this.#link.refresh() }))
     this.#reports = new WorkReports({ key: device.key, send })
     const onWork: RingRegistryOptions['onWork'] = ({ ring, member }, work) => this.#reports.post(ring, member, work)
     this.#rings = parts.add(new RingRegistry({ deviceId: device.deviceId, loader, links, settings: options.collective, logger, send, onWork, onChange }))
@@ -153,23 +169,39 @@ class Agent {
   }
 
   #receive(message: ControlMessage): void {
-    const { home, logger } = this.#options
-    if (message.type === 'welcome') {
+    const { logger } = this.#options
+    if (isOfMembership(message)) void this.#receiveMembership(message)
+    else if (message.type === 'welcome') {
       logger.info({ url: this.#client.url }, 'connected to the control plane')
       if (this.#client.url !== this.#plane.given) this.#cache.rememberControlPlane(this.#client.url)
       void this.#neighbours.askControlPlane()
       this.#rings.report()
       this.#outbox.resend()
       this.#reports.resend()
+      this.#membership.connected()
     } else if (message.type === 'ring-epoch') this.#rings.enter(message.ring)
     else if (message.type === 'ring-left') this.#rings.leave(message.ringId)
     else if (message.type === 'job-assign') void this.#jobs.run(message)
     else if (message.type === 'job-cancel') this.#jobs.cancel(message.jobId)
     else if (message.type === 'job-settled') this.#outbox.settled(message.jobId)
     else if (message.type === 'report-kept') this.#reports.kept(message.jobId)
-    else if (message.type === 'join-request') {
-      answerJoinRequest({ home, client: this.#client, logger, now }, message.request).catch((error: unknown) => logger.warn(MeshError.from(error).message))
-    } else if (message.type === 'error') logger.warn({ code: message.error.code }, message.error.message)
+    else if (message.type === 'error') logger.warn({ code: message.error.code }, message.error.message)
+  }
+
+  get #admin(): PoolAdminOptions {
+    return { home: this.#options.home, key: this.#device.key, client: this.#client, revocations: this.#revocations, logger: this.#options.logger, now }
+  }
+
+  /** Never throws: what the control plane passes on comes from others, and costs no more than a warning. */
+  async #receiveMembership(message: MembershipMessage): Promise<void> {
+    try {
+      if (message.type === 'join-request') await answerJoinRequest(this.#admin, message.request)
+      else if (message.type === 'renewal-request') await renewMember(this.#admin, message)
+      else if (message.type === 'certificate') this.#membership.receiveCertificate(message.poolId, message.certificate)
+      else this.#membership.receiveList(message.poolId, message.list)
+    } catch (error) {
+      this.#options.logger.warn({ type: message.type }, MeshError.from(error).message)
+    }
   }
 
   #state(): AgentState {
@@ -191,7 +223,7 @@ export const runDaemon = async (options: DaemonOptions): Promise<void> => {
   const { home, logger, signal } = options
   const device = loadDevice(home)
   refuseSecondAgent(home)
-  for (const pool of listPools(home)) renewOwnCertificate(home, pool, device.deviceId, now())
+  for (const pool of listPools(home)) renewByRootKey(home, pool, device.deviceId, now())
   const parts = new Lifecycle()
   try {
     const cache = new PeerCache(home)
@@ -205,12 +237,9 @@ export const runDaemon = async (options: DaemonOptions): Promise<void> => {
   }
 }
 
-const poolDirectory = (home: Home): PoolDirectory => ({
-  rootKeyOf: (poolId) => bytesOf(findPool(home, poolId)?.rootPublicKey),
-  certificateOf: (poolId) => findPool(home, poolId)?.certificate,
-})
-
-const bytesOf = (hex: string | undefined): Uint8Array | undefined => (hex === undefined ? undefined : new Uint8Array(Buffer.from(hex, 'hex')))
+const membershipTypes = ['join-request', 'renewal-request', 'certificate', 'revocations'] as const
+type MembershipMessage = Extract<ControlMessage, { type: (typeof membershipTypes)[number] }>
+const isOfMembership = (message: ControlMessage): message is MembershipMessage => (membershipTypes as readonly string[]).includes(message.type)
 
 const untilAborted = (signal: AbortSignal): Promise<void> =>
   new Promise((resolve) => {

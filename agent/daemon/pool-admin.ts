@@ -1,45 +1,80 @@
-/** What the device that made a pool does for it: signs certificates of those who ask, and renews its own. */
+/** What the agent of an admin does for its pools: lets in who holds an invite of it, and renews certificates. */
 import type { Client } from '../../shared/api/client.ts'
 import type { Home } from '../../shared/home.ts'
 import { MeshError } from '../../shared/errors.ts'
-import { certificateLifetimeMs, issueCertificate, verifyCertificate } from '../../shared/identity/pool-certificate.ts'
-import { type DeviceId, parseDeviceId, shortId } from '../../shared/ids.ts'
+import type { KeyPair } from '../../shared/identity/keys.ts'
+import { certificateLifetimeMs, issueCertificate, type Signer, verifyForRenewal } from '../../shared/identity/pool-certificate.ts'
+import { parseDeviceId, shortId } from '../../shared/ids.ts'
 import type { Logger } from '../../shared/log.ts'
-import type { JoinRequest } from '../../shared/schema/pool.ts'
-import { findPool, type LocalPool, savePool } from '../device/pools.ts'
+import type { JoinRequest, Role } from '../../shared/schema/pool.ts'
+import { takeInvite } from '../device/invites.ts'
+import { findPool, type LocalPool, signerOf } from '../device/pools.ts'
+import type { Revocations } from '../device/revocations.ts'
+import { removalsOf } from '../../shared/identity/revocation-list.ts'
 
 export interface PoolAdminOptions {
   readonly home: Home
+  /** Of this device. */
+  readonly key: KeyPair
   readonly client: Client
+  readonly revocations: Revocations
   readonly logger: Logger
   readonly now: () => number
 }
 
-/**
- * Signs a certificate for a device that asked, and publishes it. Whoever knows the pool id and its root public key may
- * join while the maker's agent runs: both are told only to friends.
- */
-export const answerJoinRequest = async ({ home, client, logger, now }: PoolAdminOptions, request: JoinRequest): Promise<void> => {
-  const pool = findPool(home, request.poolId)
-  if (!pool?.rootKey) return
-  const certificate = issueCertificate(pool.rootKey, { deviceId: parseDeviceId(request.deviceId), role: 'member' }, now())
-  await client.call('publishCertificate', { params: { poolId: pool.poolId }, body: { certificate } })
-  logger.info({ pool: pool.name, device: request.deviceId }, `${request.name} (${shortId(request.deviceId)}) joined pool ${pool.name}`)
-}
+/** Failures of the device that asks; it is told. Others (a full disk) are ours, and it may ask again. */
+const refusals = new Set(['inviteInvalid', 'inviteExpired', 'inviteUsed', 'memberRemoved'])
 
-const remainingMs = (pool: LocalPool, now: number): number => {
+/**
+ * A device asks to join. With an invite that this device made, it gets a certificate, or is told why not; without
+ * one, a person decides: `mesh pool-approve`.
+ */
+export const answerJoinRequest = async (options: PoolAdminOptions, request: JoinRequest): Promise<void> => {
+  const { home, key, client, revocations, logger, now } = options
+  const pool = findPool(home, request.poolId)
+  const signer = pool && signerOf(pool, key)
+  if (!pool || !signer) return
+  if (!request.invite) return logger.info({ pool: pool.name, device: request.deviceId }, `${request.name} (${shortId(request.deviceId)}) asks to join pool ${pool.name}: mesh pool-approve --device ${shortId(request.deviceId)}`)
   try {
-    return verifyCertificate(pool.certificate, Buffer.from(pool.rootPublicKey, 'hex'), now).notAfter - now
+    // an invite is for devices that we have no opinion of: one that was removed comes back by hand only
+    if (revocations.listOf(pool.poolId)?.removed.has(parseDeviceId(request.deviceId))) throw new MeshError('memberRemoved', { deviceId: shortId(request.deviceId), poolId: shortId(pool.poolId) })
+    const role = takeInvite(home, pool.poolId, request.invite, { deviceId: request.deviceId, now: now() })
+    if (role !== undefined) await admit(options, { pool, signer, request, role })
   } catch (error) {
-    if (error instanceof MeshError && error.code === 'certificateExpired') return 0
-    throw error
+    const failure = MeshError.from(error)
+    if (!refusals.has(failure.code)) throw failure
+    await client.call('denyJoin', { params: { poolId: pool.poolId }, body: { deviceId: request.deviceId, error: failure.toReport() } })
+    logger.warn({ pool: pool.name, device: request.deviceId, code: failure.code }, `${request.name} (${shortId(request.deviceId)}) was not let into pool ${pool.name}: ${failure.message}`)
   }
 }
 
-/** Renews our own certificate of a pool that we made, once half of its time is over. @returns the pool as it is now */
-export const renewOwnCertificate = (home: Home, pool: LocalPool, deviceId: DeviceId, now: number): LocalPool => {
-  if (!pool.rootKey || remainingMs(pool, now) > certificateLifetimeMs / 2) return pool
-  const renewed = { ...pool, certificate: issueCertificate(pool.rootKey, { deviceId, role: 'admin' }, now) }
-  savePool(home, renewed)
-  return renewed
+interface Admission {
+  readonly pool: LocalPool
+  readonly signer: Signer
+  readonly request: JoinRequest
+  readonly role: Role
+}
+
+const admit = async ({ client, logger, now }: PoolAdminOptions, { pool, signer, request, role }: Admission): Promise<void> => {
+  const certificate = issueCertificate(signer, { deviceId: parseDeviceId(request.deviceId), role }, now())
+  await client.call('publishCertificate', { params: { poolId: pool.poolId }, body: { certificate } })
+  logger.info({ pool: pool.name, device: request.deviceId }, `${request.name} (${shortId(request.deviceId)}) joined pool ${pool.name} by invite`)
+}
+
+/** A certificate with more of its time left than this is not renewed: nobody can make us sign without end. */
+const renewBelowMs = 0.75 * certificateLifetimeMs
+
+/**
+ * A member wants its certificate renewed. What it shows is checked here: the control plane only passes it on.
+ * The root key alone signs for admins, so another admin leaves those to it.
+ * @throws MeshError as `verifyForRenewal` | those of the client
+ */
+export const renewMember = async ({ home, key, client, revocations, logger, now }: PoolAdminOptions, { poolId, certificate: text }: { readonly poolId: string; readonly certificate: string }): Promise<void> => {
+  const pool = findPool(home, poolId)
+  const signer = pool && signerOf(pool, key)
+  if (!pool || !signer) return
+  const { deviceId, role, notAfter } = verifyForRenewal(text, Buffer.from(pool.rootPublicKey, 'hex'), now(), removalsOf(revocations.listOf(poolId)))
+  if (notAfter - now() > renewBelowMs || (role === 'admin' && !pool.rootKey)) return
+  await client.call('publishCertificate', { params: { poolId }, body: { certificate: issueCertificate(signer, { deviceId, role }, now()) } })
+  logger.info({ pool: pool.name, device: deviceId }, `renewed the membership of ${shortId(deviceId)} in pool ${pool.name}`)
 }

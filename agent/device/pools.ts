@@ -5,7 +5,8 @@ import { MeshError, problemOf } from '../../shared/errors.ts'
 import { type Home, readState, writeState, writeStateJson } from '../../shared/home.ts'
 import { loadKey, saveKey } from '../../shared/identity/device-key.ts'
 import type { KeyPair } from '../../shared/identity/keys.ts'
-import { type PoolId, parsePoolId } from '../../shared/ids.ts'
+import type { Signer } from '../../shared/identity/pool-certificate.ts'
+import { type PoolId, parsePoolId, shortId } from '../../shared/ids.ts'
 import { Hex64, Name } from '../../shared/schema/common.ts'
 import { Role } from '../../shared/schema/pool.ts'
 import { readChecked } from './checked-state.ts'
@@ -22,6 +23,16 @@ export interface LocalPool {
   readonly certificate: string
   /** Signing key of the pool, on the device that made it. */
   readonly rootKey?: KeyPair
+}
+
+/** What this device signs with for the pool: the root key where it is, else its own key as an admin; nothing for a member. */
+export const signerOf = ({ rootKey, role, certificate }: LocalPool, key: KeyPair): Signer | undefined => rootKey ?? (role === 'admin' ? { key, certificate } : undefined)
+
+/** @throws MeshError `notAdmin` */
+export const needSigner = (pool: LocalPool, key: KeyPair): Signer => {
+  const signer = signerOf(pool, key)
+  if (signer === undefined) throw new MeshError('notAdmin', { poolId: shortId(pool.poolId) })
+  return signer
 }
 
 /** One pool of this device, or `undefined`. @throws MeshError `stateUnreadable` */

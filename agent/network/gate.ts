@@ -4,7 +4,7 @@
  */
 import type { Connection, Stream } from '@libp2p/interface'
 import { MeshError, problemOf } from '../../shared/errors.ts'
-import { verifyCertificate } from '../../shared/identity/pool-certificate.ts'
+import { type Certificate, type Removals, verifyCertificate } from '../../shared/identity/pool-certificate.ts'
 import { shortId } from '../../shared/ids.ts'
 import type { Logger } from '../../shared/log.ts'
 import { decodeCbor, encodeCbor, GateAnswer, GateMessage } from '../../shared/wire/envelope.ts'
@@ -20,6 +20,15 @@ export interface PoolDirectory {
   /** 32 bytes; `undefined` for a pool that this device is not in. */
   rootKeyOf(poolId: string): Uint8Array | undefined
   certificateOf(poolId: string): string | undefined
+  /** Who was removed, and the number of the list that says so. Absent: nobody. */
+  removalsOf?(poolId: string): Removals & { readonly number: number }
+}
+
+/** What the other side of a connection proved. */
+interface Admission {
+  readonly certificate: Certificate
+  /** Ends the admission with the certificate. */
+  readonly timer: NodeJS.Timeout
 }
 
 /** Gates that may be passed at once on one connection: two agents share few pools. */
@@ -34,7 +43,12 @@ export interface GateOptions {
   readonly isRelay?: (peerId: string) => boolean
   /** Told once for each connection and pool. */
   readonly onAdmit?: (connection: Connection, poolId: string) => void
+  /** A member came in, or showed a new certificate. `revocations`: number of the list that it holds. */
+  readonly onCertificate?: (connection: Connection, poolId: string, revocations: number) => void
 }
+
+/** Longest delay of a timer; certificates that end later are looked at again then. */
+const longestTimerMs = 2 ** 31 - 1
 
 const untilClosed = (stream: Stream, ms: number): Promise<void> =>
   new Promise((resolve) => {
@@ -49,9 +63,11 @@ export class Gate {
   readonly #node: MeshNode
   readonly #directory: PoolDirectory
   readonly #options: GateOptions
-  readonly #admitted = new WeakMap<Connection, Set<string>>()
+  readonly #admitted = new WeakMap<Connection, Map<string, Admission>>()
   /** Inbound connections that have yet to prove membership. */
   readonly #deadlines = new Map<string, NodeJS.Timeout>()
+  /** Streams of libp2p's own protocols that wait for the gate, by connection. */
+  readonly #waiting = new Map<string, (() => void)[]>()
 
   constructor(node: MeshNode, directory: PoolDirectory, options: GateOptions) {
     this.#node = node
@@ -59,6 +75,8 @@ export class Gate {
     this.#options = options
     node.libp2p.addEventListener('connection:open', this.#watch)
     node.libp2p.addEventListener('connection:close', this.#forget)
+    // what libp2p serves by itself is for members and our relays only
+    node.ownProtocols.guard((connection) => this.#untilAdmitted(connection))
     void node.libp2p.handle(protocols.gate, (stream, connection) => this.#serve(stream, connection), { runOnLimitedConnection: true, maxInboundStreams: streamsAtOnce })
   }
 
@@ -67,16 +85,22 @@ export class Gate {
    * @throws MeshError `gateRefused` (with the reason of the other side) | `poolUnknown` | certificate errors | `protocolVersion`
    */
   async enter(connection: Connection, poolId: string, signal: AbortSignal): Promise<void> {
-    if (this.isAdmitted(connection, poolId)) return
-    const peer = shortId(deviceIdOfPeer(connection.remotePeer) ?? connection.remotePeer.toString())
+    if (!this.isAdmitted(connection, poolId)) await this.#exchange(connection, poolId, signal)
+  }
+
+  /** Shows our certificate and checks theirs, on a connection that may have passed before. */
+  async #exchange(connection: Connection, poolId: string, signal: AbortSignal): Promise<void> {
+    const device = deviceIdOfPeer(connection.remotePeer)
+    const peer = shortId(device ?? connection.remotePeer.toString())
+    if (device !== undefined && this.#directory.removalsOf?.(poolId).has(device)) throw new MeshError('memberRemoved', { deviceId: peer, poolId: shortId(poolId) })
     const deadline = AbortSignal.any([signal, AbortSignal.timeout(limits.gateMs)])
     const stream = await openStream(connection, protocols.gate, deadline)
     try {
-      sendMessage(stream, encodeCbor({ poolId, certificate: this.#ownCertificate(poolId) }))
+      sendMessage(stream, encodeCbor({ poolId, certificate: this.#ownCertificate(poolId), revocations: this.#listNumber(poolId) } satisfies GateMessage))
       const answer = decodeCbor(GateAnswer, await readMessage(stream, limits.gateBytes, deadline))
       if (!answer.ok || answer.certificate === undefined) throw new MeshError('gateRefused', { peer, problem: answer.error?.message ?? 'no reason given' })
-      this.#check(connection, poolId, answer.certificate)
-      this.#admit(connection, poolId)
+      const certificate = this.#check(connection, poolId, answer.certificate)
+      this.#admit(connection, certificate, answer.revocations ?? 0)
       await stream.close()
     } catch (error) {
       stream.abort(error instanceof Error ? error : new Error(String(error)))
@@ -94,7 +118,30 @@ export class Gate {
     return this.#admitted.has(connection)
   }
 
+  /** Open connections to members of that pool. */
+  connectionsOf(poolId: string): Connection[] {
+    return this.#node.libp2p.getConnections().filter((connection) => connection.status === 'open' && this.isAdmitted(connection, poolId))
+  }
+
+  /** The list of removals changed: whoever is on it, or was let in by an admin that is, loses its connections. */
+  recheck(poolId: string): void {
+    const removals = this.#directory.removalsOf?.(poolId)
+    for (const connection of this.connectionsOf(poolId)) {
+      const certificate = this.#admitted.get(connection)?.get(poolId)?.certificate
+      if (certificate === undefined || ![certificate.deviceId, certificate.signedBy].some((deviceId) => deviceId !== undefined && removals?.has(deviceId))) continue
+      this.#cut(connection, new MeshError('memberRemoved', { deviceId: shortId(certificate.deviceId), poolId: shortId(poolId) }))
+    }
+  }
+
+  /** Our certificate of that pool was renewed: members learn it on the connections that are open. */
+  refresh(poolId: string): void {
+    for (const connection of this.connectionsOf(poolId)) {
+      this.#exchange(connection, poolId, AbortSignal.timeout(limits.gateMs)).catch((error: unknown) => this.#options.logger.debug({ peer: connection.remotePeer.toString(), problem: problemOf(error) }, 'gate: new certificate not shown'))
+    }
+  }
+
   stop(): void {
+    for (const connection of this.#node.libp2p.getConnections()) this.#endAdmissions(connection)
     this.#node.libp2p.removeEventListener('connection:open', this.#watch)
     this.#node.libp2p.removeEventListener('connection:close', this.#forget)
     for (const timer of this.#deadlines.values()) clearTimeout(timer)
@@ -103,9 +150,9 @@ export class Gate {
   async #serve(stream: Stream, connection: Connection): Promise<void> {
     try {
       const message = decodeCbor(GateMessage, await readMessage(stream, limits.gateBytes, AbortSignal.timeout(limits.gateMs)))
-      this.#check(connection, message.poolId, message.certificate)
-      sendMessage(stream, encodeCbor({ ok: true, certificate: this.#ownCertificate(message.poolId) }))
-      this.#admit(connection, message.poolId)
+      const certificate = this.#check(connection, message.poolId, message.certificate)
+      sendMessage(stream, encodeCbor({ ok: true, certificate: this.#ownCertificate(message.poolId), revocations: this.#listNumber(message.poolId) } satisfies GateAnswer))
+      this.#admit(connection, certificate, message.revocations)
       await stream.close()
     } catch (error) {
       await this.#refuse(stream, connection, MeshError.from(error))
@@ -126,13 +173,18 @@ export class Gate {
     await connection.close({ signal: AbortSignal.timeout(closeMs) }).catch(() => connection.abort(error))
   }
 
-  /** @throws MeshError `notMember` | `certificateInvalid` | `certificateExpired` */
-  #check(connection: Connection, poolId: string, certificate: string): void {
+  /** @throws MeshError `notMember` | `certificateInvalid` | `certificateExpired` | `memberRemoved` */
+  #check(connection: Connection, poolId: string, text: string): Certificate {
     const rootKey = this.#directory.rootKeyOf(poolId)
     const device = deviceIdOfPeer(connection.remotePeer)
     if (rootKey === undefined || device === undefined) throw new MeshError('notMember', { deviceId: shortId(device ?? connection.remotePeer.toString()), poolId: shortId(poolId) })
-    const { deviceId } = verifyCertificate(certificate, rootKey, this.#options.now())
-    if (deviceId !== device) throw new MeshError('certificateInvalid', { problem: 'it belongs to another device' })
+    const certificate = verifyCertificate(text, rootKey, this.#options.now(), this.#directory.removalsOf?.(poolId))
+    if (certificate.deviceId !== device) throw new MeshError('certificateInvalid', { problem: 'it belongs to another device' })
+    return certificate
+  }
+
+  #listNumber(poolId: string): number {
+    return this.#directory.removalsOf?.(poolId).number ?? 0
   }
 
   #ownCertificate(poolId: string): string {
@@ -141,16 +193,66 @@ export class Gate {
     return certificate
   }
 
-  #admit(connection: Connection, poolId: string): void {
+  #admit(connection: Connection, certificate: Certificate, revocations: number): void {
+    const { poolId } = certificate
     const isNew = !this.isAdmitted(connection, poolId)
-    this.#admitted.set(connection, (this.#admitted.get(connection) ?? new Set()).add(poolId))
+    const admissions = this.#admitted.get(connection) ?? new Map<string, Admission>()
+    clearTimeout(admissions.get(poolId)?.timer)
+    admissions.set(poolId, { certificate, timer: this.#endWith(connection, certificate) })
+    this.#admitted.set(connection, admissions)
     this.#clear(connection.id)
     if (isNew) this.#options.onAdmit?.(connection, poolId)
+    this.#options.onCertificate?.(connection, poolId, revocations)
+  }
+
+  /** An admission ends with the certificate, however long the connection is open. */
+  #endWith(connection: Connection, certificate: Certificate): NodeJS.Timeout {
+    const leftMs = certificate.notAfter - this.#options.now()
+    const { poolId, notAfter } = certificate
+    const timer = setTimeout(() => {
+      if (leftMs > longestTimerMs) this.#admitted.get(connection)?.set(poolId, { certificate, timer: this.#endWith(connection, certificate) })
+      else this.#cut(connection, new MeshError('certificateExpired', { notAfter: new Date(notAfter).toISOString() }))
+    }, Math.min(Math.max(0, leftMs), longestTimerMs))
+    return timer.unref()
+  }
+
+  /** Ends a connection that was admitted. What it still serves for another pool begins anew on the next one. */
+  #cut(connection: Connection, error: MeshError): void {
+    this.#options.logger.warn({ peer: connection.remotePeer.toString(), code: error.code }, `gate: cut (${error.message})`)
+    this.#endAdmissions(connection)
+    connection.abort(error)
+  }
+
+  #endAdmissions(connection: Connection): void {
+    for (const { timer } of this.#admitted.get(connection)?.values() ?? []) clearTimeout(timer)
+    this.#admitted.delete(connection)
   }
 
   #clear(connectionId: string): void {
     clearTimeout(this.#deadlines.get(connectionId))
     this.#deadlines.delete(connectionId)
+    for (const resume of this.#waiting.get(connectionId) ?? []) resume()
+    this.#waiting.delete(connectionId)
+  }
+
+  /** Settles when the connection passed the gate, was closed, or had time enough to pass. */
+  #settled(connection: Connection): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, limits.gateMs)
+      timer.unref()
+      const resume = (): void => {
+        clearTimeout(timer)
+        resolve()
+      }
+      this.#waiting.set(connection.id, [...(this.#waiting.get(connection.id) ?? []), resume])
+    })
+  }
+
+  /** @throws MeshError `notMember` */
+  async #untilAdmitted(connection: Connection): Promise<void> {
+    const isFree = (): boolean => this.isMember(connection) || this.#options.isRelay?.(connection.remotePeer.toString()) === true
+    if (!isFree()) await this.#settled(connection)
+    if (!isFree()) throw new MeshError('notMember', { deviceId: connection.remotePeer.toString(), poolId: 'any' })
   }
 
   /**
@@ -159,7 +261,7 @@ export class Gate {
    */
   async #enterAgain(connection: Connection): Promise<void> {
     const others = this.#node.libp2p.getConnections(connection.remotePeer)
-    const pools = new Set(others.flatMap((other) => [...(this.#admitted.get(other) ?? [])]))
+    const pools = new Set(others.flatMap((other) => [...(this.#admitted.get(other)?.keys() ?? [])]))
     for (const poolId of pools) await this.enter(connection, poolId, AbortSignal.timeout(limits.gateMs))
   }
 
@@ -179,5 +281,8 @@ export class Gate {
     this.#deadlines.set(connection.id, timer)
   }
 
-  readonly #forget = ({ detail: connection }: { readonly detail: Connection }): void => this.#clear(connection.id)
+  readonly #forget = ({ detail: connection }: { readonly detail: Connection }): void => {
+    this.#clear(connection.id)
+    this.#endAdmissions(connection)
+  }
 }

@@ -15,6 +15,7 @@ import type { KeyPair } from '../../shared/identity/keys.ts'
 import { listenError } from '../../shared/listen-error.ts'
 import type { Logger } from '../../shared/log.ts'
 import { limits } from '../../shared/wire/limits.ts'
+import { type OwnProtocols, ownProtocols } from './own-protocols.ts'
 import { keepReservations, type RelayState } from './relay-reservation.ts'
 import { socketTls } from './socket-tls.ts'
 
@@ -32,6 +33,7 @@ export interface MeshNode {
   readonly name: string
   readonly libp2p: Libp2p
   readonly peerId: string
+  readonly ownProtocols: OwnProtocols
   /** Where others can reach this node now, relayed addresses included. */
   addresses(): string[]
   relays(): RelayState[]
@@ -71,7 +73,7 @@ export const createNode = async (options: NodeOptions): Promise<MeshNode> => {
     streamMuxers: [yamux({ streamOptions: { maxStreamWindowSize: streamWindowBytes, maxReadBufferLength: 2 * streamWindowBytes } })],
     connectionManager: { maxConnections: 4 * limits.worldSize, inboundConnectionThreshold: limits.worldSize, maxIncomingPendingConnections: limits.worldSize },
     connectionMonitor: { pingTimeout: { minTimeout: pingMs } },
-    services: { identify: identify(), dcutr: dcutr() },
+    services: { identify: identify(), dcutr: dcutr(), ownProtocols: ownProtocols() },
     start: false,
   })
   try {
@@ -94,6 +96,7 @@ export const createNode = async (options: NodeOptions): Promise<MeshNode> => {
     name: 'network',
     libp2p,
     peerId: libp2p.peerId.toString(),
+    ownProtocols: libp2p.services.ownProtocols,
     addresses,
     relays: () => reservations.states(),
     announce: async () => {

@@ -2,7 +2,7 @@
 import type { FastifyRequest } from 'fastify'
 import { headers, type RouteRecord } from '../../shared/api/routes.ts'
 import { MeshError } from '../../shared/errors.ts'
-import { type ReplayGuard, verifyRequest } from '../../shared/identity/request-signature.ts'
+import { verifyRequest } from '../../shared/identity/request-signature.ts'
 import type { Services } from '../service/services.ts'
 
 /** The sender of a request, as far as the route needs to know. */
@@ -15,9 +15,9 @@ export interface Caller {
 const nobody: Caller = { deviceId: '', isAdmin: false }
 
 /** @throws MeshError `signatureInvalid` | `clockSkew` | `replayed` | `deviceUnknown` | `notFound` | certificate errors | `notAdmin` */
-export const authorise = (request: FastifyRequest, route: RouteRecord & { readonly registers?: boolean }, services: Services, guard: ReplayGuard): Caller => {
+export const authorise = (request: FastifyRequest, route: RouteRecord & { readonly registers?: boolean }, services: Services): Caller => {
   if (route.access === 'open') return nobody
-  const deviceId = verifyRequest(request.headers, { method: request.method, path: request.url, body: request.rawBody ?? '' }, guard, services.now())
+  const deviceId = verifyRequest(request.headers, { method: request.method, path: request.url, body: request.rawBody ?? '' }, services.nonces, services.now())
   if (!route.registers && !services.devices.find(deviceId)) throw new MeshError('deviceUnknown')
   if (route.access === 'device') return { deviceId, isAdmin: false }
 

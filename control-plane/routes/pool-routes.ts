@@ -1,5 +1,5 @@
 import { MeshError } from '../../shared/errors.ts'
-import { poolIdOf, verifyCertificate } from '../../shared/identity/pool-certificate.ts'
+import { poolIdOf } from '../../shared/identity/pool-certificate.ts'
 import type { Pool, PoolPeer } from '../../shared/schema/pool.ts'
 import type { Services } from '../service/services.ts'
 import type { StoredPool } from '../store/pool-store.ts'
@@ -12,8 +12,8 @@ export const needPool = ({ pools }: Pick<Services, 'pools'>, poolId: string): St
   return pool
 }
 
-export const poolRoutes = (services: Services): Pick<Handlers, 'createPool' | 'getPool' | 'listPools' | 'listPeers'> => {
-  const { pools, presence, now } = services
+export const poolRoutes = (services: Services): Pick<Handlers, 'createPool' | 'getPool' | 'listPools' | 'listPeers' | 'getRevocations' | 'publishRevocations'> => {
+  const { pools, memberships, removals, presence, now } = services
   const viewOf = (pool: StoredPool): Pool => {
     const members = pools.members(pool.poolId)
     return { ...pool, members: members.length, online: members.filter(({ deviceId }) => presence.isOnline(deviceId)).length }
@@ -22,7 +22,7 @@ export const poolRoutes = (services: Services): Pick<Handlers, 'createPool' | 'g
     createPool: ({ caller, body }) => {
       const root = Buffer.from(body.rootPublicKey, 'hex')
       if (poolIdOf(root) !== body.poolId) throw new MeshError('poolKeyMismatch', { poolId: body.poolId })
-      const certificate = verifyCertificate(body.certificate, root, now())
+      const certificate = memberships.verify({ ...body, createdAt: 0 }, body.certificate)
       if (certificate.deviceId !== caller.deviceId) throw new MeshError('certificateInvalid', { problem: 'it belongs to another device' })
       if (certificate.role !== 'admin') throw new MeshError('notAdmin', { poolId: body.poolId.slice(0, 8) })
       pools.create(body, certificate, now())
@@ -32,9 +32,14 @@ export const poolRoutes = (services: Services): Pick<Handlers, 'createPool' | 'g
     getPool: ({ params }) => viewOf(needPool(services, params.poolId)),
     listPools: ({ caller }) => pools.ofDevice(caller.deviceId).map(viewOf),
     listPeers: ({ params }) =>
-      pools.members(params.poolId).map(({ deviceId, name, role, notAfter, lastSeenAt }): PoolPeer => {
+      pools.members(params.poolId).map(({ deviceId, name, role, notAfter, lastSeenAt, certificate }): PoolPeer => {
         const agent = presence.find(deviceId)
-        return { deviceId, name, role, notAfter, online: agent !== undefined, lastSeenAt: agent?.lastSeenAt ?? lastSeenAt, addresses: [...(agent?.addresses ?? [])], ...(agent ? { peerId: agent.peerId } : {}) }
+        return { deviceId, name, role, notAfter, certificate, online: agent !== undefined, lastSeenAt: agent?.lastSeenAt ?? lastSeenAt, addresses: [...(agent?.addresses ?? [])], ...(agent ? { peerId: agent.peerId } : {}) }
       }),
+    getRevocations: ({ params }) => ({ list: memberships.revocations(needPool(services, params.poolId))?.text }),
+    publishRevocations: ({ params, body }) => {
+      if (!removals.publish(needPool(services, params.poolId), body.list)) throw new MeshError('revocationsInvalid', { problem: 'the control plane holds a newer one' })
+      return { ok: true }
+    },
   }
 }

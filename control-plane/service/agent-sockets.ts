@@ -80,6 +80,7 @@ export class AgentSockets {
     const { rings, jobs, credits } = this.#options
     if (message.type === 'hello') this.#greet(agent, message)
     else if (!agent.greeted) throw new MeshError('requestInvalid', { problem: `${message.type} before hello` })
+    else if (message.type === 'renew') this.#renew(agent, message.certificate)
     else if (message.type === 'ring-state') rings.report(agent, message.ringId, message)
     else if (message.type === 'work-report') {
       credits.receive(agent.deviceId, message.poolId, message.report)
@@ -88,7 +89,7 @@ export class AgentSockets {
   }
 
   #greet(agent: Agent, hello: Extract<AgentMessage, { type: 'hello' }>): void {
-    const { devices, rings, jobs, pools, heartbeatMs, now, logger } = this.#options
+    const { devices, rings, jobs, pools, memberships, heartbeatMs, now, logger } = this.#options
     const isNew = !agent.greeted
     agent.peerId = hello.peerId
     agent.addresses = hello.addresses
@@ -102,8 +103,18 @@ export class AgentSockets {
     rings.greet(agent)
     jobs.greet(agent)
     for (const [poolId, { role }] of agent.pools) {
+      const pool = pools.find(poolId)
+      const list = pool && memberships.revocations(pool)?.text
+      if (list !== undefined) agent.socket.send({ type: 'revocations', poolId, list })
       if (role === 'admin') for (const request of requestsFor(pools, poolId)) agent.socket.send({ type: 'join-request', poolId, request })
     }
+  }
+
+  /** Some admin whose agent is here may sign a new one; the device asks again until one did. */
+  #renew(agent: Agent, certificate: string): void {
+    const { memberships, presence, now } = this.#options
+    const { poolId } = memberships.renewable(certificate, agent.deviceId)
+    for (const admin of presence.admins(poolId, now())) admin.socket.send({ type: 'renewal-request', poolId, certificate })
   }
 
   /** A certificate that does not hold costs the agent that pool, not the connection. */

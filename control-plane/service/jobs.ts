@@ -164,6 +164,14 @@ export class Jobs {
     }
   }
 
+  /** A device was removed from the pool: a job that it takes part in ends at once. */
+  expel(poolId: string, deviceId: string, error: MeshError): void {
+    for (const running of this.#running.values()) {
+      const ring = this.#options.ringStore.find(running.ringId)
+      if (ring?.poolId === poolId && ring.members.some((member) => member.deviceId === deviceId)) this.#end(running, error)
+    }
+  }
+
   /** Nobody serves that model any more: what waits for it would wait for ever. */
   failWaiting({ poolId, modelId }: StoredRing): void {
     for (const jobId of this.#options.jobs.waiting(poolId, modelId)) this.#fail(jobId, new MeshError('ringEmpty', { modelId }))

@@ -1,17 +1,24 @@
 /** Certificates that devices show: checked, remembered, and told to who needs to know. */
 import { MeshError } from '../../shared/errors.ts'
-import { type Certificate, poolIdIn, verifyCertificate } from '../../shared/identity/pool-certificate.ts'
-import type { PoolStore } from '../store/pool-store.ts'
+import { type Certificate, poolIdIn, verifyCertificate, verifyForRenewal } from '../../shared/identity/pool-certificate.ts'
+import { readRevocations, removalsOf, replaces, type RevocationList } from '../../shared/identity/revocation-list.ts'
+import type { PoolStore, StoredPool } from '../store/pool-store.ts'
+import type { RevocationStore } from '../store/revocation-store.ts'
 import type { Presence } from './presence.ts'
 
 export interface MembershipsOptions {
   readonly pools: PoolStore
+  readonly revocations: RevocationStore
   readonly presence: Presence
   readonly now: () => number
 }
 
+const keyOf = ({ rootPublicKey }: StoredPool): Uint8Array => Buffer.from(rootPublicKey, 'hex')
+
 export class Memberships {
   readonly #options: MembershipsOptions
+  /** Lists that were checked, by pool. */
+  readonly #lists = new Map<string, RevocationList>()
 
   constructor(options: MembershipsOptions) {
     this.#options = options
@@ -20,17 +27,55 @@ export class Memberships {
   /**
    * A device shows its certificate of a pool. One that we have not seen is stored: after the loss of our database the
    * members of a pool are known again as they come.
-   * @throws MeshError `notFound` (no such pool here) | `certificateInvalid` | `certificateExpired`
+   * @throws MeshError `notFound` (no such pool here) | `certificateInvalid` | `certificateExpired` | `memberRemoved`
    */
   show(text: string, deviceId: string, poolId: string | undefined = poolIdIn(text)): Certificate {
-    const { pools, presence, now } = this.#options
-    const pool = poolId === undefined ? undefined : pools.find(poolId)
-    if (!pool) throw new MeshError('notFound', { what: 'pool', id: poolId ?? 'of that certificate' })
-    const certificate = verifyCertificate(text, Buffer.from(pool.rootPublicKey, 'hex'), now())
+    const { pools, presence } = this.#options
+    const pool = this.#need(poolId)
+    const certificate = this.verify(pool, text)
     if (certificate.deviceId !== deviceId) throw new MeshError('certificateInvalid', { problem: 'it belongs to another device' })
     const known = pools.membership(pool.poolId, deviceId)
     if (!known || known.notAfter < certificate.notAfter) pools.publish(text, certificate)
     presence.admit(certificate)
     return certificate
+  }
+
+  /** @throws MeshError `certificateInvalid` | `certificateExpired` | `memberRemoved` */
+  verify(pool: StoredPool, text: string): Certificate {
+    return verifyCertificate(text, keyOf(pool), this.#options.now(), removalsOf(this.revocations(pool)))
+  }
+
+  /** A device asks for a newer certificate in place of this one. @throws MeshError as `verifyForRenewal`, `notFound` */
+  renewable(text: string, deviceId: string): Certificate {
+    const pool = this.#need(poolIdIn(text))
+    const certificate = verifyForRenewal(text, keyOf(pool), this.#options.now(), removalsOf(this.revocations(pool)))
+    if (certificate.deviceId !== deviceId) throw new MeshError('certificateInvalid', { problem: 'it belongs to another device' })
+    return certificate
+  }
+
+  /** The newest list of a pool. */
+  revocations(pool: StoredPool): RevocationList | undefined {
+    const known = this.#lists.get(pool.poolId)
+    if (known) return known
+    const text = this.#options.revocations.find(pool.poolId)
+    if (text === undefined) return undefined
+    const list = readRevocations(text, keyOf(pool), this.#options.now())
+    this.#lists.set(pool.poolId, list)
+    return list
+  }
+
+  /** @returns false for a list that does not replace the one that is held; @throws MeshError `revocationsInvalid` */
+  accept(pool: StoredPool, text: string): boolean {
+    const list = readRevocations(text, keyOf(pool), this.#options.now())
+    if (!replaces(list, this.revocations(pool))) return false
+    this.#options.revocations.save(pool.poolId, text)
+    this.#lists.set(pool.poolId, list)
+    return true
+  }
+
+  #need(poolId: string | undefined): StoredPool {
+    const pool = poolId === undefined ? undefined : this.#options.pools.find(poolId)
+    if (!pool) throw new MeshError('notFound', { what: 'pool', id: poolId ?? 'of that certificate' })
+    return pool
   }
 }

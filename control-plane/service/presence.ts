@@ -77,6 +77,16 @@ export class Presence {
     this.#agents.get(deviceId)?.pools.set(poolId, { role, notAfter })
   }
 
+  /** The device is no member of that pool any more. */
+  expel(deviceId: string, poolId: string): void {
+    this.#agents.get(deviceId)?.pools.delete(poolId)
+  }
+
+  /** Connected agents that showed a certificate of that pool. */
+  membersOf(poolId: string): Agent[] {
+    return [...this.#agents.values()].filter(({ pools }) => pools.has(poolId))
+  }
+
   /**
    * Until when to wait for a device that is away: for the grace time since it left; after a restart of ours for the
    * lease, which is what agents need to find us again.

@@ -63,6 +63,19 @@ export class Rings {
     this.evaluate(ring.ringId)
   }
 
+  /** A device was removed from the pool: it serves nothing there any more. A running job is for others to end first. */
+  expel(poolId: string, deviceId: string): void {
+    const { rings, presence } = this.#options
+    for (const ring of rings.ofPool(poolId)) {
+      if (rings.unwish(ring.ringId, deviceId)) presence.find(deviceId)?.socket.send({ type: 'ring-left', ringId: ring.ringId })
+    }
+  }
+
+  /** Members of a pool changed. */
+  refreshPool(poolId: string): void {
+    for (const { ringId } of this.#options.rings.ofPool(poolId)) this.evaluate(ringId)
+  }
+
   /** An agent said hello: it gets the epochs it is part of, and may complete others. */
   greet(agent: Agent): void {
     for (const ring of this.#ringsOf(agent.deviceId)) {

@@ -4,7 +4,9 @@ import type { OpenDatabase } from '../store/database.ts'
 import { CreditStore } from '../store/credit-store.ts'
 import { DeviceStore } from '../store/device-store.ts'
 import { JobStore } from '../store/job-store.ts'
+import { NonceStore } from '../store/nonce-store.ts'
 import { PoolStore } from '../store/pool-store.ts'
+import { RevocationStore } from '../store/revocation-store.ts'
 import { RingStore } from '../store/ring-store.ts'
 import { AgentSockets } from './agent-sockets.ts'
 import { Credits, type CreditSettings, defaultCreditSettings } from './credits.ts'
@@ -12,6 +14,7 @@ import { JobHub } from './job-hub.ts'
 import { Jobs } from './jobs.ts'
 import { Memberships } from './memberships.ts'
 import { Presence } from './presence.ts'
+import { Removals } from './removals.ts'
 import { Rings } from './rings.ts'
 
 export interface Settings {
@@ -31,7 +34,9 @@ export interface Services {
   readonly pools: PoolStore
   readonly jobStore: JobStore
   readonly ringStore: RingStore
+  readonly nonces: NonceStore
   readonly memberships: Memberships
+  readonly removals: Removals
   readonly presence: Presence
   readonly rings: Rings
   readonly jobs: Jobs
@@ -48,7 +53,7 @@ export const createServices = ({ store }: OpenDatabase, { heartbeatMs, leaseMs, 
   const jobStore = new JobStore(store)
   const ringStore = new RingStore(store)
   const presence = new Presence(now())
-  const memberships = new Memberships({ pools, presence, now })
+  const memberships = new Memberships({ pools, revocations: new RevocationStore(store), presence, now })
   const hub = new JobHub()
   const credits = new Credits({ store: new CreditStore(store), jobs: jobStore, rings: ringStore, devices, now, settings: creditSettings, logger })
   const rings: Rings = new Rings({
@@ -58,10 +63,11 @@ export const createServices = ({ store }: OpenDatabase, { heartbeatMs, leaseMs, 
     onDissolved: (ring) => jobs.failWaiting(ring),
   })
   const jobs = new Jobs({ jobs: jobStore, ringStore, rings, presence, hub, credits, now, graceMs, leaseMs, reportMs, logger })
+  const removals = new Removals({ memberships, pools, presence, rings, jobs, now, logger })
   const sockets = new AgentSockets({ presence, memberships, devices, pools, rings, jobs, credits, now, heartbeatMs, leaseMs, logger })
   jobs.recover()
   return {
-    devices, pools, jobStore, ringStore, memberships, presence, rings, jobs, credits, hub, sockets, now,
+    devices, pools, jobStore, ringStore, nonces: new NonceStore(store), memberships, removals, presence, rings, jobs, credits, hub, sockets, now,
     stop: () => {
       sockets.stop()
       rings.stop()

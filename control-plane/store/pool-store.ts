@@ -1,7 +1,8 @@
 /** Pools, their members and those who ask to join. */
-import { and, asc, eq } from 'drizzle-orm'
+import { and, asc, count, eq, isNotNull, isNull, lt } from 'drizzle-orm'
 import type { Certificate } from '../../shared/identity/pool-certificate.ts'
-import type { PoolCreation, Role } from '../../shared/schema/pool.ts'
+import type { ErrorReportJson } from '../../shared/schema/common.ts'
+import type { InviteProof, PoolCreation, Role } from '../../shared/schema/pool.ts'
 import type { Store, Transaction } from './database.ts'
 import { devices, joinRequests, memberships, networks, pools } from './tables.ts'
 
@@ -27,7 +28,12 @@ export interface StoredJoinRequest {
   readonly deviceId: string
   readonly name: string
   readonly createdAt: number
+  readonly invite: InviteProof | null
+  readonly denied: ErrorReportJson | null
 }
+
+/** How long a device can read why it was denied. */
+const keepDeniedMs = 86400e3
 
 export class PoolStore {
   readonly #store: Store
@@ -75,23 +81,47 @@ export class PoolStore {
     return this.#store.select({ certificate: memberships.certificate, notAfter: memberships.notAfter }).from(memberships).where(and(eq(memberships.poolId, poolId), eq(memberships.deviceId, deviceId))).get()
   }
 
+  removeMember(poolId: string, deviceId: string): void {
+    this.#store.delete(memberships).where(and(eq(memberships.poolId, poolId), eq(memberships.deviceId, deviceId))).run()
+  }
+
   /** Stores a verified certificate and answers the request it belongs to. */
   publish(text: string, certificate: Certificate): void {
     this.#store.transaction((tx) => saveMembership(tx, text, certificate))
   }
 
-  request(poolId: string, deviceId: string, now: number): void {
-    this.#store.insert(joinRequests).values({ poolId, deviceId, createdAt: now }).onConflictDoNothing().run()
+  /** Asks, or asks again: with another invite, or after a denial. */
+  request(poolId: string, deviceId: string, { invite = null, now }: { readonly invite?: InviteProof | null; readonly now: number }): void {
+    this.#store.transaction((tx) => {
+      tx.delete(joinRequests).where(and(eq(joinRequests.poolId, poolId), isNotNull(joinRequests.denied), lt(joinRequests.createdAt, now - keepDeniedMs))).run()
+      tx.insert(joinRequests).values({ poolId, deviceId, createdAt: now, invite }).onConflictDoUpdate({ target: [joinRequests.poolId, joinRequests.deviceId], set: { createdAt: now, invite, denied: null } }).run()
+    })
   }
 
+  /** @returns false when there is no such request */
+  deny(poolId: string, deviceId: string, denied: ErrorReportJson): boolean {
+    return this.#store.update(joinRequests).set({ denied }).where(and(eq(joinRequests.poolId, poolId), eq(joinRequests.deviceId, deviceId))).run().changes > 0
+  }
+
+  /** The request of one device, denied or not. */
+  requestOf(poolId: string, deviceId: string): StoredJoinRequest | undefined {
+    return this.#requests().where(and(eq(joinRequests.poolId, poolId), eq(joinRequests.deviceId, deviceId))).get()
+  }
+
+  /** Requests that wait, oldest first. */
   requests(poolId: string): StoredJoinRequest[] {
+    return this.#requests().where(and(eq(joinRequests.poolId, poolId), isNull(joinRequests.denied))).orderBy(asc(joinRequests.createdAt)).all()
+  }
+
+  countRequests(poolId: string): number {
+    return this.#store.select({ count: count() }).from(joinRequests).where(eq(joinRequests.poolId, poolId)).get()?.count ?? 0
+  }
+
+  #requests() {
     return this.#store
-      .select({ poolId: joinRequests.poolId, deviceId: joinRequests.deviceId, name: devices.name, createdAt: joinRequests.createdAt })
+      .select({ poolId: joinRequests.poolId, deviceId: joinRequests.deviceId, name: devices.name, createdAt: joinRequests.createdAt, invite: joinRequests.invite, denied: joinRequests.denied })
       .from(joinRequests)
       .innerJoin(devices, eq(devices.deviceId, joinRequests.deviceId))
-      .where(eq(joinRequests.poolId, poolId))
-      .orderBy(asc(joinRequests.createdAt))
-      .all()
   }
 }
 

@@ -3,7 +3,8 @@ import { index, integer, primaryKey, real, sqliteTable, text, uniqueIndex } from
 import type { Capabilities } from '../../shared/schema/device.ts'
 import type { Job, JobEvent, JobSubmission } from '../../shared/schema/job.ts'
 import type { ModelManifest, Quant } from '../../shared/schema/model.ts'
-import type { Role } from '../../shared/schema/pool.ts'
+import type { ErrorReportJson } from '../../shared/schema/common.ts'
+import type { InviteProof, Role } from '../../shared/schema/pool.ts'
 import type { RingMember } from '../../shared/schema/ring.ts'
 
 export const networks = sqliteTable('networks', {
@@ -40,6 +41,9 @@ export const joinRequests = sqliteTable('join_requests', {
   poolId: text('pool_id').notNull().references(() => pools.poolId),
   deviceId: text('device_id').notNull().references(() => devices.deviceId),
   createdAt: integer('created_at').notNull(),
+  invite: text('invite', { mode: 'json' }).$type<InviteProof>(),
+  /** Why it was denied; null while it waits. */
+  denied: text('denied', { mode: 'json' }).$type<ErrorReportJson>(),
 }, (table) => [primaryKey({ columns: [table.poolId, table.deviceId] })])
 
 export const rings = sqliteTable('rings', {

@@ -6,7 +6,7 @@ import { Type } from 'typebox'
 import { Count, ErrorReportSchema, Hex64 } from '../schema/common.ts'
 import { SignedStatement } from '../schema/credits.ts'
 import { FinishReason, JobSubmission, Timings, Usage } from '../schema/job.ts'
-import { JoinRequest } from '../schema/pool.ts'
+import { CertificateText, JoinRequest, RevocationText } from '../schema/pool.ts'
 import { Loading, RingEpoch, RingNetwork } from '../schema/ring.ts'
 
 const RingRef = { ringId: Type.String({ maxLength: 100 }), epoch: Count }
@@ -22,6 +22,8 @@ export const AgentMessage = Type.Union([
     addresses: Type.Array(Type.String({ maxLength: 500 }), { maxItems: 64 }),
     certificates: Type.Array(Type.String({ maxLength: 4096 }), { maxItems: 64 }),
   }),
+  /** Half of the time of this certificate is over, or all of it: some admin may sign a new one. */
+  Type.Object({ type: Type.Literal('renew'), certificate: CertificateText }),
   Type.Object({ type: Type.Literal('heartbeat'), freeMemoryBytes: Count }),
   Type.Object({
     type: Type.Literal('ring-state'), ...RingRef,
@@ -65,6 +67,12 @@ export const ControlMessage = Type.Union([
   Type.Object({ type: Type.Literal('report-kept'), jobId: Type.String({ maxLength: 100 }) }),
   /** To admins of the pool. */
   Type.Object({ type: Type.Literal('join-request'), poolId: Hex64, request: JoinRequest }),
+  /** To admins of the pool: a member wants its certificate renewed. */
+  Type.Object({ type: Type.Literal('renewal-request'), poolId: Hex64, certificate: CertificateText }),
+  /** A new certificate of this device. */
+  Type.Object({ type: Type.Literal('certificate'), poolId: Hex64, certificate: CertificateText }),
+  /** The newest revocation list of a pool of this device. */
+  Type.Object({ type: Type.Literal('revocations'), poolId: Hex64, list: RevocationText }),
   Type.Object({ type: Type.Literal('error'), error: ErrorReportSchema }),
 ])
 export type ControlMessage = Type.Static<typeof ControlMessage>

@@ -10,7 +10,7 @@ import { Count, ErrorReportSchema, Hex64, ModelId, Time } from '../schema/common
 import { CreditsView, LedgerPage, QuotaView, SignedStatement } from '../schema/credits.ts'
 import { Device, DeviceRegistration } from '../schema/device.ts'
 import { Job, JobSubmission } from '../schema/job.ts'
-import { CertificateText, JoinRequest, Pool, PoolCreation, PoolPeer } from '../schema/pool.ts'
+import { CertificateText, InviteProof, JoinRequest, Pool, PoolCreation, PoolPeer, RevocationText } from '../schema/pool.ts'
 import { RingJoin, RingView } from '../schema/ring.ts'
 import { limits } from '../wire/limits.ts'
 
@@ -44,10 +44,13 @@ export const routes = {
   getPool: { method: 'GET', path: '/api/pools/:poolId', access: 'member', summary: 'One pool', params: PoolParams, answer: Pool },
   listPools: { method: 'GET', path: '/api/pools', access: 'device', summary: 'Pools the signing device is a member of', answer: Type.Array(Pool) },
   listPeers: { method: 'GET', path: '/api/pools/:poolId/peers', access: 'member', summary: 'Members of a pool', params: PoolParams, answer: Type.Array(PoolPeer) },
-  requestJoin: { method: 'POST', path: '/api/pools/:poolId/join-requests', access: 'device', summary: 'Ask the admins of a pool for a certificate; repeating it is harmless', params: PoolParams, body: Type.Object({ rootPublicKey: Hex64 }, { additionalProperties: false }), answer: JoinRequest },
+  requestJoin: { method: 'POST', path: '/api/pools/:poolId/join-requests', access: 'device', summary: 'Ask the admins of a pool for a certificate; repeating it is harmless', params: PoolParams, body: Type.Object({ rootPublicKey: Hex64, invite: Type.Optional(InviteProof) }, { additionalProperties: false }), answer: JoinRequest },
   getJoin: { method: 'GET', path: '/api/pools/:poolId/join-requests/self', access: 'device', summary: 'Where the request of the signing device stands', params: PoolParams, answer: JoinRequest },
   listJoins: { method: 'GET', path: '/api/pools/:poolId/join-requests', access: 'admin', summary: 'Requests that wait for an answer', params: PoolParams, answer: Type.Array(JoinRequest) },
+  denyJoin: { method: 'POST', path: '/api/pools/:poolId/join-requests/deny', access: 'admin', summary: 'Refuse a request, with the reason', params: PoolParams, body: Type.Object({ deviceId: Hex64, error: ErrorReportSchema }, { additionalProperties: false }), answer: Done },
   publishCertificate: { method: 'POST', path: '/api/pools/:poolId/certificates', access: 'admin', summary: 'Publish a certificate that an admin signed', params: PoolParams, body: Type.Object({ certificate: CertificateText }, { additionalProperties: false }), answer: Done },
+  getRevocations: { method: 'GET', path: '/api/pools/:poolId/revocations', access: 'device', summary: 'The newest revocation list of a pool', params: PoolParams, answer: Type.Object({ list: Type.Optional(RevocationText) }) },
+  publishRevocations: { method: 'POST', path: '/api/pools/:poolId/revocations', access: 'device', summary: 'Publish a newer revocation list; its signature decides whether it holds', params: PoolParams, body: Type.Object({ list: RevocationText }, { additionalProperties: false }), answer: Done },
 
   joinRing: { method: 'POST', path: '/api/pools/:poolId/rings/join', access: 'member', summary: 'Take part in serving a model', params: PoolParams, body: RingJoin, answer: RingView },
   leaveRing: { method: 'POST', path: '/api/pools/:poolId/rings/leave', access: 'member', summary: 'Stop taking part', params: PoolParams, body: Type.Object({ modelId: ModelId }, { additionalProperties: false }), answer: Done },

@@ -4,43 +4,57 @@ import { headers } from '../api/routes.ts'
 import { limits } from '../wire/limits.ts'
 import { deviceIdOf } from './device-key.ts'
 import { newKeyPair } from './keys.ts'
-import { ReplayGuard, signRequest, verifyRequest } from './request-signature.ts'
+import { MeshError } from '../errors.ts'
+import { type NonceGuard, signRequest, verifyRequest } from './request-signature.ts'
 
 const key = newKeyPair()
 const parts = { method: 'POST', path: '/api/pools?x=1', body: '{"a":1}' }
 const now = 1_800_000_000_000
 
+const newGuard = (): NonceGuard => {
+  const seen = new Set<string>()
+  return {
+    check: (device, nonce) => {
+      if (seen.has(device + nonce)) throw new MeshError('replayed')
+      seen.add(device + nonce)
+    },
+  }
+}
+
 test('request: a signed one names its device', () => {
-  assert.equal(verifyRequest(signRequest(key, parts, now), parts, new ReplayGuard(), now), deviceIdOf(key))
+  assert.equal(verifyRequest(signRequest(key, parts, now), parts, newGuard(), now), deviceIdOf(key))
 })
 
 test('request: any change to method, path, body, time or nonce is noticed', () => {
   const signed = signRequest(key, parts, now)
   for (const changed of [{ ...parts, method: 'DELETE' }, { ...parts, path: '/api/pools?x=2' }, { ...parts, body: '{"a":2}' }]) {
-    assert.throws(() => verifyRequest(signed, changed, new ReplayGuard(), now), { code: 'signatureInvalid' })
+    assert.throws(() => verifyRequest(signed, changed, newGuard(), now), { code: 'signatureInvalid' })
   }
   for (const change of [{ [headers.time]: String(now + 1) }, { [headers.nonce]: '0'.repeat(32) }, { [headers.device]: deviceIdOf(newKeyPair()) }]) {
-    assert.throws(() => verifyRequest({ ...signed, ...change }, parts, new ReplayGuard(), now), { code: 'signatureInvalid' })
+    assert.throws(() => verifyRequest({ ...signed, ...change }, parts, newGuard(), now), { code: 'signatureInvalid' })
   }
 })
 
 test('request: a missing or malformed header is named', () => {
   const signed = signRequest(key, parts, now)
   for (const name of [headers.device, headers.time, headers.nonce, headers.signature]) {
-    assert.throws(() => verifyRequest({ ...signed, [name]: undefined }, parts, new ReplayGuard(), now), { code: 'signatureInvalid', message: new RegExp(`${name} is missing`) })
-    assert.throws(() => verifyRequest({ ...signed, [name]: 'zz' }, parts, new ReplayGuard(), now), { code: 'signatureInvalid', message: new RegExp(`${name} is malformed`) })
+    assert.throws(() => verifyRequest({ ...signed, [name]: undefined }, parts, newGuard(), now), { code: 'signatureInvalid', message: new RegExp(`${name} is missing`) })
+    assert.throws(() => verifyRequest({ ...signed, [name]: 'zz' }, parts, newGuard(), now), { code: 'signatureInvalid', message: new RegExp(`${name} is malformed`) })
   }
 })
 
-test('request: the same one twice is refused, also after the guard has turned once', () => {
-  const guard = new ReplayGuard()
+test('request: the same one twice is refused; one that is not signed is not even remembered', () => {
+  const guard = newGuard()
   const signed = signRequest(key, parts, now)
   verifyRequest(signed, parts, guard, now)
   assert.throws(() => verifyRequest(signed, parts, guard, now), { code: 'replayed' })
   assert.throws(() => verifyRequest(signed, parts, guard, now + limits.clockSkewMs), { code: 'replayed' })
+  const next = signRequest(key, parts, now)
+  assert.throws(() => verifyRequest(next, { ...parts, body: '' }, guard, now), { code: 'signatureInvalid' })
+  verifyRequest(next, parts, guard, now)
 })
 
 test('request: a clock that is far off is explained in seconds', () => {
   const signed = signRequest(key, parts, now)
-  assert.throws(() => verifyRequest(signed, parts, new ReplayGuard(), now + limits.clockSkewMs + 1000), { code: 'clockSkew', fields: { seconds: -301 } })
+  assert.throws(() => verifyRequest(signed, parts, newGuard(), now + limits.clockSkewMs + 1000), { code: 'clockSkew', fields: { seconds: -301 } })
 })

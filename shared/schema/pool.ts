@@ -1,12 +1,16 @@
 /** A pool: devices that trust one root key. */
 import { Type } from 'typebox'
-import { Count, Hex64, Name, Time } from './common.ts'
+import { limits } from '../wire/limits.ts'
+import { Count, ErrorReportSchema, Hex64, Name, Time } from './common.ts'
 
 export const Role = Type.Union([Type.Literal('admin'), Type.Literal('member')])
 export type Role = Type.Static<typeof Role>
 
 /** Base64url of the CBOR certificate in `identity/pool-certificate.ts`. */
 export const CertificateText = Type.String({ minLength: 1, maxLength: 4096, pattern: '^[A-Za-z0-9_-]+$' })
+
+/** Base64url of the list in `identity/revocation-list.ts`. */
+export const RevocationText = Type.String({ minLength: 1, maxLength: limits.revocationBytes, pattern: '^[A-Za-z0-9_-]+$' })
 
 export const PoolCreation = Type.Object({
   poolId: Hex64,
@@ -37,15 +41,26 @@ export const PoolPeer = Type.Object({
   peerId: Type.Optional(Type.String({ maxLength: 200 })),
   addresses: Type.Array(Type.String({ maxLength: 500 })),
   notAfter: Time,
+  certificate: CertificateText,
 })
 export type PoolPeer = Type.Static<typeof PoolPeer>
+
+export const InviteId = Type.String({ pattern: '^[0-9a-f]{16}$' })
+
+/** That a device holds an invite, without the secret: `identity/invite.ts`. */
+export const InviteProof = Type.Object({ inviteId: InviteId, proof: Hex64 }, { additionalProperties: false })
+export type InviteProof = Type.Static<typeof InviteProof>
 
 export const JoinRequest = Type.Object({
   poolId: Hex64,
   deviceId: Hex64,
   name: Name,
   createdAt: Time,
-  status: Type.Union([Type.Literal('pending'), Type.Literal('approved')]),
+  status: Type.Union([Type.Literal('pending'), Type.Literal('approved'), Type.Literal('denied')]),
   certificate: Type.Optional(CertificateText),
+  /** Why it was denied. */
+  error: Type.Optional(ErrorReportSchema),
+  /** Shown to admins only. */
+  invite: Type.Optional(InviteProof),
 })
 export type JoinRequest = Type.Static<typeof JoinRequest>

@@ -37,15 +37,26 @@ export const GateMessage = Type.Object({
   poolId: Hex64,
   /** Text form, as in `identity/pool-certificate.ts`. */
   certificate: Type.String({ maxLength: 2 * limits.certificateBytes }),
+  /** Number of the revocation list that the sender holds; 0: none. */
+  revocations: Count,
 })
 export type GateMessage = Static<typeof GateMessage>
 
 export const GateAnswer = Type.Object({
   ok: Type.Boolean(),
   certificate: Type.Optional(Type.String({ maxLength: 2 * limits.certificateBytes })),
+  revocations: Type.Optional(Count),
   error: Type.Optional(ErrorReportSchema),
 })
 export type GateAnswer = Static<typeof GateAnswer>
+
+/** The only message on a revocation stream. */
+export const RevocationMessage = Type.Object({
+  poolId: Hex64,
+  /** Text form, as in `identity/revocation-list.ts`. */
+  list: Type.String({ maxLength: limits.revocationBytes }),
+})
+export type RevocationMessage = Static<typeof RevocationMessage>
 
 /** First message on a ring stream, both ways: which ring, epoch and rank the sender means. */
 export const RingHello = Type.Object({

@@ -22,6 +22,11 @@ export const limits = {
   requestBytes: 8 * 2 ** 20,
   /** Milliseconds that clocks of device and control plane may differ. */
   clockSkewMs: 5 * 60_000,
+  /** Devices on one revocation list, and characters of its text: 34 bytes a device, four thirds of that in base64. */
+  removedDevices: 4096,
+  revocationBytes: 256 * 1024,
+  /** Devices that wait to be let into one pool. */
+  joinRequests: 100,
   /** Jobs waiting in one pool. */
   queuedJobs: 1000,
   /** Credits of one job: a 70B model for 14 million tokens. Keeps sums of millions of jobs exact. */

@@ -1,7 +1,9 @@
 /** libp2p protocol ids. A change to what is sent under one needs a new version. */
 export const protocols = {
   /** Exchange of membership certificates; nothing else is served on a connection before it succeeded. */
-  gate: '/meshnet/gate/1.0.0',
+  gate: '/meshnet/gate/2.0.0',
+  /** The newest revocation list of a pool, from who has it to who has not; members only. */
+  revocations: '/meshnet/revocations/1.0.0',
   /** Frames between two ranks of a ring: tensors and control messages, in order. */
   ring: '/meshnet/ring/1.0.0',
   /** Between members: which control plane the other one uses. */

@@ -22,8 +22,8 @@ const makePool = (context: CommandContext, device: LocalDevice, name: string): L
   return pool
 }
 
-/** The command that others run to come in. */
-export const joinLine = (pool: Pick<LocalPool, 'poolId' | 'rootPublicKey'>): string => `mesh pool-join --pool-id ${pool.poolId} --pool-root-pubkey ${pool.rootPublicKey}`
+/** The command with which others ask to come in. */
+const joinLine = (pool: Pick<LocalPool, 'poolId' | 'rootPublicKey'>): string => `mesh pool-join --pool-id ${pool.poolId} --pool-root-pubkey ${pool.rootPublicKey}`
 
 export const poolCreate = defineCommand({
   name: 'pool-create',
@@ -45,6 +45,6 @@ export const poolCreate = defineCommand({
     }
     context.stdout.write(fields([['pool', existing === undefined ? name : `${name} (made before)`], ['pool id', pool.poolId], ['root public key', pool.rootPublicKey], ['role', 'admin']]))
     if (!published) context.stdout.write(`${(result.problem satisfies MeshError).message}\nthe pool is kept here and published by: mesh start\n`)
-    context.stdout.write(`\nOthers join with (while mesh start runs on this device):\n  ${joinLine(pool)}\n`)
+    context.stdout.write(`\nInvite a device (while mesh start runs here):\n  mesh pool-invite\nor let it ask, and answer with mesh pool-approve:\n  ${joinLine(pool)}\n`)
   },
 })

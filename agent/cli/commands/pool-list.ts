@@ -1,6 +1,7 @@
 import { verifyCertificate } from '../../../shared/identity/pool-certificate.ts'
 import { MeshError } from '../../../shared/errors.ts'
 import { listPools, type LocalPool } from '../../device/pools.ts'
+import { Revocations } from '../../device/revocations.ts'
 import { defineCommand } from '../command.ts'
 import { printJson, table, validity } from '../render.ts'
 import { ifReachable, openSession } from '../session.ts'
@@ -25,9 +26,10 @@ export const poolList = defineCommand({
     const local = listPools(context.home)
     const result = local.length === 0 ? { answer: [] } : await ifReachable(client.call('listPools', {}))
     const known = new Map('answer' in result ? result.answer.map((pool) => [pool.poolId, pool]) : [])
-    const pools = local.map((pool) => ({ ...pool, notAfter: notAfterOf(pool, context.now()), members: known.get(pool.poolId)?.members, online: known.get(pool.poolId)?.online }))
+    const revocations = new Revocations(context.home, context.now)
+    const pools = local.map((pool) => ({ ...pool, removed: revocations.listOf(pool.poolId)?.removed.size ?? 0, notAfter: notAfterOf(pool, context.now()), members: known.get(pool.poolId)?.members, online: known.get(pool.poolId)?.online }))
     if (values.json) {
-      printJson(context.stdout, pools.map((pool) => ({ pool_id: pool.poolId, name: pool.name, role: pool.role, root_public_key: pool.rootPublicKey, not_after: pool.notAfter, members: pool.members ?? null, online: pool.online ?? null })))
+      printJson(context.stdout, pools.map((pool) => ({ pool_id: pool.poolId, name: pool.name, role: pool.role, root_public_key: pool.rootPublicKey, not_after: pool.notAfter, removed: pool.removed, members: pool.members ?? null, online: pool.online ?? null })))
       return
     }
     if (pools.length === 0) {

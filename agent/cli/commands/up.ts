@@ -1,15 +1,18 @@
 import { hostname } from 'node:os'
 import { defaultPorts } from '../../../shared/options.ts'
 import { findDevice } from '../../device/device.ts'
+import { makeInvite } from '../../device/invites.ts'
 import { listPools } from '../../device/pools.ts'
 import { rankedLanAddresses } from '../../network/interfaces.ts'
 import { type CommandContext, defineCommand } from '../command.ts'
 import { HostServices } from '../host-services.ts'
 import { bold } from '../render.ts'
 import { checkName } from '../session.ts'
-import { joinLine } from './pool-create.ts'
 
 const defaultNetwork = 'home'
+/** The invite that is printed: enough for the friends of an evening. `mesh pool-invite` makes others. */
+const inviteUses = 10
+const inviteMs = 86400e3
 
 /** Network and name of the device of this home, or those of the device that is to be made. */
 const identity = (context: CommandContext, wanted: { readonly networkId?: string; readonly name?: string }): { readonly networkId: string; readonly name: string } => {
@@ -27,14 +30,15 @@ interface Reachable {
   readonly relay: (host: string) => string
 }
 
-/** What another device runs, one command a line, for each pool that this device made. */
+/** What another device runs, one command a line, for each pool that this device made; each call makes a new invite. */
 const linesFor = (context: CommandContext, networkId: string, { hosts, controlPlanePort, relay }: Reachable): { readonly pool: string; readonly lines: string[] }[] => {
   const [host = '127.0.0.1'] = hosts
+  const urls = (hosts.length === 0 ? [host] : hosts).map((one) => `http://${one}:${controlPlanePort}`)
   return listPools(context.home).filter(({ rootKey }) => rootKey !== undefined).map((pool) => ({
     pool: pool.name,
     lines: [
       `mesh init --network-id ${shellWord(networkId)} --name NAME --control-plane http://${host}:${controlPlanePort}`,
-      joinLine(pool),
+      `mesh pool-join --invite ${makeInvite(context.home, pool, { role: 'member', uses: inviteUses, notAfter: Math.floor(context.now() / 1000) * 1000 + inviteMs, urls })}`,
       `mesh start --relay ${relay(host)}`,
     ],
   }))

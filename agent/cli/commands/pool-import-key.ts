@@ -1,0 +1,34 @@
+import { MeshError } from '../../../shared/errors.ts'
+import { readState } from '../../../shared/home.ts'
+import { importKey } from '../../../shared/identity/key-export.ts'
+import { toHex } from '../../../shared/identity/keys.ts'
+import { issueCertificate, poolIdOf } from '../../../shared/identity/pool-certificate.ts'
+import { publishPool } from '../../device/control-plane.ts'
+import { type LocalPool, savePool } from '../../device/pools.ts'
+import { defineCommand } from '../command.ts'
+import { readPassphrase } from '../passphrase.ts'
+import { fields } from '../render.ts'
+import { checkName, ifReachable, openSession } from '../session.ts'
+
+export const poolImportKey = defineCommand({
+  name: 'pool-import-key',
+  summary: 'take over a pool on this device, from the file of mesh pool-export-key',
+  details: 'This device becomes an admin that holds the root key, as the maker of the pool does.',
+  options: ['file', 'passphraseFile', 'controlPlane'],
+  required: ['file'],
+  examples: ['mesh pool-import-key --file home-pool.key'],
+  run: async (context, values) => {
+    const { device, client } = openSession(context, values)
+    const text = readState(values.file)?.toString('utf8')
+    if (text === undefined) throw new MeshError('stateUnreadable', { file: values.file, problem: 'there is no such file' })
+    const { key, name } = importKey(text, await readPassphrase(context, values.passphraseFile, { twice: false }))
+    const pool: LocalPool = {
+      poolId: poolIdOf(key.publicKey), name: checkName('the name of the pool', name), rootPublicKey: toHex(key.publicKey), role: 'admin', rootKey: key,
+      certificate: issueCertificate(key, { deviceId: device.deviceId, role: 'admin' }, context.now()),
+    }
+    savePool(context.home, pool)
+    const result = await ifReachable(publishPool(client, device, pool))
+    context.stdout.write(fields([['pool', pool.name], ['pool id', pool.poolId], ['role', 'admin, with the root key']]))
+    if ('problem' in result) context.stderr.write(`${result.problem.message}\nthe pool is kept here and published by: mesh start\n`)
+  },
+})

@@ -1,0 +1,66 @@
+import type { Client } from '../../../shared/api/client.ts'
+import { MeshError } from '../../../shared/errors.ts'
+import { type Certificate, issueCertificate, verifyForRenewal } from '../../../shared/identity/pool-certificate.ts'
+import { removalsOf } from '../../../shared/identity/revocation-list.ts'
+import { shortId } from '../../../shared/ids.ts'
+import type { PoolPeer } from '../../../shared/schema/pool.ts'
+import { Revocations } from '../../device/revocations.ts'
+import { type CommandContext, defineCommand } from '../command.ts'
+import { type AdminSession, openAdminSession, selectDevice } from '../join-requests.ts'
+import { counted, fields, printJson } from '../render.ts'
+import { publishRemovals } from '../revocations.ts'
+import { ifReachable } from '../session.ts'
+
+/** What a member shows, checked here: the control plane could name anybody. */
+const certificateOf = (context: CommandContext, { pool }: AdminSession, peer: PoolPeer): Certificate | undefined => {
+  try {
+    return verifyForRenewal(peer.certificate, Buffer.from(pool.rootPublicKey, 'hex'), context.now(), removalsOf(new Revocations(context.home, context.now).listOf(pool.poolId)))
+  } catch (error) {
+    if (error instanceof MeshError) return undefined
+    throw error
+  }
+}
+
+/** Members that the removed admin let in stay: this admin signs for them now. @returns how many */
+const keepMembersOf = async (context: CommandContext, session: AdminSession, peers: readonly PoolPeer[], removed: string): Promise<number> => {
+  const { client, signer, pool } = session
+  let kept = 0
+  for (const peer of peers) {
+    const certificate = certificateOf(context, session, peer)
+    if (certificate?.signedBy !== removed || certificate.deviceId === removed) continue
+    await client.call('publishCertificate', { params: { poolId: pool.poolId }, body: { certificate: issueCertificate(signer, certificate, context.now()) } })
+    kept++
+  }
+  return kept
+}
+
+/** Members as the control plane knows them; without it, the digits must be the whole device id. */
+const findMembers = async (client: Client, poolId: string): Promise<readonly PoolPeer[]> => {
+  const result = await ifReachable(client.call('listPeers', { params: { poolId } }))
+  return 'answer' in result ? result.answer : []
+}
+
+export const poolRemove = defineCommand({
+  name: 'pool-remove',
+  summary: 'remove a device from the pool: its connections are cut, its certificate is void',
+  details: 'Signs the next revocation list, which spreads through the control plane and from member to member. mesh pool-approve lets the device in again. Without the control plane give the whole device id; the agent of this device tells the members it reaches.',
+  options: ['device', 'poolId', 'controlPlane', 'json'],
+  required: ['device'],
+  examples: ['mesh pool-remove --device 3fa94c11'],
+  run: async (context, values) => {
+    const session = openAdminSession(context, values)
+    const { client, device, pool } = session
+    const peers = await findMembers(client, pool.poolId)
+    const isWhole = /^[0-9a-f]{64}$/.test(values.device)
+    const target = isWhole ? { deviceId: values.device, name: peers.find(({ deviceId }) => deviceId === values.device)?.name ?? shortId(values.device) } : selectDevice(peers, values.device, 'member')
+    if (target.deviceId === device.deviceId) throw new MeshError('usage', { problem: 'a device cannot remove itself; ask another admin' })
+    const kept = await keepMembersOf(context, session, peers, target.deviceId)
+    const { number, problem } = await publishRemovals(context, session, (removed) => {
+      removed.delete(device.deviceId)
+      removed.add(target.deviceId)
+    })
+    if (values.json) return printJson(context.stdout, { pool_id: pool.poolId, device_id: target.deviceId, name: target.name, list: number, published: problem === undefined, kept_members: kept })
+    context.stdout.write(fields([['removed', `${target.name} (${shortId(target.deviceId)})`], ['pool', pool.name], ['list', `number ${number}`], ...(kept === 0 ? [] : [['kept', `${counted(kept, 'member')} that it had let in`] as const])]))
+    if (problem) context.stderr.write(`${problem.message}\nthe list is kept here; mesh start passes it on to the members it reaches; repeat the command when the control plane is there\n`)
+  },
+})

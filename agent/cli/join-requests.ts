@@ -1,0 +1,30 @@
+/** What the commands of an admin share: its pool, and the request or member that a few digits mean. */
+import { MeshError } from '../../shared/errors.ts'
+import { needSigner, selectPool, type LocalPool } from '../device/pools.ts'
+import type { Signer } from '../../shared/identity/pool-certificate.ts'
+import type { CommandContext } from './command.ts'
+import { openSession, type Session } from './session.ts'
+
+export interface AdminSession extends Session {
+  readonly pool: LocalPool
+  readonly signer: Signer
+}
+
+/** @throws MeshError `notAdmin` | those of `openSession` and `selectPool` */
+export const openAdminSession = (context: CommandContext, values: { readonly poolId?: string; readonly controlPlane?: string }): AdminSession => {
+  const session = openSession(context, values)
+  const pool = selectPool(context.home, values.poolId)
+  return { ...session, pool, signer: needSigner(pool, session.device.key) }
+}
+
+const fewestDigits = 8
+
+/** The one device that the digits mean. @throws MeshError `usage` | `notFound` */
+export const selectDevice = <One extends { readonly deviceId: string }>(all: readonly One[], digits: string, what: string): One => {
+  const wanted = digits.toLowerCase()
+  if (!/^[0-9a-f]+$/.test(wanted) || wanted.length < fewestDigits) throw new MeshError('usage', { problem: `--device wants at least ${fewestDigits} hex digits, got "${digits.slice(0, 80)}"` })
+  const found = all.filter(({ deviceId }) => deviceId.startsWith(wanted))
+  if (found.length > 1) throw new MeshError('usage', { problem: `--device ${wanted} means ${found.length} devices; give more digits` })
+  if (found.length === 0) throw new MeshError('notFound', { what, id: wanted })
+  return found[0]
+}

@@ -1,0 +1,43 @@
+/** Where a passphrase comes from: a file, a terminal without echo, or the first line of standard input. Never the command line, which others can list. */
+import { readFileSync } from 'node:fs'
+import { createInterface } from 'node:readline'
+import { Writable } from 'node:stream'
+import { MeshError, problemOf } from '../../shared/errors.ts'
+import type { CommandContext } from './command.ts'
+
+const firstLine = (text: string): string => text.split(/\r?\n/, 1)[0]
+
+const fromFile = (file: string): string => {
+  try {
+    return firstLine(readFileSync(file, 'utf8'))
+  } catch (error) {
+    throw new MeshError('stateUnreadable', { file, problem: problemOf(error) }, error)
+  }
+}
+
+const ask = (context: CommandContext, question: string): Promise<string> =>
+  new Promise((resolve, reject) => {
+    context.stderr.write(question)
+    const isTerminal = process.stdin.isTTY === true
+    const silent = new Writable({ write: (_chunk, _encoding, done) => done() })
+    const reader = createInterface({ input: process.stdin, output: silent, terminal: isTerminal })
+    let answer: string | undefined
+    reader.once('line', (line) => {
+      answer = line
+      reader.close()
+    })
+    reader.once('SIGINT', () => reader.close())
+    reader.once('close', () => {
+      context.stderr.write('\n')
+      if (answer === undefined) reject(new MeshError('usage', { problem: 'no passphrase was given' }))
+      else resolve(answer)
+    })
+  })
+
+/** @throws MeshError `usage` (none given, or two that differ) | `stateUnreadable` */
+export const readPassphrase = async (context: CommandContext, file: string | undefined, { twice }: { readonly twice: boolean }): Promise<string> => {
+  if (file !== undefined) return fromFile(file)
+  const passphrase = await ask(context, 'passphrase: ')
+  if (twice && process.stdin.isTTY && (await ask(context, 'once more: ')) !== passphrase) throw new MeshError('usage', { problem: 'the two passphrases differ' })
+  return passphrase
+}

@@ -1,0 +1,150 @@
+/**
+ * Keeps the memberships of this device: certificates are renewed well before they end, revocation lists are taken from
+ * whoever has a newer one and passed on, and the gate is told of both.
+ */
+import type { AgentMessage } from '../../shared/api/messages.ts'
+import { MeshError } from '../../shared/errors.ts'
+import type { Home } from '../../shared/home.ts'
+import { type Certificate, issueCertificate, verifyCertificate, verifyForRenewal } from '../../shared/identity/pool-certificate.ts'
+import { removalsOf } from '../../shared/identity/revocation-list.ts'
+import { type DeviceId, shortId } from '../../shared/ids.ts'
+import type { Logger } from '../../shared/log.ts'
+import { findPool, listPools, type LocalPool, savePool } from '../device/pools.ts'
+import type { Revocations } from '../device/revocations.ts'
+import type { Gate, PoolDirectory } from '../network/gate.ts'
+import type { RevocationSpread } from '../network/revocation-spread.ts'
+
+export interface MembershipOptions {
+  readonly home: Home
+  readonly deviceId: DeviceId
+  readonly revocations: Revocations
+  readonly gate: Gate
+  readonly spread: RevocationSpread
+  readonly now: () => number
+  readonly logger: Logger
+  send(message: AgentMessage): void
+  /** Our certificates changed: the control plane shall see the new ones. */
+  onRenewed(): void
+}
+
+/** How often to look whether a certificate wants renewing or a command wrote a revocation list. */
+const lookMs = 2000
+/** A renewal that nobody answered is asked for again after this time. */
+const askAgainMs = 60_000
+
+/** The pools of a home, as the gate sees them. */
+export const poolDirectory = (home: Home, revocations: Revocations): PoolDirectory => ({
+  rootKeyOf: (poolId) => bytesOf(findPool(home, poolId)?.rootPublicKey),
+  certificateOf: (poolId) => findPool(home, poolId)?.certificate,
+  removalsOf: (poolId) => {
+    const list = revocations.listOf(poolId)
+    return { number: list?.number ?? 0, has: removalsOf(list).has }
+  },
+})
+
+const bytesOf = (hex: string | undefined): Uint8Array | undefined => (hex === undefined ? undefined : new Uint8Array(Buffer.from(hex, 'hex')))
+
+/** Half of its time is over. */
+const isDue = ({ notBefore, notAfter }: Certificate, now: number): boolean => now >= (notBefore + notAfter) / 2
+
+/** What a pool's certificate says, valid or not any more; `undefined` when nobody would renew it. */
+const ownCertificate = (pool: LocalPool, now: number): Certificate | undefined => {
+  try {
+    return verifyForRenewal(pool.certificate, Buffer.from(pool.rootPublicKey, 'hex'), now, { has: () => false })
+  } catch (error) {
+    if (error instanceof MeshError) return undefined
+    throw error
+  }
+}
+
+/** Renews our certificate of a pool whose root key is here, once half of its time is over. @returns whether it did */
+export const renewByRootKey = (home: Home, pool: LocalPool, deviceId: DeviceId, now: number): boolean => {
+  const certificate = pool.rootKey && ownCertificate(pool, now)
+  if (!pool.rootKey || (certificate && !isDue(certificate, now))) return false
+  savePool(home, { ...pool, role: 'admin', certificate: issueCertificate(pool.rootKey, { deviceId, role: 'admin' }, now) })
+  return true
+}
+
+export class Membership {
+  readonly name = 'membership'
+  readonly #options: MembershipOptions
+  readonly #timer: NodeJS.Timeout
+  readonly #askedAt = new Map<string, number>()
+  /** Number of the list that the gate has seen, by pool. */
+  readonly #applied = new Map<string, number>()
+
+  constructor(options: MembershipOptions) {
+    this.#options = options
+    this.#timer = setInterval(() => this.look(), lookMs)
+    this.#timer.unref()
+  }
+
+  stop(): void {
+    clearInterval(this.#timer)
+  }
+
+  /** The control plane is there again: what was asked before may be lost. */
+  connected(): void {
+    this.#askedAt.clear()
+    this.look()
+  }
+
+  look(): void {
+    try {
+      for (const pool of listPools(this.#options.home)) {
+        this.#applyList(pool)
+        this.#renew(pool)
+      }
+    } catch (error) {
+      this.#options.logger.warn(MeshError.from(error).message) // a full disk must not end the agent
+    }
+  }
+
+  /** A list came in, from a member or from the control plane. @throws MeshError `revocationsInvalid` */
+  receiveList(poolId: string, text: string): void {
+    const { home, revocations } = this.#options
+    if (!revocations.accept(poolId, text)) return
+    const pool = findPool(home, poolId)
+    if (pool) this.#applyList(pool)
+  }
+
+  /** An admin signed a new certificate for this device. @throws MeshError certificate errors */
+  receiveCertificate(poolId: string, text: string): void {
+    const { home, deviceId, revocations, gate, now, logger, onRenewed } = this.#options
+    const pool = findPool(home, poolId)
+    if (!pool || pool.certificate === text) return
+    const certificate = verifyCertificate(text, Buffer.from(pool.rootPublicKey, 'hex'), now(), removalsOf(revocations.listOf(poolId)))
+    const held = ownCertificate(pool, now())
+    if (certificate.deviceId !== deviceId || (held && held.role === certificate.role && held.signedBy === certificate.signedBy && held.notAfter >= certificate.notAfter)) return
+    savePool(home, { ...pool, role: certificate.role, certificate: text })
+    logger.info({ pool: pool.name, notAfter: certificate.notAfter }, `membership of pool ${pool.name} renewed`)
+    gate.refresh(poolId)
+    onRenewed()
+  }
+
+  #applyList({ poolId, name }: LocalPool): void {
+    const { deviceId, revocations, gate, spread, logger } = this.#options
+    const list = revocations.listOf(poolId)
+    if (!list || this.#applied.get(poolId) === list.number) return
+    this.#applied.set(poolId, list.number)
+    if (list.removed.has(deviceId)) logger.error({ pool: name }, `this device was removed from pool ${name}`)
+    else logger.info({ pool: name, number: list.number, devices: list.removed.size }, 'revocation list')
+    gate.recheck(poolId)
+    spread.spread(poolId)
+  }
+
+  #renew(pool: LocalPool): void {
+    const { home, deviceId, revocations, gate, now, send, onRenewed } = this.#options
+    const { poolId } = pool
+    if (renewByRootKey(home, pool, deviceId, now())) {
+      gate.refresh(poolId)
+      return onRenewed()
+    }
+    const certificate = ownCertificate(pool, now())
+    if (!certificate || pool.rootKey || !isDue(certificate, now()) || revocations.listOf(poolId)?.removed.has(deviceId)) return
+    if (now() - (this.#askedAt.get(poolId) ?? -Infinity) < askAgainMs) return
+    this.#askedAt.set(poolId, now())
+    this.#options.logger.info({ pool: shortId(poolId) }, `asking the admins of pool ${pool.name} to renew the membership`)
+    send({ type: 'renew', certificate: pool.certificate })
+  }
+}

@@ -1,0 +1,62 @@
+/**
+ * Invites that this device made, one file each. Only the agent of this device accepts them, one request at a time, and
+ * writes the use down before it signs: an invite cannot be used more often than it says, whenever the process ends.
+ */
+import { randomBytes } from 'node:crypto'
+import { join } from 'node:path'
+import { Type } from 'typebox'
+import { MeshError } from '../../shared/errors.ts'
+import { type Home, writeState } from '../../shared/home.ts'
+import { encodeInvite, inviteIdBytes, inviteProof, inviteSecretBytes, isProof } from '../../shared/identity/invite.ts'
+import { fromHex } from '../../shared/identity/keys.ts'
+import { Hex64, Time } from '../../shared/schema/common.ts'
+import { InviteId, type InviteProof, Role } from '../../shared/schema/pool.ts'
+import { readChecked } from './checked-state.ts'
+import type { LocalPool } from './pools.ts'
+
+const StoredInvite = Type.Object({
+  inviteId: InviteId,
+  /** Hex; the file has mode 0600. */
+  secret: Type.String({ pattern: '^[0-9a-f]{32}$' }),
+  role: Role,
+  uses: Type.Integer({ minimum: 1 }),
+  /** Devices that came in by it. */
+  usedBy: Type.Array(Hex64),
+  notAfter: Time,
+})
+type StoredInvite = Type.Static<typeof StoredInvite>
+
+const fileOf = (home: Home, poolId: string, inviteId: string): string => join(home.pool(poolId).invites, `${inviteId}.json`)
+
+const save = (home: Home, poolId: string, invite: StoredInvite): void => writeState(fileOf(home, poolId, invite.inviteId), `${JSON.stringify(invite, null, 2)}\n`, 0o600)
+
+export interface InviteTerms {
+  readonly role: Role
+  readonly uses: number
+  readonly notAfter: number
+  readonly urls: readonly string[]
+}
+
+/** Makes an invite and remembers it. @returns the line to hand over; @throws MeshError `stateUnwritable` */
+export const makeInvite = (home: Home, pool: LocalPool, { role, uses, notAfter, urls }: InviteTerms): string => {
+  const secret = randomBytes(inviteSecretBytes)
+  const inviteId = randomBytes(inviteIdBytes).toString('hex')
+  save(home, pool.poolId, { inviteId, secret: secret.toString('hex'), role, uses, usedBy: [], notAfter })
+  return encodeInvite({ rootPublicKey: fromHex(pool.rootPublicKey, 32, 'root public key'), inviteId, secret, notAfter, urls })
+}
+
+/**
+ * Takes one use of an invite for a device; the same device again takes none.
+ * @returns the role that it gives, or `undefined` for an invite of another admin
+ * @throws MeshError `inviteInvalid` (wrong proof) | `inviteExpired` | `inviteUsed` | `stateUnwritable` | `stateUnreadable`
+ */
+export const takeInvite = (home: Home, poolId: string, { inviteId, proof }: InviteProof, { deviceId, now }: { readonly deviceId: string; readonly now: number }): Role | undefined => {
+  const invite = readChecked(fileOf(home, poolId, inviteId), StoredInvite)
+  if (invite === undefined) return undefined
+  if (!isProof(proof, inviteProof(fromHex(invite.secret, inviteSecretBytes, 'secret'), { poolId, inviteId, deviceId }))) throw new MeshError('inviteInvalid', { problem: 'its secret is wrong' })
+  if (now >= invite.notAfter) throw new MeshError('inviteExpired', { notAfter: new Date(invite.notAfter).toISOString() })
+  if (invite.usedBy.includes(deviceId)) return invite.role
+  if (invite.usedBy.length >= invite.uses) throw new MeshError('inviteUsed', { uses: invite.uses })
+  save(home, poolId, { ...invite, usedBy: [...invite.usedBy, deviceId] })
+  return invite.role
+}

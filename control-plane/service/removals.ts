@@ -1,0 +1,59 @@
+/** What follows from a new revocation list: jobs end, rings form anew, members are told. */
+import { MeshError } from '../../shared/errors.ts'
+import type { Logger } from '../../shared/log.ts'
+import type { PoolStore, StoredMember, StoredPool } from '../store/pool-store.ts'
+import type { Jobs } from './jobs.ts'
+import type { Memberships } from './memberships.ts'
+import type { Presence } from './presence.ts'
+import type { Rings } from './rings.ts'
+
+export interface RemovalsOptions {
+  readonly memberships: Memberships
+  readonly pools: PoolStore
+  readonly presence: Presence
+  readonly rings: Rings
+  readonly jobs: Jobs
+  readonly now: () => number
+  readonly logger: Logger
+}
+
+export class Removals {
+  readonly #options: RemovalsOptions
+
+  constructor(options: RemovalsOptions) {
+    this.#options = options
+  }
+
+  /** @returns false when a newer list is held; @throws MeshError `revocationsInvalid` */
+  publish(pool: StoredPool, text: string): boolean {
+    const { memberships, pools, presence, logger } = this.#options
+    if (!memberships.accept(pool, text)) return false
+    const agents = presence.membersOf(pool.poolId)
+    for (const member of pools.members(pool.poolId)) {
+      if (!this.#isRemoved(pool, member.certificate)) continue
+      logger.info({ pool: pool.poolId, device: member.deviceId }, 'member removed')
+      this.#expel(pool.poolId, member)
+    }
+    for (const agent of agents) agent.socket.send({ type: 'revocations', poolId: pool.poolId, list: text })
+    return true
+  }
+
+  /** It was removed itself, or the admin that signed for it was. */
+  #isRemoved(pool: StoredPool, certificate: string): boolean {
+    try {
+      this.#options.memberships.verify(pool, certificate)
+      return false
+    } catch (error) {
+      return error instanceof MeshError && error.code === 'memberRemoved'
+    }
+  }
+
+  #expel(poolId: string, { deviceId, name }: StoredMember): void {
+    const { pools, presence, rings, jobs } = this.#options
+    pools.removeMember(poolId, deviceId)
+    presence.expel(deviceId, poolId)
+    rings.expel(poolId, deviceId)
+    jobs.expel(poolId, deviceId, new MeshError('peerRemoved', { peer: name }))
+    rings.refreshPool(poolId)
+  }
+}

@@ -1,0 +1,47 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { encodeCbor } from '../wire/envelope.ts'
+import { decodeInvite, encodeInvite, inviteProof, isProof } from './invite.ts'
+import { newKeyPair } from './keys.ts'
+import { poolIdOf } from './pool-certificate.ts'
+
+const root = newKeyPair().publicKey
+const invite = { rootPublicKey: Uint8Array.from(root), inviteId: '0123456789abcdef', secret: new Uint8Array(16).fill(7), notAfter: 1_800_000_000_000, urls: ['http://192.168.1.20:8080', 'http://127.0.0.1:8080'] }
+const line = encodeInvite(invite)
+
+test('invite: one line, read back as it was, with spaces around it or not', () => {
+  assert.match(line, /^mesh-invite:[A-Za-z0-9_-]+$/)
+  for (const text of [line, `  ${line}\n`]) {
+    const { poolId, rootPublicKey, secret, ...rest } = decodeInvite(text)
+    assert.equal(poolId, poolIdOf(root))
+    assert.deepEqual([Buffer.from(rootPublicKey), Buffer.from(secret)], [Buffer.from(root), Buffer.from(invite.secret)])
+    assert.deepEqual(rest, { inviteId: invite.inviteId, notAfter: invite.notAfter, urls: invite.urls })
+  }
+})
+
+const withFields = (...fields: unknown[]): string => `mesh-invite:${Buffer.from(encodeCbor(fields)).toString('base64url')}`
+const parts = [Buffer.from(root), 1_800_000_000, Buffer.alloc(8), Buffer.alloc(16)]
+
+for (const [name, text, problem] of [
+  ['nothing', '', /does not begin/],
+  ['another text', 'https://example.org', /does not begin/],
+  ['a prefix alone', 'mesh-invite:', /whole line/],
+  ['half of it', line.slice(0, -20), /missing/],
+  ['two lines', `${line.slice(0, 40)}\n${line.slice(40)}`, /whole line/],
+  ['a very long one', `mesh-invite:${'A'.repeat(10_000)}`, /whole line/],
+  ['a version of the future', withFields(2, ...parts, []), /version 2/],
+  ['a short key', withFields(1, Buffer.alloc(31), ...parts.slice(1), []), /damaged/],
+  ['an address that is none', withFields(1, ...parts, ['file:///etc/passwd']), /damaged/],
+  ['a hundred addresses', withFields(1, ...parts, Array.from({ length: 100 }, () => 'http://a')), /damaged/],
+] as const) {
+  test(`invite: refused: ${name}`, () => assert.throws(() => decodeInvite(text), { code: 'inviteInvalid', message: problem }))
+}
+
+test('invite: a proof holds for one device, one pool and one secret', () => {
+  const subject = { poolId: 'p', inviteId: 'i', deviceId: 'd' }
+  const proof = inviteProof(invite.secret, subject)
+  assert.ok(isProof(proof, inviteProof(invite.secret, subject)))
+  for (const change of [{ poolId: 'q' }, { inviteId: 'j' }, { deviceId: 'e' }]) assert.ok(!isProof(proof, inviteProof(invite.secret, { ...subject, ...change })))
+  assert.ok(!isProof(proof, inviteProof(new Uint8Array(16), subject)))
+  assert.ok(!isProof('', proof))
+})
