@@ -92,6 +92,8 @@ export const errorTable = {
   lockShrinks: { status: 409, exit: 7, text: '{locked} are locked with a cooldown of {cooldown}: a lock can grow, but not shrink', hint: 'mesh unlock-resources, and lock less when the cooldown is over' },
   lockCooling: { status: 409, exit: 7, text: '{locked} stay locked until about {until} ({left} left of the cooldown)', hint: 'lock as much or more now, or less after that time; mesh resource-status shows what is left' },
   lockInvalid: { status: 400, exit: 7, text: 'the statement on locked memory is not valid: {problem}', hint: 'mesh lock-resources signs a new one' },
+  memoryShort: { status: 409, exit: 3, text: '{wanted} cannot be locked: {problem}', hint: 'lock less, or end programs that use memory; mesh resource-status shows what was measured' },
+  ringTooLarge: { status: 409, exit: 6, text: '{modelId} {quant} does not fit: {device} lacks {lacks} (its part needs {needs}, {room} of its memory may be used)', hint: 'lock more memory there (mesh lock-resources), add a device (mesh join-ring there), or use a smaller --quant' },
   // peers and frames
   peerUnreachable: { status: 503, exit: 4, text: 'cannot reach {peer} at any of its addresses: {problem}', hint: 'check that both machines are on one network, or give both a relay: mesh start --relay ADDRESS' },
   gateRefused: { status: 403, exit: 7, text: 'peer {peer} refused the connection: {problem}', hint: 'both devices must be members of the same pool' },

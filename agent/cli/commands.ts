@@ -10,6 +10,7 @@ import { joinRing } from './commands/join-ring.ts'
 import { leaveRing } from './commands/leave-ring.ts'
 import { ledger } from './commands/ledger.ts'
 import { ledgerVerify } from './commands/ledger-verify.ts'
+import { lockResources } from './commands/lock-resources.ts'
 import { poolCreate } from './commands/pool-create.ts'
 import { poolJoin } from './commands/pool-join.ts'
 import { poolList } from './commands/pool-list.ts'
@@ -17,16 +18,19 @@ import { poolPeers } from './commands/pool-peers.ts'
 import { poolStatus } from './commands/pool-status.ts'
 import { quota } from './commands/quota.ts'
 import { relay } from './commands/relay.ts'
+import { resourceStatus } from './commands/resource-status.ts'
 import { ringStatus } from './commands/ring-status.ts'
 import { shardStatus } from './commands/shard-status.ts'
 import { start } from './commands/start.ts'
 import { status } from './commands/status.ts'
+import { unlockResources } from './commands/unlock-resources.ts'
 import { up } from './commands/up.ts'
 
 export const commands: readonly Command[] = [
   demo, up,
   init, poolCreate, poolJoin, poolList, poolPeers, poolStatus,
   joinRing, leaveRing, ringStatus, shardStatus,
+  lockResources, resourceStatus, unlockResources,
   start, status, inference,
   credits, quota, ledger, ledgerVerify,
   controlPlane, relay, bench,

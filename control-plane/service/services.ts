@@ -4,12 +4,14 @@ import type { OpenDatabase } from '../store/database.ts'
 import { CreditStore } from '../store/credit-store.ts'
 import { DeviceStore } from '../store/device-store.ts'
 import { JobStore } from '../store/job-store.ts'
+import { LockStore } from '../store/lock-store.ts'
 import { PoolStore } from '../store/pool-store.ts'
 import { RingStore } from '../store/ring-store.ts'
 import { AgentSockets } from './agent-sockets.ts'
 import { Credits, type CreditSettings, defaultCreditSettings } from './credits.ts'
 import { JobHub } from './job-hub.ts'
 import { Jobs } from './jobs.ts'
+import { Locks } from './locks.ts'
 import { Memberships } from './memberships.ts'
 import { Presence } from './presence.ts'
 import { Rings } from './rings.ts'
@@ -34,6 +36,7 @@ export interface Services {
   readonly memberships: Memberships
   readonly presence: Presence
   readonly rings: Rings
+  readonly locks: Locks
   readonly jobs: Jobs
   readonly credits: Credits
   readonly hub: JobHub
@@ -51,17 +54,19 @@ export const createServices = ({ store }: OpenDatabase, { heartbeatMs, leaseMs, 
   const memberships = new Memberships({ pools, presence, now })
   const hub = new JobHub()
   const credits = new Credits({ store: new CreditStore(store), jobs: jobStore, rings: ringStore, devices, now, settings: creditSettings, logger })
+  const locks = new Locks({ store: new LockStore(store), devices, rings: ringStore, presence, now, onChange: (deviceId) => rings.refresh(deviceId) })
   const rings: Rings = new Rings({
     rings: ringStore, devices, presence, now, graceMs, leaseMs, logger,
+    roomFor: (deviceId, ringId) => locks.roomFor(deviceId, ringId),
     isBusy: (ringId) => jobs.isBusy(ringId),
     onActive: (ringId) => jobs.dispatch(ringId),
     onDissolved: (ring) => jobs.failWaiting(ring),
   })
   const jobs = new Jobs({ jobs: jobStore, ringStore, rings, presence, hub, credits, now, graceMs, leaseMs, reportMs, logger })
-  const sockets = new AgentSockets({ presence, memberships, devices, pools, rings, jobs, credits, now, heartbeatMs, leaseMs, logger })
+  const sockets = new AgentSockets({ presence, memberships, devices, pools, rings, locks, jobs, credits, now, heartbeatMs, leaseMs, logger })
   jobs.recover()
   return {
-    devices, pools, jobStore, ringStore, memberships, presence, rings, jobs, credits, hub, sockets, now,
+    devices, pools, jobStore, ringStore, memberships, presence, rings, locks, jobs, credits, hub, sockets, now,
     stop: () => {
       sockets.stop()
       rings.stop()

@@ -1,6 +1,7 @@
 /** A pool: devices that trust one root key. */
 import { Type } from 'typebox'
 import { Count, Hex64, Name, Time } from './common.ts'
+import { LockView } from './lock.ts'
 
 export const Role = Type.Union([Type.Literal('admin'), Type.Literal('member')])
 export type Role = Type.Static<typeof Role>
@@ -37,6 +38,8 @@ export const PoolPeer = Type.Object({
   peerId: Type.Optional(Type.String({ maxLength: 200 })),
   addresses: Type.Array(Type.String({ maxLength: 500 })),
   notAfter: Time,
+  /** Absent when it locked no memory. */
+  lock: Type.Optional(LockView),
 })
 export type PoolPeer = Type.Static<typeof PoolPeer>
 
