@@ -6,8 +6,8 @@ import type { ModelShape, Quant } from '../schema/model.ts'
 import type { RankRanges } from '../schema/ring.ts'
 import { planShards, sizeOf } from './shard-plan.ts'
 
-/** Bytes beside weights and caches: two Node processes (agent and compute) with their libraries and heaps. */
-export const runtimeBytes = 200e6
+/** Bytes beside weights and caches: two Node processes (agent and compute) with libraries and heaps; measured 220 MB on Linux x64. */
+export const runtimeBytes = 250e6
 /** Tokens of one step, as the leader sends them. */
 const stepRows = 256
 /** Every tensor of a shard begins at a multiple of this. */
