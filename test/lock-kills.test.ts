@@ -91,7 +91,7 @@ class Scene {
 }
 
 const startPlane = (t: TestContext, root: string, port: string): ReturnType<typeof startReady> =>
-  startReady(t, { name: 'control plane', program: 'mesh', args: ['control-plane', '--port', port, '--json'], home: join(root, 'services') })
+  startReady(t, { name: 'control plane', program: 'controlPlane', args: ['--port', port, '--json'], home: join(root, 'services') })
 
 const createScene = async (t: TestContext): Promise<{ scene: Scene; root: string; plane: Awaited<ReturnType<typeof startReady>> }> => {
   const root = temporaryFolder(t)
@@ -113,11 +113,11 @@ const nextCommand = (before: Commitment | undefined): { readonly args: string[];
 const summary = (commitment: Commitment | undefined): unknown[] => [commitment?.sequence ?? 0, commitment?.phase, commitment?.memoryBytes ?? 0]
 
 describe('kill -9 while memory is locked and unlocked', () => {
-  it(`130 kills inside the changes themselves (seed ${seed})`, { timeout: 280_000 }, async (t) => {
+  it(`150 kills inside the changes themselves (seed ${seed})`, { timeout: 280_000 }, async (t) => {
     const { scene } = await createScene(t)
     const random = randomFrom(seed)
     let between = 0
-    for (let round = 0; round < 130; round++) {
+    for (let round = 0; round < 150; round++) {
       const before = scene.stored?.commitment.sequence ?? 0
       const { stdout } = await runUntilKilled(t, [loop], scene.home, { afterMs: random() * 60, fromFirstLine: true })
       const [stored, recorded] = [Math.max(before, numberAfter(stdout, 'stored')), numberAfter(stdout, 'recorded')]
@@ -134,17 +134,19 @@ describe('kill -9 while memory is locked and unlocked', () => {
     assert.ok(between >= 5, `only ${between} kills hit a change half way`)
   })
 
-  it(`60 kills of the commands (seed ${seed})`, { timeout: 280_000 }, async (t) => {
+  it(`at least 40 kills of the commands (seed ${seed})`, { timeout: 280_000 }, async (t) => {
     const { scene } = await createScene(t)
     const random = randomFrom(seed + 1)
     let wholeMs = 0
-    for (let round = 0; round < 60; round++) {
+    let kills = 0
+    for (let round = 0; kills < 40 || round % 10 !== 0; round++) {
       const before = scene.stored?.commitment
       const { args, phase, memoryBytes } = nextCommand(before)
       // every tenth runs to its end: that says how long they take now
       const isWhole = round % 10 === 0
       const { code, ms } = await runUntilKilled(t, [programs.mesh, ...args], scene.home, { afterMs: isWhole ? 60_000 : wholeMs * (0.4 + 0.7 * random()) })
       if (isWhole) wholeMs = ms
+      if (code === null) kills++
       const found = summary(scene.stored?.commitment)
       const after = [(before?.sequence ?? 0) + 1, phase, memoryBytes]
       if (code === 0) assert.deepEqual(found, after, `round ${round}`)
@@ -157,12 +159,12 @@ describe('kill -9 while memory is locked and unlocked', () => {
     await scene.agree()
   })
 
-  it(`24 kills of agent and control plane while commands run (seed ${seed})`, { timeout: 280_000 }, async (t) => {
+  it(`16 kills of agent and control plane while commands run (seed ${seed})`, { timeout: 280_000 }, async (t) => {
     const { scene, root, plane } = await createScene(t)
     const random = randomFrom(seed + 2)
     const agentOptions = { name: 'agent', program: 'mesh', args: ['start', '--json', '--listen', '/ip4/127.0.0.1/tcp/0', '--threads', '1'], home: scene.home.root } as const
     let [control, agent] = [plane, await startReady(t, agentOptions)]
-    for (let round = 0; round < 24; round++) {
+    for (let round = 0; round < 16; round++) {
       const before = scene.stored?.commitment
       const { args, phase, memoryBytes } = nextCommand(before)
       const isAgent = round % 2 === 0
@@ -175,7 +177,10 @@ describe('kill -9 while memory is locked and unlocked', () => {
       assert.deepEqual(summary(scene.stored?.commitment), [(before?.sequence ?? 0) + 1, phase, memoryBytes], `round ${round}`)
       if (isAgent) agent = await startReady(t, agentOptions)
       else control = await startPlane(t, root, new URL(scene.url).port)
-      await scene.agree()
+      // the agent tells what the command could not, and so does the next command
+      if (isAgent) await scene.agree()
+      else assert.ok([(before?.sequence ?? 0), (before?.sequence ?? 0) + 1].includes((await scene.recorded())?.sequence ?? 0), `round ${round}`)
+      if (round % 4 > 1) continue
       const { remaining_ms: remaining } = JSON.parse(await mesh(['resource-status', '--json'], { home: scene.home.root })) as { remaining_ms: number | null }
       assert.equal(remaining === null, phase === 'locked')
       if (remaining !== null) assert.ok(remaining <= 86400e3 && remaining > 86400e3 - 60_000, `${remaining} ms are left`)

@@ -91,8 +91,8 @@ describe('memory locks', () => {
 
   it('a machine that cannot keep its lock is degraded and says so, and its agent runs on', { timeout: 60_000 }, async (t) => {
     const { home, startPlane, run } = await createDevice(t)
-    await startPlane()
     await mesh(['pool-create', '--name', 'home'], { home })
+    await startPlane()
     // locked when the machine had far more: the statement is real, the memory is gone
     changeLock(openHome(home), loadDevice(openHome(home)), (before) => lock(before, { memoryBytes: 2 ** 49 }, readClock()))
     const { process: agent } = await startReady(t, { name: 'agent', program: 'mesh', args: ['start', '--json', '--listen', '/ip4/127.0.0.1/tcp/0'], home })
