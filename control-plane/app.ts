@@ -17,6 +17,7 @@ import { deviceRoutes } from './routes/device-routes.ts'
 import type { AnswerRoute, Handlers } from './routes/handler.ts'
 import { jobRoutes } from './routes/job-routes.ts'
 import { joinRoutes } from './routes/join-routes.ts'
+import { lockRoutes } from './routes/lock-routes.ts'
 import { streamJob } from './routes/job-stream.ts'
 import { poolRoutes } from './routes/pool-routes.ts'
 import { ringRoutes } from './routes/ring-routes.ts'
@@ -93,7 +94,7 @@ export const buildApp = async (services: Services, logger: Logger): Promise<Fast
   await app.register(swaggerUi, { routePrefix: '/docs' })
   await app.register(websocket, { options: { maxPayload: limits.requestBytes } })
 
-  const handlers: Handlers = { ...deviceRoutes(services), ...poolRoutes(services), ...joinRoutes(services), ...ringRoutes(services), ...jobRoutes(services), ...creditRoutes(services) }
+  const handlers: Handlers = { ...deviceRoutes(services), ...poolRoutes(services), ...joinRoutes(services), ...ringRoutes(services), ...lockRoutes(services), ...jobRoutes(services), ...creditRoutes(services) }
   // the plugins above must be ready before routes are added
   await app.register(async (scope) => {
     for (const [name, route] of Object.entries(routes) as [RouteName, RouteRecord][]) {

@@ -97,6 +97,13 @@ export const errorTable = {
   jobTimeout: { status: 504, exit: 6, text: 'the job waited {seconds} s for a ring', hint: 'mesh ring-status' },
   statementRefused: { status: 409, exit: 7, text: 'the statement about job {jobId} does not hold: {problem}', hint: 'mesh ledger shows how the job was settled' },
   ledgerInvalid: { status: 409, exit: 5, text: 'the ledger does not hold at entry {sequence}: {problem}', hint: 'somebody changed the database of the control plane; restore it from a copy, and ask who runs it' },
+  // memory locks
+  notLocked: { status: 409, exit: 2, text: 'no memory of this device is locked', hint: 'mesh lock-resources --memory 7GB' },
+  lockShrinks: { status: 409, exit: 7, text: '{locked} are locked with a cooldown of {cooldown}: a lock can grow, but not shrink', hint: 'mesh unlock-resources, and lock less when the cooldown is over' },
+  lockCooling: { status: 409, exit: 7, text: '{locked} stay locked until about {until} ({left} left of the cooldown)', hint: 'lock as much or more now, or less after that time; mesh resource-status shows what is left' },
+  lockInvalid: { status: 400, exit: 7, text: 'the statement on locked memory is not valid: {problem}', hint: 'mesh lock-resources signs a new one' },
+  memoryShort: { status: 409, exit: 3, text: '{wanted} cannot be locked: {problem}', hint: 'lock less, or end programs that use memory; mesh resource-status shows what was measured' },
+  ringTooLarge: { status: 409, exit: 6, text: '{modelId} {quant} does not fit: {device} lacks {lacks} (its part needs {needs}, {room} of its memory may be used)', hint: 'lock more memory there (mesh lock-resources), add a device (mesh join-ring there), or use a smaller --quant' },
   // peers and frames
   peerUnreachable: { status: 503, exit: 4, text: 'cannot reach {peer} at any of its addresses: {problem}', hint: 'check that both machines are on one network, or give both a relay: mesh start --relay ADDRESS' },
   gateRefused: { status: 403, exit: 7, text: 'peer {peer} refused the connection: {problem}', hint: 'both devices must be members of the same pool' },

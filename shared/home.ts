@@ -3,7 +3,7 @@
  * Files are replaced by rename after fsync, so a crash leaves the old or the new content, never half of one.
  */
 import { randomBytes } from 'node:crypto'
-import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs'
+import { closeSync, fsyncSync, linkSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { MeshError, problemOf } from './errors.ts'
@@ -29,6 +29,8 @@ export interface Home {
   readonly logs: string
   /** Where the other devices of our pools were met; see `schema/known-peers.ts`. */
   readonly knownPeers: string
+  /** Memory locks: one file per signed statement, and the cooldown as it was last written down. */
+  readonly locks: { readonly folder: string; readonly countdown: string }
   readonly controlPlane: { readonly folder: string; readonly database: string }
   readonly relay: { readonly folder: string; readonly key: string; readonly config: string }
 }
@@ -55,6 +57,7 @@ export const openHome = (root: string = homeFromEnvironment() ?? join(homedir(),
     rings: at('rings.json'),
     logs: at('logs'),
     knownPeers: at('peers.json'),
+    locks: { folder: at('resource-lock'), countdown: at('resource-lock', 'countdown.json') },
     controlPlane: { folder: at('control-plane'), database: at('control-plane', 'mesh.sqlite') },
     relay: { folder: at('relay'), key: at('relay', 'relay.key'), config: at('relay', 'relay.json') },
   }
@@ -83,12 +86,22 @@ export const readStateJson = (file: string): unknown => {
   }
 }
 
-/**
- * Writes a file whole or not at all.
- * @param mode 0o600 for keys: readable by the owner alone
- * @throws MeshError `stateUnwritable`
- */
-export const writeState = (file: string, content: string | Uint8Array, mode = 0o644): void => {
+/** A rename is safe from a power cut only when its folder is written too; some systems cannot, and lose nothing else. */
+const syncFolder = (folder: string): void => {
+  try {
+    const handle = openSync(folder, 'r')
+    try {
+      fsyncSync(handle)
+    } finally {
+      closeSync(handle)
+    }
+  } catch {
+    // Windows opens no folders
+  }
+}
+
+/** Writes beside the file, then lets `place` put it there. @throws MeshError `stateUnwritable` */
+const writeBeside = (file: string, content: string | Uint8Array, { mode, place }: { readonly mode: number; place(temporary: string): void }): void => {
   const temporary = `${file}.${randomBytes(4).toString('hex')}.tmp`
   try {
     mkdirSync(dirname(file), { recursive: true, mode: 0o700 })
@@ -100,7 +113,8 @@ export const writeState = (file: string, content: string | Uint8Array, mode = 0o
     } finally {
       closeSync(handle)
     }
-    renameSync(temporary, file)
+    place(temporary)
+    syncFolder(dirname(file))
   } catch (error) {
     try {
       rmSync(temporary, { force: true })
@@ -109,6 +123,35 @@ export const writeState = (file: string, content: string | Uint8Array, mode = 0o
     }
     throw new MeshError('stateUnwritable', { file, problem: problemOf(error) }, error)
   }
+}
+
+/**
+ * Writes a file whole or not at all.
+ * @param mode 0o600 for keys: readable by the owner alone
+ * @throws MeshError `stateUnwritable`
+ */
+export const writeState = (file: string, content: string | Uint8Array, mode = 0o644): void =>
+  writeBeside(file, content, { mode, place: (temporary) => renameSync(temporary, file) })
+
+/**
+ * Makes a file whole or not at all, unless there is one: of several processes that try, one succeeds.
+ * @returns false when the file exists already. @throws MeshError `stateUnwritable`
+ */
+export const createState = (file: string, content: string): boolean => {
+  let created = true
+  writeBeside(file, content, {
+    mode: 0o644,
+    place: (temporary) => {
+      try {
+        linkSync(temporary, file)
+      } catch (error) {
+        if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error
+        created = false
+      }
+      rmSync(temporary, { force: true })
+    },
+  })
+  return created
 }
 
 export const writeStateJson = (file: string, value: unknown): void => writeState(file, `${JSON.stringify(value, null, 2)}\n`)

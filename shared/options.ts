@@ -43,6 +43,9 @@ export const optionTable = {
   modelDir: { flag: '--model-dir', value: '<folder>', type: 'string', help: 'Hugging Face folder of the model' },
   quant: { flag: '--quant', value: '<kind>', type: 'string', choices: ['f32', 'q8', 'q4'], default: 'q8', help: 'how weights are held' },
   share: { flag: '--share', value: '<weight>', type: 'number', default: 1, min: 0.001, max: 1000, help: 'weight of this device when columns are shared out' },
+  // memory
+  memory: { flag: '--memory', value: '<size>', type: 'bytes', min: 1e6, max: 2 ** 50, help: 'memory to commit' },
+  cooldown: { flag: '--cooldown', value: '<time>', type: 'duration', min: 0, max: 365 * 86400e3, help: 'how long it stays committed after mesh unlock-resources (default: 24h, or as before)' },
   // inference
   prompt: { flag: '--prompt', value: '<text>', type: 'string', help: 'text to continue' },
   chat: { flag: '--chat', type: 'switch', help: 'treat the prompt as a question: apply the chat template of the model' },
@@ -113,7 +116,7 @@ const parseNumber = (record: OptionRecord, text: string): number => {
   const { min = -Infinity, max = Infinity } = record
   const whole = record.type === 'number' || Number.isInteger(value)
   if (!Number.isFinite(value) || !whole || value < min || value > max) {
-    const kind = record.type === 'number' ? 'a number' : record.type === 'integer' ? 'a whole number' : `a ${record.type}`
+    const kind = record.type === 'number' ? 'a number' : record.type === 'integer' ? 'a whole number' : record.type === 'bytes' ? 'a size' : `a ${record.type}`
     const range = Number.isFinite(max) ? ` from ${min} to ${max}` : Number.isFinite(min) ? ` of at least ${min}` : ''
     throw new MeshError('usage', { problem: `${record.flag} wants ${kind}${range}, got "${text}"` })
   }

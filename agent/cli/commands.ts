@@ -11,6 +11,7 @@ import { leaveRing } from './commands/leave-ring.ts'
 import { ledger } from './commands/ledger.ts'
 import { ledgerVerify } from './commands/ledger-verify.ts'
 import { poolApprove } from './commands/pool-approve.ts'
+import { lockResources } from './commands/lock-resources.ts'
 import { poolCreate } from './commands/pool-create.ts'
 import { poolDeny } from './commands/pool-deny.ts'
 import { poolExportKey } from './commands/pool-export-key.ts'
@@ -24,16 +25,19 @@ import { poolRequests } from './commands/pool-requests.ts'
 import { poolStatus } from './commands/pool-status.ts'
 import { quota } from './commands/quota.ts'
 import { relay } from './commands/relay.ts'
+import { resourceStatus } from './commands/resource-status.ts'
 import { ringStatus } from './commands/ring-status.ts'
 import { shardStatus } from './commands/shard-status.ts'
 import { start } from './commands/start.ts'
 import { status } from './commands/status.ts'
+import { unlockResources } from './commands/unlock-resources.ts'
 import { up } from './commands/up.ts'
 
 export const commands: readonly Command[] = [
   demo, up,
   init, poolCreate, poolInvite, poolJoin, poolRequests, poolApprove, poolDeny, poolRemove, poolList, poolPeers, poolStatus, poolExportKey, poolImportKey,
   joinRing, leaveRing, ringStatus, shardStatus,
+  lockResources, resourceStatus, unlockResources,
   start, status, inference,
   credits, quota, ledger, ledgerVerify,
   controlPlane, relay, bench,

@@ -1,5 +1,4 @@
 /** The agent: wires device, network, rings, jobs and control plane together. Nothing else does. */
-import { freemem } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import type { Client } from '../../shared/api/client.ts'
 import type { AgentMessage, ControlMessage } from '../../shared/api/messages.ts'
@@ -26,6 +25,7 @@ import { JobRunner } from './job-runner.ts'
 import { createNodeAtKnownPort } from './listen-port.ts'
 import { Membership, poolDirectory, renewByRootKey } from './membership.ts'
 import { Neighbours } from './neighbours.ts'
+import { LockKeeper } from './lock-keeper.ts'
 import { Outbox } from './outbox.ts'
 import { answerJoinRequest, type PoolAdminOptions, renewMember } from './pool-admin.ts'
 import { RingRegistry, type RingRegistryOptions } from './ring-registry.ts'
@@ -82,6 +82,7 @@ class Agent {
   readonly #jobs: JobRunner
   readonly #outbox: Outbox
   readonly #reports: WorkReports
+  readonly #locks: LockKeeper
   readonly #link: ControlLink
   readonly #stateFile: StateFile
   readonly #startedAt = now()
@@ -113,7 +114,8 @@ class Agent {
     parts.add({ name: 'gate', stop: () => gate.stop() })
     const spread = new RevocationSpread({ node, gate, logger, textOf: (poolId) => revocations.listOf(poolId)?.text, onList: (poolId, text) => this.#membership.receiveList(poolId, text) })
     const links = new RingLinks({ node, gate, stepTimeoutMs: options.stepTimeoutMs, connectTimeoutMs, logger })
-    const loader = new ShardLoader({ home, bundledModels, backend: options.backend, threads: options.threads || physicalCores(), spinMs: options.spinMs, logger })
+    this.#locks = parts.add(new LockKeeper({ home, device, client: this.#client, logger, onChange: () => this.#stateFile?.touch() }))
+    const loader = new ShardLoader({ home, bundledModels, admit: (ring, member) => this.#locks.admit(ring, member, this.#rings.views()), backend: options.backend, threads: options.threads || physicalCores(), spinMs: options.spinMs, logger })
     parts.add({ name: 'shards', stop: () => loader.close() })
     const send = (message: AgentMessage): void => this.#link.send(message)
     const onChange = (): void => this.#stateFile.touch()
@@ -158,11 +160,12 @@ class Agent {
         await registerDevice(this.#client, this.#device, readCapabilities())
         for (const pool of listPools(home)) if (pool.rootKey) await publishPool(this.#client, this.#device, pool)
       },
-      hello: () => ({ type: 'hello', version, peerId: this.#node.peerId, addresses: this.#node.addresses(), certificates: listPools(home).map(({ certificate }) => certificate) }),
-      heartbeat: () => ({ type: 'heartbeat', freeMemoryBytes: freemem() }),
+      hello: () => ({ type: 'hello', version, peerId: this.#node.peerId, addresses: this.#node.addresses(), certificates: listPools(home).map(({ certificate }) => certificate), lockMissingBytes: this.#locks.missingBytes }),
+      heartbeat: () => ({ type: 'heartbeat', freeMemoryBytes: this.#locks.availableBytes, lockMissingBytes: this.#locks.missingBytes }),
       onMessage: (message) => this.#receive(message),
       onState: (connected) => {
         this.#controlState = { url: this.#client.url, connected, since: now() }
+        this.#locks.connected(connected)
         this.#stateFile.touch()
       },
     })
@@ -210,6 +213,7 @@ class Agent {
       pid: process.pid, startedAt: this.#startedAt, updatedAt: now(), version, deviceId: this.#device.deviceId,
       peerId: this.#node.peerId, addresses: this.#node.addresses(), controlPlane: this.#controlState, relays: this.#node.relays(),
       rings: this.#rings.views().map(ringStateOf),
+      memory: this.#locks.view,
       jobs: { done, failed, running: running + this.#rings.following },
     }
   }

@@ -16,7 +16,7 @@ import type { RingChannel } from '../network/ring-channel.ts'
 import { fractionOf } from './load-progress.ts'
 import { networkOf } from './ring-network.ts'
 import { nameEngine } from './named-engine.ts'
-import { type LoadedShard, type ShardLoader, shardKey } from './shard-loader.ts'
+import { type LoadedShard, shapeIn, type ShardLoader, shardKey } from './shard-loader.ts'
 
 export type SessionState = 'loading' | 'ready' | 'failed' | 'closed'
 
@@ -113,7 +113,7 @@ export class RingSession {
     const channel = this.#channel
     const collective = channel && createCollective(channel)
     const forward = createForward({
-      shape: loaded.model.config.shape,
+      shape: shapeIn(this.member, loaded.model.config.shape),
       ranges: this.member.ranges,
       backend: loaded.backend,
       collective: collective ?? soloCollective,

@@ -2,6 +2,7 @@
 import { MeshError } from '../../shared/errors.ts'
 import type { Home } from '../../shared/home.ts'
 import type { Logger } from '../../shared/log.ts'
+import type { ModelShape } from '../../shared/schema/model.ts'
 import type { Loading, RingEpoch, RingMember } from '../../shared/schema/ring.ts'
 import { findRingWish } from '../device/rings.ts'
 import type { Backend } from '../engine/backend.ts'
@@ -28,11 +29,16 @@ export interface ShardLoaderOptions {
   readonly threads: number
   readonly spinMs: number
   readonly logger: Logger
+  /** @throws MeshError `ringTooLarge` when this device did not lock that much */
+  admit(ring: RingEpoch, member: RingMember): void
 }
 
 /** Equal for two epochs when this device holds the same columns of the same weights in both. */
-export const shardKey = (ring: RingEpoch, { ranges }: RingMember): string =>
-  [ring.model.modelId, ring.model.revision, ring.quant, ...Object.values(ranges).map(({ start, end }) => `${start}-${end}`)].join('/')
+export const shardKey = (ring: RingEpoch, { ranges, context }: RingMember): string =>
+  [context ?? '', ring.model.modelId, ring.model.revision, ring.quant, ...Object.values(ranges).map(({ start, end }) => `${start}-${end}`)].join('/')
+
+/** The model's shape with the context that every rank of the ring has memory for. */
+export const shapeIn = ({ context }: RingMember, shape: ModelShape): ModelShape => ({ ...shape, context: Math.min(context ?? shape.context, shape.context) })
 
 export class ShardLoader {
   readonly #options: ShardLoaderOptions
@@ -57,6 +63,7 @@ export class ShardLoader {
     const present = this.#loaded.get(ring.ringId)
     if (present?.key === key) return present
     await this.#drop(ring.ringId)
+    this.#options.admit(ring, member)
     const { home, bundledModels, threads, spinMs, logger } = this.#options
     const { modelId } = ring.model
     const wish = findRingWish(home, ring.poolId, modelId)
@@ -68,7 +75,7 @@ export class ShardLoader {
     const shard = await loadShard({ model, ranges: member.ranges, quant: ring.quant, block: blockColumnsFor(this.#options.backend, ring.quant), cacheFolder: home.shards, threads, onProgress: progress })
     const backend = await createBackend(
       this.#options.backend,
-      { shape: model.config.shape, ranges: member.ranges, quant: ring.quant, normEpsilon: model.config.normEpsilon, ropeTheta: model.config.ropeTheta, threads, spinMs, shard },
+      { shape: shapeIn(member, model.config.shape), ranges: member.ranges, quant: ring.quant, normEpsilon: model.config.normEpsilon, ropeTheta: model.config.ropeTheta, threads, spinMs, shard },
       { logger, progress: (fraction) => progress({ phase: 'loading', bytes: Math.round(fraction * shard.bytes), totalBytes: shard.bytes }) },
     )
     const loaded: LoadedShard = { key, model, tokenizer: await loadTokenizer(model.folder), embedding: openEmbedding(model), shard, backend }

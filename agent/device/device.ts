@@ -1,5 +1,5 @@
 /** The device as its home folder describes it: key, network, name and control plane. */
-import { cpus, totalmem } from 'node:os'
+import { cpus } from 'node:os'
 import { Type } from 'typebox'
 import { MeshError } from '../../shared/errors.ts'
 import { type Home, writeStateJson } from '../../shared/home.ts'
@@ -10,6 +10,7 @@ import { defaultPorts } from '../../shared/options.ts'
 import { Name } from '../../shared/schema/common.ts'
 import type { Capabilities } from '../../shared/schema/device.ts'
 import { readChecked } from './checked-state.ts'
+import { measureMemory } from './memory.ts'
 
 /** Where `mesh control-plane` listens unless told otherwise. */
 export const defaultControlPlaneUrl = `http://127.0.0.1:${defaultPorts.controlPlane}`
@@ -66,7 +67,7 @@ export const parseControlPlaneUrl = (text: string): string => {
 /** What this machine offers. @param backends names of the compute backends that run here */
 export const readCapabilities = (backends: readonly string[] = ['onnx-cpu']): Capabilities => ({
   cpuCores: Math.max(1, cpus().length),
-  memoryBytes: totalmem(),
+  memoryBytes: measureMemory().limitBytes,
   platform: process.platform,
   arch: process.arch,
   backends: [...backends],

@@ -4,12 +4,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
 import fc from 'fast-check'
+import { weightBytes } from '../../shared/plan/shard-memory.ts'
 import { planShards } from '../../shared/plan/shard-plan.ts'
 import type { ModelShape } from '../../shared/schema/model.ts'
 import { type Model, openModel } from './model-folder.ts'
 import { type BlockFormat, dequantize, quantize } from './quantize.ts'
 import { writeRandomModel } from './random-model.ts'
-import { loadShard, type ShardFile } from './shard-cache.ts'
+import { layoutShard, loadShard, type ShardFile } from './shard-cache.ts'
 import { readColumns, readRows } from './tensor-slice.ts'
 
 const shape: ModelShape = { layers: 2, hidden: 64, heads: 4, kvHeads: 2, headDim: 32, ffn: 100, vocab: 320, context: 64 }
@@ -160,4 +161,16 @@ test('shard: a disk that cannot hold it is named before anything is cut', async 
   const huge = { ...model, config: { ...model.config, shape: { ...shape, vocab: 2 ** 24, hidden: 2 ** 20 } } }
   await assert.rejects(loadShard({ model: huge, ranges: { ...ranges, vocab: { start: 0, end: 2 ** 24 } }, quant: 'f32', cacheFolder }), { code: 'diskFull' })
   assert.deepEqual(readdirSync(cacheFolder), [])
+})
+
+test('shard: what the planner counts for weights is what the file has, or a little more', () => {
+  for (const quant of ['f32', 'q8', 'q4'] as const) {
+    for (const shares of [[1], [1, 1, 1], [5, 1]]) {
+      for (const ranges of planShards(shape, shares)) {
+        const layout = layoutShard({ shape: shape, tiedEmbeddings: true }, ranges, quant)
+        const planned = weightBytes(shape, quant, ranges)
+        assert.ok(planned >= layout.bytes && planned <= layout.bytes + 2 * 4096 * (layout.tensors.length + 1), `${quant} ${shares.join()}: ${planned} for ${layout.bytes}`)
+      }
+    }
+  }
 })

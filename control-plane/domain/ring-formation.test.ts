@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { MeshError } from '../../shared/errors.ts'
 import { limits } from '../../shared/wire/limits.ts'
 import { decideRing, type MemberReport, type RingInput, type WishState } from './ring-formation.ts'
 
@@ -10,6 +11,8 @@ const ready = (...ids: string[]): Map<string, MemberReport> => new Map(ids.map((
 const failed = (code: string): MemberReport => ({ state: 'failed', error: { code, message: `${code} happened` } })
 const change = (...ids: string[]): object => ({ action: 'form', cause: 'change', members: ids })
 const base: RingInput = { wishes: [], current: [], reports: new Map(), busy: false, now: 1000, retryAt: 0 }
+
+const misfit = new MeshError('ringTooLarge', { device: 'B' })
 
 const both = { wishes: [wish('a'), wish('b')], current: members('a', 'b') }
 const many = Array.from({ length: limits.worldSize + 2 }, (_, index) => `d${String(index).padStart(3, '0')}`)
@@ -39,6 +42,12 @@ const table: readonly [name: string, change: Partial<RingInput>, want: object][]
   ['a broken link, too soon', { ...both, reports: new Map([['a', failed('peerLost')]]), retryAt: 2000 }, { action: 'wait', reason: 'forming again: peerLost happened', again: 2000 }],
   ['a failure that stays', { ...both, reports: new Map([['b', failed('modelMismatch')]]) }, { action: 'wait', reason: 'B: modelMismatch happened' }],
   ['a failure that stays beside a broken link', { ...both, reports: new Map([['a', failed('peerUnreachable')], ['b', failed('diskFull')]]) }, { action: 'wait', reason: 'B: diskFull happened' }],
+  ['a newcomer without room stays out', { wishes: [wish('a'), wish('b', { noRoom: misfit })], current: members('a'), reports: ready('a') }, { action: 'activate' }],
+  ['a member that lost its room goes', { wishes: [wish('a'), wish('b', { noRoom: misfit })], current: members('a', 'b'), reports: ready('a', 'b') }, change('a')],
+  ['no device has room', { wishes: [wish('b', { noRoom: misfit })] }, { action: 'wait', reason: misfit.message, misfit }],
+  ['the last member lost its room', { wishes: [wish('b', { noRoom: misfit })], current: members('b'), reports: ready('b') }, { action: 'withdraw', misfit }],
+  ['a member holds more than it locked', { ...both, wishes: [wish('a'), wish('b', { overfull: true })], reports: ready('a', 'b') }, change('a', 'b')],
+  ['a member holds more than it locked, while a job runs', { ...both, wishes: [wish('a'), wish('b', { overfull: true })], reports: ready('a', 'b'), busy: true }, { action: 'activate' }],
   ['more devices than a ring can have', { wishes: many.map((id) => wish(id)) }, change(...many.slice(0, limits.worldSize))],
 ]
 

@@ -1,4 +1,5 @@
 /** When a ring gets a new epoch, and of whom: a pure decision over what is known now. */
+import type { MeshError } from '../../shared/errors.ts'
 import type { ErrorReportJson } from '../../shared/schema/common.ts'
 import { limits } from '../../shared/wire/limits.ts'
 
@@ -12,6 +13,10 @@ export interface WishState {
   readonly awaitedUntil: number
   /** It announces an address that the current epoch does not name: it was started again, and peers would miss it. */
   readonly moved: boolean
+  /** Why it cannot hold any part of the model; absent when it can. */
+  readonly noRoom?: MeshError
+  /** The current epoch gives it more than it has room for now: it locked less since. */
+  readonly overfull?: boolean
 }
 
 /** What a member of the current epoch said last about it. */
@@ -39,8 +44,10 @@ export type Decision =
   | { readonly action: 'form'; readonly cause: 'change' | 'failure'; readonly members: readonly string[] }
   /** Nobody wants to serve any more. */
   | { readonly action: 'dissolve' }
-  /** `again`: when to look again even if nothing happens. */
-  | { readonly action: 'wait'; readonly reason: string; readonly again?: number }
+  /** `again`: when to look again even if nothing happens. `misfit`: no device that is there can hold a part. */
+  | { readonly action: 'wait'; readonly reason: string; readonly again?: number; readonly misfit?: MeshError }
+  /** The same, and the current epoch takes more than was locked: it ends. */
+  | { readonly action: 'withdraw'; readonly misfit: MeshError }
 
 /** Failures of links and timing: another epoch with the same members may work. */
 const passing = new Set(['peerLost', 'peerUnreachable', 'collectiveTimeout', 'epochStale', 'backendFailed', 'gateRefused'])
@@ -49,13 +56,19 @@ const list = (names: readonly string[]): string => (names.length <= 2 ? names.jo
 
 export const decideRing = (input: RingInput): Decision => {
   const { wishes, current, reports, busy, now, retryAt } = input
-  const wanted = wishes.filter(({ available }) => available).slice(0, limits.worldSize)
+  const wanted = wishes.filter(({ available, noRoom }) => available && noRoom === undefined).slice(0, limits.worldSize)
   const isSame = wanted.length === current.length && current.every(({ deviceId, share }, rank) => wanted[rank].deviceId === deviceId && wanted[rank].share === share)
   const isReady = isSame && current.length > 0 && current.every(({ deviceId }) => reports.get(deviceId)?.state === 'ready')
-  if (isReady) return { action: 'activate' }
+  const isOverfull = wanted.some(({ overfull }) => overfull)
+  if (isReady && (!isOverfull || busy)) return { action: 'activate' }
   // Links of a running job must not be cut by a newcomer; a job that lost a member ends by itself first.
   if (busy) return { action: 'wait', reason: 'a job runs' }
   if (wishes.length === 0) return current.length > 0 ? { action: 'dissolve' } : { action: 'wait', reason: 'no device serves this model' }
+  const full = wishes.find(({ available, noRoom }) => available && noRoom !== undefined)
+  if (wanted.length === 0 && full?.noRoom !== undefined) {
+    const isMember = current.some(({ deviceId }) => deviceId === full.deviceId)
+    return isMember ? { action: 'withdraw', misfit: full.noRoom } : { action: 'wait', reason: full.noRoom.message, misfit: full.noRoom }
+  }
   if (wanted.length === 0) return { action: 'wait', reason: `no device is online; ${list(wishes.map(({ name }) => name))} would serve it` }
 
   const lost = wishes.filter(({ deviceId, available }) => !available && current.some((member) => member.deviceId === deviceId))
@@ -63,7 +76,7 @@ export const decideRing = (input: RingInput): Decision => {
   if (lost.length > 0 && now < until) return { action: 'wait', reason: `waiting for ${list(lost.map(({ name }) => name))}`, again: until }
   const form = (cause: 'change' | 'failure', reason: string): Decision =>
     now < retryAt ? { action: 'wait', reason, again: retryAt } : { action: 'form', cause, members: wanted.map(({ deviceId }) => deviceId) }
-  if (!isSame || wanted.some(({ deviceId, moved }) => moved && reports.get(deviceId)?.state !== 'ready')) return form('change', 'forming again soon')
+  if (!isSame || isOverfull || wanted.some(({ deviceId, moved }) => moved && reports.get(deviceId)?.state !== 'ready')) return form('change', 'forming again soon')
   return decideLoading(wanted, reports, (reason) => form('failure', `forming again: ${reason}`))
 }
 

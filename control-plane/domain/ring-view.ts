@@ -9,18 +9,18 @@ export interface RingFacts {
   readonly ring: { readonly ringId: string; readonly poolId: string; readonly modelId: string; readonly quant: Quant; readonly model: ModelManifest; readonly epoch: number; readonly members: readonly RingMember[]; readonly updatedAt: number }
   readonly status: RingStatus
   readonly reason: string
-  readonly wishes: readonly { readonly deviceId: string; readonly name: string; readonly share: number; readonly online: boolean; readonly isMember: boolean }[]
+  readonly wishes: readonly { readonly deviceId: string; readonly name: string; readonly share: number; readonly online: boolean; readonly isMember: boolean; readonly noRoom?: MeshError }[]
   readonly reports: ReadonlyMap<string, { readonly state: 'waiting' | 'loading' | 'ready' | 'failed'; readonly progress: number; readonly loading?: Loading; readonly error?: ErrorReportJson; readonly network?: RingNetwork }>
 }
 
 type MemberView = RingView['members'][number]
 
 export const viewOf = ({ ring, status, reason, wishes, reports }: RingFacts): RingView => {
-  const members = wishes.map(({ deviceId, name, share, online, isMember }): MemberView => {
+  const members = wishes.map(({ deviceId, name, share, online, isMember, noRoom }): MemberView => {
     const member = ring.members.find((one) => one.deviceId === deviceId)
     const report = member && reports.get(deviceId)
-    const state = !online ? 'offline' : !isMember ? 'failed' : (report?.state ?? 'waiting')
-    const error = state !== 'failed' ? undefined : isMember ? report?.error : new MeshError('notMember', { deviceId: deviceId.slice(0, 8), poolId: ring.poolId.slice(0, 8) }).toReport()
+    const state = !online ? 'offline' : !isMember || noRoom !== undefined ? 'failed' : (report?.state ?? 'waiting')
+    const error = state !== 'failed' ? undefined : isMember ? (noRoom?.toReport() ?? report?.error) : new MeshError('notMember', { deviceId: deviceId.slice(0, 8), poolId: ring.poolId.slice(0, 8) }).toReport()
     return {
       deviceId, name, share, state,
       progress: state === 'offline' ? 0 : (report?.progress ?? 0),

@@ -13,7 +13,7 @@ export const needPool = ({ pools }: Pick<Services, 'pools'>, poolId: string): St
 }
 
 export const poolRoutes = (services: Services): Pick<Handlers, 'createPool' | 'getPool' | 'listPools' | 'listPeers' | 'getRevocations' | 'publishRevocations'> => {
-  const { pools, memberships, removals, presence, now } = services
+  const { pools, memberships, removals, presence, locks, now } = services
   const viewOf = (pool: StoredPool): Pool => {
     const members = pools.members(pool.poolId)
     return { ...pool, members: members.length, online: members.filter(({ deviceId }) => presence.isOnline(deviceId)).length }
@@ -34,7 +34,8 @@ export const poolRoutes = (services: Services): Pick<Handlers, 'createPool' | 'g
     listPeers: ({ params }) =>
       pools.members(params.poolId).map(({ deviceId, name, role, notAfter, lastSeenAt, certificate }): PoolPeer => {
         const agent = presence.find(deviceId)
-        return { deviceId, name, role, notAfter, certificate, online: agent !== undefined, lastSeenAt: agent?.lastSeenAt ?? lastSeenAt, addresses: [...(agent?.addresses ?? [])], ...(agent ? { peerId: agent.peerId } : {}) }
+        const lock = locks.view(deviceId)
+        return { deviceId, name, role, notAfter, certificate, online: agent !== undefined, lastSeenAt: agent?.lastSeenAt ?? lastSeenAt, addresses: [...(agent?.addresses ?? [])], ...(agent ? { peerId: agent.peerId } : {}), ...(lock ? { lock } : {}) }
       }),
     getRevocations: ({ params }) => ({ list: memberships.revocations(needPool(services, params.poolId))?.text }),
     publishRevocations: ({ params, body }) => {

@@ -9,6 +9,7 @@ import type { PoolStore } from '../store/pool-store.ts'
 import type { Credits } from './credits.ts'
 import type { Jobs } from './jobs.ts'
 import { requestsFor } from './join-requests.ts'
+import type { Locks } from './locks.ts'
 import type { Memberships } from './memberships.ts'
 import type { Agent, AgentSocket, Presence } from './presence.ts'
 import type { Rings } from './rings.ts'
@@ -19,6 +20,7 @@ export interface AgentSocketsOptions {
   readonly devices: DeviceStore
   readonly pools: PoolStore
   readonly rings: Rings
+  readonly locks: Locks
   readonly jobs: Jobs
   readonly credits: Credits
   readonly now: () => number
@@ -77,7 +79,7 @@ export class AgentSockets {
   }
 
   #receive(agent: Agent, message: AgentMessage): void {
-    const { rings, jobs, credits } = this.#options
+    const { rings, locks, jobs, credits } = this.#options
     if (message.type === 'hello') this.#greet(agent, message)
     else if (!agent.greeted) throw new MeshError('requestInvalid', { problem: `${message.type} before hello` })
     else if (message.type === 'renew') this.#renew(agent, message.certificate)
@@ -85,7 +87,8 @@ export class AgentSockets {
     else if (message.type === 'work-report') {
       credits.receive(agent.deviceId, message.poolId, message.report)
       agent.socket.send({ type: 'report-kept', jobId: message.jobId })
-    } else if (message.type !== 'heartbeat') jobs.receive(agent, message)
+    } else if (message.type === 'heartbeat') locks.measured(agent.deviceId, message.lockMissingBytes ?? 0)
+    else jobs.receive(agent, message)
   }
 
   #greet(agent: Agent, hello: Extract<AgentMessage, { type: 'hello' }>): void {
@@ -93,6 +96,7 @@ export class AgentSockets {
     const isNew = !agent.greeted
     agent.peerId = hello.peerId
     agent.addresses = hello.addresses
+    agent.missingMemoryBytes = hello.lockMissingBytes ?? 0
     agent.pools.clear()
     for (const certificate of hello.certificates) this.#admit(agent, certificate)
     agent.greeted = true

@@ -79,7 +79,7 @@ export class Jobs {
     return this.#running.has(ringId)
   }
 
-  /** @throws MeshError `ringEmpty` | `overloaded` | `requestInvalid` */
+  /** @throws MeshError `ringEmpty` | `ringTooLarge` | `overloaded` | `requestInvalid` */
   submit(poolId: string, submittedBy: string, submission: JobSubmission): Job {
     const { jobs, rings, hub, credits, now } = this.#options
     if ((submission.prompt === undefined) === (submission.messages === undefined)) throw new MeshError('requestInvalid', { problem: 'give either prompt or messages' })
@@ -88,6 +88,8 @@ export class Jobs {
     if (known) return known
     const ring = rings.serving(poolId, submission.modelId)
     if (!ring) throw new MeshError('ringEmpty', { modelId: submission.modelId })
+    const misfit = rings.misfit(ring.ringId)
+    if (misfit) throw misfit
     if (jobs.queued(poolId) >= limits.queuedJobs) throw new MeshError('overloaded', { what: 'the queue of this pool', limit: limits.queuedJobs })
     const { jobId } = jobs.submit(newJobId(), { poolId, submittedBy, submission }, now())
     credits.join(poolId, submittedBy)

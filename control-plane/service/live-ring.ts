@@ -1,4 +1,5 @@
 /** What is known of a ring only while this process lives: what its members said of the epoch, and when to look again. */
+import type { MeshError } from '../../shared/errors.ts'
 import type { RingStatus } from '../../shared/schema/ring.ts'
 import type { Report } from './presence.ts'
 
@@ -11,6 +12,8 @@ export class LiveRing {
   readonly reports = new Map<string, Report>()
   /** No other epoch before this time. */
   retryAt = 0
+  /** Why its model does not fit on the devices that are there. */
+  misfit: MeshError | undefined
   /** Epochs in a row that did not work. */
   #failures = 0
   #timer: NodeJS.Timeout | undefined
@@ -18,6 +21,7 @@ export class LiveRing {
   /** Another epoch begins. */
   begin(cause: 'change' | 'failure', now: number): void {
     this.reports.clear()
+    this.misfit = undefined
     this.#failures = cause === 'failure' ? this.#failures + 1 : 0
     this.retryAt = now + firstRetryMs
     this.status = 'forming'
@@ -32,6 +36,7 @@ export class LiveRing {
 
   activate(): void {
     this.status = 'active'
+    this.misfit = undefined
     this.reason = ''
     this.#failures = 0
   }

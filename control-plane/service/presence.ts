@@ -23,6 +23,8 @@ export interface Agent {
   /** Pools of its valid certificates. */
   readonly pools: Map<string, Membership>
   lastSeenAt: number
+  /** Bytes its machine lacks to keep its memory lock. */
+  missingMemoryBytes: number
   /** It said hello. */
   greeted: boolean
 }
@@ -39,7 +41,7 @@ export class Presence {
   /** A newer socket of the same device replaces the older one. */
   connect(deviceId: string, socket: AgentSocket, now: number): Agent {
     this.#agents.get(deviceId)?.socket.close('replaced by a newer connection')
-    const agent: Agent = { deviceId, socket, peerId: '', addresses: [], pools: new Map(), lastSeenAt: now, greeted: false }
+    const agent: Agent = { deviceId, socket, peerId: '', addresses: [], pools: new Map(), lastSeenAt: now, missingMemoryBytes: 0, greeted: false }
     this.#agents.set(deviceId, agent)
     return agent
   }
@@ -70,6 +72,16 @@ export class Presence {
   /** It is connected, and its certificate of that pool is valid. */
   isMember(deviceId: string, poolId: string, now: number): boolean {
     return now < (this.find(deviceId)?.pools.get(poolId)?.notAfter ?? 0)
+  }
+
+  /** Bytes that the machine of a device lacks to keep its lock; 0 when nobody says so. */
+  missingMemory(deviceId: string): number {
+    return this.#agents.get(deviceId)?.missingMemoryBytes ?? 0
+  }
+
+  setMissingMemory(deviceId: string, bytes: number): void {
+    const agent = this.#agents.get(deviceId)
+    if (agent) agent.missingMemoryBytes = bytes
   }
 
   /** The device showed a certificate that was found valid. */

@@ -3,8 +3,10 @@ import { isDeepStrictEqual } from 'node:util'
 import { MeshError } from '../../shared/errors.ts'
 import { newRingId } from '../../shared/ids.ts'
 import type { Logger } from '../../shared/log.ts'
+import { leastRankBytes, planWithin, type Shortage } from '../../shared/plan/shard-memory.ts'
 import { planShards } from '../../shared/plan/shard-plan.ts'
 import type { RingEpoch, RingJoin, RingMember, RingView } from '../../shared/schema/ring.ts'
+import { formatBytes } from '../../shared/units.ts'
 import { decideRing, type WishState } from '../domain/ring-formation.ts'
 import { viewOf } from '../domain/ring-view.ts'
 import type { DeviceStore } from '../store/device-store.ts'
@@ -21,6 +23,8 @@ export interface RingsOptions {
   /** After a restart of the control plane agents need this long to find it again. */
   readonly leaseMs: number
   readonly logger: Logger
+  /** Bytes that a device may hold in a ring: what it locked, less what other rings have of it. */
+  roomFor(deviceId: string, ringId: string): number
   /** A job runs on that ring. */
   isBusy(ringId: string): boolean
   /** A ring became active. */
@@ -125,13 +129,20 @@ export class Rings {
     live.lookAgain(decision.action === 'wait' ? decision.again : undefined, now(), () => this.evaluate(ringId))
     if (decision.action === 'form') this.#form(ring, wishes.filter(({ deviceId }) => decision.members.includes(deviceId)), decision.cause)
     else if (decision.action === 'dissolve') this.#dissolve(ring)
+    else if (decision.action === 'withdraw') this.#withdraw(ring, decision.misfit)
     else if (decision.action === 'wait') {
+      live.misfit = decision.misfit
       if (live.status !== 'active' || !busy) live.wait(decision.reason)
     } else if (live.status !== 'active') {
       live.activate()
       for (const { deviceId } of ring.members) presence.find(deviceId)?.socket.send({ type: 'ring-active', ringId, epoch: ring.epoch })
       onActive(ringId)
     }
+  }
+
+  /** Why no epoch can be formed of the devices that are there, if so. */
+  misfit(ringId: string): MeshError | undefined {
+    return this.#state(ringId).misfit
   }
 
   isActive(ringId: string): boolean {
@@ -153,7 +164,7 @@ export class Rings {
     return viewOf({
       ring, status, reason, reports,
       wishes: wishes.map(({ deviceId, share }) => ({
-        deviceId, share, name: names(deviceId), online: presence.isOnline(deviceId), isMember: presence.isMember(deviceId, ring.poolId, now()),
+        deviceId, share, name: names(deviceId), noRoom: this.#fit(ring, deviceId, names(deviceId)).noRoom, online: presence.isOnline(deviceId), isMember: presence.isMember(deviceId, ring.poolId, now()),
       })),
     })
   }
@@ -197,6 +208,7 @@ export class Rings {
         deviceId, share, name: names(deviceId),
         available: presence.isMember(deviceId, ring.poolId, now()),
         awaitedUntil: presence.awaitedUntil(deviceId, { graceMs, leaseMs }),
+        ...this.#fit(ring, deviceId, names(deviceId)),
         moved: agent !== undefined && member !== undefined && (agent.peerId !== member.peerId || agent.addresses.some((address) => !member.addresses.includes(address))),
       }
     })
@@ -206,10 +218,11 @@ export class Rings {
     const { rings, presence, now, logger } = this.#options
     const epoch = ring.epoch + 1
     const names = this.#names(wishes)
-    const plan = planShards(ring.model.shape, wishes.map(({ share }) => share))
+    const plan = planWithin(ring.model.shape, ring.quant, wishes.map(({ deviceId, share }) => ({ share, roomBytes: this.#options.roomFor(deviceId, ring.ringId) })))
+    if (!plan.fits) return this.#refuse(ring, wishes, plan)
     const members = wishes.map(({ deviceId, share }, rank): RingMember => {
       const agent = presence.find(deviceId)
-      return { deviceId, name: names(deviceId), peerId: agent?.peerId ?? '', addresses: [...(agent?.addresses ?? [])], rank, share, ranges: plan[rank] }
+      return { deviceId, name: names(deviceId), peerId: agent?.peerId ?? '', addresses: [...(agent?.addresses ?? [])], rank, share, ranges: plan.ranges[rank], bytes: plan.bytes[rank], context: plan.context }
     })
     rings.saveEpoch(ring.ringId, epoch, members, now())
     this.#state(ring.ringId).begin(cause, now())
@@ -217,6 +230,32 @@ export class Rings {
     const formed = epochOf({ ...ring, epoch, members })
     for (const { deviceId } of members) presence.find(deviceId)?.socket.send({ type: 'ring-epoch', ring: formed })
     this.#release(ring, members)
+  }
+
+  /** Whether a device can hold a part at all, and still holds no more than it may. */
+  #fit({ ringId, model, quant, members }: StoredRing, deviceId: string, name: string): Pick<WishState, 'noRoom' | 'overfull'> {
+    const roomBytes = this.#options.roomFor(deviceId, ringId)
+    const needsBytes = leastRankBytes(model.shape, quant)
+    if (roomBytes < needsBytes) return { noRoom: tooLarge({ model, quant }, name, { needsBytes, lacksBytes: needsBytes - roomBytes }) }
+    return { overfull: (members.find((member) => member.deviceId === deviceId)?.bytes ?? 0) > roomBytes }
+  }
+
+  /** The model does not fit: nothing is placed, and an epoch that takes more than was locked ends. */
+  #refuse(ring: StoredRing, wishes: readonly Wish[], shortage: Shortage): void {
+    const misfit = tooLarge(ring, this.#names(wishes)(wishes[shortage.rank].deviceId), shortage)
+    if (ring.members.some(({ deviceId }) => this.#fit(ring, deviceId, '').overfull)) return this.#withdraw(ring, misfit)
+    const live = this.#state(ring.ringId)
+    live.misfit = misfit
+    live.wait(misfit.message)
+  }
+
+  #withdraw(ring: StoredRing, misfit: MeshError): void {
+    this.#options.rings.saveEpoch(ring.ringId, ring.epoch, [], this.#options.now())
+    const live = this.#state(ring.ringId)
+    live.reports.clear()
+    live.misfit = misfit
+    live.wait(misfit.message)
+    this.#release(ring, [])
   }
 
   #dissolve(ring: StoredRing): void {
@@ -257,5 +296,8 @@ export class Rings {
     return (deviceId) => names.get(deviceId) ?? deviceId.slice(0, 8)
   }
 }
+
+const tooLarge = ({ model, quant }: Pick<StoredRing, 'model' | 'quant'>, device: string, { needsBytes, lacksBytes }: Omit<Shortage, 'fits' | 'rank'>): MeshError =>
+  new MeshError('ringTooLarge', { modelId: model.modelId, quant, device, lacks: formatBytes(lacksBytes), needs: formatBytes(needsBytes), room: formatBytes(needsBytes - lacksBytes) })
 
 const epochOf = ({ ringId, poolId, epoch, model, quant, members }: StoredRing): RingEpoch => ({ ringId, poolId, epoch, model, quant, members: [...members] })

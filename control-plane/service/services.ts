@@ -4,6 +4,7 @@ import type { OpenDatabase } from '../store/database.ts'
 import { CreditStore } from '../store/credit-store.ts'
 import { DeviceStore } from '../store/device-store.ts'
 import { JobStore } from '../store/job-store.ts'
+import { LockStore } from '../store/lock-store.ts'
 import { NonceStore } from '../store/nonce-store.ts'
 import { PoolStore } from '../store/pool-store.ts'
 import { RevocationStore } from '../store/revocation-store.ts'
@@ -12,6 +13,7 @@ import { AgentSockets } from './agent-sockets.ts'
 import { Credits, type CreditSettings, defaultCreditSettings } from './credits.ts'
 import { JobHub } from './job-hub.ts'
 import { Jobs } from './jobs.ts'
+import { Locks } from './locks.ts'
 import { Memberships } from './memberships.ts'
 import { Presence } from './presence.ts'
 import { Removals } from './removals.ts'
@@ -39,6 +41,7 @@ export interface Services {
   readonly removals: Removals
   readonly presence: Presence
   readonly rings: Rings
+  readonly locks: Locks
   readonly jobs: Jobs
   readonly credits: Credits
   readonly hub: JobHub
@@ -56,18 +59,20 @@ export const createServices = ({ store }: OpenDatabase, { heartbeatMs, leaseMs, 
   const memberships = new Memberships({ pools, revocations: new RevocationStore(store), presence, now })
   const hub = new JobHub()
   const credits = new Credits({ store: new CreditStore(store), jobs: jobStore, rings: ringStore, devices, now, settings: creditSettings, logger })
+  const locks = new Locks({ store: new LockStore(store), devices, rings: ringStore, presence, now, onChange: (deviceId) => rings.refresh(deviceId) })
   const rings: Rings = new Rings({
     rings: ringStore, devices, presence, now, graceMs, leaseMs, logger,
+    roomFor: (deviceId, ringId) => locks.roomFor(deviceId, ringId),
     isBusy: (ringId) => jobs.isBusy(ringId),
     onActive: (ringId) => jobs.dispatch(ringId),
     onDissolved: (ring) => jobs.failWaiting(ring),
   })
   const jobs = new Jobs({ jobs: jobStore, ringStore, rings, presence, hub, credits, now, graceMs, leaseMs, reportMs, logger })
   const removals = new Removals({ memberships, pools, presence, rings, jobs, now, logger })
-  const sockets = new AgentSockets({ presence, memberships, devices, pools, rings, jobs, credits, now, heartbeatMs, leaseMs, logger })
+  const sockets = new AgentSockets({ presence, memberships, devices, pools, rings, locks, jobs, credits, now, heartbeatMs, leaseMs, logger })
   jobs.recover()
   return {
-    devices, pools, jobStore, ringStore, nonces: new NonceStore(store), memberships, removals, presence, rings, jobs, credits, hub, sockets, now,
+    devices, pools, jobStore, ringStore, nonces: new NonceStore(store), memberships, removals, presence, rings, locks, jobs, credits, hub, sockets, now,
     stop: () => {
       sockets.stop()
       rings.stop()

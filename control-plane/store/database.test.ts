@@ -11,11 +11,12 @@ import * as creditTables from './credit-tables.ts'
 import { openDatabase } from './database.ts'
 import { DeviceStore } from './device-store.ts'
 import { JobStore } from './job-store.ts'
+import { resourceLocks } from './lock-tables.ts'
 import { requestNonces, revocations } from './membership-tables.ts'
 import { devices, jobEvents, jobs, joinRequests, memberships, networks, pools, rings, ringWishes } from './tables.ts'
 
 const migrations = fileURLToPath(new URL('./migrations', import.meta.url))
-const tables = ['billed_jobs', 'credit_days', 'devices', 'job_events', 'job_statements', 'jobs', 'join_requests', 'ledger_entries', 'memberships', 'networks', 'participants', 'pools', 'request_nonces', 'revocations', 'ring_wishes', 'rings']
+const tables = ['billed_jobs', 'credit_days', 'devices', 'job_events', 'job_statements', 'jobs', 'join_requests', 'ledger_entries', 'memberships', 'networks', 'participants', 'pools', 'request_nonces', 'resource_locks', 'revocations', 'ring_wishes', 'rings']
 
 const fileOf = (t: TestContext): string => {
   const folder = mkdtempSync(join(tmpdir(), 'mesh-database-'))
@@ -33,7 +34,7 @@ test('database: an empty folder gets every table, WAL and foreign keys', (t) => 
   assert.equal(raw.pragma('journal_mode', { simple: true }), 'wal')
   raw.close()
   // every column that the code names is there
-  for (const table of [devices, jobEvents, jobs, joinRequests, memberships, networks, pools, requestNonces, revocations, rings, ringWishes, ...Object.values(creditTables)]) assert.deepEqual(store.select().from(table).all(), [])
+  for (const table of [devices, jobEvents, jobs, joinRequests, memberships, networks, pools, requestNonces, resourceLocks, revocations, rings, ringWishes, ...Object.values(creditTables)]) assert.deepEqual(store.select().from(table).all(), [])
   assert.throws(() => store.insert(ringWishes).values({ ringId: 'none', deviceId: 'none', share: 1, joinedAt: 0 }).run(), /FOREIGN KEY/)
 })
 

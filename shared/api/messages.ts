@@ -21,10 +21,12 @@ export const AgentMessage = Type.Union([
     peerId: Type.String({ maxLength: 200 }),
     addresses: Type.Array(Type.String({ maxLength: 500 }), { maxItems: 64 }),
     certificates: Type.Array(Type.String({ maxLength: 4096 }), { maxItems: 64 }),
+    /** Bytes that the machine lacks to keep its memory lock; above 0 it is degraded. */
+    lockMissingBytes: Type.Optional(Count),
   }),
   /** Half of the time of this certificate is over, or all of it: some admin may sign a new one. */
   Type.Object({ type: Type.Literal('renew'), certificate: CertificateText }),
-  Type.Object({ type: Type.Literal('heartbeat'), freeMemoryBytes: Count }),
+  Type.Object({ type: Type.Literal('heartbeat'), freeMemoryBytes: Count, lockMissingBytes: Type.Optional(Count) }),
   Type.Object({
     type: Type.Literal('ring-state'), ...RingRef,
     state: Type.Union([Type.Literal('loading'), Type.Literal('ready'), Type.Literal('failed')]),

@@ -10,6 +10,7 @@ import { Count, ErrorReportSchema, Hex64, ModelId, Time } from '../schema/common
 import { CreditsView, LedgerPage, QuotaView, SignedStatement } from '../schema/credits.ts'
 import { Device, DeviceRegistration } from '../schema/device.ts'
 import { Job, JobSubmission } from '../schema/job.ts'
+import { LockRecord, LockText } from '../schema/lock.ts'
 import { CertificateText, InviteProof, JoinRequest, Pool, PoolCreation, PoolPeer, RevocationText } from '../schema/pool.ts'
 import { RingJoin, RingView } from '../schema/ring.ts'
 import { limits } from '../wire/limits.ts'
@@ -38,6 +39,8 @@ export const routes = {
 
   registerDevice: { method: 'POST', path: '/api/devices', access: 'device', summary: 'Register the signing device, or update what is known of it', body: DeviceRegistration, answer: Device },
   getDevice: { method: 'GET', path: '/api/devices/self', access: 'device', summary: 'The signing device', answer: Device },
+  getLock: { method: 'GET', path: '/api/devices/self/lock', access: 'device', summary: 'The newest statement of the signing device on its locked memory', answer: LockRecord },
+  recordLock: { method: 'POST', path: '/api/devices/self/lock', access: 'device', summary: 'Record a signed statement on locked memory; an older one than is known changes nothing, the newest is the answer', body: Type.Object({ statement: LockText }, { additionalProperties: false }), answer: LockRecord },
   agentSocket: { method: 'GET', path: '/api/agents/socket', access: 'device', summary: 'WebSocket of an agent', stream: 'websocket' },
 
   createPool: { method: 'POST', path: '/api/pools', access: 'device', summary: 'Publish a pool; repeating it is harmless', body: PoolCreation, answer: Pool },

@@ -37,6 +37,16 @@ export const AgentState = Type.Object({
   controlPlane: Type.Object({ url: Type.String(), connected: Type.Boolean(), since: Time }),
   relays: Type.Array(Type.Object({ address: Type.String(), reserved: Type.Boolean() })),
   rings: Type.Array(AgentRing),
+  /** What the agent measured last; absent in files of older versions. */
+  memory: Type.Optional(Type.Object({
+    limitBytes: Count,
+    availableBytes: Count,
+    /** Held by the agent and its processes. */
+    heldBytes: Count,
+    limitedBy: Type.String(),
+    /** Lacking to keep the memory lock; above 0: degraded. */
+    missingBytes: Count,
+  })),
   /** Counts since the agent started; a job counts on every rank that took part. */
   jobs: Type.Object({ running: Count, done: Count, failed: Count }),
 })

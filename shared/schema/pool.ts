@@ -2,6 +2,7 @@
 import { Type } from 'typebox'
 import { limits } from '../wire/limits.ts'
 import { Count, ErrorReportSchema, Hex64, Name, Time } from './common.ts'
+import { LockView } from './lock.ts'
 
 export const Role = Type.Union([Type.Literal('admin'), Type.Literal('member')])
 export type Role = Type.Static<typeof Role>
@@ -42,6 +43,8 @@ export const PoolPeer = Type.Object({
   addresses: Type.Array(Type.String({ maxLength: 500 })),
   notAfter: Time,
   certificate: CertificateText,
+  /** Absent when it locked no memory. */
+  lock: Type.Optional(LockView),
 })
 export type PoolPeer = Type.Static<typeof PoolPeer>
 

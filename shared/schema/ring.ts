@@ -24,6 +24,10 @@ export const RingMember = Type.Object({
   rank: Count,
   share: Type.Number({ exclusiveMinimum: 0 }),
   ranges: RankRanges,
+  /** Bytes planned for this rank, all in; absent in epochs of older versions. */
+  bytes: Type.Optional(Count),
+  /** Tokens of context for which every rank has room, the same on all; absent: that of the model. */
+  context: Type.Optional(Count),
 })
 export type RingMember = Type.Static<typeof RingMember>
 

@@ -1,9 +1,14 @@
 import { shortId } from '../../../shared/ids.ts'
+import type { LockView } from '../../../shared/schema/lock.ts'
+import { formatBytes } from '../../../shared/units.ts'
 import { selectPool } from '../../device/pools.ts'
 import { defineCommand } from '../command.ts'
 import { counted, fields, printJson, validity } from '../render.ts'
 import { openSession } from '../session.ts'
 import { notAfterOf } from './pool-list.ts'
+
+const lockedText = ({ phase, memoryBytes, missingBytes }: LockView): string =>
+  `${formatBytes(memoryBytes)} locked${phase === 'cooling' ? ', cooling down' : ''}${missingBytes > 0 ? `, degraded: ${formatBytes(missingBytes)} missing` : ''}`
 
 export const poolStatus = defineCommand({
   name: 'pool-status',
@@ -14,9 +19,9 @@ export const poolStatus = defineCommand({
     const { client } = openSession(context, values)
     const local = selectPool(context.home, values.poolId)
     const params = { poolId: local.poolId }
-    const [pool, rings, jobs] = await Promise.all([client.call('getPool', { params }), client.call('listRings', { params }), client.call('listJobs', { params, query: { limit: 5 } })])
+    const [pool, rings, jobs, peers] = await Promise.all([client.call('getPool', { params }), client.call('listRings', { params }), client.call('listJobs', { params, query: { limit: 5 } }), client.call('listPeers', { params })])
     if (values.json) {
-      printJson(context.stdout, { pool, role: local.role, not_after: notAfterOf(local, context.now()), rings, jobs })
+      printJson(context.stdout, { pool, role: local.role, not_after: notAfterOf(local, context.now()), rings, jobs, locks: peers.flatMap(({ deviceId, name, lock }) => (lock ? [{ deviceId, name, ...lock }] : [])) })
       return
     }
     context.stdout.write(fields([
@@ -25,6 +30,7 @@ export const poolStatus = defineCommand({
       ['members', `${pool.members}, ${pool.online} online`],
       ...(rings.length === 0 ? [['rings', 'none: mesh join-ring --model-id tiny-story'] as const] : []),
       ...rings.map((ring): [string, string] => ['ring', `${ring.modelId} ${ring.quant}: ${ring.status}, ${counted(ring.worldSize, 'worker')}${ring.reason ? ` (${ring.reason})` : ''}`]),
+      ...peers.flatMap(({ name, lock }): [string, string][] => (lock ? [['memory', `${name}: ${lockedText(lock)}`]] : [])),
       ...jobs.map((job): [string, string] => ['job', `${job.jobId}: ${job.state}, ${counted(job.tokens.length, 'token')}${job.error ? ` (${job.error.message})` : ''}`]),
     ]))
   },

@@ -5,6 +5,7 @@ import { version } from '../../../shared/version.ts'
 import { listPools } from '../../device/pools.ts'
 import { defineCommand } from '../command.ts'
 import { ago, counted, fields, printJson, validity } from '../render.ts'
+import { healthText, lockText, readResources } from '../resource-view.ts'
 import { openSession, readAgentState, type Session } from '../session.ts'
 import { notAfterOf } from './pool-list.ts'
 
@@ -54,12 +55,14 @@ export const status = defineCommand({
     const state = readAgentState(context.home)
     const pools = listPools(context.home)
     const controlPlane = await lookAtControlPlane(session)
+    const { standing, clock } = readResources(context.home, device)
     if (values.json) {
       printJson(context.stdout, {
         version, home: context.home.root,
         device: { device_id: device.deviceId, name: device.config.name, network_id: device.config.networkId },
         control_plane: controlPlane,
         pools: pools.map((pool) => ({ pool_id: pool.poolId, name: pool.name, role: pool.role, not_after: notAfterOf(pool, now) })),
+        memory: { phase: standing.phase, memory_bytes: standing.memoryBytes, degraded: standing.missingBytes > 0, missing_bytes: standing.missingBytes },
         agent: state ?? null,
       })
       return
@@ -69,6 +72,7 @@ export const status = defineCommand({
       ['home', context.home.root],
       ['control plane', controlPlaneText(controlPlane)],
       ['pools', pools.length === 0 ? 'none: mesh pool-create --name home' : `${counted(pools.length, 'pool')}: ${pools.map((pool) => `${pool.name} (${pool.role}, ${validity(notAfterOf(pool, now), now)})`).join(', ')}`],
+      ...(standing.phase === 'unlocked' ? [] : [['memory', `${lockText(standing, clock)}; ${healthText(standing)}`] as const]),
       ...agentRows(state, now),
     ]))
   },

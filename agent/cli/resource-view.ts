@@ -1,0 +1,60 @@
+/** The memory lock of this device with what was measured: for the commands that show or change it. */
+import type { Home } from '../../shared/home.ts'
+import { usableBytes } from '../../shared/schema/lock.ts'
+import { formatBytes, formatDuration } from '../../shared/units.ts'
+import { type ClockReading, readClock } from '../device/elapsed.ts'
+import type { LocalDevice } from '../device/device.ts'
+import { loadLock, type StoredLock } from '../device/lock-store.ts'
+import { heldBytes, type MeasuredMemory, measureMemory } from '../device/memory.ts'
+import { type Standing, standingOf, untilText } from '../device/resource-lock.ts'
+import { readAgentState } from './session.ts'
+
+export interface Resources {
+  readonly lock: StoredLock | undefined
+  readonly standing: Standing
+  readonly memory: MeasuredMemory & { readonly heldBytes: number }
+  /** Bytes that Mesh could have now: available ones and those the agent holds. */
+  readonly obtainable: number
+  readonly clock: ClockReading
+}
+
+/** @throws MeshError `stateUnreadable` */
+export const readResources = (home: Home, device: LocalDevice): Resources => {
+  const agent = readAgentState(home)
+  const memory = { ...measureMemory(), heldBytes: agent === undefined ? 0 : heldBytes(agent.pid) }
+  const obtainable = Math.min(memory.limitBytes, memory.availableBytes + memory.heldBytes)
+  const clock = readClock()
+  const lock = loadLock(home, device)
+  return { lock, memory, obtainable, clock, standing: standingOf(lock, clock, { obtainable, wasDegraded: (agent?.memory?.missingBytes ?? 0) > 0 }) }
+}
+
+export const lockText = ({ phase, memoryBytes, cooldownMs, remainingMs = 0 }: Standing, clock: ClockReading): string => {
+  if (phase === 'unlocked') return 'none: mesh lock-resources --memory 7GB'
+  if (phase === 'cooling') return `${formatBytes(memoryBytes)}, unlocked: it stays committed until about ${untilText(remainingMs, clock)} (${formatDuration(remainingMs)} left)`
+  return `${formatBytes(memoryBytes)} locked, cooldown ${formatDuration(cooldownMs)} after mesh unlock-resources`
+}
+
+export const healthText = ({ phase, missingBytes, memoryBytes }: Standing): string => {
+  if (phase === 'unlocked') return 'nothing is committed'
+  return missingBytes > 0 ? `degraded: ${formatBytes(missingBytes)} missing; what is placed here stays, nothing new comes` : `kept: up to ${formatBytes(usableBytes(memoryBytes))} for shards and caches, 7 % stay free`
+}
+
+/** Rows for `fields`. */
+export const resourceRows = ({ standing, memory, clock }: Resources): [string, string][] => [
+  ['lock', lockText(standing, clock)],
+  ['state', healthText(standing)],
+  ['memory', `${formatBytes(memory.availableBytes)} available of ${formatBytes(memory.limitBytes)} (${memory.limitedBy})${memory.heldBytes > 0 ? `, the agent holds ${formatBytes(memory.heldBytes)}` : ''}`],
+]
+
+export const resourceJson = ({ lock, standing, memory, clock }: Resources): object => ({
+  phase: standing.phase,
+  memory_bytes: standing.memoryBytes,
+  usable_bytes: usableBytes(standing.memoryBytes),
+  cooldown_ms: standing.cooldownMs,
+  remaining_ms: standing.remainingMs ?? null,
+  until: standing.remainingMs === undefined ? null : Math.round(clock.wallMs + standing.remainingMs),
+  degraded: standing.missingBytes > 0,
+  missing_bytes: standing.missingBytes,
+  sequence: lock?.commitment.sequence ?? 0,
+  measured: { limit_bytes: memory.limitBytes, available_bytes: memory.availableBytes, held_bytes: memory.heldBytes, limited_by: memory.limitedBy },
+})

@@ -1,0 +1,106 @@
+/**
+ * How many bytes a rank needs for its columns, and a plan in which no rank gets more than it has room for. The figures
+ * are upper bounds over both backends, so that what is planned is never less than what is used.
+ */
+import type { ModelShape, Quant } from '../schema/model.ts'
+import type { RankRanges } from '../schema/ring.ts'
+import { planShards, sizeOf } from './shard-plan.ts'
+
+/** Bytes beside weights and caches: two Node processes (agent and compute) with libraries and heaps; measured 220 MB on Linux x64. */
+export const runtimeBytes = 250e6
+/** Tokens of one step, as the leader sends them. */
+const stepRows = 256
+/** Every tensor of a shard begins at a multiple of this. */
+const alignmentBytes = 4096
+/** A ring is not worth forming with less context than this, unless the model has less. */
+const leastContext = 2048
+/** Attempts to move columns from full ranks to others. */
+const attempts = 24
+
+/** Bytes of a matrix; blocks of 32 columns with one f32 scale each where it is quantised. */
+const matrixBytes = (rows: number, columns: number, quant: Quant): number => {
+  if (rows === 0 || columns === 0) return 0
+  const block = quant === 'q8' ? 36 : 20
+  return alignmentBytes * 2 + (quant === 'f32' ? rows * columns * 4 : rows * Math.ceil(columns / 32) * block)
+}
+
+/** Bytes of the weights of these ranges. */
+export const weightBytes = ({ hidden, headDim, layers }: ModelShape, quant: Quant, ranges: RankRanges): number => {
+  const heads = sizeOf(ranges.heads) * headDim
+  const kv = sizeOf(ranges.kvHeads) * headDim
+  const ffn = sizeOf(ranges.ffn)
+  const layer = matrixBytes(heads + 2 * kv, hidden, quant) + matrixBytes(hidden, heads, quant) + matrixBytes(2 * ffn, hidden, quant) + matrixBytes(hidden, ffn, quant)
+  return layers * layer + (2 * layers + 1) * (hidden * 4 + alignmentBytes) + matrixBytes(sizeOf(ranges.vocab), hidden, quant)
+}
+
+/** Bytes for one more token of context: keys and values as f32, and its column in the attention masks of a step. */
+export const bytesPerToken = ({ layers, headDim }: ModelShape, { kvHeads }: RankRanges): number => layers * sizeOf(kvHeads) * headDim * 2 * 4 + stepRows * 4
+
+/** Bytes of activations of one step, on their way in and out and inside a half layer. */
+const stepBytes = ({ hidden, headDim }: ModelShape, { heads, kvHeads, ffn, vocab }: RankRanges): number =>
+  4 * (stepRows * (8 * hidden + 3 * headDim * (sizeOf(heads) + 2 * sizeOf(kvHeads)) + 3 * sizeOf(ffn)) + 4 * sizeOf(vocab))
+
+/** Bytes that a rank needs for all of it. @param context tokens of the one sequence it holds */
+export const rankBytes = (shape: ModelShape, quant: Quant, ranges: RankRanges, context: number): number =>
+  runtimeBytes + weightBytes(shape, quant, ranges) + stepBytes(shape, ranges) + context * bytesPerToken(shape, ranges)
+
+const nothing = { start: 0, end: 0 }
+
+/** Bytes that even a rank needs that holds next to nothing: one block of MLP columns. */
+export const leastRankBytes = (shape: ModelShape, quant: Quant): number =>
+  rankBytes(shape, quant, { heads: nothing, kvHeads: nothing, vocab: nothing, ffn: { start: 0, end: Math.min(32, shape.ffn) } }, 0)
+
+export interface RankRoom {
+  readonly share: number
+  /** Bytes that this rank may take for the shard, all in. */
+  readonly roomBytes: number
+}
+
+export interface FittedPlan {
+  readonly fits: true
+  readonly ranges: readonly RankRanges[]
+  /** Tokens of context for which every rank has room: that of the model, or less. */
+  readonly context: number
+  /** What each rank takes. */
+  readonly bytes: readonly number[]
+}
+
+/** The rank that lacks most in the plan that comes nearest. */
+export interface Shortage {
+  readonly fits: false
+  readonly rank: number
+  readonly needsBytes: number
+  readonly lacksBytes: number
+}
+
+/**
+ * Ranges by share, but no rank gets more than it has room for: what does not fit on one goes to the others, and the
+ * context is cut (not below 2048 tokens) before anything is refused.
+ * @throws MeshError `planImpossible`
+ */
+export const planWithin = (shape: ModelShape, quant: Quant, ranks: readonly RankRoom[]): FittedPlan | Shortage => {
+  const least = Math.min(shape.context, leastContext)
+  let weights = ranks.map(({ share }) => share)
+  for (let attempt = 0; attempt < attempts; attempt++) {
+    const plan = planShards(shape, weights)
+    const used = plan.map((ranges) => rankBytes(shape, quant, ranges, least))
+    if (used.every((bytes, rank) => bytes <= ranks[rank].roomBytes)) return withContext(shape, quant, ranks, plan)
+    const total = weights.reduce((sum, weight) => sum + weight, 0)
+    weights = weights.map((weight, rank) => {
+      const room = Math.max(0, ranks[rank].roomBytes - runtimeBytes)
+      const factor = used[rank] > ranks[rank].roomBytes ? room / (used[rank] - runtimeBytes) : 1
+      return Math.max(weight * factor * (factor < 1 ? 0.98 : 1), total * 1e-9)
+    })
+  }
+  // the last resort is what decides and what is told: columns in proportion to room
+  const plan = planShards(shape, ranks.map(({ roomBytes }) => Math.max(1, roomBytes - runtimeBytes)))
+  const lacks = plan.map((ranges, rank) => rankBytes(shape, quant, ranges, least) - ranks[rank].roomBytes)
+  const worst = lacks.indexOf(Math.max(...lacks))
+  return lacks[worst] <= 0 ? withContext(shape, quant, ranks, plan) : { fits: false, rank: worst, needsBytes: lacks[worst] + ranks[worst].roomBytes, lacksBytes: lacks[worst] }
+}
+
+const withContext = (shape: ModelShape, quant: Quant, ranks: readonly RankRoom[], plan: readonly RankRanges[]): FittedPlan => {
+  const contexts = plan.map((ranges, rank) => Math.floor((ranks[rank].roomBytes - rankBytes(shape, quant, ranges, 0)) / bytesPerToken(shape, ranges)))
+  const context = Math.min(shape.context, ...contexts)
+  return { fits: true, ranges: plan, context, bytes: plan.map((ranges) => rankBytes(shape, quant, ranges, context)) }
+}
