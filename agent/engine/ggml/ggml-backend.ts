@@ -41,7 +41,8 @@ class ComputeProcess implements Host {
     this.#child.on('exit', (code, signal) => this.#die(`the compute process ended (${signal ?? `code ${code}`})${this.#output ? `: ${this.#output.trim().split('\n').at(-1)}` : ''}`))
     const reader = createReader((kind, body) => this.#receive(kind, body, progress))
     this.#pipe(outputFile).on('data', reader)
-    for (const file of [inputFile, outputFile]) this.#pipe(file).on('error', (error) => this.#die(problemOf(error)))
+    // a pipe breaks when its process dies, often before we hear of that: its end tells why, a broken pipe does not
+    for (const file of [inputFile, outputFile]) this.#pipe(file).on('error', () => this.#child.kill('SIGKILL'))
   }
 
   get dead(): boolean {
