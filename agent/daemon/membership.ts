@@ -103,9 +103,9 @@ export class Membership {
   /** A list came in, from a member or from the control plane. @throws MeshError `revocationsInvalid` */
   receiveList(poolId: string, text: string): void {
     const { home, revocations } = this.#options
-    if (!revocations.accept(poolId, text)) return
+    revocations.accept(poolId, text)
     const pool = findPool(home, poolId)
-    if (pool) this.#applyList(pool)
+    if (pool) this.#applyList(pool) // a command of this device may have written the same list a moment ago
   }
 
   /** An admin signed a new certificate for this device. @throws MeshError certificate errors */
