@@ -14,7 +14,7 @@ after(() => Promise.all(nodes.map((node) => node.stop())))
 
 const protocol = '/test/echo'
 const createNode = async (encrypter: typeof tls | typeof socketTls): Promise<Libp2p> => {
-  const node = await createLibp2p({ addresses: { listen: ['/ip4/127.0.0.1/tcp/0'] }, transports: [tcp()], connectionEncrypters: [encrypter()], streamMuxers: [yamux()] })
+  const node = await createLibp2p({ addresses: { listen: ['/ip4/127.0.0.1/tcp/0'] }, transports: [tcp()], connectionEncrypters: [encrypter()], streamMuxers: [yamux()], connectionManager: { inboundConnectionThreshold: 1000 } })
   nodes.push(node)
   await node.handle(protocol, (stream) => {
     stream.addEventListener('message', ({ data }) => {
@@ -87,6 +87,27 @@ for (const how of ['close', 'abort'] as const) {
     assert.equal(one.getConnections().length, 0)
   })
 }
+
+test('connections that end in the middle of traffic, on either side, leave both processes alive and nothing open', async () => {
+  const [one, other] = [await createNode(socketTls), await createNode(socketTls)]
+  const open = (): number => process.getActiveResourcesInfo().filter((name) => name === 'TCPSocketWrap').length
+  const before = open()
+  for (let round = 0; round < 40; round++) {
+    const connection = await one.dial(other.getMultiaddrs()[0])
+    const incoming = await incomingOf(other)
+    const stream = await connection.newStream(protocol)
+    const ended = Promise.all([connection, incoming].map((end) => new Promise<void>((resolve) => end.addEventListener('close', () => resolve()))))
+    const victim = round % 2 === 0 ? connection : incoming
+    stream.addEventListener('message', () => round % 3 === 0 && victim.abort(new Error('inside a read')))
+    for (let i = 0; i < 20; i++) stream.send(new Uint8Array(100_000))
+    if (round % 3 === 1) setTimeout(() => victim.abort(new Error('a little later')), round / 10)
+    else if (round % 3 === 2) victim.abort(new Error('at once'))
+    await ended
+  }
+  assert.equal(one.getConnections().length + other.getConnections().length, 0)
+  for (let waited = 0; open() > before && waited < 50; waited++) await new Promise((resolve) => setTimeout(resolve, 20))
+  assert.ok(open() <= before, 'sockets below are closed too')
+})
 
 test('a dialer that expects another peer is refused', async () => {
   const [one, other, third] = [await createNode(socketTls), await createNode(socketTls), await createNode(socketTls)]

@@ -65,6 +65,15 @@ const inOneWrite = (stream: MessageStream, socket: TLSSocket): MessageStream => 
   return stream
 }
 
+/**
+ * Ends the TLS socket where libp2p would reset the TCP socket below it, and not inside a callback of either: Node 24
+ * reads on from a TLS socket whose ground is gone, and the whole process crashes.
+ */
+const resetFromOutside = (connection: MessageStream, secured: TLSSocket): void => {
+  const transport = connection as MessageStream & { sendReset(error: Error): void }
+  transport.sendReset = () => void setImmediate(() => secured.destroy())
+}
+
 interface Handshake {
   readonly connection: MessageStream
   readonly socket: Socket
@@ -111,6 +120,7 @@ class SocketTls implements ConnectionEncrypter {
     const secured = isServer
       ? new TLSSocket(socket, { ...both, isServer, requestCert: true, ALPNCallback: ({ protocols: offered }) => offered.find((name) => protocols.includes(name)) })
       : connect({ ...both, socket })
+    resetFromOutside(connection, secured)
     return new Promise((resolve, reject) => {
       const settle = (): void => {
         options?.signal?.removeEventListener('abort', onAbort)
