@@ -20,11 +20,14 @@ const assertSpread = ({ median, min, max }: Spread, name: string): void => asser
 
 test('mesh bench: two ranks on random weights give sane figures', async () => {
   const report = await bench('--shape', 'tiny', '--prompt-tokens', '16', '--tokens', '4', '--runs', '2', '--contexts', '8,300', '--sequences', '1,3')
-  for (const name of ['timeToFirstTokenMs', 'prefillTokensPerSecond', 'decodeTokensPerSecond', 'computeMsPerToken', 'allReduceMsPerToken'] as const) assertSpread(report[name], name)
+  for (const name of ['timeToFirstTokenMs', 'prefillTokensPerSecond', 'decodeTokensPerSecond'] as const) assertSpread(report[name], name)
+  for (const phase of ['prefill', 'decode'] as const) {
+    for (const name of ['computeMsPerToken', 'allReduceMsPerToken', 'agentCpuMsPerToken', 'computeCpuMsPerToken'] as const) assertSpread(report[phase][name], `${phase} ${name}`)
+  }
   assert.equal(report.workers, 2)
   // two sums of f32 [256] a layer of four, one candidate, and what goes round them
   const sums = 2 * 4 * 256 * 4
-  const { median: bytes } = report.decodeBytesPerToken
+  const { median: bytes } = report.decode.bytesPerToken
   assert.ok(bytes > sums && bytes < 1.2 * sums, `${bytes} bytes`)
   assert.deepEqual(report.contexts.map(({ context, decodeRatio }) => [context, decodeRatio.median > 0]), [[8, true], [300, true]])
   assert.deepEqual(report.batches.map(({ sequences }) => sequences), [1, 3])
@@ -38,7 +41,7 @@ test('mesh bench: two ranks on random weights give sane figures', async () => {
 test('mesh bench: a link that is slowed down shows in every sum', async () => {
   const report = await bench('--shape', 'tiny', '--prompt-tokens', '4', '--tokens', '3', '--runs', '1', '--rtt', '20', '--collective', 'direct')
   // eight sums a token, each at least one way
-  assert.ok(report.allReduceMsPerToken.min >= 8 * 10, `${report.allReduceMsPerToken.min} ms`)
+  assert.ok(report.decode.allReduceMsPerToken.min >= 8 * 10, `${report.decode.allReduceMsPerToken.min} ms`)
   assert.ok(report.decodeTokensPerSecond.max < 1000 / 80)
 })
 

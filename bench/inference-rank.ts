@@ -1,10 +1,11 @@
 /** One rank of the benchmark of inference: links, shard, engine and token loop as in an agent, told what to do over IPC. */
-import { readdirSync, readFileSync, rmSync } from 'node:fs'
+import { rmSync } from 'node:fs'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { type CollectiveSettings, costOf, createCollective, slowestOf } from '../agent/collective/chooser.ts'
 import { soloCollective } from '../agent/collective/collective.ts'
 import { probeLinks } from '../agent/collective/link-probe.ts'
 import { type BackendChoice, createBackend } from '../agent/engine/choose-backend.ts'
+import type { Engine } from '../agent/engine/engine.ts'
 import { createForward } from '../agent/engine/forward.ts'
 import { startFollower } from '../agent/generation/follower.ts'
 import { Leader } from '../agent/generation/leader.ts'
@@ -14,6 +15,7 @@ import type { Timings } from '../shared/schema/job.ts'
 import type { ModelShape, Quant } from '../shared/schema/model.ts'
 import type { RingEpoch } from '../shared/schema/ring.ts'
 import { type BatchOrder, type BatchRank, greedy, promptOf, runBatch } from './batch.ts'
+import { type CpuMs, cpuMeter, residentBytes } from './process-figures.ts'
 import { createRankNode, type RankIdentity, type RankProgram, say, serveRank } from './rank-node.ts'
 import type { RingOrder } from './ranks.ts'
 import { openWeights } from './weights.ts'
@@ -41,15 +43,24 @@ export interface PromptOrder {
   readonly tokens: number
 }
 
+/** What rank 0 did while it read the prompt, or while it wrote. */
+export interface PhaseFigures {
+  readonly wallMs: number
+  /** Waiting for the backend. */
+  readonly computeMs: number
+  /** Waiting for sums, and starting them. */
+  readonly collectiveMs: number
+  readonly cpu: CpuMs
+  readonly bytesSent: number
+  /** 99th percentile. */
+  readonly loopDelayMs: number
+}
+
 export interface RunResult {
   readonly timings: Timings
   readonly tokens: number
-  /** By rank 0. */
-  readonly prefillBytes: number
-  readonly decodeBytes: number
-  /** 99th percentile in the process of rank 0. */
-  readonly prefillLoopDelayMs: number
-  readonly decodeLoopDelayMs: number
+  readonly prefill: PhaseFigures
+  readonly decode: PhaseFigures
 }
 
 export interface Batched {
@@ -63,40 +74,52 @@ export interface RankMemory {
   readonly shardBytes: number
 }
 
-/** Resident bytes of this process and its children (the compute process of ggml). */
-const residentBytes = (): number => {
-  const read = (pid: string, file: string): string => {
-    try {
-      return readFileSync(`/proc/${pid}/${file}`, 'utf8')
-    } catch {
-      return ''
-    }
-  }
-  const children = readdirSync('/proc').filter((name) => /^\d+$/.test(name) && read(name, 'stat').split(') ')[1]?.split(' ')[1] === String(process.pid))
-  return [String(process.pid), ...children].reduce((sum, pid) => sum + 1024 * Number(/VmRSS:\s+(\d+)/.exec(read(pid, 'status'))?.[1] ?? 0), 0)
+
+interface MeasuredRank extends BatchRank {
+  /** Of the steps since they were set to zero. */
+  readonly times: { computeMs: number; collectiveMs: number }
 }
 
 const loopDelay = monitorEventLoopDelay({ resolution: 1 })
 /** Above what the sampling itself takes. */
 const loopDelayMs = (): number => Math.max(0, loopDelay.percentile(99) / 1e6 - 1)
 
-/** One prompt through the token loop of agents. */
-const runPrompt = async (leader: Leader, { channel, vocab }: BatchRank, { promptTokens, tokens: maxTokens }: PromptOrder): Promise<RunResult> => {
+/** An engine that tells how long its steps took. */
+const timed = (engine: Engine, times: { computeMs: number; collectiveMs: number }): Engine => ({
+  ...engine,
+  step: async (input) => {
+    const result = await engine.step(input)
+    times.computeMs += result.times.computeMs
+    times.collectiveMs += result.times.collectiveMs
+    return result
+  },
+})
+
+/** Starts a phase. @returns a function that ends it */
+const beginPhase = ({ channel, times }: MeasuredRank): (() => PhaseFigures) => {
   const sent = (): number => channel?.bytesSent ?? 0
-  const before = sent()
-  let prefill = { bytes: 0, loopDelayMs: 0 }
+  const [started, before, cpu] = [performance.now(), sent(), cpuMeter()]
+  Object.assign(times, { computeMs: 0, collectiveMs: 0 })
   loopDelay.reset()
+  return () => ({ wallMs: performance.now() - started, ...times, cpu: cpu(), bytesSent: sent() - before, loopDelayMs: loopDelayMs() })
+}
+
+/** One prompt through the token loop of agents. */
+const runPrompt = async (leader: Leader, rank: MeasuredRank, { promptTokens, tokens: maxTokens }: PromptOrder): Promise<RunResult> => {
   loopDelay.enable()
+  let end = beginPhase(rank)
+  let prefill: PhaseFigures | undefined
   const { timings, tokens } = await leader.run({
-    jobId: 'bench', tokens: promptOf(promptTokens, vocab), maxTokens, stop: [], endTokens: [], queuedMs: 0, sampling: greedy, signal: new AbortController().signal,
-    onToken: (index) => {
-      if (index > 0) return
-      prefill = { bytes: sent() - before, loopDelayMs: loopDelayMs() }
-      loopDelay.reset()
+    jobId: 'bench', tokens: promptOf(promptTokens, rank.vocab), maxTokens, stop: [], endTokens: [], queuedMs: 0, sampling: greedy, signal: new AbortController().signal,
+    onToken: () => {
+      if (prefill) return
+      prefill = end()
+      end = beginPhase(rank)
     },
   })
+  const decode = end()
   loopDelay.disable()
-  return { timings, tokens: tokens.length, prefillBytes: prefill.bytes, decodeBytes: sent() - before - prefill.bytes, prefillLoopDelayMs: prefill.loopDelayMs, decodeLoopDelayMs: loopDelayMs() }
+  return { timings, tokens: tokens.length, prefill: prefill ?? decode, decode }
 }
 
 const start = async (options: InferenceSettings & RankIdentity): Promise<RankProgram<InferenceOrder>> => {
@@ -109,7 +132,7 @@ const start = async (options: InferenceSettings & RankIdentity): Promise<RankPro
   const loading = performance.now()
   const backend = await createBackend(choice, { shape, ranges, quant, normEpsilon, ropeTheta, threads, spinMs, shard }, { logger, progress: () => {} })
   const loadMs = performance.now() - loading
-  let measured: { readonly leader: Leader | undefined; readonly rank: BatchRank } | undefined
+  let measured: { readonly leader: Leader | undefined; readonly rank: MeasuredRank } | undefined
 
   const connect = async (ring: RingEpoch): Promise<void> => {
     const channel = worldSize > 1 ? await node.links.open({ ring, rank, signal: new AbortController().signal }) : undefined
@@ -118,10 +141,11 @@ const start = async (options: InferenceSettings & RankIdentity): Promise<RankPro
     const settings = { ...options.collective, link: costOf(slowestOf(links)) }
     const summing = channel && createCollective(channel)
     summing?.use(settings)
-    const engine = createForward({ shape, ranges, backend, collective: summing ?? soloCollective, embed })
+    const times = { computeMs: 0, collectiveMs: 0 }
+    const engine = timed(createForward({ shape, ranges, backend, collective: summing ?? soloCollective, embed }), times)
     // a rank that is lost fails the prompt on rank 0, and with it the benchmark
     if (channel && summing && rank > 0) startFollower({ engine, channel, logger, onSettings: (told) => summing.use(told), onLost: () => {}, onBusy: () => {}, onWork: () => {} })
-    measured = { leader: rank === 0 ? new Leader({ engine, channel, settings, decoder: { decode: () => '' } }) : undefined, rank: { engine, channel, vocab: shape.vocab } }
+    measured = { leader: rank === 0 ? new Leader({ engine, channel, settings, decoder: { decode: () => '' } }) : undefined, rank: { engine, channel, times, vocab: shape.vocab } }
   }
 
   const obey = async (order: InferenceOrder): Promise<void> => {

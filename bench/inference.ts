@@ -1,6 +1,6 @@
 /** `mesh bench`: prompts through a ring of processes, and llama.cpp beside it if asked. */
 import { fileURLToPath } from 'node:url'
-import type { Batched, InferenceOrder, InferenceSettings, RankMemory, RunResult } from './inference-rank.ts'
+import type { Batched, InferenceOrder, InferenceSettings, PhaseFigures, RankMemory, RunResult } from './inference-rank.ts'
 import { installLlamaCpp, type LlamaCpp, type LlamaCppRun } from './llama-cpp.ts'
 import { type Ranks, type Ready, startRanks } from './ranks.ts'
 import type { LinkShape } from './shaped-network.ts'
@@ -68,23 +68,28 @@ const program = fileURLToPath(new URL('./inference-rank.ts', import.meta.url))
 /** Prompts of a batch: what is timed comes after them. */
 const batchPromptTokens = 32
 
-const figuresOf = (runs: readonly RunResult[], promptTokens: number) => {
-  const of = (pick: (run: RunResult) => number): Spread => spread(runs.map(pick))
-  // these two phases cannot be told apart for decode alone: prefill is shared out over the written tokens
-  const perToken = (pick: (run: RunResult) => number): Spread => of((run) => pick(run) / run.tokens)
+const phaseOf = (phases: readonly PhaseFigures[], tokens: number) => {
+  const perToken = (pick: (phase: PhaseFigures) => number): Spread => spread(phases.map((phase) => pick(phase) / tokens))
   return {
-    timeToFirstTokenMs: of(({ timings }) => timings.timeToFirstTokenMs),
-    prefillTokensPerSecond: of(({ timings }) => timings.prefillTokensPerSecond),
-    decodeTokensPerSecond: of(({ timings }) => timings.decodeTokensPerSecond),
-    computeMsPerToken: perToken(({ timings }) => timings.computeMs),
-    allReduceMsPerToken: perToken(({ timings }) => timings.collectiveMs),
-    otherMsPerToken: perToken(({ timings }) => timings.prefillMs + timings.decodeMs - timings.computeMs - timings.collectiveMs),
-    prefillBytesPerToken: of(({ prefillBytes }) => prefillBytes / promptTokens),
-    decodeBytesPerToken: of(({ decodeBytes, tokens }) => decodeBytes / (tokens - 1)),
-    prefillLoopDelayP99Ms: of(({ prefillLoopDelayMs }) => prefillLoopDelayMs),
-    decodeLoopDelayP99Ms: of(({ decodeLoopDelayMs }) => decodeLoopDelayMs),
+    computeMsPerToken: perToken(({ computeMs }) => computeMs),
+    allReduceMsPerToken: perToken(({ collectiveMs }) => collectiveMs),
+    otherMsPerToken: perToken(({ wallMs, computeMs, collectiveMs }) => wallMs - computeMs - collectiveMs),
+    agentCpuMsPerToken: perToken(({ cpu }) => cpu.agent),
+    computeCpuMsPerToken: perToken(({ cpu }) => cpu.compute),
+    bytesPerToken: perToken(({ bytesSent }) => bytesSent),
+    loopDelayP99Ms: spread(phases.map(({ loopDelayMs }) => loopDelayMs)),
   }
 }
+
+export type PhaseReport = ReturnType<typeof phaseOf>
+
+const figuresOf = (runs: readonly RunResult[], promptTokens: number, tokens: number) => ({
+  timeToFirstTokenMs: spread(runs.map(({ timings }) => timings.timeToFirstTokenMs)),
+  prefillTokensPerSecond: spread(runs.map(({ timings }) => timings.prefillTokensPerSecond)),
+  decodeTokensPerSecond: spread(runs.map(({ timings }) => timings.decodeTokensPerSecond)),
+  prefill: phaseOf(runs.map(({ prefill }) => prefill), promptTokens),
+  decode: phaseOf(runs.map(({ decode }) => decode), Math.max(1, tokens - 1)),
+})
 
 const compared = (threads: number, runs: readonly RunResult[], beside: readonly LlamaCppRun[]): LlamaCppFigures => ({
   threads,
@@ -102,7 +107,7 @@ const contextFigures = (contexts: readonly number[], rounds: readonly Round[]): 
       prefillTokensPerSecond: of(({ timings }) => timings.prefillTokensPerSecond),
       decodeTokensPerSecond: of(({ timings }) => timings.decodeTokensPerSecond),
       decodeRatio: of(({ timings }, first) => timings.decodeTokensPerSecond / first.timings.decodeTokensPerSecond),
-      prefillLoopDelayP99Ms: of(({ prefillLoopDelayMs }) => prefillLoopDelayMs),
+      prefillLoopDelayP99Ms: of(({ prefill }) => prefill.loopDelayMs),
     }
   })
 
@@ -133,7 +138,7 @@ const measureRound = async ({ ask, askAll }: Group, options: InferenceOptions, l
 }
 
 export const benchInference = async (options: InferenceOptions) => {
-  const { workers, promptTokens, runs, compare, link, shape, modelFolder, quant, backend: choice, threads, spinMs, collective } = options
+  const { workers, promptTokens, tokens, runs, compare, link, shape, modelFolder, quant, backend: choice, threads, spinMs, collective } = options
   const llama = compare ? installLlamaCpp(shape) : undefined
   try {
     const settings: InferenceSettings = { shape, modelFolder, quant, backend: choice, threads, spinMs, collective }
@@ -148,7 +153,7 @@ export const benchInference = async (options: InferenceOptions) => {
       return {
         backend,
         description,
-        ...figuresOf(prompts, promptTokens),
+        ...figuresOf(prompts, promptTokens, tokens),
         contexts: contextFigures(options.contexts, rounds),
         batches: batchFigures(options.sequences, rounds),
         residentBytes: memory.map(({ residentBytes }) => residentBytes),

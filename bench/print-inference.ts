@@ -1,6 +1,6 @@
 /** The figures of `mesh bench`, for people. */
 import { formatBytes } from '../shared/units.ts'
-import type { InferenceReport } from './inference.ts'
+import type { InferenceReport, PhaseReport } from './inference.ts'
 import { show } from './spread.ts'
 
 export interface InferenceTitle {
@@ -21,6 +21,12 @@ export interface InferenceTitle {
 export const linkText = ({ rtt, mbit }: Pick<InferenceTitle, 'rtt' | 'mbit'>): string =>
   `${rtt > 0 ? `, round trip ${rtt} ms` : ''}${mbit > 0 ? `, ${mbit} Mbit/s out of each rank` : ''}`
 
+/** Where the time of rank 0 goes. */
+const phaseLines = (title: string, phase: PhaseReport): string[] => [
+  `${title.padEnd(21)} compute ${show(phase.computeMsPerToken, 2)} ms, all-reduce ${show(phase.allReduceMsPerToken, 2)} ms, other ${show(phase.otherMsPerToken, 2)} ms`,
+  `                      processor: network ${show(phase.agentCpuMsPerToken, 2)} ms, compute ${show(phase.computeCpuMsPerToken, 2)} ms; sent ${formatBytes(phase.bytesPerToken.median)}; event loop delay p99 ${show(phase.loopDelayP99Ms)} ms`,
+]
+
 export const printInference = (title: InferenceTitle, report: InferenceReport): string => {
   const { llamaCpp } = report
   return [
@@ -29,9 +35,8 @@ export const printInference = (title: InferenceTitle, report: InferenceReport): 
     `time to first token   ${show(report.timeToFirstTokenMs, 0)} ms`,
     `prefill               ${show(report.prefillTokensPerSecond)} tok/s`,
     `decode                ${show(report.decodeTokensPerSecond)} tok/s`,
-    `per written token     compute ${show(report.computeMsPerToken)} ms, all-reduce ${show(report.allReduceMsPerToken)} ms, other ${show(report.otherMsPerToken)} ms (prefill included)`,
-    `sent by rank 0        ${formatBytes(report.decodeBytesPerToken.median)} a written token, ${formatBytes(report.prefillBytesPerToken.median)} a token read`,
-    `event loop delay p99  ${show(report.decodeLoopDelayP99Ms)} ms in decode, ${show(report.prefillLoopDelayP99Ms)} ms in prefill`,
+    ...phaseLines('a token read', report.prefill),
+    ...phaseLines('a written token', report.decode),
     ...report.contexts.map((one) => `context ${String(one.context).padEnd(13)} decode ${show(one.decodeTokensPerSecond)} tok/s, ${show(one.decodeRatio, 2)} of the first; prefill ${show(one.prefillTokensPerSecond)} tok/s, event loop delay p99 ${show(one.prefillLoopDelayP99Ms)} ms`),
     ...report.batches.map((one) => `${String(one.sequences).padStart(3)} sequences         decode ${show(one.decodeTokensPerSecond)} tok/s, ${show(one.ratio, 2)} of the first`),
     `resident              ${report.residentBytes.map((bytes, rank) => `${formatBytes(bytes)} (shard ${formatBytes(report.shardBytes[rank])})`).join(', ')}`,
