@@ -11,12 +11,13 @@ import { MeshError } from '../shared/errors.ts'
 import type { Logger } from '../shared/log.ts'
 import { version } from '../shared/version.ts'
 import { limits } from '../shared/wire/limits.ts'
-import { authorise, type Caller } from './routes/access.ts'
+import { authorise, authoriseKey, type Caller } from './routes/access.ts'
 import { creditRoutes } from './routes/credit-routes.ts'
 import { deviceRoutes } from './routes/device-routes.ts'
 import type { AnswerRoute, Handlers } from './routes/handler.ts'
 import { jobRoutes } from './routes/job-routes.ts'
 import { joinRoutes } from './routes/join-routes.ts'
+import { keyRoutes } from './routes/key-routes.ts'
 import { lockRoutes } from './routes/lock-routes.ts'
 import { streamJob } from './routes/job-stream.ts'
 import { poolRoutes } from './routes/pool-routes.ts'
@@ -48,13 +49,24 @@ const answerError = (error: unknown, request: FastifyRequest, reply: FastifyRepl
   const status = error instanceof Error && 'statusCode' in error && typeof error.statusCode === 'number' ? error.statusCode : 500
   const failure = error instanceof MeshError || status >= 500 ? MeshError.from(error) : new MeshError('requestInvalid', { problem: (error as Error).message })
   if (failure.code === 'internal') logger.error({ err: error, method: request.method, path: request.url }, failure.message)
+  // whoever is refused for now is told for how long, as HTTP clients know it
+  if ('retryAfterSeconds' in failure.fields) void reply.header('retry-after', failure.fields.retryAfterSeconds)
   void reply.status(failure === error || status >= 500 ? failure.status : status).send({ error: failure.toReport() })
+}
+
+const securityOf: Readonly<Record<RouteRecord['access'], readonly Record<string, string[]>[]>> = {
+  open: [],
+  device: [{ signature: [] }],
+  member: [{ signature: [] }],
+  admin: [{ signature: [] }],
+  'member-or-key': [{ signature: [] }, { key: [] }],
+  key: [{ key: [] }],
 }
 
 const schemaOf = ({ summary, access, params, query, body, answer, stream }: RouteRecord): object => ({
   summary: stream ? `${summary} (${stream})` : summary,
   tags: [access],
-  ...(access === 'open' ? {} : { security: [{ signature: [] }] }),
+  security: securityOf[access],
   ...(params ? { params } : {}),
   ...(query ? { querystring: query } : {}),
   ...(body ? { body } : {}),
@@ -67,6 +79,7 @@ const documentation = {
     components: {
       securitySchemes: {
         signature: { type: 'apiKey' as const, in: 'header' as const, name: 'mesh-signature', description: 'Ed25519 signature of the device with mesh-device, mesh-time and mesh-nonce; member routes also want mesh-certificate' },
+        key: { type: 'http' as const, scheme: 'bearer', description: 'API key of mesh api-key-create, for one pool' },
       },
     },
   },
@@ -94,7 +107,7 @@ export const buildApp = async (services: Services, logger: Logger): Promise<Fast
   await app.register(swaggerUi, { routePrefix: '/docs' })
   await app.register(websocket, { options: { maxPayload: limits.requestBytes } })
 
-  const handlers: Handlers = { ...deviceRoutes(services), ...poolRoutes(services), ...joinRoutes(services), ...ringRoutes(services), ...lockRoutes(services), ...jobRoutes(services), ...creditRoutes(services) }
+  const handlers: Handlers = { ...deviceRoutes(services), ...poolRoutes(services), ...joinRoutes(services), ...ringRoutes(services), ...lockRoutes(services), ...jobRoutes(services), ...creditRoutes(services), ...keyRoutes(services) }
   // the plugins above must be ready before routes are added
   await app.register(async (scope) => {
     for (const [name, route] of Object.entries(routes) as [RouteName, RouteRecord][]) {
@@ -103,9 +116,13 @@ export const buildApp = async (services: Services, logger: Logger): Promise<Fast
         method: route.method,
         url: route.path,
         schema: schemaOf(route),
+        // a key is checked before a body is read: no signature covers it
+        onRequest: async (request: FastifyRequest): Promise<void> => {
+          request.caller = authoriseKey(request, access, services)
+        },
         // before validation: a stranger learns nothing about the schema, and costs no check of it
         preValidation: async (request: FastifyRequest): Promise<void> => {
-          request.caller = authorise(request, access, services)
+          request.caller ??= authorise(request, access, services)
         },
       }
       if (route.stream === 'websocket') {

@@ -65,6 +65,17 @@ export const errorTable = {
   notMember: { status: 403, exit: 7, text: 'device {deviceId} is not a member of pool {poolId}', hint: 'mesh pool-join' },
   notAdmin: { status: 403, exit: 7, text: 'only an admin of pool {poolId} may do that', hint: 'run the command on the device that made the pool, or on one that it named admin' },
   joinPending: { status: 409, exit: 4, text: 'no admin of pool {poolId} answered within {seconds} s', hint: 'the device that made the invite must run mesh start; without an invite an admin runs mesh pool-approve; then repeat the command' },
+  // API keys
+  keyInvalid: { status: 401, exit: 7, text: 'the API key is not valid: {problem}', hint: 'copy the whole key again, or make one on a device of the pool: mesh api-key-create --name app' },
+  keyExpired: { status: 401, exit: 7, text: 'API key {keyId} expired at {expiresAt}', hint: 'make a new one on a device of the pool: mesh api-key-create --name app' },
+  keyRevoked: { status: 401, exit: 7, text: 'API key {keyId} was revoked', hint: 'make a new one on a device of the pool: mesh api-key-create --name app' },
+  keyMakerGone: { status: 403, exit: 7, text: 'the device that made API key {keyId} is no longer a member of the pool', hint: 'make a new one on a device that is: mesh api-key-create --name app' },
+  keyOtherPool: { status: 403, exit: 7, text: 'API key {keyId} belongs to another pool', hint: 'GET /api/api-key tells which pool; leave out --pool-id' },
+  keyNotAccepted: { status: 403, exit: 7, text: 'an API key does not open {route}', hint: 'keys open jobs and the list of rings, see /docs; for all else use a device of the pool: mesh --help' },
+  keyQuotaExceeded: { status: 429, exit: 7, text: 'API key {keyId} may use {quota} tokens a day: {left} are left, the job may need {wanted}', hint: 'try again in {retryAfterSeconds} s, with fewer --max-tokens, or make a key with a higher quota: mesh api-key-create --quota' },
+  keyQuotaTooSmall: { status: 422, exit: 7, text: 'the job may need {wanted} tokens, API key {keyId} may use {quota} a day', hint: 'give fewer --max-tokens or a shorter prompt, or make a key with a higher quota: mesh api-key-create --quota' },
+  keyAttempts: { status: 429, exit: 7, text: 'too many wrong API keys came from this address', hint: 'try again in {retryAfterSeconds} s, with the right key: mesh api-key-list shows the ids of yours' },
+  keyLimit: { status: 409, exit: 7, text: 'this device has {limit} API keys in the pool, which is the most', hint: 'mesh api-key-list, then mesh api-key-revoke those that nobody uses' },
   // models
   modelUnknown: { status: 404, exit: 5, text: 'no model {modelId} on this device', hint: 'put its Hugging Face folder at {folder}, or name the folder with --model-dir' },
   modelFileMissing: { status: 422, exit: 5, text: '{file} is missing in {folder}', hint: 'download the model folder again; it needs config.json, tokenizer.json and model.safetensors' },

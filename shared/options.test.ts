@@ -13,7 +13,8 @@ describe('options', () => {
     for (const flag of flags) assert.match(flag, /^--[a-z]+(-[a-z]+)*$/)
     const variables = names.map((name) => optionRecord(name).env).filter((variable) => variable !== undefined)
     assert.equal(new Set(variables).size, variables.length)
-    for (const variable of variables) assert.match(variable, /^MESHNET_[A-Z_]+$/)
+    // the one that apps share with other programs has the shorter name
+    for (const variable of variables) assert.match(variable, /^(MESHNET_[A-Z_]+|MESH_API_KEY)$/)
   })
 
   it('the table: a switch has no value, everything else shows one', () => {
@@ -79,6 +80,6 @@ describe('options', () => {
   })
 
   it('the environment for another home carries nothing of ours but the rest', () => {
-    assert.deepEqual(environmentFor('/other', { PATH: '/bin', MESHNET_HOME: '/mine', MESHNET_POOL: 'ab' }), { PATH: '/bin', MESHNET_HOME: '/other' })
+    assert.deepEqual(environmentFor('/other', { PATH: '/bin', MESHNET_HOME: '/mine', MESHNET_POOL: 'ab', MESH_API_KEY: 'secret' }), { PATH: '/bin', MESHNET_HOME: '/other' })
   })
 })

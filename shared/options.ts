@@ -38,6 +38,10 @@ export const optionTable = {
   passphraseFile: { flag: '--passphrase-file', value: '<file>', type: 'string', help: 'file whose first line is the passphrase (default: asked for)' },
   controlPlane: { flag: '--control-plane', value: '<url>', type: 'string', env: 'MESHNET_CONTROL_PLANE', help: 'address of the control plane (default: the one given to mesh init)' },
   wait: { flag: '--wait', value: '<time>', type: 'duration', default: '60s', min: 0, help: 'how long to wait' },
+  // apps
+  apiKey: { flag: '--api-key', value: '<key>', type: 'string', env: 'MESH_API_KEY', help: 'act as an app with this key of mesh api-key-create; in the environment other users of the machine do not see it' },
+  key: { flag: '--key', value: '<id>', type: 'string', help: 'id of an API key, from mesh api-key-list' },
+  quota: { flag: '--quota', value: '<tokens>', type: 'integer', min: 1, max: 1e12, help: 'tokens, of prompts and answers together, that it may use in a day (UTC); default: as many as it wants' },
   // models and rings
   modelId: { flag: '--model-id', value: '<name>', type: 'string', env: 'MESHNET_MODEL', default: 'tiny-story', help: 'the model' },
   modelDir: { flag: '--model-dir', value: '<folder>', type: 'string', help: 'Hugging Face folder of the model' },
@@ -174,9 +178,9 @@ export const colourWanted = (env: NodeJS.ProcessEnv = process.env): boolean => !
 
 /**
  * The environment for a Mesh process that lives in another home: ours without the variables of Mesh, so that nothing
- * set for this one (a pool, a port) leaks into it.
+ * set for this one (a pool, a port, a key) leaks into it.
  */
 export const environmentFor = (home: string, env: NodeJS.ProcessEnv = process.env): NodeJS.ProcessEnv => ({
-  ...Object.fromEntries(Object.entries(env).filter(([name]) => !name.startsWith('MESHNET_'))),
+  ...Object.fromEntries(Object.entries(env).filter(([name]) => !name.startsWith('MESHNET_') && name !== optionTable.apiKey.env)),
   MESHNET_HOME: home,
 })

@@ -35,6 +35,8 @@ export interface Command {
   readonly details?: string
   readonly options: readonly OptionName[]
   readonly required: readonly OptionName[]
+  /** An option whose flag may be left out: its value may stand alone. */
+  readonly bare?: OptionName
   /** Defaults of this command where they differ from the option table. */
   readonly defaults: Defaults
   /** Whole command lines. */
@@ -52,6 +54,7 @@ interface Declaration<Name extends OptionName, Required extends Name, Default ex
   readonly details?: string
   readonly options: readonly Name[]
   readonly required?: readonly Required[]
+  readonly bare?: Name
   readonly defaults?: { readonly [N in Default]: string | number }
   readonly examples: readonly string[]
   readonly service?: boolean

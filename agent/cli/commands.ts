@@ -1,5 +1,8 @@
 /** Every command of `mesh`, in the order of `--help`. */
 import type { Command } from './command.ts'
+import { apiKeyCreate } from './commands/api-key-create.ts'
+import { apiKeyList } from './commands/api-key-list.ts'
+import { apiKeyRevoke } from './commands/api-key-revoke.ts'
 import { bench } from './commands/bench.ts'
 import { controlPlane } from './commands/control-plane.ts'
 import { credits } from './commands/credits.ts'
@@ -39,6 +42,7 @@ export const commands: readonly Command[] = [
   joinRing, leaveRing, ringStatus, shardStatus,
   lockResources, resourceStatus, unlockResources,
   start, status, inference,
+  apiKeyCreate, apiKeyList, apiKeyRevoke,
   credits, quota, ledger, ledgerVerify,
   controlPlane, relay, bench,
 ]

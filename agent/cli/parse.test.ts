@@ -48,7 +48,7 @@ describe('commands', () => {
   })
 
   it('the list: every command that reads has --json', () => {
-    for (const name of ['pool-list', 'pool-peers', 'pool-status', 'status', 'ring-status', 'shard-status', 'inference', 'credits', 'quota', 'ledger', 'ledger-verify']) {
+    for (const name of ['pool-list', 'pool-peers', 'pool-status', 'status', 'ring-status', 'shard-status', 'inference', 'credits', 'quota', 'ledger', 'ledger-verify', 'api-key-create', 'api-key-list', 'api-key-revoke']) {
       assert.ok(commands.find((command) => command.name === name)?.options.includes('json'), name)
     }
   })
@@ -72,6 +72,12 @@ describe('command line', () => {
       assert.deepEqual(parsed.kind === 'run' && [parsed.command.name, parsed.given, parsed.rest], ['ledger-verify', { json: true }, ['--json']])
     }
     assert.equal(text('ledger', 'verify', '--help'), text('ledger-verify', '--help'))
+  })
+
+  it('one value may stand without its flag where the command says so', () => {
+    for (const argv of [['0123456789abcdef'], ['--key', '0123456789abcdef'], ['0123456789abcdef', '--json']]) assert.equal(given('api-key-revoke', ...argv).key, '0123456789abcdef')
+    assert.deepEqual(given('api-key-revoke'), {})
+    assert.throws(() => parse('api-key-revoke', '0123456789abcdef', 'another'), usage(/too many arguments/))
   })
 
   it('the rest of the line is kept for programs that we start', () => {

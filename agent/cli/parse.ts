@@ -59,8 +59,12 @@ export const parseArguments = (commands: readonly Command[], typed: readonly str
     const parser = program.command(command.name).description(command.summary).helpOption('-h, --help', 'print this help')
     for (const name of command.options) parser.addOption(toOption(command, name))
     parser.addHelpText('after', epilogue(command))
-    parser.action((options: Record<string, string | boolean | string[]>) => {
-      found = { kind: 'run', command, given: byName(command, options), rest: argv.slice(argv.indexOf(command.name) + 1) }
+    const { bare } = command
+    if (bare !== undefined) parser.argument(`[${optionRecord(bare).flag.slice(2)}]`, optionRecord(bare).help)
+    parser.action((...parts: readonly unknown[]) => {
+      const options = parts[bare === undefined ? 0 : 1] as Record<string, string | boolean | string[]>
+      const alone = bare === undefined || parts[0] === undefined ? {} : { [bare]: String(parts[0]) }
+      found = { kind: 'run', command, given: { ...alone, ...byName(command, options) }, rest: argv.slice(argv.indexOf(command.name) + 1) }
     })
   }
   if (argv.length === 0) throw new MeshError('usage', { problem: 'no command is given' })

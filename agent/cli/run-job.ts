@@ -47,8 +47,8 @@ export interface JobProgress {
 export interface JobRun {
   readonly context: CommandContext
   readonly client: Client
-  /** Of this device: it signs what it used. */
-  readonly key: KeyPair
+  /** Of this device: it signs what it used. Absent for an app, whose use is settled unsigned. */
+  readonly key?: KeyPair
   readonly poolId: string
   readonly submission: JobSubmission
   /** Milliseconds that the job may wait for a ring, and the control plane may be away. */
@@ -68,7 +68,7 @@ const cancelQuietly = async ({ client, poolId, context }: JobRun, jobId: string)
 
 /** Signs what the job used, if that is what arrived here. Without this the job is settled too, later and unsigned. */
 const confirmUse = async ({ client, poolId, key, context }: JobRun, { jobId, epoch, usage, tokens }: Job): Promise<void> => {
-  if (!usage || usage.completionTokens !== tokens.length || usage.totalTokens !== usage.promptTokens + tokens.length) return
+  if (!key || !usage || usage.completionTokens !== tokens.length || usage.totalTokens !== usage.promptTokens + tokens.length) return
   try {
     await client.call('confirmUse', { params: { poolId, jobId }, body: signStatement(key, poolId, { kind: 'use', jobId, epoch, weights: 0, tokens: usage.totalTokens, computeUs: 0 }) })
   } catch (error) {

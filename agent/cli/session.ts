@@ -1,14 +1,15 @@
 /** Device and control plane, for commands that talk to it. */
 import { setTimeout as pause } from 'node:timers/promises'
 import { Value } from 'typebox/value'
-import type { Client } from '../../shared/api/client.ts'
+import { type Client, createClient } from '../../shared/api/client.ts'
 import { MeshError } from '../../shared/errors.ts'
 import type { Home } from '../../shared/home.ts'
+import { apiKeyIdIn } from '../../shared/identity/api-key.ts'
 import { Name } from '../../shared/schema/common.ts'
 import { AgentState } from '../../shared/schema/agent-state.ts'
 import { readChecked } from '../device/checked-state.ts'
 import { createDeviceClient } from '../device/control-plane.ts'
-import { type LocalDevice, loadDevice, parseControlPlaneUrl } from '../device/device.ts'
+import { defaultControlPlaneUrl, findDevice, type LocalDevice, loadDevice, parseControlPlaneUrl } from '../device/device.ts'
 import { isProcessAlive } from '../device/process-alive.ts'
 import type { CommandContext } from './command.ts'
 
@@ -35,6 +36,17 @@ export const openSession = (context: CommandContext, values: { readonly controlP
   const device = loadDevice(context.home)
   const url = values.controlPlane === undefined ? agentControlPlane(context.home) : parseControlPlaneUrl(values.controlPlane)
   return { device, client: createDeviceClient({ home: context.home, device, url, fetch: context.fetch, now: context.now }) }
+}
+
+/**
+ * Talks to the control plane as an app does, with an API key: this machine need not be set up as a device.
+ * @throws MeshError `keyInvalid` | `usage` (not an address)
+ */
+export const openKeyClient = (context: CommandContext, values: { readonly apiKey: string; readonly controlPlane?: string }): Client => {
+  const apiKey = values.apiKey.trim()
+  if (apiKeyIdIn(apiKey) === undefined) throw new MeshError('keyInvalid', { problem: 'it does not look like mesh_sk_ with 16 and 64 hex digits' })
+  const url = values.controlPlane === undefined ? (agentControlPlane(context.home) ?? findDevice(context.home)?.config.controlPlaneUrl ?? defaultControlPlaneUrl) : parseControlPlaneUrl(values.controlPlane)
+  return createClient({ url, apiKey, fetch: context.fetch, now: context.now })
 }
 
 /** The answer, or why nobody answered: for commands that have something to say without the control plane. */

@@ -7,12 +7,38 @@ import type { Services } from '../service/services.ts'
 
 /** The sender of a request, as far as the route needs to know. */
 export interface Caller {
-  /** Empty on open routes. */
+  /** Empty on open routes; of an app the device that made its key. */
   readonly deviceId: string
   readonly isAdmin: boolean
+  /** The API key that the request came with, if it did: it opens nothing but the jobs submitted with it. */
+  readonly keyId?: string
 }
 
 const nobody: Caller = { deviceId: '', isAdmin: false }
+
+/** The key of an `Authorization: Bearer` header. Where a request is signed too, the signature tells who sends it. */
+const keyOf = ({ headers: sent }: FastifyRequest): string | undefined =>
+  sent[headers.signature] === undefined ? /^bearer +(.*)$/i.exec(sent[headers.key] ?? '')?.[1].trim() : undefined
+
+/**
+ * The app behind a request that shows an API key; `undefined` when it shows none. Needs no body, so that a wrong key
+ * is refused before one is read.
+ * @throws MeshError `keyNotAccepted` | `keyInvalid` | `keyAttempts` | `keyRevoked` | `keyExpired` | `keyMakerGone` | `keyOtherPool`
+ */
+export const authoriseKey = (request: FastifyRequest, route: RouteRecord, { keys }: Services): Caller | undefined => {
+  if (route.access === 'open') return nobody
+  const text = keyOf(request)
+  if (text === undefined) {
+    if (route.access === 'key') throw new MeshError('keyInvalid', { problem: 'the header Authorization: Bearer mesh_sk_... is missing' })
+    return undefined
+  }
+  if (route.access !== 'key' && route.access !== 'member-or-key') throw new MeshError('keyNotAccepted', { route: `${route.method} ${route.path}` })
+  const { keyId, deviceId, poolId: ownPool } = keys.authenticate(text, request.ip)
+  const { poolId = ownPool } = request.params as { poolId?: string }
+  // the same answer whether that other pool exists or not
+  if (poolId !== ownPool) throw new MeshError('keyOtherPool', { keyId })
+  return { deviceId, isAdmin: false, keyId }
+}
 
 /** @throws MeshError `signatureInvalid` | `clockSkew` | `replayed` | `deviceUnknown` | `notFound` | certificate errors | `notAdmin` */
 export const authorise = (request: FastifyRequest, route: RouteRecord & { readonly registers?: boolean }, services: Services): Caller => {

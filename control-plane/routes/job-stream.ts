@@ -15,7 +15,7 @@ const lastSeen = (request: FastifyRequest): number => {
 /** @throws MeshError `notFound` before the stream begins */
 export const streamJob = ({ jobs, jobStore, hub }: Services, request: FastifyRequest, reply: FastifyReply): void => {
   const { poolId, jobId } = request.params as { poolId: string; jobId: string }
-  const { state } = jobs.find(poolId, jobId)
+  const { state } = jobs.find(poolId, jobId, request.caller)
   let sent = lastSeen(request)
   const missed = jobStore.events(jobId, sent)
   reply.hijack()

@@ -7,6 +7,7 @@ import { limits } from '../../shared/wire/limits.ts'
 import { failedWith, finalStates, type JobMessage, type JobResult, reactionTo, resultOf } from '../domain/job-state.ts'
 import type { JobStore } from '../store/job-store.ts'
 import type { RingStore, StoredRing } from '../store/ring-store.ts'
+import type { ApiKeys } from './api-keys.ts'
 import { type Credits, tokensOf } from './credits.ts'
 import type { JobHub } from './job-hub.ts'
 import type { Agent, Presence } from './presence.ts'
@@ -20,6 +21,7 @@ export interface JobsOptions {
   readonly presence: Presence
   readonly hub: JobHub
   readonly credits: Credits
+  readonly keys: Pick<ApiKeys, 'reserve'>
   readonly now: () => number
   readonly graceMs: number
   /** After a restart of the control plane agents need this long to find it again. */
@@ -27,6 +29,12 @@ export interface JobsOptions {
   /** How long rank 0 may take to report a job that lost another rank. */
   readonly reportMs: number
   readonly logger: Logger
+}
+
+/** Who asks for a job: a device, or an app by a key that the device made. */
+export interface Submitter {
+  readonly deviceId: string
+  readonly keyId?: string
 }
 
 /** The job that a ring runs. */
@@ -79,19 +87,20 @@ export class Jobs {
     return this.#running.has(ringId)
   }
 
-  /** @throws MeshError `ringEmpty` | `ringTooLarge` | `overloaded` | `requestInvalid` */
-  submit(poolId: string, submittedBy: string, submission: JobSubmission): Job {
-    const { jobs, rings, hub, credits, now } = this.#options
+  /** @throws MeshError `ringEmpty` | `ringTooLarge` | `overloaded` | `requestInvalid` | `keyQuotaExceeded` | `keyQuotaTooSmall` */
+  submit(poolId: string, { deviceId: submittedBy, keyId = '' }: Submitter, submission: JobSubmission): Job {
+    const { jobs, rings, hub, credits, keys, now } = this.#options
     if ((submission.prompt === undefined) === (submission.messages === undefined)) throw new MeshError('requestInvalid', { problem: 'give either prompt or messages' })
     // first of all: whoever repeats a request gets the job, whatever happened to ring and queue meanwhile
-    const known = jobs.findByKey({ poolId, submittedBy, idempotencyKey: submission.idempotencyKey })
+    const known = jobs.findByKey({ poolId, submittedBy, keyId, idempotencyKey: submission.idempotencyKey })
     if (known) return known
     const ring = rings.serving(poolId, submission.modelId)
     if (!ring) throw new MeshError('ringEmpty', { modelId: submission.modelId })
     const misfit = rings.misfit(ring.ringId)
     if (misfit) throw misfit
     if (jobs.queued(poolId) >= limits.queuedJobs) throw new MeshError('overloaded', { what: 'the queue of this pool', limit: limits.queuedJobs })
-    const { jobId } = jobs.submit(newJobId(), { poolId, submittedBy, submission }, now())
+    const quotaTokens = keyId === '' ? 0 : keys.reserve(keyId, submission, ring.model.shape.context)
+    const { jobId } = jobs.submit(newJobId(), { poolId, submittedBy, keyId, quotaTokens, submission }, now())
     credits.join(poolId, submittedBy)
     hub.publish(jobId, jobs.events(jobId, -1))
     this.dispatch(ring.ringId)
@@ -132,26 +141,22 @@ export class Jobs {
   }
 
   /** @throws MeshError `notFound` | `notAdmin` */
-  cancel(poolId: string, jobId: string, by: { readonly deviceId: string; readonly isAdmin: boolean }): Job {
-    const { jobs, hub, presence, credits, now } = this.#options
-    const job = this.find(poolId, jobId)
+  cancel(poolId: string, jobId: string, by: Submitter & { readonly isAdmin: boolean }): Job {
+    const job = this.find(poolId, jobId, by)
     if (job.submittedBy !== by.deviceId && !by.isAdmin) throw new MeshError('notAdmin', { poolId: poolId.slice(0, 8) })
-    if (finalStates.includes(job.state)) return job
-    const running = [...this.#running.values()].find((one) => one.jobId === jobId)
-    if (running) {
-      jobs.requestCancel(jobId, now()) // a leader that is away hears of it when it comes back
-      presence.find(running.leader)?.socket.send({ type: 'job-cancel', jobId })
-    } else {
-      credits.forget(jobId)
-      hub.publish(jobId, jobs.finish(jobId, { state: 'cancelled', text: '', tokens: [], finishReason: 'cancelled' }, now()))
-    }
-    return jobs.find(jobId) as Job
+    if (!finalStates.includes(job.state)) this.#cancel(jobId)
+    return this.find(poolId, jobId)
   }
 
-  /** @throws MeshError `notFound` */
-  find(poolId: string, jobId: string): Job {
+  /** A key was revoked: nothing that was submitted with it goes on. */
+  cancelOfKey(keyId: string): void {
+    for (const jobId of this.#options.jobs.openOfKey(keyId)) this.#cancel(jobId)
+  }
+
+  /** @param by who asks: an app sees nothing but the jobs of its own key @throws MeshError `notFound` */
+  find(poolId: string, jobId: string, by?: Submitter): Job {
     const job = this.#options.jobs.find(jobId)
-    if (!job || job.poolId !== poolId) throw new MeshError('notFound', { what: 'job', id: jobId })
+    if (!job || job.poolId !== poolId || (by?.keyId !== undefined && job.keyId !== by.keyId)) throw new MeshError('notFound', { what: 'job', id: jobId })
     return job
   }
 
@@ -183,6 +188,19 @@ export class Jobs {
     for (const running of this.#running.values()) stopWaiting(running)
   }
 
+  /** Ends an open job: at once while it waits, by its leader while it runs. */
+  #cancel(jobId: string): void {
+    const { jobs, hub, presence, credits, now } = this.#options
+    const running = [...this.#running.values()].find((one) => one.jobId === jobId)
+    if (running) {
+      jobs.requestCancel(jobId, now()) // a leader that is away hears of it when it comes back
+      presence.find(running.leader)?.socket.send({ type: 'job-cancel', jobId })
+    } else {
+      credits.forget(jobId)
+      hub.publish(jobId, jobs.finish(jobId, { state: 'cancelled', text: '', tokens: [], finishReason: 'cancelled' }, { now: now() }))
+    }
+  }
+
   #assign(leader: Agent, { ringId }: Running, { jobId, epoch, submission, createdAt }: Job): void {
     const { jobs, now } = this.#options
     leader.socket.send({ type: 'job-assign', jobId, epoch, ringId, queuedMs: Math.max(0, now() - createdAt), submission })
@@ -206,7 +224,7 @@ export class Jobs {
   #fail(jobId: string, error: MeshError): void {
     const { jobs, hub, credits, now } = this.#options
     credits.forget(jobId)
-    hub.publish(jobId, jobs.finish(jobId, failedWith(error.toReport(), jobs.find(jobId) as Job, jobs.head(jobId)?.isCancelled === true), now()))
+    hub.publish(jobId, jobs.finish(jobId, failedWith(error.toReport(), jobs.find(jobId) as Job, jobs.head(jobId)?.isCancelled === true), { now: now() }))
   }
 
   /** @param stored called when the result cannot be lost any more */
@@ -217,8 +235,9 @@ export class Jobs {
     this.#running.delete(ringId)
     const ring = ringStore.find(ringId)
     const job = jobs.find(jobId) as Job
-    this.#turns.end(ringId, tokensOf(job, ring, result))
-    hub.publish(jobId, credits.end(job, ring, result, () => jobs.finish(jobId, result, now())))
+    const tokens = tokensOf(job, ring, result)
+    this.#turns.end(ringId, tokens)
+    hub.publish(jobId, credits.end(job, ring, result, () => jobs.finish(jobId, result, { now: now(), tokens })))
     stored()
     logger.info({ job: jobId, state: result.state, code: result.error?.code }, 'job ended')
     rings.evaluate(ringId)

@@ -2,6 +2,7 @@
 import { MeshError } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { PoolStore, StoredMember, StoredPool } from '../store/pool-store.ts'
+import type { ApiKeys } from './api-keys.ts'
 import type { Jobs } from './jobs.ts'
 import type { Memberships } from './memberships.ts'
 import type { Presence } from './presence.ts'
@@ -13,6 +14,7 @@ export interface RemovalsOptions {
   readonly presence: Presence
   readonly rings: Rings
   readonly jobs: Jobs
+  readonly keys: ApiKeys
   readonly now: () => number
   readonly logger: Logger
 }
@@ -49,8 +51,9 @@ export class Removals {
   }
 
   #expel(poolId: string, { deviceId, name }: StoredMember): void {
-    const { pools, presence, rings, jobs } = this.#options
+    const { pools, presence, rings, jobs, keys } = this.#options
     pools.removeMember(poolId, deviceId)
+    keys.revokeOf(poolId, deviceId)
     presence.expel(deviceId, poolId)
     rings.expel(poolId, deviceId)
     jobs.expel(poolId, deviceId, new MeshError('peerRemoved', { peer: name }))

@@ -4,12 +4,14 @@ import type { OpenDatabase } from '../store/database.ts'
 import { CreditStore } from '../store/credit-store.ts'
 import { DeviceStore } from '../store/device-store.ts'
 import { JobStore } from '../store/job-store.ts'
+import { KeyStore } from '../store/key-store.ts'
 import { LockStore } from '../store/lock-store.ts'
 import { NonceStore } from '../store/nonce-store.ts'
 import { PoolStore } from '../store/pool-store.ts'
 import { RevocationStore } from '../store/revocation-store.ts'
 import { RingStore } from '../store/ring-store.ts'
 import { AgentSockets } from './agent-sockets.ts'
+import { ApiKeys } from './api-keys.ts'
 import { Credits, type CreditSettings, defaultCreditSettings } from './credits.ts'
 import { JobHub } from './job-hub.ts'
 import { Jobs } from './jobs.ts'
@@ -43,6 +45,7 @@ export interface Services {
   readonly rings: Rings
   readonly locks: Locks
   readonly jobs: Jobs
+  readonly keys: ApiKeys
   readonly credits: Credits
   readonly hub: JobHub
   readonly sockets: AgentSockets
@@ -67,12 +70,13 @@ export const createServices = ({ store }: OpenDatabase, { heartbeatMs, leaseMs, 
     onActive: (ringId) => jobs.dispatch(ringId),
     onDissolved: (ring) => jobs.failWaiting(ring),
   })
-  const jobs = new Jobs({ jobs: jobStore, ringStore, rings, presence, hub, credits, now, graceMs, leaseMs, reportMs, logger })
-  const removals = new Removals({ memberships, pools, presence, rings, jobs, now, logger })
+  const keys = new ApiKeys({ store: new KeyStore(store), jobs: jobStore, pools, devices, memberships, now, logger, onRevoked: ({ keyId }) => jobs.cancelOfKey(keyId) })
+  const jobs: Jobs = new Jobs({ jobs: jobStore, ringStore, rings, presence, hub, credits, keys, now, graceMs, leaseMs, reportMs, logger })
+  const removals = new Removals({ memberships, pools, presence, rings, jobs, keys, now, logger })
   const sockets = new AgentSockets({ presence, memberships, devices, pools, rings, locks, jobs, credits, now, heartbeatMs, leaseMs, logger })
   jobs.recover()
   return {
-    devices, pools, jobStore, ringStore, nonces: new NonceStore(store), memberships, removals, presence, rings, locks, jobs, credits, hub, sockets, now,
+    devices, pools, jobStore, ringStore, nonces: new NonceStore(store), memberships, removals, presence, rings, locks, jobs, keys, credits, hub, sockets, now,
     stop: () => {
       sockets.stop()
       rings.stop()

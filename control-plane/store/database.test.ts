@@ -11,12 +11,13 @@ import * as creditTables from './credit-tables.ts'
 import { openDatabase } from './database.ts'
 import { DeviceStore } from './device-store.ts'
 import { JobStore } from './job-store.ts'
+import { apiKeys } from './key-tables.ts'
 import { resourceLocks } from './lock-tables.ts'
 import { requestNonces, revocations } from './membership-tables.ts'
 import { devices, jobEvents, jobs, joinRequests, memberships, networks, pools, rings, ringWishes } from './tables.ts'
 
 const migrations = fileURLToPath(new URL('./migrations', import.meta.url))
-const tables = ['billed_jobs', 'credit_days', 'devices', 'job_events', 'job_statements', 'jobs', 'join_requests', 'ledger_entries', 'memberships', 'networks', 'participants', 'pools', 'request_nonces', 'resource_locks', 'revocations', 'ring_wishes', 'rings']
+const tables = ['api_keys', 'billed_jobs', 'credit_days', 'devices', 'job_events', 'job_statements', 'jobs', 'join_requests', 'ledger_entries', 'memberships', 'networks', 'participants', 'pools', 'request_nonces', 'resource_locks', 'revocations', 'ring_wishes', 'rings']
 
 const fileOf = (t: TestContext): string => {
   const folder = mkdtempSync(join(tmpdir(), 'mesh-database-'))
@@ -34,7 +35,7 @@ test('database: an empty folder gets every table, WAL and foreign keys', (t) => 
   assert.equal(raw.pragma('journal_mode', { simple: true }), 'wal')
   raw.close()
   // every column that the code names is there
-  for (const table of [devices, jobEvents, jobs, joinRequests, memberships, networks, pools, requestNonces, resourceLocks, revocations, rings, ringWishes, ...Object.values(creditTables)]) assert.deepEqual(store.select().from(table).all(), [])
+  for (const table of [apiKeys, devices, jobEvents, jobs, joinRequests, memberships, networks, pools, requestNonces, resourceLocks, revocations, rings, ringWishes, ...Object.values(creditTables)]) assert.deepEqual(store.select().from(table).all(), [])
   assert.throws(() => store.insert(ringWishes).values({ ringId: 'none', deviceId: 'none', share: 1, joinedAt: 0 }).run(), /FOREIGN KEY/)
 })
 
@@ -93,9 +94,9 @@ test('jobs: tokens are stored once, whole messages in order, and none after the 
   const add = (first: number, tokens: number[], text: string): boolean => jobStore.addTokens(jobId, first, tokens, text) !== undefined
   assert.deepEqual([add(0, [1, 2], 'ab'), add(0, [1, 2], 'ab'), add(3, [4], 'd'), add(1, [2, 3], 'bc'), add(2, [3], 'c')], [true, false, false, false, true])
   assert.deepEqual(jobStore.find(jobId)?.tokens, [1, 2, 3])
-  const end = jobStore.finish(jobId, { state: 'done', text: 'abcd', tokens: [1, 2, 3, 4], finishReason: 'stop' }, 9)
+  const end = jobStore.finish(jobId, { state: 'done', text: 'abcd', tokens: [1, 2, 3, 4], finishReason: 'stop' }, { now: 9 })
   assert.deepEqual(end.map(({ type }) => type), ['tokens', 'end'])
-  assert.deepEqual(jobStore.finish(jobId, { state: 'failed', text: '', tokens: [] }, 10), [])
+  assert.deepEqual(jobStore.finish(jobId, { state: 'failed', text: '', tokens: [] }, { now: 10 }), [])
   assert.equal(add(4, [5], 'e'), false)
   assert.deepEqual(jobStore.events(jobId, -1).map(({ sequence }) => sequence), [0, 1, 2, 3, 4])
   assert.equal(jobStore.find(jobId)?.text, 'abcd')

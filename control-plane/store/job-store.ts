@@ -1,5 +1,5 @@
 /** Jobs and their event streams. Each method is one transaction, so a crash leaves a job before or after it. */
-import { and, asc, count, desc, eq, gt, inArray, isNull, max, sql } from 'drizzle-orm'
+import { and, asc, count, desc, eq, gt, gte, inArray, isNull, max, or, sql } from 'drizzle-orm'
 import type { JobId } from '../../shared/ids.ts'
 import type { Job, JobEvent, JobState, JobSubmission } from '../../shared/schema/job.ts'
 import { finalStates, type JobResult } from '../domain/job-state.ts'
@@ -15,6 +15,16 @@ export interface JobHead extends Pick<Job, 'state' | 'epoch' | 'worldSize'> {
   readonly isCancelled: boolean
 }
 
+export interface NewJob {
+  readonly poolId: string
+  readonly submittedBy: string
+  /** The API key that it came by; empty or absent: the device itself. */
+  readonly keyId?: string
+  /** Counted against the quota of the key until the job ends. */
+  readonly quotaTokens?: number
+  readonly submission: JobSubmission
+}
+
 const without = <T extends object>(value: T): T => JSON.parse(JSON.stringify(value)) as T // drops undefined fields
 
 export class JobStore {
@@ -25,20 +35,20 @@ export class JobStore {
   }
 
   /** Queues a job. A key that the device used before is a mistake of the caller: `findByKey` comes first. */
-  submit(jobId: JobId, { poolId, submittedBy, submission }: { poolId: string; submittedBy: string; submission: JobSubmission }, now: number): Job {
+  submit(jobId: JobId, { poolId, submittedBy, keyId = '', quotaTokens = 0, submission }: NewJob, now: number): Job {
     return this.#store.transaction((tx) => {
       const { idempotencyKey, modelId } = submission
-      const row: Row = { jobId, poolId, submittedBy, idempotencyKey, modelId, submission, state: 'queued', worldSize: 0, epoch: 0, received: 0, result: null, createdAt: now, startedAt: null, cancelRequestedAt: null, finishedAt: null }
+      const row: Row = { jobId, poolId, submittedBy, keyId, quotaTokens, idempotencyKey, modelId, submission, state: 'queued', worldSize: 0, epoch: 0, received: 0, result: null, createdAt: now, startedAt: null, cancelRequestedAt: null, finishedAt: null }
       tx.insert(jobs).values(row).run()
       this.#append(tx, jobId, (sequence) => ({ sequence, type: 'state', state: 'queued', worldSize: 0 }))
       return this.#jobOf(tx, row)
     })
   }
 
-  /** The job that a device submitted under that key. */
-  findByKey({ poolId, submittedBy, idempotencyKey }: { readonly poolId: string; readonly submittedBy: string; readonly idempotencyKey: string }): Job | undefined {
+  /** The job that a device, or an app by its API key, submitted under that idempotency key. */
+  findByKey({ poolId, submittedBy, keyId = '', idempotencyKey }: Pick<NewJob, 'poolId' | 'submittedBy' | 'keyId'> & { readonly idempotencyKey: string }): Job | undefined {
     return this.#store.transaction((tx) => {
-      const row = tx.select().from(jobs).where(and(eq(jobs.poolId, poolId), eq(jobs.submittedBy, submittedBy), eq(jobs.idempotencyKey, idempotencyKey))).get()
+      const row = tx.select().from(jobs).where(and(eq(jobs.poolId, poolId), eq(jobs.submittedBy, submittedBy), eq(jobs.keyId, keyId), eq(jobs.idempotencyKey, idempotencyKey))).get()
       return row && this.#jobOf(tx, row)
     })
   }
@@ -91,6 +101,20 @@ export class JobStore {
     })
   }
 
+  /** Tokens that count against the quota of an API key: of jobs that ended at `since` or later, and of open ones. */
+  tokensOfKey(keyId: string, since: number): { usedToday: number; reserved: number } {
+    const isOpen = sql`${jobs.finishedAt} is null`
+    const sums = this.#store
+      .select({ usedToday: sql<number | null>`sum(case when ${isOpen} then 0 else ${jobs.quotaTokens} end)`, reserved: sql<number | null>`sum(case when ${isOpen} then ${jobs.quotaTokens} else 0 end)` })
+      .from(jobs).where(and(eq(jobs.keyId, keyId), or(isNull(jobs.finishedAt), gte(jobs.finishedAt, since)))).get()
+    return { usedToday: sums?.usedToday ?? 0, reserved: sums?.reserved ?? 0 }
+  }
+
+  /** Jobs of an API key that have not ended. */
+  openOfKey(keyId: string): string[] {
+    return this.#store.select({ jobId: jobs.jobId }).from(jobs).where(and(eq(jobs.keyId, keyId), isNull(jobs.finishedAt))).all().map(({ jobId }) => jobId)
+  }
+
   /** Jobs that a ring had when the control plane stopped. */
   unfinished(): Job[] {
     return this.#store.transaction((tx) => tx.select().from(jobs).where(inArray(jobs.state, ['assigned', 'running'])).all().map((row) => this.#jobOf(tx, row)))
@@ -119,8 +143,12 @@ export class JobStore {
     })
   }
 
-  /** Ends a job, once. @returns the events to publish: text that no delta carried, and the end */
-  finish(jobId: string, { state, ...result }: JobResult, now: number): JobEvent[] {
+  /**
+   * Ends a job, once.
+   * @param tokens that it used, for the quota of its key
+   * @returns the events to publish: text that no delta carried, and the end
+   */
+  finish(jobId: string, { state, ...result }: JobResult, { now, tokens: quotaTokens = 0 }: { readonly now: number; readonly tokens?: number }): JobEvent[] {
     return this.#store.transaction((tx) => {
       const row = tx.select().from(jobs).where(eq(jobs.jobId, jobId)).get()
       if (!row || finalStates.includes(row.state)) return []
@@ -131,7 +159,7 @@ export class JobStore {
         const tokens = result.tokens.slice(streamed.tokens.length)
         events.push(this.#append(tx, jobId, (sequence) => ({ sequence, type: 'tokens', firstIndex: streamed.tokens.length, tokens, text: rest })))
       }
-      tx.update(jobs).set({ state, result: without(result), received: result.tokens.length, finishedAt: now }).where(eq(jobs.jobId, jobId)).run()
+      tx.update(jobs).set({ state, result: without(result), received: result.tokens.length, quotaTokens, finishedAt: now }).where(eq(jobs.jobId, jobId)).run()
       const job = this.#jobOf(tx, { ...row, state, result: without(result), finishedAt: now })
       events.push(this.#append(tx, jobId, (sequence) => ({ sequence, type: 'end', job })))
       return events
@@ -164,7 +192,7 @@ export class JobStore {
   #jobOf(tx: Transaction, row: Row): Job {
     const result = row.result ?? this.#streamed(tx, row.jobId)
     return without({
-      jobId: row.jobId, poolId: row.poolId, submittedBy: row.submittedBy, submission: row.submission, state: row.state,
+      jobId: row.jobId, poolId: row.poolId, submittedBy: row.submittedBy, keyId: row.keyId === '' ? undefined : row.keyId, submission: row.submission, state: row.state,
       worldSize: row.worldSize, epoch: row.epoch, ...result, createdAt: row.createdAt,
       startedAt: row.startedAt ?? undefined, finishedAt: row.finishedAt ?? undefined,
     })

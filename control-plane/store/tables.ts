@@ -70,6 +70,10 @@ export const jobs = sqliteTable('jobs', {
   jobId: text('job_id').primaryKey(),
   poolId: text('pool_id').notNull().references(() => pools.poolId),
   submittedBy: text('submitted_by').notNull(),
+  /** The API key it came by; empty for the device itself, because in the unique index every NULL would be another. */
+  keyId: text('key_id').notNull().default(''),
+  /** Counted against the quota of its key: while it is open the most that it may use, then what it used. */
+  quotaTokens: integer('quota_tokens').notNull().default(0),
   idempotencyKey: text('idempotency_key').notNull(),
   modelId: text('model_id').notNull(),
   submission: text('submission', { mode: 'json' }).$type<JobSubmission>().notNull(),
@@ -86,7 +90,8 @@ export const jobs = sqliteTable('jobs', {
   cancelRequestedAt: integer('cancel_requested_at'),
   finishedAt: integer('finished_at'),
 }, (table) => [
-  uniqueIndex('jobs_idempotency').on(table.poolId, table.submittedBy, table.idempotencyKey),
+  uniqueIndex('jobs_idempotency').on(table.poolId, table.submittedBy, table.keyId, table.idempotencyKey),
+  index('jobs_key').on(table.keyId, table.finishedAt),
   index('jobs_queue').on(table.poolId, table.modelId, table.state, table.createdAt),
 ])
 

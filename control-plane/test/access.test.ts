@@ -5,10 +5,11 @@ import { test } from 'node:test'
 import WebSocket from 'ws'
 import { Value } from 'typebox/value'
 import { ErrorAnswer, headers, type RouteRecord, routes } from '../../shared/api/routes.ts'
+import { newApiKey } from '../../shared/identity/api-key.ts'
 import { newKeyPair } from '../../shared/identity/keys.ts'
 import { certificateLifetimeMs, issueCertificate } from '../../shared/identity/pool-certificate.ts'
 import { signRequest } from '../../shared/identity/request-signature.ts'
-import { createPool, FakeAgent, startPlane, TestDevice } from './plane.ts'
+import { createKey, createPool, FakeAgent, startPlane, TestDevice } from './plane.ts'
 
 const errorOf = async (answer: Response): Promise<string> => {
   const body: unknown = await answer.json()
@@ -16,14 +17,74 @@ const errorOf = async (answer: Response): Promise<string> => {
   return `${answer.status} ${body.error.code}`
 }
 
-test('access: open routes need nothing, all others a signature', async (t) => {
-  const { url } = await startPlane(t)
-  for (const route of Object.values(routes) as RouteRecord[]) {
-    if (route.stream === 'websocket') continue
-    const answer = await fetch(url + route.path.replaceAll(/:\w+/g, 'a'.repeat(64)), { method: route.method })
-    if (route.access === 'open') assert.equal(answer.status, 200)
-    else assert.equal(await errorOf(answer), '401 signatureInvalid', route.path)
+/** What each sender meets at a route, by the access that it declares: a refusal, or nothing that has to do with access. */
+const refusals = {
+  open: {},
+  device: { nobody: '401 signatureInvalid', unregistered: '403 deviceUnknown', key: '403 keyNotAccepted', keyOfOther: '403 keyNotAccepted', wrongKey: '403 keyNotAccepted' },
+  member: { nobody: '401 signatureInvalid', unregistered: '403 deviceUnknown', stranger: '403 notMember', adminOfOther: '403 certificateInvalid', key: '403 keyNotAccepted', keyOfOther: '403 keyNotAccepted', wrongKey: '403 keyNotAccepted' },
+  admin: { nobody: '401 signatureInvalid', unregistered: '403 deviceUnknown', stranger: '403 notMember', adminOfOther: '403 certificateInvalid', member: '403 notAdmin', key: '403 keyNotAccepted', keyOfOther: '403 keyNotAccepted', wrongKey: '403 keyNotAccepted' },
+  'member-or-key': { nobody: '401 signatureInvalid', unregistered: '403 deviceUnknown', stranger: '403 notMember', adminOfOther: '403 certificateInvalid', keyOfOther: '403 keyOtherPool', wrongKey: '401 keyInvalid' },
+  key: { nobody: '401 keyInvalid', unregistered: '401 keyInvalid', stranger: '401 keyInvalid', adminOfOther: '401 keyInvalid', member: '401 keyInvalid', admin: '401 keyInvalid', wrongKey: '401 keyInvalid' },
+} as const satisfies Record<RouteRecord['access'], Partial<Record<Sender, string>>>
+
+type Sender = 'nobody' | 'unregistered' | 'stranger' | 'adminOfOther' | 'member' | 'admin' | 'key' | 'keyOfOther' | 'wrongKey'
+
+/** Headers of every kind of sender for one request of the pool. */
+const sendersFor = async (url: string): Promise<{ poolId: string; headersOf: Record<Sender, (method: string, path: string) => Record<string, string>> }> => {
+  const [pool, other] = [await createPool(url), await createPool(url)]
+  const [member, stranger] = [await pool.member('Member'), new TestDevice('Stranger')]
+  await stranger.register(url)
+  const { text: key } = await createKey(member, pool, url)
+  const { text: keyOfOther } = await createKey(other.admin, other, url)
+  const signed = (device: TestDevice, certificate?: string) => (method: string, path: string) => ({
+    ...signRequest(device.key, { method, path, body: '' }, Date.now()),
+    ...(certificate === undefined ? {} : { [headers.certificate]: certificate }),
+  })
+  const bearer = (text: string) => () => ({ authorization: `Bearer ${text}` })
+  return {
+    poolId: pool.poolId,
+    headersOf: {
+      nobody: () => ({}),
+      unregistered: signed(new TestDevice('Unregistered'), pool.admin.certificates.get(pool.poolId)),
+      stranger: signed(stranger),
+      adminOfOther: signed(other.admin, other.admin.certificates.get(other.poolId)),
+      member: signed(member, member.certificates.get(pool.poolId)),
+      admin: signed(pool.admin, pool.admin.certificates.get(pool.poolId)),
+      key: bearer(key),
+      keyOfOther: bearer(keyOfOther),
+      wrongKey: bearer(newApiKey().text),
+    },
   }
+}
+
+test('access: every route refuses who its access does not name, and nobody else', async (t) => {
+  const { url } = await startPlane(t)
+  const { poolId, headersOf } = await sendersFor(url)
+  const codes = new Set(Object.values(refusals).flatMap((bySender) => Object.values(bySender)) as string[])
+  for (const [name, route] of Object.entries(routes) as [string, RouteRecord][]) {
+    const path = route.path.replace(':poolId', poolId).replaceAll(/:\w+/g, 'a'.repeat(16))
+    for (const [sender, headersFor] of Object.entries(headersOf) as [Sender, (typeof headersOf)[Sender]][]) {
+      const answer = await fetch(url + path, { method: route.method, headers: headersFor(route.method, path) })
+      const bySender: Partial<Record<Sender, string>> = refusals[route.access]
+      // the one route that a device calls before it is known
+      const wanted = name === 'registerDevice' && sender === 'unregistered' ? undefined : bySender[sender]
+      const got = answer.ok ? String(answer.status) : await errorOf(answer)
+      assert.ok(answer.status < 500, `${name} for ${sender}: ${got}`)
+      if (wanted === undefined) assert.ok(!codes.has(got), `${name} refuses ${sender}: ${got}`)
+      else assert.equal(got, wanted, `${name} for ${sender}`)
+      if (route.access === 'open') assert.equal(answer.status, 200, name)
+    }
+  }
+})
+
+test('access: a signature goes before a key, and other kinds of authorization are no key', async (t) => {
+  const { url } = await startPlane(t)
+  const { poolId, headersOf } = await sendersFor(url)
+  const path = `/api/pools/${poolId}/peers`
+  const send = (...senders: Record<string, string>[]): Promise<Response> => fetch(url + path, { headers: Object.assign({}, ...senders) as Record<string, string> })
+  assert.equal((await send(headersOf.member('GET', path), headersOf.key('GET', path))).status, 200)
+  assert.equal((await send(headersOf.member('GET', path), { authorization: 'Basic eDp5' })).status, 200)
+  assert.equal(await errorOf(await send({ authorization: 'Basic eDp5' })), '401 signatureInvalid')
 })
 
 test('access: a replayed request, a changed body and a wrong clock are refused', async (t) => {

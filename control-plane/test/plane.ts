@@ -8,10 +8,12 @@ import type { TestContext } from 'node:test'
 import WebSocket from 'ws'
 import { type Client, createClient } from '../../shared/api/client.ts'
 import type { AgentMessage, ControlMessage } from '../../shared/api/messages.ts'
+import { newApiKey } from '../../shared/identity/api-key.ts'
 import { deviceIdOf } from '../../shared/identity/device-key.ts'
 import { type KeyPair, newKeyPair, toHex } from '../../shared/identity/keys.ts'
 import { issueCertificate, poolIdOf } from '../../shared/identity/pool-certificate.ts'
 import { silentLogger } from '../../shared/log.ts'
+import type { ApiKeyCreation } from '../../shared/schema/api-key.ts'
 import type { JobSubmission } from '../../shared/schema/job.ts'
 import type { ModelManifest } from '../../shared/schema/model.ts'
 import { buildApp } from '../app.ts'
@@ -26,11 +28,11 @@ export interface Plane {
 
 export const quickSettings: Settings = { heartbeatMs: 200, leaseMs: 2000, ringGraceMs: 150 }
 
-export const startPlane = async (t: TestContext, folder?: string, settings: Settings = quickSettings): Promise<Plane> => {
+export const startPlane = async (t: TestContext, folder?: string, settings: Settings = quickSettings, now: () => number = Date.now): Promise<Plane> => {
   const place = folder ?? mkdtempSync(join(tmpdir(), 'mesh-plane-'))
   if (folder === undefined) t.after(() => rmSync(place, { recursive: true, force: true }))
   const database = openDatabase(join(place, 'mesh.sqlite'))
-  const services = createServices(database, settings, { now: Date.now, logger: silentLogger() })
+  const services = createServices(database, settings, { now, logger: silentLogger() })
   const app = await buildApp(services, silentLogger())
   await app.listen({ host: '127.0.0.1', port: 0 })
   let stopped = false
@@ -65,6 +67,13 @@ export class TestDevice {
   async register(url: string): Promise<void> {
     await this.client(url).call('registerDevice', { body: { networkId: 'home', name: this.name, capabilities: { cpuCores: 2, memoryBytes: 8e9, platform: 'linux', arch: 'x64', backends: ['onnx'] } } })
   }
+}
+
+/** An API key that the device makes, and the client of an app that has it. */
+export const createKey = async (device: TestDevice, { poolId }: Pick<TestPool, 'poolId'>, url: string, change: Partial<ApiKeyCreation> = {}): Promise<{ text: string; keyId: string; app: Client }> => {
+  const { text, keyId, hash } = newApiKey()
+  await device.client(url).call('createKey', { params: { poolId }, body: { keyId, hash, name: 'app', lifetimeMs: 3600e3, ...change } })
+  return { text, keyId, app: createClient({ url, apiKey: text }) }
 }
 
 export interface TestPool {

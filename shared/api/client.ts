@@ -1,15 +1,21 @@
-/** Typed client of the control plane, built from the route table. Signs every request. */
+/** Typed client of the control plane, built from the route table. Signs every request, or shows the API key of an app. */
 import { MeshError, problemOf } from '../errors.ts'
 import type { KeyPair } from '../identity/keys.ts'
 import { signRequest } from '../identity/request-signature.ts'
 import { type AnswerOf, type BodyOf, headers, type ParamsOf, type QueryOf, type RouteName, type RouteRecord, routes } from './routes.ts'
 
-export interface ClientOptions {
+/** Who sends: a device, or an app. */
+export type Identity =
+  | {
+      readonly key: KeyPair
+      /** Membership certificate to send for a pool, if there is one. */
+      readonly certificateOf: (poolId: string) => string | undefined
+    }
+  | { readonly apiKey: string }
+
+export type ClientOptions = Identity & {
   /** Base address, for example `http://127.0.0.1:8080`. */
   readonly url: string
-  readonly key: KeyPair
-  /** Membership certificate to send for a pool, if there is one. */
-  readonly certificateOf: (poolId: string) => string | undefined
   readonly fetch?: typeof fetch
   readonly now?: () => number
   /** Milliseconds until an answer must have begun. */
@@ -49,10 +55,12 @@ export const createClient = (options: ClientOptions): Client => {
   const base = options.url.replace(/\/+$/, '')
 
   const signed = (route: RouteRecord, call: RawCall, path: string, body: string): Record<string, string> => {
+    if (route.access === 'open') return {}
+    if ('apiKey' in options) return { [headers.key]: `Bearer ${options.apiKey}` }
     const poolId = call.params?.poolId
     const certificate = typeof poolId === 'string' ? options.certificateOf(poolId) : undefined
     return {
-      ...(route.access === 'open' ? {} : signRequest(options.key, { method: route.method, path, body }, now())),
+      ...signRequest(options.key, { method: route.method, path, body }, now()),
       ...(certificate === undefined ? {} : { [headers.certificate]: certificate }),
     }
   }

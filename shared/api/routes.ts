@@ -3,9 +3,12 @@
  * derive from this table.
  *
  * `access`: `open` needs nothing; `device` a signed request; `member` also a valid membership certificate of
- * `:poolId` in the header `mesh-certificate`; `admin` one with the role admin.
+ * `:poolId` in the header `mesh-certificate`; `admin` one with the role admin. `key` wants an API key of an app
+ * (`Authorization: Bearer mesh_sk_...`) instead of a signature; `member-or-key` takes what `member` takes, or a key of
+ * `:poolId`, which then sees only the jobs that were submitted with it.
  */
 import { type Static, type TSchema, Type } from 'typebox'
+import { ApiKey, ApiKeyCreation, ApiKeyId } from '../schema/api-key.ts'
 import { Count, ErrorReportSchema, Hex64, ModelId, Time } from '../schema/common.ts'
 import { CreditsView, LedgerPage, QuotaView, SignedStatement } from '../schema/credits.ts'
 import { Device, DeviceRegistration } from '../schema/device.ts'
@@ -18,7 +21,7 @@ import { limits } from '../wire/limits.ts'
 export interface RouteRecord {
   readonly method: 'GET' | 'POST' | 'DELETE'
   readonly path: string
-  readonly access: 'open' | 'device' | 'member' | 'admin'
+  readonly access: 'open' | 'device' | 'member' | 'admin' | 'member-or-key' | 'key'
   readonly summary: string
   readonly params?: TSchema
   readonly query?: TSchema
@@ -30,6 +33,7 @@ export interface RouteRecord {
 
 const PoolParams = Type.Object({ poolId: Hex64 })
 const JobParams = Type.Object({ poolId: Hex64, jobId: Type.String({ maxLength: 100 }) })
+const KeyParams = Type.Object({ poolId: Hex64, keyId: ApiKeyId })
 const LedgerQuery = Type.Object({ after: Type.Optional(Count), since: Type.Optional(Time), limit: Type.Optional(Type.Integer({ minimum: 1, maximum: limits.ledgerPage })) })
 const Done = Type.Object({ ok: Type.Literal(true) })
 
@@ -57,14 +61,19 @@ export const routes = {
 
   joinRing: { method: 'POST', path: '/api/pools/:poolId/rings/join', access: 'member', summary: 'Take part in serving a model', params: PoolParams, body: RingJoin, answer: RingView },
   leaveRing: { method: 'POST', path: '/api/pools/:poolId/rings/leave', access: 'member', summary: 'Stop taking part', params: PoolParams, body: Type.Object({ modelId: ModelId }, { additionalProperties: false }), answer: Done },
-  listRings: { method: 'GET', path: '/api/pools/:poolId/rings', access: 'member', summary: 'Rings of a pool with members, neighbours and columns', params: PoolParams, answer: Type.Array(RingView) },
+  listRings: { method: 'GET', path: '/api/pools/:poolId/rings', access: 'member-or-key', summary: 'Rings of a pool with members, neighbours and columns', params: PoolParams, answer: Type.Array(RingView) },
 
-  submitJob: { method: 'POST', path: '/api/pools/:poolId/jobs', access: 'member', summary: 'Queue a prompt; the same idempotency key gives the same job', params: PoolParams, body: JobSubmission, answer: Job },
+  submitJob: { method: 'POST', path: '/api/pools/:poolId/jobs', access: 'member-or-key', summary: 'Queue a prompt; the same idempotency key gives the same job', params: PoolParams, body: JobSubmission, answer: Job },
   listJobs: { method: 'GET', path: '/api/pools/:poolId/jobs', access: 'member', summary: 'Job history, newest first', params: PoolParams, query: Type.Object({ limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 200, default: 20 })) }), answer: Type.Array(Job) },
-  getJob: { method: 'GET', path: '/api/pools/:poolId/jobs/:jobId', access: 'member', summary: 'One job', params: JobParams, answer: Job },
-  cancelJob: { method: 'DELETE', path: '/api/pools/:poolId/jobs/:jobId', access: 'member', summary: 'Cancel a job', params: JobParams, answer: Job },
+  getJob: { method: 'GET', path: '/api/pools/:poolId/jobs/:jobId', access: 'member-or-key', summary: 'One job', params: JobParams, answer: Job },
+  cancelJob: { method: 'DELETE', path: '/api/pools/:poolId/jobs/:jobId', access: 'member-or-key', summary: 'Cancel a job', params: JobParams, answer: Job },
   confirmUse: { method: 'POST', path: '/api/pools/:poolId/jobs/:jobId/use', access: 'member', summary: 'The submitter signs what a finished job used; repeating it is harmless', params: JobParams, body: SignedStatement, answer: Done },
-  jobEvents: { method: 'GET', path: '/api/pools/:poolId/jobs/:jobId/events', access: 'member', summary: 'Server-sent events of a job (schema JobEvent), from the start or after Last-Event-ID', params: JobParams, stream: 'sse' },
+  jobEvents: { method: 'GET', path: '/api/pools/:poolId/jobs/:jobId/events', access: 'member-or-key', summary: 'Server-sent events of a job (schema JobEvent), from the start or after Last-Event-ID', params: JobParams, stream: 'sse' },
+
+  createKey: { method: 'POST', path: '/api/pools/:poolId/api-keys', access: 'member', summary: 'Store the hash of a new API key; repeating it is harmless', params: PoolParams, body: ApiKeyCreation, answer: ApiKey },
+  listKeys: { method: 'GET', path: '/api/pools/:poolId/api-keys', access: 'member', summary: 'API keys of the signing device; for an admin all of the pool', params: PoolParams, answer: Type.Array(ApiKey) },
+  revokeKey: { method: 'DELETE', path: '/api/pools/:poolId/api-keys/:keyId', access: 'member', summary: 'End an API key and its jobs: by the device that made it, or an admin', params: KeyParams, answer: ApiKey },
+  getKey: { method: 'GET', path: '/api/api-key', access: 'key', summary: 'The API key of the request: its pool, and what is left of its quota', answer: ApiKey },
 
   credits: { method: 'GET', path: '/api/pools/:poolId/credits', access: 'member', summary: 'What each member contributed and used', params: PoolParams, answer: CreditsView },
   quota: { method: 'GET', path: '/api/pools/:poolId/quota', access: 'member', summary: 'What the signing device gets of a busy pool', params: PoolParams, answer: QuotaView },
@@ -87,6 +96,8 @@ export const headers = {
   nonce: 'mesh-nonce',
   signature: 'mesh-signature',
   certificate: 'mesh-certificate',
+  /** `Bearer ` and an API key. */
+  key: 'authorization',
 } as const
 
 /** Every answer that is not 2xx has this body. */

@@ -1,6 +1,7 @@
 /** A job: one prompt to be continued by a ring. */
 import { Type } from 'typebox'
 import { limits } from '../wire/limits.ts'
+import { ApiKeyId } from './api-key.ts'
 import { Count, ErrorReportSchema, Hex64, ModelId, Time } from './common.ts'
 
 export const Sampling = Type.Object({
@@ -57,6 +58,8 @@ export const Job = Type.Object({
   jobId: Type.String(),
   poolId: Hex64,
   submittedBy: Hex64,
+  /** The API key that it came by; absent: the device itself submitted it. */
+  keyId: Type.Optional(ApiKeyId),
   submission: JobSubmission,
   state: JobState,
   /** World size of the ring that ran it; 0 before it was assigned. */

@@ -27,6 +27,10 @@ export const limits = {
   revocationBytes: 256 * 1024,
   /** Devices that wait to be let into one pool. */
   joinRequests: 100,
+  /** API keys of one device in one pool; of those that ended the oldest make room. */
+  apiKeys: 100,
+  /** Tokens a day of an API key: far above what a pool can do, far below where sums become inexact. */
+  keyTokens: 1e12,
   /** Jobs waiting in one pool. */
   queuedJobs: 1000,
   /** Credits of one job: a 70B model for 14 million tokens. Keeps sums of millions of jobs exact. */

@@ -1,11 +1,13 @@
+import type { Client } from '../../../shared/api/client.ts'
+import type { KeyPair } from '../../../shared/identity/keys.ts'
 import type { Job } from '../../../shared/schema/job.ts'
 import { MeshError } from '../../../shared/errors.ts'
 import { selectPool } from '../../device/pools.ts'
-import { defineCommand } from '../command.ts'
+import { type CommandContext, defineCommand } from '../command.ts'
 import { createLiveText } from '../live-text.ts'
 import { counted, printableText, printJson } from '../render.ts'
 import { type JobProgress, jobOptions, runJob, submissionOf } from '../run-job.ts'
-import { openSession } from '../session.ts'
+import { openKeyClient, openSession } from '../session.ts'
 
 const snakeCase = (name: string): string => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
 const snakeKeys = (value: Record<string, number> | undefined): Record<string, number> | null =>
@@ -29,26 +31,43 @@ export const progressText = ({ state, worldSize, tokens, tokensPerSecond }: JobP
   return [counted(worldSize, 'worker'), counted(tokens, 'token'), ...(tokensPerSecond > 0 ? [`${tokensPerSecond.toFixed(1)} tok/s`] : [])].join(' · ')
 }
 
+interface Sender {
+  readonly client: Client
+  readonly poolId: string
+  /** Absent for an app. */
+  readonly key?: KeyPair
+}
+
+/** This device, or an app with an API key, which tells the pool as well. */
+const openSender = async (context: CommandContext, { apiKey, poolId, controlPlane }: { readonly apiKey?: string; readonly poolId?: string; readonly controlPlane?: string }): Promise<Sender> => {
+  if (apiKey === undefined) {
+    const { client, device } = openSession(context, { controlPlane })
+    return { client, key: device.key, poolId: selectPool(context.home, poolId).poolId }
+  }
+  const client = openKeyClient(context, { apiKey, controlPlane })
+  return { client, poolId: poolId ?? (await client.call('getKey', {})).poolId }
+}
+
 export const inference = defineCommand({
   name: 'inference',
   summary: 'run a prompt on the ring of a model and print the text as it comes',
-  details: 'Text goes to stdout; a status line to stderr when it is a terminal. Ctrl-C cancels the job. --wait limits how long the job may wait for a ring.',
-  options: [...jobOptions, 'poolId', 'controlPlane', 'wait', 'json'],
+  details: 'Text goes to stdout; a status line to stderr when it is a terminal. Ctrl-C cancels the job. --wait limits how long the job may wait for a ring. With --api-key (or MESH_API_KEY) a machine that is no device of the pool may ask.',
+  options: [...jobOptions, 'apiKey', 'poolId', 'controlPlane', 'wait', 'json'],
   required: ['prompt'],
   examples: [
     'mesh inference --prompt "Once upon a time"',
     'mesh inference --chat --prompt "What colour is the sky?" --temperature 0',
     'mesh inference --prompt "Once upon a time" --seed 7 --max-tokens 50 --stop "The end" --json',
+    'mesh inference --prompt "Once upon a time" --api-key mesh_sk_... --control-plane http://192.168.1.20:8080',
   ],
   run: async (context, values) => {
     const submission = submissionOf(values)
-    const { client, device } = openSession(context, values)
-    const pool = selectPool(context.home, values.poolId)
+    const sender = await openSender(context, values)
     const live = createLiveText(context.stdout, context.stderr, context.now)
     let last: JobProgress | undefined
     try {
       const job = await runJob({
-        context, client, key: device.key, poolId: pool.poolId, submission, waitMs: values.wait,
+        context, ...sender, submission, waitMs: values.wait,
         onText: (text) => {
           if (!values.json) live.text(context.stdout.isTTY ? printableText(text) : text)
         },

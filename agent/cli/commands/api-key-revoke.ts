@@ -1,0 +1,31 @@
+import { MeshError } from '../../../shared/errors.ts'
+import { apiKeyIdIn } from '../../../shared/identity/api-key.ts'
+import { selectPool } from '../../device/pools.ts'
+import { defineCommand } from '../command.ts'
+import { printable, printJson } from '../render.ts'
+import { openSession } from '../session.ts'
+import { keyJson } from './api-key-list.ts'
+
+/** @throws MeshError `usage` */
+const keyIdOf = (typed: string): string => {
+  const keyId = apiKeyIdIn(typed) ?? typed.toLowerCase()
+  if (!/^[0-9a-f]{16}$/.test(keyId)) throw new MeshError('usage', { problem: 'an API key is named by the 16 hex digits of its id: mesh api-key-list' })
+  return keyId
+}
+
+export const apiKeyRevoke = defineCommand({
+  name: 'api-key-revoke',
+  summary: 'end an API key at once, and the jobs that run with it',
+  details: 'For the device that made it, and for admins. The id may be given without its flag: mesh api-key-revoke ID.',
+  options: ['key', 'poolId', 'controlPlane', 'json'],
+  required: ['key'],
+  bare: 'key',
+  examples: ['mesh api-key-revoke 0123456789abcdef'],
+  run: async (context, values) => {
+    const { client } = openSession(context, values)
+    const pool = selectPool(context.home, values.poolId)
+    const key = await client.call('revokeKey', { params: { poolId: pool.poolId, keyId: keyIdOf(values.key) } })
+    if (values.json) printJson(context.stdout, keyJson(key))
+    else context.stdout.write(`revoked ${printable(key.name)} (${key.keyId}) of ${printable(key.deviceName)}\n`)
+  },
+})
