@@ -62,6 +62,7 @@ export const errorTable = {
   passphraseWrong: { status: 403, exit: 7, text: 'the passphrase is wrong, or the file was changed', hint: 'try again; without the passphrase nobody can read it' },
   revocationsInvalid: { status: 403, exit: 7, text: 'the revocation list is not valid: {problem}', hint: 'check the clock; then run the command again' },
   memberRemoved: { status: 403, exit: 7, text: 'device {deviceId} was removed from pool {poolId}', hint: 'ask an admin of the pool to let it in again: mesh pool-join' },
+  renewalRefused: { status: 409, exit: 7, text: 'the membership is not renewed here: {problem}', hint: 'nothing to do: the agent asks every admin that it reaches, again and again' },
   notMember: { status: 403, exit: 7, text: 'device {deviceId} is not a member of pool {poolId}', hint: 'mesh pool-join' },
   notAdmin: { status: 403, exit: 7, text: 'only an admin of pool {poolId} may do that', hint: 'run the command on the device that made the pool, or on one that it named admin' },
   joinPending: { status: 409, exit: 4, text: 'no admin of pool {poolId} answered within {seconds} s', hint: 'the device that made the invite must run mesh start; without an invite an admin runs mesh pool-approve; then repeat the command' },

@@ -7,6 +7,7 @@ import type { ManagedProcess } from '../agent/cli/managed-process.ts'
 import { temporaryFolder } from './support/homes.ts'
 import { findPool, savePool } from '../agent/device/pools.ts'
 import { findDevice } from '../agent/device/device.ts'
+import { PeerCache } from '../agent/device/known-peers.ts'
 import { openHome } from '../shared/home.ts'
 import { certificateLifetimeMs, issueCertificate, verifyCertificate } from '../shared/identity/pool-certificate.ts'
 import type { RingView } from '../shared/schema/ring.ts'
@@ -14,6 +15,7 @@ import { eventually, mesh, runMesh, type RunResult, startReady } from './support
 
 interface Club {
   readonly admin: string
+  readonly controlPlane: ManagedProcess
   /** A set-up device in a home of its own. */
   device(name: string): Promise<string>
   /** Starts the agent of a device. */
@@ -23,7 +25,7 @@ interface Club {
 /** A control plane, and a pool whose maker's agent runs. */
 const createClub = async (t: TestContext): Promise<Club> => {
   const root = temporaryFolder(t)
-  const { info } = await startReady(t, { name: 'control plane', program: 'mesh', args: ['control-plane', '--port', '0', '--json'], home: join(root, 'services') })
+  const { info, process: controlPlane } = await startReady(t, { name: 'control plane', program: 'mesh', args: ['control-plane', '--port', '0', '--json'], home: join(root, 'services') })
   const device = async (name: string): Promise<string> => {
     const home = join(root, name)
     await mesh(['init', '--network-id', 'home', '--name', name, '--control-plane', String(info.url)], { home })
@@ -33,7 +35,7 @@ const createClub = async (t: TestContext): Promise<Club> => {
   await mesh(['pool-create', '--name', 'club'], { home: admin })
   const start = async (home: string): Promise<ManagedProcess> => (await startReady(t, { name: home, program: 'mesh', args: ['start', '--json', '--listen', '/ip4/127.0.0.1/tcp/0', '--threads', '1'], home })).process
   await start(admin)
-  return { admin, device, start }
+  return { admin, controlPlane, device, start }
 }
 
 const refused = ({ code, stderr }: RunResult, error: RegExp): void => {
@@ -162,6 +164,22 @@ describe('membership', () => {
         }
       })
     }
+  })
+
+  it('an admin that is connected renews a certificate while no control plane is there', { timeout: 60_000 }, async (t) => {
+    const { admin, controlPlane, device, start } = await createClub(t)
+    const path = await device('Member')
+    await mesh(['pool-join', '--invite', (await mesh(['pool-invite'], { home: admin })).trim()], { home: path })
+    const [home, agent] = [openHome(path), await start(path)]
+    const [{ pool_id: poolId }] = JSON.parse(await mesh(['pool-list', '--json'], { home: path })) as { pool_id: string }[]
+    await eventually(15_000, 'it knows the admin', () => (new PeerCache(home).peersOf(poolId).some(({ worked }) => worked.length > 0) ? true : undefined))
+    await agent.stop()
+    await controlPlane.stop()
+    const [pool, self, root] = [findPool(home, poolId), findDevice(home), findPool(openHome(admin), poolId)?.rootKey]
+    assert.ok(pool && self && root)
+    savePool(home, { ...pool, certificate: issueCertificate(root, { deviceId: self.deviceId, role: 'member' }, Date.now() - 0.6 * certificateLifetimeMs) })
+    await start(path)
+    await eventually(15_000, 'renewed', () => verifyCertificate(findPool(home, poolId)?.certificate ?? '', root.publicKey, Date.now()).notAfter > Date.now() + 0.9 * certificateLifetimeMs || undefined)
   })
 
   it('the root key leaves its device only encrypted, and makes another device an owner of the pool', { timeout: 60_000 }, async (t) => {

@@ -17,6 +17,7 @@ import type { CollectiveSettings } from '../collective/chooser.ts'
 import type { BackendChoice } from '../engine/choose-backend.ts'
 import { Gate } from '../network/gate.ts'
 import type { MeshNode } from '../network/node.ts'
+import { RenewalExchange } from '../network/renewal-exchange.ts'
 import { RevocationSpread } from '../network/revocation-spread.ts'
 import { RingLinks } from '../network/ring-links.ts'
 import { ControlLink } from './control-link.ts'
@@ -27,7 +28,7 @@ import { Membership, poolDirectory, renewByRootKey } from './membership.ts'
 import { Neighbours } from './neighbours.ts'
 import { LockKeeper } from './lock-keeper.ts'
 import { Outbox } from './outbox.ts'
-import { answerJoinRequest, type PoolAdminOptions, renewMember } from './pool-admin.ts'
+import { answerJoinRequest, type PoolAdminOptions, renewMember, signRenewal } from './pool-admin.ts'
 import { RingRegistry, type RingRegistryOptions } from './ring-registry.ts'
 import { ShardLoader } from './shard-loader.ts'
 import { createStateFile, refuseSecondAgent, ringStateOf, type StateFile } from './state-file.ts'
@@ -109,17 +110,19 @@ class Agent {
       onAdmit: (connection, poolId) => this.#neighbours.admitted(connection, poolId),
       onCertificate: (connection, poolId, number) => {
         if (number < (revocations.listOf(poolId)?.number ?? 0)) spread.offer(connection, poolId)
+        this.#membership.met(connection, poolId)
       },
     })
     parts.add({ name: 'gate', stop: () => gate.stop() })
     const spread = new RevocationSpread({ node, gate, logger, textOf: (poolId) => revocations.listOf(poolId)?.text, onList: (poolId, text) => this.#membership.receiveList(poolId, text) })
+    const renewals = new RenewalExchange({ node, gate, logger, now, renew: (request, asker) => signRenewal(this.#admin, request, asker) })
     const links = new RingLinks({ node, gate, stepTimeoutMs: options.stepTimeoutMs, connectTimeoutMs, logger })
     this.#locks = parts.add(new LockKeeper({ home, device, client: this.#client, logger, onChange: () => this.#stateFile?.touch() }))
     const loader = new ShardLoader({ home, bundledModels, admit: (ring, member) => this.#locks.admit(ring, member, this.#rings.views()), backend: options.backend, threads: options.threads || physicalCores(), spinMs: options.spinMs, logger })
     parts.add({ name: 'shards', stop: () => loader.close() })
     const send = (message: AgentMessage): void => this.#link.send(message)
     const onChange = (): void => this.#stateFile.touch()
-    this.#membership = parts.add(new Membership({ home, deviceId: device.deviceId, revocations, gate, spread, now, logger, send, onRenewed: () => this.#link.refresh() }))
+    this.#membership = parts.add(new Membership({ home, deviceId: device.deviceId, revocations, gate, spread, renewals, now, logger, send, onRenewed: () => this.#link.refresh() }))
     this.#reports = new WorkReports({ key: device.key, send })
     const onWork: RingRegistryOptions['onWork'] = ({ ring, member }, work) => this.#reports.post(ring, member, work)
     this.#rings = parts.add(new RingRegistry({ deviceId: device.deviceId, loader, links, settings: options.collective, logger, send, onWork, onChange }))

@@ -3,7 +3,7 @@
  * whoever has a newer one and passed on, and the gate is told of both.
  */
 import type { AgentMessage } from '../../shared/api/messages.ts'
-import { MeshError } from '../../shared/errors.ts'
+import { MeshError, problemOf } from '../../shared/errors.ts'
 import type { Home } from '../../shared/home.ts'
 import { type Certificate, issueCertificate, verifyCertificate, verifyForRenewal } from '../../shared/identity/pool-certificate.ts'
 import { removalsOf } from '../../shared/identity/revocation-list.ts'
@@ -12,6 +12,8 @@ import type { Logger } from '../../shared/log.ts'
 import { findPool, listPools, type LocalPool, savePool } from '../device/pools.ts'
 import type { Revocations } from '../device/revocations.ts'
 import type { Gate, PoolDirectory } from '../network/gate.ts'
+import type { Connection } from '../network/pool-peers.ts'
+import type { RenewalExchange } from '../network/renewal-exchange.ts'
 import type { RevocationSpread } from '../network/revocation-spread.ts'
 
 export interface MembershipOptions {
@@ -20,6 +22,7 @@ export interface MembershipOptions {
   readonly revocations: Revocations
   readonly gate: Gate
   readonly spread: RevocationSpread
+  readonly renewals: RenewalExchange
   readonly now: () => number
   readonly logger: Logger
   send(message: AgentMessage): void
@@ -83,6 +86,11 @@ export class Membership {
     clearInterval(this.#timer)
   }
 
+  /** A member showed its certificate at the gate. What nobody answered before, an admin is asked at once. */
+  met(connection: Connection, poolId: string): void {
+    if (this.#options.gate.adminsOf(poolId).includes(connection) && this.#askedAt.delete(poolId)) this.look()
+  }
+
   /** The control plane is there again: what was asked before may be lost. */
   connected(): void {
     this.#askedAt.clear()
@@ -108,18 +116,19 @@ export class Membership {
     if (pool) this.#applyList(pool) // a command of this device may have written the same list a moment ago
   }
 
-  /** An admin signed a new certificate for this device. @throws MeshError certificate errors */
-  receiveCertificate(poolId: string, text: string): void {
+  /** An admin signed a new certificate for this device. @returns whether it was taken; @throws MeshError certificate errors */
+  receiveCertificate(poolId: string, text: string): boolean {
     const { home, deviceId, revocations, gate, now, logger, onRenewed } = this.#options
     const pool = findPool(home, poolId)
-    if (!pool || pool.certificate === text) return
+    if (!pool || pool.certificate === text) return false
     const certificate = verifyCertificate(text, Buffer.from(pool.rootPublicKey, 'hex'), now(), removalsOf(revocations.listOf(poolId)))
     const held = ownCertificate(pool, now())
-    if (certificate.deviceId !== deviceId || (held && held.role === certificate.role && held.signedBy === certificate.signedBy && held.notAfter >= certificate.notAfter)) return
+    if (certificate.deviceId !== deviceId || (held && held.role === certificate.role && held.signedBy === certificate.signedBy && held.notAfter >= certificate.notAfter)) return false
     savePool(home, { ...pool, role: certificate.role, certificate: text })
     logger.info({ pool: pool.name, notAfter: certificate.notAfter }, `membership of pool ${pool.name} renewed`)
     gate.refresh(poolId)
     onRenewed()
+    return true
   }
 
   #applyList({ poolId, name }: LocalPool): void {
@@ -134,7 +143,7 @@ export class Membership {
   }
 
   #renew(pool: LocalPool): void {
-    const { home, deviceId, revocations, gate, now, send, onRenewed } = this.#options
+    const { home, deviceId, revocations, gate, now, onRenewed } = this.#options
     const { poolId } = pool
     if (renewByRootKey(home, pool, deviceId, now())) {
       gate.refresh(poolId)
@@ -145,6 +154,19 @@ export class Membership {
     if (now() - (this.#askedAt.get(poolId) ?? -Infinity) < askAgainMs) return
     this.#askedAt.set(poolId, now())
     this.#options.logger.info({ pool: shortId(poolId) }, `asking the admins of pool ${pool.name} to renew the membership`)
-    send({ type: 'renew', certificate: pool.certificate })
+    void this.#ask(pool)
+  }
+
+  /** Admins that are connected, one after the other; when none of them signs, those that the control plane reaches. */
+  async #ask({ poolId, certificate }: LocalPool): Promise<void> {
+    const { gate, renewals, logger, send } = this.#options
+    for (const connection of gate.adminsOf(poolId)) {
+      try {
+        if (this.receiveCertificate(poolId, await renewals.ask(connection, { poolId, certificate }))) return
+      } catch (error) {
+        logger.debug({ pool: shortId(poolId), peer: connection.remotePeer.toString(), problem: problemOf(error) }, 'not renewed by an admin that is connected')
+      }
+    }
+    send({ type: 'renew', certificate })
   }
 }

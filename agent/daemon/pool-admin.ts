@@ -7,6 +7,7 @@ import { certificateLifetimeMs, issueCertificate, type Signer, verifyForRenewal 
 import { parseDeviceId, shortId } from '../../shared/ids.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { JoinRequest, Role } from '../../shared/schema/pool.ts'
+import type { RenewalRequest } from '../../shared/wire/envelope.ts'
 import { takeInvite } from '../device/invites.ts'
 import { findPool, type LocalPool, signerOf } from '../device/pools.ts'
 import type { Revocations } from '../device/revocations.ts'
@@ -64,17 +65,34 @@ const admit = async ({ client, logger, now }: PoolAdminOptions, { pool, signer, 
 /** A certificate with more of its time left than this is not renewed: nobody can make us sign without end. */
 const renewBelowMs = 0.75 * certificateLifetimeMs
 
+const unrenewed = (problem: string): MeshError => new MeshError('renewalRefused', { problem })
+
 /**
- * A member wants its certificate renewed. What it shows is checked here: the control plane only passes it on.
- * The root key alone signs for admins, so another admin leaves those to it.
- * @throws MeshError as `verifyForRenewal` | those of the client
+ * Signs a new certificate in place of the one that a member shows, which is checked here: whoever passes it on is not
+ * trusted with that. The root key alone signs for admins, so another admin leaves those to it.
+ * @param asker the device that asks, where it proved who it is
+ * @returns text of the new certificate; @throws MeshError `renewalRefused` | as `verifyForRenewal`
  */
-export const renewMember = async ({ home, key, client, revocations, logger, now }: PoolAdminOptions, { poolId, certificate: text }: { readonly poolId: string; readonly certificate: string }): Promise<void> => {
+export const signRenewal = ({ home, key, revocations, logger, now }: Omit<PoolAdminOptions, 'client'>, { poolId, certificate: text }: RenewalRequest, asker?: string): string => {
   const pool = findPool(home, poolId)
   const signer = pool && signerOf(pool, key)
-  if (!pool || !signer) return
+  if (!pool || !signer) throw unrenewed('this device is no admin of the pool')
   const { deviceId, role, notAfter } = verifyForRenewal(text, Buffer.from(pool.rootPublicKey, 'hex'), now(), removalsOf(revocations.listOf(poolId)))
-  if (notAfter - now() > renewBelowMs || (role === 'admin' && !pool.rootKey)) return
-  await client.call('publishCertificate', { params: { poolId }, body: { certificate: issueCertificate(signer, { deviceId, role }, now()) } })
+  if (asker !== undefined && asker !== deviceId) throw new MeshError('certificateInvalid', { problem: 'it belongs to another device' })
+  if (notAfter - now() > renewBelowMs) throw unrenewed('most of its time is still to come')
+  if (role === 'admin' && !pool.rootKey) throw unrenewed('the root key alone signs for admins')
   logger.info({ pool: pool.name, device: deviceId }, `renewed the membership of ${shortId(deviceId)} in pool ${pool.name}`)
+  return issueCertificate(signer, { deviceId, role }, now())
+}
+
+/** The control plane passed on that a member wants its certificate renewed. @throws MeshError as `verifyForRenewal` | those of the client */
+export const renewMember = async (options: PoolAdminOptions, request: RenewalRequest): Promise<void> => {
+  let certificate: string
+  try {
+    certificate = signRenewal(options, request)
+  } catch (error) {
+    if (error instanceof MeshError && error.code === 'renewalRefused') return // others may
+    throw error
+  }
+  await options.client.call('publishCertificate', { params: { poolId: request.poolId }, body: { certificate } })
 }

@@ -123,6 +123,11 @@ export class Gate {
     return this.#node.libp2p.getConnections().filter((connection) => connection.status === 'open' && this.isAdmitted(connection, poolId))
   }
 
+  /** Those of them whose other side is an admin. */
+  adminsOf(poolId: string): Connection[] {
+    return this.connectionsOf(poolId).filter((connection) => this.#admitted.get(connection)?.get(poolId)?.certificate.role === 'admin')
+  }
+
   /** The list of removals changed: whoever is on it, or was let in by an admin that is, loses its connections. */
   recheck(poolId: string): void {
     const removals = this.#directory.removalsOf?.(poolId)

@@ -58,6 +58,17 @@ export const RevocationMessage = Type.Object({
 })
 export type RevocationMessage = Static<typeof RevocationMessage>
 
+/** A member asks an admin to renew its certificate: one message each way on a renewal stream. */
+export const RenewalRequest = Type.Object({
+  poolId: Hex64,
+  certificate: Type.String({ maxLength: 2 * limits.certificateBytes }),
+})
+export type RenewalRequest = Static<typeof RenewalRequest>
+
+/** The new certificate, or why not. */
+export const RenewalAnswer = Type.Union([Type.Object({ certificate: Type.String({ maxLength: 2 * limits.certificateBytes }) }), Type.Object({ error: ErrorReportSchema })])
+export type RenewalAnswer = Static<typeof RenewalAnswer>
+
 /** First message on a ring stream, both ways: which ring, epoch and rank the sender means. */
 export const RingHello = Type.Object({
   poolId: Hex64,

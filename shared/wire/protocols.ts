@@ -4,6 +4,8 @@ export const protocols = {
   gate: '/meshnet/gate/2.0.0',
   /** The newest revocation list of a pool, from who has it to who has not; members only. */
   revocations: '/meshnet/revocations/1.0.0',
+  /** A member asks the agent of an admin to renew its certificate; members only. */
+  renewal: '/meshnet/renewal/1.0.0',
   /** Frames between two ranks of a ring: tensors and control messages, in order. */
   ring: '/meshnet/ring/1.0.0',
   /** Between members: which control plane the other one uses. */
