@@ -6,6 +6,7 @@
  */
 import { MeshError } from './errors.ts'
 import { parseBytes, parseDuration } from './units.ts'
+import { limits } from './wire/limits.ts'
 
 /** Where the services listen unless told otherwise. */
 export const defaultPorts = { controlPlane: 8080, relay: 4001 } as const
@@ -41,7 +42,7 @@ export const optionTable = {
   // apps
   apiKey: { flag: '--api-key', value: '<key>', type: 'string', env: 'MESH_API_KEY', help: 'act as an app with this key of mesh api-key-create; in the environment other users of the machine do not see it' },
   key: { flag: '--key', value: '<id>', type: 'string', help: 'id of an API key, from mesh api-key-list' },
-  quota: { flag: '--quota', value: '<tokens>', type: 'integer', min: 1, max: 1e12, help: 'tokens, of prompts and answers together, that it may use in a day (UTC); default: as many as it wants' },
+  quota: { flag: '--quota', value: '<tokens>', type: 'integer', min: 1, max: limits.keyTokens, help: 'tokens, of prompts and answers together, that it may use in a day (UTC); default: as many as it wants' },
   // models and rings
   modelId: { flag: '--model-id', value: '<name>', type: 'string', env: 'MESHNET_MODEL', default: 'tiny-story', help: 'the model' },
   modelDir: { flag: '--model-dir', value: '<folder>', type: 'string', help: 'Hugging Face folder of the model' },

@@ -4,7 +4,7 @@ import { Value } from 'typebox/value'
 import { type Client, createClient } from '../../shared/api/client.ts'
 import { MeshError } from '../../shared/errors.ts'
 import type { Home } from '../../shared/home.ts'
-import { apiKeyIdIn } from '../../shared/identity/api-key.ts'
+import { apiKeyIdIn, malformedKey } from '../../shared/identity/api-key.ts'
 import { Name } from '../../shared/schema/common.ts'
 import { AgentState } from '../../shared/schema/agent-state.ts'
 import { readChecked } from '../device/checked-state.ts'
@@ -44,7 +44,7 @@ export const openSession = (context: CommandContext, values: { readonly controlP
  */
 export const openKeyClient = (context: CommandContext, values: { readonly apiKey: string; readonly controlPlane?: string }): Client => {
   const apiKey = values.apiKey.trim()
-  if (apiKeyIdIn(apiKey) === undefined) throw new MeshError('keyInvalid', { problem: 'it does not look like mesh_sk_ with 16 and 64 hex digits' })
+  if (apiKeyIdIn(apiKey) === undefined) throw new MeshError('keyInvalid', { problem: malformedKey })
   const url = values.controlPlane === undefined ? (agentControlPlane(context.home) ?? findDevice(context.home)?.config.controlPlaneUrl ?? defaultControlPlaneUrl) : parseControlPlaneUrl(values.controlPlane)
   return createClient({ url, apiKey, fetch: context.fetch, now: context.now })
 }

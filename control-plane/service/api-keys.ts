@@ -1,6 +1,6 @@
 /** API keys of apps: made and ended by members, checked with every request that shows one, held to their quota. */
 import { MeshError } from '../../shared/errors.ts'
-import { apiKeyHash, apiKeyIdIn, isSameHash } from '../../shared/identity/api-key.ts'
+import { apiKeyHash, apiKeyIdIn, isSameHash, malformedKey } from '../../shared/identity/api-key.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { ApiKey, ApiKeyCreation } from '../../shared/schema/api-key.ts'
 import type { JobSubmission } from '../../shared/schema/job.ts'
@@ -98,7 +98,7 @@ export class ApiKeys {
     const key = keyId === undefined ? undefined : store.find(keyId)
     if (!isSameHash(hash, key?.hash ?? noHash) || !key) {
       this.#wrong.wrong(address, now())
-      throw new MeshError('keyInvalid', { problem: keyId === undefined ? 'it does not look like mesh_sk_ with 16 and 64 hex digits' : 'there is no such key' })
+      throw new MeshError('keyInvalid', { problem: keyId === undefined ? malformedKey : 'there is no such key' })
     }
     this.#wrong.right(address)
     if (this.#known.size < mostKnown) this.#known.add(hash)

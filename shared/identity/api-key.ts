@@ -24,6 +24,9 @@ export const newApiKey = (): NewApiKey => {
 /** 64 hex digits, over the whole text of the key. */
 export const apiKeyHash = (text: string): string => createHash('sha256').update(text).digest('hex')
 
+/** What is wrong with a text that is no key. */
+export const malformedKey = 'it does not look like mesh_sk_ with 16 and 64 hex digits'
+
 /** The id that a key names; `undefined` for a text that is no key. */
 export const apiKeyIdIn = (text: string): string | undefined => form.exec(text)?.[1]
 
