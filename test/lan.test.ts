@@ -1,4 +1,7 @@
-/** Two machines on one network and nothing else: no internet, no other control plane, no default route. */
+/**
+ * Two machines on one network and nothing else: no internet, no other control plane, no default route. The first test
+ * is the whole story of a group, command by command; then the network changes under it.
+ */
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
@@ -35,6 +38,13 @@ const deviceOn = ({ through }: Machine, home: string): Device => ({
   start: (t, ...args) => startReady(t, { name: `${args[0]} in ${home}`, program: 'mesh', args: [...args, '--json', '--threads', '1'], home, through, stopMs: 20_000 }),
 })
 
+interface Resources {
+  readonly phase: string
+  readonly memory_bytes: number
+  readonly usable_bytes: number
+  readonly recorded: boolean
+}
+
 const ringOfTwo = (device: Device, after = 0): Promise<RingView> =>
   eventually(60_000, 'the ring is active with both devices', async () => {
     const [ring] = (await device.tryJson<RingView[]>('ring-status')) ?? []
@@ -57,25 +67,64 @@ const otherPeer = (device: Device, what: string, wanted: (peer: Peer) => boolean
     return peers?.find((peer) => peer.found !== null && peer.latencyMs !== null && wanted(peer))
   })
 
-test('lan: create, up, join, ring, prompt; then the host moves, then both do, then one forgets nothing', { timeout: 300_000, skip: lanImpossible() }, async (t) => {
-  const { machines, a, b } = twoDevices(t)
+/** The lines that `mesh up` printed for others, each as arguments of `mesh`: init, pool-join, start. */
+const joinLines = (info: Record<string, unknown>): string[][] => {
+  const [{ pool, lines }] = info.join as { pool: string; lines: string[] }[]
+  assert.equal(pool, 'den')
+  return lines.map((line) => line.replace(/\bNAME\b/, 'Laptop').split(' ').slice(1))
+}
+
+/** From nothing to an answer, with commands of `mesh` alone. @returns the agent of B, the ring and its answer */
+const story = async (t: TestContext, a: Device, b: Device): Promise<{ agentB: Awaited<ReturnType<typeof startReady>>; ring: RingView; startB: string[]; text: string }> => {
+  // A makes a pool and hosts it
   await a.run('init', '--network-id', 'home', '--name', 'Desktop')
   await a.run('pool-create', '--name', 'den') // before anything runs
   const { info } = await a.start(t, 'up')
-  const { pool, lines } = (info.join as { pool: string; lines: string[] }[])[0]
-  assert.equal(pool, 'den')
-  assert.match(lines[0], /--control-plane http:\/\/10\.77\.0\.1:8080$/)
-  const [init, poolJoin, start] = lines.map((line) => line.split(' ').slice(1))
-  await b.run(...init)
-  await b.run(...poolJoin)
-  const agentB = await b.start(t, ...start)
-  await a.run('join-ring')
-  await b.run('join-ring')
-  const first = await ringOfTwo(b)
+  const [initB, , startB] = joinLines(info)
+  assert.equal(initB.at(-1), 'http://10.77.0.1:8080')
+
+  // A invites, B joins: the invite works for one device and names an address that B can reach
+  const { invite, urls } = await a.json<{ invite: string; urls: string[] }>('pool-invite', '--expires', '10m')
+  assert.equal(urls[0], 'http://10.77.0.1:8080')
+  await b.run(...initB)
+  await b.run('pool-join', '--invite', invite)
+  const agentB = await b.start(t, ...startB)
+
+  // both commit memory; B too little to hold anything
+  for (const [device, memory, bytes] of [[a, '600MB', 600e6], [b, '200MB', 200e6]] as const) {
+    await device.run('lock-resources', '--memory', memory)
+    const { phase, memory_bytes: locked, recorded } = await device.json<Resources>('resource-status')
+    assert.deepEqual({ phase, locked, recorded }, { phase: 'locked', locked: bytes, recorded: true })
+  }
+
+  // both serve the model; nothing is placed on B, and the ring says why, until B locks more
+  await a.run('join-ring', '--model-id', 'tiny-story')
+  await b.run('join-ring', '--model-id', 'tiny-story')
+  const laptop = await eventually(10_000, 'the ring tells what B lacks', async () => {
+    const [ring] = await b.json<RingView[]>('ring-status')
+    return ring.members.find(({ name, error }) => name === 'Laptop' && error !== undefined)
+  })
+  assert.equal(laptop.rank, undefined)
+  assert.match(laptop.error?.message ?? '', /^tiny-story q8 does not fit: Laptop lacks [\d.]+ MB/)
+  await b.run('lock-resources', '--memory', '275MB')
+  const ring = await ringOfTwo(b)
+
+  // shares are equal, the columns keep to what is locked: room for one of four key/value heads on B
+  const heads = ring.members.toSorted((x, y) => (x.rank ?? 0) - (y.rank ?? 0)).map(({ name, share, ranges }) => ({ name, share, heads: ranges?.kvHeads }))
+  assert.deepEqual(heads, [{ name: 'Desktop', share: 1, heads: { start: 0, end: 3 } }, { name: 'Laptop', share: 1, heads: { start: 3, end: 4 } }])
+
+  // B prompts, and sees A
   const { text } = await b.json<{ text: string }>(...prompt)
   assert.ok(text.length > 0)
   const seen = await otherPeer(b, 'the host is seen', ({ address }) => address.startsWith('/ip4/10.77.0.1/tcp/'))
   assert.ok(['mdns', 'control-plane'].includes(seen.found), seen.found)
+  assert.match(await b.run('pool-peers'), /^[0-9a-f]{8} +Desktop +admin +online .*\/ip4\/10\.77\.0\.1\/tcp\/.*^[0-9a-f]{8} +Laptop \(this device\) +member +online /ms)
+  return { agentB, ring, startB, text }
+}
+
+test('lan: create, invite, join, lock, ring, prompt; then the host moves, then both do, then one forgets nothing', { timeout: 300_000, skip: lanImpossible() }, async (t) => {
+  const { machines, a, b } = twoDevices(t)
+  const { agentB, ring: first, text } = await story(t, a, b)
 
   await t.test('the host has another address: its peer finds device and control plane by multicast DNS', async () => {
     machines[0].moveTo('10.77.0.9/24')
