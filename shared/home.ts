@@ -29,6 +29,8 @@ export interface Home {
   readonly logs: string
   /** Where the other devices of our pools were met; see `schema/known-peers.ts`. */
   readonly knownPeers: string
+  /** What the control plane has not confirmed yet of jobs that ended here, one file for each: answers, and reports on own work. */
+  readonly outbox: { readonly answers: string; readonly reports: string }
   /** Memory locks: one file per signed statement, and the cooldown as it was last written down. */
   readonly locks: { readonly folder: string; readonly countdown: string }
   readonly controlPlane: { readonly folder: string; readonly database: string }
@@ -57,6 +59,7 @@ export const openHome = (root: string = homeFromEnvironment() ?? join(homedir(),
     rings: at('rings.json'),
     logs: at('logs'),
     knownPeers: at('peers.json'),
+    outbox: { answers: at('outbox', 'answers'), reports: at('outbox', 'reports') },
     locks: { folder: at('resource-lock'), countdown: at('resource-lock', 'countdown.json') },
     controlPlane: { folder: at('control-plane'), database: at('control-plane', 'mesh.sqlite') },
     relay: { folder: at('relay'), key: at('relay', 'relay.key'), config: at('relay', 'relay.json') },

@@ -11,6 +11,7 @@ import { version } from '../../shared/version.ts'
 import { createDeviceClient, publishPool, registerDevice } from '../device/control-plane.ts'
 import { loadDevice, type LocalDevice, readCapabilities } from '../device/device.ts'
 import { PeerCache } from '../device/known-peers.ts'
+import { MessageStore } from '../device/message-store.ts'
 import { listPools } from '../device/pools.ts'
 import { Revocations } from '../device/revocations.ts'
 import type { CollectiveSettings } from '../collective/chooser.ts'
@@ -123,10 +124,10 @@ class Agent {
     const send = (message: AgentMessage): void => this.#link.send(message)
     const onChange = (): void => this.#stateFile.touch()
     this.#membership = parts.add(new Membership({ home, deviceId: device.deviceId, revocations, gate, spread, renewals, now, logger, send, onRenewed: () => this.#link.refresh() }))
-    this.#reports = new WorkReports({ key: device.key, send })
+    this.#reports = new WorkReports({ key: device.key, store: new MessageStore(home.outbox.reports, logger), send })
     const onWork: RingRegistryOptions['onWork'] = ({ ring, member }, work) => this.#reports.post(ring, member, work)
     this.#rings = parts.add(new RingRegistry({ deviceId: device.deviceId, loader, links, settings: options.collective, logger, send, onWork, onChange }))
-    this.#outbox = new Outbox(send)
+    this.#outbox = new Outbox(new MessageStore(home.outbox.answers, logger), send)
     this.#jobs = new JobRunner({ outbox: this.#outbox, logger, sessionOf: ({ ringId, epoch }) => this.#rings.session(ringId, epoch), onWork, onChange })
     this.#stateFile = parts.add(createStateFile(home, () => this.#state(), logger))
     parts.add({ name: 'jobs', stop: () => this.#jobs.cancelAll() })

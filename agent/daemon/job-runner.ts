@@ -72,8 +72,8 @@ export class JobRunner {
       onToken: (index, token, text) => outbox.post({ type: 'job-tokens', jobId, epoch, firstIndex: index, tokens: [token], text }),
     })
     const { finishReason, usage, timings, text } = result
+    onWork(session, result.work) // first: an answer that arrives is paid for, also when this process dies here
     outbox.post({ type: 'job-done', jobId, epoch, finishReason, usage, timings, text, tokens: [...result.tokens] })
-    onWork(session, result.work)
   }
 
   cancel(jobId: string): void {

@@ -1,29 +1,37 @@
 /**
  * What the control plane must not miss of a job: every message is kept until the job is settled, and all of them are
- * sent again after a reconnect. The control plane drops what it has seen (tokens are numbered).
+ * sent again after a reconnect. The control plane drops what it has seen (tokens are numbered). What ends a job is
+ * written down before it is sent, so that it outlives this process.
  */
 import type { AgentMessage } from '../../shared/api/messages.ts'
-
-export type JobMessage = Extract<AgentMessage, { jobId: string }>
+import type { JobMessage, MessageStore } from '../device/message-store.ts'
 
 /** Finished jobs kept while the control plane is away; the oldest is given up first. */
 const maxJobs = 1000
 
+/** Messages after which nothing more is said of a job here. */
+const lastTypes: readonly AgentMessage['type'][] = ['job-done', 'job-failed', 'work-report']
+
 export class Outbox {
   readonly #jobs = new Map<string, JobMessage[]>()
   readonly #send: (message: AgentMessage) => void
+  readonly #store: MessageStore
 
-  constructor(send: (message: AgentMessage) => void) {
+  constructor(store: MessageStore, send: (message: AgentMessage) => void) {
+    this.#store = store
     this.#send = send
+    for (const message of store.load()) this.#jobs.set(message.jobId, [message])
   }
 
   post(message: JobMessage): void {
     const kept = this.#jobs.get(message.jobId) ?? []
-    // The end of a job carries the whole answer: what led to it need not be repeated.
-    if (message.type === 'job-done' || message.type === 'job-failed') kept.length = 0
+    if (lastTypes.includes(message.type)) {
+      kept.length = 0 // it carries the whole answer: what led to it need not be repeated
+      this.#store.save(message)
+    }
     kept.push(message)
     this.#jobs.set(message.jobId, kept)
-    if (this.#jobs.size > maxJobs) this.#jobs.delete(this.#jobs.keys().next().value as string)
+    if (this.#jobs.size > maxJobs) this.settled(this.#jobs.keys().next().value as string)
     this.#send(message)
   }
 
@@ -33,7 +41,7 @@ export class Outbox {
   }
 
   settled(jobId: string): void {
-    this.#jobs.delete(jobId)
+    if (this.#jobs.delete(jobId)) this.#store.remove(jobId)
   }
 
   /** After a reconnect. */

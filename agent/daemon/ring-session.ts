@@ -9,7 +9,7 @@ import { type CollectiveSettings, costOf, createCollective, slowestOf } from '..
 import { soloCollective } from '../collective/collective.ts'
 import { probeLinks } from '../collective/link-probe.ts'
 import { createForward } from '../engine/forward.ts'
-import { startFollower } from '../generation/follower.ts'
+import { type Follower, startFollower } from '../generation/follower.ts'
 import { Leader } from '../generation/leader.ts'
 import type { RankWork } from '../generation/protocol.ts'
 import type { RingChannel } from '../network/ring-channel.ts'
@@ -61,6 +61,7 @@ export class RingSession {
   #channel: RingChannel | undefined
   #network: RingNetwork | undefined
   #leader: Leader | undefined
+  #follower: Follower | undefined
   /** Jobs that run here now. */
   #busy = 0
 
@@ -131,7 +132,7 @@ export class RingSession {
       return
     }
     if (!channel || !collective) throw new Error('a follower needs links')
-    startFollower({
+    this.#follower = startFollower({
       engine, channel, logger: this.#options.logger,
       onSettings: (settings) => collective.use(settings),
       onLost: (error) => this.#fail(MeshError.from(error)),
@@ -168,6 +169,7 @@ export class RingSession {
   /** Gives up links and running jobs. The shard belongs to the loader. */
   async close(): Promise<void> {
     if (this.#state === 'closed') return
+    this.#follower?.close()
     this.#state = 'closed'
     this.#abort.abort(new MeshError('epochStale', { got: this.ring.epoch, want: 'a newer one' }))
     await this.#channel?.close()

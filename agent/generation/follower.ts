@@ -24,6 +24,11 @@ export interface FollowerOptions {
   onWork(work: RankWork): void
 }
 
+export interface Follower {
+  /** The epoch is over: what was done of a job counts, although nobody will say any more that it ended. */
+  close(): void
+}
+
 /** The job that runs: its tokens so far feed the repetition penalty. */
 interface Current {
   readonly job: number
@@ -36,29 +41,36 @@ interface Current {
 
 type Step = Extract<RingControl, { type: 'step' }>
 
-export const startFollower = ({ engine, channel, logger, onSettings, onLost, onBusy, onWork }: FollowerOptions): void => {
+const runStep = async (engine: Engine, channel: Channel, run: Current, message: Step): Promise<void> => {
+  for (const { tokens } of message.sequences) run.history.push(...tokens)
+  const { rows, times } = await engine.step(message)
+  run.computeMs += times.computeMs
+  for (const { logits } of rows) {
+    const own = topCandidates(logits, engine.vocabStart, { count: candidateCount(run.sampling), history: run.history, sampling: run.sampling })
+    await channel.send(0, candidatesTag(message.job, message.step), { dtype: candidatesDtype, bytes: encodeCandidates(own) })
+  }
+}
+
+export const startFollower = ({ engine, channel, logger, onSettings, onLost, onBusy, onWork }: FollowerOptions): Follower => {
   let current: Current | undefined
   /** Messages are worked off one after another, in the order in which rank 0 sent them. */
   let last: Promise<void> = Promise.resolve()
 
   const step = async (message: Step): Promise<void> => {
-    const run = current
-    if (run === undefined || run.job !== message.job || run.failed) return
-    for (const { tokens } of message.sequences) run.history.push(...tokens)
-    const { rows, times } = await engine.step(message)
-    run.computeMs += times.computeMs
-    for (const { logits } of rows) {
-      const own = topCandidates(logits, engine.vocabStart, { count: candidateCount(run.sampling), history: run.history, sampling: run.sampling })
-      await channel.send(0, candidatesTag(message.job, message.step), { dtype: candidatesDtype, bytes: encodeCandidates(own) })
-    }
+    if (current?.job === message.job && !current.failed) await runStep(engine, channel, current, message)
   }
 
-  const end = async (job: number): Promise<void> => {
-    if (current?.job !== job) return
+  const close = (): void => {
+    if (current === undefined) return
     const { jobId, history, computeMs } = current
     current = undefined
     onBusy(false)
     onWork({ jobId, tokens: history.length, computeMs })
+  }
+
+  const end = async (job: number): Promise<void> => {
+    if (current?.job !== job) return
+    close()
     channel.forgetJob(job)
     await engine.release(job)
   }
@@ -97,6 +109,10 @@ export const startFollower = ({ engine, channel, logger, onSettings, onLost, onB
       if (message.type === 'abort') channel.forgetJob(message.job)
       last = workAfter(last, message)
     },
-    lost: (_, error) => onLost(error),
+    lost: (_, error) => {
+      close()
+      onLost(error)
+    },
   })
+  return { close }
 }

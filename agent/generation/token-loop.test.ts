@@ -16,7 +16,7 @@ import { openEmbedding } from '../model/embedding.ts'
 import { type Model, openModel } from '../model/model-folder.ts'
 import { loadShard } from '../model/shard-cache.ts'
 import { loadTokenizer, type Tokenizer } from '../model/tokenizer.ts'
-import { startFollower } from './follower.ts'
+import { type Follower, startFollower } from './follower.ts'
 import { type GenerationRequest, Leader } from './leader.ts'
 import type { RankWork } from './protocol.ts'
 
@@ -28,6 +28,7 @@ const warm: Sampling = { ...greedy, temperature: 0.9, topP: 0.95, seed: 11 }
 interface Ring {
   readonly leader: Leader
   readonly channels: readonly MemoryChannel[]
+  readonly followers: readonly Follower[]
   readonly lost: Error[]
   /** What followers said they did. */
   readonly work: RankWork[]
@@ -54,6 +55,7 @@ describe('token loop', () => {
     const channels = createMemoryChannels(worldSize, stepTimeoutMs)
     const lost: Error[] = []
     const work: RankWork[] = []
+    const followers: Follower[] = []
     const engines = await Promise.all(plan.map(async (ranges, rank) => {
       const shard = await loadShard({ model, ranges, quant: 'f32', cacheFolder: join(folder, String(rank)) })
       const { shape, normEpsilon, ropeTheta } = model.config
@@ -63,9 +65,9 @@ describe('token loop', () => {
       return createForward({ shape, ranges, backend, collective: createRingCollective(channels[rank]), embed: (tokens, into) => embedding.read(tokens, into) })
     }))
     for (const rank of Array.from({ length: worldSize - 1 }, (_, i) => i + 1)) {
-      startFollower({ engine: engines[rank], channel: channels[rank], logger: silentLogger(), onSettings: () => {}, onLost: (error) => lost.push(error), onBusy: () => {}, onWork: (one) => work.push(one) })
+      followers.push(startFollower({ engine: engines[rank], channel: channels[rank], logger: silentLogger(), onSettings: () => {}, onLost: (error) => lost.push(error), onBusy: () => {}, onWork: (one) => work.push(one) }))
     }
-    return { leader: new Leader({ engine: engines[0], channel: worldSize > 1 ? channels[0] : undefined, decoder: tokenizer, onLost: (error) => lost.push(error) }), channels, lost, work }
+    return { leader: new Leader({ engine: engines[0], channel: worldSize > 1 ? channels[0] : undefined, decoder: tokenizer, onLost: (error) => lost.push(error) }), channels, followers, lost, work }
   }
 
   const request = (change: Partial<GenerationRequest>): GenerationRequest => ({
@@ -99,6 +101,18 @@ describe('token loop', () => {
     assert.deepEqual([first.work.jobId, first.work.tokens], ['job', 44])
     assert.ok(first.work.computeMs > 0)
     assert.deepEqual(work.slice(0, 2).map(({ jobId, tokens, computeMs }) => [jobId, tokens, computeMs > 0]), [['job', 44, true], ['job', 44, true]])
+  })
+
+  it('a rank says what it did, once, also when the epoch ends before rank 0 says that the job did', async () => {
+    const ends: readonly [string, (ring: Ring) => void][] = [
+      ['rank 0 is gone', ({ channels }) => channels[0].kill()],
+      ['this rank leaves the epoch', ({ followers }) => followers[0].close()],
+    ]
+    for (const [name, happens] of ends) {
+      const ring = await createRing(2)
+      await ring.leader.run(request({ maxTokens: 6, onToken: (index) => index === 5 && happens(ring) })).catch(() => {})
+      assert.deepEqual(ring.work.map(({ jobId, tokens, computeMs }) => [jobId, tokens, computeMs > 0]), [['job', 10, true]], name)
+    }
   })
 
   it('the end token ends the answer and is no part of it', async () => {

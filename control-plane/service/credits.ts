@@ -47,6 +47,12 @@ export class Credits {
     this.#timer.unref()
   }
 
+  /** The process may have ended between the last statement of a job and its settlement. */
+  recover(): void {
+    const { store, now } = this.#options
+    for (const jobId of store.due(now(), Number.MAX_SAFE_INTEGER)) this.#settleIfComplete(jobId)
+  }
+
   /** A member takes part: from the first time on it is no stranger any more. */
   join(poolId: string, deviceId: string): void {
     this.#options.store.join(poolId, deviceId, this.#options.now())

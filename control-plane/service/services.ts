@@ -75,6 +75,7 @@ export const createServices = ({ store }: OpenDatabase, { heartbeatMs, leaseMs, 
   const removals = new Removals({ memberships, pools, presence, rings, jobs, keys, now, logger })
   const sockets = new AgentSockets({ presence, memberships, devices, pools, rings, locks, jobs, credits, now, heartbeatMs, leaseMs, logger })
   jobs.recover()
+  credits.recover()
   return {
     devices, pools, jobStore, ringStore, nonces: new NonceStore(store), memberships, removals, presence, rings, locks, jobs, keys, credits, hub, sockets, now,
     stop: () => {

@@ -5,6 +5,8 @@ import { LedgerCheck } from '../../shared/ledger/verify.ts'
 import { signStatement, type Statement } from '../../shared/identity/statement.ts'
 import { heldWeights, planShards, weightsOf } from '../../shared/plan/shard-plan.ts'
 import type { CreditsView, LedgerEntry } from '../../shared/schema/credits.ts'
+import { CreditStore } from '../store/credit-store.ts'
+import { openDatabase } from '../store/database.ts'
 import { type CreditSettings, defaultCreditSettings } from '../service/credits.ts'
 import { createPool, eventually, type FakeAgent, manifest, type Plane, quickSettings, startPlane, submission, type TestDevice, type TestPool } from './plane.ts'
 import { activeRing, done, epochWith, join } from './steps.ts'
@@ -91,6 +93,25 @@ test('credits: who stays silent is settled by the plan after the time-out, also 
   assert.deepEqual(entries.map(({ kind, signature }) => [kind, signature !== null]), [['work', false], ['work', true], ['use', false]])
   await confirm(pool.admin, pool, url, { jobId, epoch })
   assert.deepEqual(await ledgerOf(pool, url), entries)
+})
+
+test('credits: a job whose last statement was stored just before the process ended is settled by the next one, at once and once', async (t) => {
+  const first = await plane(t)
+  const pool = await createPool(first.url)
+  const { agents, epoch } = await activeRing(t, pool, first.url, 1)
+  await submit(pool.admin, pool, first.url, 'one')
+  const jobId = await runNext(agents[0], epoch)
+  await confirm(pool.admin, pool, first.url, { jobId, epoch })
+  await first.stop()
+  const database = openDatabase(`${first.folder}/mesh.sqlite`)
+  new CreditStore(database.store).keep(pool.admin.deviceId, signStatement(pool.admin.key, pool.poolId, workOf(jobId, epoch, 0, 1)))
+  database.close()
+
+  for (let time = 0; time < 2; time++) {
+    const { url, stop } = await plane(t, {}, first.folder) // two minutes until the time-out
+    assert.deepEqual((await ledgerOf(pool, url)).map(({ kind, signature }) => [kind, signature !== null]), [['work', true], ['use', true]])
+    await stop()
+  }
 })
 
 test('credits: reports that do not hold are not counted, and not asked for again', async (t) => {

@@ -1,0 +1,70 @@
+/**
+ * Messages to the control plane that must outlive this process: one file for each job, written before the message is
+ * sent and removed when the control plane has it. Only the agent of this home writes here.
+ */
+import { createHash } from 'node:crypto'
+import { readdirSync, rmSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import { AgentMessage } from '../../shared/api/messages.ts'
+import { problemOf } from '../../shared/errors.ts'
+import { writeState } from '../../shared/home.ts'
+import type { Logger } from '../../shared/log.ts'
+import { readChecked } from './checked-state.ts'
+
+export type JobMessage = Extract<AgentMessage, { jobId: string }>
+
+const isOfJob = (message: AgentMessage): message is JobMessage => 'jobId' in message
+
+export class MessageStore {
+  readonly #folder: string
+  readonly #logger: Logger
+
+  constructor(folder: string, logger: Logger) {
+    this.#folder = folder
+    this.#logger = logger
+  }
+
+  /** Replaces what is kept of the job. A full disk costs the safety, not the job. */
+  save(message: JobMessage): void {
+    this.#try('keep', () => writeState(this.#fileOf(message.jobId), `${JSON.stringify(message)}\n`, 0o600))
+  }
+
+  remove(jobId: string): void {
+    this.#try('remove', () => rmSync(this.#fileOf(jobId), { force: true }))
+  }
+
+  /** What an earlier process left, oldest first. A damaged file is left where it is, and logged. */
+  load(): JobMessage[] {
+    const found: { readonly at: number; readonly message: JobMessage }[] = []
+    for (const name of this.#names()) {
+      const file = join(this.#folder, name)
+      this.#try('read', () => {
+        if (name.endsWith('.tmp')) return rmSync(file, { force: true }) // the process was killed while it wrote
+        const message = readChecked(file, AgentMessage)
+        if (message && isOfJob(message)) found.push({ at: statSync(file).mtimeMs, message })
+      })
+    }
+    return found.toSorted((a, b) => a.at - b.at).map(({ message }) => message)
+  }
+
+  #names(): string[] {
+    try {
+      return readdirSync(this.#folder)
+    } catch {
+      return [] // nothing was ever kept
+    }
+  }
+
+  /** The id comes from the control plane: as it is, it could name any file. */
+  #fileOf(jobId: string): string {
+    return join(this.#folder, `${createHash('sha256').update(jobId).digest('hex')}.json`)
+  }
+
+  #try(what: string, action: () => void): void {
+    try {
+      action()
+    } catch (error) {
+      this.#logger.warn({ problem: problemOf(error) }, `cannot ${what} a message about a job`)
+    }
+  }
+}
