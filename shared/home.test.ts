@@ -13,7 +13,7 @@ describe('home', () => {
     const root = temporaryFolder(t)
     const home = openHome(root)
     const pool = home.pool('ab')
-    const paths = [home.deviceKey, home.config, home.pools, home.models, home.shards, home.agentState, home.rings, pool.folder, pool.config, pool.certificate, pool.rootKey, home.controlPlane.database, home.relay.key, home.relay.config]
+    const paths = [home.deviceKey, home.config, home.pools, home.models, home.shards, home.agentState, home.rings, home.outbox.answers, home.outbox.reports, pool.folder, pool.config, pool.certificate, pool.rootKey, home.controlPlane.database, home.relay.key, home.relay.config]
     for (const path of paths) assert.ok(path.startsWith(`${root}/`), path)
     assert.equal(new Set(paths).size, paths.length)
   })

@@ -4,7 +4,6 @@
  * random points come from a seed that a failure names.
  */
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
 import { join } from 'node:path'
 import { describe, it, type TestContext } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
@@ -15,55 +14,17 @@ import { loadDevice, type LocalDevice } from '../agent/device/device.ts'
 import { loadLock, type StoredLock } from '../agent/device/lock-store.ts'
 import { type Home, openHome } from '../shared/home.ts'
 import { verifyCommitment } from '../shared/identity/lock-statement.ts'
-import { environmentFor } from '../shared/options.ts'
 import type { Commitment } from '../shared/schema/lock.ts'
-import { afterwards, temporaryFolder } from './support/homes.ts'
+import { seeded } from '../control-plane/test/seeded.ts'
+import { temporaryFolder } from './support/homes.ts'
+import { isFull, runUntilKilled, seed } from './support/kills.ts'
 import { stepBytes } from './support/lock-loop.ts'
 import { eventually, mesh, startReady } from './support/processes.ts'
 
-const seed = 20261121
 const loop = fileURLToPath(new URL('./support/lock-loop.ts', import.meta.url))
 
-/** Numbers from 0 to 1 that a seed decides (mulberry32). */
-const randomFrom = (start: number) => {
-  let state = start
-  return (): number => {
-    state = (state + 0x6d2b79f5) | 0
-    let t = Math.imul(state ^ (state >>> 15), 1 | state)
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32
-  }
-}
-
-interface Killed {
-  readonly code: number | null
-  readonly stdout: string
-  readonly ms: number
-}
-
-/** `node test/lock-kills.test.ts --full` kills 206 times, in about four minutes; `npm test` a quarter of that. */
-const counts = process.argv.includes('--full') ? { inside: 150, commands: 40, services: 16 } : { inside: 40, commands: 10, services: 4 }
-
-/** Runs a program and kills it after that time, or that long after its first line. */
-const runUntilKilled = (t: TestContext, args: readonly string[], home: Home, { afterMs, fromFirstLine = false }: { afterMs: number; fromFirstLine?: boolean }): Promise<Killed> =>
-  new Promise((resolve, reject) => {
-    const startedAt = performance.now()
-    const child = spawn(process.execPath, [...args], { env: environmentFor(home.root), stdio: ['ignore', 'pipe', 'ignore'] })
-    afterwards(t, () => child.kill('SIGKILL'))
-    let stdout = ''
-    let timer: NodeJS.Timeout | undefined
-    const arm = (): void => void (timer ??= setTimeout(() => child.kill('SIGKILL'), afterMs))
-    if (!fromFirstLine) arm()
-    child.stdout.setEncoding('utf8').on('data', (part: string) => {
-      stdout += part
-      arm()
-    })
-    child.on('error', reject)
-    child.on('close', (code) => {
-      clearTimeout(timer)
-      resolve({ code, stdout, ms: performance.now() - startedAt })
-    })
-  })
+/** `node test/lock-kills.test.ts --full` kills 206 times, in about four minutes; `npm test` an eighth of that. */
+const counts = isFull ? { inside: 150, commands: 40, services: 16, wholeEvery: 10 } : { inside: 20, commands: 4, services: 2, wholeEvery: 5 }
 
 class Scene {
   readonly home: Home
@@ -118,11 +79,11 @@ const summary = (commitment: Commitment | undefined): unknown[] => [commitment?.
 describe('kill -9 while memory is locked and unlocked', () => {
   it(`${counts.inside} kills inside the changes themselves (seed ${seed})`, { timeout: 280_000 }, async (t) => {
     const { scene } = await createScene(t)
-    const random = randomFrom(seed)
+    const random = seeded(seed)
     let between = 0
     for (let round = 0; round < counts.inside; round++) {
       const before = scene.stored?.commitment.sequence ?? 0
-      const { stdout } = await runUntilKilled(t, [loop], scene.home, { afterMs: random() * 60, fromFirstLine: true })
+      const { stdout } = await runUntilKilled(t, [loop], scene.home.root, { afterMs: random() * 60, from: 'stdout' })
       const [stored, recorded] = [Math.max(before, numberAfter(stdout, 'stored')), numberAfter(stdout, 'recorded')]
       const commitment = scene.stored?.commitment
       const sequence = commitment?.sequence ?? 0
@@ -139,15 +100,15 @@ describe('kill -9 while memory is locked and unlocked', () => {
 
   it(`at least ${counts.commands} kills of the commands (seed ${seed})`, { timeout: 280_000 }, async (t) => {
     const { scene } = await createScene(t)
-    const random = randomFrom(seed + 1)
+    const random = seeded(seed + 1)
     let wholeMs = 0
     let kills = 0
-    for (let round = 0; kills < counts.commands || round % 10 !== 0; round++) {
+    for (let round = 0; kills < counts.commands || round % counts.wholeEvery !== 0; round++) {
       const before = scene.stored?.commitment
       const { args, phase, memoryBytes } = nextCommand(before)
-      // every tenth runs to its end: that says how long they take now
-      const isWhole = round % 10 === 0
-      const { code, ms } = await runUntilKilled(t, [programs.mesh, ...args], scene.home, { afterMs: isWhole ? 60_000 : wholeMs * (0.4 + 0.7 * random()) })
+      // some run to their end: that says how long they take now
+      const isWhole = round % counts.wholeEvery === 0
+      const { code, ms } = await runUntilKilled(t, [programs.mesh, ...args], scene.home.root, { afterMs: isWhole ? 60_000 : wholeMs * (0.4 + 0.7 * random()) })
       if (isWhole) wholeMs = ms
       if (code === null) kills++
       const found = summary(scene.stored?.commitment)
@@ -164,7 +125,7 @@ describe('kill -9 while memory is locked and unlocked', () => {
 
   it(`${counts.services} kills of agent and control plane while commands run (seed ${seed})`, { timeout: 280_000 }, async (t) => {
     const { scene, root, plane } = await createScene(t)
-    const random = randomFrom(seed + 2)
+    const random = seeded(seed + 2)
     const agentOptions = { name: 'agent', program: 'mesh', args: ['start', '--json', '--listen', '/ip4/127.0.0.1/tcp/0', '--threads', '1'], home: scene.home.root } as const
     let [control, agent] = [plane, await startReady(t, agentOptions)]
     for (let round = 0; round < counts.services; round++) {

@@ -89,6 +89,7 @@ class Agent {
   readonly #stateFile: StateFile
   readonly #startedAt = now()
   readonly #cache: PeerCache
+  readonly #answering = new Set<string>()
   #controlState: AgentState['controlPlane']
 
   constructor(options: DaemonOptions, { device, node, cache }: AgentParts, parts: Lifecycle) {
@@ -196,7 +197,7 @@ class Agent {
   }
 
   get #admin(): PoolAdminOptions {
-    return { home: this.#options.home, key: this.#device.key, client: this.#client, revocations: this.#revocations, logger: this.#options.logger, now }
+    return { home: this.#options.home, key: this.#device.key, client: this.#client, revocations: this.#revocations, logger: this.#options.logger, now, answering: this.#answering }
   }
 
   /** Never throws: what the control plane passes on comes from others, and costs no more than a warning. */

@@ -21,6 +21,8 @@ export interface PoolAdminOptions {
   readonly revocations: Revocations
   readonly logger: Logger
   readonly now: () => number
+  /** Requests that are being answered: one that comes twice, because it was repeated or we were away, gets one certificate. */
+  readonly answering: Set<string>
 }
 
 /** Failures of the device that asks; it is told. Others (a full disk) are ours, and it may ask again. */
@@ -31,11 +33,14 @@ const refusals = new Set(['inviteInvalid', 'inviteExpired', 'inviteUsed', 'membe
  * one, a person decides: `mesh pool-approve`.
  */
 export const answerJoinRequest = async (options: PoolAdminOptions, request: JoinRequest): Promise<void> => {
-  const { home, key, client, revocations, logger, now } = options
+  const { home, key, client, revocations, logger, now, answering } = options
   const pool = findPool(home, request.poolId)
   const signer = pool && signerOf(pool, key)
   if (!pool || !signer) return
   if (!request.invite) return logger.info({ pool: pool.name, device: request.deviceId }, `${request.name} (${shortId(request.deviceId)}) asks to join pool ${pool.name}: mesh pool-approve --device ${shortId(request.deviceId)}`)
+  const id = [request.poolId, request.deviceId, request.invite.inviteId].join()
+  if (answering.has(id)) return
+  answering.add(id)
   try {
     // an invite is for devices that we have no opinion of: one that was removed comes back by hand only
     if (revocations.listOf(pool.poolId)?.removed.has(parseDeviceId(request.deviceId))) throw new MeshError('memberRemoved', { deviceId: shortId(request.deviceId), poolId: shortId(pool.poolId) })
@@ -46,6 +51,8 @@ export const answerJoinRequest = async (options: PoolAdminOptions, request: Join
     if (!refusals.has(failure.code)) throw failure
     await client.call('denyJoin', { params: { poolId: pool.poolId }, body: { deviceId: request.deviceId, error: failure.toReport() } })
     logger.warn({ pool: pool.name, device: request.deviceId, code: failure.code }, `${request.name} (${shortId(request.deviceId)}) was not let into pool ${pool.name}: ${failure.message}`)
+  } finally {
+    answering.delete(id)
   }
 }
 

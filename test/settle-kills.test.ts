@@ -1,0 +1,187 @@
+/**
+ * kill -9 of control plane, agents and commands while jobs run, end and are settled: every job that was answered is
+ * settled once, with the signature of every device whose report could be made, and the ledger sums to zero.
+ */
+import assert from 'node:assert/strict'
+import { existsSync, readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { it, type TestContext } from 'node:test'
+import { setTimeout as pause } from 'node:timers/promises'
+import Database from 'better-sqlite3'
+import { programs } from '../agent/cli/managed-process.ts'
+import { seeded } from '../control-plane/test/seeded.ts'
+import { openHome } from '../shared/home.ts'
+import type { RingView } from '../shared/schema/ring.ts'
+import { afterwards, temporaryFolder } from './support/homes.ts'
+import { isFull, meshHere, runUntilKilled, seed } from './support/kills.ts'
+import { eventually, mesh, startReady } from './support/processes.ts'
+
+/** `node test/settle-kills.test.ts --full` kills 60 times, in about six minutes. */
+const kills = isFull ? 60 : 6
+
+type Service = Awaited<ReturnType<typeof startReady>>
+const services = ['control plane', 'leader', 'follower'] as const
+type ServiceName = (typeof services)[number]
+
+const inference = ['inference', '--prompt', 'Once upon a time', '--max-tokens', '6', '--wait', '30s', '--json']
+
+/** A control plane, and two devices that serve a model together. */
+class Scene {
+  readonly homes: { readonly leader: string; readonly follower: string; readonly services: string }
+  readonly #t: TestContext
+  readonly #running = new Map<ServiceName, Service>()
+  #port = '0'
+
+  constructor(t: TestContext) {
+    const root = temporaryFolder(t)
+    this.#t = t
+    this.homes = { leader: join(root, 'leader'), follower: join(root, 'follower'), services: join(root, 'services') }
+  }
+
+  async open(): Promise<void> {
+    const { leader, follower } = this.homes
+    await this.start('control plane')
+    for (const [home, name] of [[leader, 'Leader'], [follower, 'Follower']]) await mesh(['init', '--network-id', 'home', '--name', name, '--control-plane', `http://127.0.0.1:${this.#port}`], { home })
+    await mesh(['pool-create', '--name', 'home'], { home: leader })
+    await this.start('leader')
+    await mesh(['pool-join', '--invite', (await mesh(['pool-invite'], { home: leader })).trim()], { home: follower })
+    await this.start('follower')
+    for (const home of [leader, follower]) await mesh(['join-ring', '--model-id', 'tiny-story'], { home }) // rank 0 is who joined first
+    await this.ringOfTwo()
+  }
+
+  /** Nothing is settled without all statements, unless `settleAfter` says so. */
+  async start(name: ServiceName, settleAfter = '1h'): Promise<void> {
+    const agent = ['start', '--json', '--listen', '/ip4/127.0.0.1/tcp/0', '--discovery', 'none', '--threads', '1']
+    const service = name === 'control plane'
+      ? await startReady(this.#t, { name, program: 'controlPlane', args: ['--port', this.#port, '--heartbeat', '1s', '--lease', '4s', '--settle-after', settleAfter, '--json'], home: this.homes.services })
+      : await startReady(this.#t, { name, program: 'mesh', args: agent, home: this.homes[name] })
+    this.#running.set(name, service)
+    if (name === 'control plane') this.#port = new URL(String(service.info.url)).port
+  }
+
+  async kill(name: ServiceName): Promise<void> {
+    const process = this.#running.get(name)?.process
+    process?.signal('SIGKILL')
+    await process?.ended
+  }
+
+  async stop(name: ServiceName): Promise<void> {
+    await this.#running.get(name)?.process.stop()
+  }
+
+  ringOfTwo(): Promise<true> {
+    return eventually(40_000, 'the ring is active with both', async () => {
+      const { code, stdout } = await meshHere(['ring-status', '--json'], this.homes.leader)
+      const [ring] = code === 0 ? (JSON.parse(stdout) as RingView[]) : []
+      return (ring?.status === 'active' && ring.worldSize === 2) || undefined
+    })
+  }
+
+  /** Answers and reports that an agent keeps until the control plane confirms them. */
+  get kept(): number {
+    return [this.homes.leader, this.homes.follower].flatMap((home) => Object.values(openHome(home).outbox)).reduce((sum, folder) => sum + (existsSync(folder) ? readdirSync(folder).length : 0), 0)
+  }
+
+  get database(): Database.Database {
+    return new Database(openHome(this.homes.services).controlPlane.database, { readonly: true })
+  }
+}
+
+/** Both devices prompt, one job after another, until they are told to stop. */
+const startTraffic = (t: TestContext, { homes }: Scene): { readonly answered: Set<string>; stop(): Promise<void> } => {
+  const answered = new Set<string>()
+  const problems: string[] = []
+  const over = new AbortController()
+  const loop = async (home: string): Promise<void> => {
+    while (!over.signal.aborted) {
+      const { code, stdout, stderr } = await meshHere(inference, home)
+      if (code === 0) answered.add((JSON.parse(stdout) as { job_id: string }).job_id)
+      else if (code !== 4 && code !== 6) problems.push(stderr) // not reached, or the job failed by name: all else is a defect
+      await pause(code === 0 ? 0 : 100)
+    }
+  }
+  const loops = [homes.leader, homes.follower].map(loop)
+  const stop = async (): Promise<void> => {
+    over.abort()
+    await Promise.all(loops)
+    assert.deepEqual(problems, [])
+  }
+  afterwards(t, () => over.abort())
+  return { answered, stop }
+}
+
+interface Settled {
+  readonly answered: number
+  readonly ended: number
+  readonly failed: number
+  readonly silent: Record<ServiceName | 'submitter', number>
+}
+
+/** Before the time-out settles anything without them: what is missing of which job. */
+const missingStatements = (scene: Scene, answered: ReadonlySet<string>): Settled => {
+  const { database } = scene
+  const jobs = database.prepare('select job_id as jobId, state from jobs').all() as { jobId: string; state: string }[]
+  const billed = database.prepare('select job_id as jobId, workers, settled_at as settledAt from billed_jobs').all() as { jobId: string; workers: string; settledAt: number | null }[]
+  const said = database.prepare('select device_id as deviceId, kind from job_statements where job_id = ?')
+  const states = new Map(jobs.map(({ jobId, state }) => [jobId, state]))
+  const silent = { 'control plane': 0, leader: 0, follower: 0, submitter: 0 }
+  assert.ok(jobs.every(({ state }) => ['done', 'failed', 'cancelled'].includes(state)), 'every job ended')
+  for (const jobId of answered) assert.equal(states.get(jobId), 'done', 'a job that was answered is done')
+  assert.deepEqual(billed.map(({ jobId }) => jobId).toSorted(), jobs.filter(({ state }) => state === 'done').map(({ jobId }) => jobId).toSorted(), 'what was answered is to be paid, and nothing else')
+  for (const { jobId, workers, settledAt } of billed) {
+    if (settledAt !== null) continue
+    const statements = said.all(jobId) as { deviceId: string; kind: string }[]
+    const devices = (JSON.parse(workers) as { deviceId: string }[]).map(({ deviceId }) => statements.some((one) => one.kind === 'work' && one.deviceId === deviceId))
+    if (!devices[0]) silent.leader++
+    if (devices[1] === false) silent.follower++
+    if (!statements.some(({ kind }) => kind === 'use')) silent.submitter++
+  }
+  database.close()
+  return { answered: answered.size, ended: jobs.length, failed: jobs.filter(({ state }) => state === 'failed').length, silent }
+}
+
+/** All is settled: once each, and it sums to zero. */
+const checkLedger = async (scene: Scene): Promise<void> => {
+  const { database } = scene
+  const perJob = database.prepare('select sum(amount) as sum, count(*) as entries, j.workers as workers from ledger_entries l join billed_jobs j on j.job_id = l.job_id group by l.job_id').all() as { sum: number; entries: number; workers: string }[]
+  assert.equal(perJob.length, database.prepare('select count(*) from billed_jobs').pluck().get())
+  for (const { sum, entries, workers } of perJob) assert.deepEqual([sum, entries], [0, (JSON.parse(workers) as unknown[]).length + 1])
+  assert.equal(database.prepare('select count(*) from job_statements').pluck().get(), 0)
+  database.close()
+  const { valid, jobs } = JSON.parse(await mesh(['ledger', 'verify', '--json'], { home: scene.homes.follower })) as { valid: boolean; jobs: number }
+  assert.deepEqual([valid, jobs], [true, perJob.length])
+}
+
+type Victim = ServiceName | 'command'
+const victims: readonly Victim[] = ['control plane', 'leader', 'control plane', 'follower', 'control plane', 'command']
+
+it(`${kills} kills while jobs run and are settled (seed ${seed})`, { timeout: 900_000 }, async (t) => {
+  const scene = new Scene(t)
+  await scene.open()
+  const random = seeded(seed + 4)
+  const traffic = startTraffic(t, scene)
+  const killed: Record<Victim, number> = { 'control plane': 0, leader: 0, follower: 0, command: 0 }
+  for (let number = 0; number < kills; number++) {
+    const victim = victims[number % victims.length]
+    if (victim === 'command') await runUntilKilled(t, [programs.mesh, ...inference], scene.homes.follower, { afterMs: 400 + random() * 1200 })
+    else {
+      await pause(random() * 700)
+      await scene.kill(victim)
+      await scene.start(victim)
+      await scene.ringOfTwo()
+    }
+    killed[victim]++
+  }
+  await traffic.stop()
+  await eventually(20_000, 'every report has arrived', () => scene.kept === 0 || undefined)
+  await scene.stop('control plane')
+  const result = missingStatements(scene, traffic.answered)
+  t.diagnostic(JSON.stringify({ killed, ...result }))
+  assert.ok(result.answered > kills, `only ${result.answered} jobs were answered`)
+  assert.equal(result.silent.leader, 0, 'of an answer that arrived, the report of its leader arrives')
+  assert.ok(result.silent.follower <= killed.follower, 'a follower is silent only when it died between the last step and the end of a job')
+  await scene.start('control plane', '0ms')
+  await eventually(20_000, 'all is settled', async () => (JSON.parse((await meshHere(['credits', '--json'], scene.homes.leader)).stdout || '{}') as { unsettled?: number }).unsettled === 0 || undefined)
+  await checkLedger(scene)
+})
