@@ -1,6 +1,7 @@
 /** The relay as a process: `mesh relay` starts it. With --json it prints one line of JSON when it is ready. */
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { MeshError } from '../shared/errors.ts'
 import { printFatal } from '../shared/fatal.ts'
 import { parseFlags } from '../shared/flags.ts'
 import { openHome } from '../shared/home.ts'
@@ -21,19 +22,31 @@ const ownKey = (file: string): KeyPair => {
   return key
 }
 
+/** What it ran with last. `--open` forgets the pools. @throws MeshError `usage` (`--open` beside `--pool`) | `stateUnreadable` */
+const knownSettings = (file: string, { open, named }: { readonly open: boolean; readonly named: boolean }): ReturnType<typeof readSettings> => {
+  if (open && named) throw new MeshError('usage', { problem: '--open serves everyone, --pool some only: give one of them' })
+  const { servedPools, ...settings } = readSettings(file)
+  return open ? settings : { ...settings, servedPools }
+}
+
+const readyText = (addresses: readonly string[], pools: readonly string[]): string => {
+  const whom = pools.length === 0 ? 'everyone (mesh relay --pool ID: members of a pool only)' : `members of ${pools.length === 1 ? 'pool' : 'the pools'} ${pools.join(', ')}`
+  return `relay runs and serves ${whom}; agents reach it with\n${addresses.map((address) => `  mesh start --relay ${address}\n`).join('')}`
+}
+
 const run = async (): Promise<void> => {
   const own = openHome().relay
-  const filesIn = (folder: unknown): { readonly key: string; readonly config: string } =>
-    typeof folder === 'string' ? { key: join(folder, 'relay.key'), config: join(folder, 'relay.json') } : own
-  const options = parseFlags(['host', 'port', 'data', 'announce', 'maxReservations', 'logLevel', 'json'], parseArgs, { defaults: ({ data }) => readSettings(filesIn(data).config) })
+  const filesIn = (folder: unknown): { readonly key: string; readonly config: string; readonly lists: string } =>
+    typeof folder === 'string' ? { key: join(folder, 'relay.key'), config: join(folder, 'relay.json'), lists: join(folder, 'revocations') } : own
+  const options = parseFlags(['host', 'port', 'data', 'announce', 'maxReservations', 'servedPools', 'open', 'logLevel', 'json'], parseArgs, { defaults: ({ data, open, servedPools }) => knownSettings(filesIn(data).config, { open: open === true, named: servedPools !== undefined }) })
   const logger = createLogger('relay', options.logLevel)
   const files = filesIn(options.data)
-  const settings = { host: options.host, port: options.port ?? defaultPorts.relay, announce: options.announce, maxReservations: options.maxReservations }
+  const settings = { host: options.host, port: options.port ?? defaultPorts.relay, announce: options.announce, maxReservations: options.maxReservations, servedPools: options.servedPools }
   const signal = untilSignal() // from here on: who reads that we are ready may stop us at once
-  const relay = await startRelay({ key: ownKey(files.key), ...settings })
+  const relay = await startRelay({ key: ownKey(files.key), ...settings, pools: settings.servedPools, lists: files.lists, logger })
   writeSettings(files.config, settings, relay.addresses)
-  process.stdout.write(options.json ? `${JSON.stringify({ event: 'ready', addresses: relay.addresses })}\n` : `relay runs; agents reach it with\n${relay.addresses.map((address) => `  mesh start --relay ${address}\n`).join('')}`)
-  logger.info({ addresses: relay.addresses }, 'relay ready')
+  process.stdout.write(options.json ? `${JSON.stringify({ event: 'ready', addresses: relay.addresses, pools: settings.servedPools })}\n` : readyText(relay.addresses, settings.servedPools))
+  logger.info({ addresses: relay.addresses, pools: settings.servedPools }, 'relay ready')
   logger.info({ signal: await signal }, 'stopping')
   await relay.stop()
 }

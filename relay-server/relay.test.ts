@@ -63,3 +63,20 @@ test('relay: a port in use and a damaged key are clear errors', async (t) => {
   writeFileSync(join(data, 'relay.key'), 'not a key')
   await assert.rejects(start(t, '--port', '0', '--data', data), /exit 3: .*error: cannot read .*relay\.key: not a key of 64 hex digits\nhint: /s)
 })
+
+test('relay: serves the pools it was told to, also the next time, until --open', async (t) => {
+  const data = folderOf(t)
+  const [one, other] = ['ab'.repeat(32), 'CD'.repeat(32)]
+  const poolsAfter = async (...args: string[]): Promise<string[]> => {
+    const relay = await start(t, '--port', '0', '--data', data, ...args)
+    assert.equal(await relay.stop(), 0)
+    return (JSON.parse(readFileSync(join(data, 'relay.json'), 'utf8')) as { servedPools: string[] }).servedPools
+  }
+  assert.deepEqual(await poolsAfter(), [])
+  assert.deepEqual(await poolsAfter('--pool', one, '--pool', other), [one, other])
+  assert.deepEqual(await poolsAfter(), [one, other])
+  assert.deepEqual(await poolsAfter('--open'), [])
+  assert.deepEqual(await poolsAfter(), [])
+  await assert.rejects(start(t, '--data', folderOf(t), '--pool', 'home'), /exit 2: .*--pool wants the id of a pool \(64 hex digits, from mesh pool-list\), got "home"/s)
+  await assert.rejects(start(t, '--data', folderOf(t), '--pool', one, '--open'), /exit 2: .*give one of them/s)
+})

@@ -4,6 +4,7 @@ import { yamux } from '@chainsafe/libp2p-yamux'
 import { circuitRelayServer } from '@libp2p/circuit-relay-v2'
 import { generateKeyPairFromSeed } from '@libp2p/crypto/keys'
 import { identify } from '@libp2p/identify'
+import type { PeerId } from '@libp2p/interface'
 import { tcp } from '@libp2p/tcp'
 import { tls } from '@libp2p/tls'
 import { multiaddr } from '@multiformats/multiaddr'
@@ -11,6 +12,9 @@ import { createLibp2p } from 'libp2p'
 import { MeshError, problemOf } from '../shared/errors.ts'
 import type { KeyPair } from '../shared/identity/keys.ts'
 import { listenError } from '../shared/listen-error.ts'
+import type { Logger } from '../shared/log.ts'
+import { type Registrar, RelayGate } from './relay-gate.ts'
+import { ServedPools } from './served-pools.ts'
 
 export interface RelayOptions {
   readonly key: KeyPair
@@ -20,6 +24,11 @@ export interface RelayOptions {
   readonly announce: readonly string[]
   /** Devices that hold a slot at once. */
   readonly maxReservations: number
+  /** Ids of the pools whose members it serves; empty: everyone. */
+  readonly pools: readonly string[]
+  /** Folder for the revocation lists of those pools. */
+  readonly lists: string
+  readonly logger: Logger
 }
 
 export interface Relay {
@@ -46,21 +55,28 @@ const checkAddress = (text: string, flag: string): void => {
   }
 }
 
-/** @throws MeshError `portInUse` | `usage` */
-export const startRelay = async ({ key, host, port, announce, maxReservations }: RelayOptions): Promise<Relay> => {
+/** A service for `createLibp2p`: services are given what libp2p is made of. */
+const registrarOf = () => ({ registrar }: { readonly registrar: Registrar }): Registrar => registrar
+
+/** @throws MeshError `portInUse` | `usage` | `stateUnreadable` */
+export const startRelay = async ({ key, host, port, announce, maxReservations, pools, lists, logger }: RelayOptions): Promise<Relay> => {
   const family = host.includes(':') ? 'ip6' : 'ip4'
   const listen = `/${family}/${host}/tcp/${port}`
   checkAddress(listen, '--host')
   for (const address of announce) checkAddress(address, '--announce')
+  const free = (peer: PeerId): void => void libp2p.services.relay.reservations.delete(peer)
+  const gate = pools.length === 0 ? undefined : new RelayGate({ pools: new ServedPools({ pools, folder: lists, now: Date.now }), now: Date.now, logger, onLeave: free })
   const libp2p = await createLibp2p({
     privateKey: await generateKeyPairFromSeed('Ed25519', key.seed),
     addresses: { listen: [listen], announce: [...announce] },
     transports: [tcp()],
     connectionEncrypters: [tls(), noise()],
     streamMuxers: [yamux()],
+    connectionGater: gate?.gater ?? {},
     connectionManager: { maxConnections: connectionsPerReservation * maxReservations, inboundConnectionThreshold: newConnectionsASecond, maxIncomingPendingConnections: newConnectionsASecond },
     services: {
       identify: identify(),
+      registrar: registrarOf(),
       // No limit of bytes or time on a circuit: tensor traffic without a direct path runs for as long as a job does.
       relay: circuitRelayServer({ maxInboundHopStreams: circuitsPerDevice, maxOutboundStopStreams: circuitsPerDevice, reservations: { maxReservations, reservationTtl: reservationMs, applyDefaultLimit: false } }),
     },
@@ -68,11 +84,15 @@ export const startRelay = async ({ key, host, port, announce, maxReservations }:
   })
   try {
     await libp2p.start()
+    await gate?.attach(libp2p, libp2p.services.registrar)
   } catch (error) {
     await Promise.resolve(libp2p.stop()).catch(() => {})
     throw listenError(error, [listen])
   }
   // libp2p would hold the slot of a device that is gone until it expires, hours later
-  libp2p.addEventListener('peer:disconnect', ({ detail: peer }) => void libp2p.services.relay.reservations.delete(peer))
-  return { name: 'relay', addresses: libp2p.getMultiaddrs().map(String), stop: async () => libp2p.stop() }
+  libp2p.addEventListener('peer:disconnect', ({ detail: peer }) => free(peer))
+  return { name: 'relay', addresses: libp2p.getMultiaddrs().map(String), stop: async () => {
+    gate?.stop()
+    await libp2p.stop()
+  } }
 }

@@ -13,8 +13,8 @@ const fileIn = (t: TestContext): string => {
   return join(folder, 'relay.json')
 }
 
-const settings = { host: '0.0.0.0', port: 4100, announce: ['/ip4/203.0.113.7/tcp/4001', '/dns4/relay.example/tcp/4001'], maxReservations: 7 }
-const options = (file: string, ...args: string[]) => parseFlags(['host', 'port', 'announce', 'maxReservations'], parseArgs, { args, defaults: () => readSettings(file) })
+const settings = { host: '0.0.0.0', port: 4100, announce: ['/ip4/203.0.113.7/tcp/4001', '/dns4/relay.example/tcp/4001'], maxReservations: 7, servedPools: ['ab'.repeat(32), 'cd'.repeat(32)] }
+const options = (file: string, ...args: string[]) => parseFlags(['host', 'port', 'announce', 'maxReservations', 'servedPools'], parseArgs, { args, defaults: () => readSettings(file) })
 
 test('settings: what the relay ran with holds the next time, a flag is stronger', (t) => {
   const file = fileIn(t)
@@ -28,9 +28,9 @@ test('settings: what the relay ran with holds the next time, a flag is stronger'
 
 test('settings: a file by hand may name some only, no file names none', (t) => {
   const file = fileIn(t)
-  assert.deepEqual(options(file), { host: '127.0.0.1', announce: [], maxReservations: 1000 })
+  assert.deepEqual(options(file), { host: '127.0.0.1', announce: [], maxReservations: 1000, servedPools: [] })
   writeFileSync(file, '{"maxReservations": 12}')
-  assert.deepEqual(options(file), { host: '127.0.0.1', announce: [], maxReservations: 12 })
+  assert.deepEqual(options(file), { host: '127.0.0.1', announce: [], maxReservations: 12, servedPools: [] })
 })
 
 test('settings: a damaged file is named, and so is a value out of range', (t) => {

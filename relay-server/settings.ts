@@ -9,6 +9,8 @@ const Settings = Type.Object({
   port: Type.Integer({ minimum: 0, maximum: 65535 }),
   announce: Type.Array(Type.String()),
   maxReservations: Type.Integer({ minimum: 1 }),
+  /** Ids of the pools that it serves; none: everyone. */
+  servedPools: Type.Array(Type.String()),
 })
 export type Settings = Type.Static<typeof Settings>
 
@@ -26,8 +28,8 @@ export const readSettings = (file: string): Partial<Record<keyof Settings, strin
     const [first] = Value.Errors(Known, value)
     throw new MeshError('stateUnreadable', { file, problem: `${first?.instancePath || 'it'} ${first?.message ?? 'is malformed'}` })
   }
-  const { host, port, announce, maxReservations } = value
-  return { host, port: port?.toString(), announce: announce?.length ? announce.join(',') : undefined, maxReservations: maxReservations?.toString() }
+  const { host, port, announce, maxReservations, servedPools } = value
+  return { host, port: port?.toString(), announce: announce?.length ? announce.join(',') : undefined, maxReservations: maxReservations?.toString(), servedPools: servedPools?.length ? servedPools.join(',') : undefined }
 }
 
 /** @param addresses under which the relay is reached now: for people to read */

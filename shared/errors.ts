@@ -119,6 +119,7 @@ export const errorTable = {
   // peers and frames
   peerUnreachable: { status: 503, exit: 4, text: 'cannot reach {peer} at any of its addresses: {problem}', hint: 'check that both machines are on one network, or give both a relay: mesh start --relay ADDRESS' },
   gateRefused: { status: 403, exit: 7, text: 'peer {peer} refused the connection: {problem}', hint: 'both devices must be members of the same pool' },
+  relayPoolNotServed: { status: 403, exit: 7, text: 'relay {relay} does not serve pool {poolId}', hint: 'ask its owner to run: mesh relay --pool {poolId}' },
   frameInvalid: { status: 400, exit: 4, text: 'a peer sent an invalid frame: {problem}', hint: 'check that all agents run the same version: mesh --version' },
   frameTooLarge: { status: 413, exit: 4, text: 'a frame of {got} bytes was announced, {limit} is the limit', hint: 'check that all agents run the same version: mesh --version' },
   protocolVersion: { status: 409, exit: 4, text: 'peer speaks {got}, this agent {want}', hint: 'update the older of the two' },

@@ -34,7 +34,7 @@ export interface Home {
   /** Memory locks: one file per signed statement, and the cooldown as it was last written down. */
   readonly locks: { readonly folder: string; readonly countdown: string }
   readonly controlPlane: { readonly folder: string; readonly database: string }
-  readonly relay: { readonly folder: string; readonly key: string; readonly config: string }
+  readonly relay: { readonly folder: string; readonly key: string; readonly config: string; readonly lists: string }
 }
 
 export const openHome = (root: string = homeFromEnvironment() ?? join(homedir(), '.meshnet')): Home => {
@@ -62,7 +62,7 @@ export const openHome = (root: string = homeFromEnvironment() ?? join(homedir(),
     outbox: { answers: at('outbox', 'answers'), reports: at('outbox', 'reports') },
     locks: { folder: at('resource-lock'), countdown: at('resource-lock', 'countdown.json') },
     controlPlane: { folder: at('control-plane'), database: at('control-plane', 'mesh.sqlite') },
-    relay: { folder: at('relay'), key: at('relay', 'relay.key'), config: at('relay', 'relay.json') },
+    relay: { folder: at('relay'), key: at('relay', 'relay.key'), config: at('relay', 'relay.json'), lists: at('relay', 'revocations') },
   }
 }
 

@@ -73,6 +73,8 @@ export const optionTable = {
   announce: { flag: '--announce', value: '<multiaddr>', type: 'list', help: 'address that others shall dial (may be repeated)' },
   relay: { flag: '--relay', value: '<multiaddr>', type: 'list', env: 'MESHNET_RELAY', help: 'relay to reserve a slot at (may be repeated)' },
   maxReservations: { flag: '--max-reservations', value: '<n>', type: 'integer', default: 1000, min: 1, max: 100_000, help: 'devices the relay serves at once' },
+  servedPools: { flag: '--pool', value: '<hex>', type: 'list', help: 'id of a pool, from mesh pool-list: serve members of that pool only (may be repeated)' },
+  open: { flag: '--open', type: 'switch', help: 'serve everyone, whatever pools were named before' },
   listen: { flag: '--listen', value: '<multiaddr>', type: 'list', env: 'MESHNET_LISTEN', default: '/ip4/0.0.0.0/tcp/0', help: 'libp2p address to listen on (may be repeated)' },
   discovery: { flag: '--discovery', value: '<kind>', type: 'string', env: 'MESHNET_DISCOVERY', choices: ['lan', 'none'], default: 'lan', help: 'how devices of a pool find each other besides the control plane: multicast DNS on the local network, or not at all' },
   backend: { flag: '--backend', value: '<name>', type: 'string', env: 'MESHNET_BACKEND', choices: ['auto', 'onnx', 'ggml'], default: 'auto', help: 'what computes: ONNX Runtime, ggml kernels, or the faster one that works here' },

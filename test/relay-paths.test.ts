@@ -59,7 +59,7 @@ const bareNode = async (t: TestContext, relay: Relay, logger = silentLogger()): 
 }
 
 const startedRelay = async (t: TestContext, maxReservations: number): Promise<Relay> => {
-  const relay = await startRelay({ key: newKeyPair(), host: '127.0.0.1', port: 0, announce: [], maxReservations })
+  const relay = await startRelay({ key: newKeyPair(), host: '127.0.0.1', port: 0, announce: [], maxReservations, pools: [], lists: join(temporaryFolder(t), 'lists'), logger: silentLogger() })
   t.after(() => relay.stop())
   return relay
 }

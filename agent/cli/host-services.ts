@@ -48,15 +48,20 @@ export class HostServices {
     return Object.fromEntries(this.#services.map(({ name, pid }) => [name, pid]))
   }
 
-  /** @returns their ports; @throws MeshError `processEnded` */
-  async startServers(): Promise<{ readonly controlPlanePort: number; readonly relayPort: number; readonly relayPeer: string }> {
-    const { host, controlPlanePort, relayPort } = this.#options
-    const [plane, relay] = await Promise.all([
-      this.#start('control plane', 'controlPlane', (ready) => ['--host', host, '--port', ready === undefined ? String(controlPlanePort) : portIn(textOf(ready.url)), '--json']),
-      this.#start('relay', 'relay', (ready) => ['--host', host, '--port', ready === undefined ? String(relayPort) : portIn(firstAddress(ready)), '--json']),
-    ])
+  /** @returns its port; @throws MeshError `processEnded` */
+  async startControlPlane(): Promise<number> {
+    const { host, controlPlanePort } = this.#options
+    const plane = await this.#start('control plane', 'controlPlane', (ready) => ['--host', host, '--port', ready === undefined ? String(controlPlanePort) : portIn(textOf(ready.url)), '--json'])
+    return Number(portIn(textOf(plane.url)))
+  }
+
+  /** For the members of these pools. @returns its port and peer id; @throws MeshError `processEnded` */
+  async startRelay(poolIds: readonly string[]): Promise<{ readonly relayPort: number; readonly relayPeer: string }> {
+    const { host, relayPort } = this.#options
+    const pools = poolIds.flatMap((poolId) => ['--pool', poolId])
+    const relay = await this.#start('relay', 'relay', (ready) => ['--host', host, '--port', ready === undefined ? String(relayPort) : portIn(firstAddress(ready)), ...pools, '--json'])
     const [, relayPeer = ''] = firstAddress(relay).split('/p2p/')
-    return { controlPlanePort: Number(portIn(textOf(plane.url))), relayPort: Number(portIn(firstAddress(relay))), relayPeer }
+    return { relayPort: Number(portIn(firstAddress(relay))), relayPeer }
   }
 
   /** @returns the ready line of the agent; @throws MeshError `processEnded` */

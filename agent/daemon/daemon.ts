@@ -25,7 +25,7 @@ import { ControlLink } from './control-link.ts'
 import { ControlPlaneFinder } from './control-plane-finder.ts'
 import { JobRunner } from './job-runner.ts'
 import { createNodeAtKnownPort } from './listen-port.ts'
-import { Membership, poolDirectory, renewByRootKey } from './membership.ts'
+import { credentialsOf, Membership, poolDirectory, renewByRootKey } from './membership.ts'
 import { Neighbours } from './neighbours.ts'
 import { LockKeeper } from './lock-keeper.ts'
 import { Outbox } from './outbox.ts'
@@ -69,6 +69,7 @@ interface AgentParts {
   readonly device: LocalDevice
   readonly node: MeshNode
   readonly cache: PeerCache
+  readonly revocations: Revocations
 }
 
 /** The parts of a running agent. */
@@ -89,10 +90,10 @@ class Agent {
   readonly #stateFile: StateFile
   readonly #startedAt = now()
   readonly #cache: PeerCache
-  readonly #answering = new Set<string>()
+  readonly #answering = new Map<string, Promise<boolean>>()
   #controlState: AgentState['controlPlane']
 
-  constructor(options: DaemonOptions, { device, node, cache }: AgentParts, parts: Lifecycle) {
+  constructor(options: DaemonOptions, { device, node, cache, revocations }: AgentParts, parts: Lifecycle) {
     const { home, logger } = options
     this.#options = options
     this.#device = device
@@ -104,7 +105,6 @@ class Agent {
       ask: () => this.#neighbours.askMembers(),
     })
     this.#controlState = { url: this.#client.url, connected: false, since: this.#startedAt }
-    const revocations = new Revocations(home, now)
     this.#revocations = revocations
     const gate = new Gate(node, poolDirectory(home, revocations), {
       now, logger,
@@ -236,8 +236,9 @@ export const runDaemon = async (options: DaemonOptions): Promise<void> => {
   const parts = new Lifecycle()
   try {
     const cache = new PeerCache(home)
-    const node = parts.add(await createNodeAtKnownPort({ key: device.key, listen: options.listen, announce: options.announce, relays: options.relays, logger }, cache))
-    const agent = new Agent(options, { device, node, cache }, parts)
+    const revocations = new Revocations(home, now)
+    const node = parts.add(await createNodeAtKnownPort({ key: device.key, listen: options.listen, announce: options.announce, relays: options.relays, credentials: () => credentialsOf(home, revocations), logger }, cache))
+    const agent = new Agent(options, { device, node, cache, revocations }, parts)
     agent.start()
     options.onReady?.({ deviceId: device.deviceId, peerId: node.peerId, addresses: node.addresses() })
     await untilAborted(signal)

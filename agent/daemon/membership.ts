@@ -14,6 +14,7 @@ import type { Revocations } from '../device/revocations.ts'
 import type { Gate, PoolDirectory } from '../network/gate.ts'
 import type { Connection } from '../network/pool-peers.ts'
 import type { RenewalExchange } from '../network/renewal-exchange.ts'
+import type { Credential } from '../network/relay-proof.ts'
 import type { RevocationSpread } from '../network/revocation-spread.ts'
 
 export interface MembershipOptions {
@@ -44,6 +45,10 @@ export const poolDirectory = (home: Home, revocations: Revocations): PoolDirecto
     return { number: list?.number ?? 0, has: removalsOf(list).has }
   },
 })
+
+/** What relays are shown of the pools of a home. */
+export const credentialsOf = (home: Home, revocations: Revocations): Credential[] =>
+  listPools(home).map(({ poolId, rootPublicKey, certificate }) => ({ poolId, rootPublicKey, certificate, list: revocations.listOf(poolId) }))
 
 const bytesOf = (hex: string | undefined): Uint8Array | undefined => (hex === undefined ? undefined : new Uint8Array(Buffer.from(hex, 'hex')))
 

@@ -21,8 +21,8 @@ export interface PoolAdminOptions {
   readonly revocations: Revocations
   readonly logger: Logger
   readonly now: () => number
-  /** Requests that are being answered: one that comes twice, because it was repeated or we were away, gets one certificate. */
-  readonly answering: Set<string>
+  /** Requests that are being answered, and whether they led to a certificate. */
+  readonly answering: Map<string, Promise<boolean>>
 }
 
 /** Failures of the device that asks; it is told. Others (a full disk) are ours, and it may ask again. */
@@ -30,29 +30,45 @@ const refusals = new Set(['inviteInvalid', 'inviteExpired', 'inviteUsed', 'membe
 
 /**
  * A device asks to join. With an invite that this device made, it gets a certificate, or is told why not; without
- * one, a person decides: `mesh pool-approve`.
+ * one, a person decides: `mesh pool-approve`. A request that comes twice at a time, because it was repeated or the
+ * control plane was away, gets one certificate.
  */
 export const answerJoinRequest = async (options: PoolAdminOptions, request: JoinRequest): Promise<void> => {
-  const { home, key, client, revocations, logger, now, answering } = options
+  const { answering } = options
+  const id = [request.poolId, request.deviceId, request.invite?.inviteId].join()
+  if (await answering.get(id)?.catch(() => false)) return
+  const answer = answerOnce(options, request)
+  answering.set(id, answer)
+  try {
+    await answer
+  } finally {
+    if (answering.get(id) === answer) answering.delete(id)
+  }
+}
+
+/** @returns whether the device got a certificate */
+const answerOnce = async (options: PoolAdminOptions, request: JoinRequest): Promise<boolean> => {
+  const { home, key, client, revocations, logger, now } = options
   const pool = findPool(home, request.poolId)
   const signer = pool && signerOf(pool, key)
-  if (!pool || !signer) return
-  if (!request.invite) return logger.info({ pool: pool.name, device: request.deviceId }, `${request.name} (${shortId(request.deviceId)}) asks to join pool ${pool.name}: mesh pool-approve --device ${shortId(request.deviceId)}`)
-  const id = [request.poolId, request.deviceId, request.invite.inviteId].join()
-  if (answering.has(id)) return
-  answering.add(id)
+  if (!pool || !signer) return false
+  if (!request.invite) {
+    logger.info({ pool: pool.name, device: request.deviceId }, `${request.name} (${shortId(request.deviceId)}) asks to join pool ${pool.name}: mesh pool-approve --device ${shortId(request.deviceId)}`)
+    return false
+  }
   try {
     // an invite is for devices that we have no opinion of: one that was removed comes back by hand only
     if (revocations.listOf(pool.poolId)?.removed.has(parseDeviceId(request.deviceId))) throw new MeshError('memberRemoved', { deviceId: shortId(request.deviceId), poolId: shortId(pool.poolId) })
     const role = takeInvite(home, pool.poolId, request.invite, { deviceId: request.deviceId, now: now() })
-    if (role !== undefined) await admit(options, { pool, signer, request, role })
+    if (role === undefined) return false
+    await admit(options, { pool, signer, request, role })
+    return true
   } catch (error) {
     const failure = MeshError.from(error)
     if (!refusals.has(failure.code)) throw failure
     await client.call('denyJoin', { params: { poolId: pool.poolId }, body: { deviceId: request.deviceId, error: failure.toReport() } })
     logger.warn({ pool: pool.name, device: request.deviceId, code: failure.code }, `${request.name} (${shortId(request.deviceId)}) was not let into pool ${pool.name}: ${failure.message}`)
-  } finally {
-    answering.delete(id)
+    return false
   }
 }
 
@@ -80,7 +96,7 @@ const unrenewed = (problem: string): MeshError => new MeshError('renewalRefused'
  * @param asker the device that asks, where it proved who it is
  * @returns text of the new certificate; @throws MeshError `renewalRefused` | as `verifyForRenewal`
  */
-export const signRenewal = ({ home, key, revocations, logger, now }: Omit<PoolAdminOptions, 'client'>, { poolId, certificate: text }: RenewalRequest, asker?: string): string => {
+export const signRenewal = ({ home, key, revocations, logger, now }: Omit<PoolAdminOptions, 'client' | 'answering'>, { poolId, certificate: text }: RenewalRequest, asker?: string): string => {
   const pool = findPool(home, poolId)
   const signer = pool && signerOf(pool, key)
   if (!pool || !signer) throw unrenewed('this device is no admin of the pool')

@@ -2,7 +2,7 @@
 import type { Stream } from '@libp2p/interface'
 import { MeshError } from '../../shared/errors.ts'
 import { decodeFrameHeader, encodeFrameHeader, type FrameHeader, frameHeaderBytes } from '../../shared/wire/frame.ts'
-import { chunkParts } from './message-reader.ts'
+import { chunkParts } from '../../shared/wire/message-stream.ts'
 
 /** Milliseconds that frames on their way out get when a stream is closed. */
 const closeMs = 1000

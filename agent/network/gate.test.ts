@@ -10,7 +10,7 @@ import { silentLogger } from '../../shared/log.ts'
 import { limits } from '../../shared/wire/limits.ts'
 import { protocols } from '../../shared/wire/protocols.ts'
 import { eventually } from '../../test/support/processes.ts'
-import { readMessage, sendMessage } from './message-reader.ts'
+import { readMessage, sendMessage } from '../../shared/wire/message-stream.ts'
 import { createNode } from './node.ts'
 import { createTestNode, createTestPool, type TestPool } from './test/pool-of-nodes.ts'
 

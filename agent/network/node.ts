@@ -16,6 +16,7 @@ import { listenError } from '../../shared/listen-error.ts'
 import type { Logger } from '../../shared/log.ts'
 import { limits } from '../../shared/wire/limits.ts'
 import { type OwnProtocols, ownProtocols } from './own-protocols.ts'
+import { type Credential, RelayProofs } from './relay-proof.ts'
 import { keepReservations, type RelayState } from './relay-reservation.ts'
 import { socketTls } from './socket-tls.ts'
 
@@ -26,6 +27,8 @@ export interface NodeOptions {
   readonly announce: readonly string[]
   /** Relays at which a slot is reserved: `/ip4/.../tcp/.../p2p/<peer id>`. */
   readonly relays: readonly string[]
+  /** What is shown to relays that serve some pools only. Absent: nothing. */
+  readonly credentials?: () => readonly Credential[]
   readonly logger: Logger
 }
 
@@ -82,7 +85,8 @@ export const createNode = async (options: NodeOptions): Promise<MeshNode> => {
     await Promise.resolve(libp2p.stop()).catch(() => {})
     throw listenError(error, options.listen)
   }
-  const reservations = keepReservations(libp2p, relays, logger)
+  const proofs = new RelayProofs(libp2p, options.credentials ?? (() => []), logger)
+  const reservations = keepReservations(libp2p, relays, { proofs, logger })
   const listeners: (() => void)[] = []
   let last = ''
   const addresses = (): string[] => libp2p.getMultiaddrs().map(String)

@@ -1,12 +1,15 @@
 /** Slots at relays, so that peers without a direct path can reach this node. A relay that is away is tried again. */
 import type { Libp2p, PeerId } from '@libp2p/interface'
 import type { Multiaddr } from '@multiformats/multiaddr'
-import { problemOf } from '../../shared/errors.ts'
+import { MeshError, problemOf } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/log.ts'
+import type { RelayProofs } from './relay-proof.ts'
 
 export interface RelayState {
   readonly address: string
   readonly reserved: boolean
+  /** Why there is no slot, and what to do. */
+  readonly problem?: string
 }
 
 export interface Reservations {
@@ -29,16 +32,20 @@ interface Listening {
 class Slot {
   readonly address: Multiaddr
   readonly #libp2p: Libp2p
+  readonly #proofs: RelayProofs
   readonly #logger: Logger
   #timer: NodeJS.Timeout | undefined
   #pauseMs = firstPauseMs
   #busy = false
   #stopped = false
-  /** Told once for each time that it is lost. */
-  #told = false
+  /** Why there is no slot; told once for each time that it changes. */
+  #problem = ''
+  /** What was shown to the relay when it refused: with something new it is asked at once. */
+  #refused = ''
 
-  constructor(libp2p: Libp2p, address: Multiaddr, logger: Logger) {
+  constructor(libp2p: Libp2p, address: Multiaddr, { proofs, logger }: { readonly proofs: RelayProofs; readonly logger: Logger }) {
     this.#libp2p = libp2p
+    this.#proofs = proofs
     this.#logger = logger
     this.address = address
   }
@@ -51,20 +58,22 @@ class Slot {
     return this.#libp2p.getMultiaddrs().some((address) => address.toString().includes(`/p2p/${this.relayId}/p2p-circuit`))
   }
 
+  get problem(): string {
+    return this.#problem
+  }
+
   /** Looks now. */
   async hold(): Promise<void> {
     if (this.#busy || this.#stopped) return
     this.#busy = true
     clearTimeout(this.#timer)
     try {
-      if (!this.reserved) await this.#reserve()
+      if (this.reserved) await this.#showAgain()
+      else await this.#reserve()
       this.#pauseMs = firstPauseMs
       this.#later(checkMs)
     } catch (error) {
-      if (!this.#told) this.#logger.warn({ relay: this.address.toString(), problem: problemOf(error) }, 'no slot at relay; trying again by itself')
-      this.#told = true
-      this.#later(this.#pauseMs)
-      this.#pauseMs = Math.min(longestPauseMs, this.#pauseMs * 2)
+      this.#fail(error)
     } finally {
       this.#busy = false
     }
@@ -76,10 +85,35 @@ class Slot {
   }
 
   async #reserve(): Promise<void> {
-    await this.#libp2p.dial(this.address, { signal: AbortSignal.timeout(dialMs) })
+    const connection = await this.#libp2p.dial(this.address, { signal: AbortSignal.timeout(dialMs) })
+    await this.#proofs.show(connection)
     await (this.#libp2p as unknown as Listening).components.transportManager.listen([this.address.encapsulate('/p2p-circuit')])
-    this.#told = false
+    this.#problem = ''
     this.#logger.info({ relay: this.address.toString() }, 'slot reserved at relay')
+  }
+
+  /** A certificate was renewed, or a list of removals is new: the relay shall know. */
+  async #showAgain(): Promise<void> {
+    for (const connection of this.#libp2p.getConnections()) if (connection.remotePeer.toString() === this.relayId) await this.#proofs.show(connection)
+  }
+
+  #fail(error: unknown): void {
+    const problem = error instanceof MeshError ? `${error.message}: ${error.hint}` : problemOf(error)
+    if (this.#problem !== problem) this.#logger.warn({ relay: this.address.toString(), problem }, 'no slot at relay; trying again by itself')
+    this.#problem = problem
+    this.#refused = this.#proofs.key
+    this.#againAfter(this.#pauseMs)
+    this.#pauseMs = Math.min(longestPauseMs, this.#pauseMs * 2)
+  }
+
+  /** After the pause, or as soon as this device has something else to show. */
+  #againAfter(ms: number): void {
+    if (this.#stopped) return
+    const nextMs = Math.min(ms, checkMs)
+    this.#timer = setTimeout(() => {
+      if (ms <= nextMs || this.#proofs.key !== this.#refused) void this.hold()
+      else this.#againAfter(ms - nextMs)
+    }, nextMs)
   }
 
   #later(ms: number): void {
@@ -87,15 +121,15 @@ class Slot {
   }
 }
 
-export const keepReservations = (libp2p: Libp2p, relays: readonly Multiaddr[], logger: Logger): Reservations => {
-  const slots = relays.map((relay) => new Slot(libp2p, relay, logger))
+export const keepReservations = (libp2p: Libp2p, relays: readonly Multiaddr[], parts: { readonly proofs: RelayProofs; readonly logger: Logger }): Reservations => {
+  const slots = relays.map((relay) => new Slot(libp2p, relay, parts))
   const onDisconnect = ({ detail: peer }: { readonly detail: PeerId }): void => {
     for (const slot of slots) if (slot.relayId === peer.toString()) void slot.hold()
   }
   libp2p.addEventListener('peer:disconnect', onDisconnect)
   for (const slot of slots) void slot.hold()
   return {
-    states: () => slots.map((slot) => ({ address: slot.address.toString(), reserved: slot.reserved })),
+    states: () => slots.map(({ address, reserved, problem }) => ({ address: address.toString(), reserved, ...(reserved || problem === '' ? {} : { problem }) })),
     stop: () => {
       libp2p.removeEventListener('peer:disconnect', onDisconnect)
       for (const slot of slots) slot.stop()

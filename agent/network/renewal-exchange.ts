@@ -9,7 +9,7 @@ import { decodeCbor, encodeCbor, RenewalAnswer, RenewalRequest } from '../../sha
 import { limits } from '../../shared/wire/limits.ts'
 import { protocols } from '../../shared/wire/protocols.ts'
 import type { Gate } from './gate.ts'
-import { readMessage, sendMessage } from './message-reader.ts'
+import { readMessage, sendMessage } from '../../shared/wire/message-stream.ts'
 import type { MeshNode } from './node.ts'
 import { openStream } from './open-stream.ts'
 import { deviceIdOfPeer } from './peer-id.ts'

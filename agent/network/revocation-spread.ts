@@ -9,7 +9,7 @@ import { decodeCbor, encodeCbor, RevocationMessage } from '../../shared/wire/env
 import { limits } from '../../shared/wire/limits.ts'
 import { protocols } from '../../shared/wire/protocols.ts'
 import type { Gate } from './gate.ts'
-import { readMessage, sendMessage } from './message-reader.ts'
+import { readMessage, sendMessage } from '../../shared/wire/message-stream.ts'
 import type { MeshNode } from './node.ts'
 import { openStream } from './open-stream.ts'
 

@@ -10,7 +10,7 @@ import { silentLogger } from '../../shared/log.ts'
 import { protocols } from '../../shared/wire/protocols.ts'
 import { eventually } from '../../test/support/processes.ts'
 import { Gate } from './gate.ts'
-import { sendMessage } from './message-reader.ts'
+import { sendMessage } from '../../shared/wire/message-stream.ts'
 import { createNode, type MeshNode } from './node.ts'
 import { RevocationSpread } from './revocation-spread.ts'
 

@@ -12,7 +12,7 @@ import { limits } from '../../shared/wire/limits.ts'
 import { protocols } from '../../shared/wire/protocols.ts'
 import { checkAllReduce } from '../collective/contract.ts'
 import { createRingCollective } from '../collective/ring.ts'
-import { readMessage, sendMessage } from './message-reader.ts'
+import { readMessage, sendMessage } from '../../shared/wire/message-stream.ts'
 import { createTestNode, createTestPool, type TestNode, type TestPool, type TestPoolOptions } from './test/pool-of-nodes.ts'
 
 const poolOf = async (t: TestContext, count: number, options: TestPoolOptions = {}): Promise<TestPool> => {

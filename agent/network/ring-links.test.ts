@@ -9,7 +9,7 @@ import { protocols } from '../../shared/wire/protocols.ts'
 import type { Channel } from '../collective/channel.ts'
 import { checkAllReduce } from '../collective/contract.ts'
 import { createRingCollective } from '../collective/ring.ts'
-import { readMessage, sendMessage } from './message-reader.ts'
+import { readMessage, sendMessage } from '../../shared/wire/message-stream.ts'
 import { createTestPool, type TestPool, type TestPoolOptions } from './test/pool-of-nodes.ts'
 
 const tag = { job: 1, step: 0, operation: 0, phase: phases.exchange, chunk: 0 }

@@ -12,7 +12,7 @@ import { decodeCbor, encodeCbor, RingAnswer, RingHello } from '../../shared/wire
 import { limits } from '../../shared/wire/limits.ts'
 import { protocols } from '../../shared/wire/protocols.ts'
 import type { Gate } from './gate.ts'
-import { readMessage, sendMessage } from './message-reader.ts'
+import { readMessage, sendMessage } from '../../shared/wire/message-stream.ts'
 import type { MeshNode } from './node.ts'
 import { openStream } from './open-stream.ts'
 import { deviceIdOfPeer, peerIdOf } from './peer-id.ts'

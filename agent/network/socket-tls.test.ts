@@ -6,7 +6,7 @@ import type { Connection, Libp2p, Stream } from '@libp2p/interface'
 import { tcp } from '@libp2p/tcp'
 import { tls } from '@libp2p/tls'
 import { createLibp2p } from 'libp2p'
-import { chunkParts } from './message-reader.ts'
+import { chunkParts } from '../../shared/wire/message-stream.ts'
 import { socketTls } from './socket-tls.ts'
 
 const nodes: Libp2p[] = []

@@ -35,7 +35,7 @@ export const AgentState = Type.Object({
   addresses: Type.Array(Type.String()),
   /** `since`: when the connection came up or went away. */
   controlPlane: Type.Object({ url: Type.String(), connected: Type.Boolean(), since: Time }),
-  relays: Type.Array(Type.Object({ address: Type.String(), reserved: Type.Boolean() })),
+  relays: Type.Array(Type.Object({ address: Type.String(), reserved: Type.Boolean(), problem: Type.Optional(Type.String()) })),
   rings: Type.Array(AgentRing),
   /** What the agent measured last; absent in files of older versions. */
   memory: Type.Optional(Type.Object({

@@ -69,6 +69,25 @@ export type RenewalRequest = Static<typeof RenewalRequest>
 export const RenewalAnswer = Type.Union([Type.Object({ certificate: Type.String({ maxLength: 2 * limits.certificateBytes }) }), Type.Object({ error: ErrorReportSchema })])
 export type RenewalAnswer = Static<typeof RenewalAnswer>
 
+/** First message to a relay that serves some pools only. The connection itself proves the device key. */
+export const RelayProof = Type.Object({
+  poolId: Hex64,
+  /** The relay may know the pool by its id alone, which is a hash of this key. */
+  rootPublicKey: Hex64,
+  certificate: Type.String({ maxLength: 2 * limits.certificateBytes }),
+  /** Number of the revocation list that the sender holds; 0: none. */
+  revocations: Count,
+})
+export type RelayProof = Static<typeof RelayProof>
+
+/** Its answer. When `revocations` is lower than that of the proof, the device sends a RevocationMessage next. */
+export const RelayAnswer = Type.Object({
+  ok: Type.Boolean(),
+  revocations: Type.Optional(Count),
+  error: Type.Optional(ErrorReportSchema),
+})
+export type RelayAnswer = Static<typeof RelayAnswer>
+
 /** First message on a ring stream, both ways: which ring, epoch and rank the sender means. */
 export const RingHello = Type.Object({
   poolId: Hex64,

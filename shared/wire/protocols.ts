@@ -8,6 +8,8 @@ export const protocols = {
   renewal: '/meshnet/renewal/1.0.0',
   /** Frames between two ranks of a ring: tensors and control messages, in order. */
   ring: '/meshnet/ring/1.0.0',
+  /** To a relay that serves some pools only: membership of one of them, before it reserves a slot or connects to anybody. */
+  relayProof: '/meshnet/relay-proof/1.0.0',
   /** Between members: which control plane the other one uses. */
   controlPlane: '/meshnet/control-plane/1.0.0',
 } as const

@@ -37,7 +37,7 @@ const agentRows = (state: AgentState | undefined, now: number): [string, string]
     ['peer id', state.peerId],
     ...state.addresses.map((address): [string, string] => ['address', address]),
     ['agent link', state.controlPlane.connected ? `connected to ${state.controlPlane.url}` : `not connected to ${state.controlPlane.url} since ${ago(state.controlPlane.since, now)}; it keeps trying`],
-    ...state.relays.map(({ address, reserved }): [string, string] => ['relay', `${address} (${reserved ? 'slot reserved' : 'no slot'})`]),
+    ...state.relays.map(({ address, reserved, problem }): [string, string] => ['relay', `${address} (${reserved ? 'slot reserved' : `no slot${problem ? `: ${problem}` : ''}`})`]),
     ...state.rings.map((ring): [string, string] => ['ring', `${ring.modelId}: ${ring.state}, rank ${ring.rank} of ${ring.worldSize}`]),
     ['jobs', `${state.jobs.running} running, ${state.jobs.done} done, ${state.jobs.failed} failed`],
   ]

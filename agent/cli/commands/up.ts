@@ -55,7 +55,7 @@ const untilAborted = (signal: AbortSignal): Promise<void> =>
 export const up = defineCommand({
   name: 'up',
   summary: 'host a group on this machine: control plane, relay and agent, kept running together',
-  details: 'Makes the device and a pool if there are none, prints what the other devices run, and works without any other server until Ctrl-C. A part that dies is started again. Logs are in MESHNET_HOME/logs.',
+  details: 'Makes the device and a pool if there are none, prints what the other devices run, and works without any other server until Ctrl-C. The relay serves the members of the pools that this device is in when it starts. A part that dies is started again. Logs are in MESHNET_HOME/logs.',
   options: ['networkId', 'name', 'host', 'port', 'relayPort', 'discovery', 'backend', 'threads', 'json'],
   defaults: { host: '0.0.0.0', port: defaultPorts.controlPlane },
   examples: ['mesh up', 'mesh up --network-id home --name Desktop', 'mesh up --port 9000 --relay-port 9001'],
@@ -75,11 +75,12 @@ export const up = defineCommand({
     })
     const interrupted = untilAborted(context.signal)
     try {
-      const { controlPlanePort, relayPort, relayPeer } = await services.startServers()
+      const controlPlanePort = await services.startControlPlane()
       context.signal.throwIfAborted()
       const { device_id: deviceId } = (await services.command('init', '--network-id', networkId, '--name', name, '--control-plane', local(controlPlanePort))) as { device_id: string }
       if (listPools(context.home).length === 0) await services.command('pool-create', '--name', networkId)
       context.signal.throwIfAborted()
+      const { relayPort, relayPeer } = await services.startRelay(listPools(context.home).map(({ poolId }) => poolId))
       await services.startAgent()
       const hosts = everywhere ? await rankedLanAddresses() : [values.host]
       const relay = (host: string): string => `/ip4/${host}/tcp/${relayPort}/p2p/${relayPeer}`

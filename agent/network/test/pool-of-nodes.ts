@@ -1,11 +1,12 @@
 /** Real libp2p nodes on loopback, members of one pool, for tests. */
 import { issueCertificate, poolIdOf } from '../../../shared/identity/pool-certificate.ts'
 import { deviceIdOf } from '../../../shared/identity/device-key.ts'
-import { type KeyPair, newKeyPair } from '../../../shared/identity/keys.ts'
+import { type KeyPair, newKeyPair, toHex } from '../../../shared/identity/keys.ts'
 import { silentLogger } from '../../../shared/log.ts'
 import type { RingEpoch } from '../../../shared/schema/ring.ts'
 import { Gate, type PoolDirectory } from '../gate.ts'
 import { createNode, type MeshNode } from '../node.ts'
+import type { Credential } from '../relay-proof.ts'
 import type { RingChannel } from '../ring-channel.ts'
 import { RingLinks } from '../ring-links.ts'
 
@@ -35,26 +36,32 @@ export interface TestPoolOptions {
   readonly connectTimeoutMs?: number
   /** Certificate that a node shows, instead of a good one. */
   readonly certificate?: (index: number, key: KeyPair, root: KeyPair) => string | undefined
+  /** Of the pool; default: a new one. */
+  readonly root?: KeyPair
+  /** What a node shows to relays; default: what it shows at the gate. */
+  readonly credentials?: () => readonly Credential[]
 }
 
 const empty = { start: 0, end: 0 }
 
-export const createTestNode = async (key: KeyPair, directory: PoolDirectory, { relays = [], listen = ['/ip4/127.0.0.1/tcp/0'], stepTimeoutMs = 5000, earlyFrameBytes, attemptMs, connectTimeoutMs = 20_000 }: TestPoolOptions = {}): Promise<TestNode> => {
+export const createTestNode = async (key: KeyPair, directory: PoolDirectory, { relays = [], listen = ['/ip4/127.0.0.1/tcp/0'], stepTimeoutMs = 5000, earlyFrameBytes, attemptMs, connectTimeoutMs = 20_000, credentials }: TestPoolOptions = {}): Promise<TestNode> => {
   const logger = silentLogger()
-  const node = await createNode({ key, listen, announce: [], relays, logger })
+  const node = await createNode({ key, listen, announce: [], relays, credentials, logger })
   const gate = new Gate(node, directory, { now: Date.now, logger, isRelay: (peer) => relays.some((relay) => relay.includes(peer)) })
   return { key, node, gate, links: new RingLinks({ node, gate, stepTimeoutMs, earlyFrameBytes, attemptMs, connectTimeoutMs, logger }) }
 }
 
 export const createTestPool = async (count: number, options: TestPoolOptions = {}): Promise<TestPool> => {
-  const root = newKeyPair()
+  const root = options.root ?? newKeyPair()
   const poolId = poolIdOf(root.publicKey)
   const nodes = await Promise.all(
     Array.from({ length: count }, (_, index) => {
       const key = newKeyPair()
       const good = issueCertificate(root, { deviceId: deviceIdOf(key), role: 'member' }, Date.now())
       const certificate = options.certificate ? options.certificate(index, key, root) : good
-      return createTestNode(key, { rootKeyOf: (id) => (id === poolId ? root.publicKey : undefined), certificateOf: () => certificate }, options)
+      return createTestNode(key, { rootKeyOf: (id) => (id === poolId ? root.publicKey : undefined), certificateOf: () => certificate }, {
+        credentials: () => (certificate === undefined ? [] : [{ poolId, rootPublicKey: toHex(root.publicKey), certificate }]), ...options,
+      })
     }),
   )
   return {

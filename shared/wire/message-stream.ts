@@ -1,6 +1,5 @@
-/** One small length-prefixed message (u32 little-endian, then bytes) over a stream: gate and hello. */
-import type { Stream } from '@libp2p/interface'
-import { MeshError } from '../../shared/errors.ts'
+/** One small length-prefixed message (u32 little-endian, then bytes) over a stream: gate, hello, proof at a relay. */
+import { MeshError } from '../errors.ts'
 
 /** What a stream delivers: bytes, or a list of them. */
 export type Chunk = Uint8Array | Iterable<Uint8Array>
@@ -8,7 +7,17 @@ export type Chunk = Uint8Array | Iterable<Uint8Array>
 /** A chunk as its parts, without copying. */
 export const chunkParts = (data: Chunk): Iterable<Uint8Array> => (data instanceof Uint8Array ? [data] : data)
 
-export const sendMessage = (stream: Stream, body: Uint8Array): void => {
+/** What a libp2p stream offers of itself that is needed here. */
+export interface MessageStream {
+  send(data: Uint8Array): unknown
+  unshift(data: Uint8Array): void
+  addEventListener(type: 'message', listener: (event: { readonly data: Chunk }) => void): void
+  addEventListener(type: 'close' | 'remoteCloseWrite', listener: () => void): void
+  removeEventListener(type: 'message', listener: (event: { readonly data: Chunk }) => void): void
+  removeEventListener(type: 'close' | 'remoteCloseWrite', listener: () => void): void
+}
+
+export const sendMessage = (stream: MessageStream, body: Uint8Array): void => {
   const message = new Uint8Array(4 + body.length)
   new DataView(message.buffer).setUint32(0, body.length, true)
   message.set(body, 4)
@@ -20,7 +29,7 @@ export const sendMessage = (stream: Stream, body: Uint8Array): void => {
  * @param limitBytes nothing larger is ever held
  * @throws MeshError `frameTooLarge` | `frameInvalid` (the stream ended) | the reason of the signal
  */
-export const readMessage = (stream: Stream, limitBytes: number, signal: AbortSignal): Promise<Uint8Array> =>
+export const readMessage = (stream: MessageStream, limitBytes: number, signal: AbortSignal): Promise<Uint8Array> =>
   new Promise((resolve, reject) => {
     let waiting = Buffer.alloc(0)
     const settle = (action: () => void): void => {
