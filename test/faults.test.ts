@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { describe, it, type TestContext } from 'node:test'
 import type { ManagedProcess } from '../agent/cli/managed-process.ts'
+import { openHome, readStateJson, writeStateJson } from '../shared/home.ts'
 import type { RingView } from '../shared/schema/ring.ts'
 import { temporaryFolder } from './support/homes.ts'
 import { childrenOf } from './support/leftovers.ts'
@@ -69,6 +70,18 @@ describe('faults', () => {
     const { devices: [first] } = await createPool(t)
     await first.start()
     await eventually(10_000, 'the agent wrote its state', async () => ((await runMesh(['start'], { home: first.home, timeoutMs: 15_000 })).code === 3 ? true : undefined))
+  })
+
+  it('a process that got the id of an agent that was killed is not taken for it', { timeout: 60_000 }, async (t) => {
+    const { devices: [first] } = await createPool(t)
+    const killed = await first.start()
+    const file = openHome(first.home).agentState
+    const state = await eventually(10_000, 'the agent wrote its state', () => readStateJson(file) as object | undefined)
+    killed.signal('SIGKILL')
+    await killed.ended
+    writeStateJson(file, { ...state, pid: process.pid }) // ours: a process that is no agent
+    assert.match(await mesh(['status'], { home: first.home }), /agent +not running/)
+    await first.start()
   })
 
   it('an agent waits for a control plane that is not there yet, says so, and connects when it comes', { timeout: 60_000 }, async (t) => {

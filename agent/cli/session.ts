@@ -10,7 +10,7 @@ import { AgentState } from '../../shared/schema/agent-state.ts'
 import { readChecked } from '../device/checked-state.ts'
 import { createDeviceClient } from '../device/control-plane.ts'
 import { defaultControlPlaneUrl, findDevice, type LocalDevice, loadDevice, parseControlPlaneUrl } from '../device/device.ts'
-import { isProcessAlive } from '../device/process-alive.ts'
+import { isSameProcessAlive } from '../device/process-alive.ts'
 import type { CommandContext } from './command.ts'
 
 export interface Session {
@@ -69,7 +69,7 @@ export const checkName = (flag: string, text: string): string => {
 /** What the running agent of this home says of itself; `undefined` when none runs. @throws MeshError `stateUnreadable` */
 export const readAgentState = (home: Home): AgentState | undefined => {
   const state = readChecked(home.agentState, AgentState)
-  return state !== undefined && isProcessAlive(state.pid) ? state : undefined
+  return state !== undefined && isSameProcessAlive(state) ? state : undefined
 }
 
 /**

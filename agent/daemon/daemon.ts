@@ -13,6 +13,7 @@ import { loadDevice, type LocalDevice, readCapabilities } from '../device/device
 import { PeerCache } from '../device/known-peers.ts'
 import { MessageStore } from '../device/message-store.ts'
 import { listPools } from '../device/pools.ts'
+import { processMark } from '../device/process-alive.ts'
 import { Revocations } from '../device/revocations.ts'
 import type { CollectiveSettings } from '../collective/chooser.ts'
 import type { BackendChoice } from '../engine/choose-backend.ts'
@@ -215,7 +216,7 @@ class Agent {
   #state(): AgentState {
     const { done, failed, running } = this.#jobs.counts
     return {
-      pid: process.pid, startedAt: this.#startedAt, updatedAt: now(), version, deviceId: this.#device.deviceId,
+      pid: process.pid, mark: processMark(process.pid), startedAt: this.#startedAt, updatedAt: now(), version, deviceId: this.#device.deviceId,
       peerId: this.#node.peerId, addresses: this.#node.addresses(), controlPlane: this.#controlState, relays: this.#node.relays(),
       rings: this.#rings.views().map(ringStateOf),
       memory: this.#locks.view,

@@ -4,7 +4,7 @@ import { type Home, readStateJson, writeStateJson } from '../../shared/home.ts'
 import { MeshError } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { AgentRing, AgentState } from '../../shared/schema/agent-state.ts'
-import { isProcessAlive } from '../device/process-alive.ts'
+import { isSameProcessAlive } from '../device/process-alive.ts'
 import type { SessionView } from './ring-session.ts'
 
 /** Changes that come within this time are written once. */
@@ -18,8 +18,8 @@ export const refuseSecondAgent = (home: Home): void => {
   } catch {
     return // a damaged state file says nothing about a running agent, and is overwritten
   }
-  const pid = typeof state === 'object' && state !== null && 'pid' in state ? state.pid : undefined
-  if (typeof pid === 'number' && pid !== process.pid && isProcessAlive(pid)) throw new MeshError('agentAlreadyRunning', { home: home.root, pid })
+  const { pid, mark } = typeof state === 'object' && state !== null ? (state as { pid?: unknown; mark?: unknown }) : {}
+  if (typeof pid === 'number' && pid !== process.pid && isSameProcessAlive({ pid, mark: typeof mark === 'string' ? mark : undefined })) throw new MeshError('agentAlreadyRunning', { home: home.root, pid })
 }
 
 export const ringStateOf = ({ ring, member, state, progress, loading, loaded, error }: SessionView): AgentRing => ({

@@ -27,6 +27,8 @@ export type AgentRing = Type.Static<typeof AgentRing>
 
 export const AgentState = Type.Object({
   pid: Type.Integer({ minimum: 1 }),
+  /** Tells this process from a later one of the same id; absent where the system does not tell. */
+  mark: Type.Optional(Type.String()),
   startedAt: Time,
   updatedAt: Time,
   version: Type.String(),
