@@ -19,7 +19,7 @@ import { temporaryFolder } from './support/homes.ts'
 import { isFull, meshHere, runUntilKilled, seed } from './support/kills.ts'
 import { mesh, startReady } from './support/processes.ts'
 
-/** `node test/join-kills.test.ts --full` kills 60 times, in about four minutes. */
+/** `node test/join-kills.test.ts --full` kills 60 times, in about two minutes. */
 const kills = isFull ? 60 : 6
 
 type Service = Awaited<ReturnType<typeof startReady>>

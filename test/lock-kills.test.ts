@@ -23,7 +23,7 @@ import { eventually, mesh, startReady } from './support/processes.ts'
 
 const loop = fileURLToPath(new URL('./support/lock-loop.ts', import.meta.url))
 
-/** `node test/lock-kills.test.ts --full` kills 206 times, in about four minutes; `npm test` an eighth of that. */
+/** `node test/lock-kills.test.ts --full` kills 206 times, in about three minutes; `npm test` an eighth of that. */
 const counts = isFull ? { inside: 150, commands: 40, services: 16, wholeEvery: 10 } : { inside: 20, commands: 4, services: 2, wholeEvery: 5 }
 
 class Scene {

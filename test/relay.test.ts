@@ -17,7 +17,7 @@ import { silentLogger } from '../shared/log.ts'
 import { limits } from '../shared/wire/limits.ts'
 import { protocols } from '../shared/wire/protocols.ts'
 import { temporaryFolder } from './support/homes.ts'
-import { eventually, startReady } from './support/processes.ts'
+import { eventually, mesh, startReady } from './support/processes.ts'
 
 const idOf = (root: KeyPair): string => poolIdOf(root.publicKey)
 
@@ -66,6 +66,16 @@ for (const [name, args] of [['everyone', () => []], ['one pool', (poolId: string
 }
 
 describe('relay for some pools', () => {
+  it('mesh status tells what its owner is to run', { timeout: 60_000 }, async (t) => {
+    const relay = await relayFor(t, [newKeyPair()])
+    const home = join(temporaryFolder(t), 'device')
+    await mesh(['init', '--network-id', 'home', '--name', 'Outside'], { home })
+    const { pool_id: poolId } = JSON.parse(await mesh(['pool-create', '--name', 'other', '--json'], { home })) as { pool_id: string }
+    await startReady(t, { name: 'agent', program: 'mesh', args: ['start', '--json', '--relay', relay.addresses[0], '--listen', '/ip4/127.0.0.1/tcp/0', '--discovery', 'none'], home })
+    const text = await eventually(15_000, 'the refusal is shown', async () => /^relay .*no slot: .*$/m.exec(await mesh(['status'], { home }))?.[0])
+    assert.match(text, new RegExp(`does not serve pool ${poolId}: ask its owner to run: mesh relay --pool ${poolId}`))
+  })
+
   it('refuses strangers, other pools, and certificates that are expired, stolen or forged, and says why', { timeout: 60_000 }, async (t) => {
     const [served, other] = [newKeyPair(), newKeyPair()]
     const relay = await relayFor(t, [served])

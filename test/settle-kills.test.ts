@@ -17,7 +17,7 @@ import { afterwards, temporaryFolder } from './support/homes.ts'
 import { isFull, meshHere, runUntilKilled, seed } from './support/kills.ts'
 import { eventually, mesh, startReady } from './support/processes.ts'
 
-/** `node test/settle-kills.test.ts --full` kills 63 times, in about four minutes; `npm test` seven times. */
+/** `node test/settle-kills.test.ts --full` kills 72 times, in about three minutes; `npm test` eight times. */
 const rounds = isFull ? 54 : 6
 
 type Service = Awaited<ReturnType<typeof startReady>>

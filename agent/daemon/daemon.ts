@@ -151,6 +151,7 @@ class Agent {
       this.#link.refresh()
       this.#stateFile.touch()
     })
+    this.#node.onRelayProblem(() => this.#stateFile.touch())
     this.#stateFile.touch()
     this.#neighbours.start()
     this.#link.start()

@@ -43,6 +43,8 @@ export interface MeshNode {
   /** Tells peers and listeners the addresses of now: the interfaces of this machine changed. */
   announce(): Promise<void>
   onAddressChange(listener: () => void): void
+  /** A relay gave no slot, or no more, for a new reason. */
+  onRelayProblem(listener: () => void): void
   stop(): Promise<void>
 }
 
@@ -85,8 +87,9 @@ export const createNode = async (options: NodeOptions): Promise<MeshNode> => {
     await Promise.resolve(libp2p.stop()).catch(() => {})
     throw listenError(error, options.listen)
   }
+  const relayListeners: (() => void)[] = []
   const proofs = new RelayProofs(libp2p, options.credentials ?? (() => []), logger)
-  const reservations = keepReservations(libp2p, relays, { proofs, logger })
+  const reservations = keepReservations(libp2p, relays, { proofs, logger, onProblem: () => relayListeners.forEach((listener) => listener()) })
   const listeners: (() => void)[] = []
   let last = ''
   const addresses = (): string[] => libp2p.getMultiaddrs().map(String)
@@ -108,6 +111,9 @@ export const createNode = async (options: NodeOptions): Promise<MeshNode> => {
     },
     onAddressChange: (listener) => {
       listeners.push(listener)
+    },
+    onRelayProblem: (listener) => {
+      relayListeners.push(listener)
     },
     stop: async () => {
       reservations.stop()

@@ -28,12 +28,20 @@ interface Listening {
   readonly components: { readonly transportManager: { listen(addresses: Multiaddr[]): Promise<void> } }
 }
 
+interface SlotParts {
+  readonly proofs: RelayProofs
+  readonly logger: Logger
+  /** A slot was refused or lost, for a new reason. */
+  onProblem(): void
+}
+
 /** One relay: reserved, or tried again after a pause. */
 class Slot {
   readonly address: Multiaddr
   readonly #libp2p: Libp2p
   readonly #proofs: RelayProofs
   readonly #logger: Logger
+  readonly #onProblem: () => void
   #timer: NodeJS.Timeout | undefined
   #pauseMs = firstPauseMs
   #busy = false
@@ -43,9 +51,10 @@ class Slot {
   /** What was shown to the relay when it refused: with something new it is asked at once. */
   #refused = ''
 
-  constructor(libp2p: Libp2p, address: Multiaddr, { proofs, logger }: { readonly proofs: RelayProofs; readonly logger: Logger }) {
+  constructor(libp2p: Libp2p, address: Multiaddr, { proofs, logger, onProblem }: SlotParts) {
     this.#libp2p = libp2p
     this.#proofs = proofs
+    this.#onProblem = onProblem
     this.#logger = logger
     this.address = address
   }
@@ -99,8 +108,11 @@ class Slot {
 
   #fail(error: unknown): void {
     const problem = error instanceof MeshError ? `${error.message}: ${error.hint}` : problemOf(error)
-    if (this.#problem !== problem) this.#logger.warn({ relay: this.address.toString(), problem }, 'no slot at relay; trying again by itself')
-    this.#problem = problem
+    if (this.#problem !== problem) {
+      this.#problem = problem
+      this.#logger.warn({ relay: this.address.toString(), problem }, 'no slot at relay; trying again by itself')
+      this.#onProblem()
+    }
     this.#refused = this.#proofs.key
     this.#againAfter(this.#pauseMs)
     this.#pauseMs = Math.min(longestPauseMs, this.#pauseMs * 2)
@@ -121,7 +133,7 @@ class Slot {
   }
 }
 
-export const keepReservations = (libp2p: Libp2p, relays: readonly Multiaddr[], parts: { readonly proofs: RelayProofs; readonly logger: Logger }): Reservations => {
+export const keepReservations = (libp2p: Libp2p, relays: readonly Multiaddr[], parts: SlotParts): Reservations => {
   const slots = relays.map((relay) => new Slot(libp2p, relay, parts))
   const onDisconnect = ({ detail: peer }: { readonly detail: PeerId }): void => {
     for (const slot of slots) if (slot.relayId === peer.toString()) void slot.hold()

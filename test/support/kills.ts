@@ -9,7 +9,7 @@ import type { RunResult } from './processes.ts'
 
 export const seed = 20261121
 
-/** `node test/kills.ts --full` kills 329 times, in about ten minutes; `npm test` a few times each. */
+/** `node test/kills.ts --full` kills 338 times, in about eight minutes; `npm test` a few times each. */
 export const isFull = process.argv.includes('--full')
 
 export interface Killed {
