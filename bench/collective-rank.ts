@@ -1,9 +1,14 @@
 /** One rank of the benchmark of collectives: a process with links as in an agent, and plain TCP beside them. */
+import type { CarrierChoice } from '../agent/carrier/assemble-rank.ts'
+import { openLinks } from '../agent/carrier/open-links.ts'
+import type { TensorChannel } from '../agent/collective/channel.ts'
 import { type Algorithm, costOf, createCollective, type LinkCost, slowestOf } from '../agent/collective/chooser.ts'
 import type { Collective } from '../agent/collective/collective.ts'
 import { probeLinks } from '../agent/collective/link-probe.ts'
+import { SocketEnds } from '../agent/sockets/socket-ends.ts'
 import { silentLogger } from '../shared/log.ts'
-import { createRankNode, type RankIdentity, type RankProgram, say, serveRank } from './rank-node.ts'
+import type { Connected } from './inference-rank.ts'
+import { createRankNode, type RankIdentity, type RankProgram, routeOf, say, serveRank } from './rank-node.ts'
 import type { RingOrder } from './ranks.ts'
 import { RawTcp } from './raw-tcp.ts'
 
@@ -28,8 +33,12 @@ export interface Timed {
   readonly ms: readonly number[]
 }
 
-const start = async (identity: RankIdentity): Promise<RankProgram<CollectiveOrder>> => {
-  const { rank, worldSize } = identity
+export interface CollectiveRankSettings {
+  readonly carrier: CarrierChoice
+}
+
+const start = async (identity: CollectiveRankSettings & RankIdentity): Promise<RankProgram<CollectiveOrder>> => {
+  const { rank, worldSize, carrier } = identity
   const node = await createRankNode(identity)
   const raw = new RawTcp()
   let use: (algorithm: Algorithm) => Collective = () => {
@@ -62,14 +71,17 @@ const start = async (identity: RankIdentity): Promise<RankProgram<CollectiveOrde
 
   const obey = async (order: CollectiveOrder): Promise<void> => {
     if (order.type === 'connect') {
-      const channel = await node.links.open({ ring: order.ring, rank, signal: new AbortController().signal })
-      cost = costOf(slowestOf(await probeLinks(channel, { logger: silentLogger(), pathTo: (other) => channel.pathTo(other) })))
+      const streams = await node.links.open({ ring: order.ring, rank, signal: new AbortController().signal })
+      const ends = new SocketEnds()
+      const reason = await openLinks({ channel: streams, host: ends, epoch: order.ring.epoch, names: order.ring.members.map(({ name }) => name), wanted: carrier === 'auto', logger: silentLogger(), route: routeOf(rank) })
+      const channel: TensorChannel = reason === undefined ? ends.channel : streams
+      cost = costOf(slowestOf(await probeLinks(channel, { logger: silentLogger(), pathTo: (other) => streams.pathTo(other) })))
       const collective = createCollective(channel)
       use = (algorithm) => {
         collective.use({ algorithm, wire: 'f32' })
         return collective
       }
-      say({ type: 'connected' })
+      say({ type: 'connected', carrier: reason === undefined ? 'sockets' : 'streams' } satisfies Connected & { type: string })
     } else if (order.type === 'raw-connect') {
       await raw.connect(order.port)
       say({ type: 'raw-connected' })

@@ -1,5 +1,6 @@
 /** `mesh bench --collectives`: all-reduces between processes, beside plain TCP between the same ones. */
 import { fileURLToPath } from 'node:url'
+import type { CarrierChoice } from '../agent/carrier/assemble-rank.ts'
 import { type Algorithm, choose, type CollectiveChoice, type LinkCost } from '../agent/collective/chooser.ts'
 import type { CollectiveOrder, Probed, Timed } from './collective-rank.ts'
 import { type Ranks, type Ready, startRanks } from './ranks.ts'
@@ -10,6 +11,7 @@ export interface CollectivesOptions {
   /** World sizes are 2 and this. */
   readonly workers: number
   readonly algorithm: CollectiveChoice
+  readonly carrier: CarrierChoice
   /** Rounds. Every figure is taken once in each, so that all see the same moods of the machine. */
   readonly runs: number
   readonly link?: LinkShape
@@ -144,12 +146,12 @@ const measureBandwidth = async (group: Group, algorithms: readonly Algorithm[], 
   return samples
 }
 
-export const benchCollectives = async ({ workers, algorithm, runs, link }: CollectivesOptions): Promise<CollectivesReport> => {
+export const benchCollectives = async ({ workers, algorithm, carrier, runs, link }: CollectivesOptions): Promise<CollectivesReport> => {
   const algorithms = algorithmNames.filter((one) => algorithm === 'auto' || one === algorithm)
   const latency: LatencySample[] = []
   const bandwidth: BandwidthSample[] = []
   for (const worldSize of new Set([2, workers])) {
-    const ranks: Omit<Group, 'cost'> = await startRanks({ program, workers: worldSize, settings: {}, shape, quant: 'f32', link })
+    const ranks: Omit<Group, 'cost'> = await startRanks({ program, workers: worldSize, settings: { carrier }, shape, quant: 'f32', link })
     try {
       const group: Group = { ...ranks, cost: (await ranks.ask<Probed>(0, { type: 'cost' }, 'cost')).cost }
       await connectRaw(group)

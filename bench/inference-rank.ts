@@ -1,22 +1,20 @@
 /** One rank of the benchmark of inference: links, shard, engine and token loop as in an agent, told what to do over IPC. */
 import { rmSync } from 'node:fs'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
-import { type CollectiveSettings, costOf, createCollective, slowestOf } from '../agent/collective/chooser.ts'
-import { soloCollective } from '../agent/collective/collective.ts'
-import { probeLinks } from '../agent/collective/link-probe.ts'
+import { assembleRank, type CarrierChoice } from '../agent/carrier/assemble-rank.ts'
+import { type CollectiveSettings, costOf, slowestOf } from '../agent/collective/chooser.ts'
 import { type BackendChoice, createBackend } from '../agent/engine/choose-backend.ts'
 import type { Engine } from '../agent/engine/engine.ts'
-import { createForward } from '../agent/engine/forward.ts'
 import { startFollower } from '../agent/generation/follower.ts'
 import { Leader } from '../agent/generation/leader.ts'
 import { silentLogger } from '../shared/log.ts'
 import { planShards } from '../shared/plan/shard-plan.ts'
 import type { Timings } from '../shared/schema/job.ts'
 import type { ModelShape, Quant } from '../shared/schema/model.ts'
-import type { RingEpoch } from '../shared/schema/ring.ts'
+import type { Carrier, RingEpoch } from '../shared/schema/ring.ts'
 import { type BatchOrder, type BatchRank, greedy, promptOf, runBatch } from './batch.ts'
 import { type CpuMs, cpuMeter, residentBytes } from './process-figures.ts'
-import { createRankNode, type RankIdentity, type RankProgram, say, serveRank } from './rank-node.ts'
+import { createRankNode, type RankIdentity, type RankProgram, routeOf, say, serveRank } from './rank-node.ts'
 import type { RingOrder } from './ranks.ts'
 import { openWeights } from './weights.ts'
 
@@ -30,6 +28,7 @@ export interface InferenceSettings {
   readonly threads: number
   readonly spinMs: number
   readonly collective: CollectiveSettings
+  readonly carrier: CarrierChoice
 }
 
 export type InferenceOrder =
@@ -69,6 +68,11 @@ export interface Batched {
   readonly decodeMs: number
 }
 
+/** What a rank says once it is linked. */
+export interface Connected {
+  readonly carrier: Carrier | undefined
+}
+
 export interface RankMemory {
   readonly residentBytes: number
   readonly shardBytes: number
@@ -78,6 +82,7 @@ export interface RankMemory {
 interface MeasuredRank extends BatchRank {
   /** Of the steps since they were set to zero. */
   readonly times: { computeMs: number; collectiveMs: number }
+  bytesSent(): number
 }
 
 const loopDelay = monitorEventLoopDelay({ resolution: 1 })
@@ -96,8 +101,7 @@ const timed = (engine: Engine, times: { computeMs: number; collectiveMs: number 
 })
 
 /** Starts a phase. @returns a function that ends it */
-const beginPhase = ({ channel, times }: MeasuredRank): (() => PhaseFigures) => {
-  const sent = (): number => channel?.bytesSent ?? 0
+const beginPhase = ({ bytesSent: sent, times }: MeasuredRank): (() => PhaseFigures) => {
   const [started, before, cpu] = [performance.now(), sent(), cpuMeter()]
   Object.assign(times, { computeMs: 0, collectiveMs: 0 })
   loopDelay.reset()
@@ -135,24 +139,26 @@ const start = async (options: InferenceSettings & RankIdentity): Promise<RankPro
   let measured: { readonly leader: Leader | undefined; readonly rank: MeasuredRank } | undefined
 
   const connect = async (ring: RingEpoch): Promise<void> => {
-    const channel = worldSize > 1 ? await node.links.open({ ring, rank, signal: new AbortController().signal }) : undefined
-    const links = channel ? await probeLinks(channel, { logger, pathTo: (other) => channel.pathTo(other) }) : []
+    const { signal } = new AbortController()
+    const channel = worldSize > 1 ? await node.links.open({ ring, rank, signal }) : undefined
+    const { engine: assembled, links } = await assembleRank({ ring, backend, channel, carrier: options.carrier, logger, signal, shape, ranges, embed, route: routeOf(rank) })
     // of rank 0; the others are told with every job
-    const settings = { ...options.collective, link: costOf(slowestOf(links)) }
-    const summing = channel && createCollective(channel)
-    summing?.use(settings)
+    const settings: CollectiveSettings = { ...options.collective, link: costOf(slowestOf(links)), carrier: assembled.hasSockets ? 'sockets' : 'streams' }
+    assembled.use(settings)
     const times = { computeMs: 0, collectiveMs: 0 }
-    const engine = timed(createForward({ shape, ranges, backend, collective: summing ?? soloCollective, embed }), times)
+    const engine = timed(assembled, times)
     // a rank that is lost fails the prompt on rank 0, and with it the benchmark
-    if (channel && summing && rank > 0) startFollower({ engine, channel, logger, onSettings: (told) => summing.use(told), onLost: () => {}, onBusy: () => {}, onWork: () => {} })
-    measured = { leader: rank === 0 ? new Leader({ engine, channel, settings, decoder: { decode: () => '' } }) : undefined, rank: { engine, channel, times, vocab: shape.vocab } }
+    if (channel && rank > 0) startFollower({ engine, channel, logger, onSettings: (told) => assembled.use(told), onLost: () => {}, onBusy: () => {}, onWork: () => {} })
+    measured = {
+      leader: rank === 0 ? new Leader({ engine, channel, settings: () => settings, decoder: { decode: () => '' } }) : undefined,
+      rank: { engine, channel, times, vocab: shape.vocab, bytesSent: () => (channel?.bytesSent ?? 0) + assembled.bytesSent },
+    }
+    say({ type: 'connected', carrier: settings.carrier } satisfies Connected & { type: string })
   }
 
   const obey = async (order: InferenceOrder): Promise<void> => {
-    if (order.type === 'connect') {
-      await connect(order.ring)
-      say({ type: 'connected' })
-    } else if (order.type === 'run' && measured?.leader) say({ type: 'result', ...(await runPrompt(measured.leader, measured.rank, order)) })
+    if (order.type === 'connect') await connect(order.ring)
+    else if (order.type === 'run' && measured?.leader) say({ type: 'result', ...(await runPrompt(measured.leader, measured.rank, order)) })
     else if (order.type === 'batch' && measured) say({ type: 'batched', decodeMs: await runBatch(measured.rank, order) } satisfies Batched)
     else if (order.type === 'measure') say({ type: 'measured', residentBytes: residentBytes(), shardBytes: shard.bytes } satisfies RankMemory & { type: string })
   }

@@ -1,6 +1,6 @@
 /** `mesh bench`: prompts through a ring of processes, and llama.cpp beside it if asked. */
 import { fileURLToPath } from 'node:url'
-import type { Batched, InferenceOrder, InferenceSettings, PhaseFigures, RankMemory, RunResult } from './inference-rank.ts'
+import type { Batched, Connected, InferenceOrder, InferenceSettings, PhaseFigures, RankMemory, RunResult } from './inference-rank.ts'
 import { installLlamaCpp, type LlamaCpp, type LlamaCppRun } from './llama-cpp.ts'
 import { type Ranks, type Ready, startRanks } from './ranks.ts'
 import type { LinkShape } from './shaped-network.ts'
@@ -138,10 +138,10 @@ const measureRound = async ({ ask, askAll }: Group, options: InferenceOptions, l
 }
 
 export const benchInference = async (options: InferenceOptions) => {
-  const { workers, promptTokens, tokens, runs, compare, link, shape, modelFolder, quant, backend: choice, threads, spinMs, collective } = options
+  const { workers, promptTokens, tokens, runs, compare, link, shape, modelFolder, quant, backend: choice, threads, spinMs, collective, carrier } = options
   const llama = compare ? installLlamaCpp(shape) : undefined
   try {
-    const settings: InferenceSettings = { shape, modelFolder, quant, backend: choice, threads, spinMs, collective }
+    const settings: InferenceSettings = { shape, modelFolder, quant, backend: choice, threads, spinMs, collective, carrier }
     const group: Group = await startRanks({ program, workers, settings, shape, quant, link })
     try {
       await measureRound(group, options, undefined, 0) // warms up
@@ -153,6 +153,7 @@ export const benchInference = async (options: InferenceOptions) => {
       return {
         backend,
         description,
+        carrier: (group.connected[0] as Connected).carrier,
         ...figuresOf(prompts, promptTokens, tokens),
         contexts: contextFigures(options.contexts, rounds),
         batches: batchFigures(options.sequences, rounds),

@@ -1,6 +1,7 @@
 /** `mesh bench`: times a ring of local processes, or its all-reduces alone. See METHOD.md. */
 import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
+import type { CarrierChoice } from '../agent/carrier/assemble-rank.ts'
 import type { CollectiveChoice } from '../agent/collective/chooser.ts'
 import type { WireChoice } from '../agent/collective/wire-types.ts'
 import type { BackendChoice } from '../agent/engine/choose-backend.ts'
@@ -19,7 +20,7 @@ import type { LinkShape } from './shaped-network.ts'
 
 /** What only a model has. */
 const modelOptions = ['model', 'shape', 'threads', 'spin', 'backend', 'quant', 'promptTokens', 'tokens', 'contexts', 'sequences', 'wire', 'compare'] as const
-const options = [...modelOptions, 'collectives', 'workers', 'runs', 'collective', 'rtt', 'mbit', 'json', 'logLevel'] as const
+const options = [...modelOptions, 'collectives', 'workers', 'runs', 'collective', 'carrier', 'rtt', 'mbit', 'json', 'logLevel'] as const
 type Options = OptionValues<(typeof options)[number]>
 
 /** @throws MeshError `usage` for a flag that would be without effect */
@@ -51,7 +52,7 @@ const linkOf = ({ rtt, mbit }: Options): LinkShape | undefined => (rtt === 0 && 
 const runCollectives = async (values: Options): Promise<void> => {
   const { workers, collective, runs, rtt, mbit, json } = values
   if (workers < 2) throw new MeshError('usage', { problem: '--collectives wants --workers 2 or more' })
-  const report = await benchCollectives({ workers, runs, algorithm: collective as CollectiveChoice, link: linkOf(values) })
+  const report = await benchCollectives({ workers, runs, algorithm: collective as CollectiveChoice, carrier: values.carrier as CarrierChoice, link: linkOf(values) })
   print(json, { workers, collective, runs, rtt, mbit, ...report }, () => printCollectives(report))
 }
 
@@ -60,7 +61,7 @@ const runInference = async (values: Options): Promise<void> => {
   const shape = shapeOf(values)
   const report = await benchInference({
     workers, threads, spinMs: spin, promptTokens, tokens, contexts, sequences, runs, shape, modelFolder: model && resolve(model), backend: backend as BackendChoice, quant: quant as Quant,
-    collective: { algorithm: collective as CollectiveChoice, wire: wire as WireChoice }, compare: compare !== undefined, link: linkOf(values),
+    collective: { algorithm: collective as CollectiveChoice, wire: wire as WireChoice }, carrier: values.carrier as CarrierChoice, compare: compare !== undefined, link: linkOf(values),
   })
   const title = { model, shape: values.shape, workers, threads, quant, collective, wire, promptTokens, tokens, runs, rtt, mbit }
   print(json, { ...title, shape: model === undefined ? values.shape : undefined, ...report }, () => printInference(title, report))

@@ -54,6 +54,33 @@ export const createRankNode = async ({ rootSeed, deviceSeed }: RankIdentity): Pr
 /** To the process that started this one. */
 export const say = (message: object): void => void process.send?.(message)
 
+/** The way to a port of another rank, which a shaped link changes: the process that started this one knows. */
+export const routeOf = (from: number) => (to: number, port: number): Promise<{ host: string; port: number }> =>
+  new Promise((resolve) => {
+    const onMessage = (message: Partial<Routed>): void => {
+      if (message.type !== 'routed' || message.to !== to || message.port !== port) return
+      process.off('message', onMessage)
+      resolve({ host: '127.0.0.1', port: message.by as number })
+    }
+    process.on('message', onMessage)
+    say({ type: 'route', from, to, port } satisfies RouteQuestion)
+  })
+
+export interface RouteQuestion {
+  readonly type: 'route'
+  readonly from: number
+  readonly to: number
+  readonly port: number
+}
+
+export interface Routed {
+  readonly type: 'routed'
+  readonly to: number
+  readonly port: number
+  /** The port to dial instead. */
+  readonly by: number
+}
+
 /** What a started rank does. */
 export interface RankProgram<Order> {
   obey(order: Order): Promise<void>
@@ -82,7 +109,7 @@ export const serveRank = <Settings, Order extends { readonly type: string }>(sta
       if (!process.connected) stopOnce()
       process.on('message', (order: Order) => {
         if (order.type === 'stop') stopOnce()
-        else obey(order).catch(fail)
+        else if (order.type !== 'routed') obey(order).catch(fail)
       })
     }, fail)
   })

@@ -9,7 +9,7 @@ import { keyPairFromSeed } from '../shared/identity/keys.ts'
 import { poolIdOf } from '../shared/identity/pool-certificate.ts'
 import type { ModelShape, Quant } from '../shared/schema/model.ts'
 import type { RingEpoch, RingMember } from '../shared/schema/ring.ts'
-import type { Introduction, RankIdentity } from './rank-node.ts'
+import type { Introduction, RankIdentity, Routed, RouteQuestion } from './rank-node.ts'
 import { type LinkShape, ShapedNetwork } from './shaped-network.ts'
 
 /** What every rank answers when it is ready to be connected. */
@@ -24,6 +24,8 @@ export type RingOrder = { readonly type: 'connect'; readonly ring: RingEpoch } |
 
 export interface Ranks<R extends Ready, Order> {
   readonly ready: readonly R[]
+  /** What each rank said when it was linked. */
+  readonly connected: readonly object[]
   /** Sends an order to one rank and waits for its answer of that type. */
   ask<T>(rank: number, order: Order, answer: string): Promise<T>
   askAll<T>(order: Order, answer: string): Promise<T[]>
@@ -105,6 +107,11 @@ export const startRanks = async <R extends Ready, Settings extends object, Order
     for (let rank = 0; rank < workers; rank++) {
       const child = fork(program, { execArgv: ['--disable-warning=ExperimentalWarning'], stdio: ['ignore', 'ignore', 'inherit', 'ipc'] })
       children.push(child)
+      child.on('message', (message: RouteQuestion | { readonly type: 'other' }) => {
+        if (message.type !== 'route') return
+        const { from, to, port } = message
+        void route(from, to, port).then((by) => child.send({ type: 'routed', to, port, by } satisfies Routed))
+      })
       child.send({ ...settings, rank, worldSize: workers, rootSeed, deviceSeed: randomBytes(32).toString('hex'), folder: join(folder, String(rank)) } satisfies RankIdentity & Settings)
       // one after another: weights are written and loaded with all cores for one rank
       ready.push(await next<R>(child, 'ready'))
@@ -114,8 +121,8 @@ export const startRanks = async <R extends Ready, Settings extends object, Order
       model: { modelId: 'bench', revision: '0'.repeat(64), weightBytes: 0, shape },
       members: ready.map(({ deviceId, peerId, addresses, ranges }, rank) => ({ deviceId, name: `rank ${rank}`, peerId, addresses, rank, share: 1, ranges })),
     }
-    await Promise.all(children.map(async (_, rank) => ask(rank, { type: 'connect', ring: await seenBy(rank, ring, route) }, 'connected')))
-    return { ready, route, ask, askAll: (order, answer) => Promise.all(children.map((_, rank) => ask(rank, order, answer))) as Promise<never[]>, stop }
+    const connected = await Promise.all(children.map(async (_, rank) => ask<object>(rank, { type: 'connect', ring: await seenBy(rank, ring, route) }, 'connected')))
+    return { ready, connected, route, ask, askAll: (order, answer) => Promise.all(children.map((_, rank) => ask(rank, order, answer))) as Promise<never[]>, stop }
   } catch (error) {
     await stop()
     throw error

@@ -11,14 +11,13 @@ export interface Payload {
 }
 
 /**
- * Ordered, reliable, encrypted links between the ranks of one ring epoch. Implemented over libp2p by
- * `network/ring-links.ts`; tests put an in-memory one here.
+ * Ordered, reliable, encrypted links between the ranks of one ring epoch, for tensors alone: what a collective needs.
  *
  * Frames carry tags, so a frame that comes before it is asked for is kept (within `limits.earlyFrameBytes`), and one
  * of another epoch is refused. A link that breaks rejects everything that waits for tensors, at once and from any
  * rank: without one rank an epoch computes nothing. Control messages between the others still pass.
  */
-export interface Channel {
+export interface TensorChannel {
   readonly rank: number
   readonly worldSize: number
 
@@ -35,6 +34,17 @@ export interface Channel {
    */
   receive(from: number, tag: FrameTag): Promise<Payload>
 
+  /** Bytes sent so far, headers included. */
+  readonly bytesSent: number
+
+  /** Forgets frames kept for that job; frames for it that come later are dropped. */
+  forgetJob(job: number): void
+
+  close(): Promise<void>
+}
+
+/** Links that carry control messages too. Implemented over libp2p by `network/ring-links.ts`; tests put an in-memory one here. */
+export interface Channel extends TensorChannel {
   /** Sends a control message, in order with the tensor frames. @throws MeshError `peerLost` */
   sendControl(to: number, message: RingControl): Promise<void>
 
@@ -43,12 +53,4 @@ export interface Channel {
    * `lost` is called once for each link that breaks.
    */
   onControl(receiver: { message(from: number, message: RingControl): void; lost(from: number, error: Error): void }): void
-
-  /** Bytes sent so far, headers included. */
-  readonly bytesSent: number
-
-  /** Forgets frames kept for that job; frames for it that come later are dropped. */
-  forgetJob(job: number): void
-
-  close(): Promise<void>
 }

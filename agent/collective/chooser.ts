@@ -11,8 +11,8 @@
  * Every rank must choose alike, or the ring stands still. So the choice depends only on what all of them know: the
  * world size, the length, and the figures that rank 0 announces when a job starts (measured by `link-probe.ts`).
  */
-import type { Algorithm, CollectiveChoice, RingLink } from '../../shared/schema/ring.ts'
-import type { Channel } from './channel.ts'
+import type { Algorithm, Carrier, CollectiveChoice, RingLink } from '../../shared/schema/ring.ts'
+import type { TensorChannel } from './channel.ts'
 import type { Collective } from './collective.ts'
 import { createDirectCollective } from './direct.ts'
 import { type WireChoice, wireCodecs, wireFor, type WireType } from './wire-types.ts'
@@ -67,6 +67,8 @@ export interface CollectiveSettings {
   readonly wire: WireChoice
   /** What `auto` reckons with. Absent: `assumedLink`. */
   readonly link?: LinkCost
+  /** Which links carry the sums. Absent: streams. */
+  readonly carrier?: Carrier
 }
 
 /** The algorithm for a message of that size. */
@@ -80,14 +82,24 @@ export interface AdjustableCollective extends Collective {
 }
 
 /** A collective that picks per message, or always the one that was asked for. */
-export const createCollective = (channel: Channel): AdjustableCollective => {
+export const createCollective = (channel: TensorChannel): AdjustableCollective => {
   const { rank, worldSize } = channel
   let settings = defaultSettings
+  /** By bytes; a step sums tensors of one or two sizes, dozens of times. */
+  const chosen = new Map<number, Collective>()
   const wireOf = (bytes: number): WireType => wireFor(settings.wire, bytes)
   const all: Readonly<Record<Algorithm, Collective>> = {
     ring: createRingCollective(channel, wireOf),
     direct: createDirectCollective(channel, wireOf),
     'recursive-doubling': createRecursiveDoubling(channel),
+  }
+  const choiceFor = (bytes: number): Collective => {
+    let choice = chosen.get(bytes)
+    if (!choice) {
+      choice = all[algorithmFor(settings, worldSize, bytes)]
+      chosen.set(bytes, choice)
+    }
+    return choice
   }
   return {
     name: 'adjustable',
@@ -95,7 +107,8 @@ export const createCollective = (channel: Channel): AdjustableCollective => {
     worldSize,
     use: (next) => {
       settings = next
+      chosen.clear()
     },
-    allReduce: (data, id) => all[algorithmFor(settings, worldSize, data.byteLength)].allReduce(data, id),
+    allReduce: (data, id) => choiceFor(data.byteLength).allReduce(data, id),
   }
 }

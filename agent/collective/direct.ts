@@ -4,7 +4,7 @@
  */
 import { type FrameTag, phases } from '../../shared/wire/frame.ts'
 import { BufferPool } from './buffer-pool.ts'
-import type { Channel } from './channel.ts'
+import type { TensorChannel } from './channel.ts'
 import type { Collective } from './collective.ts'
 import { partOf, type WireCodec, wireCodecs, type WireType } from './wire-types.ts'
 
@@ -19,14 +19,33 @@ const addUp = (sum: Float32Array, parts: readonly Uint8Array[], codec: WireCodec
   }
 }
 
+/** Two ranks: a + b is b + a to the last bit, so the sum needs no memory of its own. */
+const addOther = (data: Float32Array, own: Uint8Array, other: Uint8Array, codec: WireCodec): void => {
+  if (own.buffer !== data.buffer) codec.set(data, own) // as rounded as the other's
+  codec.add(data, other)
+}
+
 /** @param wireOf how tensors travel now; the same on every rank */
-export const createDirectCollective = (channel: Channel, wireOf: (bytes: number) => WireType = () => 'f32'): Collective => {
+export const createDirectCollective = (channel: TensorChannel, wireOf: (bytes: number) => WireType = () => 'f32'): Collective => {
   const { rank, worldSize } = channel
   const others = Array.from({ length: worldSize }, (_, other) => other).filter((other) => other !== rank)
   const pool = new BufferPool()
   let sum = new Float32Array(0)
 
-  const exchange = async (data: Float32Array, tag: FrameTag): Promise<void> => {
+  const exchangeWithOne = async (data: Float32Array, tag: FrameTag): Promise<void> => {
+    const [other] = others
+    const codec = wireCodecs[wireOf(data.byteLength)]
+    const own = codec.encode(data, () => pool.take(codec.size(data.length)))
+    const sending = channel.send(other, tag, { dtype: codec.dtype, bytes: own })
+    sending.catch(() => {}) // awaited below; a failed receive comes first
+    const received = await channel.receive(other, tag)
+    await sending
+    addOther(data, own, partOf(received, codec, data.length), codec)
+    if (own.buffer !== data.buffer) pool.give(own)
+    received.release?.()
+  }
+
+  const exchangeWithAll = async (data: Float32Array, tag: FrameTag): Promise<void> => {
     const codec = wireCodecs[wireOf(data.byteLength)]
     const own = codec.encode(data, () => pool.take(codec.size(data.length)))
     const sending = Promise.all(others.map((other) => channel.send(other, tag, { dtype: codec.dtype, bytes: own })))
@@ -42,6 +61,8 @@ export const createDirectCollective = (channel: Channel, wireOf: (bytes: number)
     if (own.buffer !== data.buffer) pool.give(own)
     for (const payload of received) payload.release?.()
   }
+
+  const exchange = worldSize === 2 ? exchangeWithOne : exchangeWithAll
 
   return {
     name: 'direct',

@@ -14,7 +14,8 @@ const rememberedJobs = 16
 
 interface Waiting {
   readonly job: number
-  readonly timer: NodeJS.Timeout
+  /** When it is given up, in milliseconds of `performance.now()`. */
+  readonly deadline: number
   resolve(payload: Payload): void
   reject(error: Error): void
 }
@@ -32,6 +33,8 @@ export class Inbox {
   readonly #early = new Map<string, { readonly job: number; readonly payload: Payload }>()
   readonly #waiting = new Map<string, Waiting>()
   readonly #forgotten: number[] = []
+  /** One for all that waits: a timer a frame would cost as much as the frame. Holds the process only while something waits. */
+  #timer: NodeJS.Timeout | undefined
   #earlyBytes = 0
   #broken: Error | undefined
 
@@ -46,7 +49,7 @@ export class Inbox {
     const waiting = this.#waiting.get(key)
     if (waiting) {
       this.#waiting.delete(key)
-      clearTimeout(waiting.timer)
+      if (this.#waiting.size === 0) this.#timer?.unref()
       return waiting.resolve(payload)
     }
     if (this.#early.has(key)) return
@@ -67,13 +70,10 @@ export class Inbox {
     }
     if (this.#broken) return Promise.reject(this.#broken)
     if (this.#forgotten.includes(tag.job)) return Promise.reject(new MeshError('jobCancelled'))
-    return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => {
-        this.#waiting.delete(key)
-        reject(this.#options.timeout())
-      }, this.#options.stepTimeoutMs)
-      this.#waiting.set(key, { job: tag.job, timer, resolve, reject })
-    })
+    const deadline = performance.now() + this.#options.stepTimeoutMs
+    this.#timer ??= setTimeout(this.#expire, this.#options.stepTimeoutMs)
+    this.#timer.ref()
+    return new Promise((resolve, reject) => this.#waiting.set(key, { job: tag.job, deadline, resolve, reject }))
   }
 
   forget(job: number): void {
@@ -91,6 +91,19 @@ export class Inbox {
     this.#rejectWaiting(error)
   }
 
+  /** Gives up what waited too long, and comes back for the next deadline. */
+  readonly #expire = (): void => {
+    this.#timer = undefined
+    const now = performance.now()
+    for (const [key, { deadline, reject }] of this.#waiting) {
+      if (deadline > now) continue
+      this.#waiting.delete(key)
+      reject(this.#options.timeout())
+    }
+    const [next] = this.#waiting.values() // the oldest: all wait equally long
+    if (next) this.#timer = setTimeout(this.#expire, Math.ceil(next.deadline - now))
+  }
+
   #drop(key: string, payload: Payload): void {
     this.#early.delete(key)
     this.#earlyBytes -= keptFrameBytes + payload.bytes.length
@@ -100,8 +113,10 @@ export class Inbox {
     for (const [key, waiting] of this.#waiting) {
       if (job !== undefined && waiting.job !== job) continue
       this.#waiting.delete(key)
-      clearTimeout(waiting.timer)
       waiting.reject(error)
     }
+    if (this.#waiting.size > 0) return
+    clearTimeout(this.#timer)
+    this.#timer = undefined
   }
 }

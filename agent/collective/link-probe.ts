@@ -16,7 +16,7 @@ import type { Logger } from '../../shared/log.ts'
 import { type LinkPath, type RingLink, RingLinkTable } from '../../shared/schema/ring.ts'
 import { decodeCbor, encodeCbor } from '../../shared/wire/envelope.ts'
 import { dtypes, type FrameTag, phases } from '../../shared/wire/frame.ts'
-import type { Channel, Payload } from './channel.ts'
+import type { TensorChannel, Payload } from './channel.ts'
 import { assumedFigures } from './chooser.ts'
 import { partnerOf, roundsOf } from './pairing.ts'
 
@@ -79,7 +79,7 @@ type Figures = Pick<RingLink, 'roundTripMs' | 'bytesPerSecond'>
 const medianOf = (values: readonly number[]): number => values.toSorted((a, b) => a - b)[values.length >> 1]
 
 /** The higher rank of a pair sends back what comes, until an empty message. @throws MeshError `frameInvalid` for more than a probe sends */
-const answer = async (channel: Channel, from: number): Promise<void> => {
+const answer = async (channel: TensorChannel, from: number): Promise<void> => {
   for (let chunk = 0, total = 0; ; chunk++) {
     const { bytes } = await channel.receive(from, echo(chunk))
     if (bytes.length === 0) return
@@ -92,11 +92,11 @@ const answer = async (channel: Channel, from: number): Promise<void> => {
 /** The lower rank of a pair. What it found before it failed stays in `found`. */
 class Measurement {
   readonly found: Partial<Figures> = {}
-  readonly #channel: Channel
+  readonly #channel: TensorChannel
   readonly #to: number
   #chunk = 0
 
-  constructor(channel: Channel, to: number) {
+  constructor(channel: TensorChannel, to: number) {
     this.#channel = channel
     this.#to = to
   }
@@ -138,10 +138,10 @@ class Measurement {
 }
 
 class LinkProbe {
-  readonly #channel: Channel
+  readonly #channel: TensorChannel
   readonly #options: LinkProbeOptions
 
-  constructor(channel: Channel, options: LinkProbeOptions) {
+  constructor(channel: TensorChannel, options: LinkProbeOptions) {
     this.#channel = channel
     this.#options = options
   }
@@ -246,4 +246,4 @@ const completed = (links: readonly RingLink[], worldSize: number): RingLink[] =>
  * To be called once by every rank, right after the links are up and before anything else uses them.
  * @returns all links of the epoch, the same on every rank. Never throws.
  */
-export const probeLinks = (channel: Channel, options: LinkProbeOptions): Promise<RingLink[]> => new LinkProbe(channel, options).run()
+export const probeLinks = (channel: TensorChannel, options: LinkProbeOptions): Promise<RingLink[]> => new LinkProbe(channel, options).run()

@@ -5,7 +5,7 @@
  * Both partners add the lower rank's value to the higher one's, so that all ranks hold the same bits.
  */
 import { dtypes, type FrameTag, phases } from '../../shared/wire/frame.ts'
-import type { Channel } from './channel.ts'
+import type { TensorChannel } from './channel.ts'
 import type { Collective } from './collective.ts'
 import { bytesOf, floatsOf } from './floats.ts'
 
@@ -20,7 +20,7 @@ const addPairwise = (data: Float32Array, other: Float32Array, isLower: boolean):
   for (let i = 0; i < data.length; i++) data[i] = isLower ? data[i] + other[i] : other[i] + data[i]
 }
 
-export const createRecursiveDoubling = (channel: Channel): Collective => {
+export const createRecursiveDoubling = (channel: TensorChannel): Collective => {
   const { rank, worldSize } = channel
   const core = 2 ** Math.floor(Math.log2(worldSize))
   const partner = rank < core ? rank + core : rank - core

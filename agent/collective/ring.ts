@@ -14,7 +14,7 @@
  */
 import { type FrameTag, phases } from '../../shared/wire/frame.ts'
 import { BufferPool } from './buffer-pool.ts'
-import type { Channel, Payload } from './channel.ts'
+import type { TensorChannel, Payload } from './channel.ts'
 import type { Collective, OperationId } from './collective.ts'
 import { partOf, wireCodecs, type WireType } from './wire-types.ts'
 
@@ -38,7 +38,7 @@ const piecesOf = (length: number, parts: number, index: number): Piece[] => {
 }
 
 /** @param wireOf how tensors travel now; the same on every rank */
-export const createRingCollective = (channel: Channel, wireOf: (bytes: number) => WireType = () => 'f32'): Collective => {
+export const createRingCollective = (channel: TensorChannel, wireOf: (bytes: number) => WireType = () => 'f32'): Collective => {
   const { rank, worldSize } = channel
   const right = (rank + 1) % worldSize
   const left = (rank + worldSize - 1) % worldSize

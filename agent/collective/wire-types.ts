@@ -99,7 +99,8 @@ const q8: WireCodec = {
   },
   add: (sum, part) => {
     const { scales, codes } = blocksOf(part, sum.length)
-    for (let i = 0; i < sum.length; i++) sum[i] += codes[i] * scales[i >> 6]
+    // rounded before it is added, so that a + b is b + a
+    for (let i = 0; i < sum.length; i++) sum[i] += Math.fround(codes[i] * scales[i >> 6])
   },
 }
 

@@ -15,6 +15,7 @@ import { MessageStore } from '../device/message-store.ts'
 import { listPools } from '../device/pools.ts'
 import { processMark } from '../device/process-alive.ts'
 import { Revocations } from '../device/revocations.ts'
+import type { CarrierChoice } from '../carrier/assemble-rank.ts'
 import type { CollectiveSettings } from '../collective/chooser.ts'
 import type { BackendChoice } from '../engine/choose-backend.ts'
 import { Gate } from '../network/gate.ts'
@@ -53,6 +54,7 @@ export interface DaemonOptions {
   readonly stepTimeoutMs: number
   /** How the ranks sum when this device leads. */
   readonly collective: CollectiveSettings
+  readonly carrier: CarrierChoice
   readonly logger: Logger
   /** Ends the agent. */
   readonly signal: AbortSignal
@@ -128,7 +130,7 @@ class Agent {
     this.#membership = parts.add(new Membership({ home, deviceId: device.deviceId, revocations, gate, spread, renewals, now, logger, send, onRenewed: () => this.#link.refresh() }))
     this.#reports = new WorkReports({ key: device.key, store: new MessageStore(home.outbox.reports, logger), send })
     const onWork: RingRegistryOptions['onWork'] = ({ ring, member }, work) => this.#reports.post(ring, member, work)
-    this.#rings = parts.add(new RingRegistry({ deviceId: device.deviceId, loader, links, settings: options.collective, logger, send, onWork, onChange }))
+    this.#rings = parts.add(new RingRegistry({ deviceId: device.deviceId, loader, links, settings: options.collective, carrier: options.carrier, logger, send, onWork, onChange }))
     this.#outbox = new Outbox(new MessageStore(home.outbox.answers, logger), send)
     this.#jobs = new JobRunner({ outbox: this.#outbox, logger, sessionOf: ({ ringId, epoch }) => this.#rings.session(ringId, epoch), onWork, onChange })
     this.#stateFile = parts.add(createStateFile(home, () => this.#state(), logger))

@@ -3,6 +3,7 @@ import type { AgentMessage } from '../../shared/api/messages.ts'
 import { MeshError } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { RingEpoch } from '../../shared/schema/ring.ts'
+import type { CarrierChoice } from '../carrier/assemble-rank.ts'
 import type { CollectiveSettings } from '../collective/chooser.ts'
 import type { RankWork } from '../generation/protocol.ts'
 import type { RingLinks } from '../network/ring-links.ts'
@@ -14,6 +15,7 @@ export interface RingRegistryOptions {
   readonly loader: ShardLoader
   readonly links: RingLinks
   readonly settings: CollectiveSettings
+  readonly carrier: CarrierChoice
   readonly logger: Logger
   send(message: AgentMessage): void
   /** This device did its part of a job. */
@@ -41,9 +43,9 @@ export class RingRegistry {
     const present = this.#sessions.get(ring.ringId)
     if (present && present.ring.epoch > ring.epoch) return
     if (present && present.ring.epoch === ring.epoch && present.view.state !== 'failed') return this.#report(present, true)
-    const { deviceId, loader, links, settings, logger, onWork } = this.#options
+    const { deviceId, loader, links, settings, carrier, logger, onWork } = this.#options
     const session = new RingSession({
-      ring, deviceId, loader, settings, logger, onWork,
+      ring, deviceId, loader, settings, carrier, logger, onWork,
       connect: (epoch, rank, signal) => links.open({ ring: epoch, rank, signal }),
       onChange: (changed) => this.#report(changed, false),
     })

@@ -5,10 +5,9 @@
 import { MeshError } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { Loading, RingEpoch, RingLink, RingMember, RingNetwork } from '../../shared/schema/ring.ts'
-import { type CollectiveSettings, costOf, createCollective, slowestOf } from '../collective/chooser.ts'
-import { soloCollective } from '../collective/collective.ts'
-import { probeLinks } from '../collective/link-probe.ts'
-import { createForward } from '../engine/forward.ts'
+import { assembleRank, type CarrierChoice } from '../carrier/assemble-rank.ts'
+import type { RingEngine } from '../carrier/ring-engine.ts'
+import { type CollectiveSettings, costOf, slowestOf } from '../collective/chooser.ts'
 import { type Follower, startFollower } from '../generation/follower.ts'
 import { Leader } from '../generation/leader.ts'
 import type { RankWork } from '../generation/protocol.ts'
@@ -43,6 +42,7 @@ export interface RingSessionOptions {
   connect(ring: RingEpoch, rank: number, signal: AbortSignal): Promise<RingChannel>
   /** What this device wants when it leads. */
   readonly settings: CollectiveSettings
+  readonly carrier: CarrierChoice
   readonly logger: Logger
   onChange(session: RingSession): void
   /** This rank did its part of a job. */
@@ -60,6 +60,9 @@ export class RingSession {
   #loaded: LoadedShard | undefined
   #channel: RingChannel | undefined
   #network: RingNetwork | undefined
+  #engine: RingEngine | undefined
+  /** Why sums do not go over sockets, if they do not. */
+  #streamsReason: string | undefined
   #leader: Leader | undefined
   #follower: Follower | undefined
   /** Jobs that run here now. */
@@ -82,9 +85,9 @@ export class RingSession {
       this.#show({ phase: 'linking', bytes: this.#loaded.shard.bytes, totalBytes: this.#loaded.shard.bytes })
       if (this.ring.members.length > 1) this.#channel = await connect(this.ring, this.member.rank, this.#abort.signal)
       this.#abort.signal.throwIfAborted()
-      const links = this.#channel ? await this.#probe(this.#channel) : []
-      this.#abort.signal.throwIfAborted()
       await this.#loaded.backend.release('all') // sequences of an older epoch
+      const links = await this.#assemble(this.#loaded)
+      this.#abort.signal.throwIfAborted()
       this.#startRank(this.#loaded, links)
       this.#state = 'ready'
       logger.info({ ring: this.ring.ringId, epoch: this.ring.epoch, rank: this.member.rank, worldSize: this.ring.members.length }, 'ring epoch ready')
@@ -100,48 +103,62 @@ export class RingSession {
     this.#changed()
   }
 
-  /** What the links cost: measured anew for every epoch, because devices move. */
-  async #probe(channel: RingChannel): Promise<RingLink[]> {
+  /** Links are measured, and sockets opened, anew for every epoch, because devices move. @returns what the links cost */
+  async #assemble({ backend, embedding, model }: LoadedShard): Promise<readonly RingLink[]> {
     const started = performance.now()
-    const { logger } = this.#options
-    const links = await probeLinks(channel, { logger, pathTo: (rank) => channel.pathTo(rank) })
+    const { logger, carrier } = this.#options
+    const { engine, links, streamsReason } = await assembleRank({
+      ring: this.ring, backend, channel: this.#channel, carrier, logger, signal: this.#abort.signal,
+      shape: shapeIn(this.member, model.config.shape),
+      ranges: this.member.ranges,
+      embed: (tokens, into) => embedding.read(tokens, into),
+    })
+    this.#engine = engine
+    this.#streamsReason = streamsReason
     const { roundTripMs, bytesPerSecond } = slowestOf(links)
-    logger.info({ ring: this.ring.ringId, epoch: this.ring.epoch, roundTripMs, bytesPerSecond, tookMs: Math.round(performance.now() - started) }, 'links measured')
+    if (this.#channel) logger.info({ ring: this.ring.ringId, epoch: this.ring.epoch, roundTripMs, bytesPerSecond, carrier: engine.hasSockets ? 'sockets' : 'streams', tookMs: Math.round(performance.now() - started) }, 'links measured')
     return links
   }
 
   #startRank(loaded: LoadedShard, links: readonly RingLink[]): void {
-    const channel = this.#channel
-    const collective = channel && createCollective(channel)
-    const forward = createForward({
-      shape: shapeIn(this.member, loaded.model.config.shape),
-      ranges: this.member.ranges,
-      backend: loaded.backend,
-      collective: collective ?? soloCollective,
-      embed: (tokens, into) => loaded.embedding.read(tokens, into),
-    })
-    const engine = nameEngine(forward, this.member)
+    const [channel, ringEngine] = [this.#channel, this.#engine]
+    if (!ringEngine) throw new Error('the engine comes first')
+    const engine = nameEngine(ringEngine, this.member)
+    const onLost = (error: Error): void => this.#fail(MeshError.from(error))
     if (this.member.rank === 0) {
-      const { settings: wanted } = this.#options
-      // who runs weights unrounded wants sums unrounded too
-      const wire = wanted.wire === 'auto' && this.ring.quant === 'f32' ? 'f32' : wanted.wire
-      const settings = { ...wanted, wire, link: costOf(slowestOf(links)) }
-      collective?.use(settings)
-      if (channel) this.#network = networkOf(this.ring, settings, links)
-      this.#leader = new Leader({ engine, channel, decoder: loaded.tokenizer, settings, onLost: (error) => this.#fail(MeshError.from(error)) })
+      this.#leader = new Leader({ engine, channel, decoder: loaded.tokenizer, onLost, settings: () => this.#agree(ringEngine, links), onFailed: (error) => this.#distrust(ringEngine, error) })
+      this.#agree(ringEngine, links)
       return
     }
-    if (!channel || !collective) throw new Error('a follower needs links')
+    if (!channel) throw new Error('a follower needs links')
     this.#follower = startFollower({
-      engine, channel, logger: this.#options.logger,
-      onSettings: (settings) => collective.use(settings),
-      onLost: (error) => this.#fail(MeshError.from(error)),
+      engine, channel, onLost, logger: this.#options.logger,
+      onSettings: (settings) => ringEngine.use(settings),
       onBusy: (busy) => {
         this.#busy = busy ? 1 : 0
         this.#changed()
       },
       onWork: (work) => this.#options.onWork(this, work),
     })
+  }
+
+  /** Rank 0: how the next job sums, for this rank at once. */
+  #agree(engine: RingEngine, links: readonly RingLink[]): CollectiveSettings {
+    const { settings: wanted } = this.#options
+    // who runs weights unrounded wants sums unrounded too
+    const wire = wanted.wire === 'auto' && this.ring.quant === 'f32' ? 'f32' : wanted.wire
+    const settings: CollectiveSettings = { ...wanted, wire, link: costOf(slowestOf(links)), carrier: engine.hasSockets ? 'sockets' : 'streams' }
+    engine.use(settings)
+    if (this.#channel) this.#network = networkOf(this.ring, settings, links, this.#streamsReason)
+    return settings
+  }
+
+  /** Rank 0: a job failed. Its sockets may be gone, on any rank; the streams tell when they are. */
+  #distrust(engine: RingEngine, error: Error): void {
+    if (!engine.hasSockets) return
+    this.#options.logger.warn({ ring: this.ring.ringId, epoch: this.ring.epoch, problem: error.message }, 'after a failed job sums go over libp2p until the ring forms anew')
+    engine.dropSockets()
+    this.#streamsReason = `a job failed (${error.message})`.slice(0, 500)
   }
 
   /** Rank 0 of a ready epoch. @throws MeshError `epochStale` | the error that ended the epoch */
@@ -154,7 +171,7 @@ export class RingSession {
   get view(): SessionView {
     const loading = this.#state === 'loading' ? this.#loading : undefined
     const progress = this.#state === 'ready' ? 1 : this.#loading ? fractionOf(this.#loading) : 0
-    return { ring: this.ring, member: this.member, state: this.#state, progress, loading, loaded: this.#loaded, error: this.#error, bytesSent: this.#channel?.bytesSent ?? 0, network: this.#state === 'ready' ? this.#network : undefined }
+    return { ring: this.ring, member: this.member, state: this.#state, progress, loading, loaded: this.#loaded, error: this.#error, bytesSent: (this.#channel?.bytesSent ?? 0) + (this.#engine?.bytesSent ?? 0), network: this.#state === 'ready' ? this.#network : undefined }
   }
 
   get running(): number {
@@ -172,6 +189,7 @@ export class RingSession {
     this.#follower?.close()
     this.#state = 'closed'
     this.#abort.abort(new MeshError('epochStale', { got: this.ring.epoch, want: 'a newer one' }))
+    this.#engine?.dropSockets()
     await this.#channel?.close()
   }
 
@@ -180,6 +198,7 @@ export class RingSession {
     this.#state = 'failed'
     this.#error = error
     this.#busy = 0
+    this.#engine?.break(error)
     this.#options.logger.warn({ ring: this.ring.ringId, epoch: this.ring.epoch, code: error.code }, error.message)
     this.#changed()
   }

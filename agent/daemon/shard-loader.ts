@@ -5,8 +5,8 @@ import type { Logger } from '../../shared/log.ts'
 import type { ModelShape } from '../../shared/schema/model.ts'
 import type { Loading, RingEpoch, RingMember } from '../../shared/schema/ring.ts'
 import { findRingWish } from '../device/rings.ts'
-import type { Backend } from '../engine/backend.ts'
 import { type BackendChoice, blockColumnsFor, createBackend } from '../engine/choose-backend.ts'
+import type { HostedBackend } from '../engine/host/hosted-backend.ts'
 import { type EmbeddingReader, openEmbedding } from '../model/embedding.ts'
 import { type Model, openModel, resolveModel } from '../model/model-folder.ts'
 import { loadShard, type ShardFile } from '../model/shard-cache.ts'
@@ -18,7 +18,7 @@ export interface LoadedShard {
   readonly tokenizer: Tokenizer
   readonly embedding: EmbeddingReader
   readonly shard: ShardFile
-  readonly backend: Backend
+  readonly backend: HostedBackend
 }
 
 export interface ShardLoaderOptions {

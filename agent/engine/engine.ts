@@ -29,6 +29,8 @@ export interface Engine {
   readonly contextLength: number
   /** @throws MeshError `peerLost` | `collectiveTimeout` | `backendFailed` */
   step(input: StepInput): Promise<{ readonly rows: readonly RowLogits[]; readonly times: StepTimes }>
+  /** Gives up what is awaited for a job, and drops what still comes for it; for engines that hold links of their own. */
+  forget?(job: number): void
   /** Forgets a sequence. */
   release(slot: number): Promise<void>
   close(): Promise<void>

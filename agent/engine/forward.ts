@@ -62,6 +62,28 @@ const checkSequences = (sequences: readonly SequenceStep[], shape: ModelShape): 
   }
 }
 
+/** What a step comes to, for all who take part in it. */
+export interface StepPlan {
+  readonly spans: readonly Span[]
+  /** Of all spans. */
+  readonly rows: number
+  readonly tokens: readonly number[]
+  readonly wanted: readonly WantedRow[]
+}
+
+/** @throws MeshError `frameInvalid` | `promptTooLong` */
+export const planStep = ({ sequences }: StepInput, shape: ModelShape): StepPlan => {
+  checkSequences(sequences, shape)
+  const spans = spansOf(sequences)
+  return { spans, rows: spans.reduce((sum, { count }) => sum + count, 0), tokens: sequences.flatMap(({ tokens }) => tokens), wanted: wantedRows(sequences, spans) }
+}
+
+/** The logits of the wanted rows, which lie one behind another. */
+export const rowLogits = ({ wanted }: StepPlan, logits: Float32Array, ranges: RankRanges): RowLogits[] => {
+  const columns = sizeOf(ranges.vocab)
+  return wanted.map(({ slot, position }, index) => ({ slot, position, logits: logits.subarray(index * columns, (index + 1) * columns) }))
+}
+
 const addInto = (sum: Float32Array, part: Float32Array): void => {
   for (let i = 0; i < part.length; i++) sum[i] += part[i]
 }
@@ -70,10 +92,10 @@ export const createForward = (options: ForwardOptions): Engine => {
   const { shape, ranges, backend, collective, embed } = options
   const clock = options.clock ?? (() => performance.now())
 
-  const step = async ({ job, step: number, sequences }: StepInput): Promise<{ rows: readonly RowLogits[]; times: StepTimes }> => {
-    checkSequences(sequences, shape)
-    const spans = spansOf(sequences)
-    const rows = spans.reduce((sum, { count }) => sum + count, 0)
+  const step = async (input: StepInput): Promise<{ rows: readonly RowLogits[]; times: StepTimes }> => {
+    const { job, step: number } = input
+    const plan = planStep(input, shape)
+    const { spans, rows, wanted } = plan
     const { hidden, partial, logits } = await backend.buffers(rows)
     const rowsIn = (data: Float32Array, { start, count }: Pick<Lane, 'start' | 'count'>): Float32Array => data.subarray(start * shape.hidden, (start + count) * shape.hidden)
     const timer = new StepTimer(clock)
@@ -97,17 +119,15 @@ export const createForward = (options: ForwardOptions): Engine => {
       for (const sum of sums) await timer.wait(sum)
     }
 
-    embed(sequences.flatMap(({ tokens }) => tokens), rowsIn(hidden, { start: 0, count: rows }))
+    embed(plan.tokens, rowsIn(hidden, { start: 0, count: rows }))
     if (collective.worldSize === 1) await timer.compute(() => backend.layers(spans, rows))
     else await sharded()
 
-    const wanted = wantedRows(sequences, spans)
     // Wanted rows move to the front: each one comes from at or behind its new place, so none is overwritten early.
     for (const [index, { row }] of wanted.entries()) if (row !== index) hidden.copyWithin(index * shape.hidden, row * shape.hidden, (row + 1) * shape.hidden)
     if (wanted.length > 0) await timer.compute(() => backend.head(wanted.length))
-    const columns = sizeOf(ranges.vocab)
     return {
-      rows: wanted.map(({ slot, position }, index) => ({ slot, position, logits: logits.subarray(index * columns, (index + 1) * columns) })),
+      rows: rowLogits(plan, logits, ranges),
       times: timer.times,
     }
   }

@@ -72,6 +72,7 @@ export const startFollower = ({ engine, channel, logger, onSettings, onLost, onB
     if (current?.job !== job) return
     close()
     channel.forgetJob(job)
+    engine.forget?.(job)
     await engine.release(job)
   }
 
@@ -106,7 +107,10 @@ export const startFollower = ({ engine, channel, logger, onSettings, onLost, onB
     message: (from, message) => {
       if (from !== 0) return
       // An abort must not wait behind the step that it ends.
-      if (message.type === 'abort') channel.forgetJob(message.job)
+      if (message.type === 'abort') {
+        channel.forgetJob(message.job)
+        engine.forget?.(message.job)
+      }
       last = workAfter(last, message)
     },
     lost: (_, error) => {

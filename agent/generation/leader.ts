@@ -45,8 +45,10 @@ export interface LeaderOptions {
   /** Absent in a ring of one. */
   readonly channel: Channel | undefined
   readonly decoder: Decoder
-  /** How this ring sums; announced to every rank when a job starts. */
-  readonly settings?: CollectiveSettings
+  /** How this ring sums; asked when a job starts, and announced to every rank. */
+  settings?(): CollectiveSettings
+  /** A job failed, here or on another rank; it was not cancelled. */
+  onFailed?(error: Error): void
   /** Called when a link breaks: the epoch is over. */
   onLost?(error: Error): void
   readonly clock?: () => number
@@ -78,7 +80,8 @@ export class Leader {
   readonly #decoder: Decoder
   readonly #clock: () => number
   readonly #others: readonly number[]
-  readonly #settings: CollectiveSettings
+  readonly #settings: () => CollectiveSettings
+  readonly #onFailed: (error: Error) => void
   #jobs = 0
   /** Fails the job that runs: another rank gave up, or its link broke. */
   #interrupt: (error: Error) => void = () => {}
@@ -86,12 +89,13 @@ export class Leader {
   #broken: Error | undefined
   #idle: Promise<unknown> = Promise.resolve()
 
-  constructor({ engine, channel, decoder, onLost, settings = defaultSettings, clock = () => performance.now() }: LeaderOptions) {
+  constructor({ engine, channel, decoder, onLost, settings = () => defaultSettings, onFailed = () => {}, clock = () => performance.now() }: LeaderOptions) {
     this.#engine = engine
     this.#channel = channel
     this.#decoder = decoder
     this.#clock = clock
     this.#settings = settings
+    this.#onFailed = onFailed
     this.#others = Array.from({ length: (channel?.worldSize ?? 1) - 1 }, (_, i) => i + 1)
     channel?.onControl({
       message: (_, message) => {
@@ -125,6 +129,7 @@ export class Leader {
     try {
       return await Promise.race([work, interrupted])
     } catch (error) {
+      this.#onFailed(error as Error)
       await this.#broadcast({ type: 'abort', job: run.job, error: MeshError.from(error).toReport() }).catch(() => {})
       throw error
     } finally {
@@ -135,6 +140,7 @@ export class Leader {
   #end(run: Run, work: Promise<unknown>): void {
     this.#interrupt = () => {}
     this.#channel?.forgetJob(run.job)
+    this.#engine.forget?.(run.job)
     // A step that still runs here must end before the next job may use the engine.
     this.#idle = (async () => {
       await work.catch(() => {})
@@ -145,7 +151,7 @@ export class Leader {
 
   async #lead(run: Run): Promise<GenerationResult> {
     const { jobId, sampling } = run.request
-    await this.#broadcast({ type: 'job-start', job: run.job, jobId, sampling, collective: this.#settings })
+    await this.#broadcast({ type: 'job-start', job: run.job, jobId, sampling, collective: this.#settings() })
     const answer: Answer = { tokens: [], text: '', finishReason: 'length', started: this.#clock(), firstTokenAt: undefined }
     const detokenizer = createDetokenizer(this.#decoder)
     const matcher = createStopMatcher(run.request.stop)

@@ -6,7 +6,8 @@ import fc from 'fast-check'
 import { dtypes, encodeFrameHeader, type FrameHeader, frameKinds, phases } from '../../shared/wire/frame.ts'
 import { limits } from '../../shared/wire/limits.ts'
 import { within } from '../../test/support/processes.ts'
-import { FrameAssembler, FrameStream, type FrameStreamEvents } from './frame-stream.ts'
+import { FrameAssembler } from '../collective/frame-assembler.ts'
+import { FrameStream, type FrameStreamEvents } from './frame-stream.ts'
 import { createTestPool } from './test/pool-of-nodes.ts'
 
 const headerOf = (payloadBytes: number, chunk = 0): FrameHeader => ({ kind: frameKinds.tensor, dtype: dtypes.f32, phase: phases.exchange, payloadBytes, epoch: 1, job: 1, step: 0, operation: 0, chunk })

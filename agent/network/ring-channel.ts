@@ -23,6 +23,8 @@ export interface RingChannelOptions {
 export interface PathStream {
   readonly stream: Stream
   readonly path: LinkPath
+  /** Address or name of the machine at the other end of a direct connection. */
+  readonly host?: string
 }
 
 interface Link {
@@ -32,6 +34,7 @@ interface Link {
   timeout(): MeshError
   stream: FrameStream | undefined
   path: LinkPath | undefined
+  host: string | undefined
   error: MeshError | undefined
 }
 
@@ -41,7 +44,7 @@ export class RingChannel implements Channel {
   readonly rank: number
   readonly worldSize: number
   readonly #epoch: number
-  readonly #stepTimeoutMs: number
+  readonly stepTimeoutMs: number
   readonly #logger: Logger
   readonly #links = new Map<number, Link>()
   readonly #control = new ControlQueue()
@@ -52,21 +55,22 @@ export class RingChannel implements Channel {
     this.rank = rank
     this.worldSize = ring.members.length
     this.#epoch = ring.epoch
-    this.#stepTimeoutMs = stepTimeoutMs
+    this.stepTimeoutMs = stepTimeoutMs
     this.#logger = logger
     for (const member of ring.members) {
       const timeout = (): MeshError => new MeshError('collectiveTimeout', { rank: member.rank, peer: member.name, seconds: stepTimeoutMs / 1000 })
-      this.#links.set(member.rank, { member, timeout, inbox: new Inbox({ stepTimeoutMs, earlyFrameBytes, timeout }), stream: undefined, path: undefined, error: undefined })
+      this.#links.set(member.rank, { member, timeout, inbox: new Inbox({ stepTimeoutMs, earlyFrameBytes, timeout }), stream: undefined, path: undefined, host: undefined, error: undefined })
     }
   }
 
   /** The stream to one rank is there. A second one for the same rank is refused. */
-  attach(member: RingMember, { stream, path }: PathStream): void {
+  attach(member: RingMember, { stream, path, host }: PathStream): void {
     const link = this.#link(member.rank)
     if (link.stream || this.#closed) return stream.abort(new MeshError('frameInvalid', { problem: 'a second stream of one rank' }))
     link.path = path
+    link.host = host
     link.stream = new FrameStream(stream, {
-      drainMs: this.#stepTimeoutMs,
+      drainMs: this.stepTimeoutMs,
       allocate: (bytes) => this.#pool.take(bytes),
       late: () => link.timeout(),
       events: {
@@ -96,6 +100,11 @@ export class RingChannel implements Channel {
   /** How the link to that rank goes; `undefined` while there is none. */
   pathTo(rank: number): LinkPath | undefined {
     return this.#link(rank).path
+  }
+
+  /** The machine at the other end of the link to that rank; `undefined` when there is a relay between. */
+  hostOf(rank: number): string | undefined {
+    return this.#link(rank).host
   }
 
   get bytesSent(): number {

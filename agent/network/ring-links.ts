@@ -88,10 +88,13 @@ const addressesOf = (member: RingMember, suffix: string): Multiaddr[] =>
     }
   })
 
+/** IP address or name in an address of libp2p. */
+const hostOf = (address: Multiaddr): string | undefined => /^\/(?:ip4|ip6|dns|dns4|dns6)\/([^/]+)/.exec(address.toString())?.[1]
+
 /** Direct before relayed. */
 const byPath = (a: Connection, b: Connection): number => Number(isRelayed(a)) - Number(isRelayed(b))
 const isRelayed = (connection: Connection): boolean => connection.remoteAddr.toString().includes('/p2p-circuit')
-const linkOf = (stream: Stream, connection: Connection): PathStream => ({ stream, path: isRelayed(connection) ? 'relayed' : 'direct' })
+const linkOf = (stream: Stream, connection: Connection): PathStream => (isRelayed(connection) ? { stream, path: 'relayed' } : { stream, path: 'direct', host: hostOf(connection.remoteAddr) })
 
 export class RingLinks {
   readonly #options: RingLinksOptions

@@ -6,8 +6,10 @@
  */
 import { Socket } from 'node:net'
 import { connect, TLSSocket } from 'node:tls'
+import { generateKeyPair } from '@libp2p/crypto/keys'
 import { type ConnectionEncrypter, type Logger, type MessageStream, type PeerId, type SecureConnectionOptions, type SecuredConnection, serviceCapabilities, type StreamMuxerFactory } from '@libp2p/interface'
 import { type TLSComponents, tls } from '@libp2p/tls'
+import type { LinkCertificate } from '../sockets/tls-sockets.ts'
 
 /** What this file needs of the package beyond its front door. */
 interface Utilities {
@@ -27,6 +29,12 @@ const loadUtilities = async (): Promise<Utilities | undefined> => {
 }
 
 const utilities = await loadUtilities()
+
+/**
+ * A certificate of a fresh key, for sockets whose ends know each other's fingerprints (`sockets/tls-sockets.ts`).
+ * @returns `undefined` where it cannot be made
+ */
+export const makeLinkCertificate = async (): Promise<LinkCertificate | undefined> => utilities?.generateCertificate(await generateKeyPair('Ed25519'))
 
 /** The socket under a connection on which nothing waits to be read or written; otherwise bytes would be lost or out of order. */
 const freshSocketOf = (connection: MessageStream): Socket | undefined => {

@@ -57,6 +57,10 @@ export type CollectiveChoice = Type.Static<typeof CollectiveChoice>
 export const LinkPath = Type.Union([Type.Literal('direct'), Type.Literal('relayed')])
 export type LinkPath = Type.Static<typeof LinkPath>
 
+/** What carries the sums of a ring: streams of libp2p, or sockets of their own from where one rank computes to where another one does. */
+export const Carrier = Type.Union([Type.Literal('streams'), Type.Literal('sockets')])
+export type Carrier = Type.Static<typeof Carrier>
+
 const linkFigures = {
   roundTripMs: Type.Number({ exclusiveMinimum: 0, maximum: 3600e3 }),
   bytesPerSecond: Type.Number({ exclusiveMinimum: 0, maximum: 1e12, description: 'each way, with data going both ways at once' }),
@@ -82,6 +86,8 @@ export const RingNetwork = Type.Object({
   links: RingLinkTable,
   slowest: Type.Object(linkFigures, { description: 'longest round trip and lowest bandwidth: what all ranks reckon with' }),
   collective: CollectiveChoice,
+  carrier: Type.Optional(Carrier),
+  streamsReason: Type.Optional(Type.String({ maxLength: 500, description: 'why sockets could not be opened, or are given up' })),
   decode: Choice,
   prefill: Choice,
 })

@@ -5,7 +5,7 @@ import { Value } from 'typebox/value'
 import { MeshError, problemOf } from '../errors.ts'
 import { Count, ErrorReportSchema, Hex64 } from '../schema/common.ts'
 import { Sampling } from '../schema/job.ts'
-import { CollectiveChoice } from '../schema/ring.ts'
+import { Carrier, CollectiveChoice } from '../schema/ring.ts'
 import { limits } from './limits.ts'
 
 /** Plain maps, no cbor-x record extension: any CBOR library can read it. */
@@ -102,6 +102,17 @@ export type RingHello = Static<typeof RingHello>
 export const RingAnswer = Type.Union([RingHello, Type.Object({ error: ErrorReportSchema })])
 export type RingAnswer = Static<typeof RingAnswer>
 
+/** How to reach the socket of a rank (`agent/carrier/open-links.ts`), or why it has none. */
+export const LinkOffer = Type.Union([
+  Type.Object({ port: Type.Integer({ minimum: 1, maximum: 65_535 }), fingerprint: Type.String({ pattern: '^([0-9A-F]{2}:){31}[0-9A-F]{2}$' }) }),
+  Type.Object({ problem: Type.String({ maxLength: 500 }) }),
+])
+export type LinkOffer = Static<typeof LinkOffer>
+
+/** Whether the sockets of a rank are open: no problem, or which. */
+export const LinkVerdict = Type.Object({ problem: Type.Optional(Type.String({ maxLength: 500 })) })
+export type LinkVerdict = Static<typeof LinkVerdict>
+
 /** A run of tokens of one sequence: `position` is the index of the first token in the context. */
 const Sequence = Type.Object({
   slot: Count,
@@ -118,6 +129,7 @@ const Sequence = Type.Object({
 const CollectiveAgreement = Type.Object({
   algorithm: CollectiveChoice,
   wire: Type.Union([Type.Literal('auto'), Type.Literal('f32'), Type.Literal('f16'), Type.Literal('q8')]),
+  carrier: Type.Optional(Carrier),
   link: Type.Optional(Type.Object({ alpha: Type.Number({ minimum: 0 }), beta: Type.Number({ minimum: 0 }) })),
 })
 

@@ -24,6 +24,8 @@ import { limits } from './limits.ts'
 export const frameHeaderBytes = 48
 const magic = 0x4648534d // 'MSHF' read little-endian
 const version = 1
+/** First of the reserved bytes. */
+const reservedFrom = 32
 
 export const frameKinds = { control: 1, tensor: 2 } as const
 export const dtypes = { bytes: 0, f32: 1, f16: 2, bf16: 3, q8: 4 } as const
@@ -53,9 +55,9 @@ export interface FrameHeader extends FrameTag {
 /** A string key for maps of frames that wait or are waited for. */
 export const tagKey = (kind: FrameKind, tag: FrameTag): string => `${kind}/${tag.job}/${tag.step}/${tag.operation}/${tag.phase}/${tag.chunk}`
 
-export const encodeFrameHeader = (header: FrameHeader): Uint8Array => {
-  const bytes = new Uint8Array(frameHeaderBytes)
-  const view = new DataView(bytes.buffer)
+/** @param bytes 48, zeros or not; the caller's memory */
+export const writeFrameHeader = (bytes: Uint8Array, header: FrameHeader): void => {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, frameHeaderBytes)
   view.setUint32(0, magic, true)
   bytes[4] = version
   bytes[5] = header.kind
@@ -67,11 +69,21 @@ export const encodeFrameHeader = (header: FrameHeader): Uint8Array => {
   view.setUint32(20, header.step, true)
   view.setUint32(24, header.operation, true)
   view.setUint32(28, header.chunk, true)
+  bytes.fill(0, reservedFrom, frameHeaderBytes)
+}
+
+export const encodeFrameHeader = (header: FrameHeader): Uint8Array => {
+  const bytes = new Uint8Array(frameHeaderBytes)
+  writeFrameHeader(bytes, header)
   return bytes
 }
 
-const oneOf = <T extends number>(what: string, table: Readonly<Record<string, T>>, value: number): T => {
-  if (!Object.values(table).includes(value as T)) throw new MeshError('frameInvalid', { problem: `${what} is ${value}` })
+const kindValues = Object.values(frameKinds)
+const dtypeValues = Object.values(dtypes)
+const phaseValues = Object.values(phases)
+
+const oneOf = <T extends number>(what: string, values: readonly T[], value: number): T => {
+  if (!values.includes(value as T)) throw new MeshError('frameInvalid', { problem: `${what} is ${value}` })
   return value as T
 }
 
@@ -85,15 +97,15 @@ export const decodeFrameHeader = (bytes: Uint8Array): FrameHeader => {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   if (view.getUint32(0, true) !== magic) throw new MeshError('frameInvalid', { problem: 'wrong magic number' })
   if (bytes[4] !== version) throw new MeshError('protocolVersion', { got: `frame version ${bytes[4]}`, want: `version ${version}` })
-  for (let at = 32; at < frameHeaderBytes; at++) if (bytes[at] !== 0) throw new MeshError('frameInvalid', { problem: 'reserved bytes are not zero' })
-  const kind = oneOf('kind', frameKinds, bytes[5])
+  for (let at = reservedFrom; at < frameHeaderBytes; at++) if (bytes[at] !== 0) throw new MeshError('frameInvalid', { problem: 'reserved bytes are not zero' })
+  const kind = oneOf('kind', kindValues, bytes[5])
   const payloadBytes = view.getUint32(8, true)
   const limit = kind === frameKinds.control ? limits.controlBytes : limits.framePayloadBytes
   if (payloadBytes > limit) throw new MeshError('frameTooLarge', { got: payloadBytes, limit })
   return {
     kind,
-    dtype: oneOf('dtype', dtypes, bytes[6]),
-    phase: oneOf('phase', phases, bytes[7]),
+    dtype: oneOf('dtype', dtypeValues, bytes[6]),
+    phase: oneOf('phase', phaseValues, bytes[7]),
     payloadBytes,
     epoch: view.getUint32(12, true),
     job: view.getUint32(16, true),

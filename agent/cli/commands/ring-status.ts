@@ -21,15 +21,16 @@ const megabits = (bytesPerSecond: number): string => {
 }
 
 /** The links, and what their figures lead to. */
-const networkText = ({ links, slowest, collective, decode, prefill }: RingNetwork): string => {
+const networkText = ({ links, slowest, collective, carrier, streamsReason, decode, prefill }: RingNetwork): string => {
   const sums = [['decode', decode], ['prefill', prefill]] as const
   const why = collective === 'auto' ? `quickest for ${milliseconds(slowest.roundTripMs)} and ${megabits(slowest.bytesPerSecond)}` : `--collective ${collective}`
+  const over = carrier === undefined ? '' : `, over ${carrier}${streamsReason === undefined ? '' : `: ${streamsReason}`}`
   return `${table(['link', 'round trip', 'bandwidth', 'path'], links.map(({ from, to, roundTripMs, bytesPerSecond, measured, path }) => [
     `${from} - ${to}`,
     measured ? milliseconds(roundTripMs) : `assumed ${milliseconds(roundTripMs)}`,
     megabits(bytesPerSecond),
     path ?? '-',
-  ]))}sums: ${sums.map(([name, { bytes, algorithm }]) => `${name} ${formatBytes(bytes)} ${algorithm}`).join(', ')} (${why})\n`
+  ]))}sums: ${sums.map(([name, { bytes, algorithm }]) => `${name} ${formatBytes(bytes)} ${algorithm}`).join(', ')} (${why})${over}\n`
 }
 
 /** One ring as lines for people. */

@@ -2,6 +2,7 @@ import { shortId } from '../../../shared/ids.ts'
 import { createLogger } from '../../../shared/log.ts'
 import { loadDevice, parseControlPlaneUrl } from '../../device/device.ts'
 import type { CollectiveChoice } from '../../collective/chooser.ts'
+import type { CarrierChoice } from '../../carrier/assemble-rank.ts'
 import type { WireChoice } from '../../collective/wire-types.ts'
 import type { BackendChoice } from '../../engine/choose-backend.ts'
 import { defineCommand } from '../command.ts'
@@ -10,7 +11,7 @@ export const start = defineCommand({
   name: 'start',
   summary: 'run the agent of this device in the foreground',
   details: 'Connects to the control plane (and tries again until it is there), loads its share of each model it serves, and works until Ctrl-C.',
-  options: ['controlPlane', 'listen', 'announce', 'relay', 'discovery', 'backend', 'threads', 'spin', 'stepTimeout', 'collective', 'wire', 'json'],
+  options: ['controlPlane', 'listen', 'announce', 'relay', 'discovery', 'backend', 'threads', 'spin', 'stepTimeout', 'collective', 'wire', 'carrier', 'json'],
   examples: ['mesh start', 'mesh start --relay /ip4/203.0.113.7/tcp/4001/p2p/12D3KooW...', 'mesh start --listen /ip4/0.0.0.0/tcp/4100 --threads 4'],
   service: true,
   run: async (context, values) => {
@@ -28,6 +29,7 @@ export const start = defineCommand({
       spinMs: values.spin,
       stepTimeoutMs: values.stepTimeout,
       collective: { algorithm: values.collective as CollectiveChoice, wire: values.wire as WireChoice },
+      carrier: values.carrier as CarrierChoice,
       logger: createLogger('agent', values.logLevel),
       signal: context.signal,
       onReady: (info) => {

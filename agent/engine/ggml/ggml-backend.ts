@@ -2,23 +2,26 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import type { Socket } from 'node:net'
 import { fileURLToPath } from 'node:url'
-import { problemOf } from '../../../shared/errors.ts'
+import { type ErrorReport, MeshError, problemOf } from '../../../shared/errors.ts'
 import type { BackendOptions } from '../backend.ts'
 import { type Command, commandWords, operations, writeCommand } from '../host/command.ts'
+import { type LinkRequest, linkRequests } from '../host/link-requests.ts'
 import { type Host, HostedBackend } from '../host/hosted-backend.ts'
 import { ioBuffers, ioLayout } from './io-memory.ts'
 import { createMapping } from './mapped-memory.ts'
 import { encodeOptions } from './process-main.ts'
-import { createReader, encodeMessage, inputFile, type Kind, kinds, outputFile } from './process-protocol.ts'
+import { createReader, encodeMessage, encodeRequest, inputFile, type Kind, kinds, linkedInputFile, outputFile } from './process-protocol.ts'
 
 const entry = fileURLToPath(new URL('./process-main.ts', import.meta.url))
 /** What the process printed last, kept to explain a crash. */
 const keptOutput = 2000
 const pageBytes = 4096
 const closeMs = 2000
+/** The process makes little but frames, which die young: more room for them (16 MB is usual) is 60 MB of memory for nothing. */
+const nodeOptions = ['--disable-warning=ExperimentalWarning', '--max-semi-space-size=4']
 
 interface Waiting {
-  resolve(): void
+  resolve(body: Buffer): void
   reject(error: Error): void
 }
 
@@ -28,12 +31,14 @@ class ComputeProcess implements Host {
   readonly #child: ChildProcess
   readonly #words = new Int32Array(commandWords)
   #waiting: Waiting | undefined
+  /** It holds links to other ranks, and listens in its event loop. */
+  #linked = false
   #death: Error | undefined
   #output = ''
 
   constructor(options: BackendOptions, progress: (fraction: number) => void) {
     this.#options = options
-    this.#child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', entry], { stdio: ['ignore', 'ignore', 'pipe', 'pipe', 'pipe'] })
+    this.#child = spawn(process.execPath, [...nodeOptions, entry], { stdio: ['ignore', 'ignore', 'pipe', 'pipe', 'pipe', 'pipe'] })
     this.#child.stderr?.on('data', (chunk: Buffer) => {
       this.#output = (this.#output + chunk.toString('utf8')).slice(-keptOutput)
     })
@@ -42,20 +47,32 @@ class ComputeProcess implements Host {
     const reader = createReader((kind, body) => this.#receive(kind, body, progress))
     this.#pipe(outputFile).on('data', reader)
     // a pipe breaks when its process dies, often before we hear of that: its end tells why, a broken pipe does not
-    for (const file of [inputFile, outputFile]) this.#pipe(file).on('error', () => this.#child.kill('SIGKILL'))
+    for (const file of [inputFile, outputFile, linkedInputFile]) this.#pipe(file).on('error', () => this.#child.kill('SIGKILL'))
   }
 
   get dead(): boolean {
     return this.#death !== undefined
   }
 
-  load(): Promise<void> {
-    return this.#ask(encodeMessage(kinds.options, encodeOptions(this.#options)))
+  async load(): Promise<void> {
+    await this.#ask(encodeMessage(kinds.options, encodeOptions(this.#options)))
   }
 
-  call(command: Command): Promise<void> {
+  async call(command: Command): Promise<void> {
     const used = writeCommand(this.#words, command)
-    return this.#ask(encodeMessage(kinds.command, new Uint8Array(this.#words.buffer, 0, used * 4)))
+    await this.#ask(encodeMessage(kinds.command, new Uint8Array(this.#words.buffer, 0, used * 4)))
+  }
+
+  async ask(request: LinkRequest, body: unknown): Promise<unknown> {
+    const answer = this.#ask(encodeMessage(kinds.request, encodeRequest(request, body)))
+    if (request === linkRequests.listen) this.#linked = true // it reads that from the old pipe, and the rest from the new one
+    const result = await answer
+    if (request === linkRequests.leave) this.#linked = false
+    return result.length === 0 ? undefined : JSON.parse(result.toString('utf8'))
+  }
+
+  tell(request: LinkRequest, body: unknown): void {
+    if (this.#linked) this.#pipe(linkedInputFile).write(encodeMessage(kinds.request, encodeRequest(request, body)))
   }
 
   async share(rows: number): Promise<ReturnType<typeof ioBuffers>> {
@@ -74,7 +91,7 @@ class ComputeProcess implements Host {
     const ended = new Promise<void>((resolve) => this.#child.once('exit', () => resolve()))
     const timer = setTimeout(() => this.#child.kill('SIGKILL'), closeMs)
     await this.call({ operation: operations.close, layer: 0, rows: 0, firstRow: 0, slot: 0, spans: [] }).catch(() => {})
-    this.#pipe(inputFile).destroy()
+    for (const file of [inputFile, linkedInputFile]) this.#pipe(file).destroy()
     await ended
     clearTimeout(timer)
   }
@@ -83,11 +100,11 @@ class ComputeProcess implements Host {
     return this.#child.stdio[file] as Socket
   }
 
-  #ask(message: Buffer): Promise<void> {
+  #ask(message: Buffer): Promise<Buffer> {
     return new Promise((resolve, reject) => {
       if (this.#death) return reject(this.#death)
       this.#waiting = { resolve, reject }
-      this.#pipe(inputFile).write(message)
+      this.#pipe(this.#linked ? linkedInputFile : inputFile).write(message)
     })
   }
 
@@ -97,7 +114,8 @@ class ComputeProcess implements Host {
     const waiting = this.#waiting
     this.#waiting = undefined
     if (kind === kinds.failed) waiting?.reject(new Error(body.toString('utf8')))
-    else waiting?.resolve()
+    else if (kind === kinds.refused) waiting?.reject(MeshError.fromReport(JSON.parse(body.toString('utf8')) as ErrorReport))
+    else waiting?.resolve(body)
   }
 
   #die(problem: string): void {

@@ -2,8 +2,10 @@
 import { problemOf } from '../../../shared/errors.ts'
 import type { BackendOptions, Buffers } from '../backend.ts'
 import { execute, operations, readCommand } from '../host/command.ts'
+import { linkRequests } from '../host/link-requests.ts'
 import { openMapping } from './mapped-memory.ts'
-import { kinds, MessageReader, writeMessage } from './process-protocol.ts'
+import { endLinks, serveLinked } from './process-links.ts'
+import { decodeRequest, kinds, type Message, MessageReader, writeMessage } from './process-protocol.ts'
 import { GgmlRunner } from './runner.ts'
 import { selfTest } from './self-test.ts'
 
@@ -23,23 +25,51 @@ const crash = (): never => {
   for (;;) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0)
 }
 
-const serve = async (reader: MessageReader, runner: GgmlRunner): Promise<void> => {
-  let buffers: Buffers = { hidden: new Float32Array(0), partial: new Float32Array(0), logits: new Float32Array(0) }
-  for (let message = reader.read(); message !== undefined; message = reader.read()) {
-    const { kind, body } = message
+/** What came over a pipe, and where it goes. */
+class ComputeServer {
+  readonly #runner: GgmlRunner
+  readonly #options: BackendOptions
+  #buffers: Buffers = { hidden: new Float32Array(0), partial: new Float32Array(0), logits: new Float32Array(0) }
+
+  constructor(runner: GgmlRunner, options: BackendOptions) {
+    this.#runner = runner
+    this.#options = options
+  }
+
+  /** Until the agent is gone or says so. */
+  async serve(reader: MessageReader): Promise<void> {
+    for (let message = reader.read(); message !== undefined; message = reader.read()) {
+      const shallEnd = message.kind === kinds.request ? await this.#requested(message.body) : await this.#obey(message)
+      if (shallEnd) return
+    }
+  }
+
+  #requested(body: Buffer): Promise<boolean> | boolean {
+    const { request } = decodeRequest(body)
+    if (request === linkRequests.listen) return serveLinked({ runner: this.#runner, options: this.#options, buffers: () => this.#buffers, obey: (message) => this.#obey(message) }, body)
+    // a process that was started again, or left its links
+    if (request === linkRequests.leave) writeMessage(kinds.result)
+    else writeMessage(kinds.failed, text('no links are open'))
+    return false
+  }
+
+  /** @returns true when the process shall end */
+  async #obey({ kind, body }: Message): Promise<boolean> {
     try {
       if (kind === kinds.memory) {
         const { path, bytes, rows } = JSON.parse(body.toString('utf8')) as { path: string; bytes: number; rows: number }
-        buffers = runner.useMemory(rows, openMapping(path, bytes).memory)
-      } else {
-        const command = readCommand(new Int32Array(new Uint8Array(body).buffer))
-        if (command.operation === operations.crash) crash()
-        await execute(runner, command, buffers)
-        if (command.operation === operations.close) return writeMessage(kinds.done)
+        this.#buffers = this.#runner.useMemory(rows, openMapping(path, bytes).memory)
+        writeMessage(kinds.done)
+        return false
       }
+      const command = readCommand(new Int32Array(new Uint8Array(body).buffer))
+      if (command.operation === operations.crash) crash()
+      await execute(this.#runner, command, this.#buffers)
       writeMessage(kinds.done)
+      return command.operation === operations.close
     } catch (error) {
       writeMessage(kinds.failed, text(problemOf(error)))
+      return false
     }
   }
 }
@@ -54,7 +84,8 @@ const main = async (): Promise<void> => {
     const runner = GgmlRunner.load(options, (fraction) => writeMessage(kinds.progress, text(String(fraction))))
     writeMessage(kinds.ready, text(runner.description))
     reader.spinMs = options.spinMs ?? 0
-    await serve(reader, runner)
+    await new ComputeServer(runner, options).serve(reader)
+    endLinks()
   } catch (error) {
     writeMessage(kinds.failed, text(problemOf(error)))
   }

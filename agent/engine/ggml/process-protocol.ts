@@ -1,17 +1,21 @@
 /**
- * Between the agent and its compute process, over two pipes. To the process (fd 3): first the options, then commands.
- * From it (fd 4): progress while it loads, `ready`, then one answer a command. Every message has a header of two u32
- * words, little-endian: kind and bytes that follow.
+ * Between the agent and its compute process, over three pipes. To the process: first the options, then commands (fd 3);
+ * while it holds links to other ranks, it reads all that from another pipe (fd 5), in its event loop. From it (fd 4):
+ * progress while it loads, `ready`, then one answer a command. Every message has a header of two u32 words,
+ * little-endian: kind and bytes that follow. Requests about links, their results and refusals are JSON.
  */
 import { readSync, writeSync } from 'node:fs'
+import type { LinkRequest } from '../host/link-requests.ts'
 import { openLibc } from './libc.ts'
 
-export const kinds = { options: 1, command: 2, memory: 3, progress: 4, ready: 5, done: 6, failed: 7 } as const
+export const kinds = { options: 1, command: 2, memory: 3, progress: 4, ready: 5, done: 6, failed: 7, request: 8, result: 9, refused: 10 } as const
 export type Kind = (typeof kinds)[keyof typeof kinds]
 
 export const headerBytes = 8
 export const inputFile = 3
 export const outputFile = 4
+/** What `inputFile` is, while the process holds links. */
+export const linkedInputFile = 5
 
 export const encodeMessage = (kind: Kind, body: Uint8Array = new Uint8Array(0)): Buffer => {
   const message = Buffer.alloc(headerBytes + body.length)
@@ -20,6 +24,11 @@ export const encodeMessage = (kind: Kind, body: Uint8Array = new Uint8Array(0)):
   message.set(body, headerBytes)
   return message
 }
+
+/** Body of a request about links. */
+export const encodeRequest = (request: LinkRequest, body: unknown): Buffer => Buffer.from(JSON.stringify({ request, body }))
+
+export const decodeRequest = (body: Buffer): { readonly request: LinkRequest; readonly body: unknown } => JSON.parse(body.toString('utf8')) as { request: LinkRequest; body: unknown }
 
 export interface Message {
   readonly kind: Kind

@@ -5,6 +5,7 @@
 import { MeshError, problemOf } from '../../../shared/errors.ts'
 import type { Backend, Buffers, Span } from '../backend.ts'
 import { type Command, type Operation, operations } from './command.ts'
+import { type LinkRequest, linkRequests } from './link-requests.ts'
 
 /** The other side, running. */
 export interface Host {
@@ -14,6 +15,10 @@ export interface Host {
   call(command: Command): Promise<void>
   /** Buffers for that many rows, seen by both sides. */
   share(rows: number): Promise<Buffers>
+  /** Where the other side can hold links to other ranks: a request about them, with its answer. */
+  ask?(request: LinkRequest, body: unknown): Promise<unknown>
+  /** The same without an answer; at once, also while something else runs. */
+  tell?(request: LinkRequest, body: unknown): void
   /** True once the other side is gone. */
   readonly dead: boolean
   close(): Promise<void>
@@ -90,6 +95,34 @@ export class HostedBackend implements Backend {
     await this.#command(operations.crash, {}).catch(() => {})
   }
 
+  /** True where what computes can hold links to other ranks itself. */
+  get canLink(): boolean {
+    return this.#host.ask !== undefined
+  }
+
+  /**
+   * Asks the other side for something about its links.
+   * @param spans of a step
+   * @throws MeshError `backendFailed` | what a step failed with (`peerLost`, `collectiveTimeout`, `jobCancelled`…)
+   */
+  ask<T>(request: LinkRequest, body: unknown, spans: readonly Span[] = []): Promise<T> {
+    return this.#enqueue(async () => {
+      try {
+        if (this.#host.dead && request === linkRequests.listen) await this.#restart()
+        this.#check(spans)
+        if (!this.#host.ask) throw new Error('it holds no links')
+        return (await this.#host.ask(request, body)) as T
+      } catch (error) {
+        throw error instanceof MeshError && error.code !== 'internal' ? error : this.#failed(error)
+      }
+    })
+  }
+
+  /** Tells the other side something about its links, without waiting for what runs. */
+  tell(request: LinkRequest, body: unknown): void {
+    if (!this.#host.dead && !this.#closed) this.#host.tell?.(request, body)
+  }
+
   async close(): Promise<void> {
     if (this.#closed) return
     this.#closed = true
@@ -124,8 +157,12 @@ export class HostedBackend implements Backend {
         this.#check(spans)
         await this.#host.call({ operation, layer, rows, firstRow, slot, spans })
       } catch (error) {
-        throw new MeshError('backendFailed', { backend: this.name, problem: problemOf(error) }, error)
+        throw this.#failed(error)
       }
     })
+  }
+
+  #failed(error: unknown): MeshError {
+    return new MeshError('backendFailed', { backend: this.name, problem: problemOf(error) }, error)
   }
 }

@@ -1,0 +1,159 @@
+/**
+ * The compute process while it holds links to the other ranks: it runs whole steps, sums included, in its own event
+ * loop. Requests come one at a time, but for those that end what runs.
+ */
+import { Socket } from 'node:net'
+import { type ErrorReport, MeshError, problemOf } from '../../../shared/errors.ts'
+import { silentLogger } from '../../../shared/log.ts'
+import { type AdjustableCollective, createCollective } from '../../collective/chooser.ts'
+import { probeLinks } from '../../collective/link-probe.ts'
+import type { LinkPlan } from '../../sockets/link-plan.ts'
+import { SocketEnds } from '../../sockets/socket-ends.ts'
+import type { LinkCertificate } from '../../sockets/tls-sockets.ts'
+import type { Backend, BackendOptions, Buffers } from '../backend.ts'
+import type { Engine } from '../engine.ts'
+import { createForward } from '../forward.ts'
+import { type LinkedStep, type LinkRequest, linkRequests } from '../host/link-requests.ts'
+import { createReader, decodeRequest, type Kind, kinds, linkedInputFile, type Message, writeMessage } from './process-protocol.ts'
+import type { GgmlRunner } from './runner.ts'
+
+const done = Promise.resolve()
+
+/** A runner in this process as a backend: its calls are over when they return. */
+const localBackend = (runner: GgmlRunner, buffers: () => Buffers): Backend => ({
+  name: 'ggml',
+  description: runner.description,
+  buffers: () => Promise.resolve(buffers()),
+  attention: (layer, spans) => {
+    runner.attention(layer, spans)
+    return done
+  },
+  feedForward: (layer, rows, firstRow = 0) => {
+    runner.feedForward(layer, rows, buffers(), firstRow)
+    return done
+  },
+  layers: () => Promise.reject(new Error('a ring of one holds no links')),
+  head: (rows) => {
+    runner.head(rows)
+    return done
+  },
+  release: () => done,
+  close: () => done,
+})
+
+export interface LinkedProcess {
+  readonly runner: GgmlRunner
+  readonly options: BackendOptions
+  /** Those of now. */
+  buffers(): Buffers
+  /** Commands and memory, as without links. @returns true when the process shall end */
+  obey(message: Message): Promise<boolean>
+}
+
+/** Opened once: closing it would close the pipe for good. */
+let pipe: Socket | undefined
+
+class Links {
+  readonly #process: LinkedProcess
+  readonly #ends: SocketEnds
+  #linked: { readonly collective: AdjustableCollective; readonly engine: Engine } | undefined
+
+  constructor(process: LinkedProcess) {
+    this.#process = process
+    this.#ends = new SocketEnds(process.options.spinMs)
+  }
+
+  async answer(request: LinkRequest, body: unknown): Promise<unknown> {
+    if (request === linkRequests.listen) return this.#listen(body as { certificate: LinkCertificate; host: string })
+    if (request === linkRequests.connect) return this.#connect(body as LinkPlan)
+    if (request === linkRequests.probe) return probeLinks(this.#ends.channel, { logger: silentLogger(), pathTo: () => 'direct' })
+    if (request === linkRequests.step) return this.#step(body as LinkedStep)
+    return this.close()
+  }
+
+  /** At once, beside a step that runs. @returns false when it is another request */
+  interrupt(request: LinkRequest, body: unknown): boolean {
+    if (request !== linkRequests.forget && request !== linkRequests.break) return false
+    if (!this.#ends.isOpen) return true
+    if (request === linkRequests.forget) this.#ends.channel.forgetJob((body as { job: number }).job)
+    else this.#ends.channel.break(MeshError.fromReport(body as ErrorReport))
+    return true
+  }
+
+  close(): Promise<void> {
+    return this.#ends.close()
+  }
+
+  async #listen({ certificate, host }: { readonly certificate: LinkCertificate; readonly host: string }): Promise<object> {
+    return { port: await this.#ends.listen(certificate, host) }
+  }
+
+  async #connect(plan: LinkPlan): Promise<void> {
+    await this.#ends.connect(plan)
+    const { runner, options, buffers } = this.#process
+    const collective = createCollective(this.#ends.channel)
+    // the agent embedded the rows already
+    const engine = createForward({ shape: options.shape, ranges: options.ranges, backend: localBackend(runner, buffers), collective, embed: () => {} })
+    this.#linked = { collective, engine }
+  }
+
+  async #step({ input, settings }: LinkedStep): Promise<object> {
+    if (!this.#linked) throw new Error('no links are open')
+    this.#linked.collective.use(settings)
+    const { times } = await this.#linked.engine.step(input)
+    return { times, bytesSent: this.#ends.channel.bytesSent }
+  }
+}
+
+/** Answers a request, or says why not. */
+const answer = async (work: () => Promise<unknown>): Promise<void> => {
+  try {
+    writeMessage(kinds.result, Buffer.from(JSON.stringify((await work()) ?? {})))
+  } catch (error) {
+    if (error instanceof MeshError) writeMessage(kinds.refused, Buffer.from(JSON.stringify(error.toReport())))
+    else writeMessage(kinds.failed, Buffer.from(problemOf(error)))
+  }
+}
+
+/**
+ * From the request to listen to the one to leave.
+ * @returns true when the process shall end
+ */
+export const serveLinked = async (process: LinkedProcess, first: Buffer): Promise<boolean> => {
+  const links = new Links(process)
+  const ended = Promise.withResolvers<boolean>()
+  let last: Promise<unknown> = answer(() => links.answer(linkRequests.listen, decodeRequest(first).body))
+  const serve = async (kind: Kind, body: Buffer): Promise<void> => {
+    if (kind !== kinds.request) {
+      if (await process.obey({ kind, body })) ended.resolve(true)
+      return
+    }
+    const { request, body: content } = decodeRequest(body)
+    await answer(() => links.answer(request, content))
+    if (request === linkRequests.leave) ended.resolve(false)
+  }
+  const read = createReader((kind, body) => {
+    const asked = kind === kinds.request ? decodeRequest(body) : undefined
+    if (asked && links.interrupt(asked.request, asked.body)) return
+    const own = Buffer.from(body)
+    last = last.then(() => serve(kind, own))
+  })
+  pipe ??= new Socket({ fd: linkedInputFile, readable: true, writable: false })
+  const gone = (): void => ended.resolve(true) // the agent is
+  pipe.on('data', read)
+  pipe.once('end', gone)
+  pipe.once('error', gone)
+  pipe.resume()
+  try {
+    return await ended.promise
+  } finally {
+    pipe.pause()
+    pipe.off('data', read)
+    pipe.off('end', gone)
+    pipe.off('error', gone)
+    await links.close()
+  }
+}
+
+/** Nothing here holds the event loop any more. */
+export const endLinks = (): void => void pipe?.destroy()

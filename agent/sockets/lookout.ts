@@ -1,0 +1,34 @@
+/**
+ * Keeps the event loop turning while a frame is awaited, for a limited time. A core that sleeps takes up to 0.1 ms to
+ * wake on a virtual machine, once a half layer; a loop that turns finds the frame when it comes.
+ */
+export class Lookout {
+  readonly #ms: number
+  #until = 0
+  #awaited = false
+  #turning = false
+
+  /** @param ms how long to look for one frame; 0 for never */
+  constructor(ms: number) {
+    this.#ms = ms
+  }
+
+  begin(): void {
+    if (this.#ms === 0) return
+    this.#awaited = true
+    this.#until = performance.now() + this.#ms
+    if (this.#turning) return
+    this.#turning = true
+    setImmediate(this.#turn)
+  }
+
+  /** A frame came. */
+  end(): void {
+    this.#awaited = false
+  }
+
+  readonly #turn = (): void => {
+    if (this.#awaited && performance.now() < this.#until) setImmediate(this.#turn)
+    else this.#turning = false
+  }
+}
