@@ -3,6 +3,7 @@
  * rank runs it, each sends its best candidates, and this one draws the next token. That token travels with the next
  * step, so that all ranks stay on the same text.
  */
+import { setImmediate as turn } from 'node:timers/promises'
 import { MeshError } from '../../shared/errors.ts'
 import type { FinishReason, Sampling, Timings, Usage } from '../../shared/schema/job.ts'
 import type { RingControl, SequenceStep } from '../../shared/wire/envelope.ts'
@@ -72,6 +73,8 @@ interface Run {
   /** Tokens that went through the layers. */
   tokens: number
   step: number
+  /** A step that was begun before the answer turned out to be complete: all ranks are in the middle of it. */
+  unneeded: Promise<unknown> | undefined
 }
 
 export class Leader {
@@ -120,7 +123,7 @@ export class Leader {
     if (tokens.length >= context) throw new MeshError('promptTooLong', { tokens: tokens.length, context })
     await this.#idle
     if (this.#broken) throw this.#broken
-    const run: Run = { job: ++this.#jobs, request, history: [...tokens], times: { computeMs: 0, collectiveMs: 0 }, tokens: 0, step: 0 }
+    const run: Run = { job: ++this.#jobs, request, history: [...tokens], times: { computeMs: 0, collectiveMs: 0 }, tokens: 0, step: 0, unneeded: undefined }
     const interrupted = new Promise<never>((_, reject) => {
       this.#interrupt = reject
     })
@@ -139,14 +142,26 @@ export class Leader {
 
   #end(run: Run, work: Promise<unknown>): void {
     this.#interrupt = () => {}
+    if (run.unneeded) {
+      const over = run.unneeded.then(() => {}, () => {}).then(() => this.#forget(run))
+      this.#idle = over.then(() => this.#release(run, work))
+      return
+    }
+    this.#forget(run)
+    this.#idle = this.#release(run, work)
+  }
+
+  /** The job is over for all ranks. */
+  #forget(run: Run): void {
     this.#channel?.forgetJob(run.job)
     this.#engine.forget?.(run.job)
-    // A step that still runs here must end before the next job may use the engine.
-    this.#idle = (async () => {
-      await work.catch(() => {})
-      await this.#engine.release(run.job).catch(() => {})
-    })()
     if (!this.#broken) this.#broadcast({ type: 'job-end', job: run.job }).catch(() => {})
+  }
+
+  /** A step that still runs here must end before the next job may use the engine. */
+  async #release(run: Run, work: Promise<unknown>): Promise<void> {
+    await work.catch(() => {})
+    await this.#engine.release(run.job).catch(() => {})
   }
 
   async #lead(run: Run): Promise<GenerationResult> {
@@ -172,15 +187,28 @@ export class Leader {
     while (!request.endTokens.includes(next)) {
       run.history.push(next)
       answer.tokens.push(next)
+      const upcoming = answer.tokens.length < room ? this.#stepAhead(run, next, answer.tokens.length) : undefined
+      await turn() // the step is on its way to where it is computed: showing the token takes none of its time
       const { text, stopped } = show(next)
       answer.text += text
       request.onToken(answer.tokens.length - 1, next, text)
+      if (!upcoming) {
+        if (stopped) break
+        return
+      }
+      if (stopped || request.signal.aborted) run.unneeded = upcoming
       if (stopped) break
-      if (answer.tokens.length >= room) return
       request.signal.throwIfAborted()
-      next = (await this.#step(run, { slot: run.job, position: request.tokens.length + answer.tokens.length - 1, tokens: [next], logits: 'last' })) as number
+      next = await upcoming
     }
     answer.finishReason = 'stop'
+  }
+
+  /** Begins the step of a token just drawn, the n-th of the answer. Its failure is told when it is awaited. */
+  #stepAhead(run: Run, token: number, nth: number): Promise<number> {
+    const step = this.#step(run, { slot: run.job, position: run.request.tokens.length + nth - 1, tokens: [token], logits: 'last' }) as Promise<number>
+    step.catch(() => {})
+    return step
   }
 
   async #prefill(run: Run): Promise<number> {

@@ -10,6 +10,7 @@ import { planShards } from '../../shared/plan/shard-plan.ts'
 import type { Sampling } from '../../shared/schema/job.ts'
 import { createMemoryChannels, type MemoryChannel } from '../collective/memory-channel.ts'
 import { createRingCollective } from '../collective/ring.ts'
+import type { StepInput } from '../engine/engine.ts'
 import { createForward } from '../engine/forward.ts'
 import { createInlineOnnx } from '../engine/test/inline-backend.ts'
 import { openEmbedding } from '../model/embedding.ts'
@@ -30,6 +31,8 @@ interface Ring {
   readonly channels: readonly MemoryChannel[]
   readonly followers: readonly Follower[]
   readonly lost: Error[]
+  /** Steps that rank 0 began and ended, in order. */
+  readonly steps: string[]
   /** What followers said they did. */
   readonly work: RankWork[]
 }
@@ -67,7 +70,17 @@ describe('token loop', () => {
     for (const rank of Array.from({ length: worldSize - 1 }, (_, i) => i + 1)) {
       followers.push(startFollower({ engine: engines[rank], channel: channels[rank], logger: silentLogger(), onSettings: () => {}, onLost: (error) => lost.push(error), onBusy: () => {}, onWork: (one) => work.push(one) }))
     }
-    return { leader: new Leader({ engine: engines[0], channel: worldSize > 1 ? channels[0] : undefined, decoder: tokenizer, onLost: (error) => lost.push(error) }), channels, followers, lost, work }
+    const steps: string[] = []
+    const observed = {
+      ...engines[0],
+      step: async (input: StepInput) => {
+        steps.push(`begin ${input.step}`)
+        const result = await engines[0].step(input)
+        steps.push(`end ${input.step}`)
+        return result
+      },
+    }
+    return { leader: new Leader({ engine: observed, channel: worldSize > 1 ? channels[0] : undefined, decoder: tokenizer, onLost: (error) => lost.push(error) }), channels, followers, lost, steps, work }
   }
 
   const request = (change: Partial<GenerationRequest>): GenerationRequest => ({
@@ -92,6 +105,28 @@ describe('token loop', () => {
       assert.deepEqual(result.usage, { promptTokens: 5, completionTokens: 40, totalTokens: 45 })
     })
   }
+
+  it('a token is shown while the next step runs; one that a stop makes needless ends before the next job', async () => {
+    for (const worldSize of [1, 2]) {
+      const { leader, steps } = await createRing(worldSize)
+      const begun: boolean[] = []
+      await leader.run(request({ maxTokens: 4, onToken: (index) => begun.push(steps.includes(`begin ${index + 1}`)) }))
+      assert.deepEqual(begun, [true, true, true, false], `${worldSize} ranks`)
+      const whole = await leader.run(request({}))
+      const stop = whole.text.slice(20, 24)
+      const started = steps.length
+      const stopped = await leader.run(request({ stop: [stop] }))
+      assert.equal(stopped.text, whole.text.slice(0, whole.text.indexOf(stop)))
+      assert.equal(stopped.finishReason, 'stop')
+      const again = await leader.run(request({}))
+      assert.deepEqual(again.tokens, whole.tokens)
+      const own = steps.slice(started)
+      for (const [index, step] of own.entries()) assert.equal(step.startsWith(index % 2 === 0 ? 'begin' : 'end'), true, `steps overlap: ${own.join(', ')}`)
+      assert.equal(own.indexOf('begin 0'), 0)
+      // a step for each token that was drawn, the last one included
+      assert.equal(own.lastIndexOf('begin 0'), 2 * (stopped.tokens.length + 1))
+    }
+  })
 
   it('every rank says what it did: tokens through the layers, and its own time', async () => {
     const { leader, work } = await createRing(3)
