@@ -45,4 +45,9 @@ test('ring-status: an algorithm that was asked for is named as such', () => {
   assert.match(text, /sums: decode 8\.19 kB ring, prefill 2\.1 MB ring \(--collective ring\)\n$/)
 })
 
+test('ring-status: what carries the sums is named, and why it is not the quicker way', () => {
+  assert.match(ringText({ ...ring, network: { ...network, carrier: 'sockets' } }, pipe), /10 Mbit\/s\), over sockets\n$/)
+  assert.match(ringText({ ...ring, network: { ...network, carrier: 'streams', streamsReason: 'Ben: there is a relay between two ranks' } }, pipe), /, over streams: Ben: there is a relay between two ranks\n$/)
+})
+
 test('ring-status: a ring whose links nobody reported has no lines about them', () => assert.ok(!/link|sums/.test(ringText(ring, pipe))))
