@@ -5,8 +5,9 @@
  * that it costs a compute process no memory.
  */
 import { X509Certificate } from 'node:crypto'
-import type { AddressInfo } from 'node:net'
-import { connect, createServer, type Server, type TLSSocket } from 'node:tls'
+import { type AddressInfo, createServer, type Server, type Socket } from 'node:net'
+import { setTimeout as after } from 'node:timers/promises'
+import { connect, createSecureContext, type SecureContext, TLSSocket } from 'node:tls'
 
 /** PEM, of a key that is used for nothing else. */
 export interface LinkCertificate {
@@ -25,46 +26,91 @@ export interface LinkPeer {
 
 export const fingerprintOf = ({ cert }: LinkCertificate): string => new X509Certificate(cert).fingerprint256
 
-/** Milliseconds of one handshake; who takes longer is cut off. */
+/** Milliseconds of silence in a handshake; who takes longer is cut off. */
 const handshakeMs = 3000
-/** Sockets held before it is known whose they are. */
-const heldSockets = 64
+/** Connections held before it is known whose they are. */
+const heldGuests = 64
+/** Milliseconds until a dialer that was turned away comes again. */
+const againMs = 50
 
-const secure = ({ cert, key }: LinkCertificate) => ({ cert, key, minVersion: 'TLSv1.3', maxVersion: 'TLSv1.3', rejectUnauthorized: false } as const)
+/**
+ * First byte of the listener: the dialer is one of those it waits for. Until then the dialer cannot know, since in TLS 1.3
+ * its handshake is over before the listener saw its certificate.
+ */
+const welcome = Uint8Array.of(1)
 
-/** Undefined until the handshake is over. */
-const peerOf = (socket: TLSSocket): string | undefined => socket.getPeerCertificate().fingerprint256
+const contextOf = ({ cert, key }: LinkCertificate): SecureContext => createSecureContext({ cert, key, minVersion: 'TLSv1.3', maxVersion: 'TLSv1.3' })
 
-/** @throws Error when nobody answers, or another one than expected */
-const dialPeer = (certificate: LinkCertificate, { host, port }: { readonly host: string; readonly port: number }, fingerprint: string): Promise<TLSSocket> =>
+/** Undefined for a peer without a certificate. */
+const certificateOf = (socket: TLSSocket): string | undefined => socket.getPeerCertificate().fingerprint256
+
+/** The other side closed the connection without a reason that would hold for the next one too. */
+class TurnedAway extends Error {}
+
+interface DialOptions {
+  readonly context: SecureContext
+  readonly to: { readonly host: string; readonly port: number }
+  readonly fingerprint: string
+  /** Ends the socket, also one that is linked. */
+  readonly signal: AbortSignal
+}
+
+/** Settles when the listener said welcome. @throws TurnedAway | Error when nobody answers, or another one than expected */
+const dialOnce = ({ context, to, fingerprint, signal }: DialOptions): Promise<TLSSocket> =>
   new Promise((resolve, reject) => {
-    const socket = connect({ ...secure(certificate), host, port, checkServerIdentity: () => undefined })
-    socket.on('error', reject) // for good: an error without a listener would end the process
+    signal.throwIfAborted()
+    const socket = connect({ ...to, secureContext: context, rejectUnauthorized: false, checkServerIdentity: () => undefined })
+    let isThere = false
+    signal.addEventListener('abort', () => socket.destroy(signal.reason as Error))
+    socket.on('error', (error: NodeJS.ErrnoException) => reject(isThere && error.code === 'ECONNRESET' ? new TurnedAway(error.message) : error)) // for good: an error without a listener would end the process
+    socket.on('close', () => reject(new TurnedAway('the other side closed the connection')))
+    socket.on('connect', () => {
+      isThere = true
+    })
     socket.setTimeout(handshakeMs, () => socket.destroy(new Error(`no answer within ${handshakeMs / 1000} s`)))
-    socket.on('close', () => reject(new Error('the other side closed the connection')))
+    const read = (): void => {
+      if (socket.read(welcome.length) === null) return
+      socket.off('readable', read)
+      resolve(socket)
+    }
     socket.on('secureConnect', () => {
-      socket.setTimeout(0)
-      if (peerOf(socket) === fingerprint) resolve(socket)
-      else socket.destroy(new Error('it shows a certificate that was not announced'))
+      socket.setTimeout(0) // the listener may not know yet whom it waits for
+      if (certificateOf(socket) !== fingerprint) return void socket.destroy(new Error('it shows a certificate that was not announced'))
+      socket.on('readable', read)
     })
   })
 
+/** Comes again until the listener has room and knows us. @throws Error when nobody answers, or another one than expected; the reason of the signal */
+const dialPeer = async (options: DialOptions): Promise<TLSSocket> => {
+  for (;;) {
+    try {
+      return await dialOnce(options)
+    } catch (error) {
+      if (!(error instanceof TurnedAway) || options.signal.aborted) throw error
+      await after(againMs, undefined, { signal: options.signal })
+    }
+  }
+}
+
 export class LinkListener {
-  readonly #certificate: LinkCertificate
+  readonly #context: SecureContext
   readonly #server: Server
-  /** By fingerprint: dialled us and are waited for, or not yet. */
-  readonly #arrived = new Map<string, TLSSocket>()
+  /** Nobody's yet, the oldest first: in the handshake, or not asked for so far. With their fingerprints. */
+  readonly #guests = new Map<TLSSocket, string | undefined>()
+  /** Peers that dial us, by fingerprint. */
   readonly #awaited = new Map<string, (socket: TLSSocket) => void>()
 
   private constructor(certificate: LinkCertificate) {
-    this.#certificate = certificate
-    this.#server = createServer({ ...secure(certificate), requestCert: true, handshakeTimeout: handshakeMs })
-    this.#server.on('tlsClientError', () => {}) // a stranger's affair
-    this.#server.on('secureConnection', (socket) => this.#arrive(socket))
+    this.#context = contextOf(certificate)
+    this.#server = createServer((socket) => this.#receive(socket))
   }
 
-  /** Listens at a free port. @param host of the interface, or `::` for all */
-  static async listen(certificate: LinkCertificate, host: string): Promise<LinkListener> {
+  /**
+   * Listens at a free port.
+   * @param host of the interface, or `::` for all
+   * @param instead where to listen when there is no such interface
+   */
+  static async listen(certificate: LinkCertificate, host: string, instead = host === '::' ? '0.0.0.0' : undefined): Promise<LinkListener> {
     const listener = new LinkListener(certificate)
     const listen = (where: string): Promise<void> =>
       new Promise((resolve, reject) => {
@@ -76,8 +122,8 @@ export class LinkListener {
         })
       })
     await listen(host).catch((error: NodeJS.ErrnoException) => {
-      if (host !== '::') throw error
-      return listen('0.0.0.0') // no IPv6 here
+      if (instead === undefined) throw error
+      return listen(instead) // no IPv6 here
     })
     return listener
   }
@@ -88,23 +134,22 @@ export class LinkListener {
 
   /**
    * Sockets to all peers, by rank; from then on nobody else is let in.
-   * @throws Error when one of them is not there within `ms`
+   * @throws Error when one of them is not there within `ms`, or another one is there instead
    */
   async connect(peers: readonly LinkPeer[], ms: number): Promise<Map<number, TLSSocket>> {
     const links = new Map<number, TLSSocket>()
-    const late = Promise.withResolvers<never>()
-    const timer = setTimeout(() => late.reject(new Error(`not all ranks were linked within ${ms / 1000} s`)), ms)
-    const all = Promise.all(peers.map(async ({ rank, fingerprint, dial }) => {
-      const socket = dial ? await dialPeer(this.#certificate, dial, fingerprint) : await this.#arrival(fingerprint)
-      links.set(rank, socket)
-    }))
-    all.catch(() => {})
+    const stop = new AbortController()
+    const missing = (): string => peers.flatMap(({ rank }) => (links.has(rank) ? [] : [rank])).join(', ')
+    const timer = setTimeout(() => stop.abort(new Error(`not all ranks were linked within ${ms / 1000} s: ${missing()} missing`)), ms)
     try {
-      await Promise.race([all, late.promise])
+      await Promise.all(peers.map(async ({ rank, fingerprint, dial }) => {
+        const socket = await (dial ? dialPeer({ context: this.#context, to: dial, fingerprint, signal: stop.signal }) : this.#arrival(fingerprint, stop.signal))
+        links.set(rank, socket)
+      }))
       return links
     } catch (error) {
-      for (const socket of links.values()) socket.destroy()
-      throw error
+      stop.abort(error)
+      throw stop.signal.reason
     } finally {
       clearTimeout(timer)
       this.close()
@@ -114,30 +159,43 @@ export class LinkListener {
   /** Stops listening; sockets that were given away stay. */
   close(): void {
     this.#server.close()
-    for (const socket of this.#arrived.values()) socket.destroy()
-    this.#arrived.clear()
+    for (const socket of this.#guests.keys()) socket.destroy()
     this.#awaited.clear()
   }
 
-  #arrive(socket: TLSSocket): void {
-    socket.on('error', () => {})
-    const fingerprint = peerOf(socket)
-    if (fingerprint === undefined) return void socket.destroy()
-    const resolve = this.#awaited.get(fingerprint)
-    if (resolve) {
-      this.#awaited.delete(fingerprint)
-      return resolve(socket)
-    }
-    if (!this.#server.listening || this.#arrived.size >= heldSockets || this.#arrived.has(fingerprint)) return void socket.destroy()
-    this.#arrived.set(fingerprint, socket)
-    socket.once('close', () => {
-      if (this.#arrived.get(fingerprint) === socket) this.#arrived.delete(fingerprint)
-    })
+  #receive(connection: Socket): void {
+    const socket = new TLSSocket(connection, { isServer: true, secureContext: this.#context, requestCert: true, rejectUnauthorized: false })
+    socket.on('error', () => {}) // a stranger's affair
+    socket.on('close', () => this.#guests.delete(socket))
+    socket.setTimeout(handshakeMs, () => socket.destroy())
+    socket.once('secure', () => this.#arrive(socket))
+    this.#guests.set(socket, undefined)
+    const [oldest] = this.#guests.keys()
+    if (this.#guests.size > heldGuests) oldest.destroy()
   }
 
-  #arrival(fingerprint: string): Promise<TLSSocket> {
-    const there = this.#arrived.get(fingerprint)
-    this.#arrived.delete(fingerprint)
-    return there ? Promise.resolve(there) : new Promise((resolve) => this.#awaited.set(fingerprint, resolve))
+  #arrive(socket: TLSSocket): void {
+    const fingerprint = certificateOf(socket)
+    if (fingerprint === undefined) return void socket.destroy()
+    socket.setTimeout(0)
+    const give = this.#awaited.get(fingerprint)
+    if (give) give(socket)
+    else this.#guests.set(socket, fingerprint)
+  }
+
+  #arrival(fingerprint: string, signal: AbortSignal): Promise<TLSSocket> {
+    return new Promise((resolve, reject) => {
+      const give = (socket: TLSSocket): void => {
+        this.#awaited.delete(fingerprint)
+        this.#guests.delete(socket)
+        signal.addEventListener('abort', () => socket.destroy())
+        socket.write(welcome)
+        resolve(socket)
+      }
+      signal.addEventListener('abort', () => reject(signal.reason as Error))
+      const there = [...this.#guests].find(([socket, shown]) => shown === fingerprint && !socket.destroyed)
+      if (there) give(there[0])
+      else this.#awaited.set(fingerprint, give)
+    })
   }
 }
