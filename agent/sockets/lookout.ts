@@ -5,7 +5,8 @@
 export class Lookout {
   readonly #ms: number
   #until = 0
-  #awaited = false
+  /** Frames that are looked for; none once the time is over. */
+  #awaited = 0
   #turning = false
 
   /** @param ms how long to look for one frame; 0 for never */
@@ -15,7 +16,7 @@ export class Lookout {
 
   begin(): void {
     if (this.#ms === 0) return
-    this.#awaited = true
+    this.#awaited++
     this.#until = performance.now() + this.#ms
     if (this.#turning) return
     this.#turning = true
@@ -24,11 +25,15 @@ export class Lookout {
 
   /** A frame came. */
   end(): void {
-    this.#awaited = false
+    if (this.#awaited > 0) this.#awaited--
   }
 
   readonly #turn = (): void => {
-    if (this.#awaited && performance.now() < this.#until) setImmediate(this.#turn)
-    else this.#turning = false
+    if (this.#awaited > 0 && performance.now() < this.#until) {
+      setImmediate(this.#turn)
+      return
+    }
+    this.#turning = false
+    this.#awaited = 0
   }
 }

@@ -19,6 +19,7 @@ export interface SocketChannelOptions {
   /** To every other rank: open, nothing read yet. */
   readonly sockets: ReadonlyMap<number, Socket>
   readonly stepTimeoutMs: number
+  readonly earlyFrameBytes?: number
   /** Milliseconds to look for a frame before the thread sleeps. */
   readonly spinMs: number
 }
@@ -27,45 +28,48 @@ interface Link {
   readonly name: string
   readonly socket: Socket
   readonly inbox: Inbox
+  /** The error for a rank that does not answer, or does not read. */
+  timeout(): MeshError
 }
 
 /** Frames up to this are copied behind their header: one write, and the sender has its memory back at once. */
 const copiedBytes = 64 * 1024
-
-/** Settles when the socket took everything. */
-const written = (write: (done: (error?: Error | null) => void) => void): Promise<void> =>
-  new Promise((resolve, reject) => write((error) => (error ? reject(error) : resolve())))
 
 export class SocketChannel implements TensorChannel {
   readonly rank: number
   readonly worldSize: number
   bytesSent = 0
   readonly #epoch: number
+  readonly #stepTimeoutMs: number
   readonly #pool = new BufferPool()
   readonly #lookout: Lookout
   readonly #links = new Map<number, Link>()
   #error: MeshError | undefined
   #closed = false
 
-  constructor({ rank, epoch, names, sockets, stepTimeoutMs, spinMs }: SocketChannelOptions) {
+  constructor({ rank, epoch, names, sockets, stepTimeoutMs, earlyFrameBytes, spinMs }: SocketChannelOptions) {
     this.rank = rank
     this.worldSize = names.length
     this.#epoch = epoch
+    this.#stepTimeoutMs = stepTimeoutMs
     this.#lookout = new Lookout(spinMs)
     for (const [other, socket] of sockets) {
       const timeout = (): MeshError => new MeshError('collectiveTimeout', { rank: other, peer: names[other], seconds: stepTimeoutMs / 1000 })
-      this.#attach(other, { name: names[other], socket, inbox: new Inbox({ stepTimeoutMs, timeout }) })
+      this.#attach(other, { name: names[other], socket, timeout, inbox: new Inbox({ stepTimeoutMs, earlyFrameBytes, timeout }) })
     }
+    // it may have ended before anybody listened
+    for (const [other, socket] of sockets) if (socket.destroyed) this.#lose(other, new Error('the peer closed the link'))
   }
 
   async send(to: number, tag: FrameTag, { dtype, bytes }: Payload): Promise<void> {
-    const { socket } = this.#link(to)
+    const link = this.#link(to)
+    const { socket } = link
     if (this.#error) throw this.#error
     const header: FrameHeader = { job: tag.job, step: tag.step, operation: tag.operation, phase: tag.phase, chunk: tag.chunk, kind: frameKinds.tensor, dtype, epoch: this.#epoch, payloadBytes: bytes.length }
     this.bytesSent += frameHeaderBytes + bytes.length
     try {
       if (bytes.length > copiedBytes) {
-        await written((done) => {
+        await this.#written(link, (done) => {
           socket.cork()
           socket.write(encodeFrameHeader(header))
           socket.write(bytes, done)
@@ -76,7 +80,7 @@ export class SocketChannel implements TensorChannel {
       const frame = Buffer.allocUnsafeSlow(frameHeaderBytes + bytes.length)
       writeFrameHeader(frame, header)
       frame.set(bytes, frameHeaderBytes)
-      if (!socket.write(frame)) await written((done) => socket.write(new Uint8Array(0), done))
+      if (!socket.write(frame)) await this.#written(link, (done) => socket.write(new Uint8Array(0), done))
     } catch (error) {
       throw this.#error ?? this.#lose(to, error)
     }
@@ -109,6 +113,22 @@ export class SocketChannel implements TensorChannel {
     const link = this.#links.get(rank)
     if (!link) throw new RangeError(`no link to rank ${rank} of ${this.worldSize}`)
     return link
+  }
+
+  /** Settles when the socket took everything. Too late, it is closed: part of a frame may be on its way, from memory that the sender uses again. */
+  #written({ socket, timeout }: Link, write: (done: (error?: Error | null) => void) => void): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        const error = timeout()
+        reject(error)
+        socket.destroy(error)
+      }, this.#stepTimeoutMs)
+      write((error) => {
+        clearTimeout(timer)
+        if (error) reject(error)
+        else resolve()
+      })
+    })
   }
 
   #attach(rank: number, link: Link): void {
