@@ -120,6 +120,7 @@ describe('socket channel', () => {
     const [own, other] = await linkSockets(3)
     own.get(1)?.destroy()
     other.get(0)?.destroy()
+    await pause(20) // nobody is told any more
     const channel = socketChannelOver(0, own)
     t.after(() => [channel.close(), ...[...own.values(), ...other.values()].map((socket) => socket.destroy())])
     await assert.rejects(channel.receive(2, tag), { code: 'peerLost', fields: { peer: 'node 1', rank: 1, problem: 'the peer closed the link' } })
