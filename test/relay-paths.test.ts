@@ -2,11 +2,13 @@
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
+import { openLinks } from '../agent/carrier/open-links.ts'
 import { checkAllReduce } from '../agent/collective/contract.ts'
 import { createRingCollective } from '../agent/collective/ring.ts'
 import { createNode, type MeshNode } from '../agent/network/node.ts'
 import { openStream } from '../agent/network/open-stream.ts'
 import { createTestPool } from '../agent/network/test/pool-of-nodes.ts'
+import { SocketEnds } from '../agent/sockets/socket-ends.ts'
 import { newKeyPair } from '../shared/identity/keys.ts'
 import { silentLogger } from '../shared/log.ts'
 import { protocols } from '../shared/wire/protocols.ts'
@@ -50,6 +52,17 @@ test('relay: one that dies takes the links over it down at once', { timeout: 60_
   const running = channels.map((channel, index) => assert.rejects(channel.receive(1 - index, { job: 1, step: 0, operation: 0, phase: 3, chunk: 0 }), { code: 'peerLost' }))
   process.signal('SIGKILL')
   await within(2000, 'both ranks know', Promise.all(running))
+})
+
+test('relay: ranks with a relay between them agree at once that sums stay on the streams', { timeout: 60_000 }, async (t) => {
+  const { address } = await relayProcess(t, join(temporaryFolder(t), 'relay'), '0')
+  const pool = await createTestPool(2, { listen: [], relays: [address] })
+  t.after(() => pool.stop())
+  await reserved(pool.nodes.map(({ node }) => node), true)
+  const channels = await pool.connect(pool.ring([0, 1]), [0, 1])
+  t.after(() => Promise.all(channels.map((channel) => channel.close())))
+  const opening = Promise.all(channels.map((channel) => openLinks({ channel, host: new SocketEnds(), epoch: 1, names: ['node 0', 'node 1'], logger: silentLogger(), wanted: true })))
+  assert.deepEqual(await within(2000, 'both ranks agree', opening), [0, 1].map(() => 'node 0: there is a relay between two ranks'))
 })
 
 const bareNode = async (t: TestContext, relay: Relay, logger = silentLogger()): Promise<MeshNode> => {

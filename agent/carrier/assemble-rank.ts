@@ -42,8 +42,14 @@ export const assembleRank = async ({ ring, backend, channel, carrier, logger, si
   const forward = createForward({ ...model, backend, collective })
   const host: LinkHost = backend.canLink ? new ProcessLinkHost({ ...model, backend }) : new LocalLinkHost({ ...model, backend })
   const reason = await openLinks({ channel, host, epoch: ring.epoch, names: ring.members.map(({ name }) => name), wanted: carrier === 'auto', logger, route })
-  const links = reason === undefined ? await host.probe(logger) : await probeLinks(channel, { logger, pathTo: (rank) => channel.pathTo(rank) })
-  if (signal.aborted && reason === undefined) await host.close()
-  signal.throwIfAborted()
+  const probe = (): Promise<RingLink[]> => (reason === undefined ? host.probe(logger) : probeLinks(channel, { logger, pathTo: (rank) => channel.pathTo(rank) }))
+  let links: RingLink[]
+  try {
+    links = await probe()
+    signal.throwIfAborted()
+  } catch (error) {
+    await host.close()
+    throw error
+  }
   return { engine: createRingEngine({ forward, collective, links: reason === undefined ? host : undefined }), links, streamsReason: reason }
 }

@@ -40,7 +40,18 @@ const verdictTag = tagOf(1)
 
 const payloadOf = (bytes: Uint8Array) => ({ dtype: dtypes.bytes, bytes })
 
-const isLoopback = (host: string): boolean => host === '::1' || host.startsWith('127.')
+/** Where to listen, so that ranks at these machines can dial: on this machine alone when all of them are on it. */
+const interfaceFor = (hosts: readonly (string | undefined)[]): string => {
+  if (hosts.every((host) => host?.startsWith('127.'))) return '127.0.0.1'
+  return hosts.every((host) => host === '::1') ? '::1' : '::'
+}
+
+/** The first verdict that names a problem, at once; one without when all have none. */
+const jointVerdict = (verdicts: readonly Promise<LinkVerdict>[]): Promise<LinkVerdict> =>
+  new Promise((resolve, reject) => {
+    for (const verdict of verdicts) verdict.then((one) => one.problem !== undefined && resolve(one), reject)
+    Promise.all(verdicts).then(() => resolve({}), reject)
+  })
 
 /** @throws Error after `ms` */
 const within = async <T>(ms: number, what: string, work: Promise<T>): Promise<T> => {
@@ -93,8 +104,7 @@ class Opening {
     try {
       const certificate = await makeLinkCertificate()
       if (!certificate) return { problem: 'no certificate can be made' }
-      const onlyHere = hosts.every((one) => one !== undefined && isLoopback(one))
-      return { port: await host.listen(certificate, onlyHere ? '127.0.0.1' : '::'), fingerprint: fingerprintOf(certificate) }
+      return { port: await host.listen(certificate, interfaceFor(hosts)), fingerprint: fingerprintOf(certificate) }
     } catch (error) {
       return { problem: problemOf(error).slice(0, 500) }
     }
@@ -107,7 +117,11 @@ class Opening {
     await Promise.all(this.#others.map(async (rank) => {
       await channel.send(rank, offerTag, payloadOf(bytes))
       const payload = await within(offerMs, `the offer of ${names[rank]}`, channel.receive(rank, offerTag))
-      offers.set(rank, decodeCbor(LinkOffer, payload.bytes))
+      try {
+        offers.set(rank, decodeCbor(LinkOffer, payload.bytes))
+      } catch (error) {
+        throw new Error(`${names[rank]} made no offer that can be read: ${problemOf(error)}`, { cause: error })
+      }
     }))
     return offers
   }
@@ -119,7 +133,8 @@ class Opening {
       if ('problem' in offer) throw new Error(`${names[rank]}: ${offer.problem}`)
       if (rank !== channel.rank) peers.push({ rank, fingerprint: offer.fingerprint, ...(rank > channel.rank ? { dial: await this.#route(rank, offer.port) } : {}) })
     }
-    await host.connect({ rank: channel.rank, epoch, names, peers, connectMs, stepTimeoutMs: channel.stepTimeoutMs })
+    // a rank that is linked waits for the verdict of all no longer than the step deadline: all must have tried by then
+    await host.connect({ rank: channel.rank, epoch, names, peers, connectMs: Math.min(connectMs, channel.stepTimeoutMs / 2), stepTimeoutMs: channel.stepTimeoutMs })
   }
 
   async #route(rank: number, port: number): Promise<{ host: string; port: number }> {
@@ -135,8 +150,7 @@ class Opening {
       await channel.send(0, verdictTag, payloadOf(encodeCbor(own))).catch(() => {})
       return (await this.#verdictOf(0)).problem
     }
-    const verdicts = [own, ...(await Promise.all(this.#others.map((rank) => this.#verdictOf(rank))))]
-    const joint = verdicts.find((one) => one.problem !== undefined) ?? {}
+    const joint = await jointVerdict([Promise.resolve(own), ...this.#others.map((rank) => this.#verdictOf(rank))])
     const bytes = encodeCbor(joint)
     await Promise.allSettled(this.#others.map((rank) => channel.send(rank, verdictTag, payloadOf(bytes))))
     return joint.problem

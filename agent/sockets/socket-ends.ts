@@ -13,8 +13,10 @@ export class SocketEnds {
     this.#spinMs = spinMs
   }
 
-  /** @param host of the interface, or `::` for all. @returns the port */
+  /** Ends what was open before. @param host of the interface, or `::` for all. @returns the port */
   async listen(certificate: LinkCertificate, host: string): Promise<number> {
+    await this.close()
+    this.#channel = undefined
     this.#listener = await LinkListener.listen(certificate, host)
     return this.#listener.port
   }
