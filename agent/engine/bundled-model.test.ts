@@ -7,42 +7,14 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
-import { fileURLToPath } from 'node:url'
 import type { Quant } from '../../shared/schema/model.ts'
 import { type Model, openModel } from '../model/model-folder.ts'
 import { loadTokenizer } from '../model/tokenizer.ts'
 import { blockColumnsFor } from './choose-backend.ts'
-import { createGgmlBackend } from './ggml/ggml-backend.ts'
-import { createOnnxBackend } from './onnx/onnx-backend.ts'
-import { type CreateBackend, openRing, type RingOfEngines } from './test/ring-of-engines.ts'
+import { at, cases, checkReference, continueGreedily, creators, ringKinds } from './test/bundled-reference.ts'
+import { openRing, type RingOfEngines } from './test/ring-of-engines.ts'
 
-interface ReferenceCase {
-  readonly prompt_text: string
-  readonly prompt_ids: number[]
-  readonly continuation_ids: number[]
-  readonly continuation_text: string
-  readonly logits: { argmax: number; max: number; first8: number[] }[]
-}
-
-const at = (path: string): string => fileURLToPath(new URL(`../../${path}`, import.meta.url))
-const { cases } = JSON.parse(readFileSync(at('test/data/tiny-story-reference.json'), 'utf8')) as { cases: ReferenceCase[] }
 const { stories } = JSON.parse(readFileSync(at('test/data/held-out-stories.json'), 'utf8')) as { stories: string[] }
-
-const argmax = (logits: Float32Array): number => logits.reduce((best, value, index) => (value > logits[best] ? index : best), 0)
-
-/** Greedy continuation by cached decode. */
-const continueGreedily = async (ring: RingOfEngines, prompt: readonly number[], count: number): Promise<number[]> => {
-  const slot = 7
-  const tokens: number[] = []
-  let [logits] = await ring.step([{ slot, position: 0, tokens: [...prompt], logits: 'last' }])
-  for (;;) {
-    tokens.push(argmax(logits))
-    if (tokens.length === count) break
-    ;[logits] = await ring.step([{ slot, position: prompt.length + tokens.length - 1, tokens: tokens.slice(-1), logits: 'last' }])
-  }
-  await ring.release(slot)
-  return tokens
-}
 
 /** Mean negative log-likelihood in nats over the first `budget` predicted tokens of the stories. */
 const meanLoss = async (ring: RingOfEngines, encode: (text: string) => number[], budget: number): Promise<number> => {
@@ -62,12 +34,7 @@ const meanLoss = async (ring: RingOfEngines, encode: (text: string) => number[],
   return loss / count
 }
 
-const creators = { onnx: (options) => createOnnxBackend(options), ggml: (options) => createGgmlBackend(options) } satisfies Record<string, CreateBackend>
-type Kind = keyof typeof creators
-/** Rings to check: of one kind of backend, and mixed. ggml comes for Linux on x64 so far. */
-const kinds: Readonly<Record<string, readonly Kind[]>> = process.platform === 'linux' && process.arch === 'x64' ? { onnx: ['onnx'], ggml: ['ggml'], mixed: ['ggml', 'onnx'] } : { onnx: ['onnx'] }
-
-for (const [kind, ranks] of Object.entries(kinds)) describe(`bundled model on ${kind}`, () => {
+for (const [kind, ranks] of Object.entries(ringKinds)) describe(`bundled model on ${kind}`, () => {
   let folder: string
   let model: Model
   before(() => {
@@ -91,17 +58,7 @@ for (const [kind, ranks] of Object.entries(kinds)) describe(`bundled model on ${
   for (const shares of [[1], [1, 1], [0.5, 0.25, 0.25], [1, 1, 1], [1, 1, 1, 1], [5, 1, 3, 1], [1, 1, 1, 1, 1, 1]]) {
     it(`f32, shares ${shares.join(' ')}: logits within 2e-3 at every position, greedy text identical`, async () => {
       await withRing(shares, 'f32', async (ring) => {
-        for (const [slot, { prompt_ids: prompt, continuation_ids: continuation, logits }] of cases.entries()) {
-          const rows = await ring.step([{ slot, position: 0, tokens: [...prompt, ...continuation], logits: 'all' }])
-          for (const [position, want] of logits.entries()) {
-            const got = rows[position]
-            assert.equal(argmax(got), want.argmax)
-            assert.ok(Math.abs(got[want.argmax] - want.max) < 2e-3)
-            for (const [id, value] of want.first8.entries()) assert.ok(Math.abs(got[id] - value) < 2e-3, `position ${position}, token ${id}: ${got[id]}, want ${value}`)
-          }
-          await ring.release(slot)
-          assert.deepEqual(await continueGreedily(ring, prompt, continuation.length), continuation)
-        }
+        for (const [slot, one] of cases.entries()) await checkReference(ring, one, { slot })
       })
     })
   }

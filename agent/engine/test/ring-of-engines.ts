@@ -10,9 +10,12 @@ import type { BlockColumns } from '../../model/quantize.ts'
 import { loadShard } from '../../model/shard-cache.ts'
 import type { Backend, BackendOptions } from '../backend.ts'
 import type { Engine } from '../engine.ts'
-import { createForward } from '../forward.ts'
+import { createForward, type ForwardOptions } from '../forward.ts'
 
 export type CreateBackend = (options: BackendOptions) => Promise<Backend>
+
+/** What an engine is made of, but for what sums. */
+export type RankParts = Omit<ForwardOptions, 'collective'>
 
 export interface RingOptions {
   readonly model: Model
@@ -25,6 +28,8 @@ export interface RingOptions {
   readonly blocks?: readonly BlockColumns[]
   /** Rows from which a step runs in two lanes. */
   readonly laneRows?: number
+  /** Engines of all ranks. Default: they sum in memory. */
+  link?(ranks: readonly RankParts[]): Promise<readonly Engine[]>
 }
 
 /** All ranks meet, sum in rank order, and go on. */
@@ -51,6 +56,11 @@ export const createMeetingCollectives = (worldSize: number): Collective[] => {
   }))
 }
 
+const linkInMemory = async (ranks: readonly RankParts[]): Promise<readonly Engine[]> => {
+  const collectives = createMeetingCollectives(ranks.length)
+  return ranks.map((parts, rank) => createForward({ ...parts, collective: collectives[rank] }))
+}
+
 export interface RingOfEngines {
   readonly engines: readonly Engine[]
   /** Logits of the wanted rows over the whole vocabulary, in order of rows. */
@@ -59,19 +69,19 @@ export interface RingOfEngines {
   close(): Promise<void>
 }
 
-export const openRing = async ({ model, shares, quant, folder, create, laneRows, blocks }: RingOptions): Promise<RingOfEngines> => {
+export const openRing = async ({ model, shares, quant, folder, create, laneRows, blocks, link = linkInMemory }: RingOptions): Promise<RingOfEngines> => {
   const plan = planShards(model.config.shape, shares)
-  const collectives = createMeetingCollectives(shares.length)
   const embedding = openEmbedding(model)
-  const engines = await Promise.all(
-    plan.map(async (ranges, rank) => {
+  const ranks = await Promise.all(
+    plan.map(async (ranges, rank): Promise<RankParts> => {
       const shard = await loadShard({ model, ranges, quant, block: blocks?.[rank % blocks.length], cacheFolder: join(folder, `rank-${rank}`) })
       const { shape, normEpsilon, ropeTheta } = model.config
       const make = typeof create === 'function' ? create : create[rank % create.length]
       const backend = await make({ shape, ranges, quant, normEpsilon, ropeTheta, threads: 1, shard })
-      return createForward({ shape, ranges, backend, collective: collectives[rank], embed: (tokens, into) => embedding.read(tokens, into), laneRows })
+      return { shape, ranges, backend, embed: (tokens, into) => embedding.read(tokens, into), laneRows }
     }),
   )
+  const engines = await link(ranks)
   let steps = 0
   return {
     engines,
