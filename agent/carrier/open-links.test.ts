@@ -4,7 +4,7 @@ import { networkInterfaces } from 'node:os'
 import { test, type TestContext } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
 import { silentLogger } from '../../shared/log.ts'
-import { decodeCbor, encodeCbor, LinkOffer } from '../../shared/wire/envelope.ts'
+import { encodeCbor } from '../../shared/wire/envelope.ts'
 import { dtypes, phases } from '../../shared/wire/frame.ts'
 import { checkAllReduce } from '../collective/contract.ts'
 import { createRingCollective } from '../collective/ring.ts'
@@ -140,11 +140,4 @@ test('links: a rank that dies meanwhile: the others stay on streams at once', as
   const dying = setTimeout(() => void channels[2].close(), 100)
   t.after(() => clearTimeout(dying))
   await checkStreams(openAll(t, channels, { 2: null }), { reason: /node 2/, ms: 1500, listeners: before })
-})
-
-test('links: an offer is a port and a fingerprint, or a problem', () => {
-  const offer = { port: 1, fingerprint: Array.from({ length: 32 }, () => '0F').join(':') }
-  assert.deepEqual(decodeCbor(LinkOffer, encodeCbor(offer)), offer)
-  assert.deepEqual(decodeCbor(LinkOffer, encodeCbor({ problem: 'none' })), { problem: 'none' })
-  for (const bad of [{}, { port: 1 }, { fingerprint: offer.fingerprint }, { ...offer, port: 1.5 }, { problem: 'x'.repeat(501) }]) assert.throws(() => decodeCbor(LinkOffer, encodeCbor(bad)), { code: 'frameInvalid' })
 })

@@ -3,11 +3,11 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import type { TSchema } from 'typebox'
-import { decodeCbor, encodeCbor, GateAnswer, GateMessage, RelayAnswer, RelayProof, RenewalAnswer, RenewalRequest, RevocationMessage, RingAnswer, RingControl, RingHello } from './envelope.ts'
+import { decodeCbor, encodeCbor, GateAnswer, GateMessage, LinkOffer, LinkVerdict, RelayAnswer, RelayProof, RenewalAnswer, RenewalRequest, RevocationMessage, RingAnswer, RingControl, RingHello } from './envelope.ts'
 import { limits } from './limits.ts'
 import vectors from './vectors/messages.json' with { type: 'json' }
 
-const schemas: Readonly<Record<string, TSchema>> = { GateMessage, GateAnswer, RevocationMessage, RelayProof, RelayAnswer, RenewalRequest, RenewalAnswer, RingHello, RingAnswer, RingControl }
+const schemas: Readonly<Record<string, TSchema>> = { GateMessage, GateAnswer, RevocationMessage, RelayProof, RelayAnswer, RenewalRequest, RenewalAnswer, RingHello, RingAnswer, RingControl, LinkOffer, LinkVerdict }
 
 for (const { name, schema, hex, value, error } of vectors) {
   test(`message vector: ${name}`, () => {
