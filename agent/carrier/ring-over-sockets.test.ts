@@ -7,9 +7,8 @@ import { after, before, describe, it, type TestContext } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
 import { MeshError } from '../../shared/errors.ts'
 import type { StepInput } from '../engine/engine.ts'
-import { at, cases, checkReference, creators, ringKinds } from '../engine/test/bundled-reference.ts'
+import { cases, checkReference, creators, openBundledModel, ringKinds } from '../engine/test/bundled-reference.ts'
 import { type CreateBackend, openRing, type RankParts, type RingOfEngines } from '../engine/test/ring-of-engines.ts'
-import { type Model, openModel } from '../model/model-folder.ts'
 import { createTestPool, type TestPool } from '../network/test/pool-of-nodes.ts'
 import { type AssembledRanks, assembleRanks } from './test/assembled-ranks.ts'
 
@@ -37,10 +36,10 @@ const stepOf = (job: number): StepInput => ({ job, step: 0, sequences: [{ slot: 
 
 for (const [kind, names] of Object.entries(ringKinds)) describe(`sums over sockets, ${kind}`, () => {
   let folder: string
-  let model: Model
+  let model: ReturnType<typeof openBundledModel>
   before(() => {
     folder = mkdtempSync(join(tmpdir(), 'mesh-carrier-'))
-    model = openModel(at('models/tiny-story'), 'tiny-story')
+    model = openBundledModel()
   })
   after(() => {
     model.close()

@@ -8,10 +8,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import type { Quant } from '../../shared/schema/model.ts'
-import { type Model, openModel } from '../model/model-folder.ts'
+import type { Model } from '../model/model-folder.ts'
 import { loadTokenizer } from '../model/tokenizer.ts'
 import { blockColumnsFor } from './choose-backend.ts'
-import { at, cases, checkReference, continueGreedily, creators, ringKinds } from './test/bundled-reference.ts'
+import { at, cases, checkReference, continueGreedily, creators, openBundledModel, ringKinds } from './test/bundled-reference.ts'
 import { openRing, type RingOfEngines } from './test/ring-of-engines.ts'
 
 const { stories } = JSON.parse(readFileSync(at('test/data/held-out-stories.json'), 'utf8')) as { stories: string[] }
@@ -39,7 +39,7 @@ for (const [kind, ranks] of Object.entries(ringKinds)) describe(`bundled model o
   let model: Model
   before(() => {
     folder = mkdtempSync(join(tmpdir(), 'mesh-bundled-'))
-    model = openModel(at('models/tiny-story'), 'tiny-story')
+    model = openBundledModel()
   })
   after(() => {
     model.close()

@@ -6,7 +6,7 @@ import { networkInterfaces } from 'node:os'
 import { afterEach, before, describe, it } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
 import { connect as connectTls, type TLSSocket } from 'node:tls'
-import { makeLinkCertificate } from '../network/socket-tls.ts'
+import { certificateOf } from './test/certificates.ts'
 import { fingerprintOf, type LinkCertificate, LinkListener, type LinkPeer } from './tls-sockets.ts'
 
 const connectMs = 4000
@@ -36,8 +36,7 @@ describe('sockets between ranks', () => {
   const guests: Socket[] = []
   const listeners: LinkListener[] = []
   before(async () => {
-    const made = await Promise.all(Array.from({ length: 4 }, () => makeLinkCertificate()))
-    ;[stranger, ...certificates] = made.map((one) => one as LinkCertificate)
+    ;[stranger, ...certificates] = await Promise.all([3, 0, 1, 2].map(certificateOf))
   })
   afterEach(async () => {
     for (const guest of guests.splice(0)) guest.destroy()

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
+import { type Model, openModel } from '../../model/model-folder.ts'
 import { createGgmlBackend } from '../ggml/ggml-backend.ts'
 import { createOnnxBackend } from '../onnx/onnx-backend.ts'
 import type { CreateBackend, RingOfEngines } from './ring-of-engines.ts'
@@ -19,6 +20,9 @@ export const at = (path: string): string => fileURLToPath(new URL(`../../../${pa
 export const { cases } = JSON.parse(readFileSync(at('test/data/tiny-story-reference.json'), 'utf8')) as { cases: ReferenceCase[] }
 
 export const argmax = (logits: Float32Array): number => logits.reduce((best, value, index) => (value > logits[best] ? index : best), 0)
+
+/** To be closed by who opens it. */
+export const openBundledModel = (): Model => openModel(at('models/tiny-story'), 'tiny-story')
 
 /** Greedy continuation by cached decode. */
 export const continueGreedily = async (ring: RingOfEngines, prompt: readonly number[], count: number): Promise<number[]> => {

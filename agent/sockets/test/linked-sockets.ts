@@ -1,13 +1,8 @@
 /** Sockets and channels between ranks of this process, for tests: real TLS on loopback. */
 import type { TLSSocket } from 'node:tls'
-import { makeLinkCertificate } from '../../network/socket-tls.ts'
 import { SocketChannel, type SocketChannelOptions } from '../socket-channel.ts'
-import { fingerprintOf, type LinkCertificate, LinkListener } from '../tls-sockets.ts'
-
-/** One a rank, made once: keys cost time. */
-const certificates: Promise<LinkCertificate>[] = []
-
-const certificateOf = (rank: number): Promise<LinkCertificate> => (certificates[rank] ??= makeLinkCertificate() as Promise<LinkCertificate>)
+import { fingerprintOf, LinkListener } from '../tls-sockets.ts'
+import { certificateOf } from './certificates.ts'
 
 /** Of each rank, the sockets to the others; the lower rank dialled. */
 export const linkSockets = async (worldSize: number): Promise<Map<number, TLSSocket>[]> => {
