@@ -141,7 +141,8 @@ describe('faults', () => {
     it(`a native crash on rank ${index}: its agent lives on, the job says where, the next one runs to the same text`, { timeout: 120_000 }, async (t) => {
       const { devices: [first, second], ring } = await createPool(t)
       const agents = [await first.start(), await second.start()]
-      const { epoch } = await activeWith(2, ring)
+      const { epoch, network } = await activeWith(2, ring)
+      assert.equal(network?.carrier, 'sockets')
       const text = await mesh(shortPrompt, { home: first.home })
       const running = runMesh(longPrompt, { home: first.home, timeoutMs: 60_000 })
       await jobRuns(first.home)
@@ -156,7 +157,12 @@ describe('faults', () => {
       assert.ok(agents.every(({ running: isAlive }) => isAlive))
       const [again] = childrenOf(agents[index].pid, 'ggml/process-main.ts')
       assert.ok(again && again !== computing, 'another process computes now')
-      assert.equal((await ring()).epoch, epoch) // nothing was lost, so nothing had to form anew
+      const after = await eventually(5000, 'the status tells that sums go over streams', async () => {
+        const view = await ring()
+        return view.network?.carrier === 'streams' ? view : undefined
+      })
+      assert.match(after.network?.streamsReason ?? '', /^a job failed \(.*could not compute/)
+      assert.equal(after.epoch, epoch) // nothing was lost, so nothing had to form anew
     })
   }
 

@@ -93,7 +93,7 @@ export class RingRegistry {
   #report(session: RingSession, always: boolean): void {
     const { ring, state, progress, loading, error, network } = session.view
     if (state === 'closed' || this.#sessions.get(ring.ringId) !== session) return
-    const summary = `${ring.epoch}/${state}/${loading?.phase}/${Math.floor(progress / progressStep)}`
+    const summary = `${ring.epoch}/${state}/${loading?.phase}/${Math.floor(progress / progressStep)}/${network?.carrier}`
     this.#options.onChange()
     if (!always && this.#reported.get(ring.ringId) === summary) return
     this.#reported.set(ring.ringId, summary)

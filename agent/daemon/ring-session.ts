@@ -126,7 +126,7 @@ export class RingSession {
     const engine = nameEngine(ringEngine, this.member)
     const onLost = (error: Error): void => this.#fail(MeshError.from(error))
     if (this.member.rank === 0) {
-      this.#leader = new Leader({ engine, channel, decoder: loaded.tokenizer, onLost, settings: () => this.#agree(ringEngine, links), onFailed: (error) => this.#distrust(ringEngine, error) })
+      this.#leader = new Leader({ engine, channel, decoder: loaded.tokenizer, onLost, settings: () => this.#agree(ringEngine, links), onFailed: (error) => this.#distrust(ringEngine, links, error) })
       this.#agree(ringEngine, links)
       return
     }
@@ -154,11 +154,13 @@ export class RingSession {
   }
 
   /** Rank 0: a job failed. Its sockets may be gone, on any rank; the streams tell when they are. */
-  #distrust(engine: RingEngine, error: Error): void {
+  #distrust(engine: RingEngine, links: readonly RingLink[], error: Error): void {
     if (!engine.hasSockets) return
     this.#options.logger.warn({ ring: this.ring.ringId, epoch: this.ring.epoch, problem: error.message }, 'after a failed job sums go over libp2p until the ring forms anew')
     engine.dropSockets()
     this.#streamsReason = `a job failed (${error.message})`.slice(0, 500)
+    this.#agree(engine, links)
+    this.#changed()
   }
 
   /** Rank 0 of a ready epoch. @throws MeshError `epochStale` | the error that ended the epoch */
