@@ -157,6 +157,13 @@ for (const [kind, names] of Object.entries(ringKinds)) describe(`sums over socke
       await running
     })
 
+    it('a backend that holds sockets can be closed at once', async (t) => {
+      const { ring } = await open(t, 2)
+      const started = performance.now()
+      await ring.close()
+      assert.ok(performance.now() - started < 1500, 'nobody had to be killed')
+    })
+
     it('a job may go over streams, and does not come back to sockets', async (t) => {
       const { ring, ranks } = await open(t, 2)
       ranks.use('streams')
