@@ -7,7 +7,7 @@ import { openHome, readStateJson, writeStateJson } from '../shared/home.ts'
 import type { RingView } from '../shared/schema/ring.ts'
 import { temporaryFolder } from './support/homes.ts'
 import { childrenOf } from './support/leftovers.ts'
-import { eventually, mesh, runMesh, startReady } from './support/processes.ts'
+import { eventually, mesh, runMesh, startPrompt, startReady } from './support/processes.ts'
 
 interface Device {
   readonly home: string
@@ -48,12 +48,6 @@ const activeWith = (worldSize: number, ring: () => Promise<RingView>): Promise<R
   eventually(40_000, `the ring is active with ${worldSize}`, async () => {
     const view = await ring()
     return view.status === 'active' && view.worldSize === worldSize ? view : undefined
-  })
-
-const jobRuns = (home: string): Promise<boolean> =>
-  eventually(20_000, 'the job runs', async () => {
-    const { jobs } = JSON.parse(await mesh(['pool-status', '--json'], { home })) as { jobs: { state: string }[] }
-    return jobs[0]?.state === 'running' ? true : undefined
   })
 
 const longPrompt = ['inference', '--prompt', 'Once upon a time', '--max-tokens', '450', '--temperature', '1', '--seed', '3']
@@ -121,8 +115,8 @@ describe('faults', () => {
       await activeWith(2, ring)
       const asker = victim === 'leader' ? second.home : first.home
       const index = victim === 'leader' ? 0 : 1
-      const running = runMesh(longPrompt, { home: asker, timeoutMs: 60_000 })
-      await jobRuns(asker)
+      const { begun, result: running } = startPrompt(longPrompt, { home: asker, timeoutMs: 60_000 })
+      await begun
       const killed = Date.now()
       agents[index].signal('SIGKILL')
       const result = await running
@@ -144,8 +138,8 @@ describe('faults', () => {
       const { epoch, network } = await activeWith(2, ring)
       assert.equal(network?.carrier, 'sockets')
       const text = await mesh(shortPrompt, { home: first.home })
-      const running = runMesh(longPrompt, { home: first.home, timeoutMs: 60_000 })
-      await jobRuns(first.home)
+      const { begun, result: running } = startPrompt(longPrompt, { home: first.home, timeoutMs: 60_000 })
+      await begun
       const [computing] = childrenOf(agents[index].pid, 'ggml/process-main.ts')
       assert.ok(computing, 'the agent computes in a process of its own')
       process.kill(computing, 'SIGSEGV')

@@ -11,7 +11,7 @@ import { PeerCache } from '../agent/device/known-peers.ts'
 import { openHome } from '../shared/home.ts'
 import { certificateLifetimeMs, issueCertificate, verifyCertificate } from '../shared/identity/pool-certificate.ts'
 import type { RingView } from '../shared/schema/ring.ts'
-import { eventually, mesh, runMesh, type RunResult, startReady } from './support/processes.ts'
+import { eventually, mesh, runMesh, type RunResult, startPrompt, startReady } from './support/processes.ts'
 
 interface Club {
   readonly admin: string
@@ -119,11 +119,8 @@ describe('membership', () => {
     })
     await activeWith(3)
     const lostId = String(findDevice(openHome(lost))?.deviceId)
-    const job = runMesh(['inference', '--prompt', 'Once upon a time', '--max-tokens', '450', '--seed', '3'], { home: admin, timeoutMs: 60_000 })
-    await eventually(20_000, 'the job runs', async () => {
-      const { jobs } = JSON.parse(await mesh(['pool-status', '--json'], { home: admin })) as { jobs: { state: string }[] }
-      return jobs[0]?.state === 'running' ? true : undefined
-    })
+    const { begun, result: job } = startPrompt(['inference', '--prompt', 'Once upon a time', '--max-tokens', '450', '--seed', '3'], { home: admin, timeoutMs: 60_000 })
+    await begun
     await mesh(['pool-remove', '--device', lostId.slice(0, 8)], { home: admin })
     const result = await job
     assert.equal(result.code, 6)

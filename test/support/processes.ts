@@ -22,15 +22,20 @@ export interface RunOptions {
   readonly timeoutMs?: number
   /** As in `ManagedProcessOptions`. */
   readonly through?: readonly string[]
+  /** Called with what it prints, as it comes. */
+  onOutput?(text: string): void
 }
 
 /** Runs a program to its end. It is killed when it takes too long, and `code` is then null. */
-export const runProgram = (file: string, args: readonly string[], { home, env, timeoutMs = 30_000 }: RunOptions): Promise<RunResult> =>
+export const runProgram = (file: string, args: readonly string[], { home, env, timeoutMs = 30_000, onOutput }: RunOptions): Promise<RunResult> =>
   new Promise((resolve, reject) => {
     const child = spawn(file, args, { env: { ...environmentFor(home), ...env }, stdio: ['ignore', 'pipe', 'pipe'], timeout: timeoutMs, killSignal: 'SIGKILL' })
     let stdout = ''
     let stderr = ''
-    child.stdout.setEncoding('utf8').on('data', (part: string) => (stdout += part))
+    child.stdout.setEncoding('utf8').on('data', (part: string) => {
+      stdout += part
+      onOutput?.(part)
+    })
     child.stderr.setEncoding('utf8').on('data', (part: string) => (stderr += part))
     child.on('error', reject)
     child.on('close', (code) => resolve({ code, stdout, stderr }))
@@ -39,6 +44,13 @@ export const runProgram = (file: string, args: readonly string[], { home, env, t
 export const runMesh = (args: readonly string[], options: RunOptions): Promise<RunResult> => {
   const [file, ...rest] = [...(options.through ?? []), process.execPath, programs.mesh, ...args]
   return runProgram(file, rest, options)
+}
+
+/** Starts a prompt. `begun` settles with its first text: from then on the job runs, for as long as its tokens take. */
+export const startPrompt = (args: readonly string[], options: Omit<RunOptions, 'onOutput'>): { readonly begun: Promise<void>; readonly result: Promise<RunResult> } => {
+  const first = Promise.withResolvers<void>()
+  const result = runMesh(args, { ...options, onOutput: () => first.resolve() })
+  return { begun: within(20_000, 'the prompt writes', first.promise), result }
 }
 
 /** Runs a command that must work. @returns what it printed */
