@@ -62,14 +62,17 @@ interface BandwidthSample extends Measured {
 }
 
 /** With what rank 0 measured of the links. */
-type Group = Ranks<Ready & { readonly rawPort: number }, CollectiveOrder> & { readonly cost: LinkCost }
+type Group = Ranks<Ready & { readonly rawPort: number }, CollectiveOrder> & { readonly cost: LinkCost; readonly link: LinkShape | undefined }
 
 const program = fileURLToPath(new URL('./collective-rank.ts', import.meta.url))
 export const latencyBytes = [1, 4, 8, 16, 64].map((kib) => kib * 1024)
 export const bandwidthBytes = [1, 4, 16, 64].map((mib) => mib * 2 ** 20)
 const algorithmNames: readonly Algorithm[] = ['ring', 'direct', 'recursive-doubling']
-/** Each figure of a round is the median of as many operations as fit into this. */
-const measureMs = 100
+/** Each figure of a round is the median of as many operations as fit into this, of small ones and of large ones. */
+const latencyMs = 100
+const bandwidthMs = 600
+/** Large ones: buffers, windows of TCP and the garbage collector settle within the first few. */
+const leastLarge = 6
 const slowestMs = 2000
 const mostOperations = 300
 /** Nothing is sharded, but a ring epoch names a shape. */
@@ -87,15 +90,20 @@ const sizesFor = (link: LinkShape | undefined): number[] => bandwidthBytes.filte
 
 const median = (values: readonly number[]): number => spread(values).median
 
-/** Milliseconds of one operation. All ranks must agree how often it is repeated, so the first try decides. */
-const repeated = async (time: (count: number) => Promise<readonly number[]>): Promise<number> => {
+/** Milliseconds of one operation. All ranks must agree how often it is repeated, so the first try decides. The first half only warms up. */
+const repeated = async (time: (count: number) => Promise<readonly number[]>, { forMs = latencyMs, least = 1 } = {}): Promise<number> => {
   const [first] = await time(1)
-  const count = Math.min(mostOperations, Math.floor(measureMs / first))
-  return count <= 1 ? first : median(await time(count))
+  const count = Math.max(least, Math.min(mostOperations, Math.floor(forMs / first)))
+  if (count <= 1) return first
+  const times = await time(count)
+  return median(times.slice(times.length >> 1))
 }
 
-const allReduceMs = ({ askAll }: Group, algorithm: Algorithm, bytes: number): Promise<number> =>
-  repeated(async (count) => (await askAll<Timed>({ type: 'all-reduce', algorithm, bytes, count }, 'timed'))[0].ms)
+/** Slow links are not made to carry the same often. */
+const effortFor = (bytes: number, link: LinkShape | undefined): Parameters<typeof repeated>[1] => (bytes < bandwidthBytes[0] || link ? {} : { forMs: bandwidthMs, least: leastLarge })
+
+const allReduceMs = ({ askAll, link }: Group, algorithm: Algorithm, bytes: number): Promise<number> =>
+  repeated(async (count) => (await askAll<Timed>({ type: 'all-reduce', algorithm, bytes, count }, 'timed'))[0].ms, effortFor(bytes, link))
 
 const rawExchangeMs = ({ ask }: Group, bytes: number): Promise<number> =>
   repeated(async (count) => {
@@ -151,9 +159,9 @@ export const benchCollectives = async ({ workers, algorithm, carrier, runs, link
   const latency: LatencySample[] = []
   const bandwidth: BandwidthSample[] = []
   for (const worldSize of new Set([2, workers])) {
-    const ranks: Omit<Group, 'cost'> = await startRanks({ program, workers: worldSize, settings: { carrier }, shape, quant: 'f32', link })
+    const ranks: Omit<Group, 'cost' | 'link'> = await startRanks({ program, workers: worldSize, settings: { carrier }, shape, quant: 'f32', link })
     try {
-      const group: Group = { ...ranks, cost: (await ranks.ask<Probed>(0, { type: 'cost' }, 'cost')).cost }
+      const group: Group = { ...ranks, link, cost: (await ranks.ask<Probed>(0, { type: 'cost' }, 'cost')).cost }
       await connectRaw(group)
       // warms up
       await measureLatency(group, algorithms)
