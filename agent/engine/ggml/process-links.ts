@@ -7,6 +7,7 @@ import { type ErrorReport, MeshError, problemOf } from '../../../shared/errors.t
 import { silentLogger } from '../../../shared/log.ts'
 import { type AdjustableCollective, createCollective } from '../../collective/chooser.ts'
 import { probeLinks } from '../../collective/link-probe.ts'
+import { useHalves } from '../../collective/wire-types.ts'
 import type { LinkPlan } from '../../sockets/link-plan.ts'
 import { SocketEnds } from '../../sockets/socket-ends.ts'
 import type { LinkCertificate } from '../../sockets/tls-sockets.ts'
@@ -14,6 +15,7 @@ import type { Backend, BackendOptions, Buffers } from '../backend.ts'
 import type { Engine } from '../engine.ts'
 import { createForward } from '../forward.ts'
 import { type LinkedStep, type LinkRequest, linkRequests } from '../host/link-requests.ts'
+import { nativeHalves } from './halves.ts'
 import { createReader, decodeRequest, type Kind, kinds, linkedInputFile, type Message, writeMessage } from './process-protocol.ts'
 import type { GgmlRunner } from './runner.ts'
 
@@ -59,6 +61,7 @@ class Links {
   #linked: { readonly collective: AdjustableCollective; readonly engine: Engine } | undefined
 
   constructor(process: LinkedProcess) {
+    useHalves(nativeHalves())
     this.#process = process
     this.#ends = new SocketEnds(process.options.spinMs)
   }
