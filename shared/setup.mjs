@@ -198,7 +198,9 @@ const findNode = () => {
 /** Runs the script with our arguments, terminal and signals. @returns its exit code */
 const run = (script, args) =>
   new Promise((resolve, reject) => {
-    const child = spawn(findNode(), [join(root, script), ...args], { stdio: 'inherit' })
+    // processes of Mesh start in half the time when Node finds its modules compiled; where nothing can be written, it goes without
+    const env = { ...process.env, NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE ?? join(root, '.cache', 'compiled') }
+    const child = spawn(findNode(), [join(root, script), ...args], { stdio: 'inherit', env })
     const forward = (signal) => child.kill(signal)
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, forward)
     // the only way to get here: npm was started by hand in this folder and is replacing everything right now
