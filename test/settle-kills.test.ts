@@ -100,6 +100,14 @@ class Scene {
     return [...this.keptBy('leader'), ...this.keptBy('follower')]
   }
 
+  /** Jobs that wait or run: that of a command that was killed goes on without it. */
+  get unfinished(): number {
+    const { database } = this
+    const count = database.prepare(`select count(*) from jobs where state not in ('done', 'failed', 'cancelled')`).pluck().get() as number
+    database.close()
+    return count
+  }
+
   get database(): Database.Database {
     return new Database(openHome(this.homes.services).controlPlane.database, { readonly: true })
   }
@@ -240,6 +248,7 @@ it(`${rounds} rounds of kills while jobs run and are settled (seed ${seed})`, { 
     killed[victim]++
   }
   await traffic.stop()
+  await eventually(20_000, 'every job has ended', () => scene.unfinished === 0 || undefined)
   await eventually(20_000, 'every report has arrived', () => scene.kept.length === 0 || undefined)
   await scene.stop('control plane')
   const result = missingStatements(scene, traffic.answered, followerDied)
