@@ -1,6 +1,6 @@
 /** Puts together what computes one rank of an epoch whose streams are up: opens sockets, measures the links, makes the engine. */
 import type { Logger } from '../../shared/log.ts'
-import type { RingEpoch, RingLink } from '../../shared/schema/ring.ts'
+import type { Carrier, RingEpoch, RingLink } from '../../shared/schema/ring.ts'
 import { createCollective } from '../collective/chooser.ts'
 import { soloCollective } from '../collective/collective.ts'
 import { probeLinks } from '../collective/link-probe.ts'
@@ -14,8 +14,7 @@ import { ProcessLinkHost } from './process-link-host.ts'
 import { createRingEngine, type RingEngine } from './ring-engine.ts'
 
 /** What carries the sums: `auto` opens sockets where all ranks can. */
-export const carrierChoices = ['auto', 'streams'] as const
-export type CarrierChoice = (typeof carrierChoices)[number]
+export type CarrierChoice = 'auto' | Extract<Carrier, 'streams'>
 
 export interface RankOptions extends Pick<ForwardOptions, 'shape' | 'ranges' | 'embed'>, Pick<OpenLinksOptions, 'route'> {
   readonly ring: Pick<RingEpoch, 'epoch' | 'members'>

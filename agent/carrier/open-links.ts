@@ -4,15 +4,15 @@
  * which its stream leads. Where any of that fails on any rank (a relay between two ranks, a firewall, an older agent) the
  * sums of all stay on the streams.
  */
-import { setTimeout as after } from 'node:timers/promises'
 import { problemOf } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/log.ts'
 import { decodeCbor, encodeCbor, LinkOffer, LinkVerdict } from '../../shared/wire/envelope.ts'
-import { dtypes, type FrameTag, phases } from '../../shared/wire/frame.ts'
+import { type FrameTag, phases } from '../../shared/wire/frame.ts'
+import { othersOf, payloadOf, type TensorChannel } from '../collective/channel.ts'
+import { within } from '../collective/within.ts'
 import { makeLinkCertificate } from '../network/socket-tls.ts'
 import type { RingChannel } from '../network/ring-channel.ts'
-import type { LinkPeer } from '../sockets/tls-sockets.ts'
-import { fingerprintOf } from '../sockets/tls-sockets.ts'
+import { fingerprintOf, type LinkPeer } from '../sockets/tls-sockets.ts'
 import type { LinkHost } from './link-host.ts'
 
 export interface OpenLinksOptions {
@@ -38,8 +38,6 @@ const tagOf = (operation: number): FrameTag => ({ job: linkJob, step: 0, operati
 const offerTag = tagOf(0)
 const verdictTag = tagOf(1)
 
-const payloadOf = (bytes: Uint8Array) => ({ dtype: dtypes.bytes, bytes })
-
 /** Where to listen, so that ranks at these machines can dial: on this machine alone when all of them are on it. */
 const interfaceFor = (hosts: readonly (string | undefined)[]): string => {
   if (hosts.every((host) => host?.startsWith('127.'))) return '127.0.0.1'
@@ -53,27 +51,17 @@ const jointVerdict = (verdicts: readonly Promise<LinkVerdict>[]): Promise<LinkVe
     Promise.all(verdicts).then(() => resolve({}), reject)
   })
 
-/** @throws Error after `ms` */
-const within = async <T>(ms: number, what: string, work: Promise<T>): Promise<T> => {
-  const stop = new AbortController()
-  const late = after(ms, undefined, { signal: stop.signal }).then(() => Promise.reject(new Error(`${what} took longer than ${ms / 1000} s`)))
-  late.catch(() => {})
-  work.catch(() => {})
-  try {
-    return await Promise.race([work, late])
-  } finally {
-    stop.abort()
-  }
-}
+/** What that rank sends under the tag. @throws Error after `ms` | MeshError of the channel */
+const receiveFrom = async (channel: TensorChannel, from: number, { tag, ms, what }: { readonly tag: FrameTag; readonly ms: number; readonly what: string }): Promise<Uint8Array> =>
+  (await within(ms, `${what} took longer than ${ms / 1000} s`, channel.receive(from, tag))).bytes
 
 class Opening {
   readonly #options: OpenLinksOptions
   readonly #others: readonly number[]
 
   constructor(options: OpenLinksOptions) {
-    const { rank, worldSize } = options.channel
     this.#options = options
-    this.#others = Array.from({ length: worldSize }, (_, other) => other).filter((other) => other !== rank)
+    this.#others = othersOf(options.channel)
   }
 
   /** @returns why the sockets cannot be used; `undefined` when all of all ranks are open */
@@ -116,9 +104,9 @@ class Opening {
     const offers = new Map<number, LinkOffer>()
     await Promise.all(this.#others.map(async (rank) => {
       await channel.send(rank, offerTag, payloadOf(bytes))
-      const payload = await within(offerMs, `the offer of ${names[rank]}`, channel.receive(rank, offerTag))
+      const offer = await receiveFrom(channel, rank, { tag: offerTag, ms: offerMs, what: `the offer of ${names[rank]}` })
       try {
-        offers.set(rank, decodeCbor(LinkOffer, payload.bytes))
+        offers.set(rank, decodeCbor(LinkOffer, offer))
       } catch (error) {
         throw new Error(`${names[rank]} made no offer that can be read: ${problemOf(error)}`, { cause: error })
       }
@@ -159,8 +147,7 @@ class Opening {
   async #verdictOf(rank: number): Promise<LinkVerdict> {
     const { channel, names } = this.#options
     try {
-      const { bytes } = await within(offerMs + connectMs, `the verdict of ${names[rank]}`, channel.receive(rank, verdictTag))
-      return decodeCbor(LinkVerdict, bytes)
+      return decodeCbor(LinkVerdict, await receiveFrom(channel, rank, { tag: verdictTag, ms: offerMs + connectMs, what: `the verdict of ${names[rank]}` }))
     } catch (error) {
       return { problem: problemOf(error).slice(0, 500) }
     }

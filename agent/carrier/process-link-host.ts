@@ -1,5 +1,5 @@
 /** Sockets in the compute process: between the halves of a layer no other process is woken on this device. */
-import type { MeshError } from '../../shared/errors.ts'
+import { MeshError } from '../../shared/errors.ts'
 import type { RingLink } from '../../shared/schema/ring.ts'
 import { type CollectiveSettings, defaultSettings } from '../collective/chooser.ts'
 import type { Engine, StepTimes } from '../engine/engine.ts'
@@ -17,6 +17,7 @@ export interface ProcessLinkHostOptions extends Pick<ForwardOptions, 'shape' | '
 export class ProcessLinkHost implements LinkHost {
   readonly #options: ProcessLinkHostOptions
   #settings: CollectiveSettings = defaultSettings
+  #rank = 0
   bytesSent = 0
 
   constructor(options: ProcessLinkHostOptions) {
@@ -29,6 +30,7 @@ export class ProcessLinkHost implements LinkHost {
   }
 
   async connect(plan: LinkPlan): Promise<void> {
+    this.#rank = plan.rank
     await this.#options.backend.ask(linkRequests.connect, plan)
   }
 
@@ -64,7 +66,7 @@ export class ProcessLinkHost implements LinkHost {
   }
 
   async close(): Promise<void> {
-    this.#options.backend.tell(linkRequests.break, { code: 'peerLost', message: '', fields: { peer: 'this agent', rank: 0, problem: 'it left the epoch' } })
+    this.break(new MeshError('peerLost', { peer: 'this agent', rank: this.#rank, problem: 'it left the epoch' }))
     await this.#options.backend.ask(linkRequests.leave, {}).catch(() => {}) // a process that died has no links
   }
 }

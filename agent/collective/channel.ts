@@ -1,6 +1,12 @@
 /** What a collective and the job protocol need of the links between the ranks of one ring epoch. */
-import type { Dtype, FrameTag } from '../../shared/wire/frame.ts'
+import { type Dtype, dtypes, type FrameTag } from '../../shared/wire/frame.ts'
 import type { RingControl } from '../../shared/wire/envelope.ts'
+
+/** All ranks but this one, in order. */
+export const othersOf = ({ rank, worldSize }: Pick<TensorChannel, 'rank' | 'worldSize'>): number[] => Array.from({ length: worldSize }, (_, other) => other).filter((other) => other !== rank)
+
+/** Bytes that are no tensor, as they travel. */
+export const payloadOf = (bytes: Uint8Array): Payload => ({ dtype: dtypes.bytes, bytes })
 
 export interface Payload {
   readonly dtype: Dtype

@@ -4,7 +4,7 @@
  */
 import { type FrameTag, phases } from '../../shared/wire/frame.ts'
 import { BufferPool } from './buffer-pool.ts'
-import type { TensorChannel } from './channel.ts'
+import { othersOf, type TensorChannel } from './channel.ts'
 import type { Collective } from './collective.ts'
 import { partOf, type WireCodec, wireCodecs, type WireType } from './wire-types.ts'
 
@@ -28,7 +28,7 @@ const addOther = (data: Float32Array, own: Uint8Array, other: Uint8Array, codec:
 /** @param wireOf how tensors travel now; the same on every rank */
 export const createDirectCollective = (channel: TensorChannel, wireOf: (bytes: number) => WireType = () => 'f32'): Collective => {
   const { rank, worldSize } = channel
-  const others = Array.from({ length: worldSize }, (_, other) => other).filter((other) => other !== rank)
+  const others = othersOf(channel)
   const pool = new BufferPool()
   let sum = new Float32Array(0)
 

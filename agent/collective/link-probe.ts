@@ -15,10 +15,11 @@ import { MeshError, problemOf } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/log.ts'
 import { type LinkPath, type RingLink, RingLinkTable } from '../../shared/schema/ring.ts'
 import { decodeCbor, encodeCbor } from '../../shared/wire/envelope.ts'
-import { dtypes, type FrameTag, phases } from '../../shared/wire/frame.ts'
-import type { TensorChannel, Payload } from './channel.ts'
+import { type FrameTag, phases } from '../../shared/wire/frame.ts'
+import { othersOf, payloadOf, type TensorChannel } from './channel.ts'
 import { assumedFigures } from './chooser.ts'
 import { partnerOf, roundsOf } from './pairing.ts'
+import { within } from './within.ts'
 
 /** Numbers that rank 0 never gives to a job: it counts up from 1. */
 const echoJob = 0
@@ -59,20 +60,11 @@ const echo = (chunk: number): FrameTag => tagOf(echoJob, 1, chunk)
 const report = tagOf(tableJob, 0)
 const table = tagOf(tableJob, 1)
 
-const payloadOf = (bytes: Uint8Array): Payload => ({ dtype: dtypes.bytes, bytes })
 const nothing = payloadOf(new Uint8Array(0))
 const noise = new Uint8Array(pieceBytes) // encrypted on its way, so zeros are as long as anything
 
-/** The value, or an error at the deadline; what becomes of it then does not matter any more. */
-const within = async <T>(deadline: number, work: Promise<T>): Promise<T> => {
-  const late = Promise.withResolvers<never>()
-  const timer = setTimeout(() => late.reject(new Error('it took too long')), Math.max(0, deadline - performance.now()))
-  try {
-    return await Promise.race([work, late.promise])
-  } finally {
-    clearTimeout(timer)
-  }
-}
+/** @param deadline of `performance.now()` */
+const by = <T>(deadline: number, work: Promise<T>): Promise<T> => within(deadline - performance.now(), 'it took too long', work)
 
 type Figures = Pick<RingLink, 'roundTripMs' | 'bytesPerSecond'>
 
@@ -164,7 +156,7 @@ class LinkProbe {
   }
 
   get #others(): number[] {
-    return Array.from({ length: this.#channel.worldSize }, (_, rank) => rank).filter((rank) => rank !== this.#channel.rank)
+    return othersOf(this.#channel)
   }
 
   /** Some ranks have their links earlier than others; time counts from when all have. */
@@ -183,7 +175,7 @@ class LinkProbe {
       const measurement = other > rank ? new Measurement(this.#channel, other) : undefined
       let measured = false
       try {
-        await within(started + (round + 1) * roundMs, measurement ? measurement.run() : answer(this.#channel, other))
+        await by(started + (round + 1) * roundMs, measurement ? measurement.run() : answer(this.#channel, other))
         measured = true
       } catch (error) {
         this.#options.logger.warn({ rank: other, problem: problemOf(error) }, 'a link could not be measured; going on as if it were a local network')
@@ -204,14 +196,14 @@ class LinkProbe {
     const reports = await Promise.all(this.#others.map((rank) => this.#reportOf(rank, deadline)))
     const all = completed([...own, ...reports.flat()], channel.worldSize)
     const bytes = encodeCbor(all)
-    await Promise.allSettled(this.#others.map((rank) => within(deadline + reportMs, channel.send(rank, table, payloadOf(bytes)))))
+    await Promise.allSettled(this.#others.map((rank) => by(deadline + reportMs, channel.send(rank, table, payloadOf(bytes)))))
     return all
   }
 
   /** What a rank measured; nothing when it does not say, or speaks of links that are not its own. */
   async #reportOf(rank: number, deadline: number): Promise<RingLink[]> {
     try {
-      const links = decodeCbor(RingLinkTable, (await within(deadline, this.#channel.receive(rank, report))).bytes)
+      const links = decodeCbor(RingLinkTable, (await by(deadline, this.#channel.receive(rank, report))).bytes)
       return links.filter(({ from, to }) => from === rank && to > rank)
     } catch (error) {
       this.#options.logger.warn({ rank, problem: problemOf(error) }, 'a rank did not say what it measured; going on as if its links were a local network')
@@ -223,8 +215,8 @@ class LinkProbe {
   async #tell(own: readonly RingLink[], deadline: number): Promise<RingLink[]> {
     const channel = this.#channel
     try {
-      await within(deadline, channel.send(0, report, payloadOf(encodeCbor(own))))
-      const { bytes } = await within(deadline, channel.receive(0, table))
+      await by(deadline, channel.send(0, report, payloadOf(encodeCbor(own))))
+      const { bytes } = await by(deadline, channel.receive(0, table))
       return completed(decodeCbor(RingLinkTable, bytes), channel.worldSize)
     } catch (error) {
       this.#options.logger.warn({ problem: problemOf(error) }, 'rank 0 sent no table of links; it will say what to reckon with when a job starts')

@@ -5,22 +5,12 @@ import type { Quant } from '../../shared/schema/model.ts'
 import { type BlockColumns, blockColumns } from '../model/quantize.ts'
 import type { BackendOptions } from './backend.ts'
 import { createGgmlBackend } from './ggml/ggml-backend.ts'
-import { findGgml } from './ggml/library.ts'
+import { hasGgml } from './ggml/library.ts'
 import type { HostedBackend } from './host/hosted-backend.ts'
 import { createOnnxBackend } from './onnx/onnx-backend.ts'
 
 export const backendChoices = ['auto', 'onnx', 'ggml'] as const
 export type BackendChoice = (typeof backendChoices)[number]
-
-/** True where ggml's libraries are installed; whether they work is known after the self-test only. */
-const hasGgml = (): boolean => {
-  try {
-    findGgml()
-    return true
-  } catch {
-    return false
-  }
-}
 
 /**
  * Columns of a block of quantisation that suit the backend of this device: ONNX Runtime is about 1.15 times as fast on

@@ -1,6 +1,6 @@
 /** `Channel` over the streams of one ring epoch. */
 import type { Stream } from '@libp2p/interface'
-import { MeshError, problemOf } from '../../shared/errors.ts'
+import { MeshError } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { LinkPath, RingEpoch, RingMember } from '../../shared/schema/ring.ts'
 import { decodeCbor, encodeCbor, RingControl } from '../../shared/wire/envelope.ts'
@@ -9,6 +9,7 @@ import { BufferPool } from '../collective/buffer-pool.ts'
 import type { Channel, Payload } from '../collective/channel.ts'
 import { ControlQueue } from '../collective/control-queue.ts'
 import { Inbox } from '../collective/inbox.ts'
+import { lostPeer, silentPeer } from '../collective/link-errors.ts'
 import { FrameStream } from './frame-stream.ts'
 
 export interface RingChannelOptions {
@@ -58,7 +59,7 @@ export class RingChannel implements Channel {
     this.stepTimeoutMs = stepTimeoutMs
     this.#logger = logger
     for (const member of ring.members) {
-      const timeout = (): MeshError => new MeshError('collectiveTimeout', { rank: member.rank, peer: member.name, seconds: stepTimeoutMs / 1000 })
+      const timeout = (): MeshError => silentPeer(member, stepTimeoutMs)
       this.#links.set(member.rank, { member, timeout, inbox: new Inbox({ stepTimeoutMs, earlyFrameBytes, timeout }), stream: undefined, path: undefined, host: undefined, error: undefined })
     }
   }
@@ -135,7 +136,7 @@ export class RingChannel implements Channel {
     try {
       await link.stream?.send(header, bytes)
     } catch (error) {
-      throw link.error ?? this.#errorOf(link, error)
+      throw link.error ?? lostPeer(link.member, error)
     }
   }
 
@@ -146,14 +147,9 @@ export class RingChannel implements Channel {
     else link.inbox.put(header, { dtype: header.dtype, bytes: payload, release: () => this.#pool.give(payload) })
   }
 
-  #errorOf({ member }: Link, error: unknown): MeshError {
-    if (error instanceof MeshError && error.code !== 'internal') return error
-    return new MeshError('peerLost', { peer: member.name, rank: member.rank, problem: problemOf(error) }, error)
-  }
-
   #lost(link: Link, cause: Error): void {
     if (link.error || this.#closed) return
-    link.error = this.#errorOf(link, cause)
+    link.error = lostPeer(link.member, cause)
     this.#logger.warn({ rank: link.member.rank, peer: link.member.name, problem: link.error.message }, 'link lost')
     // no collective of this epoch can end without that rank: who waits for another one must not wait for its deadline
     for (const { inbox } of this.#links.values()) inbox.break(link.error)

@@ -3,12 +3,13 @@
  * and comes in with one wake of the thread that waits for it. No control messages: those stay on the streams of libp2p.
  */
 import type { Socket } from 'node:net'
-import { MeshError, problemOf } from '../../shared/errors.ts'
+import { MeshError } from '../../shared/errors.ts'
 import { encodeFrameHeader, type FrameHeader, frameHeaderBytes, frameKinds, type FrameTag, writeFrameHeader } from '../../shared/wire/frame.ts'
 import { BufferPool } from '../collective/buffer-pool.ts'
 import type { Payload, TensorChannel } from '../collective/channel.ts'
 import { FrameAssembler } from '../collective/frame-assembler.ts'
 import { Inbox } from '../collective/inbox.ts'
+import { lostPeer, type PeerName, silentPeer } from '../collective/link-errors.ts'
 import { Lookout } from './lookout.ts'
 
 export interface SocketChannelOptions {
@@ -25,7 +26,7 @@ export interface SocketChannelOptions {
 }
 
 interface Link {
-  readonly name: string
+  readonly peer: PeerName
   readonly socket: Socket
   readonly inbox: Inbox
   /** The error for a rank that does not answer, or does not read. */
@@ -54,8 +55,9 @@ export class SocketChannel implements TensorChannel {
     this.#stepTimeoutMs = stepTimeoutMs
     this.#lookout = new Lookout(spinMs)
     for (const [other, socket] of sockets) {
-      const timeout = (): MeshError => new MeshError('collectiveTimeout', { rank: other, peer: names[other], seconds: stepTimeoutMs / 1000 })
-      this.#attach(other, { name: names[other], socket, timeout, inbox: new Inbox({ stepTimeoutMs, earlyFrameBytes, timeout }) })
+      const peer = { rank: other, name: names[other] }
+      const timeout = (): MeshError => silentPeer(peer, stepTimeoutMs)
+      this.#attach(other, { peer, socket, timeout, inbox: new Inbox({ stepTimeoutMs, earlyFrameBytes, timeout }) })
     }
     // it may have ended before anybody listened
     for (const [other, socket] of sockets) if (socket.destroyed) this.#lose(other, new Error('the peer closed the link'))
@@ -157,7 +159,7 @@ export class SocketChannel implements TensorChannel {
   }
 
   #lose(rank: number, cause: unknown): MeshError {
-    const error = cause instanceof MeshError && cause.code !== 'internal' ? cause : new MeshError('peerLost', { peer: this.#link(rank).name, rank, problem: problemOf(cause) }, cause)
+    const error = lostPeer(this.#link(rank).peer, cause)
     // no collective of this epoch can end without that rank: who waits for another one must not wait for its deadline
     if (!this.#closed) this.break(error)
     return error

@@ -32,11 +32,13 @@ export const decodeCbor = <T extends TSchema>(schema: T, bytes: Uint8Array): Sta
   return value as Static<T>
 }
 
+/** A certificate in its text form, as in `identity/pool-certificate.ts`. */
+const CertificateText = Type.String({ maxLength: 2 * limits.certificateBytes })
+
 /** First and only message of each side on the gate protocol. The connection itself proves the device key. */
 export const GateMessage = Type.Object({
   poolId: Hex64,
-  /** Text form, as in `identity/pool-certificate.ts`. */
-  certificate: Type.String({ maxLength: 2 * limits.certificateBytes }),
+  certificate: CertificateText,
   /** Number of the revocation list that the sender holds; 0: none. */
   revocations: Count,
 })
@@ -44,7 +46,7 @@ export type GateMessage = Static<typeof GateMessage>
 
 export const GateAnswer = Type.Object({
   ok: Type.Boolean(),
-  certificate: Type.Optional(Type.String({ maxLength: 2 * limits.certificateBytes })),
+  certificate: Type.Optional(CertificateText),
   revocations: Type.Optional(Count),
   error: Type.Optional(ErrorReportSchema),
 })
@@ -61,12 +63,12 @@ export type RevocationMessage = Static<typeof RevocationMessage>
 /** A member asks an admin to renew its certificate: one message each way on a renewal stream. */
 export const RenewalRequest = Type.Object({
   poolId: Hex64,
-  certificate: Type.String({ maxLength: 2 * limits.certificateBytes }),
+  certificate: CertificateText,
 })
 export type RenewalRequest = Static<typeof RenewalRequest>
 
 /** The new certificate, or why not. */
-export const RenewalAnswer = Type.Union([Type.Object({ certificate: Type.String({ maxLength: 2 * limits.certificateBytes }) }), Type.Object({ error: ErrorReportSchema })])
+export const RenewalAnswer = Type.Union([Type.Object({ certificate: CertificateText }), Type.Object({ error: ErrorReportSchema })])
 export type RenewalAnswer = Static<typeof RenewalAnswer>
 
 /** First message to a relay that serves some pools only. The connection itself proves the device key. */
@@ -74,7 +76,7 @@ export const RelayProof = Type.Object({
   poolId: Hex64,
   /** The relay may know the pool by its id alone, which is a hash of this key. */
   rootPublicKey: Hex64,
-  certificate: Type.String({ maxLength: 2 * limits.certificateBytes }),
+  certificate: CertificateText,
   /** Number of the revocation list that the sender holds; 0: none. */
   revocations: Count,
 })

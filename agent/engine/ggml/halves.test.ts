@@ -2,16 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { openDevice } from './device.ts'
 import { nativeHalves } from './halves.ts'
-import { findGgml, openGgml } from './library.ts'
-
-const hasGgml = (): boolean => {
-  try {
-    findGgml()
-    return true
-  } catch {
-    return false
-  }
-}
+import { hasGgml, openGgml } from './library.ts'
 
 // ggml's libraries come for Linux on x64 so far
 test('halves: every f16, and f32 of every exponent, are converted as JavaScript does', { skip: !hasGgml() && 'no ggml for this platform' }, () => {

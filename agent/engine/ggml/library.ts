@@ -52,6 +52,16 @@ export const findGgml = (): GgmlFiles => {
   }
 }
 
+/** True where the libraries are installed; whether they work is known after the self-test only. */
+export const hasGgml = (): boolean => {
+  try {
+    findGgml()
+    return true
+  } catch {
+    return false
+  }
+}
+
 const p = 'void*'
 const n = 'int64_t'
 const z = 'size_t'

@@ -16,7 +16,7 @@ import type { Engine } from '../engine.ts'
 import { createForward } from '../forward.ts'
 import { type LinkedStep, type LinkRequest, linkRequests } from '../host/link-requests.ts'
 import { nativeHalves } from './halves.ts'
-import { createReader, decodeRequest, type Kind, kinds, linkedInputFile, type Message, writeMessage } from './process-protocol.ts'
+import { createReader, decodeRequest, kinds, linkedInputFile, type Message, type Request, writeMessage } from './process-protocol.ts'
 import type { GgmlRunner } from './runner.ts'
 
 const done = Promise.resolve()
@@ -75,7 +75,7 @@ class Links {
   }
 
   /** At once, beside a step that runs. @returns false when it is another request */
-  interrupt(request: LinkRequest, body: unknown): boolean {
+  interrupt({ request, body }: Request): boolean {
     if (request !== linkRequests.forget && request !== linkRequests.break) return false
     if (!this.#ends.isOpen) return true
     if (request === linkRequests.forget) this.#ends.channel.forgetJob((body as { job: number }).job)
@@ -126,20 +126,21 @@ export const serveLinked = async (process: LinkedProcess, first: Buffer): Promis
   const links = new Links(process)
   const ended = Promise.withResolvers<boolean>()
   let last: Promise<unknown> = answer(() => links.answer(linkRequests.listen, decodeRequest(first).body))
-  const serve = async (kind: Kind, body: Buffer): Promise<void> => {
-    if (kind !== kinds.request) {
-      if (await process.obey({ kind, body })) ended.resolve(true)
-      return
-    }
-    const { request, body: content } = decodeRequest(body)
-    await answer(() => links.answer(request, content))
+  const serve = async ({ request, body }: Request): Promise<void> => {
+    await answer(() => links.answer(request, body))
     if (request === linkRequests.leave) ended.resolve(false)
   }
+  const obey = async (message: Message): Promise<void> => {
+    if (await process.obey(message)) ended.resolve(true)
+  }
   const read = createReader((kind, body) => {
-    const asked = kind === kinds.request ? decodeRequest(body) : undefined
-    if (asked && links.interrupt(asked.request, asked.body)) return
-    const own = Buffer.from(body)
-    last = last.then(() => serve(kind, own))
+    if (kind !== kinds.request) {
+      const message = { kind, body: Buffer.from(body) }
+      last = last.then(() => obey(message))
+      return
+    }
+    const request = decodeRequest(body)
+    if (!links.interrupt(request)) last = last.then(() => serve(request))
   })
   pipe ??= new Socket({ fd: linkedInputFile, readable: true, writable: false })
   const gone = (): void => ended.resolve(true) // the agent is

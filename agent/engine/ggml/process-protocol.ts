@@ -28,7 +28,12 @@ export const encodeMessage = (kind: Kind, body: Uint8Array = new Uint8Array(0)):
 /** Body of a request about links. */
 export const encodeRequest = (request: LinkRequest, body: unknown): Buffer => Buffer.from(JSON.stringify({ request, body }))
 
-export const decodeRequest = (body: Buffer): { readonly request: LinkRequest; readonly body: unknown } => JSON.parse(body.toString('utf8')) as { request: LinkRequest; body: unknown }
+export interface Request {
+  readonly request: LinkRequest
+  readonly body: unknown
+}
+
+export const decodeRequest = (body: Buffer): Request => JSON.parse(body.toString('utf8')) as Request
 
 export interface Message {
   readonly kind: Kind
