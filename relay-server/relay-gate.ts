@@ -10,6 +10,7 @@ import type { Certificate } from '../shared/identity/pool-certificate.ts'
 import { toHex } from '../shared/identity/keys.ts'
 import { shortId } from '../shared/ids.ts'
 import type { Logger } from '../shared/log.ts'
+import { longestTimerMs } from '../shared/units.ts'
 import { decodeCbor, encodeCbor, type RelayAnswer, RelayProof, RevocationMessage } from '../shared/wire/envelope.ts'
 import { limits } from '../shared/wire/limits.ts'
 import { readMessage, sendMessage } from '../shared/wire/message-stream.ts'
@@ -30,8 +31,6 @@ const waitingAtOnce = 16
 const failuresAllowed = 16
 /** Milliseconds that the other side may take to read why it was refused. */
 const closeMs = 1000
-/** Longest delay of a timer; certificates that end later are looked at again then. */
-const longestTimerMs = 2 ** 31 - 1
 
 export interface RelayGateOptions {
   readonly pools: ServedPools

@@ -9,7 +9,7 @@ import { Value } from 'typebox/value'
 import { MeshError, problemOf } from '../shared/errors.ts'
 import { readStateJson, writeStateJson } from '../shared/home.ts'
 import { fromHex } from '../shared/identity/keys.ts'
-import { type Certificate, poolIdOf, verifyCertificate } from '../shared/identity/pool-certificate.ts'
+import { type Certificate, checkOwner, isRemoved, poolIdOf, verifyCertificate } from '../shared/identity/pool-certificate.ts'
 import { readRevocations, removalsOf, replaces, type RevocationList } from '../shared/identity/revocation-list.ts'
 import { parsePoolId, shortId } from '../shared/ids.ts'
 import { Hex64 } from '../shared/schema/common.ts'
@@ -55,9 +55,8 @@ export class ServedPools {
   }
 
   /** True for a device that was removed, or that an admin let in who was. */
-  isRemoved({ poolId, deviceId, signedBy }: Certificate): boolean {
-    const removals = removalsOf(this.#pools.get(poolId)?.list)
-    return removals.has(deviceId) || (signedBy !== undefined && removals.has(signedBy))
+  isRemoved(certificate: Certificate): boolean {
+    return isRemoved(certificate, removalsOf(this.#pools.get(certificate.poolId)?.list))
   }
 
   /**
@@ -71,7 +70,7 @@ export class ServedPools {
     const rootKey = fromHex(rootPublicKey, 32, 'root public key')
     if (poolIdOf(rootKey) !== poolId) throw new MeshError('poolKeyMismatch', { poolId: shortId(poolId) })
     const certificate = verifyCertificate(text, rootKey, this.#now(), removalsOf(pool.list))
-    if (certificate.deviceId !== deviceId) throw new MeshError('certificateInvalid', { problem: 'it belongs to another device' })
+    checkOwner(certificate, deviceId)
     pool.rootKey = rootKey
     return certificate
   }

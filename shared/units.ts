@@ -1,6 +1,9 @@
 /** Bytes and durations, parsed from what people type and printed for people. */
 import { MeshError } from './errors.ts'
 
+/** Longest delay of a timer: what is further away is looked at again then. */
+export const longestTimerMs = 2 ** 31 - 1
+
 const byteUnits: Record<string, number> = { b: 1, kb: 1e3, mb: 1e6, gb: 1e9, tb: 1e12, kib: 2 ** 10, mib: 2 ** 20, gib: 2 ** 30, tib: 2 ** 40 }
 const durationUnits: Record<string, number> = { ms: 1, s: 1e3, m: 60e3, h: 3600e3, d: 86400e3 }
 

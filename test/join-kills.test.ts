@@ -16,7 +16,8 @@ import { type Home, openHome, readStateJson } from '../shared/home.ts'
 import { decodeInvite } from '../shared/identity/invite.ts'
 import { verifyCertificate } from '../shared/identity/pool-certificate.ts'
 import { temporaryFolder } from './support/homes.ts'
-import { isFull, meshHere, runUntilKilled, seed } from './support/kills.ts'
+import { isFull } from './support/full.ts'
+import { meshHere, runUntilKilled, seed } from './support/kills.ts'
 import { mesh, startReady } from './support/processes.ts'
 
 /** `node test/join-kills.test.ts --full` kills 60 times, in about two minutes. */

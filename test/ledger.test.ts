@@ -8,6 +8,7 @@ import Database from 'better-sqlite3'
 import { allEvents, checkLedger, loadPool, prepareLoad, settleAll } from '../control-plane/test/ledger-load.ts'
 import { CreditStore } from '../control-plane/store/credit-store.ts'
 import { openDatabase } from '../control-plane/store/database.ts'
+import { isFull } from './support/full.ts'
 
 const fileOf = (t: TestContext): string => {
   const folder = mkdtempSync(join(tmpdir(), 'mesh-ledger-'))
@@ -16,7 +17,7 @@ const fileOf = (t: TestContext): string => {
 }
 
 /** All of them take 40 s: `node test/ledger.test.ts --full`. */
-const jobs = process.argv.includes('--full') ? 100_000 : 25_000
+const jobs = isFull ? 100_000 : 25_000
 
 test(`ledger: exactly zero after ${jobs} jobs with 5 % of reports lost and 5 % repeated, through crashes and a restart`, (t) => {
   const file = fileOf(t)

@@ -14,7 +14,8 @@ import { seeded } from '../control-plane/test/seeded.ts'
 import { openHome } from '../shared/home.ts'
 import type { RingView } from '../shared/schema/ring.ts'
 import { afterwards, temporaryFolder } from './support/homes.ts'
-import { isFull, meshHere, runUntilKilled, seed } from './support/kills.ts'
+import { isFull } from './support/full.ts'
+import { meshHere, runUntilKilled, seed } from './support/kills.ts'
 import { eventually, mesh, startReady } from './support/processes.ts'
 
 /** `node test/settle-kills.test.ts --full` kills 72 times, in about three minutes; `npm test` eight times. */

@@ -3,7 +3,7 @@ import type { Client } from '../../shared/api/client.ts'
 import type { Home } from '../../shared/home.ts'
 import { MeshError } from '../../shared/errors.ts'
 import type { KeyPair } from '../../shared/identity/keys.ts'
-import { certificateLifetimeMs, issueCertificate, type Signer, verifyForRenewal } from '../../shared/identity/pool-certificate.ts'
+import { certificateLifetimeMs, checkOwner, issueCertificate, type Signer, verifyForRenewal } from '../../shared/identity/pool-certificate.ts'
 import { parseDeviceId, shortId } from '../../shared/ids.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { JoinRequest, Role } from '../../shared/schema/pool.ts'
@@ -100,8 +100,9 @@ export const signRenewal = ({ home, key, revocations, logger, now }: Omit<PoolAd
   const pool = findPool(home, poolId)
   const signer = pool && signerOf(pool, key)
   if (!pool || !signer) throw unrenewed('this device is no admin of the pool')
-  const { deviceId, role, notAfter } = verifyForRenewal(text, Buffer.from(pool.rootPublicKey, 'hex'), now(), removalsOf(revocations.listOf(poolId)))
-  if (asker !== undefined && asker !== deviceId) throw new MeshError('certificateInvalid', { problem: 'it belongs to another device' })
+  const old = verifyForRenewal(text, Buffer.from(pool.rootPublicKey, 'hex'), now(), removalsOf(revocations.listOf(poolId)))
+  if (asker !== undefined) checkOwner(old, asker)
+  const { deviceId, role, notAfter } = old
   if (notAfter - now() > renewBelowMs) throw unrenewed('most of its time is still to come')
   if (role === 'admin' && !pool.rootKey) throw unrenewed('the root key alone signs for admins')
   logger.info({ pool: pool.name, device: deviceId }, `renewed the membership of ${shortId(deviceId)} in pool ${pool.name}`)

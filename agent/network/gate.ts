@@ -4,11 +4,12 @@
  */
 import type { Connection, Stream } from '@libp2p/interface'
 import { MeshError, problemOf } from '../../shared/errors.ts'
-import { type Certificate, type Removals, verifyCertificate } from '../../shared/identity/pool-certificate.ts'
+import { type Certificate, checkOwner, isRemoved, type Removals, verifyCertificate } from '../../shared/identity/pool-certificate.ts'
 import { shortId } from '../../shared/ids.ts'
 import type { Logger } from '../../shared/log.ts'
 import { decodeCbor, encodeCbor, GateAnswer, GateMessage } from '../../shared/wire/envelope.ts'
 import { limits } from '../../shared/wire/limits.ts'
+import { longestTimerMs } from '../../shared/units.ts'
 import { protocols } from '../../shared/wire/protocols.ts'
 import { readMessage, sendMessage } from '../../shared/wire/message-stream.ts'
 import type { MeshNode } from './node.ts'
@@ -46,9 +47,6 @@ export interface GateOptions {
   /** A member came in, or showed a new certificate. `revocations`: number of the list that it holds. */
   readonly onCertificate?: (connection: Connection, poolId: string, revocations: number) => void
 }
-
-/** Longest delay of a timer; certificates that end later are looked at again then. */
-const longestTimerMs = 2 ** 31 - 1
 
 const untilClosed = (stream: Stream, ms: number): Promise<void> =>
   new Promise((resolve) => {
@@ -131,9 +129,10 @@ export class Gate {
   /** The list of removals changed: whoever is on it, or was let in by an admin that is, loses its connections. */
   recheck(poolId: string): void {
     const removals = this.#directory.removalsOf?.(poolId)
+    if (removals === undefined) return
     for (const connection of this.connectionsOf(poolId)) {
       const certificate = this.#admitted.get(connection)?.get(poolId)?.certificate
-      if (certificate === undefined || ![certificate.deviceId, certificate.signedBy].some((deviceId) => deviceId !== undefined && removals?.has(deviceId))) continue
+      if (certificate === undefined || !isRemoved(certificate, removals)) continue
       this.#cut(connection, new MeshError('memberRemoved', { deviceId: shortId(certificate.deviceId), poolId: shortId(poolId) }))
     }
   }
@@ -184,7 +183,7 @@ export class Gate {
     const device = deviceIdOfPeer(connection.remotePeer)
     if (rootKey === undefined || device === undefined) throw new MeshError('notMember', { deviceId: shortId(device ?? connection.remotePeer.toString()), poolId: shortId(poolId) })
     const certificate = verifyCertificate(text, rootKey, this.#options.now(), this.#directory.removalsOf?.(poolId))
-    if (certificate.deviceId !== device) throw new MeshError('certificateInvalid', { problem: 'it belongs to another device' })
+    checkOwner(certificate, device)
     return certificate
   }
 

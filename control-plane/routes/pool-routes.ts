@@ -1,5 +1,5 @@
 import { MeshError } from '../../shared/errors.ts'
-import { poolIdOf } from '../../shared/identity/pool-certificate.ts'
+import { checkOwner, poolIdOf } from '../../shared/identity/pool-certificate.ts'
 import type { Pool, PoolPeer } from '../../shared/schema/pool.ts'
 import type { Services } from '../service/services.ts'
 import type { StoredPool } from '../store/pool-store.ts'
@@ -23,7 +23,7 @@ export const poolRoutes = (services: Services): Pick<Handlers, 'createPool' | 'g
       const root = Buffer.from(body.rootPublicKey, 'hex')
       if (poolIdOf(root) !== body.poolId) throw new MeshError('poolKeyMismatch', { poolId: body.poolId })
       const certificate = memberships.verify({ ...body, createdAt: 0 }, body.certificate)
-      if (certificate.deviceId !== caller.deviceId) throw new MeshError('certificateInvalid', { problem: 'it belongs to another device' })
+      checkOwner(certificate, caller.deviceId)
       if (certificate.role !== 'admin') throw new MeshError('notAdmin', { poolId: body.poolId.slice(0, 8) })
       pools.create(body, certificate, now())
       presence.admit(certificate)

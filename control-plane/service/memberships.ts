@@ -1,6 +1,6 @@
 /** Certificates that devices show: checked, remembered, and told to who needs to know. */
 import { MeshError } from '../../shared/errors.ts'
-import { type Certificate, poolIdIn, verifyCertificate, verifyForRenewal } from '../../shared/identity/pool-certificate.ts'
+import { type Certificate, checkOwner, poolIdIn, verifyCertificate, verifyForRenewal } from '../../shared/identity/pool-certificate.ts'
 import { readRevocations, removalsOf, replaces, type RevocationList } from '../../shared/identity/revocation-list.ts'
 import type { PoolStore, StoredPool } from '../store/pool-store.ts'
 import type { RevocationStore } from '../store/revocation-store.ts'
@@ -33,7 +33,7 @@ export class Memberships {
     const { pools, presence } = this.#options
     const pool = this.#need(poolId)
     const certificate = this.verify(pool, text)
-    if (certificate.deviceId !== deviceId) throw new MeshError('certificateInvalid', { problem: 'it belongs to another device' })
+    checkOwner(certificate, deviceId)
     const known = pools.membership(pool.poolId, deviceId)
     if (!known || known.notAfter < certificate.notAfter) pools.publish(text, certificate)
     presence.admit(certificate)
@@ -49,7 +49,7 @@ export class Memberships {
   renewable(text: string, deviceId: string): Certificate {
     const pool = this.#need(poolIdIn(text))
     const certificate = verifyForRenewal(text, keyOf(pool), this.#options.now(), removalsOf(this.revocations(pool)))
-    if (certificate.deviceId !== deviceId) throw new MeshError('certificateInvalid', { problem: 'it belongs to another device' })
+    checkOwner(certificate, deviceId)
     return certificate
   }
 

@@ -131,6 +131,18 @@ const checkCertificate = (statement: Statement, trust: Trust): Certificate => {
 export const verifyCertificate = (text: string, rootPublicKey: Uint8Array, now: number, removals: Removals = nobody): Certificate =>
   checkCertificate(decodeStatement(bytesOfText(text)), { rootPublicKey, now, removals })
 
+/**
+ * A certificate is worth something to its own device alone.
+ * @param deviceId the device that shows it, by the key that it proved
+ * @throws MeshError `certificateInvalid`
+ */
+export const checkOwner = (certificate: Certificate, deviceId: string | undefined): void => {
+  if (certificate.deviceId !== deviceId) throw bad('it belongs to another device')
+}
+
+/** True for the certificate of a device that was removed, or that an admin let in who was. */
+export const isRemoved = ({ deviceId, signedBy }: Certificate, removals: Removals): boolean => removals.has(deviceId) || (signedBy !== undefined && removals.has(signedBy))
+
 /** How long after its end a certificate can still be renewed: a machine may be off for a holiday. */
 const renewableMs = 90 * 86400e3
 

@@ -9,9 +9,6 @@ import type { RunResult } from './processes.ts'
 
 export const seed = 20261121
 
-/** `node test/kills.ts --full` kills 338 times, in about eight minutes; `npm test` a few times each. */
-export const isFull = process.argv.includes('--full')
-
 export interface Killed {
   readonly code: number | null
   readonly stdout: string
