@@ -3,91 +3,23 @@
  * whole small model; logits come through the engine that runs in production.
  */
 import assert from 'node:assert/strict'
-import { readdirSync, readFileSync } from 'node:fs'
+import { readdirSync } from 'node:fs'
 import { setTimeout as pause } from 'node:timers/promises'
-import { planShards } from '../../shared/plan/shard-plan.ts'
-import type { ModelShape } from '../../shared/schema/model.ts'
-import { type Collective, soloCollective } from '../collective/collective.ts'
-import { openEmbedding } from '../model/embedding.ts'
-import type { Model } from '../model/model-folder.ts'
-import type { Backend } from './backend.ts'
-import type { Engine } from './engine.ts'
-import { createForward } from './forward.ts'
+import { soloCollective } from '../collective/collective.ts'
 import { referenceLogits } from './reference.ts'
+import { type Check, children, engineOver, otherRanks, text, withBackend } from './test/contract-subject.ts'
 import { readReference, relativeError } from './test/reference-model.ts'
-
-/** A context longer than two buckets of any cache; so wide that what a step or a sequence leaves behind shows in the memory of the process. */
-export const contractShape: ModelShape = { layers: 2, hidden: 256, heads: 8, kvHeads: 4, headDim: 32, ffn: 352, vocab: 4000, context: 600 }
-
-export interface Subject {
-  readonly model: Model
-  /** Starts a backend over the whole model, f32. @param progress called with 0..1 */
-  open(progress?: (fraction: number) => void): Promise<Backend>
-}
 
 /** Largest relative error of f32 against the float64 reference. */
 const bound = 2e-4
-/** Steps in which memory must not grow by more than `growthBytes`. */
-const memorySteps = 500
-const growthBytes = 40e6
-
-/** A rank that has others, which add nothing: half layers run one by one, not all in one command. */
-const otherRanks: Collective = { ...soloCollective, name: 'zeros', worldSize: 2 }
-
-const text = (length: number, seed: number): number[] => Array.from({ length }, (_, i) => (i * 31 + seed * 17 + (i % 7)) % contractShape.vocab)
-
-/** One prompt or part of it. */
-interface Piece {
-  readonly slot: number
-  readonly position: number
-  readonly tokens: readonly number[]
-}
-
-/** An engine over the backend, and its logits of each piece's last row. */
-const engineOver = ({ model }: Subject, backend: Backend, collective: Collective = otherRanks): { readonly engine: Engine; last(...pieces: readonly Piece[]): Promise<Float32Array[]> } => {
-  const { shape } = model.config
-  const embedding = openEmbedding(model)
-  const engine = createForward({ shape, ranges: planShards(shape, [1])[0], backend, collective, embed: (tokens, into) => embedding.read(tokens, into) })
-  let step = 0
-  return {
-    engine,
-    last: async (...pieces) => {
-      const { rows } = await engine.step({ job: 1, step: step++, sequences: pieces.map((piece) => ({ ...piece, tokens: [...piece.tokens], logits: 'last' })) })
-      return rows.map(({ logits }) => logits.slice())
-    },
-  }
-}
-
-type Check = (subject: Subject) => Promise<void>
-
-/** Runs the check and closes the backend, whatever comes of it. */
-const withBackend = (check: (subject: Subject, backend: Backend) => Promise<void>): Check => async (subject) => {
-  const backend = await subject.open()
-  try {
-    await check(subject, backend)
-  } finally {
-    await backend.close()
-  }
-}
 
 const near = (got: Float32Array, want: ArrayLike<number>, what: string): void => {
   const error = relativeError(got, want)
   assert.ok(error < bound, `${what}: relative error ${error}`)
 }
 
-/** Processes that this one started, and its own threads. */
-const children = (): string[] => readdirSync('/proc').filter((pid) => /^\d+$/.test(pid) && readFileIfThere(`/proc/${pid}/stat`).split(') ')[1]?.split(' ')[1] === String(process.pid))
+/** Of this process. */
 const threads = (): number => readdirSync('/proc/self/task').length
-const readFileIfThere = (file: string): string => {
-  try {
-    return readFileSync(file, 'utf8')
-  } catch {
-    return '' // it ended meanwhile
-  }
-}
-
-/** Of this process and those it started. */
-const residentBytes = (): number => [String(process.pid), ...children()].reduce((sum, pid) => sum + 1024 * Number(/VmRSS:\s+(\d+)/.exec(readFileIfThere(`/proc/${pid}/status`))?.[1] ?? 0), 0)
 
 export const backendContract: Readonly<Record<string, Check>> = {
   'loads, says what it is, and tells how far it is': async (subject) => {
@@ -195,22 +127,4 @@ export const backendContract: Readonly<Record<string, Check>> = {
     for (let tries = 0; threads() > before.threads && tries < 20; tries++) await pause(50) // the system takes a moment to end a thread
     assert.deepEqual({ children: children().length, threads: threads() }, before)
   },
-
-  [`memory does not grow over ${memorySteps} steps`]: withBackend(async (subject, backend) => {
-    const { engine, last } = engineOver(subject, backend)
-    const slots = [0, 1, 2, 3]
-    // a prompt and written tokens of four sequences, again and again
-    const steps = async (count: number): Promise<void> => {
-      const cycle = 5
-      for (let i = 0; i < count; i++) {
-        if (i % cycle === 0) for (const slot of slots) await engine.release(slot)
-        await last(...slots.map((slot) => (i % cycle === 0 ? { slot, position: 0, tokens: text(100, slot) } : { slot, position: 99 + (i % cycle), tokens: [i % 100] })))
-      }
-    }
-    await steps(memorySteps)
-    const before = residentBytes()
-    await steps(memorySteps)
-    const grown = residentBytes() - before
-    assert.ok(grown < growthBytes, `${(grown / 1e6).toFixed(0)} MB more`)
-  }),
 }
