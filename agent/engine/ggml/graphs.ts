@@ -154,13 +154,11 @@ const attentionGraph = (parts: GraphParts, layer: number, spans: readonly Span[]
 }
 
 const mlpGraph = (parts: GraphParts, layer: number, rows: Rows) => (context: Pointer, graph: Pointer): void => {
-  const { ggml, options, weights, io } = parts
+  const { ggml, weights, io } = parts
   const name = `layers.${layer}.mlp`
-  const columns = sizeOf(options.ranges.ffn)
-  const gateUp = ggml.mul_mat(context, weights.get(`${name}.gateUp`), normed(parts, context, input(parts, context, rows), `${name}.norm`))
-  const rowBytes = 2 * columns * f32Bytes
-  const half = (offset: number): Pointer => ggml.view_2d(context, gateUp, columns, rows.count, rowBytes, offset)
-  const y = ggml.mul_mat(context, weights.get(`${name}.down`), ggml.swiglu_split(context, half(0), half(columns * f32Bytes)))
+  const x = normed(parts, context, input(parts, context, rows), `${name}.norm`)
+  const [gate, up] = ['gate', 'up'].map((part) => ggml.mul_mat(context, weights.get(`${name}.${part}`), x))
+  const y = ggml.mul_mat(context, weights.get(`${name}.down`), ggml.swiglu_split(context, gate, up))
   io.placePartial(y, rows.first)
   ggml.build_forward_expand(graph, y)
 }
