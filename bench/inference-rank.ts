@@ -78,7 +78,6 @@ export interface RankMemory {
   readonly shardBytes: number
 }
 
-
 interface MeasuredRank extends BatchRank {
   /** Of the steps since they were set to zero. */
   readonly times: { computeMs: number; collectiveMs: number }

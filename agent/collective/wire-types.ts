@@ -12,6 +12,7 @@ import { MeshError } from '../../shared/errors.ts'
 import { type Dtype, dtypes } from '../../shared/wire/frame.ts'
 import type { Payload } from './channel.ts'
 import { bytesOf, floatsOf } from './floats.ts'
+import { vectors } from './vectors.ts'
 
 export const wireTypes = ['f32', 'f16', 'q8'] as const
 export type WireType = (typeof wireTypes)[number]
@@ -41,52 +42,27 @@ const f32: WireCodec = {
   size: (length) => length * 4,
   encode: bytesOf,
   set: (sum, part) => sum.set(floatsOf(part, sum.length)),
-  add: (sum, part) => {
-    const values = floatsOf(part, sum.length)
-    for (let i = 0; i < sum.length; i++) sum[i] += values[i]
-  },
+  add: (sum, part) => vectors.add(sum, floatsOf(part, sum.length)),
 }
 
 const halvesOf = (bytes: Uint8Array, length: number): Uint16Array => new Uint16Array(bytes.buffer, bytes.byteOffset, length)
-const floats16 = (bits: Uint16Array): Float16Array => new Float16Array(bits.buffer, bits.byteOffset, bits.length)
-
-/** Rounds to the nearest, ties to even; both lists have the same length. */
-export interface HalfConversion {
-  toHalf(from: Float32Array, into: Uint16Array): void
-  toFloat(from: Uint16Array, into: Float32Array): void
-}
-
-const inJavaScript: HalfConversion = {
-  toHalf: (from, into) => floats16(into).set(from),
-  toFloat: (from, into) => {
-    const values = floats16(from)
-    for (let i = 0; i < into.length; i++) into[i] = values[i]
-  },
-}
-
-let halves = inJavaScript
 /** What a part is as f32, before it is added. */
 let scratch = new Float32Array(0)
-
-/** A quicker way for all sums of this process, with the same bits; without one, that of JavaScript. */
-export const useHalves = (conversion: HalfConversion = inJavaScript): void => {
-  halves = conversion
-}
 
 const f16: WireCodec = {
   dtype: dtypes.f16,
   size: (length) => length * 2,
   encode: (data, into) => {
     const bytes = into()
-    halves.toHalf(data, halvesOf(bytes, data.length))
+    vectors.toHalf(data, halvesOf(bytes, data.length))
     return bytes
   },
-  set: (sum, part) => halves.toFloat(halvesOf(part, sum.length), sum),
+  set: (sum, part) => vectors.toFloat(halvesOf(part, sum.length), sum),
   add: (sum, part) => {
     if (scratch.length < sum.length) scratch = new Float32Array(sum.length)
     const values = scratch.subarray(0, sum.length)
-    halves.toFloat(halvesOf(part, sum.length), values)
-    for (let i = 0; i < sum.length; i++) sum[i] += values[i]
+    vectors.toFloat(halvesOf(part, sum.length), values)
+    vectors.add(sum, values)
   },
 }
 

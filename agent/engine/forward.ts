@@ -11,6 +11,7 @@ import type { ModelShape } from '../../shared/schema/model.ts'
 import type { RankRanges } from '../../shared/schema/ring.ts'
 import type { SequenceStep } from '../../shared/wire/envelope.ts'
 import type { Collective } from '../collective/collective.ts'
+import { vectors } from '../collective/vectors.ts'
 import type { Backend, Span } from './backend.ts'
 import type { Engine, RowLogits, StepInput, StepTimes } from './engine.ts'
 import { type Lane, lanesOf } from './lanes.ts'
@@ -84,10 +85,6 @@ export const rowLogits = ({ wanted }: StepPlan, logits: Float32Array, ranges: Ra
   return wanted.map(({ slot, position }, index) => ({ slot, position, logits: logits.subarray(index * columns, (index + 1) * columns) }))
 }
 
-const addInto = (sum: Float32Array, part: Float32Array): void => {
-  for (let i = 0; i < part.length; i++) sum[i] += part[i]
-}
-
 export const createForward = (options: ForwardOptions): Engine => {
   const { shape, ranges, backend, collective, embed } = options
   const clock = options.clock ?? (() => performance.now())
@@ -102,7 +99,7 @@ export const createForward = (options: ForwardOptions): Engine => {
     const reduce = async (lane: Lane, operation: number): Promise<void> => {
       const part = rowsIn(partial, lane)
       await collective.allReduce(part, { job, step: number, operation })
-      addInto(rowsIn(hidden, lane), part)
+      vectors.add(rowsIn(hidden, lane), part)
     }
     const sharded = async (): Promise<void> => {
       const lanes = lanesOf(spans, rows, options.laneRows)

@@ -19,13 +19,22 @@ export interface GraphParts {
   cache(slot: number): GgmlKvCache
 }
 
-/** Cache rows that attention reads are rounded up to this, so that a graph serves many steps. */
+/**
+ * Cache rows that attention reads are rounded up to this, so that a graph serves many steps: of written tokens. Those
+ * of a prompt are built for one step anyway, and attend to as little as ggml's tiles allow.
+ */
 const lengthBucket = 256
+const promptBucket = 64
+/** Rows of one sequence that are a prompt. */
+const promptRows = 64
 /** rope mode of Hugging Face's Llama (half-split pairs): GGML_ROPE_TYPE_NEOX. */
 const ropeNeox = 2
 const f32Bytes = 4
 
-export const bucketedLength = (span: Span): number => Math.ceil((span.position + span.count) / lengthBucket) * lengthBucket
+export const bucketedLength = ({ position, count }: Span): number => {
+  const bucket = count < promptRows ? lengthBucket : promptBucket
+  return Math.ceil((position + count) / bucket) * bucket
+}
 
 /** Same key, same graphs. */
 export const keyOf = (spans: readonly Span[]): string => spans.map((span) => `${span.start}:${span.slot}:${span.count}:${bucketedLength(span)}`).join(',')

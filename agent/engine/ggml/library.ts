@@ -76,6 +76,7 @@ const baseFunctions = {
   graph_overhead_custom: [z, [z, 'bool']],
   new_tensor_1d: [p, [p, 'int', n]],
   new_tensor_2d: [p, [p, 'int', n, n]],
+  add: [p, [p, p, p]],
   mul_mat: [p, [p, p, p]],
   mul: [p, [p, p, p]],
   rms_norm: [p, [p, p, 'float']],
@@ -130,6 +131,8 @@ export interface Ggml extends Bound<typeof baseFunctions>, Bound<typeof registry
   readonly address: (data: ArrayBufferView) => Pointer
   /** A function that a backend's registry offers; absent in some builds. */
   proc(registry: Pointer, name: string, result: string, args: readonly string[]): Native | undefined
+  /** Native memory, as it is now and will be. @param count of words of 8 bytes */
+  words(pointer: Pointer, count: number): BigUint64Array
   /** Addresses in a null-terminated native list. */
   list(pointer: Pointer): Pointer[]
 }
@@ -170,6 +173,7 @@ const load = ({ folder, packageVersion }: GgmlFiles): Ggml => {
   const registry = koffi.load(libraryFile(folder, new RegExp(`^(lib)?ggml\\.(?!${ending}$).*${ending}$`)))
   const loader = bind(registry, registryFunctions) as Bound<typeof registryFunctions>
   loader.backend_load_all_from_path(folder) // picks the variant for this CPU
+  const wordsAt = (pointer: Pointer, count: number): BigUint64Array => new BigUint64Array(koffi.view(pointer, 8 * count))
   return {
     ...bound,
     ...loader,
@@ -180,9 +184,10 @@ const load = ({ folder, packageVersion }: GgmlFiles): Ggml => {
       const pointer = bound.backend_reg_get_proc_address(reg, name) as Pointer | null
       return pointer === nil ? undefined : koffi.decode(pointer, koffi.proto(result, args))
     },
+    words: wordsAt,
     list: (pointer) => {
       const found: Pointer[] = []
-      const words = new BigUint64Array(koffi.view(pointer, 8 * 64))
+      const words = wordsAt(pointer, 64)
       for (let index = 0; index < words.length && words[index] !== 0n; index++) found.push(words[index])
       return found
     },

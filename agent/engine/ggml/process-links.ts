@@ -7,7 +7,6 @@ import { type ErrorReport, MeshError, problemOf } from '../../../shared/errors.t
 import { silentLogger } from '../../../shared/log.ts'
 import { type AdjustableCollective, createCollective } from '../../collective/chooser.ts'
 import { probeLinks } from '../../collective/link-probe.ts'
-import { useHalves } from '../../collective/wire-types.ts'
 import type { LinkPlan } from '../../sockets/link-plan.ts'
 import { SocketEnds } from '../../sockets/socket-ends.ts'
 import type { LinkCertificate } from '../../sockets/tls-sockets.ts'
@@ -15,7 +14,6 @@ import type { Backend, BackendOptions, Buffers } from '../backend.ts'
 import type { Engine } from '../engine.ts'
 import { createForward } from '../forward.ts'
 import { type LinkedStep, type LinkRequest, linkRequests } from '../host/link-requests.ts'
-import { nativeHalves } from './halves.ts'
 import { createReader, decodeRequest, kinds, linkedInputFile, type Message, type Request, writeMessage } from './process-protocol.ts'
 import type { GgmlRunner } from './runner.ts'
 
@@ -61,7 +59,6 @@ class Links {
   #linked: { readonly collective: AdjustableCollective; readonly engine: Engine } | undefined
 
   constructor(process: LinkedProcess) {
-    useHalves(nativeHalves())
     this.#process = process
     this.#ends = new SocketEnds(process.options.spinMs)
   }

@@ -1,5 +1,6 @@
 /** Entry of the compute process: loads the shard, then serves commands until the agent closes the pipe. */
 import { problemOf } from '../../../shared/errors.ts'
+import { useVectors } from '../../collective/vectors.ts'
 import type { BackendOptions, Buffers } from '../backend.ts'
 import { execute, operations, readCommand } from '../host/command.ts'
 import { linkRequests } from '../host/link-requests.ts'
@@ -8,6 +9,7 @@ import { endLinks, serveLinked } from './process-links.ts'
 import { decodeRequest, kinds, type Message, MessageReader, writeMessage } from './process-protocol.ts'
 import { GgmlRunner } from './runner.ts'
 import { selfTest } from './self-test.ts'
+import { nativeVectors } from './vectors.ts'
 
 const text = (content: string): Uint8Array => Buffer.from(content)
 
@@ -81,6 +83,7 @@ const main = async (): Promise<void> => {
   try {
     const options = decodeOptions(first.body)
     selfTest(options.threads)
+    useVectors(nativeVectors())
     const runner = GgmlRunner.load(options, (fraction) => writeMessage(kinds.progress, text(String(fraction))))
     writeMessage(kinds.ready, text(runner.description))
     reader.spinMs = options.spinMs ?? 0

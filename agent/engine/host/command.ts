@@ -1,4 +1,5 @@
 /** What the agent's main thread asks of the thread or process that computes: one command at a time. */
+import { vectors } from '../../collective/vectors.ts'
 import type { Buffers, Span } from '../backend.ts'
 
 export const operations = { attention: 1, feedForward: 2, head: 3, layers: 4, release: 5, releaseAll: 6, buffers: 7, close: 8, crash: 9 } as const
@@ -51,9 +52,7 @@ export interface Runner {
   close(): Promise<void> | void
 }
 
-const addPartial = ({ hidden, partial }: Buffers, length: number): void => {
-  for (let i = 0; i < length; i++) hidden[i] += partial[i]
-}
+const addPartial = ({ hidden, partial }: Buffers, length: number): void => vectors.add(hidden.subarray(0, length), partial.subarray(0, length))
 
 /** All layers of a ring of one: nothing lies between the half layers, so no hand-over either. */
 const runLayers = async (runner: Runner, { spans, rows }: Command, buffers: Buffers): Promise<void> => {

@@ -1,15 +1,16 @@
 /**
- * f32 to f16 and back by ggml's vector code, which is in the library that it chose for this processor: twenty times as
- * fast as a loop in JavaScript, over all sums of a prompt. Where that library cannot be found, or converts differently,
- * there is none.
+ * f32 to f16 and back, and additions, by ggml's vector code, which is in the library that it chose for this processor:
+ * twenty times as fast as loops in JavaScript, over all sums of a prompt. Where that library cannot be found, or
+ * computes other bits, there is none.
  */
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import type { HalfConversion } from '../../collective/wire-types.ts'
+import { type Vectors, vectorsInJavaScript } from '../../collective/vectors.ts'
+import { createAdder } from './adder.ts'
 
 const require = createRequire(import.meta.url)
 
-interface Native {
+interface Converters {
   toHalf(from: Float32Array, into: Uint16Array, count: number): void
   toFloat(from: Uint16Array, into: Float32Array, count: number): void
 }
@@ -23,7 +24,7 @@ const loadedFile = (): string | undefined => {
   }
 }
 
-const open = (file: string): Native | undefined => {
+const open = (file: string): Converters | undefined => {
   try {
     const library = (require('koffi') as { load(path: string): { func(declaration: string): never } }).load(file)
     return {
@@ -39,7 +40,7 @@ const open = (file: string): Native | undefined => {
 const samples = Float32Array.of(1, -2.5, 0.1, 1 / 3, 65_504, 65_519, 65_520, -1e6, 6e-5, 6e-8, 2.9e-8, 1e-10, -0, 0, Infinity, -Infinity, 1000.5, 2049, 2051)
 
 /** Ranks may not differ in a bit: both directions must do as JavaScript does. */
-const isRight = ({ toHalf, toFloat }: Native): boolean => {
+const isRight = ({ toHalf, toFloat }: Converters): boolean => {
   const half = new Uint16Array(samples.length)
   toHalf(samples, half, samples.length)
   const wanted = new Float16Array(samples)
@@ -49,12 +50,13 @@ const isRight = ({ toHalf, toFloat }: Native): boolean => {
 }
 
 /** Call it once ggml has chosen its library. */
-export const nativeHalves = (): HalfConversion | undefined => {
+export const nativeVectors = (): Vectors | undefined => {
   const file = loadedFile()
   const native = file === undefined ? undefined : open(file)
   if (!native || !isRight(native)) return undefined
   return {
     toHalf: (from, into) => native.toHalf(from, into, from.length),
     toFloat: (from, into) => native.toFloat(from, into, into.length),
+    add: createAdder() ?? vectorsInJavaScript.add,
   }
 }
