@@ -95,14 +95,15 @@ write_wrapper() {
 $mark
 root=$(quoted "$target")
 node=\$root/node_modules/node/bin/node
-[ -x "\$node" ] || node=$(quoted "$fallback_node")
+flags=$(quoted "$node_flags")
+[ -x "\$node" ] || { node=$(quoted "$fallback_node"); flags=; }
 if [ ! -f "\$root/agent/main.ts" ]; then
   printf 'error: Mesh is not complete in %s\nhint: run install.sh again\n' "\$root" >&2
   exit 3
 fi
 # commands start in half the time when Node finds its modules compiled; where nothing can be written, it goes without
 export NODE_COMPILE_CACHE="\${NODE_COMPILE_CACHE:-\$root/.cache/compiled}"
-exec "\$node" "\$root/agent/main.ts" "\$@"
+exec "\$node" \$flags "\$root/agent/main.ts" "\$@"
 TEXT
   chmod 755 "$1"
 }
@@ -137,6 +138,7 @@ install() {
   done
   find "$stage" -name '*.test.ts' -exec rm -f {} +
   fallback_node=$(node "$stage/shared/setup.mjs" --production --print-node --only-install)
+  node_flags=$(node "$stage/shared/setup.mjs" --production --print-flags --only-install)
   # a Node that lies in the stage moves with it; any other is the fallback of the wrapper
   case $fallback_node in "$stage"/*) fallback_node=node ;; esac
   { cat "$target/.made-folders" 2>/dev/null || true; printf '%s\n%s\n' "$made_bin" "$made_lib"; } >"$stage/.made-folders"

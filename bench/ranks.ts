@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { keyPairFromSeed } from '../shared/identity/keys.ts'
 import { poolIdOf } from '../shared/identity/pool-certificate.ts'
+import { nodeFlags } from '../shared/node-flags.ts'
 import type { ModelShape, Quant } from '../shared/schema/model.ts'
 import type { RingEpoch, RingMember } from '../shared/schema/ring.ts'
 import type { Introduction, RankIdentity, Routed, RouteQuestion } from './rank-node.ts'
@@ -105,7 +106,7 @@ export const startRanks = async <R extends Ready, Settings extends object, Order
   try {
     const ready: R[] = []
     for (let rank = 0; rank < workers; rank++) {
-      const child = fork(program, { execArgv: ['--disable-warning=ExperimentalWarning'], stdio: ['ignore', 'ignore', 'inherit', 'ipc'] })
+      const child = fork(program, { execArgv: ['--disable-warning=ExperimentalWarning', ...nodeFlags], stdio: ['ignore', 'ignore', 'inherit', 'ipc'] })
       children.push(child)
       child.on('message', (message: RouteQuestion | { readonly type: 'other' }) => {
         if (message.type !== 'route') return

@@ -3,7 +3,7 @@
  *
  *   node shared/setup.mjs agent/main.ts demo      install what is missing, then run
  *   node shared/setup.mjs --only-install          install what is missing
- *   node shared/setup.mjs --only-install --production --print-node     for install.sh
+ *   node shared/setup.mjs --only-install --production --print-node     for install.sh, as is --print-flags
  *
  * Plain JavaScript without dependencies that Node 18 understands, because it is what runs before anything is
  * installed. When nothing changed it costs one small file read and the start of a process.
@@ -195,12 +195,16 @@ const findNode = () => {
   throw new SetupError(`Node 24 was not installed, and this is Node ${process.version}`, 'allow install scripts (npm config delete ignore-scripts), remove node_modules and try again; or use Node 24')
 }
 
+/** What our own Node is started with (`node-flags.ts`); another one may not know it. */
+const flagsFor = (node) => (node === ownNode ? (JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).config?.nodeFlags ?? []) : [])
+
 /** Runs the script with our arguments, terminal and signals. @returns its exit code */
 const run = (script, args) =>
   new Promise((resolve, reject) => {
     // processes of Mesh start in half the time when Node finds its modules compiled; where nothing can be written, it goes without
     const env = { ...process.env, NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE ?? join(root, '.cache', 'compiled') }
-    const child = spawn(findNode(), [join(root, script), ...args], { stdio: 'inherit', env })
+    const node = findNode()
+    const child = spawn(node, [...flagsFor(node), join(root, script), ...args], { stdio: 'inherit', env })
     const forward = (signal) => child.kill(signal)
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, forward)
     // the only way to get here: npm was started by hand in this folder and is replacing everything right now
@@ -212,10 +216,11 @@ const main = async (args) => {
   const flags = new Set()
   while (args[0]?.startsWith('--')) flags.add(args.shift())
   for (const flag of flags) {
-    if (!['--only-install', '--production', '--print-node'].includes(flag)) throw new SetupError(`unknown option ${flag}`, 'usage: node shared/setup.mjs [--only-install] [script [arguments]]')
+    if (!['--only-install', '--production', '--print-node', '--print-flags'].includes(flag)) throw new SetupError(`unknown option ${flag}`, 'usage: node shared/setup.mjs [--only-install] [script [arguments]]')
   }
   await install(flags.has('--production'))
   if (flags.has('--print-node')) process.stdout.write(`${findNode()}\n`)
+  if (flags.has('--print-flags')) process.stdout.write(`${flagsFor(findNode()).join(' ')}\n`)
   if (flags.has('--only-install')) return 0
   if (args.length === 0) throw new SetupError('no script is named', 'usage: node shared/setup.mjs [--only-install] [script [arguments]]')
   return run(args[0], args.slice(1))

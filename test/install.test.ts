@@ -5,6 +5,7 @@ import { delimiter, join } from 'node:path'
 import { describe, it } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { pathFromEnvironment } from '../shared/options.ts'
+import { nodeFlags } from '../shared/node-flags.ts'
 import { version } from '../shared/version.ts'
 import { temporaryFolder } from './support/homes.ts'
 import { runProgram, type RunResult } from './support/processes.ts'
@@ -27,6 +28,7 @@ describe('install.sh', () => {
     const command = join(prefix, 'bin', 'mesh')
     symlinkSync(command, join(root, 'link'))
     for (const file of [command, join(root, 'link')]) assert.deepEqual(await runProgram(file, ['--version'], { home: root, env: { PATH: systemPath } }), { code: 0, stdout: `${version}\n`, stderr: '' })
+    assert.ok(readFileSync(command, 'utf8').includes(`flags='${nodeFlags.join(' ')}'`))
     const usage = await runProgram(command, ['pool-lst'], { home: root, env: { PATH: '/usr/bin:/bin' } })
     assert.equal(usage.code, 2)
     const installed = readdirSync(join(prefix, 'lib', 'meshnet'), { recursive: true, encoding: 'utf8' }).filter((file) => !file.startsWith('node_modules'))

@@ -37,7 +37,8 @@ const makeClone = (t: TestContext, npm?: { version?: string; ci?: string }): Clo
   for (const folder of ['shared', 'tools', 'bin']) mkdirSync(join(root, folder))
   copyFileSync(fileURLToPath(new URL('../shared/setup.mjs', import.meta.url)), join(root, 'shared', 'setup.mjs'))
   writeFileSync(join(root, 'package-lock.json'), '{}')
-  writeFileSync(join(root, 'shared', 'script.mjs'), 'console.log(JSON.stringify({ args: process.argv.slice(2), node: process.argv0 })); process.exitCode = Number(process.argv[2] ?? 0)')
+  writeFileSync(join(root, 'package.json'), JSON.stringify({ config: { nodeFlags: ['--max-semi-space-size=2'] } }))
+  writeFileSync(join(root, 'shared', 'script.mjs'), 'console.log(JSON.stringify({ args: process.argv.slice(2), flags: process.execArgv, node: process.argv0 })); process.exitCode = Number(process.argv[2] ?? 0)')
   if (npm !== undefined) writeFileSync(join(root, 'bin', 'npm'), npmScript(npm.version ?? '10.8.2', npm.ci ?? ':'), { mode: 0o755 })
   return {
     root,
@@ -67,8 +68,10 @@ describe('set-up', () => {
     const clone = makeClone(t, {})
     const first = await clone.start('shared/script.mjs', '7', '--json', 'a b').ended
     assert.equal(first.code, 7)
-    const seen = JSON.parse(first.stdout) as { args: string[]; node: string }
+    const seen = JSON.parse(first.stdout) as { args: string[]; flags: string[]; node: string }
     assert.deepEqual(seen.args, ['7', '--json', 'a b'])
+    assert.deepEqual(seen.flags, ['--max-semi-space-size=2'])
+    assert.equal((await clone.start('--only-install', '--print-flags').ended).stdout, '--max-semi-space-size=2\n')
     assert.equal(seen.node, join(clone.root, 'node_modules', 'node', 'bin', 'node'))
     assert.match(first.stderr, /^installing dependencies .*\n$/)
     const second = await clone.start('shared/script.mjs').ended

@@ -3,6 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { constants } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { MeshError } from '../../shared/errors.ts'
+import { nodeFlags } from '../../shared/node-flags.ts'
 import { environmentFor } from '../../shared/options.ts'
 
 /** Entry files; siblings are started as processes and never imported. */
@@ -81,7 +82,7 @@ const collectLines = (stream: NodeJS.ReadableStream, onLine: (line: string) => v
 }
 
 export const startProcess = (options: ManagedProcessOptions): ManagedProcess => {
-  const [file, ...args] = [...(options.through ?? []), process.execPath, programs[options.program], ...options.args]
+  const [file, ...args] = [...(options.through ?? []), process.execPath, ...nodeFlags, programs[options.program], ...options.args]
   const child: ChildProcess = spawn(file, args, {
     env: { ...environmentFor(options.home), ...options.env },
     stdio: ['ignore', 'pipe', 'pipe', 'ipc'], // the channel carries nothing: its end tells the child that we are gone

@@ -4,6 +4,7 @@ import { spawn } from 'node:child_process'
 import type { TestContext } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
 import { type ManagedProcess, type ManagedProcessOptions, programs, startProcess } from '../../agent/cli/managed-process.ts'
+import { nodeFlags } from '../../shared/node-flags.ts'
 import { environmentFor } from '../../shared/options.ts'
 import { afterwards } from './homes.ts'
 
@@ -42,7 +43,7 @@ export const runProgram = (file: string, args: readonly string[], { home, env, t
   })
 
 export const runMesh = (args: readonly string[], options: RunOptions): Promise<RunResult> => {
-  const [file, ...rest] = [...(options.through ?? []), process.execPath, programs.mesh, ...args]
+  const [file, ...rest] = [...(options.through ?? []), process.execPath, ...nodeFlags, programs.mesh, ...args]
   return runProgram(file, rest, options)
 }
 

@@ -3,6 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import type { Socket } from 'node:net'
 import { fileURLToPath } from 'node:url'
 import { type ErrorReport, MeshError, problemOf } from '../../../shared/errors.ts'
+import { nodeFlags } from '../../../shared/node-flags.ts'
 import type { BackendOptions } from '../backend.ts'
 import { type Command, commandWords, operations, writeCommand } from '../host/command.ts'
 import { type LinkRequest, linkRequests } from '../host/link-requests.ts'
@@ -17,12 +18,7 @@ const entry = fileURLToPath(new URL('./process-main.ts', import.meta.url))
 const keptOutput = 2000
 const pageBytes = 4096
 const closeMs = 2000
-/**
- * The process makes little but frames, which die young: more room for them (16 MB is usual) is 60 MB of memory for
- * nothing. What sockets read counts as old, though it is not: with the usual first limit, all memory was marked for
- * every 10 MB that came, 7 % of the processor time of a prompt.
- */
-const nodeOptions = ['--disable-warning=ExperimentalWarning', '--max-semi-space-size=4', '--initial-old-space-size=64']
+const nodeOptions = ['--disable-warning=ExperimentalWarning', ...nodeFlags]
 
 interface Waiting {
   resolve(body: Buffer): void
