@@ -32,7 +32,7 @@ interface Stored {
 
 /**
  * Gate and up are two tensors here: a kernel reads the whole matrix again for every few rows of activations, and the
- * two together fit no cache (5 % slower, 13 % when others use the memory too).
+ * two together fit no cache (up to 9 % slower, most while others use the memory too).
  */
 const gateUp = '.gateUp'
 const partNames = (name: string): string[] => (name.endsWith(gateUp) ? ['.gate', '.up'].map((part) => name.slice(0, -gateUp.length) + part) : [name])
