@@ -61,8 +61,10 @@ interface BandwidthSample extends Measured {
   readonly all: number
 }
 
-/** With what rank 0 measured of the links. */
-type Group = Ranks<Ready & { readonly rawPort: number }, CollectiveOrder> & { readonly cost: LinkCost; readonly link: LinkShape | undefined }
+type CollectiveRanks = Ranks<Ready & { readonly rawPort: number }, CollectiveOrder>
+
+/** With what rank 0 measured of the links, and how they are slowed. */
+type Group = CollectiveRanks & { readonly cost: LinkCost; readonly link: LinkShape | undefined }
 
 const program = fileURLToPath(new URL('./collective-rank.ts', import.meta.url))
 export const latencyBytes = [1, 4, 8, 16, 64].map((kib) => kib * 1024)
@@ -159,7 +161,7 @@ export const benchCollectives = async ({ workers, algorithm, carrier, runs, link
   const latency: LatencySample[] = []
   const bandwidth: BandwidthSample[] = []
   for (const worldSize of new Set([2, workers])) {
-    const ranks: Omit<Group, 'cost' | 'link'> = await startRanks({ program, workers: worldSize, settings: { carrier }, shape, quant: 'f32', link })
+    const ranks: CollectiveRanks = await startRanks({ program, workers: worldSize, settings: { carrier }, shape, quant: 'f32', link })
     try {
       const group: Group = { ...ranks, link, cost: (await ranks.ask<Probed>(0, { type: 'cost' }, 'cost')).cost }
       await connectRaw(group)

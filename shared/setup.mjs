@@ -6,7 +6,7 @@
  *   node shared/setup.mjs --only-install --production --print-node     for install.sh, as is --print-flags
  *
  * Plain JavaScript without dependencies that Node 18 understands, because it is what runs before anything is
- * installed. When nothing changed it costs one small file read and the start of a process.
+ * installed. When nothing changed it costs a few reads of files and the start of a process.
  */
 import { spawn, spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'

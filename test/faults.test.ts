@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { describe, it, type TestContext } from 'node:test'
 import type { ManagedProcess } from '../agent/cli/managed-process.ts'
+import { ggmlComes } from '../agent/engine/test/platform.ts'
 import { openHome, readStateJson, writeStateJson } from '../shared/home.ts'
 import type { RingView } from '../shared/schema/ring.ts'
 import { temporaryFolder } from './support/homes.ts'
@@ -130,8 +131,8 @@ describe('faults', () => {
     })
   }
 
-  // ggml computes in a process of its own, and comes for Linux on x64 so far
-  if (process.platform === 'linux' && process.arch === 'x64') for (const [name, index] of [['First', 0], ['Second', 1]] as const) {
+  // ggml computes in a process of its own
+  if (ggmlComes) for (const [name, index] of [['First', 0], ['Second', 1]] as const) {
     it(`a native crash on rank ${index}: its agent lives on, the job says where, the next one runs to the same text`, { timeout: 120_000 }, async (t) => {
       const { devices: [first, second], ring } = await createPool(t)
       const agents = [await first.start(), await second.start()]

@@ -81,8 +81,11 @@ const collectLines = (stream: NodeJS.ReadableStream, onLine: (line: string) => v
   })
 }
 
+/** What starts a program, before its arguments. */
+export const commandOf = (program: keyof typeof programs): readonly [file: string, ...args: string[]] => [process.execPath, ...nodeFlags, programs[program]]
+
 export const startProcess = (options: ManagedProcessOptions): ManagedProcess => {
-  const [file, ...args] = [...(options.through ?? []), process.execPath, ...nodeFlags, programs[options.program], ...options.args]
+  const [file, ...args] = [...(options.through ?? []), ...commandOf(options.program), ...options.args]
   const child: ChildProcess = spawn(file, args, {
     env: { ...environmentFor(options.home), ...options.env },
     stdio: ['ignore', 'pipe', 'pipe', 'ipc'], // the channel carries nothing: its end tells the child that we are gone

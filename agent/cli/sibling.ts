@@ -1,14 +1,14 @@
 /** `mesh control-plane`, `mesh relay` and `mesh bench`: the sibling program in this terminal, with our signals and its exit code. */
 import { spawn } from 'node:child_process'
 import { constants } from 'node:os'
-import { nodeFlags } from '../../shared/node-flags.ts'
 import type { CommandContext } from './command.ts'
-import { programs } from './managed-process.ts'
+import { commandOf } from './managed-process.ts'
 
 /** Runs until the program ends. @returns its exit code */
 export const runSibling = (context: CommandContext, program: 'controlPlane' | 'relay' | 'bench'): Promise<number> =>
   new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [...nodeFlags, programs[program], ...context.rawArguments], { stdio: ['inherit', 'inherit', 'inherit', 'ipc'] })
+    const [file, ...args] = commandOf(program)
+    const child = spawn(file, [...args, ...context.rawArguments], { stdio: ['inherit', 'inherit', 'inherit', 'ipc'] })
     const stop = (): void => void child.kill('SIGTERM')
     context.signal.addEventListener('abort', stop, { once: true })
     child.on('error', reject)

@@ -1,10 +1,10 @@
 /** The contract of backends, on each one as agents use it: in its own thread or process. */
 import { after, before, describe, it } from 'node:test'
 import { backendContract } from './contract.ts'
-import { creators, openSubject, type OwnSubject } from './test/contract-subject.ts'
+import { creators, openSubject, type Subject } from './test/contract-subject.ts'
 
 for (const [name, create] of Object.entries(creators)) describe(`${name} keeps the contract of backends`, () => {
-  let subject: OwnSubject
+  let subject: Subject
   before(() => {
     subject = openSubject(create)
   })

@@ -5,9 +5,10 @@
 import assert from 'node:assert/strict'
 import { readdirSync } from 'node:fs'
 import { setTimeout as pause } from 'node:timers/promises'
+import { childrenOf } from '../../test/support/leftovers.ts'
 import { soloCollective } from '../collective/collective.ts'
 import { referenceLogits } from './reference.ts'
-import { type Check, children, engineOver, otherRanks, text, withBackend } from './test/contract-subject.ts'
+import { type Check, engineOver, otherRanks, text, withBackend } from './test/contract-subject.ts'
 import { readReference, relativeError } from './test/reference-model.ts'
 
 /** Largest relative error of f32 against the float64 reference. */
@@ -18,7 +19,8 @@ const near = (got: Float32Array, want: ArrayLike<number>, what: string): void =>
   assert.ok(error < bound, `${what}: relative error ${error}`)
 }
 
-/** Of this process. */
+/** Of this process: what it started, and its own. */
+const children = (): number[] => childrenOf(process.pid)
 const threads = (): number => readdirSync('/proc/self/task').length
 
 export const backendContract: Readonly<Record<string, Check>> = {

@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
-import { type Check, children, engineOver, readFileIfThere, text, withBackend } from './test/contract-subject.ts'
+import { childrenOf, readProc } from '../../test/support/leftovers.ts'
+import { type Check, engineOver, text, withBackend } from './test/contract-subject.ts'
 
 /**
  * Steps in which memory must not grow by more than `growthBytes`: less than the logits of each step (64 KB) come to.
@@ -18,7 +19,7 @@ const collectGarbage = (): void => {
 }
 
 /** Of this process and those it started. */
-const residentBytes = (): number => [String(process.pid), ...children()].reduce((sum, pid) => sum + 1024 * Number(/VmRSS:\s+(\d+)/.exec(readFileIfThere(`/proc/${pid}/status`))?.[1] ?? 0), 0)
+const residentBytes = (): number => [process.pid, ...childrenOf(process.pid)].reduce((sum, pid) => sum + 1024 * Number(/VmRSS:\s+(\d+)/.exec(readProc(pid, 'status'))?.[1] ?? 0), 0)
 
 /** Prompts and written tokens of four sequences, again and again. @throws AssertionError when memory grows with them */
 export const checkMemory: Check = withBackend(async (subject, backend) => {
@@ -30,7 +31,7 @@ export const checkMemory: Check = withBackend(async (subject, backend) => {
     for (let i = 0; i < count; i++) {
       if (i % cycle === 0) for (const slot of slots) await engine.release(slot)
       await last(...slots.map((slot) => (i % cycle === 0 ? { slot, position: 0, tokens: text(50, slot) } : { slot, position: 49 + (i % cycle), tokens: [i % 100] })))
-    if (i % 20 !== 0) continue
+      if (i % 20 !== 0) continue
       collectGarbage()
       readings.push(residentBytes())
     }

@@ -14,7 +14,8 @@ export interface Leftover {
 
 export const newRunId = (): string => randomBytes(8).toString('hex')
 
-const readProc = (pid: string, file: 'environ' | 'cmdline' | 'stat'): string => {
+/** What the system tells of a process; nothing when it cannot. */
+export const readProc = (pid: string | number, file: 'environ' | 'cmdline' | 'stat' | 'status'): string => {
   try {
     return readFileSync(`/proc/${pid}/${file}`, 'latin1')
   } catch {
@@ -33,8 +34,8 @@ export const findLeftovers = (runId: string): Leftover[] => {
     .filter(({ command }) => command !== '') // already dead, not yet collected by its parent
 }
 
-/** Processes that one started whose command line holds a text. Only Linux tells. */
-export const childrenOf = (parent: number, text: string): number[] =>
+/** Processes that one started, or those of them whose command line holds a text. Only Linux tells. */
+export const childrenOf = (parent: number, text = ''): number[] =>
   readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name) && readProc(name, 'stat').split(') ')[1]?.split(' ')[1] === String(parent) && readProc(name, 'cmdline').includes(text))
     .map(Number)

@@ -3,8 +3,7 @@ import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import type { TestContext } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
-import { type ManagedProcess, type ManagedProcessOptions, programs, startProcess } from '../../agent/cli/managed-process.ts'
-import { nodeFlags } from '../../shared/node-flags.ts'
+import { commandOf, type ManagedProcess, type ManagedProcessOptions, startProcess } from '../../agent/cli/managed-process.ts'
 import { environmentFor } from '../../shared/options.ts'
 import { afterwards } from './homes.ts'
 
@@ -43,7 +42,7 @@ export const runProgram = (file: string, args: readonly string[], { home, env, t
   })
 
 export const runMesh = (args: readonly string[], options: RunOptions): Promise<RunResult> => {
-  const [file, ...rest] = [...(options.through ?? []), process.execPath, ...nodeFlags, programs.mesh, ...args]
+  const [file, ...rest] = [...(options.through ?? []), ...commandOf('mesh'), ...args]
   return runProgram(file, rest, options)
 }
 

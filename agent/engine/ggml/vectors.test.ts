@@ -1,15 +1,23 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { vectorsInJavaScript } from '../../collective/vectors.ts'
+import { type Vectors, vectorsInJavaScript } from '../../collective/vectors.ts'
+import { ggmlComes } from '../test/platform.ts'
 import { openDevice } from './device.ts'
+import { openGgml } from './library.ts'
 import { nativeVectors } from './vectors.ts'
-import { hasGgml, openGgml } from './library.ts'
 
-// ggml's libraries come for Linux on x64 so far
-test('vectors: every f16, and f32 of every exponent, are converted as JavaScript does', { skip: !hasGgml() && 'no ggml for this platform' }, () => {
+const skip = !ggmlComes && 'no ggml for this platform'
+
+/** As the compute process has them, once ggml chose its library. */
+const openVectors = (): Vectors => {
   openDevice(openGgml(), 1).close()
   const vectors = nativeVectors()
   assert.ok(vectors, 'they were found')
+  return vectors
+}
+
+test('vectors: every f16, and f32 of every exponent, are converted as JavaScript does', { skip }, () => {
+  const vectors = openVectors()
   const every = Uint16Array.from({ length: 65_536 }, (_, bits) => bits)
   const floats = new Float32Array(every.length)
   vectors.toFloat(every, floats)
@@ -26,10 +34,8 @@ test('vectors: every f16, and f32 of every exponent, are converted as JavaScript
   assert.deepEqual(got, new Uint16Array(new Float16Array(random).buffer))
 })
 
-test('vectors: additions of any length and place have the bits of JavaScript, and touch nothing else', { skip: !hasGgml() && 'no ggml for this platform' }, () => {
-  openDevice(openGgml(), 1).close()
-  const vectors = nativeVectors()
-  assert.ok(vectors, 'they were found')
+test('vectors: additions of any length and place have the bits of JavaScript, and touch nothing else', { skip }, () => {
+  const vectors = openVectors()
   assert.notEqual(vectors.add, vectorsInJavaScript.add)
   const margin = 7
   for (const length of [0, 1, 2048, 32_767, 32_768, 32_769, 262_144, 262_147]) {

@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { type Model, openModel } from '../../model/model-folder.ts'
 import { createGgmlBackend } from '../ggml/ggml-backend.ts'
 import { createOnnxBackend } from '../onnx/onnx-backend.ts'
+import { ggmlComes } from './platform.ts'
 import type { CreateBackend, RingOfEngines } from './ring-of-engines.ts'
 
 export interface ReferenceCase {
@@ -53,5 +54,5 @@ export const checkReference = async (ring: RingOfEngines, { prompt_ids: prompt, 
 
 export const creators = { onnx: (options) => createOnnxBackend(options), ggml: (options) => createGgmlBackend(options) } satisfies Record<string, CreateBackend>
 export type Kind = keyof typeof creators
-/** Rings to check: of one kind of backend, and mixed. ggml comes for Linux on x64 so far. */
-export const ringKinds: Readonly<Record<string, readonly Kind[]>> = process.platform === 'linux' && process.arch === 'x64' ? { onnx: ['onnx'], ggml: ['ggml'], mixed: ['ggml', 'onnx'] } : { onnx: ['onnx'] }
+/** Rings to check: of one kind of backend, and mixed. */
+export const ringKinds: Readonly<Record<string, readonly Kind[]>> = ggmlComes ? { onnx: ['onnx'], ggml: ['ggml'], mixed: ['ggml', 'onnx'] } : { onnx: ['onnx'] }

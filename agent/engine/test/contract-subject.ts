@@ -1,5 +1,5 @@
 /** What the contract of backends runs on: a small model of random weights, and an engine over the backend. */
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { planShards } from '../../../shared/plan/shard-plan.ts'
@@ -14,26 +14,24 @@ import type { Engine } from '../engine.ts'
 import { createForward } from '../forward.ts'
 import { createGgmlBackend } from '../ggml/ggml-backend.ts'
 import { createOnnxBackend } from '../onnx/onnx-backend.ts'
+import { ggmlComes } from './platform.ts'
 
-/** ggml comes for Linux on x64 so far. */
-export const creators = { onnx: createOnnxBackend, ...(process.platform === 'linux' && process.arch === 'x64' ? { ggml: createGgmlBackend } : {}) }
+export const creators = { onnx: createOnnxBackend, ...(ggmlComes ? { ggml: createGgmlBackend } : {}) }
 
 /** A context longer than two buckets of any cache; so wide that what a step or a sequence leaves behind shows in the memory of the process. */
 export const contractShape: ModelShape = { layers: 2, hidden: 256, heads: 8, kvHeads: 4, headDim: 32, ffn: 352, vocab: 4000, context: 600 }
 
+/** The model on disk and a shard of all of it. */
 export interface Subject {
   readonly model: Model
   /** Starts a backend over the whole model, f32. @param progress called with 0..1 */
   open(progress?: (fraction: number) => void): Promise<Backend>
-}
-
-/** The model on disk and a shard of all of it; `close` removes both. */
-export interface OwnSubject extends Subject {
+  /** Removes model and shard. */
   close(): void
 }
 
 /** @param create a backend in its own thread or process, as agents use it */
-export const openSubject = (create: typeof createOnnxBackend | typeof createGgmlBackend): OwnSubject => {
+export const openSubject = (create: typeof createOnnxBackend | typeof createGgmlBackend): Subject => {
   const folder = mkdtempSync(join(tmpdir(), 'mesh-contract-'))
   writeRandomModel(join(folder, 'model'), { shape: contractShape, tied: false, dtype: 'F32', seed: 11 })
   const model = openModel(join(folder, 'model'), 'random')
@@ -88,17 +86,5 @@ export const withBackend = (check: (subject: Subject, backend: Backend) => Promi
     await check(subject, backend)
   } finally {
     await backend.close()
-  }
-}
-
-/** Processes that this one started, and its own threads. */
-export const children = (): string[] => readdirSync('/proc').filter((pid) => /^\d+$/.test(pid) && readFileIfThere(`/proc/${pid}/stat`).split(') ')[1]?.split(' ')[1] === String(process.pid))
-
-/** Its text, nothing once it is gone. */
-export const readFileIfThere = (file: string): string => {
-  try {
-    return readFileSync(file, 'utf8')
-  } catch {
-    return '' // it ended meanwhile
   }
 }

@@ -5,6 +5,7 @@ import { ioLayout } from '../ggml/io-memory.ts'
 import { GgmlRunner } from '../ggml/runner.ts'
 import { type Command, execute, operations, type Runner } from '../host/command.ts'
 import { OnnxRunner } from '../onnx/runner.ts'
+import { ggmlComes } from './platform.ts'
 
 const plain: Command = { operation: operations.layers, layer: 0, rows: 0, firstRow: 0, slot: 0, spans: [] }
 
@@ -44,5 +45,5 @@ export const createInlineGgml = async (options: BackendOptions): Promise<Backend
   return inline('ggml', runner, (rows) => runner.useMemory(rows, new ArrayBuffer(ioLayout(options, rows).total + slackBytes)))
 }
 
-/** Kernels that every test of numbers runs on. ggml comes for Linux on x64 so far. */
-export const inlineBackends = { onnx: createInlineOnnx, ...(process.platform === 'linux' && process.arch === 'x64' ? { ggml: createInlineGgml } : {}) }
+/** Kernels that every test of numbers runs on. */
+export const inlineBackends = { onnx: createInlineOnnx, ...(ggmlComes ? { ggml: createInlineGgml } : {}) }
