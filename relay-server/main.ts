@@ -4,23 +4,14 @@ import { parseArgs } from 'node:util'
 import { MeshError } from '../shared/errors.ts'
 import { printFatal } from '../shared/fatal.ts'
 import { parseFlags } from '../shared/flags.ts'
+import { lockFolder } from '../shared/folder-lock.ts'
 import { openHome } from '../shared/home.ts'
-import { loadKey, saveKey } from '../shared/identity/device-key.ts'
-import { type KeyPair, newKeyPair } from '../shared/identity/keys.ts'
+import { ownKey } from '../shared/identity/device-key.ts'
 import { untilSignal } from '../shared/lifecycle.ts'
 import { defaultPorts } from '../shared/options.ts'
 import { createLogger } from '../shared/log.ts'
 import { startRelay } from './relay.ts'
 import { readSettings, writeSettings } from './settings.ts'
-
-/** The relay keeps its identity over restarts: its address contains it. */
-const ownKey = (file: string): KeyPair => {
-  const known = loadKey(file)
-  if (known) return known
-  const key = newKeyPair()
-  saveKey(file, key)
-  return key
-}
 
 /** What it ran with last. `--open` forgets the pools. @throws MeshError `usage` (`--open` beside `--pool`) | `stateUnreadable` */
 const knownSettings = (file: string, { open, named }: { readonly open: boolean; readonly named: boolean }): ReturnType<typeof readSettings> => {
@@ -36,19 +27,22 @@ const readyText = (addresses: readonly string[], pools: readonly string[]): stri
 
 const run = async (): Promise<void> => {
   const own = openHome().relay
-  const filesIn = (folder: unknown): { readonly key: string; readonly config: string; readonly lists: string } =>
-    typeof folder === 'string' ? { key: join(folder, 'relay.key'), config: join(folder, 'relay.json'), lists: join(folder, 'revocations') } : own
+  const filesIn = (folder: unknown): Omit<typeof own, 'folder'> =>
+    typeof folder === 'string' ? { key: join(folder, 'relay.key'), config: join(folder, 'relay.json'), lists: join(folder, 'revocations'), lock: join(folder, 'relay.lock') } : own
   const options = parseFlags(['host', 'port', 'data', 'announce', 'maxReservations', 'servedPools', 'open', 'logLevel', 'json'], parseArgs, { defaults: ({ data, open, servedPools }) => knownSettings(filesIn(data).config, { open: open === true, named: servedPools !== undefined }) })
   const logger = createLogger('relay', options.logLevel)
   const files = filesIn(options.data)
   const settings = { host: options.host, port: options.port ?? defaultPorts.relay, announce: options.announce, maxReservations: options.maxReservations, servedPools: options.servedPools }
   const signal = untilSignal() // from here on: who reads that we are ready may stop us at once
-  const relay = await startRelay({ key: ownKey(files.key), ...settings, pools: settings.servedPools, lists: files.lists, logger })
+  const lock = await lockFolder(files.lock, 'a relay')
+  const key = ownKey(files.key) // its address contains it, so it stays over restarts
+  const relay = await startRelay({ key, ...settings, pools: settings.servedPools, lists: files.lists, logger })
   writeSettings(files.config, settings, relay.addresses)
   process.stdout.write(options.json ? `${JSON.stringify({ event: 'ready', addresses: relay.addresses, pools: settings.servedPools })}\n` : readyText(relay.addresses, settings.servedPools))
   logger.info({ addresses: relay.addresses, pools: settings.servedPools }, 'relay ready')
   logger.info({ signal: await signal }, 'stopping')
   await relay.stop()
+  lock.release()
 }
 
 try {

@@ -80,3 +80,12 @@ test('relay: serves the pools it was told to, also the next time, until --open',
   await assert.rejects(start(t, '--data', folderOf(t), '--pool', 'home'), /exit 2: .*--pool wants the id of a pool \(64 hex digits, from mesh pool-list\), got "home"/s)
   await assert.rejects(start(t, '--data', folderOf(t), '--pool', one, '--open'), /exit 2: .*give one of them/s)
 })
+
+test('relay: a second one in the same folder is refused, and says who is there', async (t) => {
+  const data = folderOf(t)
+  const first = await start(t, '--port', '0', '--data', data)
+  await assert.rejects(start(t, '--port', '0', '--data', data), /exit 3: .*error: a relay already runs in .* \(process \d+\)\nhint: use that one/s)
+  assert.equal(await first.stop(), 0)
+  const [, peer] = first.addresses[0].split('/p2p/')
+  assert.match((await start(t, '--port', '0', '--data', data)).addresses[0], new RegExp(peer))
+})

@@ -35,6 +35,7 @@ export const errorTable = {
   stateUnwritable: { status: 500, exit: 3, text: 'cannot write {file}: {problem}', hint: 'check the free space and the permissions of the folder' },
   agentNotRunning: { status: 409, exit: 3, text: 'no agent is running for {home}', hint: 'mesh start' },
   agentAlreadyRunning: { status: 409, exit: 3, text: 'an agent for {home} is already running (process {pid})', hint: 'mesh status' },
+  folderInUse: { status: 409, exit: 3, text: '{what} already runs in {folder} (process {pid})', hint: 'use that one, or stop it; --data names another folder' },
   portInUse: { status: 500, exit: 3, text: 'port {port} is in use', hint: 'choose another with --port, or stop the program that holds it' },
   processEnded: { status: 500, exit: 3, text: '{name} ended ({how}): {problem}', hint: 'run it alone with --log-level debug to see more' },
   // control plane

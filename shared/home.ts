@@ -23,6 +23,8 @@ export interface Home {
   readonly shards: string
   /** What the running agent says of itself; read by `mesh status` and `mesh shard-status`. */
   readonly agentState: string
+  /** Held by the running agent: one for a home (`folder-lock.ts`). */
+  readonly agentLock: string
   /** Rings this device wants to take part in, so that the agent finds the model folder again after a restart. */
   readonly rings: string
   /** What the programs write that `mesh up` runs, one file each. */
@@ -34,7 +36,7 @@ export interface Home {
   /** Memory locks: one file per signed statement, and the cooldown as it was last written down. */
   readonly locks: { readonly folder: string; readonly countdown: string }
   readonly controlPlane: { readonly folder: string; readonly database: string }
-  readonly relay: { readonly folder: string; readonly key: string; readonly config: string; readonly lists: string }
+  readonly relay: { readonly folder: string; readonly key: string; readonly config: string; readonly lists: string; readonly lock: string }
 }
 
 export const openHome = (root: string = homeFromEnvironment() ?? join(homedir(), '.meshnet')): Home => {
@@ -56,13 +58,14 @@ export const openHome = (root: string = homeFromEnvironment() ?? join(homedir(),
     models: at('models'),
     shards: at('shards'),
     agentState: at('run', 'agent.json'),
+    agentLock: at('run', 'agent.lock'),
     rings: at('rings.json'),
     logs: at('logs'),
     knownPeers: at('peers.json'),
     outbox: { answers: at('outbox', 'answers'), reports: at('outbox', 'reports') },
     locks: { folder: at('resource-lock'), countdown: at('resource-lock', 'countdown.json') },
     controlPlane: { folder: at('control-plane'), database: at('control-plane', 'mesh.sqlite') },
-    relay: { folder: at('relay'), key: at('relay', 'relay.key'), config: at('relay', 'relay.json'), lists: at('relay', 'revocations') },
+    relay: { folder: at('relay'), key: at('relay', 'relay.key'), config: at('relay', 'relay.json'), lists: at('relay', 'revocations'), lock: at('relay', 'relay.lock') },
   }
 }
 
@@ -140,10 +143,10 @@ export const writeState = (file: string, content: string | Uint8Array, mode = 0o
  * Makes a file whole or not at all, unless there is one: of several processes that try, one succeeds.
  * @returns false when the file exists already. @throws MeshError `stateUnwritable`
  */
-export const createState = (file: string, content: string): boolean => {
+export const createState = (file: string, content: string, mode = 0o644): boolean => {
   let created = true
   writeBeside(file, content, {
-    mode: 0o644,
+    mode,
     place: (temporary) => {
       try {
         linkSync(temporary, file)

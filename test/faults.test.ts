@@ -2,11 +2,11 @@
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { describe, it, type TestContext } from 'node:test'
-import type { ManagedProcess } from '../agent/cli/managed-process.ts'
+import { type ManagedProcess, startProcess } from '../agent/cli/managed-process.ts'
 import { ggmlComes } from '../agent/engine/test/platform.ts'
 import { openHome, readStateJson, writeStateJson } from '../shared/home.ts'
 import type { RingView } from '../shared/schema/ring.ts'
-import { temporaryFolder } from './support/homes.ts'
+import { afterwards, temporaryFolder } from './support/homes.ts'
 import { childrenOf } from './support/leftovers.ts'
 import { eventually, mesh, runMesh, startPrompt, startReady } from './support/processes.ts'
 
@@ -61,10 +61,24 @@ describe('faults', () => {
     assert.match(result.stderr, /^error: no device is set up in .*\nhint: mesh init/m)
   })
 
-  it('a second agent in the same home is refused', { timeout: 60_000 }, async (t) => {
-    const { devices: [first] } = await createPool(t)
-    await first.start()
-    await eventually(10_000, 'the agent wrote its state', async () => ((await runMesh(['start'], { home: first.home, timeoutMs: 15_000 })).code === 3 ? true : undefined))
+  it('of agents that start in one home at once one runs, and the others name it, also after it was killed', { timeout: 90_000 }, async (t) => {
+    const home = join(temporaryFolder(t), 'device')
+    const init = ['init', '--network-id', 'home', '--name', 'One', '--control-plane', 'http://127.0.0.1:9', '--json']
+    const devices = await Promise.all([1, 2, 3].map(async () => (JSON.parse(await mesh(init, { home })) as { device_id: string }).device_id))
+    assert.equal(new Set(devices).size, 1, 'one key, whoever made it first')
+    for (let round = 0; round < 3; round++) {
+      const agents = [1, 2, 3].map((index) => startProcess({ name: `agent ${index}`, program: 'mesh', args: ['start', '--json', '--listen', '/ip4/127.0.0.1/tcp/0', '--discovery', 'none'], home }))
+      for (const agent of agents) afterwards(t, () => agent.stop())
+      const ready = await Promise.all(agents.map((agent) => agent.ready.then(() => true, () => false)))
+      assert.deepEqual(ready.toSorted(), [false, false, true], agents.map((agent) => agent.tail().join('\n')).join('\n'))
+      const running = agents[ready.indexOf(true)]
+      for (const refused of agents.filter((agent) => agent !== running)) {
+        assert.equal((await refused.ended).code, 3)
+        assert.match(refused.tail().join('\n'), new RegExp(`^error: an agent for .* is already running \\(process ${running.pid}\\)`, 'm'))
+      }
+      running.signal('SIGKILL')
+      await running.ended
+    }
   })
 
   it('a process that got the id of an agent that was killed is not taken for it', { timeout: 60_000 }, async (t) => {

@@ -10,7 +10,7 @@ import { AgentState } from '../../shared/schema/agent-state.ts'
 import { readChecked } from '../device/checked-state.ts'
 import { createDeviceClient } from '../device/control-plane.ts'
 import { defaultControlPlaneUrl, findDevice, type LocalDevice, loadDevice, parseControlPlaneUrl } from '../device/device.ts'
-import { isSameProcessAlive } from '../device/process-alive.ts'
+import { isSameProcessAlive } from '../../shared/process-alive.ts'
 import type { CommandContext } from './command.ts'
 
 export interface Session {

@@ -13,7 +13,7 @@ import { loadDevice, type LocalDevice, readCapabilities } from '../device/device
 import { PeerCache } from '../device/known-peers.ts'
 import { MessageStore } from '../device/message-store.ts'
 import { listPools } from '../device/pools.ts'
-import { processMark } from '../device/process-alive.ts'
+import { processMark } from '../../shared/process-alive.ts'
 import { Revocations } from '../device/revocations.ts'
 import type { CarrierChoice } from '../carrier/assemble-rank.ts'
 import type { CollectiveSettings } from '../collective/chooser.ts'
@@ -34,7 +34,7 @@ import { Outbox } from './outbox.ts'
 import { answerJoinRequest, type PoolAdminOptions, renewMember, signRenewal } from './pool-admin.ts'
 import { RingRegistry, type RingRegistryOptions } from './ring-registry.ts'
 import { ShardLoader } from './shard-loader.ts'
-import { createStateFile, refuseSecondAgent, ringStateOf, type StateFile } from './state-file.ts'
+import { createStateFile, lockHome, ringStateOf, type StateFile } from './state-file.ts'
 import { physicalCores } from './threads.ts'
 import { WorkReports } from './work-reports.ts'
 
@@ -230,15 +230,16 @@ class Agent {
 
 /**
  * Runs until the signal; then everything is closed in reverse order.
- * @throws MeshError `notInitialised` | `agentAlreadyRunning` | `stateUnreadable` | `portInUse`
+ * @throws MeshError `notInitialised` | `agentAlreadyRunning` | `stateUnreadable` | `stateUnwritable` | `portInUse`
  */
 export const runDaemon = async (options: DaemonOptions): Promise<void> => {
   const { home, logger, signal } = options
   const device = loadDevice(home)
-  refuseSecondAgent(home)
-  for (const pool of listPools(home)) renewByRootKey(home, pool, device.deviceId, now())
+  const lock = await lockHome(home)
   const parts = new Lifecycle()
+  parts.add({ name: 'lock of the home', stop: () => lock.release() })
   try {
+    for (const pool of listPools(home)) renewByRootKey(home, pool, device.deviceId, now())
     const cache = new PeerCache(home)
     const revocations = new Revocations(home, now)
     const node = parts.add(await createNodeAtKnownPort({ key: device.key, listen: options.listen, announce: options.announce, relays: options.relays, credentials: () => credentialsOf(home, revocations), logger }, cache))

@@ -1,25 +1,20 @@
 /** Writes what the agent says of itself to its home, for `mesh status` and `mesh shard-status`. */
 import { rmSync } from 'node:fs'
-import { type Home, readStateJson, writeStateJson } from '../../shared/home.ts'
+import { type FolderLock, lockHolder, takeLock } from '../../shared/folder-lock.ts'
+import { type Home, writeStateJson } from '../../shared/home.ts'
 import { MeshError } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { AgentRing, AgentState } from '../../shared/schema/agent-state.ts'
-import { isSameProcessAlive } from '../device/process-alive.ts'
 import type { SessionView } from './ring-session.ts'
 
 /** Changes that come within this time are written once. */
 const settleMs = 100
 
-/** @throws MeshError `agentAlreadyRunning` when another agent lives in this home */
-export const refuseSecondAgent = (home: Home): void => {
-  let state: unknown
-  try {
-    state = readStateJson(home.agentState)
-  } catch {
-    return // a damaged state file says nothing about a running agent, and is overwritten
-  }
-  const { pid, mark } = typeof state === 'object' && state !== null ? (state as { pid?: unknown; mark?: unknown }) : {}
-  if (typeof pid === 'number' && pid !== process.pid && isSameProcessAlive({ pid, mark: typeof mark === 'string' ? mark : undefined })) throw new MeshError('agentAlreadyRunning', { home: home.root, pid })
+/** This home is ours until the lock is released. @throws MeshError `agentAlreadyRunning` | `stateUnwritable` */
+export const lockHome = async (home: Home): Promise<FolderLock> => {
+  const lock = takeLock(home.agentLock)
+  if (lock) return lock
+  throw new MeshError('agentAlreadyRunning', { home: home.root, pid: (await lockHolder(home.agentLock)) ?? 'unknown' })
 }
 
 export const ringStateOf = ({ ring, member, state, progress, loading, loaded, error }: SessionView): AgentRing => ({

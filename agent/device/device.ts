@@ -3,8 +3,8 @@ import { cpus } from 'node:os'
 import { Type } from 'typebox'
 import { MeshError } from '../../shared/errors.ts'
 import { type Home, writeStateJson } from '../../shared/home.ts'
-import { deviceIdOf, loadKey, saveKey } from '../../shared/identity/device-key.ts'
-import { type KeyPair, newKeyPair } from '../../shared/identity/keys.ts'
+import { deviceIdOf, loadKey, ownKey } from '../../shared/identity/device-key.ts'
+import type { KeyPair } from '../../shared/identity/keys.ts'
 import type { DeviceId } from '../../shared/ids.ts'
 import { defaultPorts } from '../../shared/options.ts'
 import { Name } from '../../shared/schema/common.ts'
@@ -48,9 +48,7 @@ export const loadDevice = (home: Home): LocalDevice => {
  * @throws MeshError `stateUnwritable` | `stateUnreadable` (a damaged key file)
  */
 export const saveDevice = (home: Home, config: DeviceConfig): LocalDevice => {
-  const existing = loadKey(home.deviceKey)
-  const key = existing ?? newKeyPair()
-  if (existing === undefined) saveKey(home.deviceKey, key)
+  const key = ownKey(home.deviceKey)
   writeStateJson(home.config, config)
   return { deviceId: deviceIdOf(key), key, config }
 }

@@ -1,0 +1,74 @@
+/** One process for one folder, whatever ends the one before. */
+import assert from 'node:assert/strict'
+import { type ChildProcess, spawn } from 'node:child_process'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { test, type TestContext } from 'node:test'
+import { temporaryFolder } from '../test/support/homes.ts'
+import { lockFolder, lockHolder, takeLock } from './folder-lock.ts'
+
+const moduleUrl = new URL('./folder-lock.ts', import.meta.url).href
+/** Tries once, says how that went, and stays until it is killed or told to go. */
+const program = `import { takeLock } from '${moduleUrl}'
+const lock = takeLock(process.argv[1])
+console.log(lock ? 'held' : 'refused')
+process.stdin.on('data', () => lock?.release()).on('end', () => process.exit(0))`
+
+interface Contender {
+  readonly child: ChildProcess
+  readonly said: Promise<string>
+  kill(): Promise<void>
+}
+
+const contend = (t: TestContext, file: string): Contender => {
+  const child = spawn(process.execPath, ['--input-type=module', '--eval', program, file], { stdio: ['pipe', 'pipe', 'inherit'] })
+  const gone = new Promise<void>((resolve) => child.once('close', () => resolve()))
+  const kill = (): Promise<void> => {
+    child.kill('SIGKILL')
+    return gone
+  }
+  t.after(kill)
+  return { child, said: new Promise((resolve) => child.stdout.setEncoding('utf8').once('data', (text: string) => resolve(text.trim()))), kill }
+}
+
+test('folder lock: of many processes at once one holds it, and SIGKILL frees it', { timeout: 60_000 }, async (t) => {
+  const file = join(temporaryFolder(t), 'deep', 'a.lock')
+  for (let round = 0; round < 12; round++) {
+    const contenders = Array.from({ length: 4 }, () => contend(t, file))
+    const said = await Promise.all(contenders.map((one) => one.said))
+    assert.deepEqual(said.toSorted(), ['held', 'refused', 'refused', 'refused'], `round ${round}`)
+    const holder = contenders[said.indexOf('held')]
+    assert.equal(await lockHolder(file), holder.child.pid)
+    await assert.rejects(lockFolder(file, 'a test'), { code: 'folderInUse', fields: { what: 'a test', folder: join(file, '..'), pid: holder.child.pid } })
+    await Promise.all(contenders.map((one) => one.kill()))
+  }
+})
+
+test('folder lock: given back it can be taken again, by the same process too, and by one at a time', (t) => {
+  const file = join(temporaryFolder(t), 'a.lock')
+  const first = takeLock(file)
+  assert.ok(first)
+  assert.equal(takeLock(file), undefined)
+  first.release()
+  first.release() // twice does no harm to the next holder
+  const second = takeLock(file)
+  assert.ok(second)
+  first.release()
+  assert.equal(takeLock(file), undefined)
+  second.release()
+})
+
+test('folder lock: the holder of before is not named', async (t) => {
+  const file = join(temporaryFolder(t), 'a.lock')
+  writeFileSync(`${file}.pid`, '4194304\n') // above the largest id of a process
+  assert.equal(await lockHolder(file), undefined)
+  const lock = takeLock(file)
+  assert.equal(await lockHolder(file), process.pid)
+  lock?.release()
+})
+
+test('folder lock: a folder that cannot be made is told', (t) => {
+  const file = join(temporaryFolder(t), 'file')
+  writeFileSync(file, '')
+  assert.throws(() => takeLock(join(file, 'a.lock')), { code: 'stateUnwritable' })
+})
