@@ -1,6 +1,8 @@
 #!/bin/sh
 # Installs the command `mesh` from this folder. Run it again to upgrade or repair.
 set -eu
+# a program is for everybody who can look into the prefix (root installs for all); keys and pools are not made here
+umask 022
 
 usage() {
   cat <<'TEXT'
@@ -137,6 +139,8 @@ install() {
     [ ! -e "$source/$part" ] || cp -R "$source/$part" "$stage/" || fail "cannot copy $part to $stage" 'check the free space (about 1 GB is needed) and the permissions'
   done
   find "$stage" -name '*.test.ts' -exec rm -f {} +
+  # a clone that was made with umask 077 is readable for its owner alone
+  chmod -R u+rwX,go+rX "$stage"
   fallback_node=$(node "$stage/shared/setup.mjs" --production --print-node --only-install)
   node_flags=$(node "$stage/shared/setup.mjs" --production --print-flags --only-install)
   # a Node that lies in the stage moves with it; any other is the fallback of the wrapper

@@ -10,15 +10,20 @@
  */
 import { spawn, spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
+import {
+  accessSync, constants as fileConstants, existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, utimesSync, writeFileSync,
+} from 'node:fs'
 import { constants } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { trimModules, trimVersion } from './trim-modules.mjs'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const modules = join(root, 'node_modules')
 /** Says which lock file the installed dependencies belong to; npm removes it with everything else before it installs. */
 const stampFile = join(modules, '.mesh-setup')
+/** Says which version of the list of unused files was applied to it. */
+const trimFile = join(modules, '.mesh-trimmed')
 const lockFile = join(root, '.cache', 'setup.lock')
 const ownNode = join(modules, 'node', 'bin', process.platform === 'win32' ? 'node.exe' : 'node')
 const setupExitCode = 3
@@ -43,15 +48,23 @@ const wantedStamp = (production) => {
   return `${hash} ${production ? 'production' : 'full'}`
 }
 
-/** A full installation also serves where only production dependencies are wanted. */
-const isInstalled = (production) => {
-  let found
+const firstLine = (file) => {
   try {
-    found = readFileSync(stampFile, 'utf8').trim()
+    return readFileSync(file, 'utf8').trim()
   } catch {
-    return false
+    return undefined
   }
-  return found === wantedStamp(false) || (production && found === wantedStamp(true))
+}
+
+/**
+ * What is there already; a full installation also serves where only production dependencies are wanted.
+ * @returns `undefined` when npm has to install; else which kind it is, and whether what we never read was left out
+ */
+const findInstalled = (production) => {
+  const found = firstLine(stampFile)
+  const isFull = found === wantedStamp(false)
+  if (!isFull && !(production && found === wantedStamp(true))) return undefined
+  return { isFull, isTrimmed: firstLine(trimFile) === trimVersion }
 }
 
 /** How to call npm: the one that runs us if npm does, otherwise the one on the path. */
@@ -165,24 +178,65 @@ const explain = (output) => {
   return new SetupError('npm ci failed (its output is above)', 'try again; if it repeats, remove node_modules and look at the first error above')
 }
 
+const installPackages = async (production) => {
+  const npm = npmCommand()
+  checkNpm(npm)
+  say('installing dependencies (once; about half a minute) ...')
+  for (const args of installSteps(production)) {
+    const { ok, signal, output } = await runNpm(npm, args)
+    if (signal !== null) throw new SetupError(`the installation was interrupted (${signal})`, 'run the command again')
+    if (!ok) {
+      say(output)
+      throw explain(output)
+    }
+  }
+  findNode()
+}
+
+/** The system that the Node which runs Mesh was made for: on some machines npm's own Node is for another processor. */
+const machineOfNode = () => {
+  const { stdout, status } = spawnSync(findNode(), ['-p', 'JSON.stringify([process.platform, process.arch])'], { encoding: 'utf8' })
+  if (status !== 0) return { platform: process.platform, arch: process.arch }
+  const [platform, arch] = JSON.parse(stdout)
+  return { platform, arch }
+}
+
+const trim = (production) => {
+  try {
+    trimModules(modules, { machine: machineOfNode(), production })
+  } catch (error) {
+    // they cost space and nothing else
+    say(`note: files that are not needed stay in ${modules} (${error.message})`)
+  }
+}
+
+const isWritable = (folder) => {
+  try {
+    accessSync(folder, fileConstants.W_OK)
+    return true
+  } catch {
+    return false
+  }
+}
+
+/** npm runs only where something is missing; it removes both stamps when it starts, so what it brings back is trimmed again. */
 const install = async (production) => {
-  if (isInstalled(production)) return
+  const before = findInstalled(production)
+  if (before?.isTrimmed) return
+  // what another user installed can be run, if not made smaller
+  if (before !== undefined && !isWritable(modules)) return
   const giveBack = await takeLock()
   try {
-    if (isInstalled(production)) return
-    const npm = npmCommand()
-    checkNpm(npm)
-    say('installing dependencies (once; about half a minute) ...')
-    for (const args of installSteps(production)) {
-      const { ok, signal, output } = await runNpm(npm, args)
-      if (signal !== null) throw new SetupError(`the installation was interrupted (${signal})`, 'run the command again')
-      if (!ok) {
-        say(output)
-        throw explain(output)
-      }
+    let installed = findInstalled(production)
+    if (installed?.isTrimmed) return
+    if (installed === undefined) {
+      rmSync(trimFile, { force: true })
+      await installPackages(production)
+      writeFileSync(stampFile, `${wantedStamp(production)}\n`)
+      installed = { isFull: !production }
     }
-    findNode()
-    writeFileSync(stampFile, `${wantedStamp(production)}\n`)
+    trim(!installed.isFull)
+    writeFileSync(trimFile, `${trimVersion}\n`)
   } finally {
     giveBack()
   }

@@ -35,7 +35,7 @@ mkdir -p node_modules/node/bin && ln -sf "$MESH_TEST_NODE" node_modules/node/bin
 const makeClone = (t: TestContext, npm?: { version?: string; ci?: string }): Clone => {
   const root = temporaryFolder(t)
   for (const folder of ['shared', 'tools', 'bin']) mkdirSync(join(root, folder))
-  copyFileSync(fileURLToPath(new URL('../shared/setup.mjs', import.meta.url)), join(root, 'shared', 'setup.mjs'))
+  for (const file of ['setup.mjs', 'trim-modules.mjs']) copyFileSync(fileURLToPath(new URL(`../shared/${file}`, import.meta.url)), join(root, 'shared', file))
   writeFileSync(join(root, 'package-lock.json'), '{}')
   writeFileSync(join(root, 'package.json'), JSON.stringify({ config: { nodeFlags: ['--max-semi-space-size=2'] } }))
   writeFileSync(join(root, 'shared', 'script.mjs'), 'console.log(JSON.stringify({ args: process.argv.slice(2), flags: process.execArgv, node: process.argv0 })); process.exitCode = Number(process.argv[2] ?? 0)')
@@ -87,6 +87,23 @@ describe('set-up', () => {
     rmSync(join(clone.root, 'node_modules'), { recursive: true })
     await clone.start('--only-install').ended
     assert.deepEqual(clone.npmCalls(), ['ci', 'rebuild', 'ci', 'rebuild', 'ci', 'rebuild'])
+  })
+
+  it('leaves out what is never read, again whenever npm brought it back, and of an installation that was there', async (t) => {
+    const binding = 'node_modules/engine/bin'
+    const clone = makeClone(t, { ci: `rm -rf node_modules; mkdir -p ${binding}/${process.platform}/${process.arch} ${binding}/plan9/mips ${binding}/sunos; touch ${binding}/${process.platform}/${process.arch}/own.node ${binding}/plan9/mips/x.node ${binding}/aix.node ${binding}/index.js ${binding}/index.js.map` })
+    const has = (): string[] => ['aix.node', 'index.js', 'index.js.map', join(process.platform, process.arch, 'own.node')].filter((file) => existsSync(join(clone.root, binding, file)))
+    const kept = ['index.js', join(process.platform, process.arch, 'own.node')]
+    await clone.start('--only-install').ended
+    assert.deepEqual(has(), kept)
+    writeFileSync(join(clone.root, 'package-lock.json'), '{ }')
+    await clone.start('--only-install').ended
+    assert.deepEqual([clone.npmCalls().length, has()], [4, kept])
+    // one that was made before anything was left out
+    rmSync(join(clone.root, 'node_modules', '.mesh-trimmed'))
+    for (const file of ['aix.node', 'index.js.map']) writeFileSync(join(clone.root, binding, file), '')
+    const { code, stderr } = await clone.start('--only-install').ended
+    assert.deepEqual([code, stderr, clone.npmCalls().length, has()], [0, '', 4, kept])
   })
 
   it('a production installation is not enough for development, but the other way round', async (t) => {
@@ -159,8 +176,8 @@ describe('set-up', () => {
   })
 
   it('it runs on the oldest Node that is promised: no syntax or import newer than Node 18', () => {
-    const text = readFileSync(fileURLToPath(new URL('../shared/setup.mjs', import.meta.url)), 'utf8')
+    const text = ['setup.mjs', 'trim-modules.mjs'].map((file) => readFileSync(fileURLToPath(new URL(`../shared/${file}`, import.meta.url)), 'utf8')).join('\n')
     for (const newer of ['import.meta.dirname', 'import.meta.filename', 'Promise.withResolvers', '.toSorted(', '.findLast(', '.toReversed(', 'with { type:']) assert.ok(!text.includes(newer), newer)
-    for (const [, from] of text.matchAll(/from '([^']+)'/g)) assert.match(from, /^node:/)
+    for (const [, from] of text.matchAll(/from '([^']+)'/g)) assert.match(from, /^(?:node:|\.\/trim-modules\.mjs$)/)
   })
 })
