@@ -4,51 +4,54 @@ import { execFile } from 'node:child_process'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import type { InferenceReport } from './inference.ts'
-import type { Spread } from './spread.ts'
+import type { Static } from 'typebox'
+import type { Printed } from '../shared/printed.ts'
+import type { InferenceBench, Spread } from '../shared/schema/bench.ts'
 
 const program = fileURLToPath(new URL('./main.ts', import.meta.url))
 const model = fileURLToPath(new URL('../models/tiny-story', import.meta.url))
 
-const bench = async (...args: string[]): Promise<InferenceReport & { readonly workers: number }> => {
+type Report = Printed<Static<typeof InferenceBench>>
+
+const bench = async (...args: string[]): Promise<Report> => {
   const { stdout, stderr } = await promisify(execFile)(process.execPath, ['--disable-warning=ExperimentalWarning', program, '--json', '--workers', '2', ...args])
   assert.equal(stderr, '')
-  return JSON.parse(stdout) as InferenceReport & { workers: number }
+  return JSON.parse(stdout) as Report
 }
 
 const assertSpread = ({ median, min, max }: Spread, name: string): void => assert.ok(min > 0 && min <= median && median <= max && Number.isFinite(max), `${name}: ${min} ${median} ${max}`)
 
 test('mesh bench: two ranks on random weights give sane figures', async () => {
   const report = await bench('--shape', 'tiny', '--prompt-tokens', '16', '--tokens', '4', '--runs', '2', '--contexts', '8,300', '--sequences', '1,3')
-  for (const name of ['timeToFirstTokenMs', 'prefillTokensPerSecond', 'decodeTokensPerSecond'] as const) assertSpread(report[name], name)
+  for (const name of ['time_to_first_token_ms', 'prefill_tokens_per_second', 'decode_tokens_per_second'] as const) assertSpread(report[name], name)
   for (const phase of ['prefill', 'decode'] as const) {
-    for (const name of ['computeMsPerToken', 'allReduceMsPerToken', 'agentCpuMsPerToken', 'computeCpuMsPerToken'] as const) assertSpread(report[phase][name], `${phase} ${name}`)
+    for (const name of ['compute_ms_per_token', 'all_reduce_ms_per_token', 'agent_cpu_ms_per_token', 'compute_cpu_ms_per_token'] as const) assertSpread(report[phase][name], `${phase} ${name}`)
   }
   assert.equal(report.workers, 2)
   // two sums of f32 [256] a layer of four, one candidate, and what goes round them
   const sums = 2 * 4 * 256 * 4
-  const { median: bytes } = report.decode.bytesPerToken
+  const { median: bytes } = report.decode.bytes_per_token
   assert.ok(bytes > sums && bytes < 1.2 * sums, `${bytes} bytes`)
-  assert.deepEqual(report.contexts.map(({ context, decodeRatio }) => [context, decodeRatio.median > 0]), [[8, true], [300, true]])
+  assert.deepEqual(report.contexts.map(({ context, decode_ratio }) => [context, decode_ratio.median > 0]), [[8, true], [300, true]])
   assert.deepEqual(report.batches.map(({ sequences }) => sequences), [1, 3])
-  for (const { decodeTokensPerSecond } of report.batches) assertSpread(decodeTokensPerSecond, 'batch')
+  for (const { decode_tokens_per_second } of report.batches) assertSpread(decode_tokens_per_second, 'batch')
   assert.equal(report.batches[0].ratio.median, 1)
-  assert.equal(report.residentBytes.length, 2)
-  assert.ok(report.residentBytes.every((size) => size > 20e6))
-  assert.ok(report.loadMs > 0 && report.shardMs > 0)
+  assert.equal(report.resident_bytes.length, 2)
+  assert.ok(report.resident_bytes.every((size) => size > 20e6))
+  assert.ok(report.load_ms > 0 && report.shard_ms > 0)
 })
 
 test('mesh bench: a link that is slowed down shows in every sum', async () => {
   const report = await bench('--shape', 'tiny', '--prompt-tokens', '4', '--tokens', '3', '--runs', '1', '--rtt', '20', '--collective', 'direct')
   // eight sums a token, each at least one way
-  assert.ok(report.decode.allReduceMsPerToken.min >= 8 * 10, `${report.decode.allReduceMsPerToken.min} ms`)
-  assert.ok(report.decodeTokensPerSecond.max < 1000 / 80)
+  assert.ok(report.decode.all_reduce_ms_per_token.min >= 8 * 10, `${report.decode.all_reduce_ms_per_token.min} ms`)
+  assert.ok(report.decode_tokens_per_second.max < 1000 / 80)
 })
 
 test('mesh bench: times a model folder', async () => {
   const report = await bench('--model', model, '--prompt-tokens', '16', '--tokens', '4', '--runs', '1', '--quant', 'q8')
-  assertSpread(report.decodeTokensPerSecond, 'decode')
-  assert.ok(report.shardBytes.every((bytes) => bytes > 3e6), String(report.shardBytes))
+  assertSpread(report.decode_tokens_per_second, 'decode')
+  assert.ok(report.shard_bytes.every((bytes) => bytes > 3e6), String(report.shard_bytes))
 })
 
 test('mesh bench: flags that go against each other are refused, not ignored', async () => {

@@ -5,7 +5,8 @@ import { type Algorithm, choose, type CollectiveChoice, type LinkCost } from '..
 import type { CollectiveOrder, Probed, Timed } from './collective-rank.ts'
 import { type Ranks, type Ready, startRanks } from './ranks.ts'
 import type { LinkShape } from './shaped-network.ts'
-import { type Spread, spread } from './spread.ts'
+import type { CollectivesReport } from '../shared/schema/bench.ts'
+import { spread } from './spread.ts'
 
 export interface CollectivesOptions {
   /** World sizes are 2 and this. */
@@ -23,31 +24,6 @@ interface Measured {
   readonly algorithm: Algorithm
   /** `auto` would take it. */
   readonly chosen: boolean
-}
-
-export interface LatencyFigure extends Measured {
-  readonly ms: Spread
-  /** Two processes send each other as many bytes over plain TCP. */
-  readonly rawExchangeMs: Spread
-  /** Ours over plain TCP, round by round. */
-  readonly ratio: Spread
-}
-
-export interface BandwidthFigure extends Measured {
-  /** 2 (P - 1) / P * bytes / time, in bytes a second. */
-  readonly busBandwidth: Spread
-  /** One plain TCP stream from rank 0 to rank 1, in bytes a second. */
-  readonly rawStream: Spread
-  /** The same for each rank while all send to their right neighbour at once. */
-  readonly rawStreams: Spread
-  /** Ours over plain TCP, round by round. */
-  readonly ratio: Spread
-  readonly ratioToStreams: Spread
-}
-
-export interface CollectivesReport {
-  readonly latency: readonly LatencyFigure[]
-  readonly bandwidth: readonly BandwidthFigure[]
 }
 
 interface LatencySample extends Measured {

@@ -1,10 +1,11 @@
 /** `mesh bench`: prompts through a ring of processes, and llama.cpp beside it if asked. */
 import { fileURLToPath } from 'node:url'
+import type { BatchFigures, ContextFigures, InferenceReport, LlamaCppFigures, PhaseReport, Spread } from '../shared/schema/bench.ts'
 import type { Batched, Connected, InferenceOrder, InferenceSettings, PhaseFigures, RankMemory, RunResult } from './inference-rank.ts'
 import { installLlamaCpp, type LlamaCpp, type LlamaCppRun } from './llama-cpp.ts'
 import { type Ranks, type Ready, startRanks } from './ranks.ts'
 import type { LinkShape } from './shaped-network.ts'
-import { type Spread, spread } from './spread.ts'
+import { spread } from './spread.ts'
 
 export interface InferenceOptions extends InferenceSettings {
   readonly workers: number
@@ -18,24 +19,6 @@ export interface InferenceOptions extends InferenceSettings {
   /** Time llama.cpp beside it. */
   readonly compare: boolean
   readonly link?: LinkShape
-}
-
-/** A prompt of another length. */
-export interface ContextFigures {
-  readonly context: number
-  readonly prefillTokensPerSecond: Spread
-  readonly decodeTokensPerSecond: Spread
-  /** Decode over that behind the first length of the list, round by round. */
-  readonly decodeRatio: Spread
-  readonly prefillLoopDelayP99Ms: Spread
-}
-
-export interface BatchFigures {
-  readonly sequences: number
-  /** Of all sequences together. */
-  readonly decodeTokensPerSecond: Spread
-  /** Over the first size of the list, round by round. */
-  readonly ratio: Spread
 }
 
 /** All that is measured once in a round. */
@@ -54,21 +37,12 @@ interface InferenceReady extends Ready {
   readonly shardMs: number
 }
 
-export interface LlamaCppFigures {
-  readonly threads: number
-  readonly prefillTokensPerSecond: Spread
-  readonly decodeTokensPerSecond: Spread
-  /** Ours over llama.cpp, pair by pair. */
-  readonly prefillRatio: Spread
-  readonly decodeRatio: Spread
-}
-
 const program = fileURLToPath(new URL('./inference-rank.ts', import.meta.url))
 
 /** Prompts of a batch: what is timed comes after them. */
 const batchPromptTokens = 32
 
-const phaseOf = (phases: readonly PhaseFigures[], tokens: number) => {
+const phaseOf = (phases: readonly PhaseFigures[], tokens: number): PhaseReport => {
   const perToken = (pick: (phase: PhaseFigures) => number): Spread => spread(phases.map((phase) => pick(phase) / tokens))
   return {
     computeMsPerToken: perToken(({ computeMs }) => computeMs),
@@ -80,8 +54,6 @@ const phaseOf = (phases: readonly PhaseFigures[], tokens: number) => {
     loopDelayP99Ms: spread(phases.map(({ loopDelayMs }) => loopDelayMs)),
   }
 }
-
-export type PhaseReport = ReturnType<typeof phaseOf>
 
 const figuresOf = (runs: readonly RunResult[], promptTokens: number, tokens: number) => ({
   timeToFirstTokenMs: spread(runs.map(({ timings }) => timings.timeToFirstTokenMs)),
@@ -137,7 +109,7 @@ const measureRound = async ({ ask, askAll }: Group, options: InferenceOptions, l
   return { prompt, contexts, batches, llama: beside }
 }
 
-export const benchInference = async (options: InferenceOptions) => {
+export const benchInference = async (options: InferenceOptions): Promise<InferenceReport> => {
   const { workers, promptTokens, tokens, runs, compare, link, shape, modelFolder, quant, backend: choice, threads, spinMs, collective, carrier } = options
   const llama = compare ? installLlamaCpp(shape) : undefined
   try {
@@ -170,5 +142,3 @@ export const benchInference = async (options: InferenceOptions) => {
     llama?.stop()
   }
 }
-
-export type InferenceReport = Awaited<ReturnType<typeof benchInference>>

@@ -7,9 +7,11 @@ import type { WireChoice } from '../agent/collective/wire-types.ts'
 import type { BackendChoice } from '../agent/engine/choose-backend.ts'
 import { openModel } from '../agent/model/model-folder.ts'
 import { MeshError } from '../shared/errors.ts'
-import { printFatal } from '../shared/fatal.ts'
+import { jsonWanted, printFatal } from '../shared/fatal.ts'
 import { parseFlags } from '../shared/flags.ts'
 import { type OptionName, optionRecord, type OptionValues } from '../shared/options.ts'
+import { jsonLine } from '../shared/printed.ts'
+import { CollectivesBench, InferenceBench } from '../shared/schema/bench.ts'
 import type { ModelShape, Quant } from '../shared/schema/model.ts'
 import { benchCollectives } from './collectives.ts'
 import { benchInference } from './inference.ts'
@@ -45,15 +47,13 @@ const shapeOf = ({ model: folder, shape: name, promptTokens, contexts = [], toke
   return shape
 }
 
-const print = (json: boolean, report: object, text: () => string): void => void process.stdout.write(`${json ? JSON.stringify(report) : text()}\n`)
-
 const linkOf = ({ rtt, mbit }: Options): LinkShape | undefined => (rtt === 0 && mbit === 0 ? undefined : { rttMs: rtt, mbit })
 
 const runCollectives = async (values: Options): Promise<void> => {
   const { workers, collective, runs, rtt, mbit, json } = values
   if (workers < 2) throw new MeshError('usage', { problem: '--collectives wants --workers 2 or more' })
   const report = await benchCollectives({ workers, runs, algorithm: collective as CollectiveChoice, carrier: values.carrier as CarrierChoice, link: linkOf(values) })
-  print(json, { workers, collective, runs, rtt, mbit, ...report }, () => printCollectives(report))
+  process.stdout.write(json ? jsonLine(CollectivesBench, { workers, collective, runs, rtt, mbit, ...report }) : `${printCollectives(report)}\n`)
 }
 
 const runInference = async (values: Options): Promise<void> => {
@@ -64,7 +64,8 @@ const runInference = async (values: Options): Promise<void> => {
     collective: { algorithm: collective as CollectiveChoice, wire: wire as WireChoice }, carrier: values.carrier as CarrierChoice, compare: compare !== undefined, link: linkOf(values),
   })
   const title = { model, shape: values.shape, workers, threads, quant, collective, wire, promptTokens, tokens, runs, rtt, mbit }
-  print(json, { ...title, shape: model === undefined ? values.shape : undefined, ...report }, () => printInference(title, report))
+  const answer = { ...title, shape: model === undefined ? values.shape : undefined, ...report }
+  process.stdout.write(json ? jsonLine(InferenceBench, answer) : `${printInference(title, report)}\n`)
 }
 
 try {
@@ -76,5 +77,5 @@ try {
   })
   await (values.collectives ? runCollectives(values) : runInference(values))
 } catch (error) {
-  process.exitCode = printFatal(error)
+  process.exitCode = printFatal(error, { json: jsonWanted() })
 }

@@ -1,5 +1,5 @@
 /** The tables of `mesh bench --collectives`, for people. */
-import type { BandwidthFigure, CollectivesReport, LatencyFigure } from './collectives.ts'
+import type { BandwidthFigure, CollectivesReport, LatencyFigure } from '../shared/schema/bench.ts'
 import { show } from './spread.ts'
 
 /** Rows of text in columns; the first row is the head. */

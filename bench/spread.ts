@@ -1,9 +1,5 @@
 /** Repeated measurements, told as median, least and most. */
-export interface Spread {
-  readonly median: number
-  readonly min: number
-  readonly max: number
-}
+import type { Spread } from '../shared/schema/bench.ts'
 
 export const spread = (values: readonly number[]): Spread => {
   const sorted = values.toSorted((a, b) => a - b)

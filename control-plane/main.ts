@@ -3,12 +3,14 @@ import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { MeshError, problemOf } from '../shared/errors.ts'
-import { printFatal } from '../shared/fatal.ts'
+import { jsonWanted, printFatal } from '../shared/fatal.ts'
 import { openHome } from '../shared/home.ts'
 import { Lifecycle, untilSignal } from '../shared/lifecycle.ts'
 import { createLogger } from '../shared/log.ts'
 import { parseFlags } from '../shared/flags.ts'
 import { defaultPorts } from '../shared/options.ts'
+import { jsonLine } from '../shared/printed.ts'
+import { ControlPlaneReady } from '../shared/schema/ready.ts'
 import { buildApp } from './app.ts'
 import { wholeShare } from './domain/queue-share.ts'
 import { createServices } from './service/services.ts'
@@ -37,7 +39,7 @@ const run = async (): Promise<void> => {
     const address = app.server.address() as AddressInfo
     const host = address.family === 'IPv6' ? `[${address.address}]` : address.address
     const url = `http://${host === '0.0.0.0' || host === '[::]' ? '127.0.0.1' : host}:${address.port}`
-    process.stdout.write(options.json ? `${JSON.stringify({ event: 'ready', url })}\n` : `control plane runs at ${url}, routes at ${url}/docs; Ctrl-C ends it\n`)
+    process.stdout.write(options.json ? jsonLine(ControlPlaneReady, { event: 'ready', url }) : `control plane runs at ${url}, routes at ${url}/docs; Ctrl-C ends it\n`)
     logger.info({ host: address.address, port: address.port }, 'control plane ready')
     logger.info({ signal: await ended }, 'stopping')
   } finally {
@@ -48,5 +50,5 @@ const run = async (): Promise<void> => {
 try {
   await run()
 } catch (error) {
-  process.exitCode = printFatal(error)
+  process.exitCode = printFatal(error, { json: jsonWanted() })
 }

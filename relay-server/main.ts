@@ -2,13 +2,15 @@
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { MeshError } from '../shared/errors.ts'
-import { printFatal } from '../shared/fatal.ts'
+import { jsonWanted, printFatal } from '../shared/fatal.ts'
 import { parseFlags } from '../shared/flags.ts'
 import { lockFolder } from '../shared/folder-lock.ts'
 import { openHome } from '../shared/home.ts'
 import { ownKey } from '../shared/identity/device-key.ts'
 import { untilSignal } from '../shared/lifecycle.ts'
 import { defaultPorts } from '../shared/options.ts'
+import { jsonLine } from '../shared/printed.ts'
+import { RelayReady } from '../shared/schema/ready.ts'
 import { createLogger } from '../shared/log.ts'
 import { startRelay } from './relay.ts'
 import { readSettings, writeSettings } from './settings.ts'
@@ -38,7 +40,7 @@ const run = async (): Promise<void> => {
   const key = ownKey(files.key) // its address contains it, so it stays over restarts
   const relay = await startRelay({ key, ...settings, pools: settings.servedPools, lists: files.lists, logger })
   writeSettings(files.config, settings, relay.addresses)
-  process.stdout.write(options.json ? `${JSON.stringify({ event: 'ready', addresses: relay.addresses, pools: settings.servedPools })}\n` : readyText(relay.addresses, settings.servedPools))
+  process.stdout.write(options.json ? jsonLine(RelayReady, { event: 'ready', addresses: relay.addresses, pools: settings.servedPools }) : readyText(relay.addresses, settings.servedPools))
   logger.info({ addresses: relay.addresses, pools: settings.servedPools }, 'relay ready')
   logger.info({ signal: await signal }, 'stopping')
   await relay.stop()
@@ -48,5 +50,5 @@ const run = async (): Promise<void> => {
 try {
   await run()
 } catch (error) {
-  process.exitCode = printFatal(error)
+  process.exitCode = printFatal(error, { json: jsonWanted() })
 }

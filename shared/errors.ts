@@ -47,6 +47,7 @@ export const errorTable = {
   clockSkew: { status: 401, exit: 7, text: 'the clock of this device is {seconds} s away from the control plane', hint: 'set the clock (for example: timedatectl set-ntp true)' },
   replayed: { status: 401, exit: 7, text: 'the request was seen before', hint: 'send it again with a fresh nonce' },
   deviceUnknown: { status: 403, exit: 3, text: 'the control plane does not know this device', hint: 'mesh init' },
+  interrupted: { status: 503, exit: 130, text: 'interrupted', hint: 'run the command again' },
   internal: { status: 500, exit: 1, text: 'internal error: {problem}', hint: 'this is a defect of Mesh; please report it with the log' },
   overloaded: { status: 429, exit: 6, text: '{what} is full: {limit} at most', hint: 'try again in a moment' },
   // pools

@@ -1,24 +1,38 @@
-/** How a Mesh program ends when something failed: one line what went wrong, one line what to do. */
+/** How a Mesh program ends when something failed: one line what went wrong, one line what to do; for programs one object. */
 import { writeSync } from 'node:fs'
 import { MeshError } from './errors.ts'
+import { jsonLine } from './printed.ts'
+import { ErrorAnswer } from './schema/common.ts'
+
+// synchronous: the process ends right after it, and a pipe would lose what is still buffered
+const writer = (descriptor: number) => (text: string): void => {
+  try {
+    writeSync(descriptor, text)
+  } catch {
+    // nobody reads it any more
+  }
+}
+
+export interface FatalOutput {
+  /** Tell programs as well: stdout then has `{"error": {"code", "message", "hint", "fields"}}`, and nothing else. */
+  readonly json?: boolean
+  stdout?(text: string): void
+  stderr?(text: string): void
+}
+
+/** Whether a command line asks for JSON, also one that is otherwise wrong. */
+export const jsonWanted = (args: readonly string[] = process.argv.slice(2)): boolean =>
+  (args.includes('--') ? args.slice(0, args.indexOf('--')) : args).includes('--json')
 
 /**
  * Prints `error: ...` and `hint: ...` on stderr.
  * A failure that is our defect also shows its stack, so that a report can be useful.
  * @returns the exit code for it
  */
-export const printFatal = (error: unknown, write: (text: string) => void = writeStderr): number => {
+export const printFatal = (error: unknown, { json = false, stdout = writer(1), stderr = writer(2) }: FatalOutput = {}): number => {
   const failure = MeshError.from(error)
   const stack = failure.code === 'internal' && failure.cause instanceof Error ? `${failure.cause.stack ?? ''}\n` : ''
-  write(`${stack}error: ${failure.message}\nhint: ${failure.hint}\n`)
+  stderr(`${stack}error: ${failure.message}\nhint: ${failure.hint}\n`)
+  if (json) stdout(jsonLine(ErrorAnswer, { error: failure.toReport() }))
   return failure.exitCode
-}
-
-// synchronous: the process ends right after it, and a pipe would lose what is still buffered
-const writeStderr = (text: string): void => {
-  try {
-    writeSync(2, text)
-  } catch {
-    // nobody reads stderr any more
-  }
 }

@@ -4,6 +4,7 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { it } from 'node:test'
 import { openHome } from '../shared/home.ts'
+import type { Printed } from '../shared/printed.ts'
 import type { CreditsView } from '../shared/schema/credits.ts'
 import type { Job } from '../shared/schema/job.ts'
 import type { RingView } from '../shared/schema/ring.ts'
@@ -28,7 +29,7 @@ it('api keys: a prompt by key from a machine without a device, paid by who made 
   await startReady(t, { name: 'desktop', program: 'mesh', args: ['start', '--json', '--listen', '/ip4/127.0.0.1/tcp/0', '--discovery', 'none', '--threads', '1'], home: a })
   await mesh(['join-ring', '--model-id', 'tiny-story'], { home: a })
   await mesh(['pool-join', '--invite', (await mesh(['pool-invite'], { home: a })).trim()], { home: b })
-  await eventually(30_000, 'the ring is active', async () => ((await json<RingView[]>(a, 'ring-status'))[0]?.status === 'active' ? true : undefined))
+  await eventually(30_000, 'the ring is active', async () => ((await json<Printed<RingView>[]>(a, 'ring-status'))[0]?.status === 'active' ? true : undefined))
 
   const { key, key_id: keyId, pool_id: poolId } = await json<Made>(b, 'api-key-create', '--name', 'home page', '--quota', '100')
   assert.match(key, new RegExp(`^mesh_sk_${keyId}_[0-9a-f]{64}$`))
@@ -53,9 +54,9 @@ it('api keys: a prompt by key from a machine without a device, paid by who made 
   const { code: full, stderr } = await runMesh([...question, '--api-key', key, '--max-tokens', '60'], { home: guest })
   assert.deepEqual([full, stderr.split('\n')[0].replace(keyId, 'ID')], [7, 'error: API key ID may use 100 tokens a day: 37 are left, the job may need 66'])
 
-  await eventually(20_000, 'all jobs are settled', async () => ((await json<CreditsView>(b, 'credits')).unsettled === 0 ? true : undefined))
+  await eventually(20_000, 'all jobs are settled', async () => ((await json<Printed<CreditsView>>(b, 'credits')).unsettled === 0 ? true : undefined))
   assert.equal((await json<{ jobs: number }>(b, 'ledger', 'verify')).jobs, 4)
-  const { members } = await json<CreditsView>(b, 'credits')
+  const { members } = await json<Printed<CreditsView>>(b, 'credits')
   const [desktop, laptop] = ['Desktop', 'Laptop'].map((name) => members.find((member) => member.name === name)?.used ?? 0)
   assert.ok(laptop === 3 * desktop && desktop > 0)
 

@@ -22,6 +22,7 @@ import { signRequest } from '../shared/identity/request-signature.ts'
 import { signRevocations } from '../shared/identity/revocation-list.ts'
 import { limits } from '../shared/wire/limits.ts'
 import { protocols } from '../shared/wire/protocols.ts'
+import type { Printed } from '../shared/printed.ts'
 import type { RingView } from '../shared/schema/ring.ts'
 import { temporaryFolder } from './support/homes.ts'
 import { eventually, mesh, startReady } from './support/processes.ts'
@@ -57,8 +58,8 @@ const createArena = async (t: TestContext): Promise<Arena> => {
   await start(member)
   for (const home of [admin, member]) await mesh(['join-ring', '--model-id', 'tiny-story'], { home })
   await eventually(40_000, 'the ring is active with both', async () => {
-    const [ring] = JSON.parse(await mesh(['ring-status', '--json'], { home: admin })) as RingView[]
-    return ring?.status === 'active' && ring.worldSize === 2 ? ring : undefined
+    const [ring] = JSON.parse(await mesh(['ring-status', '--json'], { home: admin })) as Printed<RingView>[]
+    return ring?.status === 'active' && ring.world_size === 2 ? ring : undefined
   })
   const text = await mesh(prompt, { home: member })
   const pool = findPool(openHome(admin), poolId)

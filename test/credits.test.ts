@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { it } from 'node:test'
 import Database from 'better-sqlite3'
 import { openHome } from '../shared/home.ts'
+import type { Printed } from '../shared/printed.ts'
 import type { CreditsView, LedgerEntry, QuotaView } from '../shared/schema/credits.ts'
 import type { RingView } from '../shared/schema/ring.ts'
 import { temporaryFolder } from './support/homes.ts'
@@ -25,27 +26,27 @@ it('credits: every entry is signed by its device, sums are zero, and a changed r
   await start('laptop', b)
   for (const home of [a, b]) await mesh(['join-ring', '--model-id', 'tiny-story'], { home })
   await eventually(30_000, 'the ring is active with both', async () => {
-    const [ring] = await json<RingView[]>(b, 'ring-status')
-    return ring?.status === 'active' && ring.worldSize === 2 ? ring : undefined
+    const [ring] = await json<Printed<RingView>[]>(b, 'ring-status')
+    return ring?.status === 'active' && ring.world_size === 2 ? ring : undefined
   })
   assert.match(await mesh(['credits'], { home: b }), /nobody has contributed/)
 
   for (const home of [a, b, b]) await mesh(['inference', '--prompt', 'Once upon a time', '--seed', '7', '--max-tokens', '16'], { home })
   const entries = await eventually(20_000, 'three jobs are settled', async () => {
-    const found = await json<LedgerEntry[]>(a, 'ledger')
+    const found = await json<Printed<LedgerEntry>[]>(a, 'ledger')
     return found.length === 9 ? found : undefined
   })
   // 21 tokens went through the layers or were drawn; the last one was not run
   assert.deepEqual(entries.map(({ kind, tokens, signature }) => [kind, tokens, signature !== null]), Array.from({ length: 3 }, () => [['work', 20, true], ['work', 20, true], ['use', 21, true]]).flat())
-  assert.ok(entries.every(({ kind, computeUs }) => (kind === 'work') === computeUs > 0))
+  assert.ok(entries.every(({ kind, compute_us: computeUs }) => (kind === 'work') === computeUs > 0))
   assert.equal(entries.reduce((sum, { amount }) => sum + amount, 0), 0)
   assert.equal((await mesh(['ledger', '--csv', '--since', '1h'], { home: a })).trim().split('\n').length, 10)
 
-  const { members } = await json<CreditsView>(b, 'credits')
+  const { members } = await json<Printed<CreditsView>>(b, 'credits')
   const [desktop, laptop] = ['Desktop', 'Laptop'].map((name) => members.find((member) => member.name === name))
   assert.ok(desktop && laptop && laptop.used === 2 * desktop.used && desktop.earned > 0 && laptop.earned > 0)
   assert.equal(desktop.earned + laptop.earned, desktop.used + laptop.used)
-  assert.equal((await json<QuotaView>(b, 'quota')).queueShare, laptop.queueShare)
+  assert.equal((await json<Printed<QuotaView>>(b, 'quota')).queue_share, laptop.queue_share)
   for (const command of ['credits', 'quota', 'ledger']) assert.match(await mesh([command], { home: b }), /Laptop|busy pool|worked/, command)
   const verified = await json<{ entries: number; signed: number; jobs: number }>(b, 'ledger', 'verify')
   assert.deepEqual([verified.entries, verified.signed, verified.jobs], [9, 9, 3])

@@ -1,11 +1,13 @@
 /**
  * `npm run docs`: writes the generated parts of the documentation, between markers such as
- * `<!-- generated:cli -->` and `<!-- /generated:cli -->`. With `--check` it writes nothing and fails on a difference.
+ * `<!-- generated:cli -->` and `<!-- /generated:cli -->`, and whole folders that hold nothing else. With `--check` it
+ * writes nothing and fails on a difference.
  */
-import { readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { commands } from '../agent/cli/commands.ts'
+import { jsonPages } from '../agent/cli/json-reference.ts'
 import { cliReference, errorReference, exitCodeReference } from '../agent/cli/reference.ts'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
@@ -27,18 +29,32 @@ const render = (file: string, text: string, parts: Readonly<Record<string, () =>
   return page
 }
 
+/** Files that are as they should be or not, by path; `undefined`: it should not be there. */
+const wanted = (): ReadonlyMap<string, string | undefined> => {
+  const files = new Map<string, string | undefined>()
+  for (const { file, parts } of pages) files.set(file, render(file, readFileSync(join(root, file), 'utf8'), parts))
+  const folder = join('docs', 'json')
+  for (const name of existsSync(join(root, folder)) ? readdirSync(join(root, folder)) : []) files.set(join(folder, name), undefined)
+  for (const [name, text] of jsonPages(commands)) files.set(join(folder, name), text)
+  return files
+}
+
 const main = (args: readonly string[]): number => {
+  const isCheck = args.includes('--check')
   let stale = 0
-  for (const { file, parts } of pages) {
+  for (const [file, text] of wanted()) {
     const path = join(root, file)
-    const before = readFileSync(path, 'utf8')
-    const after = render(file, before, parts)
-    if (before === after) continue
-    if (!args.includes('--check')) writeFileSync(path, after)
-    process.stdout.write(args.includes('--check') ? `${file} is not what the tables say: npm run docs\n` : `wrote ${file}\n`)
+    if (text === (existsSync(path) ? readFileSync(path, 'utf8') : undefined)) continue
     stale++
+    if (isCheck) process.stdout.write(`${file} is not what the tables say: npm run docs\n`)
+    else if (text === undefined) rmSync(path)
+    else {
+      mkdirSync(dirname(path), { recursive: true })
+      writeFileSync(path, text)
+    }
+    if (!isCheck) process.stdout.write(`${text === undefined ? 'removed' : 'wrote'} ${file}\n`)
   }
-  return args.includes('--check') && stale > 0 ? 1 : 0
+  return isCheck && stale > 0 ? 1 : 0
 }
 
 process.exitCode = main(process.argv.slice(2))

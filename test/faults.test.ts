@@ -5,6 +5,7 @@ import { describe, it, type TestContext } from 'node:test'
 import { type ManagedProcess, startProcess } from '../agent/cli/managed-process.ts'
 import { ggmlComes } from '../agent/engine/test/platform.ts'
 import { openHome, readStateJson, writeStateJson } from '../shared/home.ts'
+import type { Printed } from '../shared/printed.ts'
 import type { RingView } from '../shared/schema/ring.ts'
 import { afterwards, temporaryFolder } from './support/homes.ts'
 import { childrenOf } from './support/leftovers.ts'
@@ -16,7 +17,7 @@ interface Device {
 }
 
 /** A control plane and two devices in one pool and one ring; agents not started yet. */
-const createPool = async (t: TestContext): Promise<{ readonly url: string; readonly devices: readonly [Device, Device]; ring(): Promise<RingView> }> => {
+const createPool = async (t: TestContext): Promise<{ readonly url: string; readonly devices: readonly [Device, Device]; ring(): Promise<Printed<RingView>> }> => {
   const root = temporaryFolder(t)
   const services = join(root, 'services')
   const { info } = await startReady(t, { name: 'control plane', program: 'mesh', args: ['control-plane', '--port', '0', '--json', '--ring-grace', '1s', '--lease', '3s', '--heartbeat', '500ms'], home: services })
@@ -39,16 +40,16 @@ const createPool = async (t: TestContext): Promise<{ readonly url: string; reado
     url,
     devices: [first, second],
     ring: async () => {
-      const [view] = JSON.parse(await mesh(['ring-status', '--json'], { home: first.home })) as RingView[]
+      const [view] = JSON.parse(await mesh(['ring-status', '--json'], { home: first.home })) as Printed<RingView>[]
       return view
     },
   }
 }
 
-const activeWith = (worldSize: number, ring: () => Promise<RingView>): Promise<RingView> =>
+const activeWith = (worldSize: number, ring: () => Promise<Printed<RingView>>): Promise<Printed<RingView>> =>
   eventually(40_000, `the ring is active with ${worldSize}`, async () => {
     const view = await ring()
-    return view.status === 'active' && view.worldSize === worldSize ? view : undefined
+    return view.status === 'active' && view.world_size === worldSize ? view : undefined
   })
 
 const longPrompt = ['inference', '--prompt', 'Once upon a time', '--max-tokens', '450', '--temperature', '1', '--seed', '3']
@@ -107,8 +108,8 @@ describe('faults', () => {
     assert.equal(status.code, 3)
     await startReady(t, { name: 'control plane', program: 'mesh', args: ['control-plane', '--port', new URL(url).port, '--json'], home: join(root, 'services') })
     await eventually(20_000, 'the agent is connected', async () => {
-      const { agent: state } = JSON.parse(await mesh(['status', '--json'], { home })) as { agent: { controlPlane: { connected: boolean } } | null }
-      return state?.controlPlane.connected ? true : undefined
+      const { agent: state } = JSON.parse(await mesh(['status', '--json'], { home })) as { agent: { control_plane: { connected: boolean } } | null }
+      return state?.control_plane.connected ? true : undefined
     })
   })
 
@@ -170,7 +171,7 @@ describe('faults', () => {
         const view = await ring()
         return view.network?.carrier === 'streams' ? view : undefined
       })
-      assert.match(after.network?.streamsReason ?? '', /^a job failed \(.*could not compute/)
+      assert.match(after.network?.streams_reason ?? '', /^a job failed \(.*could not compute/)
       assert.equal(after.epoch, epoch) // nothing was lost, so nothing had to form anew
     })
   }
@@ -187,7 +188,7 @@ describe('faults', () => {
     await mesh(['pool-create', '--name', 'home'], { home })
     await startReady(t, { name: 'agent', program: 'mesh', args: ['start', '--json', '--listen', '/ip4/127.0.0.1/tcp/0'], home })
     await mesh(['join-ring', '--model-id', 'tiny-story'], { home })
-    const ring = async (): Promise<RingView> => (JSON.parse(await mesh(['ring-status', '--json'], { home })) as RingView[])[0]
+    const ring = async (): Promise<Printed<RingView>> => (JSON.parse(await mesh(['ring-status', '--json'], { home })) as Printed<RingView>[])[0]
     const { epoch } = await activeWith(1, ring)
     const text = await mesh(shortPrompt, { home })
     await before.process.stop()

@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
+import type { Printed } from '../shared/printed.ts'
 import type { RingView } from '../shared/schema/ring.ts'
 import { temporaryFolder } from './support/homes.ts'
 import { createLan, lanImpossible, type Machine } from './support/lan.ts'
@@ -14,8 +15,8 @@ interface Peer {
   readonly name: string
   readonly address: string
   readonly found: string
-  readonly latencyMs: number | null
-  readonly lastSeenAt: number
+  readonly latency_ms: number | null
+  readonly last_seen_at: number
 }
 
 interface Device {
@@ -45,10 +46,10 @@ interface Resources {
   readonly recorded: boolean
 }
 
-const ringOfTwo = (device: Device, after = 0): Promise<RingView> =>
+const ringOfTwo = (device: Device, after = 0): Promise<Printed<RingView>> =>
   eventually(60_000, 'the ring is active with both devices', async () => {
-    const [ring] = (await device.tryJson<RingView[]>('ring-status')) ?? []
-    return ring?.status === 'active' && ring.worldSize === 2 && ring.epoch > after ? ring : undefined
+    const [ring] = (await device.tryJson<Printed<RingView>[]>('ring-status')) ?? []
+    return ring?.status === 'active' && ring.world_size === 2 && ring.epoch > after ? ring : undefined
   })
 
 const twoDevices = (t: TestContext): { machines: Machine[]; a: Device; b: Device } => {
@@ -64,7 +65,7 @@ const prompt = ['inference', '--prompt', 'Once upon a time', '--seed', '7', '--m
 const otherPeer = (device: Device, what: string, wanted: (peer: Peer) => boolean): Promise<Peer> =>
   eventually(60_000, what, async () => {
     const peers = await device.tryJson<Peer[]>('pool-peers')
-    return peers?.find((peer) => peer.found !== null && peer.latencyMs !== null && wanted(peer))
+    return peers?.find((peer) => peer.found !== null && peer.latency_ms !== null && wanted(peer))
   })
 
 /** The lines that `mesh up` printed for others, each as arguments of `mesh`: init, pool-join, start. */
@@ -75,7 +76,7 @@ const joinLines = (info: Record<string, unknown>): string[][] => {
 }
 
 /** From nothing to an answer, with commands of `mesh` alone. @returns the agent of B, the ring and its answer */
-const story = async (t: TestContext, a: Device, b: Device): Promise<{ agentB: Awaited<ReturnType<typeof startReady>>; ring: RingView; startB: string[]; text: string }> => {
+const story = async (t: TestContext, a: Device, b: Device): Promise<{ agentB: Awaited<ReturnType<typeof startReady>>; ring: Printed<RingView>; startB: string[]; text: string }> => {
   // A makes a pool and hosts it
   await a.run('init', '--network-id', 'home', '--name', 'Desktop')
   await a.run('pool-create', '--name', 'den') // before anything runs
@@ -101,16 +102,16 @@ const story = async (t: TestContext, a: Device, b: Device): Promise<{ agentB: Aw
   await a.run('join-ring', '--model-id', 'tiny-story')
   await b.run('join-ring', '--model-id', 'tiny-story')
   const laptop = await eventually(10_000, 'the ring tells what B lacks', async () => {
-    const [ring] = await b.json<RingView[]>('ring-status')
-    return ring.members.find(({ name, error }) => name === 'Laptop' && error !== undefined)
+    const [ring] = await b.json<Printed<RingView>[]>('ring-status')
+    return ring.members.find(({ name, error }) => name === 'Laptop' && error !== null)
   })
-  assert.equal(laptop.rank, undefined)
+  assert.equal(laptop.rank, null)
   assert.match(laptop.error?.message ?? '', /^tiny-story q8 does not fit: Laptop lacks [\d.]+ MB/)
   await b.run('lock-resources', '--memory', '275MB')
   const ring = await ringOfTwo(b)
 
   // shares are equal, the columns keep to what is locked: room for one of four key/value heads on B
-  const heads = ring.members.toSorted((x, y) => (x.rank ?? 0) - (y.rank ?? 0)).map(({ name, share, ranges }) => ({ name, share, heads: ranges?.kvHeads }))
+  const heads = ring.members.toSorted((x, y) => (x.rank ?? 0) - (y.rank ?? 0)).map(({ name, share, ranges }) => ({ name, share, heads: ranges?.kv_heads }))
   assert.deepEqual(heads, [{ name: 'Desktop', share: 1, heads: { start: 0, end: 3 } }, { name: 'Laptop', share: 1, heads: { start: 3, end: 4 } }])
 
   // B prompts, and sees A
@@ -131,16 +132,16 @@ test('lan: create, invite, join, lock, ring, prompt; then the host moves, then b
     const moved = await otherPeer(b, 'the host is seen at its new address', ({ address }) => address.startsWith('/ip4/10.77.0.9/tcp/'))
     assert.equal(moved.found, 'mdns')
     const { agent } = await eventually(60_000, 'the agent turned to the new address', async () => {
-      const status = await b.json<{ agent: { controlPlane: { url: string; connected: boolean } } }>('status')
-      return status.agent.controlPlane.connected && status.agent.controlPlane.url.includes('10.77.0.9') ? status : undefined
+      const status = await b.json<{ agent: { control_plane: { url: string; connected: boolean } } }>('status')
+      return status.agent.control_plane.connected && status.agent.control_plane.url.includes('10.77.0.9') ? status : undefined
     })
-    assert.equal(agent.controlPlane.url, 'http://10.77.0.9:8080')
+    assert.equal(agent.control_plane.url, 'http://10.77.0.9:8080')
     await ringOfTwo(b, first.epoch)
     assert.equal((await b.json<{ text: string }>(...prompt)).text, text)
   })
 
   await t.test('both are on another network: the ring heals by itself', async () => {
-    const [before] = await a.json<RingView[]>('ring-status')
+    const [before] = await a.json<Printed<RingView>[]>('ring-status')
     machines[0].moveTo('10.78.0.1/24')
     machines[1].moveTo('10.78.0.2/24')
     await ringOfTwo(b, before.epoch)
@@ -152,7 +153,7 @@ test('lan: create, invite, join, lock, ring, prompt; then the host moves, then b
     const before = Date.now()
     await agentB.process.stop()
     await b.start(t, 'start', '--discovery', 'none', '--control-plane', 'http://10.78.0.77:8080') // nobody is there
-    const peer = await otherPeer(b, 'the host is found again', ({ lastSeenAt, found }) => lastSeenAt > before && found === 'cache')
+    const peer = await otherPeer(b, 'the host is found again', ({ last_seen_at: seen, found }) => seen > before && found === 'cache')
     assert.match(peer.address, /^\/ip4\/10\.78\.0\.1\/tcp\//)
     await ringOfTwo(b)
     assert.equal((await b.json<{ text: string }>(...prompt)).text, text)

@@ -10,6 +10,7 @@ import { findDevice } from '../agent/device/device.ts'
 import { PeerCache } from '../agent/device/known-peers.ts'
 import { openHome } from '../shared/home.ts'
 import { certificateLifetimeMs, issueCertificate, verifyCertificate } from '../shared/identity/pool-certificate.ts'
+import type { Printed } from '../shared/printed.ts'
 import type { RingView } from '../shared/schema/ring.ts'
 import { eventually, mesh, runMesh, type RunResult, startPrompt, startReady } from './support/processes.ts'
 
@@ -113,9 +114,9 @@ describe('membership', () => {
       await mesh(['join-ring', '--model-id', 'tiny-story'], { home })
     }
     await mesh(['join-ring', '--model-id', 'tiny-story'], { home: admin })
-    const activeWith = (count: number): Promise<RingView> => eventually(40_000, `the ring is active with ${count}`, async () => {
-      const [ring] = JSON.parse(await mesh(['ring-status', '--json'], { home: admin })) as RingView[]
-      return ring?.status === 'active' && ring.worldSize === count ? ring : undefined
+    const activeWith = (count: number): Promise<Printed<RingView>> => eventually(40_000, `the ring is active with ${count}`, async () => {
+      const [ring] = JSON.parse(await mesh(['ring-status', '--json'], { home: admin })) as Printed<RingView>[]
+      return ring?.status === 'active' && ring.world_size === count ? ring : undefined
     })
     await activeWith(3)
     const lostId = String(findDevice(openHome(lost))?.deviceId)

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { describe, it, type TestContext } from 'node:test'
 import { readAgentState } from '../agent/cli/session.ts'
 import { openHome } from '../shared/home.ts'
+import type { Printed } from '../shared/printed.ts'
 import type { RingView } from '../shared/schema/ring.ts'
 import { temporaryFolder } from './support/homes.ts'
 import { eventually, mesh, runMesh, startReady } from './support/processes.ts'
@@ -48,10 +49,10 @@ const quickStart = async (t: TestContext): Promise<Cluster> => {
   return { a, b, json }
 }
 
-const activeRing = ({ json, b }: Cluster): Promise<RingView> =>
+const activeRing = ({ json, b }: Cluster): Promise<Printed<RingView>> =>
   eventually(30_000, 'the ring is active with both devices', async () => {
-    const [ring] = await json<RingView[]>(b, 'ring-status')
-    return ring?.status === 'active' && ring.worldSize === 2 ? ring : undefined
+    const [ring] = await json<Printed<RingView>[]>(b, 'ring-status')
+    return ring?.status === 'active' && ring.world_size === 2 ? ring : undefined
   })
 
 describe('quick start', () => {
@@ -80,9 +81,9 @@ describe('quick start', () => {
     const status = await json<{ agent: { jobs: { done: number } } | null; control_plane: { registered: boolean } }>(a, 'status')
     assert.equal(status.control_plane.registered, true)
     assert.notEqual(status.agent, null)
-    const shards = await json<{ rank: number; shardBytes: number; state: string }[]>(b, 'shard-status')
+    const shards = await json<{ rank: number; shard_bytes: number; state: string }[]>(b, 'shard-status')
     assert.equal(shards.length, 1)
-    assert.ok(shards[0].state === 'ready' && shards[0].shardBytes > 0)
+    assert.ok(shards[0].state === 'ready' && shards[0].shard_bytes > 0)
     const { jobs } = await json<{ jobs: { state: string }[] }>(a, 'pool-status')
     assert.deepEqual(jobs.map(({ state }) => state), ['done', 'done'])
 
@@ -92,8 +93,8 @@ describe('quick start', () => {
 
     await mesh(['leave-ring', '--model-id', 'tiny-story'], { home: b })
     const alone = await eventually(20_000, 'the ring goes on with one device', async () => {
-      const [now] = await json<RingView[]>(a, 'ring-status')
-      return now?.status === 'active' && now.worldSize === 1 ? now : undefined
+      const [now] = await json<Printed<RingView>[]>(a, 'ring-status')
+      return now?.status === 'active' && now.world_size === 1 ? now : undefined
     })
     assert.ok(alone.epoch > ring.epoch)
     const again = await runMesh(['leave-ring', '--model-id', 'tiny-story'], { home: b })

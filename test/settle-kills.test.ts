@@ -12,6 +12,7 @@ import { programs } from '../agent/cli/managed-process.ts'
 import { loadDevice } from '../agent/device/device.ts'
 import { seeded } from '../control-plane/test/seeded.ts'
 import { openHome } from '../shared/home.ts'
+import type { Printed } from '../shared/printed.ts'
 import type { RingView } from '../shared/schema/ring.ts'
 import { afterwards, temporaryFolder } from './support/homes.ts'
 import { isFull } from './support/full.ts'
@@ -82,8 +83,8 @@ class Scene {
   ringOfTwo(): Promise<true> {
     return eventually(40_000, 'the ring is active with both', async () => {
       const { code, stdout } = await meshHere(['ring-status', '--json'], this.homes.leader)
-      const [ring] = code === 0 ? (JSON.parse(stdout) as RingView[]) : []
-      return (ring?.status === 'active' && ring.worldSize === 2) || undefined
+      const [ring] = code === 0 ? (JSON.parse(stdout) as Printed<RingView>[]) : []
+      return (ring?.status === 'active' && ring.world_size === 2) || undefined
     })
   }
 

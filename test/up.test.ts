@@ -44,7 +44,7 @@ describe('mesh up', () => {
 
   it('a part that dies is started again, at the same address', { timeout: 120_000 }, async (t) => {
     const host = await startHost(t, join(temporaryFolder(t), 'a'))
-    process.kill(host.pids['control plane'], 'SIGKILL')
+    process.kill(host.pids.control_plane, 'SIGKILL')
     process.kill(host.pids.agent, 'SIGKILL')
     const state = await eventually(30_000, 'a new agent reaches the new control plane', () => {
       const now = readAgentState(openHome(host.home))

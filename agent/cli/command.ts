@@ -1,7 +1,9 @@
 /** What a command of `mesh` is, and what it is given. */
+import type { Static, TSchema } from 'typebox'
 import type { Home } from '../../shared/home.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { OptionName, OptionValues } from '../../shared/options.ts'
+import { jsonLine, jsonText, type Printable } from '../../shared/printed.ts'
 
 /** A terminal, a pipe or a test. */
 export interface Output {
@@ -41,6 +43,8 @@ export interface Command {
   readonly defaults: Defaults
   /** Whole command lines. */
   readonly examples: readonly string[]
+  /** What `--json` prints, in the names of the code (`shared/printed.ts`): of a service its ready line. */
+  readonly json: TSchema
   /** A service ends with exit code 0 when it is told to stop; other commands end with 130. */
   readonly service: boolean
   run(context: CommandContext, values: OptionValues<OptionName>): Promise<number | void>
@@ -48,7 +52,12 @@ export interface Command {
 
 type Values<Name extends OptionName, Sure extends Name> = OptionValues<Name> & { [N in Sure]: NonNullable<OptionValues<Name>[N]> }
 
-interface Declaration<Name extends OptionName, Required extends Name, Default extends Name> {
+/** Prints the one answer of `--json`: what the command declared, and nothing else. */
+interface Printer<Json extends TSchema> {
+  printJson(value: Printable<Static<Json>>): void
+}
+
+interface Declaration<Name extends OptionName, Required extends Name, Default extends Name, Json extends TSchema> {
   readonly name: string
   readonly summary: string
   readonly details?: string
@@ -57,18 +66,25 @@ interface Declaration<Name extends OptionName, Required extends Name, Default ex
   readonly bare?: Name
   readonly defaults?: { readonly [N in Default]: string | number }
   readonly examples: readonly string[]
+  readonly json: Json
   readonly service?: boolean
-  run(context: CommandContext, values: Values<Name | 'logLevel', Required | Default>): Promise<number | void>
+  run(context: CommandContext & Printer<Json>, values: Values<Name | 'logLevel', Required | Default>): Promise<number | void>
 }
 
-/** Checks the declaration of a command: `run` sees the options it named, and required ones are there. */
-export const defineCommand = <const Name extends OptionName, const Required extends Name = never, const Default extends Name = never>(
-  declaration: Declaration<Name, Required, Default>,
-): Command => ({
-  required: [],
-  defaults: {},
-  service: false,
-  ...declaration,
-  options: [...declaration.options, 'logLevel'],
-  run: (context, values) => declaration.run(context, values as unknown as Values<Name | 'logLevel', Required | Default>),
-})
+/** Checks the declaration of a command: `run` sees the options it named, required ones are there, and it prints the JSON it declared. */
+export const defineCommand = <
+  const Name extends OptionName, const Json extends TSchema, const Required extends Name = never, const Default extends Name = never,
+>(declaration: Declaration<Name, Required, Default, Json>): Command => {
+  const { json, service = false } = declaration
+  return {
+    required: [],
+    defaults: {},
+    ...declaration,
+    service,
+    options: [...declaration.options, 'logLevel'],
+    run: (context, values) => {
+      const printJson = (value: unknown): void => context.stdout.write(service ? jsonLine(json, value) : jsonText(json, value))
+      return declaration.run({ ...context, printJson }, values as unknown as Values<Name | 'logLevel', Required | Default>)
+    },
+  }
+}

@@ -1,8 +1,8 @@
-/** Text for people: tables, short times, ranges. Results for programs are JSON, printed here as well. */
+/** Text for people: tables, short times, ranges. */
 import { certificateLifetimeMs } from '../../shared/identity/pool-certificate.ts'
 import type { RankRanges } from '../../shared/schema/ring.ts'
 import type { Range } from '../../shared/schema/common.ts'
-import type { CommandContext, Output } from './command.ts'
+import type { CommandContext } from './command.ts'
 
 /** Left-aligned columns, two spaces between them, no trailing spaces. Control characters are never printed. */
 export const table = (headings: readonly string[], rows: readonly (readonly string[])[]): string => {
@@ -23,8 +23,6 @@ export const printable = (text: string): string => text.replaceAll(/\p{Cc}|\p{Cf
 
 /** The same for generated text, in which line ends and tabs belong. */
 export const printableText = (text: string): string => text.replaceAll(/[^\P{Cc}\n\t]/gu, '')
-
-export const printJson = (output: Output, value: unknown): void => output.write(`${JSON.stringify(value, null, 2)}\n`)
 
 /** `4 s ago`, `2 min ago`, `3 h ago`, `5 d ago` */
 export const ago = (time: number, now: number): string => {

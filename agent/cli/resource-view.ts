@@ -1,5 +1,7 @@
 /** The memory lock of this device with what was measured: for the commands that show or change it. */
+import { Type } from 'typebox'
 import type { Home } from '../../shared/home.ts'
+import { Count, Time } from '../../shared/schema/common.ts'
 import { usableBytes } from '../../shared/schema/lock.ts'
 import { formatBytes, formatDuration } from '../../shared/units.ts'
 import { type ClockReading, readClock } from '../device/elapsed.ts'
@@ -46,15 +48,32 @@ export const resourceRows = ({ standing, memory, clock }: Resources): [string, s
   ['memory', `${formatBytes(memory.availableBytes)} available of ${formatBytes(memory.limitBytes)} (${memory.limitedBy})${memory.heldBytes > 0 ? `, the agent holds ${formatBytes(memory.heldBytes)}` : ''}`],
 ]
 
-export const resourceJson = ({ lock, standing, memory, clock }: Resources): object => ({
-  phase: standing.phase,
-  memory_bytes: standing.memoryBytes,
-  usable_bytes: usableBytes(standing.memoryBytes),
-  cooldown_ms: standing.cooldownMs,
-  remaining_ms: standing.remainingMs ?? null,
-  until: standing.remainingMs === undefined ? null : Math.round(clock.wallMs + standing.remainingMs),
+/** What the commands on memory locks tell programs. */
+export const ResourcesAnswer = Type.Object({
+  phase: Type.Union([Type.Literal('unlocked'), Type.Literal('locked'), Type.Literal('cooling')]),
+  memoryBytes: Count,
+  usableBytes: Count,
+  cooldownMs: Count,
+  remainingMs: Type.Optional(Type.Number({ description: 'of a cooldown that runs' })),
+  until: Type.Optional(Time),
+  degraded: Type.Boolean(),
+  missingBytes: Count,
+  sequence: Count,
+  measured: Type.Object({ limitBytes: Count, availableBytes: Count, heldBytes: Count, limitedBy: Type.String() }),
+})
+
+/** The same after a change. */
+export const LockChangeAnswer = Type.Object({
+  ...ResourcesAnswer.properties,
+  changed: Type.Boolean(),
+  recorded: Type.Boolean({ description: 'false: the agent tells the control plane when it can' }),
+})
+
+export const resourcesAnswer = ({ lock, standing, memory, clock }: Resources): Type.Static<typeof ResourcesAnswer> => ({
+  ...standing,
+  usableBytes: usableBytes(standing.memoryBytes),
+  until: standing.remainingMs === undefined ? undefined : Math.round(clock.wallMs + standing.remainingMs),
   degraded: standing.missingBytes > 0,
-  missing_bytes: standing.missingBytes,
   sequence: lock?.commitment.sequence ?? 0,
-  measured: { limit_bytes: memory.limitBytes, available_bytes: memory.availableBytes, held_bytes: memory.heldBytes, limited_by: memory.limitedBy },
+  measured: memory,
 })

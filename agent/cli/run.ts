@@ -1,6 +1,6 @@
 /** From arguments to an exit code: the whole of `mesh` except for the process around it. */
 import { MeshError, exitCodes } from '../../shared/errors.ts'
-import { printFatal } from '../../shared/fatal.ts'
+import { jsonWanted, printFatal } from '../../shared/fatal.ts'
 import type { Home } from '../../shared/home.ts'
 import { createLogger, type Logger } from '../../shared/log.ts'
 import { readOptions } from '../../shared/options.ts'
@@ -52,10 +52,9 @@ export const runCli = async (argv: readonly string[], around: Surroundings): Pro
     const code = await command.run(context, values)
     return around.signal.aborted && !command.service ? exitCodes.interrupted : (code ?? exitCodes.ok)
   } catch (error) {
-    if (around.signal.aborted && !(error instanceof MeshError)) {
-      around.stderr.write('interrupted\n')
-      return exitCodes.interrupted
-    }
-    return printFatal(error, around.stderr.write)
+    const isInterrupted = around.signal.aborted && !(error instanceof MeshError)
+    return printFatal(isInterrupted ? new MeshError('interrupted') : error, {
+      json: jsonWanted(argv), stdout: around.stdout.write, stderr: around.stderr.write,
+    })
   }
 }

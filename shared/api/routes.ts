@@ -99,6 +99,3 @@ export const headers = {
   /** `Bearer ` and an API key. */
   key: 'authorization',
 } as const
-
-/** Every answer that is not 2xx has this body. */
-export const ErrorAnswer = Type.Object({ error: ErrorReportSchema })

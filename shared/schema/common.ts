@@ -18,3 +18,6 @@ export const ErrorReportSchema = Type.Object({
   fields: Type.Optional(Type.Record(Type.String(), Type.Union([Type.String(), Type.Number()]))),
 })
 export type ErrorReportJson = Type.Static<typeof ErrorReportSchema>
+
+/** How every failure is told: the body of an HTTP answer that is not 2xx, and what a command that fails prints with `--json`. */
+export const ErrorAnswer = Type.Object({ error: ErrorReportSchema })

@@ -1,7 +1,10 @@
+import { Type } from 'typebox'
 import { newApiKey } from '../../../shared/identity/api-key.ts'
+import { ApiKeyId } from '../../../shared/schema/api-key.ts'
+import { Count, Hex64, Name, Time } from '../../../shared/schema/common.ts'
 import { selectPool } from '../../device/pools.ts'
 import { defineCommand } from '../command.ts'
-import { printJson, validity } from '../render.ts'
+import { validity } from '../render.ts'
 import { checkName, openSession } from '../session.ts'
 
 export const apiKeyCreate = defineCommand({
@@ -12,6 +15,10 @@ export const apiKeyCreate = defineCommand({
   required: ['name'],
   defaults: { expires: '90d' },
   examples: ['mesh api-key-create --name "home page"', 'mesh api-key-create --name editor --quota 200000 --expires 30d'],
+  json: Type.Object({
+    key: Type.String({ description: 'the key itself: it is shown this once' }),
+    keyId: ApiKeyId, poolId: Hex64, name: Name, expiresAt: Time, tokensPerDay: Type.Optional(Count), controlPlane: Type.String(),
+  }),
   run: async (context, values) => {
     const { client } = openSession(context, values)
     const pool = selectPool(context.home, values.poolId)
@@ -19,7 +26,7 @@ export const apiKeyCreate = defineCommand({
     const { text, keyId, hash } = newApiKey()
     const key = await client.call('createKey', { params: { poolId: pool.poolId }, body: { keyId, hash, name, lifetimeMs: values.expires, ...(values.quota === undefined ? {} : { tokensPerDay: values.quota }) } })
     if (values.json) {
-      printJson(context.stdout, { key: text, key_id: keyId, pool_id: pool.poolId, name, expires_at: key.expiresAt, tokens_per_day: key.tokensPerDay ?? null, control_plane: client.url })
+      context.printJson({ ...key, key: text, controlPlane: client.url })
       return
     }
     context.stdout.write(`${text}\n`)

@@ -1,10 +1,10 @@
 import { MeshError } from '../../../shared/errors.ts'
 import { apiKeyIdIn } from '../../../shared/identity/api-key.ts'
+import { ApiKey } from '../../../shared/schema/api-key.ts'
 import { selectPool } from '../../device/pools.ts'
 import { defineCommand } from '../command.ts'
-import { printable, printJson } from '../render.ts'
+import { printable } from '../render.ts'
 import { openSession } from '../session.ts'
-import { keyJson } from './api-key-list.ts'
 
 /** @throws MeshError `usage` */
 const keyIdOf = (typed: string): string => {
@@ -21,11 +21,12 @@ export const apiKeyRevoke = defineCommand({
   required: ['key'],
   bare: 'key',
   examples: ['mesh api-key-revoke 0123456789abcdef'],
+  json: ApiKey,
   run: async (context, values) => {
     const { client } = openSession(context, values)
     const pool = selectPool(context.home, values.poolId)
     const key = await client.call('revokeKey', { params: { poolId: pool.poolId, keyId: keyIdOf(values.key) } })
-    if (values.json) printJson(context.stdout, keyJson(key))
+    if (values.json) context.printJson(key)
     else context.stdout.write(`revoked ${printable(key.name)} (${key.keyId}) of ${printable(key.deviceName)}\n`)
   },
 })

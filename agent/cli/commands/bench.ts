@@ -1,3 +1,4 @@
+import { BenchReport } from '../../../shared/schema/bench.ts'
 import { defineCommand } from '../command.ts'
 import { runSibling } from '../sibling.ts'
 
@@ -9,5 +10,6 @@ export const bench = defineCommand({
   defaults: { quant: 'q4', threads: 1 },
   examples: ['mesh bench --workers 2 --threads 1 --backend ggml', 'mesh bench --workers 1 --threads 2 --compare llama.cpp', 'mesh bench --shape llama-160m --workers 4 --collective ring', 'mesh bench --model models/tiny-story --workers 2 --quant q8', 'mesh bench --contexts 100,2000 --sequences 1,4,8', 'mesh bench --collectives', 'mesh bench --shape tiny --workers 4 --rtt 20 --collective direct'],
   service: true,
+  json: BenchReport,
   run: (context) => runSibling(context, 'bench'),
 })

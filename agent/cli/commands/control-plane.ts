@@ -1,4 +1,5 @@
 import { defaultPorts } from '../../../shared/options.ts'
+import { ControlPlaneReady } from '../../../shared/schema/ready.ts'
 import { defineCommand } from '../command.ts'
 import { runSibling } from '../sibling.ts'
 
@@ -9,5 +10,6 @@ export const controlPlane = defineCommand({
   defaults: { port: defaultPorts.controlPlane },
   examples: ['mesh control-plane', 'mesh control-plane --host 0.0.0.0 --port 8080'],
   service: true,
+  json: ControlPlaneReady,
   run: (context) => runSibling(context, 'controlPlane'),
 })

@@ -1,7 +1,8 @@
 import { shortId } from '../../../shared/ids.ts'
+import { CreditsView } from '../../../shared/schema/credits.ts'
 import { selectPool } from '../../device/pools.ts'
 import { defineCommand } from '../command.ts'
-import { counted, printJson, table } from '../render.ts'
+import { counted, table } from '../render.ts'
 import { openSession } from '../session.ts'
 
 /** `12.5 %` of parts per million. */
@@ -16,12 +17,13 @@ export const credits = defineCommand({
   details: 'One credit is a million multiply-adds: a million weights of a model times one token. Shares count what is recent, and decide who gets how much when the pool is busy; nobody is ever refused.',
   options: ['poolId', 'controlPlane', 'json'],
   examples: ['mesh credits', 'mesh credits --json'],
+  json: CreditsView,
   run: async (context, values) => {
     const { device, client } = openSession(context, values)
     const pool = selectPool(context.home, values.poolId)
     const view = await client.call('credits', { params: { poolId: pool.poolId } })
     if (values.json) {
-      printJson(context.stdout, view)
+      context.printJson(view)
       return
     }
     if (view.members.length === 0) context.stdout.write(`nobody has contributed or used anything in pool ${pool.name} yet: mesh inference --prompt "Once upon a time"\n`)

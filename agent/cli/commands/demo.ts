@@ -1,14 +1,16 @@
+import { Type } from 'typebox'
+import { Count } from '../../../shared/schema/common.ts'
 import type { Job } from '../../../shared/schema/job.ts'
-import type { RingView } from '../../../shared/schema/ring.ts'
+import { RingView } from '../../../shared/schema/ring.ts'
 import { formatBytes, formatDuration } from '../../../shared/units.ts'
 import { MeshError } from '../../../shared/errors.ts'
 import { type CommandContext, defineCommand } from '../command.ts'
 import { DemoCluster } from '../demo-cluster.ts'
 import { createLiveText, type LiveText } from '../live-text.ts'
-import { bold, counted, dim, printableText, printJson, rangeText } from '../render.ts'
+import { bold, counted, dim, printableText, rangeText } from '../render.ts'
 import { jobOptions, runJob, submissionOf } from '../run-job.ts'
 import { openSession, poll, readAgentState } from '../session.ts'
-import { jobJson, progressText } from './inference.ts'
+import { JobAnswer, jobAnswer, progressText } from './inference.ts'
 
 /** Milliseconds for loading shards; the bundled model needs one or two seconds. */
 const ringMs = 120_000
@@ -76,6 +78,12 @@ export const demo = defineCommand({
   options: [...jobOptions, 'modelDir', 'quant', 'workers', 'keep', 'json'],
   defaults: { prompt: 'Once upon a time', seed: 1, maxTokens: 120 },
   examples: ['mesh demo', 'mesh demo --workers 3 --prompt "The little dragon" --seed 7', 'mesh demo --chat --prompt "What colour is the sky?" --temperature 0'],
+  json: Type.Object({
+    ...JobAnswer.properties,
+    shardBytes: Type.Array(Count, { description: 'by rank' }),
+    totalMs: Type.Number({ minimum: 0 }),
+    ring: RingView,
+  }),
   run: async (context, values) => {
     const startedAt = context.now()
     const submission = submissionOf(values)
@@ -109,7 +117,7 @@ export const demo = defineCommand({
       if (values.keep) context.stderr.write(`kept ${cluster.folder}\n`)
     }
     const totalMs = context.now() - startedAt
-    if (values.json) printJson(context.stdout, { ...jobJson(outcome.job), shard_bytes: outcome.shardBytes, total_ms: totalMs, ring: outcome.ring })
+    if (values.json) context.printJson({ ...jobAnswer(outcome.job), shardBytes: outcome.shardBytes, totalMs, ring: outcome.ring })
     else context.stdout.write(summary(context, { ...outcome, totalMs }))
   },
 })

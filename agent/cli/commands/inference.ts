@@ -1,26 +1,31 @@
+import { Type } from 'typebox'
 import type { Client } from '../../../shared/api/client.ts'
 import type { KeyPair } from '../../../shared/identity/keys.ts'
-import type { Job } from '../../../shared/schema/job.ts'
+import { Count, ModelId } from '../../../shared/schema/common.ts'
+import { FinishReason, type Job, Timings, Usage } from '../../../shared/schema/job.ts'
 import { MeshError } from '../../../shared/errors.ts'
 import { selectPool } from '../../device/pools.ts'
 import { type CommandContext, defineCommand } from '../command.ts'
 import { createLiveText } from '../live-text.ts'
-import { counted, printableText, printJson } from '../render.ts'
+import { counted, printableText } from '../render.ts'
 import { type JobProgress, jobOptions, runJob, submissionOf } from '../run-job.ts'
 import { openKeyClient, openSession } from '../session.ts'
 
-const snakeCase = (name: string): string => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
-const snakeKeys = (value: Record<string, number> | undefined): Record<string, number> | null =>
-  value === undefined ? null : Object.fromEntries(Object.entries(value).map(([name, entry]) => [snakeCase(name), entry]))
+/** The answer of `--json`. Times in milliseconds. */
+export const JobAnswer = Type.Object({
+  text: Type.String(),
+  tokens: Type.Array(Count),
+  finishReason: Type.Optional(FinishReason),
+  usage: Type.Optional(Usage),
+  timings: Type.Optional(Timings),
+  jobId: Type.String(),
+  model: ModelId,
+  workers: Count,
+  seed: Count,
+})
 
-/** The final object of `--json`. Times in milliseconds. */
-export const jobJson = (job: Job): Record<string, unknown> => ({
-  text: job.text,
-  tokens: job.tokens,
-  finish_reason: job.finishReason ?? null,
-  usage: snakeKeys(job.usage),
-  timings: snakeKeys(job.timings),
-  job_id: job.jobId,
+export const jobAnswer = (job: Job): Type.Static<typeof JobAnswer> => ({
+  ...job,
   model: job.submission.modelId,
   workers: job.worldSize,
   seed: job.submission.sampling.seed,
@@ -60,6 +65,7 @@ export const inference = defineCommand({
     'mesh inference --prompt "Once upon a time" --seed 7 --max-tokens 50 --stop "The end" --json',
     'mesh inference --prompt "Once upon a time" --api-key mesh_sk_... --control-plane http://192.168.1.20:8080',
   ],
+  json: JobAnswer,
   run: async (context, values) => {
     const submission = submissionOf(values)
     const sender = await openSender(context, values)
@@ -77,7 +83,7 @@ export const inference = defineCommand({
         },
       })
       live.end()
-      if (values.json) printJson(context.stdout, jobJson(job))
+      if (values.json) context.printJson(jobAnswer(job))
       else if (context.stderr.isTTY && last !== undefined) context.stderr.write(`${progressText({ ...last, tokens: job.tokens.length, tokensPerSecond: job.timings?.decodeTokensPerSecond ?? 0 })}\n`)
     } catch (error) {
       live.end()

@@ -1,9 +1,11 @@
+import { Type } from 'typebox'
 import { MeshError } from '../../../shared/errors.ts'
 import { shortId } from '../../../shared/ids.ts'
+import { Hex64, Name } from '../../../shared/schema/common.ts'
 import { createDeviceClient, registerDevice } from '../../device/control-plane.ts'
 import { defaultControlPlaneUrl, findDevice, parseControlPlaneUrl, readCapabilities, saveDevice } from '../../device/device.ts'
 import { defineCommand } from '../command.ts'
-import { fields, printJson } from '../render.ts'
+import { fields } from '../render.ts'
 import { checkName, ifReachable } from '../session.ts'
 
 export const init = defineCommand({
@@ -13,6 +15,11 @@ export const init = defineCommand({
   options: ['networkId', 'name', 'controlPlane', 'json'],
   required: ['networkId', 'name'],
   examples: ['mesh init --network-id home --name "My laptop"', 'mesh init --network-id home --name "Desktop" --control-plane http://192.168.1.20:8080'],
+  json: Type.Object({
+    deviceId: Hex64, networkId: Name, name: Name, controlPlane: Type.String(),
+    registered: Type.Boolean({ description: 'false: no control plane answered; the agent registers the device later' }),
+    home: Type.String(), created: Type.Boolean(),
+  }),
   run: async (context, values) => {
     const { home } = context
     const before = findDevice(home)
@@ -26,7 +33,7 @@ export const init = defineCommand({
     const result = await ifReachable(registerDevice(client, device, readCapabilities()))
     const registered = 'answer' in result
     if (values.json) {
-      printJson(context.stdout, { device_id: device.deviceId, network_id: device.config.networkId, name: device.config.name, control_plane: client.url, registered, home: home.root, created: before === undefined })
+      context.printJson({ ...device.config, deviceId: device.deviceId, controlPlane: client.url, registered, home: home.root, created: before === undefined })
       return
     }
     context.stdout.write(fields([

@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url'
 import { MeshError } from '../../../shared/errors.ts'
 import type { AgentRing } from '../../../shared/schema/agent-state.ts'
 import type { ModelManifest, Quant } from '../../../shared/schema/model.ts'
-import type { RingView } from '../../../shared/schema/ring.ts'
+import { RingView } from '../../../shared/schema/ring.ts'
 import { formatBytes } from '../../../shared/units.ts'
 import { registerDevice } from '../../device/control-plane.ts'
 import { readCapabilities } from '../../device/device.ts'
@@ -11,7 +11,7 @@ import { selectPool } from '../../device/pools.ts'
 import { saveRingWish } from '../../device/rings.ts'
 import { openModel, resolveModel } from '../../model/model-folder.ts'
 import { type CommandContext, defineCommand } from '../command.ts'
-import { counted, fields, printJson } from '../render.ts'
+import { counted, fields } from '../render.ts'
 import { createProgressLine } from '../progress.ts'
 import { openSession, poll, readAgentState } from '../session.ts'
 
@@ -58,6 +58,7 @@ export const joinRing = defineCommand({
   details: 'The files of the model must be on this device: bundled, under MESHNET_HOME/models/<model id>, or in --model-dir. The agent (mesh start) loads its share of the columns; in a terminal this shows how far it is (Ctrl-C stops looking, not loading).',
   options: ['modelId', 'modelDir', 'quant', 'share', 'poolId', 'controlPlane', 'json'],
   examples: ['mesh join-ring --model-id tiny-story', 'mesh join-ring --model-id llama --model-dir ~/models/Llama-3.2-1B --quant q8 --share 2'],
+  json: RingView,
   run: async (context, values) => {
     const { device, client } = openSession(context, values)
     const pool = selectPool(context.home, values.poolId)
@@ -69,7 +70,7 @@ export const joinRing = defineCommand({
     saveRingWish(context.home, { poolId: pool.poolId, modelId: values.modelId, modelDir, quant, share: values.share })
     const ring = await client.call('joinRing', { params: { poolId: pool.poolId }, body: { model: manifest, quant, share: values.share } })
     if (values.json) {
-      printJson(context.stdout, ring)
+      context.printJson(ring)
       return
     }
     context.stdout.write(fields([

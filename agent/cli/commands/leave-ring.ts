@@ -1,8 +1,9 @@
+import { Type } from 'typebox'
 import { MeshError } from '../../../shared/errors.ts'
+import { Hex64, ModelId } from '../../../shared/schema/common.ts'
 import { selectPool } from '../../device/pools.ts'
 import { removeRingWish } from '../../device/rings.ts'
 import { defineCommand } from '../command.ts'
-import { printJson } from '../render.ts'
 import { openSession } from '../session.ts'
 
 export const leaveRing = defineCommand({
@@ -10,6 +11,7 @@ export const leaveRing = defineCommand({
   summary: 'stop serving a model',
   options: ['modelId', 'poolId', 'controlPlane', 'json'],
   examples: ['mesh leave-ring --model-id tiny-story'],
+  json: Type.Object({ modelId: ModelId, poolId: Hex64, left: Type.Literal(true) }),
   run: async (context, values) => {
     const { client } = openSession(context, values)
     const pool = selectPool(context.home, values.poolId)
@@ -21,7 +23,7 @@ export const leaveRing = defineCommand({
       const forgotten = error instanceof MeshError && error.code === 'notInRing' && removeRingWish(context.home, pool.poolId, values.modelId)
       if (!forgotten) throw error
     }
-    if (values.json) printJson(context.stdout, { model_id: values.modelId, pool_id: pool.poolId, left: true })
+    if (values.json) context.printJson({ modelId: values.modelId, poolId: pool.poolId, left: true })
     else context.stdout.write(`left the ring for ${values.modelId} in pool ${pool.name}\n`)
   },
 })

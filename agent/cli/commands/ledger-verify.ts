@@ -8,7 +8,7 @@ import type { CreditsView } from '../../../shared/schema/credits.ts'
 import { readChecked } from '../../device/checked-state.ts'
 import { selectPool } from '../../device/pools.ts'
 import { defineCommand } from '../command.ts'
-import { counted, printJson } from '../render.ts'
+import { counted } from '../render.ts'
 import { ledgerPages } from '../ledger-pages.ts'
 import { openSession, type Session } from '../session.ts'
 
@@ -49,6 +49,11 @@ export const ledgerVerify = defineCommand({
   details: 'Everything is computed again on this device. It remembers the last entry, so that a ledger that is cut or written anew later does not pass.',
   options: ['poolId', 'controlPlane', 'json'],
   examples: ['mesh ledger-verify', 'mesh ledger-verify --json'],
+  json: Type.Object({
+    valid: Type.Literal(true), entries: Count, jobs: Count,
+    signed: Type.Integer({ minimum: 0, description: 'entries that their device signed' }),
+    head: Hex64,
+  }),
   run: async (context, values) => {
     const session = openSession(context, values)
     const { poolId, name } = selectPool(context.home, values.poolId)
@@ -56,7 +61,7 @@ export const ledgerVerify = defineCommand({
     const known = readChecked(file, KnownHead)
     const { entries, jobs, signed, head } = await checkAll(session, poolId, new LedgerCheck({ poolId, ...(known ? { known } : {}) }))
     if (entries > 0) writeStateJson(file, { sequence: entries, hash: head })
-    if (values.json) printJson(context.stdout, { valid: true, entries, jobs, signed, head })
+    if (values.json) context.printJson({ valid: true, entries, jobs, signed, head })
     else context.stdout.write(`the ledger of ${name} holds: ${counted(jobs, 'job')}, ${entries} entries (${signed} signed by their device), every job sums to zero\n`)
   },
 })

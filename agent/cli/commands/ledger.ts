@@ -1,10 +1,12 @@
+import { Type } from 'typebox'
 import { MeshError } from '../../../shared/errors.ts'
 import { shortId } from '../../../shared/ids.ts'
-import type { LedgerEntry } from '../../../shared/schema/credits.ts'
+import { snakeCase } from '../../../shared/printed.ts'
+import { LedgerEntry } from '../../../shared/schema/credits.ts'
 import { selectPool } from '../../device/pools.ts'
 import { defineCommand } from '../command.ts'
 import { ledgerPages, parseSince } from '../ledger-pages.ts'
-import { printable, printJson, table } from '../render.ts'
+import { printable, table } from '../render.ts'
 import { openSession } from '../session.ts'
 import { creditText } from './credits.ts'
 
@@ -14,7 +16,7 @@ const quoted = (value: string | number | null): string => (typeof value === 'str
 
 /** Comma-separated values as in RFC 4180, texts in quotes; times in milliseconds since 1970. */
 export const ledgerCsv = (entries: readonly LedgerEntry[]): string =>
-  [columns.map((column) => column.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)).join(','), ...entries.map((entry) => columns.map((column) => quoted(entry[column])).join(','))].map((line) => `${line}\n`).join('')
+  [columns.map(snakeCase).join(','), ...entries.map((entry) => columns.map((column) => quoted(entry[column])).join(','))].map((line) => `${line}\n`).join('')
 
 export const ledger = defineCommand({
   name: 'ledger',
@@ -23,6 +25,7 @@ export const ledger = defineCommand({
   options: ['since', 'poolId', 'controlPlane', 'json', 'csv'],
   defaults: { since: '7d' },
   examples: ['mesh ledger', 'mesh ledger --since 30d --csv', 'mesh ledger --since 2027-01-31 --json'],
+  json: Type.Array(LedgerEntry),
   run: async (context, values) => {
     if (values.json && values.csv) throw new MeshError('usage', { problem: 'give either --json or --csv' })
     const since = parseSince(values.since, context.now())
@@ -30,7 +33,7 @@ export const ledger = defineCommand({
     const { poolId } = selectPool(context.home, values.poolId)
     const entries: LedgerEntry[] = []
     for await (const page of ledgerPages(client, poolId, { since })) entries.push(...page)
-    if (values.json) printJson(context.stdout, entries)
+    if (values.json) context.printJson(entries)
     else if (values.csv) context.stdout.write(ledgerCsv(entries))
     else if (entries.length === 0) context.stdout.write(`no entries since ${new Date(since).toISOString()}\n`)
     else {

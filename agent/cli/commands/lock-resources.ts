@@ -3,8 +3,8 @@ import { formatBytes } from '../../../shared/units.ts'
 import { lock } from '../../device/resource-lock.ts'
 import { defineCommand } from '../command.ts'
 import { commandLock, noteUnrecorded } from '../lock-session.ts'
-import { fields, printJson } from '../render.ts'
-import { readResources, type Resources, resourceJson, resourceRows } from '../resource-view.ts'
+import { fields } from '../render.ts'
+import { LockChangeAnswer, readResources, type Resources, resourceRows, resourcesAnswer } from '../resource-view.ts'
 import { openSession } from '../session.ts'
 
 /** Only what is really there can be committed; what is committed already was there once and is not asked again. */
@@ -22,6 +22,7 @@ export const lockResources = defineCommand({
   options: ['memory', 'cooldown', 'controlPlane', 'json'],
   required: ['memory'],
   examples: ['mesh lock-resources --memory 7GB', 'mesh lock-resources --memory 12GiB --cooldown 48h'],
+  json: LockChangeAnswer,
   run: async (context, values) => {
     const session = openSession(context, values)
     const change = await commandLock(context, session, (before) => {
@@ -31,7 +32,7 @@ export const lockResources = defineCommand({
       return after
     })
     const resources = readResources(context.home, session.device)
-    if (values.json) printJson(context.stdout, { ...resourceJson(resources), changed: change.changed, recorded: change.unrecorded === undefined })
+    if (values.json) context.printJson({ ...resourcesAnswer(resources), changed: change.changed, recorded: change.unrecorded === undefined })
     else context.stdout.write(fields(resourceRows(resources)))
     noteUnrecorded(context, change)
   },

@@ -1,12 +1,14 @@
+import { Type } from 'typebox'
 import { MeshError } from '../../../shared/errors.ts'
 import { issueCertificate } from '../../../shared/identity/pool-certificate.ts'
 import { fromHex } from '../../../shared/identity/keys.ts'
 import { readRevocations } from '../../../shared/identity/revocation-list.ts'
 import { parseDeviceId, shortId } from '../../../shared/ids.ts'
-import type { Role } from '../../../shared/schema/pool.ts'
+import { Hex64, Name } from '../../../shared/schema/common.ts'
+import { Role } from '../../../shared/schema/pool.ts'
 import { defineCommand } from '../command.ts'
 import { openAdminSession, selectDevice } from '../join-requests.ts'
-import { fields, printJson } from '../render.ts'
+import { fields } from '../render.ts'
 import { publishRemovals } from '../revocations.ts'
 
 export const poolApprove = defineCommand({
@@ -15,6 +17,7 @@ export const poolApprove = defineCommand({
   options: ['device', 'role', 'poolId', 'controlPlane', 'json'],
   required: ['device'],
   examples: ['mesh pool-approve --device 3fa94c11', 'mesh pool-approve --device 3fa94c11 --role admin'],
+  json: Type.Object({ poolId: Hex64, deviceId: Hex64, name: Name, role: Role }),
   run: async (context, values) => {
     const session = openAdminSession(context, values)
     const { client, pool, signer } = session
@@ -27,7 +30,7 @@ export const poolApprove = defineCommand({
     if (isRemoved) await publishRemovals(context, session, (removed) => removed.delete(deviceId))
     const certificate = issueCertificate(signer, { deviceId: parseDeviceId(deviceId), role }, context.now())
     await client.call('publishCertificate', { params, body: { certificate } })
-    if (values.json) printJson(context.stdout, { pool_id: pool.poolId, device_id: deviceId, name, role })
+    if (values.json) context.printJson({ poolId: pool.poolId, deviceId, name, role })
     else context.stdout.write(fields([['device', `${name} (${shortId(deviceId)})`], ['pool', pool.name], ['role', role]]))
   },
 })

@@ -1,11 +1,14 @@
+import { Type } from 'typebox'
 import type { MeshError } from '../../../shared/errors.ts'
 import { issueCertificate, poolIdOf } from '../../../shared/identity/pool-certificate.ts'
 import { newKeyPair, toHex } from '../../../shared/identity/keys.ts'
+import { Hex64, Name } from '../../../shared/schema/common.ts'
+import { Role } from '../../../shared/schema/pool.ts'
 import { publishPool } from '../../device/control-plane.ts'
 import type { LocalDevice } from '../../device/device.ts'
 import { listPools, type LocalPool, savePool } from '../../device/pools.ts'
 import { type CommandContext, defineCommand } from '../command.ts'
-import { fields, printJson } from '../render.ts'
+import { fields } from '../render.ts'
 import { checkName, ifReachable, openSession } from '../session.ts'
 
 const makePool = (context: CommandContext, device: LocalDevice, name: string): LocalPool => {
@@ -32,6 +35,12 @@ export const poolCreate = defineCommand({
   options: ['name', 'controlPlane', 'json'],
   required: ['name'],
   examples: ['mesh pool-create --name home'],
+  json: Type.Object({
+    poolId: Hex64, name: Name, rootPublicKey: Hex64, role: Role,
+    published: Type.Boolean({ description: 'false: no control plane answered; the agent publishes the pool later' }),
+    created: Type.Boolean(),
+    join: Type.String({ description: 'the command with which another device asks to come in' }),
+  }),
   run: async (context, values) => {
     const { device, client } = openSession(context, values)
     const name = checkName('--name', values.name)
@@ -40,7 +49,7 @@ export const poolCreate = defineCommand({
     const result = await ifReachable(publishPool(client, device, pool))
     const published = 'answer' in result
     if (values.json) {
-      printJson(context.stdout, { pool_id: pool.poolId, name, root_public_key: pool.rootPublicKey, role: pool.role, published, created: existing === undefined, join: joinLine(pool) })
+      context.printJson({ ...pool, published, created: existing === undefined, join: joinLine(pool) })
       return
     }
     context.stdout.write(fields([['pool', existing === undefined ? name : `${name} (made before)`], ['pool id', pool.poolId], ['root public key', pool.rootPublicKey], ['role', 'admin']]))

@@ -1,8 +1,11 @@
+import { Type } from 'typebox'
 import { MeshError } from '../../../shared/errors.ts'
 import { readState } from '../../../shared/home.ts'
 import { importKey } from '../../../shared/identity/key-export.ts'
 import { toHex } from '../../../shared/identity/keys.ts'
 import { issueCertificate, poolIdOf } from '../../../shared/identity/pool-certificate.ts'
+import { Hex64, Name } from '../../../shared/schema/common.ts'
+import { Role } from '../../../shared/schema/pool.ts'
 import { publishPool } from '../../device/control-plane.ts'
 import { type LocalPool, savePool } from '../../device/pools.ts'
 import { defineCommand } from '../command.ts'
@@ -14,9 +17,10 @@ export const poolImportKey = defineCommand({
   name: 'pool-import-key',
   summary: 'take over a pool on this device, from the file of mesh pool-export-key',
   details: 'This device becomes an admin that holds the root key, as the maker of the pool does.',
-  options: ['file', 'passphraseFile', 'controlPlane'],
+  options: ['file', 'passphraseFile', 'controlPlane', 'json'],
   required: ['file'],
   examples: ['mesh pool-import-key --file home-pool.key'],
+  json: Type.Object({ poolId: Hex64, name: Name, role: Role, published: Type.Boolean() }),
   run: async (context, values) => {
     const { device, client } = openSession(context, values)
     const text = readState(values.file)?.toString('utf8')
@@ -28,6 +32,7 @@ export const poolImportKey = defineCommand({
     }
     savePool(context.home, pool)
     const result = await ifReachable(publishPool(client, device, pool))
+    if (values.json) return context.printJson({ ...pool, published: 'answer' in result })
     context.stdout.write(fields([['pool', pool.name], ['pool id', pool.poolId], ['role', 'admin, with the root key']]))
     if ('problem' in result) context.stderr.write(`${result.problem.message}\nthe pool is kept here and published by: mesh start\n`)
   },

@@ -1,11 +1,13 @@
+import { Type } from 'typebox'
 import { MeshError } from '../../../shared/errors.ts'
-import type { Role } from '../../../shared/schema/pool.ts'
+import { Count, Hex64, Time } from '../../../shared/schema/common.ts'
+import { Role } from '../../../shared/schema/pool.ts'
 import { makeInvite } from '../../device/invites.ts'
 import { needSigner, selectPool } from '../../device/pools.ts'
 import { reachableUrls } from '../../device/reachable-urls.ts'
 import { defineCommand } from '../command.ts'
 import { qrCode } from '../qr-code.ts'
-import { counted, printJson, validity } from '../render.ts'
+import { counted, validity } from '../render.ts'
 import { openSession } from '../session.ts'
 
 export const poolInvite = defineCommand({
@@ -14,6 +16,7 @@ export const poolInvite = defineCommand({
   details: 'Whoever has the line can use it: send it over a channel you trust. The agent of this device accepts it, so mesh start must run here. --control-plane names the address of the control plane as the other device sees it.',
   options: ['poolId', 'uses', 'expires', 'role', 'controlPlane', 'json'],
   examples: ['mesh pool-invite', 'mesh pool-invite --uses 5 --expires 7d', 'mesh pool-invite --control-plane http://192.168.1.20:8080'],
+  json: Type.Object({ invite: Type.String(), poolId: Hex64, role: Role, uses: Count, notAfter: Time, urls: Type.Array(Type.String()) }),
   run: async (context, values) => {
     const { device, client } = openSession(context, values)
     const pool = selectPool(context.home, values.poolId)
@@ -24,7 +27,7 @@ export const poolInvite = defineCommand({
     const urls = values.controlPlane === undefined ? reachableUrls(client.url) : [client.url]
     const invite = makeInvite(context.home, pool, { role, uses: values.uses, notAfter, urls })
     if (values.json) {
-      printJson(context.stdout, { invite, pool_id: pool.poolId, role, uses: values.uses, not_after: notAfter, urls })
+      context.printJson({ invite, poolId: pool.poolId, role, uses: values.uses, notAfter, urls })
       return
     }
     context.stdout.write(`${invite}\n`)

@@ -1,16 +1,18 @@
+import { Type } from 'typebox'
 import type { Client } from '../../../shared/api/client.ts'
 import { MeshError } from '../../../shared/errors.ts'
 import { decodeInvite, type Invite, inviteProof } from '../../../shared/identity/invite.ts'
 import { fromHex, toHex } from '../../../shared/identity/keys.ts'
 import { type Certificate, issueCertificate, poolIdOf, verifyCertificate } from '../../../shared/identity/pool-certificate.ts'
 import { type PoolId, parsePoolId, shortId } from '../../../shared/ids.ts'
-import type { InviteProof, JoinRequest } from '../../../shared/schema/pool.ts'
+import { Hex64, Name, Time } from '../../../shared/schema/common.ts'
+import { type InviteProof, type JoinRequest, Role } from '../../../shared/schema/pool.ts'
 import { limits } from '../../../shared/wire/limits.ts'
 import { createDeviceClient, registerDevice } from '../../device/control-plane.ts'
 import { defaultControlPlaneUrl, loadDevice, type LocalDevice, readCapabilities, saveDevice } from '../../device/device.ts'
 import { findPool, type LocalPool, savePool } from '../../device/pools.ts'
 import { type CommandContext, defineCommand } from '../command.ts'
-import { fields, printJson, validity } from '../render.ts'
+import { fields, validity } from '../render.ts'
 import { checkName, ifReachable, openSession, poll } from '../session.ts'
 
 /** Milliseconds that one address of an invite gets to answer. */
@@ -110,6 +112,7 @@ export const poolJoin = defineCommand({
   details: 'With an invite, the agent of the device that made it must be running (mesh start). Without one, an admin answers by hand (mesh pool-approve). The certificate is checked here.',
   options: ['invite', 'poolId', 'poolRootPubkey', 'name', 'wait', 'controlPlane', 'json'],
   examples: ['mesh pool-join --invite mesh-invite:hgFYI...', 'mesh pool-join --pool-id 3f...c1 --pool-root-pubkey 9a...07 --wait 5m'],
+  json: Type.Object({ poolId: Hex64, name: Name, role: Role, notAfter: Time }),
   run: async (context, values) => {
     const target = targetOf(values, context.now())
     if (target.invite && values.controlPlane === undefined) await adoptControlPlane(context, target.invite)
@@ -127,7 +130,7 @@ export const poolJoin = defineCommand({
     savePool(context.home, pool)
     const named = values.name === undefined ? await nameFromControlPlane(context, client, pool) : pool
     if (values.json) {
-      printJson(context.stdout, { pool_id: poolId, name: named.name, role: named.role, not_after: certificate.notAfter })
+      context.printJson({ ...named, notAfter: certificate.notAfter })
       return
     }
     context.stdout.write(fields([['pool', named.name], ['pool id', poolId], ['role', named.role], ['valid for', validity(certificate.notAfter, context.now())]]))

@@ -1,9 +1,12 @@
+import { Type } from 'typebox'
 import { verifyCertificate } from '../../../shared/identity/pool-certificate.ts'
 import { MeshError } from '../../../shared/errors.ts'
+import { Count, Hex64, Name } from '../../../shared/schema/common.ts'
+import { Role } from '../../../shared/schema/pool.ts'
 import { listPools, type LocalPool } from '../../device/pools.ts'
 import { Revocations } from '../../device/revocations.ts'
 import { defineCommand } from '../command.ts'
-import { printJson, table, validity } from '../render.ts'
+import { table, validity } from '../render.ts'
 import { ifReachable, openSession } from '../session.ts'
 
 /** When the certificate ends, in milliseconds; 0 for one that has expired or is damaged. */
@@ -21,6 +24,12 @@ export const poolList = defineCommand({
   summary: 'pools of this device, with the values that others need to join',
   options: ['controlPlane', 'json'],
   examples: ['mesh pool-list', 'mesh pool-list --json'],
+  json: Type.Array(Type.Object({
+    poolId: Hex64, name: Name, role: Role, rootPublicKey: Hex64,
+    notAfter: Type.Integer({ minimum: 0, description: 'when the certificate of this device ends; 0: it has, or is damaged' }),
+    removed: Type.Integer({ minimum: 0, description: 'devices that were removed' }),
+    members: Type.Optional(Count), online: Type.Optional(Count),
+  })),
   run: async (context, values) => {
     const { client } = openSession(context, values)
     const local = listPools(context.home)
@@ -29,7 +38,7 @@ export const poolList = defineCommand({
     const revocations = new Revocations(context.home, context.now)
     const pools = local.map((pool) => ({ ...pool, removed: revocations.listOf(pool.poolId)?.removed.size ?? 0, notAfter: notAfterOf(pool, context.now()), members: known.get(pool.poolId)?.members, online: known.get(pool.poolId)?.online }))
     if (values.json) {
-      printJson(context.stdout, pools.map((pool) => ({ pool_id: pool.poolId, name: pool.name, role: pool.role, root_public_key: pool.rootPublicKey, not_after: pool.notAfter, removed: pool.removed, members: pool.members ?? null, online: pool.online ?? null })))
+      context.printJson(pools)
       return
     }
     if (pools.length === 0) {

@@ -1,10 +1,12 @@
+import { Type } from 'typebox'
 import { shortId } from '../../../shared/ids.ts'
-import type { FoundBy, KnownPeer } from '../../../shared/schema/known-peers.ts'
-import type { PoolPeer } from '../../../shared/schema/pool.ts'
+import { Hex64, Time } from '../../../shared/schema/common.ts'
+import { FoundBy, type KnownPeer } from '../../../shared/schema/known-peers.ts'
+import { PoolPeer } from '../../../shared/schema/pool.ts'
 import { readKnownPeers } from '../../device/known-peers.ts'
 import { selectPool } from '../../device/pools.ts'
 import { defineCommand } from '../command.ts'
-import { ago, printJson, table, validity } from '../render.ts'
+import { ago, table, validity } from '../render.ts'
 import { ifReachable, openSession } from '../session.ts'
 
 /** One device, as the control plane lists it and as the agent of this device met it; one of the two may be missing. */
@@ -23,13 +25,23 @@ const views = (listed: readonly PoolPeer[], met: readonly KnownPeer[]): PeerView
 
 const lastSeenOf = ({ listed, met }: PeerView): number => Math.max(listed?.lastSeenAt ?? 0, met?.lastSeenAt ?? 0)
 
-const jsonOf = (view: PeerView): object => {
+const PeerAnswer = Type.Object({
+  ...Type.Partial(PoolPeer).properties,
+  deviceId: Hex64,
+  address: Type.Optional(Type.String()),
+  found: Type.Optional(FoundBy),
+  latencyMs: Type.Optional(Type.Number({ minimum: 0 })),
+  lastSeenAt: Time,
+})
+
+const peerAnswer = (view: PeerView): Type.Static<typeof PeerAnswer> => {
   const { deviceId, listed, met } = view
   const address = met?.address ?? listed?.addresses[0]
   return {
-    deviceId, name: listed?.name ?? met?.name ?? null,
     ...listed,
-    address: address ?? null, found: met?.found ?? (address === undefined ? null : 'control-plane'), latencyMs: met?.latencyMs ?? null, lastSeenAt: lastSeenOf(view),
+    deviceId, name: listed?.name ?? met?.name, address,
+    found: met?.found ?? (address === undefined ? undefined : 'control-plane'),
+    latencyMs: met?.latencyMs, lastSeenAt: lastSeenOf(view),
   }
 }
 
@@ -57,6 +69,7 @@ export const poolPeers = defineCommand({
   details: 'Without a control plane it shows the devices that the agent of this device met.',
   options: ['poolId', 'controlPlane', 'json'],
   examples: ['mesh pool-peers', 'mesh pool-peers --pool-id 3f...c1 --json'],
+  json: Type.Array(PeerAnswer),
   run: async (context, values) => {
     const { device, client } = openSession(context, values)
     const pool = selectPool(context.home, values.poolId)
@@ -65,7 +78,7 @@ export const poolPeers = defineCommand({
     if ('problem' in result && met.length === 0) throw result.problem
     if ('problem' in result) context.stderr.write(`${result.problem.message}; this is what the agent met\n`)
     const peers = views('answer' in result ? result.answer : [], met)
-    if (values.json) return printJson(context.stdout, peers.map(jsonOf))
+    if (values.json) return context.printJson(peers.map(peerAnswer))
     const now = context.now()
     context.stdout.write(table(['device', 'name', 'role', 'state', 'valid for', 'address', 'found by', 'latency', 'last seen'], peers.map((view) => rowOf(view, device.deviceId, now))))
   },

@@ -1,13 +1,15 @@
+import { Type } from 'typebox'
 import type { Client } from '../../../shared/api/client.ts'
 import { MeshError } from '../../../shared/errors.ts'
 import { type Certificate, issueCertificate, verifyForRenewal } from '../../../shared/identity/pool-certificate.ts'
 import { removalsOf } from '../../../shared/identity/revocation-list.ts'
 import { shortId } from '../../../shared/ids.ts'
+import { Hex64, Name } from '../../../shared/schema/common.ts'
 import type { PoolPeer } from '../../../shared/schema/pool.ts'
 import { Revocations } from '../../device/revocations.ts'
 import { type CommandContext, defineCommand } from '../command.ts'
 import { type AdminSession, openAdminSession, selectDevice } from '../join-requests.ts'
-import { counted, fields, printJson } from '../render.ts'
+import { counted, fields } from '../render.ts'
 import { publishRemovals } from '../revocations.ts'
 import { ifReachable } from '../session.ts'
 
@@ -47,6 +49,12 @@ export const poolRemove = defineCommand({
   options: ['device', 'poolId', 'controlPlane', 'json'],
   required: ['device'],
   examples: ['mesh pool-remove --device 3fa94c11'],
+  json: Type.Object({
+    poolId: Hex64, deviceId: Hex64, name: Name,
+    list: Type.Integer({ minimum: 0, description: 'number of the revocation list that says so' }),
+    published: Type.Boolean(),
+    keptMembers: Type.Integer({ minimum: 0, description: 'members that the removed admin had let in, and that stay' }),
+  }),
   run: async (context, values) => {
     const session = openAdminSession(context, values)
     const { client, device, pool } = session
@@ -59,7 +67,7 @@ export const poolRemove = defineCommand({
       removed.delete(device.deviceId)
       removed.add(target.deviceId)
     })
-    if (values.json) return printJson(context.stdout, { pool_id: pool.poolId, device_id: target.deviceId, name: target.name, list: number, published: problem === undefined, kept_members: kept })
+    if (values.json) return context.printJson({ poolId: pool.poolId, ...target, list: number, published: problem === undefined, keptMembers: kept })
     context.stdout.write(fields([['removed', `${target.name} (${shortId(target.deviceId)})`], ['pool', pool.name], ['list', `number ${number}`], ...(kept === 0 ? [] : [['kept', `${counted(kept, 'member')} that it had let in`] as const])]))
     if (problem) context.stderr.write(`${problem.message}\nthe list is kept here; mesh start passes it on to the members it reaches; repeat the command when the control plane is there\n`)
   },

@@ -1,18 +1,22 @@
+import { Type } from 'typebox'
 import { shortId } from '../../../shared/ids.ts'
+import { Hex64, Name, Time } from '../../../shared/schema/common.ts'
+import { InviteId } from '../../../shared/schema/pool.ts'
 import { defineCommand } from '../command.ts'
 import { openAdminSession } from '../join-requests.ts'
-import { ago, printJson, table } from '../render.ts'
+import { ago, table } from '../render.ts'
 
 export const poolRequests = defineCommand({
   name: 'pool-requests',
   summary: 'devices that ask to join a pool of which this device is an admin',
   options: ['poolId', 'controlPlane', 'json'],
   examples: ['mesh pool-requests', 'mesh pool-requests --json'],
+  json: Type.Array(Type.Object({ deviceId: Hex64, name: Name, createdAt: Time, inviteId: Type.Optional(InviteId) })),
   run: async (context, values) => {
     const { client, pool } = openAdminSession(context, values)
     const requests = await client.call('listJoins', { params: { poolId: pool.poolId } })
     if (values.json) {
-      printJson(context.stdout, requests.map(({ deviceId, name, createdAt, invite }) => ({ device_id: deviceId, name, created_at: createdAt, invite_id: invite?.inviteId ?? null })))
+      context.printJson(requests.map((request) => ({ ...request, inviteId: request.invite?.inviteId })))
       return
     }
     if (requests.length === 0) {

@@ -1,9 +1,14 @@
+import { Type } from 'typebox'
 import { shortId } from '../../../shared/ids.ts'
-import type { LockView } from '../../../shared/schema/lock.ts'
+import { Count, Hex64, Name } from '../../../shared/schema/common.ts'
+import { Job } from '../../../shared/schema/job.ts'
+import { LockView } from '../../../shared/schema/lock.ts'
+import { Pool, Role } from '../../../shared/schema/pool.ts'
+import { RingView } from '../../../shared/schema/ring.ts'
 import { formatBytes } from '../../../shared/units.ts'
 import { selectPool } from '../../device/pools.ts'
 import { defineCommand } from '../command.ts'
-import { counted, fields, printJson, validity } from '../render.ts'
+import { counted, fields, validity } from '../render.ts'
 import { openSession } from '../session.ts'
 import { notAfterOf } from './pool-list.ts'
 
@@ -15,13 +20,19 @@ export const poolStatus = defineCommand({
   summary: 'a pool at a glance: members, rings, recent jobs',
   options: ['poolId', 'controlPlane', 'json'],
   examples: ['mesh pool-status', 'mesh pool-status --json'],
+  json: Type.Object({
+    pool: Pool, role: Role, notAfter: Count,
+    rings: Type.Array(RingView),
+    jobs: Type.Array(Job),
+    locks: Type.Array(Type.Object({ deviceId: Hex64, name: Name, ...LockView.properties })),
+  }),
   run: async (context, values) => {
     const { client } = openSession(context, values)
     const local = selectPool(context.home, values.poolId)
     const params = { poolId: local.poolId }
     const [pool, rings, jobs, peers] = await Promise.all([client.call('getPool', { params }), client.call('listRings', { params }), client.call('listJobs', { params, query: { limit: 5 } }), client.call('listPeers', { params })])
     if (values.json) {
-      printJson(context.stdout, { pool, role: local.role, not_after: notAfterOf(local, context.now()), rings, jobs, locks: peers.flatMap(({ deviceId, name, lock }) => (lock ? [{ deviceId, name, ...lock }] : [])) })
+      context.printJson({ pool, role: local.role, notAfter: notAfterOf(local, context.now()), rings, jobs, locks: peers.flatMap(({ deviceId, name, lock }) => (lock ? [{ deviceId, name, ...lock }] : [])) })
       return
     }
     context.stdout.write(fields([

@@ -1,6 +1,7 @@
+import { QuotaView } from '../../../shared/schema/credits.ts'
 import { selectPool } from '../../device/pools.ts'
 import { defineCommand } from '../command.ts'
-import { counted, fields, printJson } from '../render.ts'
+import { counted, fields } from '../render.ts'
 import { openSession } from '../session.ts'
 import { creditText, shareText } from './credits.ts'
 
@@ -10,12 +11,13 @@ export const quota = defineCommand({
   details: 'An idle pool serves whoever asks. When several members wait, they take turns so that each gets tokens in proportion to what it contributed lately.',
   options: ['poolId', 'controlPlane', 'json'],
   examples: ['mesh quota', 'mesh quota --json'],
+  json: QuotaView,
   run: async (context, values) => {
     const { client } = openSession(context, values)
     const pool = selectPool(context.home, values.poolId)
     const view = await client.call('quota', { params: { poolId: pool.poolId } })
     if (values.json) {
-      printJson(context.stdout, view)
+      context.printJson(view)
       return
     }
     context.stdout.write(fields([

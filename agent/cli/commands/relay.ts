@@ -1,4 +1,5 @@
 import { defaultPorts } from '../../../shared/options.ts'
+import { RelayReady } from '../../../shared/schema/ready.ts'
 import { defineCommand } from '../command.ts'
 import { runSibling } from '../sibling.ts'
 
@@ -10,5 +11,6 @@ export const relay = defineCommand({
   defaults: { port: defaultPorts.relay },
   examples: ['mesh relay', 'mesh relay --pool 3f...c1', 'mesh relay --host 0.0.0.0 --port 4001 --announce /ip4/203.0.113.7/tcp/4001'],
   service: true,
+  json: RelayReady,
   run: (context) => runSibling(context, 'relay'),
 })

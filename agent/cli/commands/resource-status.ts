@@ -1,7 +1,8 @@
+import { Type } from 'typebox'
 import { MeshError } from '../../../shared/errors.ts'
 import { defineCommand } from '../command.ts'
-import { fields, printJson } from '../render.ts'
-import { readResources, resourceJson, resourceRows } from '../resource-view.ts'
+import { fields } from '../render.ts'
+import { readResources, resourceRows, ResourcesAnswer, resourcesAnswer } from '../resource-view.ts'
 import { openSession, type Session } from '../session.ts'
 
 /** A status command answers whatever is broken: the failure is part of the answer. */
@@ -19,13 +20,17 @@ export const resourceStatus = defineCommand({
   summary: 'memory of this device: what is measured, what is locked, what is left of a cooldown',
   options: ['controlPlane', 'json'],
   examples: ['mesh resource-status', 'mesh resource-status --json'],
+  json: Type.Object({
+    ...ResourcesAnswer.properties,
+    recorded: Type.Optional(Type.Boolean({ description: 'whether the control plane knows the same; null: it does not answer' })),
+  }),
   run: async (context, values) => {
     const session = openSession(context, values)
     const resources = readResources(context.home, session.device)
     const record = await recordOf(session)
-    const isRecorded = 'problem' in record ? null : record.statement === (resources.lock?.statement ?? null)
+    const isRecorded = 'problem' in record ? undefined : record.statement === (resources.lock?.statement ?? null)
     if (values.json) {
-      printJson(context.stdout, { ...resourceJson(resources), recorded: isRecorded })
+      context.printJson({ ...resourcesAnswer(resources), recorded: isRecorded })
       return
     }
     const recorded = 'problem' in record ? record.problem : isRecorded ? 'knows the same' : 'knows another state; mesh start brings both together'

@@ -1,10 +1,11 @@
+import { Type } from 'typebox'
 import { shortId } from '../../../shared/ids.ts'
-import type { RingNetwork, RingView } from '../../../shared/schema/ring.ts'
+import { type RingNetwork, RingView } from '../../../shared/schema/ring.ts'
 import { formatBytes } from '../../../shared/units.ts'
 import { selectPool } from '../../device/pools.ts'
 import { defineCommand, type Output } from '../command.ts'
 import { loadText } from '../progress.ts'
-import { printJson, rangeText, table } from '../render.ts'
+import { rangeText, table } from '../render.ts'
 import { openSession } from '../session.ts'
 
 type Member = RingView['members'][number]
@@ -57,11 +58,12 @@ export const ringStatus = defineCommand({
   summary: 'rings of a pool: members, positions, neighbours, columns, links',
   options: ['poolId', 'controlPlane', 'json'],
   examples: ['mesh ring-status', 'mesh ring-status --json'],
+  json: Type.Array(RingView),
   run: async (context, values) => {
     const { client } = openSession(context, values)
     const pool = selectPool(context.home, values.poolId)
     const rings = await client.call('listRings', { params: { poolId: pool.poolId } })
-    if (values.json) printJson(context.stdout, rings)
+    if (values.json) context.printJson(rings)
     else if (rings.length === 0) context.stdout.write(`no ring in pool ${pool.name} yet: mesh join-ring --model-id tiny-story\n`)
     else context.stdout.write(rings.map((ring) => ringText(ring, context.stdout)).join('\n'))
   },

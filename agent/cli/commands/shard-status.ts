@@ -1,10 +1,11 @@
+import { Type } from 'typebox'
 import { MeshError } from '../../../shared/errors.ts'
-import type { AgentRing } from '../../../shared/schema/agent-state.ts'
+import { AgentRing } from '../../../shared/schema/agent-state.ts'
 import { formatBytes } from '../../../shared/units.ts'
 import { loadDevice } from '../../device/device.ts'
 import { defineCommand, type Output } from '../command.ts'
 import { loadText } from '../progress.ts'
-import { fields, printJson, rangesText } from '../render.ts'
+import { fields, rangesText } from '../render.ts'
 import { readAgentState } from '../session.ts'
 
 export const shardText = (ring: AgentRing, output: Pick<Output, 'isTTY'>): string =>
@@ -23,11 +24,12 @@ export const shardStatus = defineCommand({
   summary: 'what the agent of this device holds of each model',
   options: ['json'],
   examples: ['mesh shard-status', 'mesh shard-status --json'],
+  json: Type.Array(AgentRing),
   run: async (context, values) => {
     loadDevice(context.home)
     const state = readAgentState(context.home)
     if (state === undefined) throw new MeshError('agentNotRunning', { home: context.home.root })
-    if (values.json) printJson(context.stdout, state.rings)
+    if (values.json) context.printJson(state.rings)
     else if (state.rings.length === 0) context.stdout.write('this device holds no shard: mesh join-ring --model-id tiny-story\n')
     else context.stdout.write(state.rings.map((ring) => shardText(ring, context.stdout)).join('\n'))
   },

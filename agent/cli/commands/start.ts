@@ -1,5 +1,6 @@
 import { shortId } from '../../../shared/ids.ts'
 import { createLogger } from '../../../shared/log.ts'
+import { AgentReady } from '../../../shared/schema/ready.ts'
 import { loadDevice, parseControlPlaneUrl } from '../../device/device.ts'
 import type { CollectiveChoice } from '../../collective/chooser.ts'
 import type { CarrierChoice } from '../../carrier/assemble-rank.ts'
@@ -14,6 +15,7 @@ export const start = defineCommand({
   options: ['controlPlane', 'listen', 'announce', 'relay', 'discovery', 'backend', 'threads', 'spin', 'stepTimeout', 'collective', 'wire', 'carrier', 'json'],
   examples: ['mesh start', 'mesh start --relay /ip4/203.0.113.7/tcp/4001/p2p/12D3KooW...', 'mesh start --listen /ip4/0.0.0.0/tcp/4100 --threads 4'],
   service: true,
+  json: AgentReady,
   run: async (context, values) => {
     const device = loadDevice(context.home)
     const { runDaemon } = await import('../../daemon/daemon.ts') // libp2p and onnxruntime: only this command pays for them
@@ -33,7 +35,7 @@ export const start = defineCommand({
       logger: createLogger('agent', values.logLevel),
       signal: context.signal,
       onReady: (info) => {
-        if (values.json) context.stdout.write(`${JSON.stringify({ event: 'ready', ...info })}\n`)
+        if (values.json) context.printJson({ event: 'ready', ...info })
         else context.stdout.write(`agent of ${device.config.name} (${shortId(device.deviceId)}) runs; Ctrl-C ends it\n${info.addresses.map((address) => `  ${address}\n`).join('')}`)
       },
     })

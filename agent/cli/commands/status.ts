@@ -1,26 +1,42 @@
-import type { AgentState } from '../../../shared/schema/agent-state.ts'
+import { Type } from 'typebox'
+import { AgentState } from '../../../shared/schema/agent-state.ts'
+import { Count, Hex64, Name } from '../../../shared/schema/common.ts'
+import { Role } from '../../../shared/schema/pool.ts'
 import { shortId } from '../../../shared/ids.ts'
 import { MeshError } from '../../../shared/errors.ts'
 import { version } from '../../../shared/version.ts'
 import { listPools } from '../../device/pools.ts'
 import { defineCommand } from '../command.ts'
-import { ago, counted, fields, printJson, validity } from '../render.ts'
-import { healthText, lockText, readResources } from '../resource-view.ts'
+import { ago, counted, fields, validity } from '../render.ts'
+import { healthText, lockText, readResources, ResourcesAnswer } from '../resource-view.ts'
 import { openSession, readAgentState, type Session } from '../session.ts'
 import { notAfterOf } from './pool-list.ts'
 
-interface ControlPlaneView {
-  readonly url: string
-  readonly reachable: boolean
-  readonly registered: boolean
-  readonly problem: string | null
-}
+const ControlPlaneView = Type.Object({
+  url: Type.String(),
+  reachable: Type.Boolean(),
+  registered: Type.Boolean({ description: 'it knows this device' }),
+  problem: Type.Optional(Type.String()),
+})
+type ControlPlaneView = Type.Static<typeof ControlPlaneView>
+
+const StatusAnswer = Type.Object({
+  version: Type.String(),
+  home: Type.String(),
+  device: Type.Object({ deviceId: Hex64, name: Name, networkId: Name }),
+  controlPlane: ControlPlaneView,
+  pools: Type.Array(Type.Object({ poolId: Hex64, name: Name, role: Role, notAfter: Count })),
+  memory: Type.Object({
+    phase: ResourcesAnswer.properties.phase, memoryBytes: Count, degraded: Type.Boolean(), missingBytes: Count,
+  }),
+  agent: Type.Optional(AgentState),
+})
 
 /** A status command answers whatever is broken: the failure is part of the answer. */
 const lookAtControlPlane = async ({ client }: Session): Promise<ControlPlaneView> => {
   try {
     await client.call('getDevice', {})
-    return { url: client.url, reachable: true, registered: true, problem: null }
+    return { url: client.url, reachable: true, registered: true }
   } catch (error) {
     if (!(error instanceof MeshError)) throw error
     const reachable = error.code !== 'controlPlaneUnreachable' && error.code !== 'controlPlaneProtocol'
@@ -48,6 +64,7 @@ export const status = defineCommand({
   summary: 'this device at a glance: agent, control plane, pools, rings',
   options: ['controlPlane', 'json'],
   examples: ['mesh status', 'mesh status --json'],
+  json: StatusAnswer,
   run: async (context, values) => {
     const session = openSession(context, values)
     const { device } = session
@@ -57,13 +74,12 @@ export const status = defineCommand({
     const controlPlane = await lookAtControlPlane(session)
     const { standing, clock } = readResources(context.home, device)
     if (values.json) {
-      printJson(context.stdout, {
-        version, home: context.home.root,
-        device: { device_id: device.deviceId, name: device.config.name, network_id: device.config.networkId },
-        control_plane: controlPlane,
-        pools: pools.map((pool) => ({ pool_id: pool.poolId, name: pool.name, role: pool.role, not_after: notAfterOf(pool, now) })),
-        memory: { phase: standing.phase, memory_bytes: standing.memoryBytes, degraded: standing.missingBytes > 0, missing_bytes: standing.missingBytes },
-        agent: state ?? null,
+      context.printJson({
+        version, home: context.home.root, controlPlane,
+        device: { deviceId: device.deviceId, ...device.config },
+        pools: pools.map((pool) => ({ ...pool, notAfter: notAfterOf(pool, now) })),
+        memory: { ...standing, degraded: standing.missingBytes > 0 },
+        agent: state,
       })
       return
     }

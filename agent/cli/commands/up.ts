@@ -1,5 +1,6 @@
 import { hostname } from 'node:os'
 import { defaultPorts } from '../../../shared/options.ts'
+import { UpReady } from '../../../shared/schema/ready.ts'
 import { findDevice } from '../../device/device.ts'
 import { makeInvite } from '../../device/invites.ts'
 import { listPools } from '../../device/pools.ts'
@@ -60,6 +61,7 @@ export const up = defineCommand({
   defaults: { host: '0.0.0.0', port: defaultPorts.controlPlane },
   examples: ['mesh up', 'mesh up --network-id home --name Desktop', 'mesh up --port 9000 --relay-port 9001'],
   service: true,
+  json: UpReady,
   run: async (context, values) => {
     const everywhere = values.host === '0.0.0.0'
     const local = (port: number): string => `http://${everywhere ? '127.0.0.1' : values.host}:${port}`
@@ -85,7 +87,7 @@ export const up = defineCommand({
       const hosts = everywhere ? await rankedLanAddresses() : [values.host]
       const relay = (host: string): string => `/ip4/${host}/tcp/${relayPort}/p2p/${relayPeer}`
       const join = linesFor(context, networkId, { hosts, controlPlanePort, relay })
-      if (values.json) context.stdout.write(`${JSON.stringify({ event: 'ready', device_id: deviceId, url: local(controlPlanePort), hosts, relay: hosts.map(relay), pids: services.pids(), join })}\n`)
+      if (values.json) context.printJson({ event: 'ready', deviceId, url: local(controlPlanePort), hosts, relay: hosts.map(relay), pids: services.pids(), join })
       else context.stdout.write(readyText(context, { hosts, controlPlanePort, relay }, join))
       await interrupted
     } finally {
