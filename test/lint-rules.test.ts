@@ -41,7 +41,9 @@ const cases: readonly (readonly [file: string, content: string, rule: string | u
   ['control-plane/store/r.ts', imports('fastify'), 'no-restricted-imports'],
   ['control-plane/routes/s.ts', imports('@fastify/websocket'), undefined],
   ['shared/identity/t.ts', imports('cbor-x'), 'no-restricted-imports'],
-  ['shared/wire/u.ts', imports('cbor-x'), undefined],
+  ['shared/wire/u.ts', imports('cbor-x'), 'no-restricted-imports'],
+  ['shared/wire/envelope.ts', imports('cbor-x'), undefined],
+  ['agent/network/u2.ts', imports('cbor-x/decode'), 'no-restricted-imports'],
   ['shared/v.ts', imports('@noble/hashes/sha2.js'), 'no-restricted-imports'],
   ['shared/identity/w.ts', imports('@noble/hashes/sha2.js'), undefined],
   // arrows inside the agent and the control plane

@@ -5,6 +5,7 @@ import { newKeyPair } from '../../shared/identity/keys.ts'
 import { certificateLifetimeMs, issueCertificate, verifyCertificate } from '../../shared/identity/pool-certificate.ts'
 import { signRevocations } from '../../shared/identity/revocation-list.ts'
 import { signRequest } from '../../shared/identity/request-signature.ts'
+import { limits } from '../../shared/wire/limits.ts'
 import { createPool, FakeAgent, startPlane, submission, TestDevice, type TestPool } from './plane.ts'
 import { activeRing, done, epochWith } from './steps.ts'
 
@@ -81,6 +82,26 @@ test('removal: of an admin takes those with it that it let in; lists of stranger
   await assert.rejects(publish('AAAA'), { code: 'revocationsInvalid' })
   await remove(pool, url, 0, second.deviceId)
   await assert.rejects(guest.client(url).call('listPeers', { params }), { code: 'memberRemoved' })
+})
+
+test('removal: the costliest list that anybody can make holds nobody up', { timeout: 30_000 }, async (t) => {
+  const { url } = await startPlane(t)
+  const pool = await createPool(url)
+  const stranger = new TestDevice('Stranger')
+  await stranger.register(url)
+  // a bignum of all the bytes that a list may have: CBOR tag 2 and a byte string
+  const bignum = Buffer.alloc(Math.floor((limits.revocationBytes * 3) / 4), 0xff)
+  bignum.writeUInt16BE(0xc25a, 0)
+  bignum.writeUInt32BE(bignum.length - 6, 2)
+  const sent: Promise<unknown>[] = []
+  const before = process.cpuUsage()
+  for (let count = 0; count < 5; count++) {
+    sent.push(assert.rejects(stranger.client(url).call('publishRevocations', { params: { poolId: pool.poolId }, body: { list: bignum.toString('base64url') } }), { code: 'revocationsInvalid' }))
+  }
+  assert.equal((await fetch(`${url}/health`)).status, 200)
+  await Promise.all(sent)
+  const { user, system } = process.cpuUsage(before)
+  assert.ok(user + system < 2e6, `${(user + system) / 1000} ms of processor time, HTTP and signatures of both sides in it`)
 })
 
 test('renewal: the request of a member, also of one that was away too long, reaches an admin, and the certificate the member', async (t) => {

@@ -17,6 +17,8 @@ export interface Statement {
   readonly admin?: Uint8Array
 }
 
+const Anything = Type.Any()
+
 const bad = (problem: string): MeshError => new MeshError('certificateInvalid', { problem })
 
 const isBytes = (value: unknown): value is Uint8Array => value instanceof Uint8Array
@@ -25,7 +27,7 @@ const isBytes = (value: unknown): value is Uint8Array => value instanceof Uint8A
 export const decodeArray = (bytes: Uint8Array, lengths: readonly number[]): unknown[] => {
   let value: unknown
   try {
-    value = decodeCbor(Type.Any(), bytes)
+    value = decodeCbor(Anything, bytes)
   } catch (error) {
     throw new MeshError('certificateInvalid', { problem: 'it is not CBOR' }, error)
   }

@@ -4,6 +4,7 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import type { TSchema } from 'typebox'
 import { decodeCbor, encodeCbor, GateAnswer, GateMessage, LinkOffer, LinkVerdict, RelayAnswer, RelayProof, RenewalAnswer, RenewalRequest, RevocationMessage, RingAnswer, RingControl, RingHello } from './envelope.ts'
+import { RingLinkTable } from '../schema/ring.ts'
 import { limits } from './limits.ts'
 import vectors from './vectors/messages.json' with { type: 'json' }
 
@@ -55,11 +56,14 @@ test('message: nesting without end is refused', () => {
   for (const opener of [0x81, 0xa1]) assert.throws(() => decodeCbor(RingControl, new Uint8Array(limits.controlBytes).fill(opener)), { code: 'frameInvalid' })
 })
 
-test('message: a prompt of the greatest length fits a control message', () => {
-  const step = { type: 'step', job: 1, step: 0, sequences: [{ slot: 0, position: 0, tokens: Array.from({ length: limits.promptLength / 4 }, () => 200_000), logits: 'last' }] }
-  const bytes = encodeCbor(step)
-  assert.ok(bytes.length <= limits.controlBytes, `${bytes.length} bytes`)
-  assert.deepEqual(decodeCbor(RingControl, bytes), step)
+test('message: the largest step and the largest table of links fit', () => {
+  const sequences = Array.from({ length: 64 }, (_, slot) => ({ slot, position: 131_072, tokens: Array.from({ length: 256 }, () => 200_000), logits: 'last' }))
+  const step = { type: 'step', job: 2 ** 32 - 1, step: 2 ** 32 - 1, sequences }
+  assert.ok(encodeCbor(step).length <= limits.controlBytes / 3)
+  assert.deepEqual(decodeCbor(RingControl, encodeCbor(step)), step)
+  const ranks = Array.from({ length: limits.worldSize }, (_, rank) => rank)
+  const table = ranks.flatMap((from) => ranks.slice(from + 1).map((to) => ({ from, to, roundTripMs: 1.7, bytesPerSecond: 12_345_678.9, measured: true, path: 'relayed' })))
+  assert.equal(decodeCbor(RingLinkTable, encodeCbor(table)).length, table.length)
 })
 
 test('message: fields that nobody knows do not break an older reader', () => {

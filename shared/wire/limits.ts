@@ -2,8 +2,17 @@
 export const limits = {
   /** Bytes of one tensor frame: [2048 tokens, 8192 hidden] f32, the largest prefill chunk of a 70B model. */
   framePayloadBytes: 64 * 2 ** 20,
-  /** Bytes of one CBOR control message: a prompt of `promptLength` tokens fits ten times over. */
-  controlBytes: 4 * 2 ** 20,
+  /** Bytes of one CBOR control message between ranks: steps of 64 sequences with 256 tokens each take 80 KiB. */
+  controlBytes: 256 * 1024,
+  /** Bytes of anything that is decoded from CBOR: the largest is a message with a revocation list. */
+  cborBytes: 260 * 1024,
+  /** Items in it: a table of the links of 64 ranks has 26,000, and as many as fit into the bytes cost too much to build. */
+  cborItems: 32_768,
+  /** Levels: a step has four. */
+  cborDepth: 16,
+  /** Keys of a map, and bytes of a key: of the schemas none has more than a dozen. */
+  cborKeys: 64,
+  cborKeyBytes: 64,
   /** Bytes of one certificate; real ones have about 300. */
   certificateBytes: 2048,
   /** Bytes that a peer may send before it proved membership. */

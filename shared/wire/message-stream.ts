@@ -24,6 +24,40 @@ export const sendMessage = (stream: MessageStream, body: Uint8Array): void => {
   stream.send(message)
 }
 
+/** A message as it comes in, in memory of its own size: each byte is copied once, however small the chunks are. */
+class Incoming {
+  readonly #limitBytes: number
+  #bytes = new Uint8Array(4)
+  #filled = 0
+  #body = false
+
+  constructor(limitBytes: number) {
+    this.#limitBytes = limitBytes
+  }
+
+  get message(): Uint8Array {
+    return this.#bytes
+  }
+
+  /** @returns how many bytes of `part` belong to it, and whether it is complete; @throws MeshError `frameTooLarge` */
+  take(part: Uint8Array): { readonly taken: number; readonly complete: boolean } {
+    let taken = 0
+    for (;;) {
+      const count = Math.min(this.#bytes.length - this.#filled, part.length - taken)
+      this.#bytes.set(part.subarray(taken, taken + count), this.#filled)
+      this.#filled += count
+      taken += count
+      if (this.#filled < this.#bytes.length) return { taken, complete: false }
+      if (this.#body) return { taken, complete: true }
+      const length = new DataView(this.#bytes.buffer).getUint32(0, true)
+      if (length > this.#limitBytes) throw new MeshError('frameTooLarge', { got: length, limit: this.#limitBytes })
+      this.#bytes = new Uint8Array(length)
+      this.#filled = 0
+      this.#body = true
+    }
+  }
+}
+
 /**
  * Reads the next message; bytes behind it stay in the stream for the next reader.
  * @param limitBytes nothing larger is ever held
@@ -31,7 +65,7 @@ export const sendMessage = (stream: MessageStream, body: Uint8Array): void => {
  */
 export const readMessage = (stream: MessageStream, limitBytes: number, signal: AbortSignal): Promise<Uint8Array> =>
   new Promise((resolve, reject) => {
-    let waiting = Buffer.alloc(0)
+    const incoming = new Incoming(limitBytes)
     const settle = (action: () => void): void => {
       stream.removeEventListener('message', onMessage)
       stream.removeEventListener('close', onClose)
@@ -42,16 +76,20 @@ export const readMessage = (stream: MessageStream, limitBytes: number, signal: A
     const onAbort = (): void => settle(() => reject(signal.reason as Error))
     const onClose = (): void => settle(() => reject(new MeshError('frameInvalid', { problem: 'the stream ended before the message' })))
     const onMessage = (event: { readonly data: Chunk }): void => {
-      waiting = Buffer.concat([waiting, ...chunkParts(event.data)])
-      if (waiting.length < 4) return
-      const length = waiting.readUInt32LE(0)
-      if (length > limitBytes) return settle(() => reject(new MeshError('frameTooLarge', { got: length, limit: limitBytes })))
-      if (waiting.length < 4 + length) return
-      settle(() => {
-        const rest = waiting.subarray(4 + length)
-        if (rest.length > 0) stream.unshift(new Uint8Array(rest))
-        resolve(new Uint8Array(waiting.subarray(4, 4 + length)))
-      })
+      try {
+        const parts = [...chunkParts(event.data)]
+        for (const [index, part] of parts.entries()) {
+          const { taken, complete } = incoming.take(part)
+          if (!complete) continue
+          return settle(() => {
+            const rest = Buffer.concat([part.subarray(taken), ...parts.slice(index + 1)])
+            if (rest.length > 0) stream.unshift(new Uint8Array(rest))
+            resolve(incoming.message)
+          })
+        }
+      } catch (error) {
+        settle(() => reject(error as Error))
+      }
     }
     if (signal.aborted) return reject(signal.reason as Error)
     signal.addEventListener('abort', onAbort)
