@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { MeshError } from './errors.ts'
-import { newJobId, newRingId, parseDeviceId, parsePoolId, shortId } from './ids.ts'
+import { isModelId, newJobId, newRingId, parseDeviceId, parsePoolId, shortId } from './ids.ts'
 
 const good = 'ab'.repeat(32)
 
@@ -21,6 +21,15 @@ describe('ids', () => {
 
   it('a refused id is shown in part only', () => {
     assert.throws(() => parseDeviceId('x'.repeat(100_000)), (error: unknown) => (error as Error).message.length < 200)
+  })
+
+  it('a model id is a name, an owner and a name, or one with a tag', () => {
+    for (const text of ['llama', 'Llama-3.2-1B', 'meta-llama/Llama-3.2-1B', 'llama3:8b', 'owner/name:Q4_K_M', 'hf.co/owner/name:q4', 'a', 'x'.repeat(256)]) assert.ok(isModelId(text), text)
+  })
+
+  it('a model id never leads out of the folder it is looked for in', () => {
+    const bad = ['', '.', '..', '../x', 'a/..', 'a/../b', '/etc', 'a//b', 'a/', 'a/b/', '.a', 'a/.b', '-a', ':a', 'a:', 'a:b:c', 'a:b/c', 'a b', 'a\\b', 'a\n', 'a\0b', 'ä', 'a/b/c/d', '~/x', 'C:\\x', 'a:../b', 'x'.repeat(257)]
+    for (const text of bad) assert.ok(!isModelId(text), JSON.stringify(text))
   })
 
   it('ring and job ids say what they are and differ', () => {

@@ -5,6 +5,7 @@
  * Precedence: flag, then environment variable, then default.
  */
 import { MeshError } from './errors.ts'
+import { isModelId } from './ids.ts'
 import { parseBytes, parseDuration } from './units.ts'
 import { limits } from './wire/limits.ts'
 
@@ -19,6 +20,8 @@ interface OptionRecord {
   readonly env?: string
   readonly default?: string | number | boolean
   readonly choices?: readonly string[]
+  /** What a text must be. */
+  readonly form?: { readonly name: string; readonly matches: (text: string) => boolean }
   readonly min?: number
   readonly max?: number
   readonly help: string
@@ -44,8 +47,8 @@ export const optionTable = {
   key: { flag: '--key', value: '<id>', type: 'string', help: 'id of an API key, from mesh api-key-list' },
   quota: { flag: '--quota', value: '<tokens>', type: 'integer', min: 1, max: limits.keyTokens, help: 'tokens, of prompts and answers together, that it may use in a day (UTC); default: as many as it wants' },
   // models and rings
-  modelId: { flag: '--model-id', value: '<name>', type: 'string', env: 'MESHNET_MODEL', default: 'tiny-story', help: 'the model' },
-  modelDir: { flag: '--model-dir', value: '<folder>', type: 'string', help: 'Hugging Face folder of the model' },
+  modelId: { flag: '--model-id', value: '<name>', type: 'string', env: 'MESHNET_MODEL', default: 'tiny-story', form: { name: 'a name such as llama, owner/name or name:tag (letters, digits, . _ -)', matches: isModelId }, help: 'the model' },
+  modelDir: { flag: '--model-dir', value: '<folder>', type: 'string', help: 'Hugging Face folder of the model; without --model-id its name is that of the folder' },
   quant: { flag: '--quant', value: '<kind>', type: 'string', choices: ['f32', 'q8', 'q4'], default: 'q8', help: 'how weights are held' },
   share: { flag: '--share', value: '<weight>', type: 'number', default: 1, min: 0.001, max: 1000, help: 'weight of this device when columns are shared out' },
   // memory
@@ -138,6 +141,7 @@ const parseText = (record: OptionRecord, text: string): string | number | number
     if (record.choices && !record.choices.includes(text)) {
       throw new MeshError('usage', { problem: `${record.flag} wants one of ${record.choices.join(', ')}, got "${text}"` })
     }
+    if (record.form && !record.form.matches(text)) throw new MeshError('usage', { problem: `${record.flag} wants ${record.form.name}, got "${text.slice(0, 300)}"` })
     return text
   }
   return parseNumber(record, text)
@@ -169,6 +173,12 @@ export const readOptions = <Name extends OptionName>(
     else if (record.type === 'switch') values[name] = false
   }
   return values as OptionValues<Name>
+}
+
+/** True when the command line or the environment names the value, false when it is the default. */
+export const isOptionGiven = (name: OptionName, given: Partial<Record<string, unknown>>, env: NodeJS.ProcessEnv = process.env): boolean => {
+  const { env: variable } = optionRecord(name)
+  return given[name] !== undefined || (variable !== undefined && !!env[variable])
 }
 
 /** The folder that holds all state: `MESHNET_HOME`, or `.meshnet` in the user's home folder (`undefined` here). */

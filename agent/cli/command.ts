@@ -24,6 +24,8 @@ export interface CommandContext {
   readonly logger: Logger
   /** Aborted by Ctrl-C and by SIGTERM. */
   readonly signal: AbortSignal
+  /** True for an option that the command line or the environment names: its value is no default. */
+  isGiven(name: OptionName): boolean
   /** What stood after the name of the command. */
   readonly rawArguments: readonly string[]
 }

@@ -3,7 +3,7 @@ import { MeshError, exitCodes } from '../../shared/errors.ts'
 import { jsonWanted, printFatal } from '../../shared/fatal.ts'
 import type { Home } from '../../shared/home.ts'
 import { createLogger, type Logger } from '../../shared/log.ts'
-import { readOptions } from '../../shared/options.ts'
+import { isOptionGiven, readOptions } from '../../shared/options.ts'
 import type { CommandContext, Output } from './command.ts'
 import { commands } from './commands.ts'
 import { flagText } from './option-text.ts'
@@ -48,7 +48,13 @@ export const runCli = async (argv: readonly string[], around: Surroundings): Pro
     const values = readOptions(command.options, parsed.given, undefined, defaults)
     for (const name of command.required) if (values[name] === undefined) throw new MeshError('usage', { problem: `mesh ${command.name} needs ${flagText(name)}` })
     const logger = createLogger('cli', values.logLevel)
-    const context: CommandContext = { ...around, logger, fetch: loggedFetch(around.fetch, logger, around.now), rawArguments: parsed.rest }
+    const context: CommandContext = {
+      ...around,
+      logger,
+      fetch: loggedFetch(around.fetch, logger, around.now),
+      isGiven: (name) => isOptionGiven(name, parsed.given),
+      rawArguments: parsed.rest,
+    }
     const code = await command.run(context, values)
     return around.signal.aborted && !command.service ? exitCodes.interrupted : (code ?? exitCodes.ok)
   } catch (error) {

@@ -15,6 +15,7 @@ import { MessageStore } from '../device/message-store.ts'
 import { listPools } from '../device/pools.ts'
 import { processMark } from '../../shared/process-alive.ts'
 import { Revocations } from '../device/revocations.ts'
+import { unreadableWishes } from '../device/rings.ts'
 import type { CarrierChoice } from '../carrier/assemble-rank.ts'
 import type { CollectiveSettings } from '../collective/chooser.ts'
 import type { BackendChoice } from '../engine/choose-backend.ts'
@@ -239,6 +240,7 @@ export const runDaemon = async (options: DaemonOptions): Promise<void> => {
   const parts = new Lifecycle()
   parts.add({ name: 'lock of the home', stop: () => lock.release() })
   try {
+    for (const entry of unreadableWishes(home)) logger.warn({ file: home.rings }, `an entry of rings.json cannot be read and is left as it is: ${entry}`)
     for (const pool of listPools(home)) renewByRootKey(home, pool, device.deviceId, now())
     const cache = new PeerCache(home)
     const revocations = new Revocations(home, now)

@@ -40,63 +40,113 @@ export const shardKey = (ring: RingEpoch, { ranges, context }: RingMember): stri
 /** The model's shape with the context that every rank of the ring has memory for. */
 export const shapeIn = ({ context }: RingMember, shape: ModelShape): ModelShape => ({ ...shape, context: Math.min(context ?? shape.context, shape.context) })
 
+interface LoadRequest {
+  readonly ring: RingEpoch
+  readonly member: RingMember
+  readonly progress: (loading: Loading) => void
+  readonly signal: AbortSignal
+}
+
+/** Work on the shard of one ring: one step after another, and all that was started can be told to give up. */
+interface RingWork {
+  last: Promise<unknown>
+  abort: AbortController
+  loaded: LoadedShard | undefined
+}
+
+/** Runs after what was asked for before, whether that worked or not. */
+const enqueue = <T>(work: RingWork, action: () => Promise<T>): Promise<T> => {
+  const next = work.last.then(action)
+  work.last = next.catch(() => {})
+  return next
+}
+
+const drop = async (work: RingWork): Promise<void> => {
+  const { loaded } = work
+  work.loaded = undefined
+  try {
+    await loaded?.backend.close()
+  } finally {
+    loaded?.model.close()
+  }
+}
+
+const givenUp = (): Error => new Error('loading was given up: the ring was left, or the agent ends')
+
 export class ShardLoader {
   readonly #options: ShardLoaderOptions
-  /** One shard per ring; loads of one ring run one after another. */
-  readonly #loaded = new Map<string, LoadedShard>()
-  readonly #queues = new Map<string, Promise<unknown>>()
+  readonly #rings = new Map<string, RingWork>()
+  #closed = false
 
   constructor(options: ShardLoaderOptions) {
     this.#options = options
   }
 
-  /** @throws MeshError of model folder, shard cache or backend; `modelMismatch` when our files are others */
+  /**
+   * What fails leaves nothing behind: no open file, no compute process.
+   * @throws MeshError of model folder, shard cache or backend; `modelMismatch` when our files are others
+   */
   load(ring: RingEpoch, member: RingMember, progress: (loading: Loading) => void): Promise<LoadedShard> {
-    const before = this.#queues.get(ring.ringId) ?? Promise.resolve()
-    const work = before.catch(() => {}).then(() => this.#load(ring, member, progress))
-    this.#queues.set(ring.ringId, work)
-    return work
+    if (this.#closed) return Promise.reject(givenUp())
+    const work = this.#rings.get(ring.ringId) ?? { last: Promise.resolve(), abort: new AbortController(), loaded: undefined }
+    this.#rings.set(ring.ringId, work)
+    const { signal } = work.abort
+    return enqueue(work, () => this.#load(work, { ring, member, progress, signal }))
   }
 
-  async #load(ring: RingEpoch, member: RingMember, progress: (loading: Loading) => void): Promise<LoadedShard> {
+  async #load(work: RingWork, { ring, member, progress, signal }: LoadRequest): Promise<LoadedShard> {
+    signal.throwIfAborted()
     const key = shardKey(ring, member)
-    const present = this.#loaded.get(ring.ringId)
-    if (present?.key === key) return present
-    await this.#drop(ring.ringId)
+    if (work.loaded?.key === key) return work.loaded
+    await drop(work)
     this.#options.admit(ring, member)
-    const { home, bundledModels, threads, spinMs, logger } = this.#options
-    const { modelId } = ring.model
-    const wish = findRingWish(home, ring.poolId, modelId)
-    const model = await openModel(resolveModel(modelId, { home, bundledFolder: bundledModels, modelDir: wish?.modelDir }), modelId)
-    if (model.manifest.revision !== ring.model.revision) {
-      await model.close()
-      throw new MeshError('modelMismatch', { modelId, got: model.manifest.revision.slice(0, 12), want: ring.model.revision.slice(0, 12) })
-    }
-    const shard = await loadShard({ model, ranges: member.ranges, quant: ring.quant, block: blockColumnsFor(this.#options.backend, ring.quant), cacheFolder: home.shards, threads, onProgress: progress })
-    const backend = await createBackend(
-      this.#options.backend,
-      { shape: shapeIn(member, model.config.shape), ranges: member.ranges, quant: ring.quant, normEpsilon: model.config.normEpsilon, ropeTheta: model.config.ropeTheta, threads, spinMs, shard },
-      { logger, progress: (fraction) => progress({ phase: 'loading', bytes: Math.round(fraction * shard.bytes), totalBytes: shard.bytes }) },
-    )
-    const loaded: LoadedShard = { key, model, tokenizer: await loadTokenizer(model.folder), embedding: openEmbedding(model), shard, backend }
-    this.#loaded.set(ring.ringId, loaded)
+    await using acquired = new AsyncDisposableStack()
+    const loaded = await this.#acquire(acquired, key, { ring, member, progress, signal })
+    signal.throwIfAborted()
+    acquired.move()
+    work.loaded = loaded
     return loaded
   }
 
-  /** Frees the shard of a ring that this device left. */
+  /** Cheap checks of the whole folder come first: cutting can take hours. */
+  async #acquire(acquired: AsyncDisposableStack, key: string, { ring, member, progress, signal }: LoadRequest): Promise<LoadedShard> {
+    const { home, bundledModels, threads, spinMs, logger, backend: choice } = this.#options
+    const { modelId, revision } = ring.model
+    const { quant } = ring
+    const wish = findRingWish(home, { poolId: ring.poolId, modelId, revision })
+    const model = openModel(resolveModel(modelId, { home, bundledFolder: bundledModels, modelDir: wish?.modelDir }), modelId)
+    acquired.defer(() => model.close())
+    if (model.manifest.revision !== revision) {
+      throw new MeshError('modelMismatch', { modelId, got: model.manifest.revision.slice(0, 12), want: revision.slice(0, 12) })
+    }
+    const tokenizer = loadTokenizer(model.folder)
+    const embedding = openEmbedding(model)
+    const shard = await loadShard({
+      model, ranges: member.ranges, quant, block: blockColumnsFor(choice, quant), cacheFolder: home.shards, threads, signal, onProgress: progress,
+    })
+    signal.throwIfAborted()
+    const { normEpsilon, ropeTheta, shape } = model.config
+    const backend = await createBackend(
+      choice,
+      { shape: shapeIn(member, shape), ranges: member.ranges, quant, normEpsilon, ropeTheta, threads, spinMs, shard },
+      { logger, progress: (fraction) => progress({ phase: 'loading', bytes: Math.round(fraction * shard.bytes), totalBytes: shard.bytes }) },
+    )
+    acquired.defer(() => backend.close())
+    return { key, model, tokenizer, embedding, shard, backend }
+  }
+
+  /** Gives up what is being loaded for a ring that this device left, and frees what was. */
   async unload(ringId: string): Promise<void> {
-    await this.#queues.get(ringId)?.catch(() => {})
-    await this.#drop(ringId)
+    const work = this.#rings.get(ringId)
+    if (!work) return
+    work.abort.abort(givenUp())
+    work.abort = new AbortController()
+    await enqueue(work, () => drop(work))
   }
 
+  /** Ends everything, also what is being loaded. */
   async close(): Promise<void> {
-    for (const ringId of this.#loaded.keys()) await this.unload(ringId)
-  }
-
-  async #drop(ringId: string): Promise<void> {
-    const loaded = this.#loaded.get(ringId)
-    this.#loaded.delete(ringId)
-    await loaded?.backend.close()
-    await loaded?.model.close()
+    this.#closed = true
+    await Promise.all([...this.#rings.keys()].map((ringId) => this.unload(ringId)))
   }
 }

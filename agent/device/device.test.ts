@@ -5,7 +5,7 @@ import { MeshError } from '../../shared/errors.ts'
 import { openHome } from '../../shared/home.ts'
 import { temporaryFolder } from '../../test/support/homes.ts'
 import { findDevice, loadDevice, parseControlPlaneUrl, readCapabilities, saveDevice } from './device.ts'
-import { loadRingWishes, removeRingWish, type RingWish, saveRingWish } from './rings.ts'
+import { findRingWish, loadRingWishes, proposeRingWish, removeRingWish, type RingWish, saveRingWish, unreadableWishes, withdrawRingWish } from './rings.ts'
 
 const code = (wanted: string, text = /(?:)/) => (error: unknown): boolean => error instanceof MeshError && error.code === wanted && text.test(error.message)
 const config = { networkId: 'home', name: 'laptop', controlPlaneUrl: 'http://127.0.0.1:8080' }
@@ -79,9 +79,54 @@ describe('ring wishes', () => {
     assert.deepEqual(loadRingWishes(home), [])
   })
 
+  it('what is proposed stands beside the wish that holds until it is agreed to or withdrawn', (t) => {
+    const home = openHome(temporaryFolder(t))
+    const [old, fresh] = ['a'.repeat(64), 'b'.repeat(64)]
+    const folderFor = (revision: string): string | undefined => findRingWish(home, { ...wish, revision })?.modelDir
+    saveRingWish(home, { ...wish, modelDir: '/old', revision: old })
+    proposeRingWish(home, { ...wish, modelDir: '/first', revision: 'c'.repeat(64) })
+    proposeRingWish(home, { ...wish, modelDir: '/new', revision: fresh })
+    assert.deepEqual([folderFor(old), folderFor(fresh), folderFor('c'.repeat(64))], ['/old', '/new', '/old'])
+    assert.deepEqual(loadRingWishes(home).map(({ modelDir }) => modelDir), ['/old'])
+    withdrawRingWish(home, wish)
+    assert.deepEqual([folderFor(old), folderFor(fresh)], ['/old', '/old'])
+    proposeRingWish(home, { ...wish, modelDir: '/new', revision: fresh })
+    saveRingWish(home, { ...wish, modelDir: '/new', revision: fresh, proposed: true })
+    assert.deepEqual(loadRingWishes(home), [{ ...wish, modelDir: '/new', revision: fresh }])
+  })
+
+  it('the first wish of a device is found while it is only proposed, and is none once withdrawn', (t) => {
+    const home = openHome(temporaryFolder(t))
+    proposeRingWish(home, { ...wish, modelDir: '/new', revision: 'a'.repeat(64) })
+    assert.equal(findRingWish(home, { ...wish, revision: 'b'.repeat(64) })?.modelDir, '/new')
+    withdrawRingWish(home, wish)
+    assert.equal(findRingWish(home, { ...wish, revision: 'a'.repeat(64) }), undefined)
+  })
+
+  it('an entry that cannot be read costs itself alone, is told, and stays until its place is taken or left', (t) => {
+    const home = openHome(temporaryFolder(t))
+    const bad = [{ ...wish, modelId: 'broken', quant: 'q3' }, 7]
+    writeFileSync(home.rings, JSON.stringify([...bad, wish]))
+    assert.deepEqual(loadRingWishes(home), [wish])
+    assert.equal(findRingWish(home, { ...wish, revision: 'a'.repeat(64) })?.share, 1)
+    assert.equal(unreadableWishes(home).length, 2)
+    assert.match(unreadableWishes(home)[0], /quant.*broken/)
+    saveRingWish(home, { ...wish, modelId: 'other' })
+    proposeRingWish(home, { ...wish, modelId: 'third', revision: 'a'.repeat(64) })
+    withdrawRingWish(home, { ...wish, modelId: 'third' })
+    assert.equal(unreadableWishes(home).length, 2)
+    saveRingWish(home, { ...wish, modelId: 'broken' })
+    assert.equal(unreadableWishes(home).length, 1)
+    writeFileSync(home.rings, JSON.stringify(bad))
+    assert.equal(removeRingWish(home, wish.poolId, 'broken'), true)
+    assert.deepEqual(JSON.parse(readFileSync(home.rings, 'utf8')), [7])
+  })
+
   it('a damaged file is named', (t) => {
     const home = openHome(temporaryFolder(t))
-    writeFileSync(home.rings, JSON.stringify([{ ...wish, quant: 'q3' }]))
-    assert.throws(() => loadRingWishes(home), code('stateUnreadable', /rings\.json/))
+    for (const text of ['{"a":', '{}', '"x"']) {
+      writeFileSync(home.rings, text)
+      assert.throws(() => loadRingWishes(home), code('stateUnreadable', /rings\.json/))
+    }
   })
 })

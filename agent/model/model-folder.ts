@@ -4,6 +4,7 @@ import { existsSync, statSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { MeshError } from '../../shared/errors.ts'
 import type { Home } from '../../shared/home.ts'
+import { isModelId } from '../../shared/ids.ts'
 import type { ModelManifest, ModelShape } from '../../shared/schema/model.ts'
 import { type ModelConfig, readConfig } from './config.ts'
 import { readModelFile } from './model-file.ts'
@@ -95,9 +96,12 @@ export const openModel = (folder: string, modelId: string): Model => {
 
 const isFolder = (path: string): boolean => statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false
 
+/** Windows takes a colon in a name for something else. */
+const folderNameOf = (modelId: string): string => (process.platform === 'win32' ? modelId.replace(':', '@') : modelId)
+
 /**
  * Where a model lies: the given folder, `MESHNET_HOME/models/<id>`, or among those that come with Mesh.
- * @throws MeshError `modelUnknown`
+ * @throws MeshError `modelUnknown` | `usage` (an id that could lead elsewhere)
  */
 export const resolveModel = (modelId: string, places: { readonly home: Home; readonly bundledFolder: string; readonly modelDir?: string }): string => {
   if (places.modelDir !== undefined) {
@@ -105,8 +109,9 @@ export const resolveModel = (modelId: string, places: { readonly home: Home; rea
     if (!isFolder(folder)) throw new MeshError('modelUnknown', { modelId, folder })
     return folder
   }
-  const own = join(places.home.models, modelId)
-  const found = [own, join(places.bundledFolder, modelId)].find(isFolder)
+  if (!isModelId(modelId)) throw new MeshError('usage', { problem: `${JSON.stringify(modelId.slice(0, 300))} is no model id` })
+  const own = join(places.home.models, folderNameOf(modelId))
+  const found = [own, join(places.bundledFolder, folderNameOf(modelId))].find(isFolder)
   if (found === undefined) throw new MeshError('modelUnknown', { modelId, folder: own })
   return found
 }

@@ -52,6 +52,8 @@ export interface ShardRequest {
   readonly cacheFolder: string
   /** Cores that cut and quantise. Default: all. */
   readonly threads?: number
+  /** Gives up. */
+  readonly signal?: AbortSignal
   onProgress?(progress: ShardProgress): void
 }
 
@@ -74,10 +76,10 @@ const hashOf = ({ model, ranges, quant, block = blockColumns }: ShardRequest): s
     .update(JSON.stringify([formatVersion, model.manifest.revision, quant, ...(block === blockColumns ? [] : [block]), ...(['kvHeads', 'heads', 'ffn', 'vocab'] as const).map((name) => [ranges[name].start, ranges[name].end])]))
     .digest('hex')
 
-const sha256Of = async (file: string, totalBytes: number, { onProgress }: ShardRequest): Promise<string> => {
+const sha256Of = async (file: string, totalBytes: number, { onProgress, signal }: ShardRequest): Promise<string> => {
   const hash = createHash('sha256')
   let bytes = 0
-  for await (const chunk of createReadStream(file, { highWaterMark: 4 * 2 ** 20 }) as AsyncIterable<Buffer>) {
+  for await (const chunk of createReadStream(file, { highWaterMark: 4 * 2 ** 20, signal }) as AsyncIterable<Buffer>) {
     hash.update(chunk)
     bytes += chunk.length
     onProgress?.({ phase: 'hashing', bytes, totalBytes })
@@ -95,7 +97,7 @@ const checkSpace = (folder: string, bytes: number): void => {
 
 /** Writes all tensors into an empty file. */
 const writeWeights = async (request: ShardRequest, file: string, totalBytes: number): Promise<void> => {
-  const { model, ranges, quant, block = blockColumns, threads = availableParallelism(), onProgress } = request
+  const { model, ranges, quant, block = blockColumns, threads = availableParallelism(), signal, onProgress } = request
   const content: ShardContent = { config: { shape: model.config.shape, tiedEmbeddings: model.config.tiedEmbeddings }, ranges, quant, block }
   let bytes = 0
   const wrote = (count: number): void => {
@@ -108,7 +110,7 @@ const writeWeights = async (request: ShardRequest, file: string, totalBytes: num
     const writer = new ShardWriter(content, handle)
     wrote(writer.norms(model))
     const pieces = piecesOf(content)
-    if (totalBytes >= threadedBytes) await writePiecesInThreads({ content, modelFolder: model.folder, shardFile: file }, Math.min(threads, pieces.length), wrote)
+    if (totalBytes >= threadedBytes) await writePiecesInThreads({ content, modelFolder: model.folder, shardFile: file }, { threads: Math.min(threads, pieces.length), signal, onBytes: wrote })
     else for (const piece of pieces) wrote(writer.piece(model, piece))
     fsyncSync(handle)
   } finally {
@@ -160,10 +162,12 @@ export const loadShard = async (request: ShardRequest): Promise<ShardFile> => {
   const weights = join(folder, weightsName)
   let index: Index | undefined
   if (existsSync(folder)) index = await verify(folder, request).catch(() => undefined)
+  request.signal?.throwIfAborted()
   if (index === undefined) {
     try {
       index = await build(request, folder)
     } catch (error) {
+      request.signal?.throwIfAborted()
       if (error instanceof MeshError) throw error
       throw new MeshError('stateUnwritable', { file: folder, problem: problemOf(error) }, error)
     }

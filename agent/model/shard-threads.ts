@@ -28,16 +28,26 @@ const finished = (thread: Worker, onBytes: (bytes: number) => void): Promise<voi
     thread.on('exit', (code) => (code === 0 ? resolve() : reject(new Error(`a thread that makes the shard ended with code ${code}`))))
   })
 
-/**
- * @param onBytes called with the size of each piece that is written
- * @throws MeshError `safetensorsInvalid` and what else reading a model throws | Error with the code of the system
- */
-export const writePiecesInThreads = async (input: Omit<ShardThreadInput, 'next'>, threads: number, onBytes: (bytes: number) => void): Promise<void> => {
+export interface ThreadedWork {
+  readonly threads: number
+  /** Ends the threads where they are. */
+  readonly signal?: AbortSignal
+  /** Called with the size of each piece that is written. */
+  readonly onBytes: (bytes: number) => void
+}
+
+/** @throws MeshError `safetensorsInvalid` and what else reading a model throws | Error with the code of the system | the reason of the signal */
+export const writePiecesInThreads = async (input: Omit<ShardThreadInput, 'next'>, { threads, signal, onBytes }: ThreadedWork): Promise<void> => {
+  signal?.throwIfAborted()
   const workerData: ShardThreadInput = { ...input, next: new SharedArrayBuffer(4) }
   const running = Array.from({ length: threads }, () => new Worker(new URL('./shard-thread.ts', import.meta.url), { workerData, name: 'shard' }))
+  const aborted = Promise.withResolvers<never>()
+  const giveUp = (): void => aborted.reject(signal?.reason)
+  signal?.addEventListener('abort', giveUp)
   try {
-    await Promise.all(running.map((thread) => finished(thread, onBytes)))
+    await Promise.race([aborted.promise, Promise.all(running.map((thread) => finished(thread, onBytes)))])
   } finally {
+    signal?.removeEventListener('abort', giveUp)
     await Promise.all(running.map((thread) => thread.terminate()))
   }
 }

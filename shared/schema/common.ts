@@ -1,10 +1,16 @@
 /** Building blocks of all schemas. One declaration gives the JSON Schema (Fastify, OpenAPI) and the static type. */
 import { Type } from 'typebox'
+import { modelIdPattern } from '../ids.ts'
 import { limits } from '../wire/limits.ts'
 
 export const Hex64 = Type.String({ pattern: '^[0-9a-f]{64}$', description: '64 lower-case hex digits' })
 export const Name = Type.String({ minLength: 1, maxLength: limits.nameLength, pattern: '^[^\\u0000-\\u001f\\u007f]+$' })
-export const ModelId = Type.String({ minLength: 1, maxLength: limits.nameLength, pattern: '^[A-Za-z0-9][A-Za-z0-9._-]*$' })
+export const ModelId = Type.String({
+  minLength: 1,
+  maxLength: limits.modelIdLength,
+  pattern: modelIdPattern.source,
+  description: 'name, owner/name or either with :tag',
+})
 export const Time = Type.Integer({ minimum: 0, description: 'milliseconds since 1970-01-01 UTC' })
 export const Count = Type.Integer({ minimum: 0 })
 /** Half-open range of columns or heads. */

@@ -25,8 +25,10 @@ export const limits = {
   promptLength: 1_000_000,
   /** Candidate tokens that a rank sends for sampling. */
   candidates: 1024,
-  /** Characters of a device, pool, network or model name. */
+  /** Characters of a device, pool or network name. */
   nameLength: 100,
+  /** Characters of a model id: hubs allow 96 for owner and name each, and a tag comes behind. */
+  modelIdLength: 256,
   /** Bytes of an HTTP request body or a WebSocket message: a prompt in UTF-8 and its JSON escapes. */
   requestBytes: 8 * 2 ** 20,
   /** Milliseconds that clocks of device and control plane may differ. */

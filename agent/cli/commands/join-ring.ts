@@ -1,30 +1,15 @@
-import { resolve } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { MeshError } from '../../../shared/errors.ts'
 import type { AgentRing } from '../../../shared/schema/agent-state.ts'
-import type { ModelManifest, Quant } from '../../../shared/schema/model.ts'
+import type { Quant } from '../../../shared/schema/model.ts'
 import { RingView } from '../../../shared/schema/ring.ts'
 import { formatBytes } from '../../../shared/units.ts'
-import { registerDevice } from '../../device/control-plane.ts'
-import { readCapabilities } from '../../device/device.ts'
 import { selectPool } from '../../device/pools.ts'
-import { saveRingWish } from '../../device/rings.ts'
-import { openModel, resolveModel } from '../../model/model-folder.ts'
+import { unreadableWishes } from '../../device/rings.ts'
 import { type CommandContext, defineCommand } from '../command.ts'
 import { counted, fields } from '../render.ts'
 import { createProgressLine } from '../progress.ts'
+import { askForRing, namedModel, readManifest } from '../ring-join.ts'
 import { openSession, poll, readAgentState } from '../session.ts'
-
-const bundledFolder = fileURLToPath(new URL('../../../models', import.meta.url))
-
-const readManifest = (context: CommandContext, modelId: string, modelDir: string | undefined): ModelManifest => {
-  const model = openModel(resolveModel(modelId, { home: context.home, bundledFolder, modelDir }), modelId)
-  try {
-    return model.manifest
-  } finally {
-    model.close()
-  }
-}
 
 /** How long the agent may take to hear of the ring. */
 const noticeMs = 5000
@@ -55,20 +40,17 @@ const followLoading = async (context: CommandContext, joined: RingView): Promise
 export const joinRing = defineCommand({
   name: 'join-ring',
   summary: 'take part in serving a model',
-  details: 'The files of the model must be on this device: bundled, under MESHNET_HOME/models/<model id>, or in --model-dir. The agent (mesh start) loads its share of the columns; in a terminal this shows how far it is (Ctrl-C stops looking, not loading).',
+  details: 'The files of the model must be on this device: bundled, under MESHNET_HOME/models/<model id>, or in --model-dir, whose name is that of the model where --model-id gives none. What is refused leaves this device as it was. The agent (mesh start) loads its share of the columns; in a terminal this shows how far it is (Ctrl-C stops looking, not loading).',
   options: ['modelId', 'modelDir', 'quant', 'share', 'poolId', 'controlPlane', 'json'],
-  examples: ['mesh join-ring --model-id tiny-story', 'mesh join-ring --model-id llama --model-dir ~/models/Llama-3.2-1B --quant q8 --share 2'],
+  examples: ['mesh join-ring --model-id tiny-story', 'mesh join-ring --model-dir ~/models/Llama-3.2-1B', 'mesh join-ring --model-id meta-llama/Llama-3.2-1B --model-dir ~/models/Llama-3.2-1B --quant q8 --share 2'],
   json: RingView,
   run: async (context, values) => {
-    const { device, client } = openSession(context, values)
+    const session = openSession(context, values)
     const pool = selectPool(context.home, values.poolId)
-    const modelDir = values.modelDir === undefined ? undefined : resolve(values.modelDir)
-    const manifest = readManifest(context, values.modelId, modelDir)
-    const quant = values.quant as Quant
-    await registerDevice(client, device, readCapabilities())
-    // the wish first: the control plane may tell the running agent of the ring before it answers us
-    saveRingWish(context.home, { poolId: pool.poolId, modelId: values.modelId, modelDir, quant, share: values.share })
-    const ring = await client.call('joinRing', { params: { poolId: pool.poolId }, body: { model: manifest, quant, share: values.share } })
+    const model = namedModel(context, values)
+    for (const entry of unreadableWishes(context.home)) context.stderr.write(`note: in ${context.home.rings} ${entry}; it is left as it is\n`)
+    const manifest = await readManifest(context, model)
+    const ring = await askForRing(context, session, { ...model, poolId: pool.poolId, manifest, quant: values.quant as Quant, share: values.share })
     if (values.json) {
       context.printJson(ring)
       return

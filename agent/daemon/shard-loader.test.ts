@@ -1,0 +1,105 @@
+/** The loader of shards with real compute processes: what fails, and what is given up, leaves nothing behind. */
+import assert from 'node:assert/strict'
+import { cpSync, existsSync, readdirSync, readlinkSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, it, type TestContext } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { openHome } from '../../shared/home.ts'
+import { silentLogger } from '../../shared/log.ts'
+import { planShards } from '../../shared/plan/shard-plan.ts'
+import type { RingEpoch } from '../../shared/schema/ring.ts'
+import { temporaryFolder } from '../../test/support/homes.ts'
+import { childrenOf } from '../../test/support/leftovers.ts'
+import { eventually } from '../../test/support/processes.ts'
+import { saveRingWish } from '../device/rings.ts'
+import { openModel } from '../model/model-folder.ts'
+import { ShardLoader, type ShardLoaderOptions } from './shard-loader.ts'
+
+const bundled = fileURLToPath(new URL('../../models', import.meta.url))
+const poolId = 'ab'.repeat(32)
+const modelId = 'owner/copy'
+
+interface Stage {
+  readonly loader: ShardLoader
+  readonly folder: string
+  readonly shards: string
+  epoch(change?: Partial<RingEpoch>): RingEpoch
+  load(ring?: RingEpoch): ReturnType<ShardLoader['load']>
+}
+
+/** A copy of the bundled model that this device wants to serve alone. */
+const createStage = (t: TestContext, change: Partial<ShardLoaderOptions> = {}): Stage => {
+  const root = temporaryFolder(t)
+  const home = openHome(join(root, 'home'))
+  const folder = join(root, 'copy')
+  cpSync(join(bundled, 'tiny-story'), folder, { recursive: true })
+  saveRingWish(home, { poolId, modelId, modelDir: folder, quant: 'q8', share: 1 })
+  const loader = new ShardLoader({ home, bundledModels: bundled, backend: 'auto', threads: 1, spinMs: 0, logger: silentLogger(), admit: () => {}, ...change })
+  t.after(() => loader.close())
+  const { manifest, close } = openModel(folder, modelId)
+  close()
+  const [ranges] = planShards(manifest.shape, [1])
+  const member = { deviceId: 'cd'.repeat(32), name: 'Laptop', peerId: 'p', addresses: [], rank: 0, share: 1, ranges }
+  const epoch: Stage['epoch'] = (other) => ({ ringId: 'ring_1', poolId, epoch: 1, model: manifest, quant: 'q8', members: [member], ...other })
+  return { loader, folder, shards: home.shards, epoch, load: (ring = epoch()) => loader.load(ring, ring.members[0], () => {}) }
+}
+
+/** Files of that folder that this process has open. */
+const openIn = (folder: string): string[] =>
+  readdirSync('/proc/self/fd').flatMap((handle) => {
+    try {
+      const file = readlinkSync(`/proc/self/fd/${handle}`)
+      return file.startsWith(folder) ? [file] : []
+    } catch {
+      return []
+    }
+  })
+
+const computing = (): number[] => childrenOf(process.pid, 'process-main')
+
+describe('shard loader', { skip: process.platform !== 'linux' && 'only Linux tells what is open' }, () => {
+  it('a folder whose tokenizer is damaged is refused before anything is cut', async (t) => {
+    const { folder, shards, load } = createStage(t)
+    // the same bytes as for the ring, so that nothing but the tokenizer itself is in the way
+    writeFileSync(join(folder, 'tokenizer_config.json'), '{"chat_template":')
+    await assert.rejects(load(), { code: 'modelConfigInvalid' })
+    assert.ok(!existsSync(shards))
+    assert.deepEqual([openIn(folder), computing()], [[], []])
+  })
+
+  it('ten loads that fail leave no open file and no compute process', async (t) => {
+    const { folder, shards, epoch, load } = createStage(t)
+    const other = epoch({ model: { ...epoch().model, revision: 'e'.repeat(64) } })
+    for (let turn = 0; turn < 5; turn++) await assert.rejects(load(other), { code: 'modelMismatch' })
+    writeFileSync(shards, 'no folder')
+    for (let turn = 0; turn < 5; turn++) await assert.rejects(load(), { code: 'stateUnwritable' })
+    assert.deepEqual([openIn(folder), computing()], [[], []])
+  })
+
+  it('leaving the ring frees what was loaded; loading again works', async (t) => {
+    const { loader, folder, load } = createStage(t)
+    const { backend } = await load()
+    assert.equal(openIn(folder).length, 1)
+    assert.equal(computing().length, backend.name === 'ggml' ? 1 : 0)
+    await loader.unload('ring_1')
+    assert.deepEqual([openIn(folder), computing()], [[], []])
+    await load()
+    assert.equal(openIn(folder).length, 1)
+  })
+
+  for (const ending of ['close', 'unload'] as const) {
+    it(`${ending} ends loads at any moment, and what waits behind them`, async (t) => {
+      for (let turn = 0; turn < 4; turn++) {
+        const { loader, folder, epoch, load } = createStage(t)
+        const results = Promise.allSettled([load(), load(epoch({ quant: 'f32' })), load(epoch({ ringId: 'ring_2' }))])
+        // later in each turn: the threads run, the compute process starts
+        if (turn > 0) await eventually(20_000, 'it has begun', () => (turn === 1 ? openIn(folder).length > 0 : turn === 2 ? computing().length > 0 : openIn(folder).length > 1) || undefined)
+        if (ending === 'close') await loader.close()
+        else await Promise.all([loader.unload('ring_1'), loader.unload('ring_2')])
+        assert.deepEqual([openIn(folder), computing()], [[], []])
+        assert.ok((await results).some(({ status }) => status === 'rejected'))
+        if (ending === 'close') await assert.rejects(load(), /given up/)
+      }
+    })
+  }
+})
