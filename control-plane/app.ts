@@ -46,7 +46,8 @@ const compileValidator = ({ schema, httpPart }: { schema: unknown; httpPart?: st
   }
 }
 
-const answerError = (error: unknown, request: FastifyRequest, reply: FastifyReply, logger: Logger): void => {
+const answerError = (error: unknown, request: FastifyRequest, reply: FastifyReply, { logger, background }: { readonly logger: Logger; readonly background: Services['background'] }): void => {
+  background.note(error)
   const status = error instanceof Error && 'statusCode' in error && typeof error.statusCode === 'number' ? error.statusCode : 500
   const failure = error instanceof MeshError || status >= 500 ? MeshError.from(error) : new MeshError('requestInvalid', { problem: (error as Error).message })
   if (failure.code === 'internal') logger.error({ err: error, method: request.method, path: request.url }, failure.message)
@@ -91,7 +92,7 @@ export const buildApp = async (services: Services, logger: Logger): Promise<Fast
   const app = fastify({ logger: false, bodyLimit: limits.requestBytes, forceCloseConnections: true })
   app.setValidatorCompiler(compileValidator)
   app.setSerializerCompiler(() => (data) => JSON.stringify(data))
-  app.setErrorHandler((error, request, reply) => answerError(error, request, reply, logger))
+  app.setErrorHandler((error, request, reply) => answerError(error, request, reply, { logger, background: services.background }))
   app.setNotFoundHandler((request) => {
     throw new MeshError('notFound', { what: 'route', id: `${request.method} ${request.url}` })
   })

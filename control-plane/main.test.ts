@@ -1,13 +1,14 @@
 /** The control plane as its own process: what it prints, how it ends. */
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
-import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { environmentFor } from '../shared/options.ts'
-import { createPool, FakeAgent } from './test/plane.ts'
+import { createSmallDisk, smallDiskImpossible } from '../test/support/small-disk.ts'
+import { createPool, eventually, FakeAgent } from './test/plane.ts'
 
 const main = fileURLToPath(new URL('./main.ts', import.meta.url))
 
@@ -20,28 +21,32 @@ const folderOf = (t: TestContext): string => {
 interface Process {
   /** Address of the ready line. @throws Error when it ends before */
   readonly url: Promise<string>
+  readonly pid: number | undefined
   readonly ended: Promise<{ readonly code: number | null; readonly stdout: string; readonly stderr: string }>
   signal(name: NodeJS.Signals): void
 }
 
-const start = (t: TestContext, home: string, ...args: string[]): Process => {
-  const child = spawn(process.execPath, [main, '--json', ...args], { stdio: ['ignore', 'pipe', 'pipe'], env: environmentFor(home) })
+const start = (t: TestContext, home: string, ...args: string[]): Process => startWith(t, home, 'pipe', args)
+
+/** @param log what its stderr is: a pipe that is read here, or an open file */
+const startWith = (t: TestContext, home: string, log: 'pipe' | number, args: readonly string[]): Process => {
+  const child = spawn(process.execPath, [main, '--json', ...args], { stdio: ['ignore', 'pipe', log], env: environmentFor(home) })
   const timer = setTimeout(() => child.kill('SIGKILL'), 20_000)
   t.after(() => child.kill('SIGKILL'))
   let [stdout, stderr] = ['', '']
   const ready = Promise.withResolvers<string>()
   ready.promise.catch(() => undefined)
-  child.stdout.setEncoding('utf8').on('data', (part: string) => {
+  child.stdout?.setEncoding('utf8').on('data', (part: string) => {
     stdout += part
     if (stdout.includes('\n')) ready.resolve((JSON.parse(stdout.split('\n')[0]) as { url: string }).url)
   })
-  child.stderr.setEncoding('utf8').on('data', (part: string) => (stderr += part))
+  child.stderr?.setEncoding('utf8').on('data', (part: string) => (stderr += part))
   const ended = new Promise<{ code: number | null; stdout: string; stderr: string }>((resolve) => child.on('close', (code) => {
     clearTimeout(timer)
     ready.reject(new Error(`it ended with ${code}: ${stderr}`))
     resolve({ code, stdout, stderr })
   }))
-  return { url: ready.promise, ended, signal: (name) => void child.kill(name) }
+  return { url: ready.promise, pid: child.pid, ended, signal: (name) => void child.kill(name) }
 }
 
 test('process: one line when ready, data under the home, exit code 0 after a signal with agents connected', async (t) => {
@@ -82,4 +87,48 @@ test('process: a port in use, an unknown flag and a damaged database are two cle
   }
   first.signal('SIGINT')
   assert.equal((await first.ended).code, 0)
+})
+
+test('process: one control plane a data folder; the second is told who holds it, and a kill gives it back', async (t) => {
+  const home = folderOf(t)
+  const first = start(t, home, '--port', '0')
+  await first.url
+  const second = await start(t, home, '--port', '0').ended
+  assert.equal(second.stderr, `error: a control plane already runs in ${join(home, 'control-plane')} (process ${first.pid})\nhint: use that one, or stop it; --data names another folder\n`)
+  assert.equal(second.code, 3)
+  // of several at once, one
+  first.signal('SIGKILL')
+  await first.ended
+  const three = [1, 2, 3].map(() => start(t, home, '--port', '0'))
+  const settled = await Promise.allSettled(three.map(({ url }) => url))
+  assert.equal(settled.filter(({ status }) => status === 'fulfilled').length, 1)
+  for (const one of three) one.signal('SIGTERM')
+  for (const { code } of await Promise.all(three.map(({ ended }) => ended))) assert.ok(code === 0 || code === 3)
+})
+
+test('process: a disk that is full under data and log ends nothing; started on one it says so', { skip: smallDiskImpossible() }, async (t) => {
+  const disk = createSmallDisk(t, 4)
+  const log = openSync(join(disk.folder, 'log'), 'a')
+  t.after(() => closeSync(log))
+  const plane = startWith(t, folderOf(t), log, ['--port', '0', '--data', join(disk.folder, 'data'), '--log-level', 'trace'])
+  const url = await plane.url
+  const pool = await createPool(url)
+  const agent = await FakeAgent.connect(t, pool.admin, url)
+  disk.fill()
+  for (let round = 0; round < 5; round++) {
+    const other = await FakeAgent.connect(t, pool.admin, url)
+    other.kill()
+    assert.equal((await fetch(`${url}/ready`)).status, 503)
+  }
+  assert.deepEqual(await pool.admin.client(url).call('listRings', { params: { poolId: pool.poolId } }), [])
+  agent.kill()
+  const refused = await start(t, folderOf(t), '--port', '0', '--data', join(disk.folder, 'other')).ended
+  assert.match(refused.stderr, /^error: cannot write .*: the disk is full .*\nhint: free some space/)
+  assert.equal(refused.code, 5)
+  disk.free()
+  await eventually('it is ready again', async () => (await fetch(`${url}/ready`)).ok)
+  await pool.member('Member')
+  plane.signal('SIGTERM')
+  assert.equal((await plane.ended).code, 0)
+  assert.match(readFileSync(join(disk.folder, 'log'), 'utf8'), /the storage can be written again/)
 })

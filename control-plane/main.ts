@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { MeshError, problemOf } from '../shared/errors.ts'
 import { jsonWanted, printFatal } from '../shared/fatal.ts'
+import { lockFolder } from '../shared/folder-lock.ts'
 import { openHome } from '../shared/home.ts'
 import { Lifecycle, untilSignal } from '../shared/lifecycle.ts'
 import { createLogger } from '../shared/log.ts'
@@ -23,9 +24,12 @@ const run = async (): Promise<void> => {
   const ended = untilSignal() // before anybody is told that we are ready: the signal may follow at once
   const parts = new Lifecycle()
   const port = options.port ?? defaultPorts.controlPlane
-  const database = openDatabase(options.data === undefined ? home.controlPlane.database : join(options.data, 'mesh.sqlite'))
-  parts.add({ name: 'database', stop: () => database.close() })
+  const file = options.data === undefined ? home.controlPlane.database : join(options.data, 'mesh.sqlite')
+  const lock = await lockFolder(`${file}.lock`, 'a control plane')
+  parts.add({ name: 'data folder', stop: () => lock.release() })
   try {
+    const database = openDatabase(file)
+    parts.add({ name: 'database', stop: () => database.close() })
     const credits = { settleMs: options.settleAfter, windowMs: options.creditWindow, graceMs: options.newcomerGrace, graceShare: Math.round(options.newcomerShare * wholeShare) }
     const services = createServices(database, { heartbeatMs: options.heartbeat, leaseMs: options.lease, ringGraceMs: options.ringGrace, credits }, { now: Date.now, logger })
     const app = await buildApp(services, logger)

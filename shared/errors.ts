@@ -6,6 +6,8 @@
  * A code is never reused for another meaning.
  */
 
+import { systemFailureOf } from './system-failure.ts'
+
 /** Exit codes of `mesh`: documented in the README. */
 export const exitCodes = {
   ok: 0,
@@ -49,6 +51,18 @@ export const errorTable = {
   deviceUnknown: { status: 403, exit: 3, text: 'the control plane does not know this device', hint: 'mesh init' },
   interrupted: { status: 503, exit: 130, text: 'interrupted', hint: 'run the command again' },
   internal: { status: 500, exit: 1, text: 'internal error: {problem}', hint: 'this is a defect of Mesh; please report it with the log' },
+  storageFull: {
+    status: 507, exit: 5, text: 'the disk of the control plane is full: it can store nothing',
+    hint: 'free some space on the machine that runs the control plane (mesh status shows its address); what waits goes on by itself',
+  },
+  storageFailed: {
+    status: 500, exit: 5, text: 'the control plane cannot use its database: {problem}',
+    hint: 'check disk and folder on the machine that runs the control plane; what waits goes on by itself',
+  },
+  notReady: {
+    status: 503, exit: 4, text: 'the control plane answers, and cannot store anything: {problem}',
+    hint: 'free some space on its disk, or see its log; it becomes ready by itself',
+  },
   overloaded: { status: 429, exit: 6, text: '{what} is full: {limit} at most', hint: 'try again in a moment' },
   // pools
   poolUnknown: { status: 404, exit: 2, text: 'this device is in no pool {poolId}', hint: 'mesh pool-list' },
@@ -173,9 +187,11 @@ export class MeshError extends Error {
     return new MeshError('internal', { problem: `${report.code}: ${report.message}` })
   }
 
-  /** Any thrown value as a MeshError; what is not one already is a defect of ours (`internal`). */
+  /** Any thrown value as a MeshError; what is not one already, and no matter of a disk, is a defect of ours (`internal`). */
   static from(value: unknown): MeshError {
     if (value instanceof MeshError) return value
+    const failure = systemFailureOf(value)
+    if (failure) return new MeshError(failure.code, failure.fields, value)
     return new MeshError('internal', { problem: problemOf(value) }, value)
   }
 }

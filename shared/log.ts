@@ -6,8 +6,18 @@ export type { Logger }
 /** No code of ours logs them; this holds should a library or a later change log a request or its headers. */
 const secrets = ['authorization', 'apiKey'].flatMap((name) => [name, `*.${name}`, `*.*.${name}`])
 
+/** Lines kept while stderr takes none (it may be a file on a full disk), in bytes. */
+const keptBytes = 2 ** 20
+
+/** A line that cannot be written costs the line: without a listener the error would end the process. */
+const standardError = (): DestinationStream => {
+  const stream = pino.destination({ fd: 2, sync: true, maxLength: keptBytes })
+  stream.on('error', () => {})
+  return stream
+}
+
 /** @param level `silent` | `error` | `warn` | `info` | `debug` | `trace` */
-export const createLogger = (component: string, level = 'info', destination: DestinationStream = pino.destination({ fd: 2, sync: true })): Logger =>
+export const createLogger = (component: string, level = 'info', destination: DestinationStream = standardError()): Logger =>
   pino({ name: component, level, base: undefined, timestamp: pino.stdTimeFunctions.isoTime, redact: { paths: secrets, censor: '[hidden]' } }, destination)
 
 /** For parts that run without anybody to read a log (tests, one-shot commands). */

@@ -1,15 +1,35 @@
+import { isDeepStrictEqual } from 'node:util'
 import { MeshError } from '../../shared/errors.ts'
-import type { Device } from '../../shared/schema/device.ts'
+import type { Device, DeviceRegistration } from '../../shared/schema/device.ts'
 import { version } from '../../shared/version.ts'
 import type { Services } from '../service/services.ts'
+import type { StoredDevice } from '../store/device-store.ts'
 import type { Handlers } from './handler.ts'
 
-export const deviceRoutes = ({ devices, presence, jobStore, now }: Services): Pick<Handlers, 'health' | 'ready' | 'registerDevice' | 'getDevice'> => {
+export const deviceRoutes = ({ devices, presence, jobStore, background, now }: Services): Pick<Handlers, 'health' | 'ready' | 'registerDevice' | 'getDevice'> => {
   const startedAt = now()
+  /** An agent registers whenever it comes back: where it tells nothing new, a full disk does not keep it out. */
+  const register = (deviceId: string, registration: DeviceRegistration): StoredDevice => {
+    try {
+      return devices.register(deviceId, registration, now())
+    } catch (error) {
+      const known = devices.find(deviceId)
+      const { networkId, name, capabilities } = known ?? {}
+      if (!known || !background.note(error) || !isDeepStrictEqual(registration, { networkId, name, capabilities })) throw error
+      return known
+    }
+  }
   return {
     health: () => ({ status: 'ok', version, uptimeSeconds: (now() - startedAt) / 1000 }),
-    ready: () => ({ ready: true, devicesOnline: presence.count, jobsQueued: jobStore.queuedInAll() }),
-    registerDevice: ({ caller, body }): Device => ({ ...devices.register(caller.deviceId, body, now()), online: presence.isOnline(caller.deviceId) }),
+    ready: () => {
+      try {
+        background.check()
+        return { ready: true, devicesOnline: presence.count, jobsQueued: jobStore.queuedInAll() }
+      } catch (error) {
+        throw new MeshError('notReady', { problem: MeshError.from(error).message }, error)
+      }
+    },
+    registerDevice: ({ caller, body }): Device => ({ ...register(caller.deviceId, body), online: presence.isOnline(caller.deviceId) }),
     getDevice: ({ caller }): Device => {
       const device = devices.find(caller.deviceId)
       if (!device) throw new MeshError('deviceUnknown')

@@ -35,6 +35,7 @@ export const streamJob = ({ jobs, jobStore, hub }: Services, request: FastifyReq
   }
   const keepAlive = setInterval(() => response.write(': still here\n\n'), keepAliveMs)
   const silence = hub.listen(jobId, write)
+  response.on('error', () => {}) // the client is gone: `close` follows
   const end = (): void => {
     clearInterval(keepAlive)
     silence()

@@ -6,6 +6,7 @@ import { MeshError } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { DeviceStore } from '../store/device-store.ts'
 import type { PoolStore } from '../store/pool-store.ts'
+import type { Background } from './background.ts'
 import type { Credits } from './credits.ts'
 import type { Jobs } from './jobs.ts'
 import { requestsFor } from './join-requests.ts'
@@ -23,6 +24,7 @@ export interface AgentSocketsOptions {
   readonly locks: Locks
   readonly jobs: Jobs
   readonly credits: Credits
+  readonly background: Background
   readonly now: () => number
   readonly heartbeatMs: number
   readonly leaseMs: number
@@ -41,13 +43,15 @@ export class AgentSockets {
 
   constructor(options: AgentSocketsOptions) {
     this.#options = options
-    this.#timer = setInterval(() => this.#expire(), Math.max(50, options.leaseMs / 4))
+    const { background } = options
+    this.#timer = setInterval(() => background.run('looking at leases', () => this.#expire()), Math.max(50, options.leaseMs / 4))
     this.#timer.unref()
+    background.onRecovery(() => this.#askAgain())
   }
 
   /** A device opened its socket; its request was signed. */
   accept(deviceId: string, socket: WebSocket): void {
-    const { presence, now, logger } = this.#options
+    const { presence, background, now, logger } = this.#options
     const agent = presence.connect(deviceId, wrap(socket), now())
     let malformed = 0
     const heard = (): void => {
@@ -61,6 +65,8 @@ export class AgentSockets {
         this.#receive(agent, parse(String(data)))
       } catch (error) {
         const failure = MeshError.from(error)
+        // nothing is wrong with what it said
+        if (background.note(failure)) return this.#cannotStore(agent, failure)
         if (failure.code === 'internal') logger.error({ device: deviceId, err: failure.cause }, failure.message)
         agent.socket.send({ type: 'error', error: failure.toReport() })
         if (++malformed > tolerated) agent.socket.close('too many malformed messages')
@@ -69,13 +75,28 @@ export class AgentSockets {
     socket.on('pong', heard)
     socket.on('ping', heard)
     socket.on('error', (error) => logger.debug({ device: deviceId, problem: error.message }, 'socket error'))
-    socket.on('close', () => this.#lose(agent))
+    socket.on('close', () => background.run('losing an agent', () => this.#lose(agent)))
   }
 
   stop(): void {
     this.#stopped = true
     clearInterval(this.#timer)
     for (const { socket } of this.#options.presence.all()) socket.close('the control plane stops')
+  }
+
+  #cannotStore(agent: Agent, failure: MeshError): void {
+    if (!agent.unheard) agent.socket.send({ type: 'error', error: failure.toReport() })
+    agent.unheard = true
+  }
+
+  /** There is room again. Whoever is welcomed says once more what is not settled, and what is known already is dropped. */
+  #askAgain(): void {
+    const { presence, now, heartbeatMs } = this.#options
+    for (const agent of presence.all()) {
+      if (!agent.unheard) continue
+      agent.unheard = false
+      agent.socket.send({ type: 'welcome', serverTime: now(), heartbeatMs })
+    }
   }
 
   #receive(agent: Agent, message: AgentMessage): void {
@@ -92,7 +113,7 @@ export class AgentSockets {
   }
 
   #greet(agent: Agent, hello: Extract<AgentMessage, { type: 'hello' }>): void {
-    const { devices, rings, jobs, pools, memberships, heartbeatMs, now, logger } = this.#options
+    const { rings, jobs, pools, memberships, heartbeatMs, now, logger } = this.#options
     const isNew = !agent.greeted
     agent.peerId = hello.peerId
     agent.addresses = hello.addresses
@@ -100,7 +121,7 @@ export class AgentSockets {
     agent.pools.clear()
     for (const certificate of hello.certificates) this.#admit(agent, certificate)
     agent.greeted = true
-    devices.seen(agent.deviceId, now())
+    this.#saw(agent.deviceId, now())
     if (!isNew) return rings.refresh(agent.deviceId)
     logger.info({ device: agent.deviceId, pools: agent.pools.size }, 'agent connected')
     agent.socket.send({ type: 'welcome', serverTime: now(), heartbeatMs })
@@ -133,19 +154,26 @@ export class AgentSockets {
   }
 
   #expire(): void {
-    const { presence, now, leaseMs, logger } = this.#options
+    const { presence, background, now, leaseMs, logger } = this.#options
     for (const agent of presence.expired(now(), leaseMs)) {
       logger.warn({ device: agent.deviceId }, 'lease ended: the agent was silent')
       agent.socket.close('lease ended')
-      this.#lose(agent) // at once: a machine that is gone will not confirm
+      // at once: a machine that is gone will not confirm
+      background.run('losing an agent', () => this.#lose(agent))
     }
   }
 
+  /** Worth a try: when a device was seen last is for people to read. */
+  #saw(deviceId: string, at: number): void {
+    const { background, devices } = this.#options
+    background.run('storing when a device was seen', () => devices.seen(deviceId, at))
+  }
+
   #lose(agent: Agent): void {
-    const { presence, devices, jobs, rings, now, logger } = this.#options
+    const { presence, jobs, rings, now, logger } = this.#options
     // once we stop, nobody is lost: agents come back to the next process
     if (this.#stopped || !presence.disconnect(agent, now()) || !agent.greeted) return
-    devices.seen(agent.deviceId, agent.lastSeenAt)
+    this.#saw(agent.deviceId, agent.lastSeenAt)
     logger.info({ device: agent.deviceId }, 'agent went away')
     jobs.lose(agent.deviceId)
     rings.lose(agent.deviceId)

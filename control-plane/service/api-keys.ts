@@ -11,6 +11,7 @@ import type { DeviceStore } from '../store/device-store.ts'
 import type { JobStore } from '../store/job-store.ts'
 import { isLive, type KeyStore, type StoredKey } from '../store/key-store.ts'
 import type { PoolStore } from '../store/pool-store.ts'
+import type { Background } from './background.ts'
 import type { Memberships } from './memberships.ts'
 
 export interface ApiKeysOptions {
@@ -19,6 +20,7 @@ export interface ApiKeysOptions {
   readonly pools: PoolStore
   readonly devices: DeviceStore
   readonly memberships: Memberships
+  readonly background: Background
   readonly now: () => number
   readonly logger: Logger
   /** A key ended before its time: its jobs shall not go on. */
@@ -90,7 +92,7 @@ export class ApiKeys {
    * @throws MeshError `keyInvalid` | `keyAttempts` | `keyRevoked` | `keyExpired` | `keyMakerGone`
    */
   authenticate(text: string, address: string): StoredKey {
-    const { store, now } = this.#options
+    const { store, background, now } = this.#options
     const hash = apiKeyHash(text)
     const pauseMs = this.#known.has(hash) ? 0 : this.#wrong.pauseMs(address, now())
     if (pauseMs > 0) throw new MeshError('keyAttempts', { retryAfterSeconds: Math.ceil(pauseMs / 1000) })
@@ -105,7 +107,7 @@ export class ApiKeys {
     if (key.revokedAt !== null) throw new MeshError('keyRevoked', { keyId: key.keyId })
     if (!isLive(key, now())) throw new MeshError('keyExpired', { keyId: key.keyId, expiresAt: new Date(key.expiresAt).toISOString() })
     if (!this.#isMakerIn(key)) throw new MeshError('keyMakerGone', { keyId: key.keyId })
-    if (now() - (key.lastUsedAt ?? 0) >= useEveryMs) store.use(key.keyId, now())
+    if (now() - (key.lastUsedAt ?? 0) >= useEveryMs) background.run('storing the use of a key', () => store.use(key.keyId, now()))
     return key
   }
 

@@ -14,6 +14,7 @@ import { standingsOf } from '../domain/standing.ts'
 import type { DeviceStore } from '../store/device-store.ts'
 import type { JobStore } from '../store/job-store.ts'
 import type { RingStore, StoredRing } from '../store/ring-store.ts'
+import type { Background } from './background.ts'
 
 export interface CreditSettings extends GraceSettings {
   /** How long statements are waited for after the end of a job, in milliseconds. */
@@ -29,6 +30,7 @@ export interface CreditsOptions {
   readonly jobs: JobStore
   readonly rings: RingStore
   readonly devices: DeviceStore
+  readonly background: Background
   readonly now: () => number
   readonly settings: CreditSettings
   readonly logger: Logger
@@ -43,14 +45,14 @@ export class Credits {
 
   constructor(options: CreditsOptions) {
     this.#options = options
-    this.#timer = setInterval(() => this.settleDue(), Math.min(30_000, Math.max(50, options.settings.settleMs / 4)))
+    this.#timer = setInterval(() => options.background.run('settling jobs', () => this.settleDue()), Math.min(30_000, Math.max(50, options.settings.settleMs / 4)))
     this.#timer.unref()
   }
 
   /** The process may have ended between the last statement of a job and its settlement. */
   recover(): void {
     const { store, now } = this.#options
-    for (const jobId of store.due(now(), Number.MAX_SAFE_INTEGER)) this.#settleIfComplete(jobId)
+    for (const jobId of store.due(now(), Number.MAX_SAFE_INTEGER)) this.#trySettling(jobId)
   }
 
   /** A member takes part: from the first time on it is no stranger any more. */
@@ -75,7 +77,7 @@ export class Credits {
       }
       return ends
     })
-    this.#settleIfComplete(job.jobId)
+    this.#trySettling(job.jobId)
     return ended
   }
 
@@ -120,16 +122,23 @@ export class Credits {
   }
 
   view(poolId: string): CreditsView {
+    return this.#viewWith(poolId, [])
+  }
+
+  /** @param others who takes part and could not be stored */
+  #viewWith(poolId: string, others: readonly { readonly deviceId: string; readonly since: number }[]): CreditsView {
     const { store, devices, now, settings } = this.#options
-    const members = store.participants(poolId)
+    const members = [...store.participants(poolId), ...others]
     const standings = standingsOf(members, store.sums(poolId, now() - settings.windowMs), now(), settings)
     const names = devices.names(members.map(({ deviceId }) => deviceId))
     return { windowMs: settings.windowMs, unsettled: store.unsettled(poolId), members: standings.map((standing) => ({ ...standing, name: names.get(standing.deviceId) ?? standing.deviceId.slice(0, 8) })) }
   }
 
   quota(poolId: string, deviceId: string): QuotaView {
-    this.join(poolId, deviceId)
-    const { windowMs, members } = this.view(poolId)
+    const { background, store } = this.#options
+    background.run('storing who takes part', () => this.join(poolId, deviceId))
+    const isStored = store.participants(poolId).some((member) => member.deviceId === deviceId)
+    const { windowMs, members } = this.#viewWith(poolId, isStored ? [] : [{ deviceId, since: this.#options.now() }])
     const own = members.find((member) => member.deviceId === deviceId) as CreditsView['members'][number]
     const waiting = this.#options.jobs.waitingBySubmitter(poolId)
     const mine = waiting.find(({ submittedBy }) => submittedBy === deviceId)?.jobs ?? 0
@@ -165,7 +174,12 @@ export class Credits {
 
   #keep(deviceId: string, statement: SignedStatement, billed: BilledJob | undefined): void {
     this.#options.store.keep(deviceId, statement)
-    if (billed) this.#settleIfComplete(billed.jobId)
+    if (billed) this.#trySettling(billed.jobId)
+  }
+
+  /** What is stored already does not fail for it: a job that cannot be settled now is settled when it is due. */
+  #trySettling(jobId: string): void {
+    this.#options.background.run('settling a job', () => this.#settleIfComplete(jobId))
   }
 
   #settleIfComplete(jobId: string): void {

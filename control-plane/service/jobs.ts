@@ -8,6 +8,7 @@ import { failedWith, finalStates, type JobMessage, type JobResult, reactionTo, r
 import type { JobStore } from '../store/job-store.ts'
 import type { RingStore, StoredRing } from '../store/ring-store.ts'
 import type { ApiKeys } from './api-keys.ts'
+import type { Background } from './background.ts'
 import { type Credits, tokensOf } from './credits.ts'
 import type { JobHub } from './job-hub.ts'
 import type { Agent, Presence } from './presence.ts'
@@ -22,6 +23,7 @@ export interface JobsOptions {
   readonly hub: JobHub
   readonly credits: Credits
   readonly keys: Pick<ApiKeys, 'reserve'>
+  readonly background: Background
   readonly now: () => number
   readonly graceMs: number
   /** After a restart of the control plane agents need this long to find it again. */
@@ -60,11 +62,12 @@ export class Jobs {
 
   /** Jobs that ran when the control plane stopped: their leader may come back within the lease. */
   recover(): void {
-    const { jobs, ringStore, leaseMs } = this.#options
+    const { jobs, ringStore, background, leaseMs } = this.#options
     for (const { jobId, poolId, submission, epoch } of jobs.unfinished()) {
       const ring = ringStore.findByModel(poolId, submission.modelId)
       const leader = ring?.members[0]
-      if (!ring || !leader || ring.epoch !== epoch) this.#fail(jobId, new MeshError('jobLost', { peer: 'a ring that is gone' }))
+      const lost = new MeshError('jobLost', { peer: 'a ring that is gone' })
+      if (!ring || !leader || ring.epoch !== epoch) background.untilStored(`job/${jobId}`, () => this.#fail(jobId, lost))
       else {
         const running: Running = { jobId, ringId: ring.ringId, leader: leader.deviceId, leaderName: leader.name }
         this.#running.set(ring.ringId, running)
@@ -100,8 +103,8 @@ export class Jobs {
     if (misfit) throw misfit
     if (jobs.queued(poolId) >= limits.queuedJobs) throw new MeshError('overloaded', { what: 'the queue of this pool', limit: limits.queuedJobs })
     const quotaTokens = keyId === '' ? 0 : keys.reserve(keyId, submission, ring.model.shape.context)
+    credits.join(poolId, submittedBy) // before the job: one that is told to have failed must not run
     const { jobId } = jobs.submit(newJobId(), { poolId, submittedBy, keyId, quotaTokens, submission }, now())
-    credits.join(poolId, submittedBy)
     hub.publish(jobId, jobs.events(jobId, -1))
     this.dispatch(ring.ringId)
     return jobs.find(jobId) as Job
@@ -109,6 +112,10 @@ export class Jobs {
 
   /** Gives a ring that is active and idle the next job: the members take turns by what they contribute. */
   dispatch(ringId: string): void {
+    this.#options.background.untilStored(`dispatch/${ringId}`, () => this.#dispatch(ringId))
+  }
+
+  #dispatch(ringId: string): void {
     const { jobs, ringStore, rings, presence, hub, now } = this.#options
     if (this.#running.has(ringId) || !rings.isActive(ringId)) return
     const ring = ringStore.find(ringId)
@@ -116,8 +123,9 @@ export class Jobs {
     const job = ring && leader && this.#turns.next(ring)
     if (!job) return
     const running: Running = { jobId: job.jobId, ringId, leader: leader.deviceId, leaderName: ring.members[0].name }
-    this.#running.set(ringId, running)
-    hub.publish(job.jobId, [jobs.advance(job.jobId, 'assigned', { epoch: ring.epoch, worldSize: ring.members.length, now: now() })])
+    const assigned = jobs.advance(job.jobId, 'assigned', { epoch: ring.epoch, worldSize: ring.members.length, now: now() })
+    this.#running.set(ringId, running) // only now: what is not stored does not run
+    hub.publish(job.jobId, [assigned])
     this.#assign(leader, running, { ...job, epoch: ring.epoch })
   }
 
@@ -181,7 +189,11 @@ export class Jobs {
 
   /** Nobody serves that model any more: what waits for it would wait for ever. */
   failWaiting({ poolId, modelId }: StoredRing): void {
-    for (const jobId of this.#options.jobs.waiting(poolId, modelId)) this.#fail(jobId, new MeshError('ringEmpty', { modelId }))
+    const { jobs, rings, background } = this.#options
+    background.untilStored(`waiting/${poolId}/${modelId}`, () => {
+      if (rings.serving(poolId, modelId)) return // somebody came while it could not be stored
+      for (const jobId of jobs.waiting(poolId, modelId)) this.#fail(jobId, new MeshError('ringEmpty', { modelId }))
+    })
   }
 
   stop(): void {
@@ -210,7 +222,11 @@ export class Jobs {
   #endAfter(afterMs: number, running: Running, awaited: string, error: MeshError): void {
     stopWaiting(running)
     running.awaited = awaited
-    running.timer = setTimeout(() => this.#end(running, error), afterMs).unref()
+    const end = (): void => {
+      // also when it is tried again: whoever was waited for may be back
+      if (this.#running.get(running.ringId) === running && running.awaited === awaited) this.#end(running, error)
+    }
+    running.timer = setTimeout(() => this.#options.background.untilStored(`job/${running.jobId}`, end), afterMs).unref()
   }
 
   #end(running: Running, error: MeshError): void {
@@ -231,13 +247,15 @@ export class Jobs {
   #finish(running: Running, result: JobResult, stored: () => void = () => {}): void {
     const { jobs, hub, rings, ringStore, credits, now, logger } = this.#options
     const { jobId, ringId } = running
-    stopWaiting(running)
-    this.#running.delete(ringId)
     const ring = ringStore.find(ringId)
     const job = jobs.find(jobId) as Job
     const tokens = tokensOf(job, ring, result)
+    const events = credits.end(job, ring, result, () => jobs.finish(jobId, result, { now: now(), tokens }))
+    // only now: what is not stored has not ended
+    stopWaiting(running)
+    this.#running.delete(ringId)
     this.#turns.end(ringId, tokens)
-    hub.publish(jobId, credits.end(job, ring, result, () => jobs.finish(jobId, result, { now: now(), tokens })))
+    hub.publish(jobId, events)
     stored()
     logger.info({ job: jobId, state: result.state, code: result.error?.code }, 'job ended')
     rings.evaluate(ringId)

@@ -4,12 +4,14 @@ import { type Certificate, checkOwner, poolIdIn, verifyCertificate, verifyForRen
 import { readRevocations, removalsOf, replaces, type RevocationList } from '../../shared/identity/revocation-list.ts'
 import type { PoolStore, StoredPool } from '../store/pool-store.ts'
 import type { RevocationStore } from '../store/revocation-store.ts'
+import type { Background } from './background.ts'
 import type { Presence } from './presence.ts'
 
 export interface MembershipsOptions {
   readonly pools: PoolStore
   readonly revocations: RevocationStore
   readonly presence: Presence
+  readonly background: Background
   readonly now: () => number
 }
 
@@ -30,12 +32,13 @@ export class Memberships {
    * @throws MeshError `notFound` (no such pool here) | `certificateInvalid` | `certificateExpired` | `memberRemoved`
    */
   show(text: string, deviceId: string, poolId: string | undefined = poolIdIn(text)): Certificate {
-    const { pools, presence } = this.#options
+    const { pools, presence, background } = this.#options
     const pool = this.#need(poolId)
     const certificate = this.verify(pool, text)
     checkOwner(certificate, deviceId)
     const known = pools.membership(pool.poolId, deviceId)
-    if (!known || known.notAfter < certificate.notAfter) pools.publish(text, certificate)
+    // a full disk keeps no member out: it shows the certificate again with its next request
+    if (!known || known.notAfter < certificate.notAfter) background.run('storing a certificate', () => pools.publish(text, certificate))
     presence.admit(certificate)
     return certificate
   }

@@ -27,6 +27,8 @@ export interface Agent {
   missingMemoryBytes: number
   /** It said hello. */
   greeted: boolean
+  /** Something that it said could not be stored: it shall say it again when there is room. */
+  unheard: boolean
 }
 
 export class Presence {
@@ -41,7 +43,7 @@ export class Presence {
   /** A newer socket of the same device replaces the older one. */
   connect(deviceId: string, socket: AgentSocket, now: number): Agent {
     this.#agents.get(deviceId)?.socket.close('replaced by a newer connection')
-    const agent: Agent = { deviceId, socket, peerId: '', addresses: [], pools: new Map(), lastSeenAt: now, missingMemoryBytes: 0, greeted: false }
+    const agent: Agent = { deviceId, socket, peerId: '', addresses: [], pools: new Map(), lastSeenAt: now, missingMemoryBytes: 0, greeted: false, unheard: false }
     this.#agents.set(deviceId, agent)
     return agent
   }

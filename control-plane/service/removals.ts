@@ -3,6 +3,7 @@ import { MeshError } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { PoolStore, StoredMember, StoredPool } from '../store/pool-store.ts'
 import type { ApiKeys } from './api-keys.ts'
+import type { Background } from './background.ts'
 import type { Jobs } from './jobs.ts'
 import type { Memberships } from './memberships.ts'
 import type { Presence } from './presence.ts'
@@ -15,6 +16,7 @@ export interface RemovalsOptions {
   readonly rings: Rings
   readonly jobs: Jobs
   readonly keys: ApiKeys
+  readonly background: Background
   readonly now: () => number
   readonly logger: Logger
 }
@@ -28,16 +30,22 @@ export class Removals {
 
   /** @returns false when a newer list is held; @throws MeshError `revocationsInvalid` */
   publish(pool: StoredPool, text: string): boolean {
-    const { memberships, pools, presence, logger } = this.#options
+    const { memberships, presence, background } = this.#options
     if (!memberships.accept(pool, text)) return false
     const agents = presence.membersOf(pool.poolId)
+    // the list is stored, so it holds; nobody sends it again, so what follows from it must not get lost
+    background.untilStored(`removals/${pool.poolId}`, () => this.#expelRemoved(pool))
+    for (const agent of agents) agent.socket.send({ type: 'revocations', poolId: pool.poolId, list: text })
+    return true
+  }
+
+  #expelRemoved(pool: StoredPool): void {
+    const { pools, logger } = this.#options
     for (const member of pools.members(pool.poolId)) {
       if (!this.#isRemoved(pool, member.certificate)) continue
       logger.info({ pool: pool.poolId, device: member.deviceId }, 'member removed')
       this.#expel(pool.poolId, member)
     }
-    for (const agent of agents) agent.socket.send({ type: 'revocations', poolId: pool.poolId, list: text })
-    return true
   }
 
   /** It was removed itself, or the admin that signed for it was. */
@@ -52,11 +60,11 @@ export class Removals {
 
   #expel(poolId: string, { deviceId, name }: StoredMember): void {
     const { pools, presence, rings, jobs, keys } = this.#options
-    pools.removeMember(poolId, deviceId)
-    keys.revokeOf(poolId, deviceId)
     presence.expel(deviceId, poolId)
+    keys.revokeOf(poolId, deviceId)
     rings.expel(poolId, deviceId)
     jobs.expel(poolId, deviceId, new MeshError('peerRemoved', { peer: name }))
+    pools.removeMember(poolId, deviceId) // last: until then it is found here again
     rings.refreshPool(poolId)
   }
 }

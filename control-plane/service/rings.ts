@@ -11,6 +11,7 @@ import { decideRing, type WishState } from '../domain/ring-formation.ts'
 import { viewOf } from '../domain/ring-view.ts'
 import type { DeviceStore } from '../store/device-store.ts'
 import type { RingStore, StoredRing, Wish } from '../store/ring-store.ts'
+import type { Background } from './background.ts'
 import { LiveRing } from './live-ring.ts'
 import type { Agent, Presence, Report } from './presence.ts'
 
@@ -18,6 +19,7 @@ export interface RingsOptions {
   readonly rings: RingStore
   readonly devices: DeviceStore
   readonly presence: Presence
+  readonly background: Background
   readonly now: () => number
   readonly graceMs: number
   /** After a restart of the control plane agents need this long to find it again. */
@@ -118,7 +120,12 @@ export class Rings {
     }
   }
 
+  /** Looks at a ring and does what is to be done; never throws, and does it later when it cannot be stored now. */
   evaluate(ringId: string): void {
+    this.#options.background.untilStored(`ring/${ringId}`, () => this.#evaluate(ringId))
+  }
+
+  #evaluate(ringId: string): void {
     const { rings, presence, now, isBusy, onActive } = this.#options
     const ring = rings.find(ringId)
     if (!ring || this.#stopped) return

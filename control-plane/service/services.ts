@@ -12,6 +12,7 @@ import { RevocationStore } from '../store/revocation-store.ts'
 import { RingStore } from '../store/ring-store.ts'
 import { AgentSockets } from './agent-sockets.ts'
 import { ApiKeys } from './api-keys.ts'
+import { Background } from './background.ts'
 import { Credits, type CreditSettings, defaultCreditSettings } from './credits.ts'
 import { JobHub } from './job-hub.ts'
 import { Jobs } from './jobs.ts'
@@ -49,40 +50,45 @@ export interface Services {
   readonly credits: Credits
   readonly hub: JobHub
   readonly sockets: AgentSockets
+  readonly background: Background
   readonly now: () => number
   stop(): void
 }
 
-export const createServices = ({ store }: OpenDatabase, { heartbeatMs, leaseMs, ringGraceMs: graceMs, reportMs = defaultReportMs, credits: creditSettings = defaultCreditSettings }: Settings, { now, logger }: { now: () => number; logger: Logger }): Services => {
+export const createServices = ({ store, probe }: OpenDatabase, { heartbeatMs, leaseMs, ringGraceMs: graceMs, reportMs = defaultReportMs, credits: creditSettings = defaultCreditSettings }: Settings, { now, logger }: { now: () => number; logger: Logger }): Services => {
+  const background = new Background({ logger, now, probe })
+  const nonces = new NonceStore(store, (error) => background.note(error))
+  background.onRecovery(() => nonces.flush())
   const devices = new DeviceStore(store)
   const pools = new PoolStore(store)
   const jobStore = new JobStore(store)
   const ringStore = new RingStore(store)
   const presence = new Presence(now())
-  const memberships = new Memberships({ pools, revocations: new RevocationStore(store), presence, now })
+  const memberships = new Memberships({ pools, revocations: new RevocationStore(store), presence, background, now })
   const hub = new JobHub()
-  const credits = new Credits({ store: new CreditStore(store), jobs: jobStore, rings: ringStore, devices, now, settings: creditSettings, logger })
+  const credits = new Credits({ store: new CreditStore(store), jobs: jobStore, rings: ringStore, devices, background, now, settings: creditSettings, logger })
   const locks = new Locks({ store: new LockStore(store), devices, rings: ringStore, presence, now, onChange: (deviceId) => rings.refresh(deviceId) })
   const rings: Rings = new Rings({
-    rings: ringStore, devices, presence, now, graceMs, leaseMs, logger,
+    rings: ringStore, devices, presence, background, now, graceMs, leaseMs, logger,
     roomFor: (deviceId, ringId) => locks.roomFor(deviceId, ringId),
     isBusy: (ringId) => jobs.isBusy(ringId),
     onActive: (ringId) => jobs.dispatch(ringId),
     onDissolved: (ring) => jobs.failWaiting(ring),
   })
-  const keys = new ApiKeys({ store: new KeyStore(store), jobs: jobStore, pools, devices, memberships, now, logger, onRevoked: ({ keyId }) => jobs.cancelOfKey(keyId) })
-  const jobs: Jobs = new Jobs({ jobs: jobStore, ringStore, rings, presence, hub, credits, keys, now, graceMs, leaseMs, reportMs, logger })
-  const removals = new Removals({ memberships, pools, presence, rings, jobs, keys, now, logger })
-  const sockets = new AgentSockets({ presence, memberships, devices, pools, rings, locks, jobs, credits, now, heartbeatMs, leaseMs, logger })
+  const keys = new ApiKeys({ store: new KeyStore(store), jobs: jobStore, pools, devices, memberships, background, now, logger, onRevoked: ({ keyId }) => jobs.cancelOfKey(keyId) })
+  const jobs: Jobs = new Jobs({ jobs: jobStore, ringStore, rings, presence, hub, credits, keys, background, now, graceMs, leaseMs, reportMs, logger })
+  const removals = new Removals({ memberships, pools, presence, rings, jobs, keys, background, now, logger })
+  const sockets = new AgentSockets({ presence, memberships, devices, pools, rings, locks, jobs, credits, background, now, heartbeatMs, leaseMs, logger })
   jobs.recover()
   credits.recover()
   return {
-    devices, pools, jobStore, ringStore, nonces: new NonceStore(store), memberships, removals, presence, rings, locks, jobs, keys, credits, hub, sockets, now,
+    devices, pools, jobStore, ringStore, nonces, memberships, removals, presence, rings, locks, jobs, keys, credits, hub, sockets, background, now,
     stop: () => {
       sockets.stop()
       rings.stop()
       jobs.stop()
       credits.stop()
+      background.stop()
     },
   }
 }

@@ -6,18 +6,21 @@ import Database from 'better-sqlite3'
 import { type BetterSQLite3Database, drizzle } from 'drizzle-orm/better-sqlite3'
 import { migrate } from 'drizzle-orm/better-sqlite3/migrator'
 import { MeshError, problemOf } from '../../shared/errors.ts'
+import { systemFailureOf } from '../../shared/system-failure.ts'
 
 export type Store = BetterSQLite3Database
 export type Transaction = Parameters<Parameters<Store['transaction']>[0]>[0]
 
 export interface OpenDatabase {
   readonly store: Store
+  /** Writes, and changes nothing: tells whether anything can be written. @throws what SQLite says */
+  probe(): void
   close(): void
 }
 
 const migrationsFolder = fileURLToPath(new URL('./migrations', import.meta.url))
 
-/** Opens the file, making it if needed, and brings its schema up to date. @throws MeshError `stateUnreadable` */
+/** Opens the file, making it if needed, and brings its schema up to date. @throws MeshError `stateUnreadable` | `diskFull` */
 export const openDatabase = (file: string): OpenDatabase => {
   let connection: Database.Database | undefined
   try {
@@ -27,12 +30,15 @@ export const openDatabase = (file: string): OpenDatabase => {
     // In WAL mode NORMAL survives a crash of the process; only a power cut can lose the last moments, never consistency.
     connection.pragma('synchronous = NORMAL')
     connection.pragma('foreign_keys = ON')
+    connection.pragma('temp_store = MEMORY') // what is read must not depend on room for temporary files
     const store = drizzle(connection)
     migrate(store, { migrationsFolder })
     const open = connection
-    return { store, close: () => open.close() }
+    // the number has no meaning, and SQLite writes it again even where it stays as it was
+    return { store, probe: () => void open.pragma('user_version = 0'), close: () => open.close() }
   } catch (error) {
     connection?.close()
+    if (systemFailureOf(error)?.code === 'storageFull') throw new MeshError('diskFull', { file, need: 'more room is' }, error)
     throw new MeshError('stateUnreadable', { file, problem: problemOf(error) }, error)
   }
 }

@@ -45,6 +45,11 @@ export class PoolStore {
   /** Publishes a pool with its maker's certificate; repeating it changes nothing but name and certificate. */
   create({ certificate: text, ...pool }: PoolCreation, certificate: Certificate, now: number): void {
     this.#store.transaction((tx) => {
+      const known = tx.select({ name: pools.name }).from(pools).where(eq(pools.poolId, pool.poolId)).get()
+      const isMember = and(eq(memberships.poolId, pool.poolId), eq(memberships.deviceId, certificate.deviceId))
+      const shown = tx.select({ certificate: memberships.certificate }).from(memberships).where(isMember).get()
+      // an agent repeats it whenever it comes back, also while nothing can be written
+      if (known?.name === pool.name && shown?.certificate === text) return
       tx.insert(networks).values({ networkId: pool.networkId, createdAt: now }).onConflictDoNothing().run()
       tx.insert(pools).values({ ...pool, createdAt: now }).onConflictDoUpdate({ target: pools.poolId, set: { name: pool.name } }).run()
       saveMembership(tx, text, certificate)

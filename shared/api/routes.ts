@@ -39,7 +39,7 @@ const Done = Type.Object({ ok: Type.Literal(true) })
 
 export const routes = {
   health: { method: 'GET', path: '/health', access: 'open', summary: 'Is the process alive?', answer: Type.Object({ status: Type.Literal('ok'), version: Type.String(), uptimeSeconds: Type.Number() }) },
-  ready: { method: 'GET', path: '/ready', access: 'open', summary: 'Can it serve (database open, migrations done)?', answer: Type.Object({ ready: Type.Boolean(), devicesOnline: Count, jobsQueued: Count }) },
+  ready: { method: 'GET', path: '/ready', access: 'open', summary: 'Can it serve? 503 while nothing can be stored', answer: Type.Object({ ready: Type.Boolean(), devicesOnline: Count, jobsQueued: Count }) },
 
   registerDevice: { method: 'POST', path: '/api/devices', access: 'device', summary: 'Register the signing device, or update what is known of it', body: DeviceRegistration, answer: Device },
   getDevice: { method: 'GET', path: '/api/devices/self', access: 'device', summary: 'The signing device', answer: Device },
