@@ -12,13 +12,22 @@ import { parseFlags } from '../shared/flags.ts'
 import { defaultPorts } from '../shared/options.ts'
 import { jsonLine } from '../shared/printed.ts'
 import { ControlPlaneReady } from '../shared/schema/ready.ts'
+import { limits } from '../shared/wire/limits.ts'
 import { buildApp } from './app.ts'
 import { wholeShare } from './domain/queue-share.ts'
 import { createServices } from './service/services.ts'
 import { openDatabase } from './store/database.ts'
 
+/** @throws MeshError `usage` */
+const checkRelays = (relays: readonly string[]): readonly string[] => {
+  const bad = relays.find((relay) => !/^\/[^/]+\/[^/]+\/tcp\/\d+\/p2p\/\w+$/.test(relay) || relay.length > 500)
+  if (bad !== undefined) throw new MeshError('usage', { problem: `--relay wants the address that mesh relay printed, like /ip4/203.0.113.7/tcp/4001/p2p/12D3KooW..., got "${bad.slice(0, 100)}"` })
+  if (relays.length > limits.announcedRelays) throw new MeshError('usage', { problem: `--relay may be given ${limits.announcedRelays} times, got ${relays.length}` })
+  return relays
+}
+
 const run = async (): Promise<void> => {
-  const options = parseFlags(['host', 'port', 'data', 'heartbeat', 'lease', 'ringGrace', 'settleAfter', 'creditWindow', 'newcomerGrace', 'newcomerShare', 'logLevel', 'json'], parseArgs)
+  const options = parseFlags(['host', 'port', 'data', 'heartbeat', 'lease', 'ringGrace', 'settleAfter', 'creditWindow', 'newcomerGrace', 'newcomerShare', 'relay', 'logLevel', 'json'], parseArgs)
   const logger = createLogger('control-plane', options.logLevel)
   const home = openHome()
   const ended = untilSignal() // before anybody is told that we are ready: the signal may follow at once
@@ -31,7 +40,7 @@ const run = async (): Promise<void> => {
     const database = openDatabase(file)
     parts.add({ name: 'database', stop: () => database.close() })
     const credits = { settleMs: options.settleAfter, windowMs: options.creditWindow, graceMs: options.newcomerGrace, graceShare: Math.round(options.newcomerShare * wholeShare) }
-    const services = createServices(database, { heartbeatMs: options.heartbeat, leaseMs: options.lease, ringGraceMs: options.ringGrace, credits }, { now: Date.now, logger })
+    const services = createServices(database, { heartbeatMs: options.heartbeat, leaseMs: options.lease, ringGraceMs: options.ringGrace, relays: checkRelays(options.relay), credits }, { now: Date.now, logger })
     const app = await buildApp(services, logger)
     parts.add({ name: 'http', stop: () => app.close() })
     parts.add({ name: 'services', stop: () => services.stop() })

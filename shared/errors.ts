@@ -36,8 +36,10 @@ export const errorTable = {
   stateUnreadable: { status: 500, exit: 3, text: 'cannot read {file}: {problem}', hint: 'restore the file from a copy, or remove it and set it up again' },
   stateUnwritable: { status: 500, exit: 3, text: 'cannot write {file}: {problem}', hint: 'check the free space and the permissions of the folder' },
   agentNotRunning: { status: 409, exit: 3, text: 'no agent is running for {home}', hint: 'mesh start' },
-  agentAlreadyRunning: { status: 409, exit: 3, text: 'an agent for {home} is already running (process {pid})', hint: 'mesh status' },
   folderInUse: { status: 409, exit: 3, text: '{what} already runs in {folder} (process {pid})', hint: 'use that one, or stop it; --data names another folder' },
+  agentAlreadyRunning: { status: 409, exit: 3, text: 'an agent for {home} is already running (process {pid})', hint: 'mesh status tells of it, mesh down ends it' },
+  processForeign: { status: 500, exit: 3, text: 'process {pid} belongs to another user', hint: 'run the command as that user, or as root: sudo mesh down' },
+  processStuck: { status: 500, exit: 3, text: 'process {pid} does not end', hint: 'the operating system holds it, most likely for a disk that does not answer; restart the machine if it stays' },
   portInUse: { status: 500, exit: 3, text: 'port {port} is in use', hint: 'choose another with --port, or stop the program that holds it' },
   processEnded: { status: 500, exit: 3, text: '{name} ended ({how}): {problem}', hint: 'run it alone with --log-level debug to see more' },
   // control plane
@@ -67,6 +69,8 @@ export const errorTable = {
   // pools
   poolUnknown: { status: 404, exit: 2, text: 'this device is in no pool {poolId}', hint: 'mesh pool-list' },
   noPool: { status: 409, exit: 3, text: 'this device is in no pool', hint: 'mesh pool-create --name home; or mesh pool-join --invite ...' },
+  poolElsewhere: { status: 409, exit: 3, text: 'the control plane at {url}, which this device uses for its other pools, does not know the pool of the invite', hint: 'to be in both, give the new pool a folder of its own: MESHNET_HOME=FOLDER mesh join ...; to leave the others for it, add --control-plane {other}' },
+  hostedElsewhere: { status: 409, exit: 3, text: 'this device uses the control plane at {url}{pools}; mesh up would start another one here', hint: 'mesh start runs the agent of this device; to host a group of your own as well, give it a folder of its own: MESHNET_HOME=FOLDER mesh up' },
   poolKeyMismatch: { status: 400, exit: 7, text: 'pool id {poolId} does not belong to that root public key', hint: 'copy both values again from: mesh pool-list' },
   certificateInvalid: { status: 403, exit: 7, text: 'the membership certificate is not valid: {problem}', hint: 'mesh pool-join' },
   certificateExpired: { status: 403, exit: 7, text: 'the membership certificate expired at {notAfter}', hint: 'mesh pool-join' },

@@ -25,6 +25,9 @@ export interface Home {
   readonly agentState: string
   /** Held by the running agent: one for a home (`folder-lock.ts`). */
   readonly agentLock: string
+  /** The `mesh up` or `mesh start` that runs from this home; see `agent/cli/service-record.ts`. */
+  readonly service: string
+  readonly serviceLock: string
   /** Rings this device wants to take part in, so that the agent finds the model folder again after a restart. */
   readonly rings: string
   /** What the programs write that `mesh up` runs, one file each. */
@@ -59,6 +62,8 @@ export const openHome = (root: string = homeFromEnvironment() ?? join(homedir(),
     shards: at('shards'),
     agentState: at('run', 'agent.json'),
     agentLock: at('run', 'agent.lock'),
+    service: at('run', 'service.json'),
+    serviceLock: at('run', 'service.lock'),
     rings: at('rings.json'),
     logs: at('logs'),
     knownPeers: at('peers.json'),

@@ -1,7 +1,7 @@
 /** Loggers: JSON lines on stderr, one component name per part, so that stdout stays free for results. */
 import { type DestinationStream, type Logger, pino } from 'pino'
 
-export type { Logger }
+export type { DestinationStream, Logger }
 
 /** No code of ours logs them; this holds should a library or a later change log a request or its headers. */
 const secrets = ['authorization', 'apiKey'].flatMap((name) => [name, `*.${name}`, `*.*.${name}`])

@@ -14,6 +14,8 @@ export const defaultPorts = { controlPlane: 8080, relay: 4001 } as const
 
 interface OptionRecord {
   readonly flag: `--${string}`
+  /** One letter for what is typed often. */
+  readonly short?: `-${string}`
   /** How the value is shown in help; absent for a switch. */
   readonly value?: string
   readonly type: 'string' | 'integer' | 'number' | 'switch' | 'duration' | 'bytes' | 'list' | 'integers'
@@ -33,7 +35,7 @@ export const optionTable = {
   name: { flag: '--name', value: '<text>', type: 'string', help: 'a name people will recognise' },
   poolId: { flag: '--pool-id', value: '<hex>', type: 'string', env: 'MESHNET_POOL', help: 'the pool; may be left out when the device is in one pool' },
   poolRootPubkey: { flag: '--pool-root-pubkey', value: '<hex>', type: 'string', help: 'root public key of the pool, from mesh pool-list of a member' },
-  invite: { flag: '--invite', value: '<line>', type: 'string', help: 'the line that mesh pool-invite printed' },
+  invite: { flag: '--invite', value: '<line>', type: 'string', help: 'the line that mesh up or mesh pool-invite printed' },
   uses: { flag: '--uses', value: '<n>', type: 'integer', default: 1, min: 1, max: 1000, help: 'how many devices may come in by it' },
   expires: { flag: '--expires', value: '<time>', type: 'duration', default: '24h', min: 1000, max: 366 * 86400e3, help: 'how long it holds' },
   role: { flag: '--role', value: '<role>', type: 'string', choices: ['member', 'admin'], default: 'member', help: 'what the device may do in the pool' },
@@ -42,6 +44,8 @@ export const optionTable = {
   passphraseFile: { flag: '--passphrase-file', value: '<file>', type: 'string', help: 'file whose first line is the passphrase (default: asked for)' },
   controlPlane: { flag: '--control-plane', value: '<url>', type: 'string', env: 'MESHNET_CONTROL_PLANE', help: 'address of the control plane (default: the one given to mesh init)' },
   wait: { flag: '--wait', value: '<time>', type: 'duration', default: '60s', min: 0, help: 'how long to wait' },
+  detach: { flag: '--detach', short: '-d', type: 'switch', help: 'run in the background: returns when it is ready, and nothing holds the terminal (mesh logs, mesh down)' },
+  noStart: { flag: '--no-start', type: 'switch', help: 'do not run the agent: mesh start does that' },
   // apps
   apiKey: { flag: '--api-key', value: '<key>', type: 'string', env: 'MESH_API_KEY', help: 'act as an app with this key of mesh api-key-create; in the environment other users of the machine do not see it' },
   key: { flag: '--key', value: '<id>', type: 'string', help: 'id of an API key, from mesh api-key-list' },
@@ -51,6 +55,7 @@ export const optionTable = {
   modelDir: { flag: '--model-dir', value: '<folder>', type: 'string', help: 'Hugging Face folder of the model; without --model-id its name is that of the folder' },
   quant: { flag: '--quant', value: '<kind>', type: 'string', choices: ['f32', 'q8', 'q4'], default: 'q8', help: 'how weights are held' },
   share: { flag: '--share', value: '<weight>', type: 'number', default: 1, min: 0.001, max: 1000, help: 'weight of this device when columns are shared out' },
+  noServe: { flag: '--no-serve', type: 'switch', help: 'take part in serving no model' },
   // memory
   memory: { flag: '--memory', value: '<size>', type: 'bytes', min: 1e6, max: 2 ** 50, help: 'memory to commit' },
   cooldown: { flag: '--cooldown', value: '<time>', type: 'duration', min: 0, max: 365 * 86400e3, help: 'how long it stays committed after mesh unlock-resources (default: 24h, or as before)' },
@@ -74,7 +79,7 @@ export const optionTable = {
   relayPort: { flag: '--relay-port', value: '<n>', type: 'integer', default: defaultPorts.relay, min: 0, max: 65535, help: 'port of the relay (0: any free one)' },
   data: { flag: '--data', value: '<folder>', type: 'string', help: 'where the database or key is kept (default: under MESHNET_HOME)' },
   announce: { flag: '--announce', value: '<multiaddr>', type: 'list', help: 'address that others shall dial (may be repeated)' },
-  relay: { flag: '--relay', value: '<multiaddr>', type: 'list', env: 'MESHNET_RELAY', help: 'relay to reserve a slot at (may be repeated)' },
+  relay: { flag: '--relay', value: '<multiaddr>', type: 'list', env: 'MESHNET_RELAY', help: 'relay to reserve a slot at, besides those that the control plane names; of a control plane: the ones that it names to its devices (may be repeated)' },
   maxReservations: { flag: '--max-reservations', value: '<n>', type: 'integer', default: 1000, min: 1, max: 100_000, help: 'devices the relay serves at once' },
   servedPools: { flag: '--pool', value: '<hex>', type: 'list', help: 'id of a pool, from mesh pool-list: serve members of that pool only (may be repeated)' },
   open: { flag: '--open', type: 'switch', help: 'serve everyone, whatever pools were named before' },
@@ -183,6 +188,9 @@ export const isOptionGiven = (name: OptionName, given: Partial<Record<string, un
 
 /** The folder that holds all state: `MESHNET_HOME`, or `.meshnet` in the user's home folder (`undefined` here). */
 export const homeFromEnvironment = (env: NodeJS.ProcessEnv = process.env): string | undefined => env.MESHNET_HOME || undefined
+
+/** How people call this program: through npm in a clone (`npm run mesh -- ...`), else by its name. */
+export const ownCommand = (env: NodeJS.ProcessEnv = process.env): string => (env.npm_lifecycle_event === 'mesh' ? 'npm run --silent mesh --' : 'mesh')
 
 /** Folders in which programs are looked up. */
 export const pathFromEnvironment = (env: NodeJS.ProcessEnv = process.env): string => env.PATH ?? ''

@@ -5,6 +5,8 @@
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
+import { readAgentState } from '../agent/cli/session.ts'
+import { openHome } from '../shared/home.ts'
 import type { Printed } from '../shared/printed.ts'
 import type { RingView } from '../shared/schema/ring.ts'
 import { temporaryFolder } from './support/homes.ts'
@@ -68,28 +70,23 @@ const otherPeer = (device: Device, what: string, wanted: (peer: Peer) => boolean
     return peers?.find((peer) => peer.found !== null && peer.latency_ms !== null && wanted(peer))
   })
 
-/** The lines that `mesh up` printed for others, each as arguments of `mesh`: init, pool-join, start. */
-const joinLines = (info: Record<string, unknown>): string[][] => {
-  const [{ pool, lines }] = info.join as { pool: string; lines: string[] }[]
-  assert.equal(pool, 'den')
-  return lines.map((line) => line.replace(/\bNAME\b/, 'Laptop').split(' ').slice(1))
-}
-
 /** From nothing to an answer, with commands of `mesh` alone. @returns the agent of B, the ring and its answer */
-const story = async (t: TestContext, a: Device, b: Device): Promise<{ agentB: Awaited<ReturnType<typeof startReady>>; ring: Printed<RingView>; startB: string[]; text: string }> => {
+const story = async (t: TestContext, a: Device, b: Device): Promise<{ agentB: Awaited<ReturnType<typeof startReady>>; ring: Printed<RingView>; text: string }> => {
   // A makes a pool and hosts it
   await a.run('init', '--network-id', 'home', '--name', 'Desktop')
   await a.run('pool-create', '--name', 'den') // before anything runs
   const { info } = await a.start(t, 'up')
-  const [initB, , startB] = joinLines(info)
-  assert.equal(initB.at(-1), 'http://10.77.0.1:8080')
+  assert.deepEqual((info.join as { pool: string }[]).map(({ pool }) => pool), ['den'])
 
   // A invites, B joins: the invite works for one device and names an address that B can reach
   const { invite, urls } = await a.json<{ invite: string; urls: string[] }>('pool-invite', '--expires', '10m')
   assert.equal(urls[0], 'http://10.77.0.1:8080')
-  await b.run(...initB)
-  await b.run('pool-join', '--invite', invite)
-  const agentB = await b.start(t, ...startB)
+  const agentB = await b.start(t, 'join', invite, '--name', 'Laptop', '--no-serve')
+  assert.equal(agentB.info.control_plane, 'http://10.77.0.1:8080')
+  await eventually(15_000, 'the control plane told where the relay is', () => {
+    const [relay] = readAgentState(openHome(b.home))?.relays ?? []
+    return relay?.reserved && relay.address.startsWith('/ip4/10.77.0.1/tcp/4001/') ? true : undefined
+  })
 
   // both commit memory; B too little to hold anything
   for (const [device, memory, bytes] of [[a, '600MB', 600e6], [b, '200MB', 200e6]] as const) {
@@ -98,8 +95,7 @@ const story = async (t: TestContext, a: Device, b: Device): Promise<{ agentB: Aw
     assert.deepEqual({ phase, locked, recorded }, { phase: 'locked', locked: bytes, recorded: true })
   }
 
-  // both serve the model; nothing is placed on B, and the ring says why, until B locks more
-  await a.run('join-ring', '--model-id', 'tiny-story')
+  // A serves the model since it came up, B joins it; nothing is placed on B, and the ring says why, until B locks more
   await b.run('join-ring', '--model-id', 'tiny-story')
   const laptop = await eventually(10_000, 'the ring tells what B lacks', async () => {
     const [ring] = await b.json<Printed<RingView>[]>('ring-status')
@@ -120,7 +116,7 @@ const story = async (t: TestContext, a: Device, b: Device): Promise<{ agentB: Aw
   const seen = await otherPeer(b, 'the host is seen', ({ address }) => address.startsWith('/ip4/10.77.0.1/tcp/'))
   assert.ok(['mdns', 'control-plane'].includes(seen.found), seen.found)
   assert.match(await b.run('pool-peers'), /^[0-9a-f]{8} +Desktop +admin +online .*\/ip4\/10\.77\.0\.1\/tcp\/.*^[0-9a-f]{8} +Laptop \(this device\) +member +online /ms)
-  return { agentB, ring, startB, text }
+  return { agentB, ring, text }
 }
 
 test('lan: create, invite, join, lock, ring, prompt; then the host moves, then both do, then one forgets nothing', { timeout: 300_000, skip: lanImpossible() }, async (t) => {

@@ -15,31 +15,50 @@ interface Host {
   readonly process: ManagedProcess
   readonly url: string
   readonly pids: Record<string, number>
+  readonly serving: string[]
   readonly join: { pool: string; lines: string[] }[]
 }
 
 const startHost = async (t: TestContext, home: string, ...more: string[]): Promise<Host> => {
   const { process, info } = await startReady(t, { name: 'up', program: 'mesh', args: ['up', '--json', '--port', '0', '--relay-port', '0', '--threads', '1', ...more], home, stopMs: 20_000 })
-  return { home, process, ...(info as Pick<Host, 'url' | 'pids' | 'join'>) }
+  return { home, process, ...(info as Pick<Host, 'url' | 'pids' | 'serving' | 'join'>) }
 }
 
 const allGone = (pids: readonly number[]): Promise<true> => eventually(15_000, 'every process is gone', () => (pids.some(isProcessAlive) ? undefined : true))
+
+const configOf = (home: string): string => readFileSync(openHome(home).config, 'utf8')
+
+/** A member of a group that is hosted elsewhere cannot lose it by `mesh up`, and joining once more changes nothing. */
+const refusesMember = async (home: string, url: string): Promise<void> => {
+  const before = configOf(home)
+  const { code, stderr } = await runMesh(['up', '--port', '0', '--relay-port', '0'], { home })
+  assert.equal(code, 3)
+  assert.match(stderr, /^error: this device uses the control plane at http:\/\/[\d.:]+ for pool home; mesh up would start another one here\nhint: mesh start /)
+  assert.equal(configOf(home), before)
+  assert.ok(before.includes(new URL(url).port))
+}
 
 describe('mesh up', () => {
   it('makes device and pool, and says what the others run', { timeout: 120_000 }, async (t) => {
     const root = temporaryFolder(t)
     const host = await startHost(t, join(root, 'a'), '--name', 'Desktop')
     assert.deepEqual(host.join.map(({ pool }) => pool), ['home'])
+    assert.deepEqual(host.serving, ['tiny-story'])
     // the printed lines, as they are, on this machine
     const b = join(root, 'b')
-    const [init, poolJoin, start] = host.join[0].lines.map((line) => line.split(' ').slice(1))
-    await mesh(init, { home: b })
-    await mesh([...poolJoin, '--wait', '20s'], { home: b })
-    await startReady(t, { name: 'agent b', program: 'mesh', args: [...start, '--json', '--threads', '1'], home: b })
+    const [joinLine, askLine] = host.join[0].lines
+    assert.match(joinLine, /^mesh join mesh-invite:[\w-]+ -d$/)
+    assert.equal(askLine, 'mesh inference --prompt "Once upon a time"')
+    await startReady(t, { name: 'agent b', program: 'mesh', args: ['join', joinLine.split(' ')[2], '--name', 'Laptop', '--json', '--threads', '1'], home: b })
     const peers = JSON.parse(await mesh(['pool-peers', '--json'], { home: b })) as { name: string; role: string }[]
-    assert.deepEqual(peers.map(({ name, role }) => `${name} ${role}`).toSorted(), ['Desktop admin', 'NAME member'])
-    await eventually(15_000, 'the relay of the host gives a slot', () => (readAgentState(openHome(b))?.relays[0].reserved ? true : undefined))
+    assert.deepEqual(peers.map(({ name, role }) => `${name} ${role}`).toSorted(), ['Desktop admin', 'Laptop member'])
+    const ring = await eventually(60_000, 'both serve together, though nobody said join-ring', async () => {
+      const [now] = JSON.parse(await mesh(['ring-status', '--json'], { home: b })) as { status: string; world_size: number }[]
+      return now?.status === 'active' && now.world_size === 2 ? now : undefined
+    })
+    assert.equal(ring.world_size, 2)
     assert.match(readFileSync(join(openHome(host.home).logs, 'control-plane.log'), 'utf8'), /control plane ready/)
+    await refusesMember(b, host.url)
   })
 
   it('a part that dies is started again, at the same address', { timeout: 120_000 }, async (t) => {
@@ -67,8 +86,12 @@ describe('mesh up', () => {
     const root = temporaryFolder(t)
     const host = await startHost(t, join(root, 'a'))
     const port = new URL(host.url).port
-    const { code, stderr } = await runMesh(['up', '--port', port, '--relay-port', '0'], { home: join(root, 'b') })
+    const home = join(root, 'b')
+    await mesh(['init', '--network-id', 'home', '--name', 'Desktop'], { home })
+    const before = configOf(home)
+    const { code, stderr } = await runMesh(['up', '--port', port, '--relay-port', '0', '--name', 'Other'], { home })
     assert.equal(code, 3)
     assert.match(stderr, new RegExp(`error: control plane ended .*port ${port} is in use`))
+    assert.equal(configOf(home), before, 'what failed changed nothing')
   })
 })

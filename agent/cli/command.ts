@@ -1,7 +1,7 @@
 /** What a command of `mesh` is, and what it is given. */
 import type { Static, TSchema } from 'typebox'
 import type { Home } from '../../shared/home.ts'
-import type { Logger } from '../../shared/log.ts'
+import type { DestinationStream, Logger } from '../../shared/log.ts'
 import type { OptionName, OptionValues } from '../../shared/options.ts'
 import { jsonLine, jsonText, type Printable } from '../../shared/printed.ts'
 
@@ -10,6 +10,11 @@ export interface Output {
   write(text: string): void
   readonly isTTY: boolean
   readonly columns: number
+}
+
+/** The command that started this process and returns when it is ready. */
+export interface BackgroundParent {
+  ready(info: object): void
 }
 
 /** Everything a command may touch besides its options. */
@@ -26,6 +31,10 @@ export interface CommandContext {
   readonly signal: AbortSignal
   /** True for an option that the command line or the environment names: its value is no default. */
   isGiven(name: OptionName): boolean
+  /** In a process that `-d` made: whoever started it waits to hear that it is ready. */
+  readonly background?: BackgroundParent
+  /** Where programs log to that run inside the command; default: stderr. */
+  readonly logDestination?: DestinationStream
   /** What stood after the name of the command. */
   readonly rawArguments: readonly string[]
 }

@@ -7,8 +7,10 @@ import { bench } from './commands/bench.ts'
 import { controlPlane } from './commands/control-plane.ts'
 import { credits } from './commands/credits.ts'
 import { demo } from './commands/demo.ts'
+import { down } from './commands/down.ts'
 import { inference } from './commands/inference.ts'
 import { init } from './commands/init.ts'
+import { join } from './commands/join.ts'
 import { joinRing } from './commands/join-ring.ts'
 import { leaveRing } from './commands/leave-ring.ts'
 import { ledger } from './commands/ledger.ts'
@@ -37,11 +39,11 @@ import { unlockResources } from './commands/unlock-resources.ts'
 import { up } from './commands/up.ts'
 
 export const commands: readonly Command[] = [
-  demo, up,
+  demo, up, join,
   init, poolCreate, poolInvite, poolJoin, poolRequests, poolApprove, poolDeny, poolRemove, poolList, poolPeers, poolStatus, poolExportKey, poolImportKey,
   joinRing, leaveRing, ringStatus, shardStatus,
   lockResources, resourceStatus, unlockResources,
-  start, status, inference,
+  start, down, status, inference,
   apiKeyCreate, apiKeyList, apiKeyRevoke,
   credits, quota, ledger, ledgerVerify,
   controlPlane, relay, bench,

@@ -1,10 +1,8 @@
 /** What `mesh up` keeps running on a machine that hosts a group: control plane, relay and agent, one home for all. */
 import { join } from 'node:path'
-import { MeshError } from '../../shared/errors.ts'
 import type { Home } from '../../shared/home.ts'
 import { Lifecycle } from '../../shared/lifecycle.ts'
 import { LogFile } from './log-file.ts'
-import { lastWords, startProcess } from './managed-process.ts'
 import { SupervisedService } from './supervised-service.ts'
 
 export interface HostServicesOptions {
@@ -48,10 +46,10 @@ export class HostServices {
     return Object.fromEntries(this.#services.map(({ name, pid }) => [name, pid]))
   }
 
-  /** @returns its port; @throws MeshError `processEnded` */
-  async startControlPlane(): Promise<number> {
+  /** @param relay its address, for the devices of the group. @returns its port; @throws MeshError `processEnded` */
+  async startControlPlane(relay: string): Promise<number> {
     const { host, controlPlanePort } = this.#options
-    const plane = await this.#start('control plane', 'controlPlane', (ready) => ['--host', host, '--port', ready === undefined ? String(controlPlanePort) : portIn(textOf(ready.url)), '--json'])
+    const plane = await this.#start('control plane', 'controlPlane', (ready) => ['--host', host, '--port', ready === undefined ? String(controlPlanePort) : portIn(textOf(ready.url)), '--relay', relay, '--json'])
     return Number(portIn(textOf(plane.url)))
   }
 
@@ -64,18 +62,9 @@ export class HostServices {
     return { relayPort: Number(portIn(firstAddress(relay))), relayPeer }
   }
 
-  /** @returns the ready line of the agent; @throws MeshError `processEnded` */
-  startAgent(): Promise<Record<string, unknown>> {
-    return this.#start('agent', 'mesh', () => ['start', '--json', ...this.#options.agent])
-  }
-
-  /** Runs a command of `mesh` in the same home to its end. @returns its JSON; @throws MeshError `processEnded` */
-  async command(...args: string[]): Promise<unknown> {
-    const process = startProcess({ name: `mesh ${args[0]}`, program: 'mesh', args: [...args, '--json'], home: this.#options.home.root })
-    this.#parts.add({ name: process.name, stop: async () => void (await process.stop()) })
-    const { code, how } = await process.ended
-    if (code !== 0) throw new MeshError('processEnded', { name: process.name, how, problem: lastWords(process.tail()) })
-    return JSON.parse(process.stdout())
+  /** @param controlPlaneUrl address of ours. @returns the ready line of the agent; @throws MeshError `processEnded` */
+  startAgent(controlPlaneUrl: string): Promise<Record<string, unknown>> {
+    return this.#start('agent', 'mesh', () => ['start', '--json', '--control-plane', controlPlaneUrl, ...this.#options.agent])
   }
 
   /** Ends everything, the agent first. @returns what went wrong */

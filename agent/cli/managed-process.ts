@@ -9,6 +9,8 @@ import { environmentFor } from '../../shared/options.ts'
 /** Entry files; siblings are started as processes and never imported. */
 export const programs = {
   mesh: fileURLToPath(new URL('../main.ts', import.meta.url)),
+  /** `mesh`, for what runs without a terminal. */
+  background: fileURLToPath(new URL('../background/main.ts', import.meta.url)),
   controlPlane: fileURLToPath(new URL('../../control-plane/main.ts', import.meta.url)),
   relay: fileURLToPath(new URL('../../relay-server/main.ts', import.meta.url)),
   bench: fileURLToPath(new URL('../../bench/main.ts', import.meta.url)),
@@ -57,7 +59,7 @@ const tailLines = 20
 /** Characters of stdout that are kept: commands print less, services next to nothing. */
 const stdoutLimit = 4 << 20
 
-const howItEnded = (code: number | null, signal: NodeJS.Signals | null): ProcessEnd =>
+export const howItEnded = (code: number | null, signal: NodeJS.Signals | null): ProcessEnd =>
   signal === null ? { code: code ?? 1, how: `exit code ${code}` } : { code: 128 + (constants.signals[signal] ?? 0), how: signal }
 
 const parseReady = (line: string): Record<string, unknown> | undefined => {

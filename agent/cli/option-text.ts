@@ -1,12 +1,21 @@
 /** How options are described, the same way in `--help` and in the README. */
-import { type OptionName, optionRecord } from '../../shared/options.ts'
-import type { Command } from './command.ts'
+import { type OptionName, optionRecord, type OptionValues } from '../../shared/options.ts'
+import type { Command, CommandContext } from './command.ts'
 
 /** `--max-tokens <n>` */
 export const flagText = (name: OptionName): string => {
-  const record = optionRecord(name)
-  return record.value === undefined ? record.flag : `${record.flag} ${record.value}`
+  const { flag, short, value } = optionRecord(name)
+  const flags = short === undefined ? flag : `${short}, ${flag}`
+  return value === undefined ? flags : `${flags} ${value}`
 }
+
+/** The options of the list that were given, as arguments for another command of `mesh`. */
+export const argumentsOf = <Name extends OptionName>({ isGiven }: Pick<CommandContext, 'isGiven'>, names: readonly Name[], values: OptionValues<Name>): string[] =>
+  names.filter(isGiven).flatMap((name) => {
+    const { flag, type } = optionRecord(name)
+    const value: unknown = values[name]
+    return type === 'switch' ? [flag] : (Array.isArray(value) ? value : [value]).map((one) => `${flag}=${String(one)}`)
+  })
 
 /** Default of an option in a command, as people would type it; `undefined` where there is none. */
 export const defaultText = (name: OptionName, command?: Pick<Command, 'defaults'>): string | undefined => {

@@ -82,8 +82,12 @@ export const parseArguments = (commands: readonly Command[], typed: readonly str
 const byName = (command: Command, options: Record<string, string | boolean | string[]>): Given => {
   const given: Given = {}
   for (const name of command.options) {
-    const value = options[new Option(optionRecord(name).flag).attributeName()]
-    if (value !== undefined) given[name] = value
+    const option = new Option(optionRecord(name).flag)
+    const value = options[option.attributeName()]
+    // `--no-start` is `start` for commander, and true until it is given
+    if (option.negate) {
+      if (value === false) given[name] = true
+    } else if (value !== undefined) given[name] = value
   }
   return given
 }

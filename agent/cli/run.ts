@@ -2,9 +2,9 @@
 import { MeshError, exitCodes } from '../../shared/errors.ts'
 import { jsonWanted, printFatal } from '../../shared/fatal.ts'
 import type { Home } from '../../shared/home.ts'
-import { createLogger, type Logger } from '../../shared/log.ts'
+import { createLogger, type DestinationStream, type Logger } from '../../shared/log.ts'
 import { isOptionGiven, readOptions } from '../../shared/options.ts'
-import type { CommandContext, Output } from './command.ts'
+import type { BackgroundParent, CommandContext, Output } from './command.ts'
 import { commands } from './commands.ts'
 import { flagText } from './option-text.ts'
 import { parseArguments } from './parse.ts'
@@ -18,6 +18,8 @@ export interface Surroundings {
   readonly now: () => number
   readonly fetch: typeof fetch
   readonly signal: AbortSignal
+  readonly background?: BackgroundParent
+  readonly logDestination?: DestinationStream
 }
 
 /** Shows every request at `--log-level debug`. */

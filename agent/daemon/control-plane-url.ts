@@ -1,8 +1,22 @@
 /** Addresses of a control plane on this machine, seen from here and from others. */
+import { isIP } from 'node:net'
 
 export const isLoopbackUrl = (url: string): boolean => {
   const { hostname } = new URL(url)
   return hostname === 'localhost' || hostname === '[::1]' || hostname.startsWith('127.')
+}
+
+/**
+ * Where a relay that the control plane names is, seen from a device that reaches the control plane at `url`. One that
+ * listens everywhere is on the same machine; `undefined` where that is this one, which needs no relay to reach itself.
+ */
+export const relayAt = (relay: string, url: string): string | undefined => {
+  const rest = /^\/ip[46]\/(?:0\.0\.0\.0|::)(\/.*)$/.exec(relay)?.[1]
+  if (rest === undefined) return relay
+  if (isLoopbackUrl(url)) return undefined
+  const host = new URL(url).hostname
+  const literal = host.replace(/^\[|\]$/g, '')
+  return `/${isIP(literal) === 4 ? 'ip4' : isIP(literal) === 6 ? 'ip6' : 'dns'}/${literal}${rest}`
 }
 
 /** The same address with another host; without a trailing slash. */

@@ -26,6 +26,7 @@ import { RevocationSpread } from '../network/revocation-spread.ts'
 import { RingLinks } from '../network/ring-links.ts'
 import { ControlLink } from './control-link.ts'
 import { ControlPlaneFinder } from './control-plane-finder.ts'
+import { relayAt } from './control-plane-url.ts'
 import { JobRunner } from './job-runner.ts'
 import { createNodeAtKnownPort } from './listen-port.ts'
 import { credentialsOf, Membership, poolDirectory, renewByRootKey } from './membership.ts'
@@ -112,7 +113,7 @@ class Agent {
     this.#revocations = revocations
     const gate = new Gate(node, poolDirectory(home, revocations), {
       now, logger,
-      isRelay: (peer) => options.relays.some((relay) => relay.includes(peer)),
+      isRelay: (peer) => node.relays().some(({ address }) => address.includes(peer)),
       onAdmit: (connection, poolId) => this.#neighbours.admitted(connection, poolId),
       onCertificate: (connection, poolId, number) => {
         if (number < (revocations.listOf(poolId)?.number ?? 0)) spread.offer(connection, poolId)
@@ -186,6 +187,7 @@ class Agent {
     if (isOfMembership(message)) void this.#receiveMembership(message)
     else if (message.type === 'welcome') {
       logger.info({ url: this.#client.url }, 'connected to the control plane')
+      this.#node.learnRelays((message.relays ?? []).flatMap((relay) => relayAt(relay, this.#client.url) ?? []))
       if (this.#client.url !== this.#plane.given) this.#cache.rememberControlPlane(this.#client.url)
       void this.#neighbours.askControlPlane()
       this.#rings.report()

@@ -3,6 +3,7 @@
  * writes the use down before it signs: an invite cannot be used more often than it says, whenever the process ends.
  */
 import { randomBytes } from 'node:crypto'
+import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { Type } from 'typebox'
 import { MeshError } from '../../shared/errors.ts'
@@ -23,6 +24,8 @@ const StoredInvite = Type.Object({
   /** Devices that came in by it. */
   usedBy: Type.Array(Hex64),
   notAfter: Time,
+  /** Who gives it out again and again, while it can be used. */
+  standing: Type.Optional(Type.String({ minLength: 1, maxLength: 40 })),
 })
 type StoredInvite = Type.Static<typeof StoredInvite>
 
@@ -38,11 +41,55 @@ export interface InviteTerms {
 }
 
 /** Makes an invite and remembers it. @returns the line to hand over; @throws MeshError `stateUnwritable` */
-export const makeInvite = (home: Home, pool: LocalPool, { role, uses, notAfter, urls }: InviteTerms): string => {
-  const secret = randomBytes(inviteSecretBytes)
-  const inviteId = randomBytes(inviteIdBytes).toString('hex')
-  save(home, pool.poolId, { inviteId, secret: secret.toString('hex'), role, uses, usedBy: [], notAfter })
-  return encodeInvite({ rootPublicKey: fromHex(pool.rootPublicKey, 32, 'root public key'), inviteId, secret, notAfter, urls })
+export const makeInvite = (home: Home, pool: LocalPool, terms: InviteTerms): string => lineOf(pool, newInvite(home, pool, terms), terms.urls)
+
+const newInvite = (home: Home, pool: LocalPool, { role, uses, notAfter, standing }: InviteTerms & { readonly standing?: string }): StoredInvite => {
+  const invite: StoredInvite = {
+    inviteId: randomBytes(inviteIdBytes).toString('hex'),
+    secret: randomBytes(inviteSecretBytes).toString('hex'),
+    role, uses, usedBy: [], notAfter, ...(standing === undefined ? {} : { standing }),
+  }
+  save(home, pool.poolId, invite)
+  return invite
+}
+
+const lineOf = (pool: LocalPool, { inviteId, secret, notAfter }: Pick<StoredInvite, 'inviteId' | 'secret' | 'notAfter'>, urls: readonly string[]): string =>
+  encodeInvite({ rootPublicKey: fromHex(pool.rootPublicKey, 32, 'root public key'), inviteId, secret: fromHex(secret, inviteSecretBytes, 'secret'), notAfter, urls })
+
+/** Invites of a pool that this device made; a damaged file costs that invite only. */
+const storedInvites = (home: Home, poolId: string): StoredInvite[] => {
+  const folder = home.pool(poolId).invites
+  const names = existsSync(folder) ? readdirSync(folder).filter((name) => /^[0-9a-f]{16}\.json$/.test(name)) : []
+  return names.flatMap((name) => {
+    try {
+      return readChecked(join(folder, name), StoredInvite) ?? []
+    } catch {
+      return []
+    }
+  })
+}
+
+export interface StandingInvite {
+  /** To hand over. */
+  readonly line: string
+  readonly usesLeft: number
+  readonly notAfter: number
+}
+
+/** Milliseconds that a standing invite must still hold, so that whoever gets it now can use it. */
+const standingMs = 3600e3
+
+/**
+ * The invite that was made under that name before, while devices can still come in by it; else a new one.
+ * @param standing a name, for example of the command that prints it
+ * @throws MeshError `stateUnwritable`
+ */
+export const standingInvite = (home: Home, pool: LocalPool, standing: string, terms: InviteTerms & { readonly now: number }): StandingInvite => {
+  const usable = storedInvites(home, pool.poolId)
+    .filter((invite) => invite.standing === standing && invite.role === terms.role && invite.usedBy.length < invite.uses && invite.notAfter > terms.now + standingMs)
+    .toSorted((a, b) => b.notAfter - a.notAfter)
+  const { inviteId, secret, uses, usedBy, notAfter } = usable[0] ?? newInvite(home, pool, { ...terms, standing })
+  return { line: lineOf(pool, { inviteId, secret, notAfter }, terms.urls), usesLeft: uses - usedBy.length, notAfter }
 }
 
 /**

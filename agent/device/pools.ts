@@ -4,9 +4,9 @@ import { Type } from 'typebox'
 import { MeshError, problemOf } from '../../shared/errors.ts'
 import { type Home, readState, writeState, writeStateJson } from '../../shared/home.ts'
 import { loadKey, saveKey } from '../../shared/identity/device-key.ts'
-import type { KeyPair } from '../../shared/identity/keys.ts'
-import type { Signer } from '../../shared/identity/pool-certificate.ts'
-import { type PoolId, parsePoolId, shortId } from '../../shared/ids.ts'
+import { type KeyPair, newKeyPair, toHex } from '../../shared/identity/keys.ts'
+import { issueCertificate, poolIdOf, type Signer } from '../../shared/identity/pool-certificate.ts'
+import { type DeviceId, type PoolId, parsePoolId, shortId } from '../../shared/ids.ts'
 import { Hex64, Name } from '../../shared/schema/common.ts'
 import { Role } from '../../shared/schema/pool.ts'
 import { readChecked } from './checked-state.ts'
@@ -76,6 +76,21 @@ export const selectPool = (home: Home, poolId?: string): LocalPool => {
     throw new MeshError('usage', { problem: `this device is in ${pools.length} pools; name one with --pool-id (${pools.map((pool) => `${pool.name}: ${pool.poolId}`).join(', ')})` })
   }
   return pools[0]
+}
+
+/** Makes a pool, its root key and our own certificate as its admin. @throws MeshError `stateUnwritable` */
+export const createPool = (home: Home, deviceId: DeviceId, name: string, now: number): LocalPool => {
+  const rootKey = newKeyPair()
+  const pool: LocalPool = {
+    poolId: poolIdOf(rootKey.publicKey),
+    name,
+    rootPublicKey: toHex(rootKey.publicKey),
+    role: 'admin',
+    certificate: issueCertificate(rootKey, { deviceId, role: 'admin' }, now),
+    rootKey,
+  }
+  savePool(home, pool)
+  return pool
 }
 
 /** Writes a pool; the certificate last, so that a pool without one does not exist. @throws MeshError `stateUnwritable` */

@@ -40,6 +40,8 @@ export interface MeshNode {
   /** Where others can reach this node now, relayed addresses included. */
   addresses(): string[]
   relays(): RelayState[]
+  /** Relays that the control plane names: slots are reserved there too. An address that cannot be read is told and left out. */
+  learnRelays(addresses: readonly string[]): void
   /** Tells peers and listeners the addresses of now: the interfaces of this machine changed. */
   announce(): Promise<void>
   onAddressChange(listener: () => void): void
@@ -64,6 +66,16 @@ const parseAddress = (text: string): Multiaddr => {
     throw new MeshError('usage', { problem: `"${text}" is no libp2p address (${problemOf(error)}); example: /ip4/192.168.1.5/tcp/4001` }, error)
   }
 }
+
+/** Those that can be read; the others are told. */
+const readable = (addresses: readonly string[], logger: Logger): Multiaddr[] => addresses.flatMap((address) => {
+  try {
+    return [parseAddress(address)]
+  } catch (error) {
+    logger.warn(MeshError.from(error).message)
+    return []
+  }
+})
 
 /** @throws MeshError `portInUse` | `usage` (a malformed address) */
 export const createNode = async (options: NodeOptions): Promise<MeshNode> => {
@@ -106,6 +118,7 @@ export const createNode = async (options: NodeOptions): Promise<MeshNode> => {
     ownProtocols: libp2p.services.ownProtocols,
     addresses,
     relays: () => reservations.states(),
+    learnRelays: (named) => reservations.learn(readable(named, logger)),
     announce: async () => {
       await libp2p.peerStore.patch(libp2p.peerId, { multiaddrs: libp2p.getMultiaddrs().map((address) => address.decapsulate(`/p2p/${libp2p.peerId.toString()}`)) })
     },

@@ -13,6 +13,8 @@ export interface RelayState {
 }
 
 export interface Reservations {
+  /** Holds slots at these relays besides the given ones, and no more at those that were named here before. */
+  learn(relays: readonly Multiaddr[]): void
   states(): RelayState[]
   stop(): void
 }
@@ -134,17 +136,27 @@ class Slot {
 }
 
 export const keepReservations = (libp2p: Libp2p, relays: readonly Multiaddr[], parts: SlotParts): Reservations => {
-  const slots = relays.map((relay) => new Slot(libp2p, relay, parts))
+  const given = relays.map((relay) => new Slot(libp2p, relay, parts))
+  let learned: readonly Slot[] = []
+  const all = (): readonly Slot[] => [...given, ...learned]
   const onDisconnect = ({ detail: peer }: { readonly detail: PeerId }): void => {
-    for (const slot of slots) if (slot.relayId === peer.toString()) void slot.hold()
+    for (const slot of all()) if (slot.relayId === peer.toString()) void slot.hold()
   }
   libp2p.addEventListener('peer:disconnect', onDisconnect)
-  for (const slot of slots) void slot.hold()
+  for (const slot of given) void slot.hold()
   return {
-    states: () => slots.map(({ address, reserved, problem }) => ({ address: address.toString(), reserved, ...(reserved || problem === '' ? {} : { problem }) })),
+    learn: (named) => {
+      const isAt = (address: Multiaddr) => (slot: Slot) => slot.address.toString() === address.toString()
+      const wanted = named.filter((address) => !given.some(isAt(address)))
+      const before = learned
+      learned = wanted.map((address) => before.find(isAt(address)) ?? new Slot(libp2p, address, parts))
+      for (const slot of before) if (!learned.includes(slot)) slot.stop()
+      for (const slot of learned) if (!before.includes(slot)) void slot.hold()
+    },
+    states: () => all().map(({ address, reserved, problem }) => ({ address: address.toString(), reserved, ...(reserved || problem === '' ? {} : { problem }) })),
     stop: () => {
       libp2p.removeEventListener('peer:disconnect', onDisconnect)
-      for (const slot of slots) slot.stop()
+      for (const slot of all()) slot.stop()
     },
   }
 }

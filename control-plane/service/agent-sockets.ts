@@ -28,6 +28,8 @@ export interface AgentSocketsOptions {
   readonly now: () => number
   readonly heartbeatMs: number
   readonly leaseMs: number
+  /** Named to every device: libp2p addresses. */
+  readonly relays: readonly string[]
   readonly logger: Logger
 }
 
@@ -113,7 +115,7 @@ export class AgentSockets {
   }
 
   #greet(agent: Agent, hello: Extract<AgentMessage, { type: 'hello' }>): void {
-    const { rings, jobs, pools, memberships, heartbeatMs, now, logger } = this.#options
+    const { rings, jobs, pools, memberships, heartbeatMs, relays, now, logger } = this.#options
     const isNew = !agent.greeted
     agent.peerId = hello.peerId
     agent.addresses = hello.addresses
@@ -124,7 +126,7 @@ export class AgentSockets {
     this.#saw(agent.deviceId, now())
     if (!isNew) return rings.refresh(agent.deviceId)
     logger.info({ device: agent.deviceId, pools: agent.pools.size }, 'agent connected')
-    agent.socket.send({ type: 'welcome', serverTime: now(), heartbeatMs })
+    agent.socket.send({ type: 'welcome', serverTime: now(), heartbeatMs, ...(relays.length === 0 ? {} : { relays: [...relays] }) })
     rings.greet(agent)
     jobs.greet(agent)
     for (const [poolId, { role }] of agent.pools) {

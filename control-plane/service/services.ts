@@ -26,6 +26,8 @@ export interface Settings {
   readonly heartbeatMs: number
   readonly leaseMs: number
   readonly ringGraceMs: number
+  /** Relays that are named to every device. */
+  readonly relays?: readonly string[]
   /** How long rank 0 may take to report a job that lost another rank. */
   readonly reportMs?: number
   readonly credits?: CreditSettings
@@ -55,7 +57,7 @@ export interface Services {
   stop(): void
 }
 
-export const createServices = ({ store, probe }: OpenDatabase, { heartbeatMs, leaseMs, ringGraceMs: graceMs, reportMs = defaultReportMs, credits: creditSettings = defaultCreditSettings }: Settings, { now, logger }: { now: () => number; logger: Logger }): Services => {
+export const createServices = ({ store, probe }: OpenDatabase, { heartbeatMs, leaseMs, ringGraceMs: graceMs, relays = [], reportMs = defaultReportMs, credits: creditSettings = defaultCreditSettings }: Settings, { now, logger }: { now: () => number; logger: Logger }): Services => {
   const background = new Background({ logger, now, probe })
   const nonces = new NonceStore(store, (error) => background.note(error))
   background.onRecovery(() => nonces.flush())
@@ -78,7 +80,7 @@ export const createServices = ({ store, probe }: OpenDatabase, { heartbeatMs, le
   const keys = new ApiKeys({ store: new KeyStore(store), jobs: jobStore, pools, devices, memberships, background, now, logger, onRevoked: ({ keyId }) => jobs.cancelOfKey(keyId) })
   const jobs: Jobs = new Jobs({ jobs: jobStore, ringStore, rings, presence, hub, credits, keys, background, now, graceMs, leaseMs, reportMs, logger })
   const removals = new Removals({ memberships, pools, presence, rings, jobs, keys, background, now, logger })
-  const sockets = new AgentSockets({ presence, memberships, devices, pools, rings, locks, jobs, credits, background, now, heartbeatMs, leaseMs, logger })
+  const sockets = new AgentSockets({ presence, memberships, devices, pools, rings, locks, jobs, credits, background, now, heartbeatMs, leaseMs, relays, logger })
   jobs.recover()
   credits.recover()
   return {

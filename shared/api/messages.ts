@@ -8,6 +8,7 @@ import { SignedStatement } from '../schema/credits.ts'
 import { FinishReason, JobSubmission, Timings, Usage } from '../schema/job.ts'
 import { CertificateText, JoinRequest, RevocationText } from '../schema/pool.ts'
 import { Loading, RingEpoch, RingNetwork } from '../schema/ring.ts'
+import { limits } from '../wire/limits.ts'
 
 const RingRef = { ringId: Type.String({ maxLength: 100 }), epoch: Count }
 const JobRef = { jobId: Type.String({ maxLength: 100 }), epoch: Count }
@@ -53,7 +54,11 @@ export type AgentMessage = Type.Static<typeof AgentMessage>
 
 /** Control plane to agent. */
 export const ControlMessage = Type.Union([
-  Type.Object({ type: Type.Literal('welcome'), serverTime: Count, heartbeatMs: Count }),
+  Type.Object({
+    type: Type.Literal('welcome'), serverTime: Count, heartbeatMs: Count,
+    /** Relays of this group. One at `/ip4/0.0.0.0` is on the machine of the control plane, wherever that is reached. */
+    relays: Type.Optional(Type.Array(Type.String({ maxLength: 500 }), { maxItems: limits.announcedRelays })),
+  }),
   /** Load this shard, link to these peers, answer with `ring-state`. Replaces every older epoch of the ring. */
   Type.Object({ type: Type.Literal('ring-epoch'), ring: RingEpoch }),
   /** All members are ready: jobs may come. */

@@ -48,6 +48,8 @@ export const limits = {
   jobCredits: 1e12,
   /** Entries of the ledger in one answer. */
   ledgerPage: 1000,
+  /** Relays that a control plane names to its devices: a group has one or two. */
+  announcedRelays: 8,
   /** Ranks of one ring. */
   worldSize: 64,
 } as const

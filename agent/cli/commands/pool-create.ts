@@ -1,29 +1,12 @@
 import { Type } from 'typebox'
 import type { MeshError } from '../../../shared/errors.ts'
-import { issueCertificate, poolIdOf } from '../../../shared/identity/pool-certificate.ts'
-import { newKeyPair, toHex } from '../../../shared/identity/keys.ts'
 import { Hex64, Name } from '../../../shared/schema/common.ts'
 import { Role } from '../../../shared/schema/pool.ts'
 import { publishPool } from '../../device/control-plane.ts'
-import type { LocalDevice } from '../../device/device.ts'
-import { listPools, type LocalPool, savePool } from '../../device/pools.ts'
-import { type CommandContext, defineCommand } from '../command.ts'
+import { createPool, listPools, type LocalPool } from '../../device/pools.ts'
+import { defineCommand } from '../command.ts'
 import { fields } from '../render.ts'
 import { checkName, ifReachable, openSession } from '../session.ts'
-
-const makePool = (context: CommandContext, device: LocalDevice, name: string): LocalPool => {
-  const rootKey = newKeyPair()
-  const pool: LocalPool = {
-    poolId: poolIdOf(rootKey.publicKey),
-    name,
-    rootPublicKey: toHex(rootKey.publicKey),
-    role: 'admin',
-    certificate: issueCertificate(rootKey, { deviceId: device.deviceId, role: 'admin' }, context.now()),
-    rootKey,
-  }
-  savePool(context.home, pool)
-  return pool
-}
 
 /** The command with which others ask to come in. */
 const joinLine = (pool: Pick<LocalPool, 'poolId' | 'rootPublicKey'>): string => `mesh pool-join --pool-id ${pool.poolId} --pool-root-pubkey ${pool.rootPublicKey}`
@@ -45,7 +28,7 @@ export const poolCreate = defineCommand({
     const { device, client } = openSession(context, values)
     const name = checkName('--name', values.name)
     const existing = listPools(context.home).find((pool) => pool.name === name && pool.rootKey !== undefined)
-    const pool = existing ?? makePool(context, device, name)
+    const pool = existing ?? createPool(context.home, device.deviceId, name, context.now())
     const result = await ifReachable(publishPool(client, device, pool))
     const published = 'answer' in result
     if (values.json) {

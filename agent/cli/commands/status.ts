@@ -9,6 +9,7 @@ import { listPools } from '../../device/pools.ts'
 import { defineCommand } from '../command.ts'
 import { ago, counted, fields, validity } from '../render.ts'
 import { healthText, lockText, readResources, ResourcesAnswer } from '../resource-view.ts'
+import { findService, ServiceRecord, serviceText } from '../service-record.ts'
 import { openSession, readAgentState, type Session } from '../session.ts'
 import { notAfterOf } from './pool-list.ts'
 
@@ -29,6 +30,8 @@ const StatusAnswer = Type.Object({
   memory: Type.Object({
     phase: ResourcesAnswer.properties.phase, memoryBytes: Count, degraded: Type.Boolean(), missingBytes: Count,
   }),
+  /** `mesh up` or `mesh start`. */
+  service: Type.Optional(Type.Omit(ServiceRecord, ['mark', 'info'])),
   agent: Type.Optional(AgentState),
 })
 
@@ -47,7 +50,7 @@ const lookAtControlPlane = async ({ client }: Session): Promise<ControlPlaneView
 const controlPlaneText = ({ url, registered, problem }: ControlPlaneView): string => (registered ? `${url} (this device is registered)` : problem?.includes(url) ? problem : `${url}: ${problem ?? ''}`)
 
 const agentRows = (state: AgentState | undefined, now: number): [string, string][] => {
-  if (state === undefined) return [['agent', 'not running: mesh start']]
+  if (state === undefined) return [['agent', 'not running: mesh start -d']]
   return [
     ['agent', `running since ${ago(state.startedAt, now).replace(/ ago$/, '')}, process ${state.pid}, version ${state.version}`],
     ['peer id', state.peerId],
@@ -70,6 +73,7 @@ export const status = defineCommand({
     const { device } = session
     const now = context.now()
     const state = readAgentState(context.home)
+    const service = findService(context.home)
     const pools = listPools(context.home)
     const controlPlane = await lookAtControlPlane(session)
     const { standing, clock } = readResources(context.home, device)
@@ -79,6 +83,7 @@ export const status = defineCommand({
         device: { deviceId: device.deviceId, ...device.config },
         pools: pools.map((pool) => ({ ...pool, notAfter: notAfterOf(pool, now) })),
         memory: { ...standing, degraded: standing.missingBytes > 0 },
+        service,
         agent: state,
       })
       return
@@ -89,6 +94,7 @@ export const status = defineCommand({
       ['control plane', controlPlaneText(controlPlane)],
       ['pools', pools.length === 0 ? 'none: mesh pool-create --name home' : `${counted(pools.length, 'pool')}: ${pools.map((pool) => `${pool.name} (${pool.role}, ${validity(notAfterOf(pool, now), now)})`).join(', ')}`],
       ...(standing.phase === 'unlocked' ? [] : [['memory', `${lockText(standing, clock)}; ${healthText(standing)}`] as const]),
+      ...(service === undefined ? [] : [['runs', `${serviceText(service)}, since ${ago(service.startedAt, now).replace(/ ago$/, '')}; mesh down ends it`] as const]),
       ...agentRows(state, now),
     ]))
   },

@@ -1,51 +1,53 @@
 import { hostname } from 'node:os'
-import { defaultPorts } from '../../../shared/options.ts'
+import { MeshError } from '../../../shared/errors.ts'
+import { defaultPorts, ownCommand } from '../../../shared/options.ts'
 import { UpReady } from '../../../shared/schema/ready.ts'
-import { findDevice } from '../../device/device.ts'
-import { makeInvite } from '../../device/invites.ts'
-import { listPools } from '../../device/pools.ts'
+import { createDeviceClient, publishPool, registerDevice } from '../../device/control-plane.ts'
+import { defaultControlPlaneUrl, type DeviceConfig, findDevice, type LocalDevice, readCapabilities, saveDevice } from '../../device/device.ts'
+import { createPool, listPools } from '../../device/pools.ts'
 import { rankedLanAddresses } from '../../network/interfaces.ts'
+import { detach } from '../background.ts'
 import { type CommandContext, defineCommand } from '../command.ts'
 import { HostServices } from '../host-services.ts'
-import { bold } from '../render.ts'
-import { checkName } from '../session.ts'
+import { checkHosting, groupInvites, joinLines } from '../hosting.ts'
+import { bold, counted, validity } from '../render.ts'
+import { claimService } from '../service-record.ts'
+import { checkNamedModel, type Served, servePool, type ServeWish } from '../serve-pool.ts'
+import { checkName, type Session } from '../session.ts'
 
 const defaultNetwork = 'home'
-/** The invite that is printed: enough for the friends of an evening. `mesh pool-invite` makes others. */
-const inviteUses = 10
-const inviteMs = 86400e3
 
-/** Network and name of the device of this home, or those of the device that is to be made. */
-const identity = (context: CommandContext, wanted: { readonly networkId?: string; readonly name?: string }): { readonly networkId: string; readonly name: string } => {
-  const before = findDevice(context.home)?.config
-  return {
-    networkId: checkName('--network-id', wanted.networkId ?? before?.networkId ?? defaultNetwork),
-    name: checkName('--name', wanted.name ?? before?.name ?? hostname()),
-  }
+interface Identity {
+  /** The device of this home; absent where none is set up. */
+  readonly before?: LocalDevice
+  /** What it is called from now on. */
+  readonly config: Omit<DeviceConfig, 'controlPlaneUrl'>
 }
 
-interface Reachable {
-  /** Addresses of this machine, the likeliest first. */
-  readonly hosts: readonly string[]
-  readonly controlPlanePort: number
-  readonly relay: (host: string) => string
+/** @throws MeshError `usage` | `alreadyInitialised` (another network) | `hostedElsewhere` */
+const identify = ({ home }: CommandContext, wanted: { readonly networkId?: string; readonly name?: string }): Identity => {
+  const before = findDevice(home)
+  const networkId = checkName('--network-id', wanted.networkId ?? before?.config.networkId ?? defaultNetwork)
+  const name = checkName('--name', wanted.name ?? before?.config.name ?? hostname())
+  if (before === undefined) return { config: { networkId, name } }
+  if (before.config.networkId !== networkId) throw new MeshError('alreadyInitialised', { name: before.config.name, home: home.root })
+  checkHosting(home, before)
+  return { before, config: { networkId, name } }
 }
 
-/** What another device runs, one command a line, for each pool that this device made; each call makes a new invite. */
-const linesFor = (context: CommandContext, networkId: string, { hosts, controlPlanePort, relay }: Reachable): { readonly pool: string; readonly lines: string[] }[] => {
-  const [host = '127.0.0.1'] = hosts
-  const urls = (hosts.length === 0 ? [host] : hosts).map((one) => `http://${one}:${controlPlanePort}`)
-  return listPools(context.home).filter(({ rootKey }) => rootKey !== undefined).map((pool) => ({
-    pool: pool.name,
-    lines: [
-      `mesh init --network-id ${shellWord(networkId)} --name NAME --control-plane http://${host}:${controlPlanePort}`,
-      `mesh pool-join --invite ${makeInvite(context.home, pool, { role: 'member', uses: inviteUses, notAfter: Math.floor(context.now() / 1000) * 1000 + inviteMs, urls })}`,
-      `mesh start --relay ${relay(host)}`,
-    ],
-  }))
+/** The control plane learns of the device and of the pools it made. */
+const register = async (context: CommandContext, device: LocalDevice, url: string): Promise<Session> => {
+  const client = createDeviceClient({ home: context.home, device, url, fetch: context.fetch, now: context.now })
+  await registerDevice(client, device, readCapabilities())
+  for (const pool of listPools(context.home)) if (pool.rootKey) await publishPool(client, device, pool)
+  return { device, client }
 }
 
-const shellWord = (text: string): string => (/^[\w.@%+:,/-]+$/.test(text) ? text : `'${text.replaceAll("'", String.raw`'\''`)}'`)
+const serveAll = async (context: CommandContext, session: Session, wish: ServeWish): Promise<Served> => {
+  const all: Served[] = []
+  for (const { poolId } of listPools(context.home)) all.push(await servePool(context, session, poolId, wish))
+  return { models: [...new Set(all.flatMap(({ models }) => models))], notes: all.flatMap(({ notes }) => notes) }
+}
 
 const untilAborted = (signal: AbortSignal): Promise<void> =>
   new Promise((resolve) => {
@@ -56,18 +58,25 @@ const untilAborted = (signal: AbortSignal): Promise<void> =>
 export const up = defineCommand({
   name: 'up',
   summary: 'host a group on this machine: control plane, relay and agent, kept running together',
-  details: 'Makes the device and a pool if there are none, prints what the other devices run, and works without any other server until Ctrl-C. The relay serves the members of the pools that this device is in when it starts. A part that dies is started again. Logs are in MESHNET_HOME/logs.',
-  options: ['networkId', 'name', 'host', 'port', 'relayPort', 'discovery', 'backend', 'threads', 'json'],
+  details: 'Makes the device and a pool if there are none, serves a model (the bundled one, --model-id, or what this device served before), prints what the other devices run, and works without any other server until Ctrl-C or mesh down. With -d it returns when all of it runs. The relay serves the members of the pools that this device is in when it starts. A part that dies is started again. Logs are in MESHNET_HOME/logs (mesh logs).',
+  options: ['networkId', 'name', 'modelId', 'modelDir', 'quant', 'noServe', 'host', 'port', 'relayPort', 'discovery', 'backend', 'threads', 'detach', 'json'],
   defaults: { host: '0.0.0.0', port: defaultPorts.controlPlane },
-  examples: ['mesh up', 'mesh up --network-id home --name Desktop', 'mesh up --port 9000 --relay-port 9001'],
+  examples: ['mesh up', 'mesh up -d', 'mesh up --name Desktop --model-id llama --model-dir ~/models/llama', 'mesh up --port 9000 --relay-port 9001'],
   service: true,
   json: UpReady,
   run: async (context, values) => {
+    const { home } = context
+    const show = (info: UpReady): void => {
+      if (values.json) context.printJson(info)
+      else context.stdout.write(readyText(context, info, values.detach))
+    }
+    if (values.detach && context.background === undefined) return await detach(context, { command: 'up', args: ['up', ...context.rawArguments], show })
     const everywhere = values.host === '0.0.0.0'
-    const local = (port: number): string => `http://${everywhere ? '127.0.0.1' : values.host}:${port}`
-    const { networkId, name } = identity(context, values)
+    const { before, config } = identify(context, values)
+    await checkNamedModel(context, values)
+    const claim = claimService(context, 'up')
     const services = new HostServices({
-      home: context.home,
+      home,
       host: values.host,
       controlPlanePort: values.port,
       relayPort: values.relayPort,
@@ -75,34 +84,47 @@ export const up = defineCommand({
       logLevel: values.logLevel,
       onEvent: (text) => context.stderr.write(`${text}\n`),
     })
-    const interrupted = untilAborted(context.signal)
+    const relayAt = (host: string, { relayPort, relayPeer }: { readonly relayPort: number; readonly relayPeer: string }): string => `/ip4/${host}/tcp/${relayPort}/p2p/${relayPeer}`
     try {
-      const controlPlanePort = await services.startControlPlane()
+      const known = before ?? saveDevice(home, { ...config, controlPlaneUrl: defaultControlPlaneUrl })
+      if (listPools(home).length === 0) createPool(home, known.deviceId, config.networkId, context.now())
+      const relay = await services.startRelay(listPools(home).map(({ poolId }) => poolId))
       context.signal.throwIfAborted()
-      const { device_id: deviceId } = (await services.command('init', '--network-id', networkId, '--name', name, '--control-plane', local(controlPlanePort))) as { device_id: string }
-      if (listPools(context.home).length === 0) await services.command('pool-create', '--name', networkId)
+      const controlPlanePort = await services.startControlPlane(relayAt(values.host, relay))
       context.signal.throwIfAborted()
-      const { relayPort, relayPeer } = await services.startRelay(listPools(context.home).map(({ poolId }) => poolId))
-      await services.startAgent()
+      const url = `http://${everywhere ? '127.0.0.1' : values.host}:${controlPlanePort}`
+      const session = await register(context, { ...known, config: { ...config, controlPlaneUrl: url } }, url)
+      await services.startAgent(url)
+      const { models, notes } = await serveAll(context, session, values)
+      // all of it runs: only now this is the control plane that the device keeps
+      saveDevice(home, { ...config, controlPlaneUrl: url })
       const hosts = everywhere ? await rankedLanAddresses() : [values.host]
-      const relay = (host: string): string => `/ip4/${host}/tcp/${relayPort}/p2p/${relayPeer}`
-      const join = linesFor(context, networkId, { hosts, controlPlanePort, relay })
-      if (values.json) context.printJson({ event: 'ready', deviceId, url: local(controlPlanePort), hosts, relay: hosts.map(relay), pids: services.pids(), join })
-      else context.stdout.write(readyText(context, { hosts, controlPlanePort, relay }, join))
-      await interrupted
+      const urls = (hosts.length === 0 ? ['127.0.0.1'] : hosts).map((host) => `http://${host}:${controlPlanePort}`)
+      const info: UpReady = {
+        event: 'ready', deviceId: known.deviceId, url, hosts, relay: hosts.map((host) => relayAt(host, relay)), pids: services.pids(), serving: models, notes,
+        join: groupInvites(home, urls, context.now()).map(({ pool, line, usesLeft, notAfter }) => ({ pool, lines: joinLines(line, models[0], ownCommand()), usesLeft, notAfter })),
+      }
+      show(info)
+      claim.ready(info)
+      await untilAborted(context.signal)
     } finally {
       for (const problem of await services.stop()) context.stderr.write(`${problem}\n`)
+      claim.release()
     }
   },
 })
 
-const readyText = (context: CommandContext, { hosts, controlPlanePort }: Reachable, join: readonly { readonly pool: string; readonly lines: readonly string[] }[]): string => {
-  const others = hosts.slice(1)
-  return [
-    `control plane, relay and agent run at ${hosts[0] ?? '127.0.0.1'} (control plane on port ${controlPlanePort}); Ctrl-C ends them\n`,
-    hosts.length === 0 ? 'this machine has no address that others can reach: connect it to a network, then run mesh up again\n' : '',
-    others.length > 0 ? `further addresses of this machine: ${others.join(', ')}\n` : '',
-    ...join.map(({ pool, lines }) => `\n${bold(context, `To join the pool ${pool}, another device runs`)} (with a name of its own)\n${lines.map((line) => `  ${line}\n`).join('')}`),
-    `logs: ${context.home.logs}\n`,
-  ].join('')
-}
+const joinText = (context: CommandContext, { pool, lines: [join, ask], usesLeft, notAfter }: UpReady['join'][number]): string => [
+  `\n${bold(context, `To join the pool ${pool}, another device runs`)} (${counted(usesLeft, 'device')}, valid for ${validity(notAfter, context.now())})\n  ${join}\n`,
+  `${bold(context, 'and asks, as this one can')}\n  ${ask}\n`,
+].join('')
+
+const readyText = (context: CommandContext, { hosts, url, serving, notes, join }: UpReady, background: boolean): string => [
+  `control plane, relay and agent run at ${hosts[0] ?? '127.0.0.1'} (control plane on port ${new URL(url).port}); ${background ? 'mesh down' : 'Ctrl-C'} ends them\n`,
+  hosts.length === 0 ? 'this machine has no address that others can reach: connect it to a network, then run mesh up again\n' : '',
+  hosts.length > 1 ? `further addresses of this machine: ${hosts.slice(1).join(', ')}\n` : '',
+  serving.length === 0 ? 'this device serves no model: mesh join-ring --model-id tiny-story\n' : `this device serves ${serving.join(', ')}\n`,
+  ...notes.map((note) => `note: ${note}\n`),
+  ...join.map((one) => joinText(context, one)),
+  `\nlogs: mesh logs\n`,
+].join('')

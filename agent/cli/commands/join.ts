@@ -1,0 +1,134 @@
+import { hostname } from 'node:os'
+import { MeshError } from '../../../shared/errors.ts'
+import { decodeInvite, type Invite } from '../../../shared/identity/invite.ts'
+import { verifyCertificate } from '../../../shared/identity/pool-certificate.ts'
+import { shortId } from '../../../shared/ids.ts'
+import type { AgentState } from '../../../shared/schema/agent-state.ts'
+import { ownCommand } from '../../../shared/options.ts'
+import { type AgentReady, JoinAnswer } from '../../../shared/schema/ready.ts'
+import { createDeviceClient } from '../../device/control-plane.ts'
+import { findDevice, type LocalDevice, parseControlPlaneUrl, saveDevice } from '../../device/device.ts'
+import { findPool, listPools, type LocalPool } from '../../device/pools.ts'
+import { detach } from '../background.ts'
+import { type CommandContext, defineCommand } from '../command.ts'
+import { argumentsOf } from '../option-text.ts'
+import { firstThatAnswers, inviteTarget, joinPool } from '../join-pool.ts'
+import { fields, validity } from '../render.ts'
+import { agentOptions, agentText, runAgent } from '../run-agent.ts'
+import { checkNamedModel, servePool } from '../serve-pool.ts'
+import { claimService } from '../service-record.ts'
+import { checkName, readAgentState } from '../session.ts'
+
+/** Until the pool tells of its own. */
+const defaultNetwork = 'home'
+
+/** The membership that this device holds already and can show. */
+const heldMembership = (context: CommandContext, { poolId, rootPublicKey }: Invite): { readonly pool: LocalPool; readonly notAfter: number } | undefined => {
+  const pool = findPool(context.home, poolId)
+  try {
+    return pool && { pool, notAfter: verifyCertificate(pool.certificate, rootPublicKey, context.now()).notAfter }
+  } catch {
+    return undefined // over, or not valid: a new one is asked for
+  }
+}
+
+/**
+ * Where the control plane of the pool is: as told, else the one that other pools of this device need, else the first
+ * of the invite that answers. @throws MeshError `controlPlaneUnreachable` | `usage`
+ */
+const findControlPlane = async (context: CommandContext, invite: Invite, before: LocalDevice | undefined, told: string | undefined): Promise<string> => {
+  if (told !== undefined) return parseControlPlaneUrl(told)
+  const isBound = listPools(context.home).some(({ poolId }) => poolId !== invite.poolId)
+  if (before && isBound) return before.config.controlPlaneUrl
+  return firstThatAnswers(context, [...new Set([...invite.urls, ...(before ? [before.config.controlPlaneUrl] : [])])])
+}
+
+/** The other pools of this device are at another control plane than this one. */
+const elsewhere = (error: unknown, url: string, { urls }: Invite): unknown =>
+  error instanceof MeshError && error.code === 'notFound' && !urls.includes(url) ? new MeshError('poolElsewhere', { url, other: urls[0] ?? 'URL' }, error) : error
+
+/** What was set up. */
+type Joined = Omit<JoinAnswer, 'event' | 'peerId' | 'addresses'>
+
+interface Wanted {
+  readonly name?: string
+  readonly controlPlane?: string
+  readonly wait: number
+  readonly modelId: string
+  readonly modelDir?: string
+  readonly quant: string
+  readonly noServe: boolean
+}
+
+/** Device, membership and rings. What exists is changed only once the pool let this device in. */
+const setUp = async (context: CommandContext, line: string, values: Wanted): Promise<Joined> => {
+  const { home } = context
+  const held = heldMembership(context, decodeInvite(line))
+  // a member may repeat the command for as long as it likes, whatever became of the invite
+  const invite = held ? decodeInvite(line) : inviteTarget(line, context.now()).invite
+  const before = findDevice(home)
+  const name = checkName('--name', values.name ?? before?.config.name ?? hostname())
+  await checkNamedModel(context, values)
+  const url = await findControlPlane(context, invite, before, values.controlPlane)
+  const device = before ?? saveDevice(home, { networkId: defaultNetwork, name, controlPlaneUrl: url })
+  const client = createDeviceClient({ home, device: { ...device, config: { ...device.config, name } }, url, fetch: context.fetch, now: context.now })
+  const target = { poolId: invite.poolId, rootPublicKey: invite.rootPublicKey, invite }
+  const { pool, notAfter, published } = await joinPool({ context, client, device, target, waitMs: values.wait }).catch((error: unknown) => {
+    throw elsewhere(error, url, invite)
+  })
+  const config = { networkId: before?.config.networkId ?? published?.networkId ?? defaultNetwork, name, controlPlaneUrl: url }
+  const ready = saveDevice(home, config)
+  const { models, notes } = await servePool(context, { device: ready, client }, pool.poolId, values)
+  return { deviceId: ready.deviceId, name, controlPlane: url, poolId: pool.poolId, pool: pool.name, role: pool.role, notAfter, serving: models, notes }
+}
+
+const joinedText = (context: CommandContext, { deviceId, name, controlPlane, pool, role, notAfter, serving, notes }: Joined): string =>
+  fields([
+    ['device', `${name} (${shortId(deviceId)})`],
+    ['control plane', controlPlane],
+    ['pool', `${pool} (${role}, ${validity(notAfter, context.now())})`],
+    ['serves', serving.join(', ') || 'no model'],
+  ]) + notes.map((note) => `note: ${note}\n`).join('')
+
+/** How somebody gets an answer now. */
+const askText = ({ serving: [model = 'tiny-story'] }: Joined): string => `ask with: ${ownCommand()} inference ${model === 'tiny-story' ? '' : `--model-id ${model} `}--prompt "Once upon a time"\n`
+
+const runningText = (joined: Joined, { pid, controlPlane: { url } }: AgentState): string =>
+  `its agent runs already, process ${pid}${url === joined.controlPlane ? '' : `, but for the control plane at ${url}: mesh down, then mesh start -d`}\n${askText(joined)}`
+
+export const join = defineCommand({
+  name: 'join',
+  summary: 'join a group by an invite: sets this device up, serves what the pool serves, and runs the agent',
+  details: 'The invite is the line that mesh up or mesh pool-invite printed; the agent of the device that made it must be running. Does what mesh init, mesh pool-join, mesh join-ring and mesh start do one by one; repeating it is harmless. A model whose files are not on this device is left to the others. Works until Ctrl-C, or with -d in the background.',
+  options: ['invite', 'name', 'modelId', 'modelDir', 'quant', 'noServe', 'noStart', 'detach', 'wait', ...agentOptions, 'json'],
+  required: ['invite'],
+  bare: 'invite',
+  examples: ['mesh join mesh-invite:hgFYI... -d', 'mesh join mesh-invite:hgFYI... --name Laptop', 'mesh join mesh-invite:hgFYI... --no-serve --no-start'],
+  service: true,
+  json: JoinAnswer,
+  run: async (context, values) => {
+    const joined = await setUp(context, values.invite, values)
+    const { home, stdout } = context
+    const running = readAgentState(home)
+    if (!values.json) stdout.write(joinedText(context, joined))
+    const show = (agent: AgentReady | undefined, rest: string): void => {
+      if (values.json) context.printJson({ ...joined, peerId: agent?.peerId, addresses: agent?.addresses, event: agent ? 'ready' : 'joined' })
+      else stdout.write(rest)
+    }
+    if (values.noStart || running) {
+      show(undefined, running ? runningText(joined, running) : 'mesh start -d runs its agent\n')
+      return
+    }
+    if (values.detach) return await detach(context, { command: 'start', args: ['start', ...argumentsOf(context, [...agentOptions, 'logLevel'], values)], show: (info: AgentReady) => show(info, agentText(context, info, true) + askText(joined)) })
+    const claim = claimService(context, 'start')
+    try {
+      await runAgent(context, values, (agent) => {
+        const info: AgentReady = { event: 'ready', ...agent, addresses: [...agent.addresses] }
+        show(info, agentText(context, info, false) + askText(joined))
+        claim.ready(info)
+      })
+    } finally {
+      claim.release()
+    }
+  },
+})

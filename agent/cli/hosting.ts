@@ -1,0 +1,49 @@
+/** Whether this home may host a group, and what the others of the group run. */
+import { existsSync } from 'node:fs'
+import { networkInterfaces } from 'node:os'
+import { MeshError } from '../../shared/errors.ts'
+import type { Home } from '../../shared/home.ts'
+import { defaultControlPlaneUrl, type LocalDevice } from '../device/device.ts'
+import { standingInvite, type StandingInvite } from '../device/invites.ts'
+import { listPools, type LocalPool } from '../device/pools.ts'
+
+/** The invite that is printed: enough for the friends of an evening. `mesh pool-invite` makes others. */
+const inviteUses = 10
+const inviteMs = 86400e3
+
+const isOfThisMachine = (url: string): boolean => {
+  const host = new URL(url).hostname.replace(/^\[|\]$/g, '')
+  const own = Object.values(networkInterfaces()).flatMap((list) => (list ?? []).map(({ address }) => address))
+  return ['localhost', '127.0.0.1', '::1', ...own].includes(host)
+}
+
+/**
+ * The control plane that the device uses is one that runs from this home, or it was told of none: `mesh up` may take
+ * its place. A member of a group that is hosted elsewhere would lose it.
+ * @throws MeshError `hostedElsewhere` | `stateUnreadable`
+ */
+export const checkHosting = (home: Home, device: LocalDevice): void => {
+  const { controlPlaneUrl: url } = device.config
+  const pools = listPools(home)
+  const isMemberOnly = pools.length > 0 && pools.every(({ rootKey }) => rootKey === undefined)
+  const hostedBefore = existsSync(home.controlPlane.database)
+  if (isOfThisMachine(url) && (hostedBefore || (url === defaultControlPlaneUrl && !isMemberOnly))) return
+  throw new MeshError('hostedElsewhere', { url, pools: pools.length === 0 ? '' : ` for ${pools.length === 1 ? 'pool' : 'the pools'} ${pools.map(({ name }) => name).join(', ')}` })
+}
+
+export interface GroupInvite extends StandingInvite {
+  readonly pool: string
+}
+
+/** One invite for each pool that this device made; a later start gives the same one while it can be used. */
+export const groupInvites = (home: Home, urls: readonly string[], now: number): GroupInvite[] =>
+  listPools(home).filter((pool): pool is LocalPool & Required<Pick<LocalPool, 'rootKey'>> => pool.rootKey !== undefined).map((pool) => ({
+    pool: pool.name,
+    ...standingInvite(home, pool, 'mesh up', { role: 'member', uses: inviteUses, notAfter: Math.floor(now / 1000) * 1000 + inviteMs, urls, now }),
+  }))
+
+/** What another device runs, from its first command to an answer. */
+export const joinLines = (invite: string, model: string | undefined, program: string): string[] => [
+  `${program} join ${invite} -d`,
+  `${program} inference ${model === undefined || model === 'tiny-story' ? '' : `--model-id ${model} `}--prompt "Once upon a time"`,
+]

@@ -1,0 +1,130 @@
+/** How a device becomes a member of a pool: it asks, an admin signs, and what was signed is checked here. */
+import type { Client } from '../../shared/api/client.ts'
+import { routes } from '../../shared/api/routes.ts'
+import { MeshError } from '../../shared/errors.ts'
+import { decodeInvite, type Invite, inviteProof } from '../../shared/identity/invite.ts'
+import { fromHex, toHex } from '../../shared/identity/keys.ts'
+import { type Certificate, issueCertificate, poolIdOf, verifyCertificate } from '../../shared/identity/pool-certificate.ts'
+import { type PoolId, parsePoolId, shortId } from '../../shared/ids.ts'
+import type { InviteProof, JoinRequest, Pool } from '../../shared/schema/pool.ts'
+import { limits } from '../../shared/wire/limits.ts'
+import { registerDevice } from '../device/control-plane.ts'
+import { type LocalDevice, readCapabilities } from '../device/device.ts'
+import { findPool, type LocalPool, savePool } from '../device/pools.ts'
+import type { CommandContext } from './command.ts'
+import { checkName, ifReachable, poll } from './session.ts'
+
+/** Milliseconds that one address of an invite gets to answer. */
+const findMs = 3000
+
+export interface JoinTarget {
+  readonly poolId: PoolId
+  readonly rootPublicKey: Uint8Array
+  readonly invite?: Invite
+}
+
+/** Reads an invite that can still be used. @throws MeshError `inviteInvalid` | `inviteExpired` */
+export const inviteTarget = (line: string, now: number): JoinTarget & { readonly invite: Invite } => {
+  const invite = decodeInvite(line)
+  if (now >= invite.notAfter + limits.clockSkewMs) throw new MeshError('inviteExpired', { notAfter: new Date(invite.notAfter).toISOString() })
+  return { poolId: invite.poolId, rootPublicKey: invite.rootPublicKey, invite }
+}
+
+/** The pool of both flags. @throws MeshError `usage` | `poolKeyMismatch` */
+export const namedTarget = (values: { readonly poolId?: string; readonly poolRootPubkey?: string }): JoinTarget => {
+  if (values.poolId === undefined || values.poolRootPubkey === undefined) throw new MeshError('usage', { problem: 'mesh pool-join needs --invite <line>, or --pool-id <hex> and --pool-root-pubkey <hex>' })
+  const poolId = parsePoolId(values.poolId.toLowerCase())
+  const rootPublicKey = fromHex(values.poolRootPubkey, 32, '--pool-root-pubkey')
+  if (poolIdOf(rootPublicKey) !== poolId) throw new MeshError('poolKeyMismatch', { poolId })
+  return { poolId, rootPublicKey }
+}
+
+/** The first address at which a control plane answers. @throws MeshError `controlPlaneUnreachable` */
+export const firstThatAnswers = async ({ fetch: send, signal }: Pick<CommandContext, 'fetch' | 'signal'>, urls: readonly string[]): Promise<string> => {
+  for (const url of urls) {
+    signal.throwIfAborted()
+    try {
+      if ((await send(url + routes.health.path, { signal: AbortSignal.timeout(findMs) })).ok) return url
+    } catch {
+      // the next one
+    }
+  }
+  throw new MeshError('controlPlaneUnreachable', { url: urls.join(', ') || 'no address', problem: 'none of the addresses of the invite answers' })
+}
+
+interface Wish {
+  readonly context: CommandContext
+  readonly client: Client
+  readonly device: LocalDevice
+  readonly target: JoinTarget
+  readonly waitMs: number
+}
+
+interface Signed {
+  readonly text: string
+  readonly certificate: Certificate
+}
+
+/** Checks what an admin signed. An expired certificate is from an earlier time: the admin is still to answer. */
+const membershipIn = ({ target, device, context }: Wish, request: JoinRequest): Signed | undefined => {
+  if (request.error !== undefined) throw MeshError.fromReport(request.error)
+  if (request.certificate === undefined) return undefined
+  try {
+    const certificate = verifyCertificate(request.certificate, target.rootPublicKey, context.now())
+    if (certificate.deviceId !== device.deviceId) throw new MeshError('certificateInvalid', { problem: `it is for device ${shortId(certificate.deviceId)}` })
+    return { text: request.certificate, certificate }
+  } catch (error) {
+    if (error instanceof MeshError && error.code === 'certificateExpired') return undefined
+    throw error
+  }
+}
+
+const proofOf = ({ invite, poolId }: JoinTarget, { deviceId }: LocalDevice): InviteProof | undefined =>
+  invite && { inviteId: invite.inviteId, proof: inviteProof(invite.secret, { poolId, inviteId: invite.inviteId, deviceId }) }
+
+const obtain = async (wish: Wish): Promise<Signed> => {
+  const { client, context, device, target } = wish
+  const { poolId } = target
+  const own = findPool(context.home, poolId)
+  if (own?.rootKey !== undefined) {
+    const text = issueCertificate(own.rootKey, { deviceId: device.deviceId, role: 'admin' }, context.now())
+    return { text, certificate: verifyCertificate(text, target.rootPublicKey, context.now()) }
+  }
+  // the control plane only talks to devices it knows, and it may have come up after `mesh init`
+  await registerDevice(client, device, readCapabilities())
+  const invite = proofOf(target, device)
+  const first = membershipIn(wish, await client.call('requestJoin', { params: { poolId }, body: { rootPublicKey: toHex(target.rootPublicKey), invite } }))
+  if (first !== undefined) return first
+  const answer = invite ? 'the device that made the invite' : `an admin, who runs: mesh pool-approve --device ${shortId(device.deviceId)}`
+  context.stderr.write(`asked to join pool ${shortId(poolId)}; waiting for ${answer} ...\n`)
+  const found = await poll(async () => membershipIn(wish, await client.call('getJoin', { params: { poolId } })), { waitMs: wish.waitMs, everyMs: 250, context })
+  if (found === undefined) throw new MeshError('joinPending', { poolId, seconds: Number((wish.waitMs / 1000).toFixed(1)) })
+  return found
+}
+
+export interface JoinedPool {
+  readonly pool: LocalPool
+  /** Milliseconds since 1970. */
+  readonly notAfter: number
+  /** The pool as the control plane has it; absent where that went away meanwhile. */
+  readonly published?: Pool
+}
+
+/**
+ * Asks, waits for the answer, checks it and keeps the membership; a member may repeat it.
+ * @param name of the pool on this device; default: the name it has already, or that its maker gave it
+ * @throws MeshError of the client | `joinPending` | `joinDenied` | invite and certificate errors
+ */
+export const joinPool = async (wish: Wish, name?: string): Promise<JoinedPool> => {
+  const { context, client, target: { poolId, rootPublicKey } } = wish
+  const before = findPool(context.home, poolId)
+  const { text, certificate } = await obtain(wish)
+  const pool: LocalPool = { poolId, name: checkName('--name', name ?? before?.name ?? shortId(poolId)), rootPublicKey: toHex(rootPublicKey), role: certificate.role, certificate: text }
+  savePool(context.home, pool)
+  // members alone may ask for the name, so only now
+  const result = await ifReachable(client.call('getPool', { params: { poolId } }))
+  const published = 'answer' in result ? result.answer : undefined
+  const named = name === undefined && published !== undefined && published.name !== pool.name ? { ...pool, name: checkName('the name of the pool', published.name) } : pool
+  if (named !== pool) savePool(context.home, named)
+  return { pool: named, notAfter: certificate.notAfter, published }
+}
