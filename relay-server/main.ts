@@ -12,6 +12,7 @@ import { defaultPorts } from '../shared/options.ts'
 import { jsonLine } from '../shared/printed.ts'
 import { RelayReady } from '../shared/schema/ready.ts'
 import { createLogger } from '../shared/log.ts'
+import { keepInterfaces } from '../shared/network-interfaces.ts'
 import { startRelay } from './relay.ts'
 import { readSettings, writeSettings } from './settings.ts'
 
@@ -34,6 +35,7 @@ const run = async (): Promise<void> => {
   const options = parseFlags(['host', 'port', 'data', 'announce', 'maxReservations', 'servedPools', 'open', 'logLevel', 'json'], parseArgs, { defaults: ({ data, open, servedPools }) => knownSettings(filesIn(data).config, { open: open === true, named: servedPools !== undefined }) })
   const logger = createLogger('relay', options.logLevel)
   const files = filesIn(options.data)
+  keepInterfaces(logger)
   const settings = { host: options.host, port: options.port ?? defaultPorts.relay, announce: options.announce, maxReservations: options.maxReservations, servedPools: options.servedPools }
   const signal = untilSignal() // from here on: who reads that we are ready may stop us at once
   const lock = await lockFolder(files.lock, 'a relay')

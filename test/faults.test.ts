@@ -1,5 +1,6 @@
 /** What goes wrong between real processes, and what the people in front of them are told. */
 import assert from 'node:assert/strict'
+import { connect, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { describe, it, type TestContext } from 'node:test'
 import { type ManagedProcess, startProcess } from '../agent/cli/managed-process.ts'
@@ -80,6 +81,29 @@ describe('faults', () => {
       running.signal('SIGKILL')
       await running.ended
     }
+  })
+
+  it('out of file descriptors an agent lives on, says so, and serves when some are free', { timeout: 90_000 }, async (t) => {
+    const home = join(temporaryFolder(t), 'device')
+    await mesh(['init', '--network-id', 'home', '--name', 'Few', '--control-plane', 'http://127.0.0.1:9'], { home })
+    const through = ['bash', '-c', 'ulimit -n 60 && exec "$@"', 'bash']
+    const { process: agent, info } = await startReady(t, { name: 'agent', program: 'mesh', args: ['start', '--json', '--listen', '/ip4/0.0.0.0/tcp/0', '--discovery', 'none'], home, through })
+    const port = Number(/\/tcp\/(\d+)/.exec((info.addresses as string[])[0])?.[1])
+    const strangers: Socket[] = []
+    const knock = (): void => void strangers.push(connect(port, '127.0.0.1').on('error', () => undefined))
+    afterwards(t, () => strangers.forEach((stranger) => stranger.destroy()))
+    for (let count = 0; count < 100; count++) knock()
+    await eventually(30_000, 'the agent says that it has none left', () => {
+      knock() // who was turned away comes again
+      return agent.tail().some((line) => line.includes('out of file descriptors')) ? true : undefined
+    })
+    for (const stranger of strangers) stranger.destroy()
+    await eventually(20_000, 'the agent answers again', () => new Promise<true | undefined>((resolve) => {
+      const guest = connect(port, '127.0.0.1', () => guest.write('\x13/multistream/1.0.0\n'))
+      guest.once('data', () => resolve(true)).on('error', () => resolve(undefined)).once('close', () => resolve(undefined))
+      strangers.push(guest)
+    }))
+    assert.ok(agent.running)
   })
 
   it('a process that got the id of an agent that was killed is not taken for it', { timeout: 60_000 }, async (t) => {

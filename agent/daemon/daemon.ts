@@ -6,6 +6,7 @@ import { MeshError } from '../../shared/errors.ts'
 import type { Home } from '../../shared/home.ts'
 import { Lifecycle } from '../../shared/lifecycle.ts'
 import type { Logger } from '../../shared/log.ts'
+import { keepInterfaces } from '../../shared/network-interfaces.ts'
 import type { AgentState } from '../../shared/schema/agent-state.ts'
 import { version } from '../../shared/version.ts'
 import { createDeviceClient, publishPool, registerDevice } from '../device/control-plane.ts'
@@ -238,6 +239,7 @@ class Agent {
 export const runDaemon = async (options: DaemonOptions): Promise<void> => {
   const { home, logger, signal } = options
   const device = loadDevice(home)
+  keepInterfaces(logger)
   const lock = await lockHome(home)
   const parts = new Lifecycle()
   parts.add({ name: 'lock of the home', stop: () => lock.release() })

@@ -80,6 +80,8 @@ export class Membership {
   readonly #askedAt = new Map<string, number>()
   /** Number of the list that the gate has seen, by pool. */
   readonly #applied = new Map<string, number>()
+  /** Why the last look failed. */
+  #problem = ''
 
   constructor(options: MembershipOptions) {
     this.#options = options
@@ -108,8 +110,11 @@ export class Membership {
         this.#applyList(pool)
         this.#renew(pool)
       }
-    } catch (error) {
-      this.#options.logger.warn(MeshError.from(error).message) // a full disk must not end the agent
+      this.#problem = ''
+    } catch (error) { // a full disk must not end the agent
+      const { message } = MeshError.from(error)
+      if (message !== this.#problem) this.#options.logger.warn(message)
+      this.#problem = message
     }
   }
 

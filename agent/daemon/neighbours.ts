@@ -46,6 +46,7 @@ export class Neighbours {
   #poolIds: readonly string[] = []
   #networks: readonly LocalNetwork[] = localNetworks()
   #saving: NodeJS.Timeout | undefined
+  #problem = ''
 
   constructor(options: NeighboursOptions) {
     const { node, gate, logger, now } = options
@@ -119,9 +120,13 @@ export class Neighbours {
 
   #readPools(): readonly string[] {
     try {
-      return listPools(this.#options.home).map(({ poolId }) => poolId)
+      const poolIds = listPools(this.#options.home).map(({ poolId }) => poolId)
+      this.#problem = ''
+      return poolIds
     } catch (error) {
-      this.#options.logger.warn(MeshError.from(error).message)
+      const { message } = MeshError.from(error)
+      if (message !== this.#problem) this.#options.logger.warn(message) // once, not every two seconds
+      this.#problem = message
       return this.#poolIds
     }
   }
