@@ -131,9 +131,9 @@ const start = async (options: InferenceSettings & RankIdentity): Promise<RankPro
   const node = await createRankNode(options)
   const ranges = planShards(shape, Array.from({ length: worldSize }, () => 1))[rank]
   const weights = await openWeights(options, ranges)
-  const { shard, embed, normEpsilon, ropeTheta } = weights
+  const { shard, embed, normEpsilon, rope } = weights
   const loading = performance.now()
-  const backend = await createBackend(choice, { shape, ranges, quant, normEpsilon, ropeTheta, threads, spinMs, shard }, { logger, progress: () => {} })
+  const backend = await createBackend(choice, { shape, ranges, quant, normEpsilon, rope, threads, spinMs, shard }, { logger, progress: () => {} })
   const loadMs = performance.now() - loading
   let measured: { readonly leader: Leader | undefined; readonly rank: MeasuredRank } | undefined
 

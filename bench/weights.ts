@@ -3,6 +3,7 @@ import type { RankRanges } from '../shared/schema/ring.ts'
 import { blockColumnsFor } from '../agent/engine/choose-backend.ts'
 import { openEmbedding } from '../agent/model/embedding.ts'
 import { openModel } from '../agent/model/model-folder.ts'
+import type { Rope } from '../agent/model/rope.ts'
 import { loadShard, type ShardFile } from '../agent/model/shard-cache.ts'
 import type { InferenceSettings } from './inference-rank.ts'
 import { randomEmbedding, writeRandomShard } from './random-shard.ts'
@@ -11,7 +12,7 @@ import type { RankIdentity } from './rank-node.ts'
 export interface Weights {
   readonly shard: ShardFile
   readonly normEpsilon: number
-  readonly ropeTheta: number
+  readonly rope: Rope
   /** Milliseconds that cutting and quantising took, or making the weights up. */
   readonly shardMs: number
   embed(tokens: readonly number[], into: Float32Array): void
@@ -24,11 +25,11 @@ export const openWeights = async ({ shape, quant, backend, modelFolder, folder }
   const block = blockColumnsFor(backend, quant)
   if (modelFolder === undefined) {
     const shard = writeRandomShard(folder, ranges, { shape, quant, block })
-    return { shard, normEpsilon: 1e-5, ropeTheta: 10_000, shardMs: performance.now() - started, embed: randomEmbedding(shape.hidden), close: () => {} }
+    return { shard, normEpsilon: 1e-5, rope: { theta: 10_000 }, shardMs: performance.now() - started, embed: randomEmbedding(shape.hidden), close: () => {} }
   }
   const model = openModel(modelFolder, 'bench')
   const shard = await loadShard({ model, ranges, quant, block, cacheFolder: folder })
   const embedding = openEmbedding(model)
-  const { normEpsilon, ropeTheta } = model.config
-  return { shard, normEpsilon, ropeTheta, shardMs: performance.now() - started, embed: (tokens, into) => embedding.read(tokens, into), close: () => model.close() }
+  const { normEpsilon, rope } = model.config
+  return { shard, normEpsilon, rope, shardMs: performance.now() - started, embed: (tokens, into) => embedding.read(tokens, into), close: () => model.close() }
 }

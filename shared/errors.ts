@@ -100,10 +100,11 @@ export const errorTable = {
   // models
   modelUnknown: { status: 404, exit: 5, text: 'no model {modelId} on this device', hint: 'put its Hugging Face folder at {folder}, or name the folder with --model-dir' },
   modelFileMissing: { status: 422, exit: 5, text: '{file} is missing in {folder}', hint: 'download the model folder again; it needs config.json, tokenizer.json and model.safetensors' },
-  modelConfigInvalid: { status: 422, exit: 5, text: '{file}: {problem}', hint: 'use an unmodified Hugging Face folder' },
+  modelConfigInvalid: { status: 422, exit: 5, text: '{file}: {problem}', hint: 'use an unmodified Hugging Face folder of a model that is supported; what would change the text unnoticed is refused' },
   architectureUnsupported: { status: 422, exit: 5, text: 'architecture {architecture} is not supported', hint: 'supported: LlamaForCausalLM' },
   safetensorsInvalid: { status: 422, exit: 5, text: '{file} is damaged: {problem}', hint: 'download the file again and compare its size and hash with the source' },
   tensorMissing: { status: 422, exit: 5, text: 'tensor {tensor} is missing in {folder}', hint: 'use an unmodified Hugging Face folder of the Llama architecture' },
+  tensorUnknown: { status: 422, exit: 5, text: 'tensor {tensor} in {folder} is no part of a Llama model: it may change the text, so the model is refused', hint: 'use the original model: not quantised by others, and with adapters merged' },
   tensorShape: { status: 422, exit: 5, text: 'tensor {tensor} has shape {got}, config.json says {want}', hint: 'config.json and the weights belong to different models; download both again' },
   dtypeUnsupported: { status: 422, exit: 5, text: 'tensor {tensor} has type {dtype}', hint: 'supported: F32, F16, BF16' },
   modelMismatch: { status: 409, exit: 5, text: 'model {modelId} here has revision {got}, the ring uses {want}', hint: 'give every device the same files' },

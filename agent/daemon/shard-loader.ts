@@ -125,10 +125,10 @@ export class ShardLoader {
       model, ranges: member.ranges, quant, block: blockColumnsFor(choice, quant), cacheFolder: home.shards, threads, signal, onProgress: progress,
     })
     signal.throwIfAborted()
-    const { normEpsilon, ropeTheta, shape } = model.config
+    const { normEpsilon, rope, shape } = model.config
     const backend = await createBackend(
       choice,
-      { shape: shapeIn(member, shape), ranges: member.ranges, quant, normEpsilon, ropeTheta, threads, spinMs, shard },
+      { shape: shapeIn(member, shape), ranges: member.ranges, quant, normEpsilon, rope, threads, spinMs, shard },
       { logger, progress: (fraction) => progress({ phase: 'loading', bytes: Math.round(fraction * shard.bytes), totalBytes: shard.bytes }) },
     )
     acquired.defer(() => backend.close())

@@ -12,6 +12,7 @@ import fc from 'fast-check'
 import type { ModelShape, Quant } from '../../shared/schema/model.ts'
 import { openModel } from '../model/model-folder.ts'
 import { writeRandomModel } from '../model/random-model.ts'
+import type { Rope } from '../model/rope.ts'
 import { referenceLogits } from './reference.ts'
 import { inlineBackends } from './test/inline-backend.ts'
 import { readReference, relativeError } from './test/reference-model.ts'
@@ -23,7 +24,7 @@ interface Case {
   readonly dtype: 'F32' | 'F16' | 'BF16'
   readonly files: number
   readonly seed: number
-  readonly ropeTheta: number
+  readonly rope: Rope
   readonly shares: number[]
   readonly chunks: number[]
 }
@@ -38,13 +39,22 @@ const shapes: fc.Arbitrary<ModelShape> = fc.record({
   vocab: fc.integer({ min: 33, max: 300 }),
 }).map(({ group, ...shape }) => ({ ...shape, heads: group * shape.kvHeads, context: 512 }))
 
+/** An original context so short that the few pairs of these heads fall into all three of its ranges. */
+const llama3: fc.Arbitrary<Rope['scaling']> = fc.record({
+  kind: fc.constant('llama3'),
+  factor: fc.constantFrom(2, 8, 32),
+  lowFrequencyFactor: fc.constant(1),
+  highFrequencyFactor: fc.constantFrom(2, 4, 8),
+  originalContext: fc.constantFrom(16, 64, 8192),
+})
+
 const cases: fc.Arbitrary<Case> = fc.record({
   shape: shapes,
   tied: fc.boolean(),
   dtype: fc.constantFrom('F32', 'F16', 'BF16'),
   files: fc.integer({ min: 1, max: 3 }),
   seed: fc.integer({ min: 1, max: 1e9 }),
-  ropeTheta: fc.constantFrom(100, 10_000, 500_000),
+  rope: fc.record({ theta: fc.constantFrom(100, 10_000, 500_000), scaling: fc.option(llama3, { nil: undefined, freq: 2 }) }),
   shares: fc.array(fc.constantFrom(1, 2, 0.5, 0.25, 3), { minLength: 1, maxLength: 6 }),
   // a prompt in up to three chunks, then single tokens; 24 rows and more take the other form of attention, 33 two lanes
   chunks: fc.tuple(fc.array(fc.integer({ min: 1, max: 40 }), { minLength: 1, maxLength: 3 }), fc.integer({ min: 0, max: 3 })).map(([prompt, decoded]) => [...prompt, ...Array.from({ length: decoded }, () => 1)]),

@@ -3,6 +3,7 @@
  * Follows Hugging Face's Llama: RMSNorm, rotate-half RoPE, grouped-query attention, SwiGLU.
  */
 import type { ModelShape } from '../../shared/schema/model.ts'
+import type { Rope } from '../model/rope.ts'
 
 /** Row-major [rows, columns]. */
 export interface Matrix {
@@ -26,7 +27,7 @@ export interface ReferenceLayer {
 export interface ReferenceModel {
   readonly shape: ModelShape
   readonly normEpsilon: number
-  readonly ropeTheta: number
+  readonly rope: Rope
   readonly embedding: Matrix
   readonly layers: readonly ReferenceLayer[]
   readonly finalNorm: ArrayLike<number>
@@ -48,11 +49,24 @@ const rmsNorm = (x: Float64Array, weight: ArrayLike<number>, epsilon: number): F
   return x.map((value, i) => value * scale * weight[i])
 }
 
+/**
+ * The frequency of a pair as transformers scales it for Llama 3 (its `_compute_llama3_parameters`), written from the
+ * formula and not with the engine's code: in waves of the original context instead of wavelengths.
+ */
+const turnsScaled = (frequency: number, { scaling }: Rope): number => {
+  if (!scaling) return frequency
+  const waves = (scaling.originalContext * frequency) / (2 * Math.PI)
+  if (waves > scaling.highFrequencyFactor) return frequency
+  if (waves < scaling.lowFrequencyFactor) return frequency / scaling.factor
+  const smooth = (waves - scaling.lowFrequencyFactor) / (scaling.highFrequencyFactor - scaling.lowFrequencyFactor)
+  return ((1 - smooth) * frequency) / scaling.factor + smooth * frequency
+}
+
 /** Rotates one head in place. */
-const rotate = (head: Float64Array, position: number, theta: number): void => {
+const rotate = (head: Float64Array, position: number, rope: Rope): void => {
   const half = head.length / 2
   for (let i = 0; i < half; i++) {
-    const angle = position * theta ** ((-2 * i) / head.length)
+    const angle = position * turnsScaled(rope.theta ** ((-2 * i) / head.length), rope)
     const [a, b] = [head[i], head[i + half]]
     head[i] = a * Math.cos(angle) - b * Math.sin(angle)
     head[i + half] = b * Math.cos(angle) + a * Math.sin(angle)
@@ -76,7 +90,7 @@ const attention = (model: ReferenceModel, layer: ReferenceLayer, xs: readonly Fl
   const project = (matrix: Matrix, turned: boolean): Float64Array[][] =>
     normed.map((x, position) => {
       const parts = split(apply(matrix, x))
-      if (turned) for (const part of parts) rotate(part, position, model.ropeTheta)
+      if (turned) for (const part of parts) rotate(part, position, model.rope)
       return parts
     })
   const [q, k, v] = [project(layer.q, true), project(layer.k, true), project(layer.v, false)]

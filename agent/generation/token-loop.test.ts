@@ -61,8 +61,8 @@ describe('token loop', () => {
     const followers: Follower[] = []
     const engines = await Promise.all(plan.map(async (ranges, rank) => {
       const shard = await loadShard({ model, ranges, quant: 'f32', cacheFolder: join(folder, String(rank)) })
-      const { shape, normEpsilon, ropeTheta } = model.config
-      const backend = await createInlineOnnx({ shape, ranges, quant: 'f32', normEpsilon, ropeTheta, threads: 1, shard })
+      const { shape, normEpsilon, rope } = model.config
+      const backend = await createInlineOnnx({ shape, ranges, quant: 'f32', normEpsilon, rope, threads: 1, shard })
       closers.push(() => backend.close())
       const embedding = openEmbedding(model)
       return createForward({ shape, ranges, backend, collective: createRingCollective(channels[rank]), embed: (tokens, into) => embedding.read(tokens, into) })

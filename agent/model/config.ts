@@ -4,12 +4,14 @@ import { Type } from 'typebox'
 import { Value } from 'typebox/value'
 import { MeshError, problemOf } from '../../shared/errors.ts'
 import type { ModelShape } from '../../shared/schema/model.ts'
+import { checkKeys, configKeys, generationKeys } from './config-keys.ts'
 import { readModelFile } from './model-file.ts'
+import { readRope, type Rope } from './rope.ts'
 
 export interface ModelConfig {
   readonly shape: ModelShape
   readonly normEpsilon: number
-  readonly ropeTheta: number
+  readonly rope: Rope
   /** The LM head uses the embedding matrix. */
   readonly tiedEmbeddings: boolean
   readonly bosTokenId: number | undefined
@@ -31,22 +33,25 @@ const ConfigFile = Type.Object({
   intermediate_size: size(1 << 22),
   num_hidden_layers: size(1024),
   num_attention_heads: size(4096),
-  num_key_value_heads: Type.Optional(size(4096)),
+  num_key_value_heads: Type.Optional(Type.Union([size(4096), Type.Null()])),
   head_dim: Type.Optional(Type.Union([size(4096), Type.Null()])),
   hidden_act: Type.String(),
   max_position_embeddings: size(1 << 24),
   rms_norm_eps: Type.Number({ exclusiveMinimum: 0, maximum: 1 }),
-  rope_theta: Type.Optional(Type.Number({ exclusiveMinimum: 0 })),
+  rope_theta: Type.Optional(Type.Union([Type.Number({ exclusiveMinimum: 0 }), Type.Null()])),
   rope_scaling: Type.Optional(Type.Unknown()),
-  attention_bias: Type.Optional(Type.Boolean()),
-  mlp_bias: Type.Optional(Type.Boolean()),
-  tie_word_embeddings: Type.Optional(Type.Boolean()),
+  rope_parameters: Type.Optional(Type.Unknown()),
+  original_max_position_embeddings: Type.Optional(Type.Unknown()),
+  tie_word_embeddings: Type.Optional(Type.Union([Type.Boolean(), Type.Null()])),
   bos_token_id: Type.Optional(Type.Union([Type.Integer({ minimum: 0 }), Type.Null()])),
   eos_token_id: Type.Optional(Type.Union([TokenIds, Type.Null()])),
 })
 type ConfigFile = Type.Static<typeof ConfigFile>
 
 const GenerationFile = Type.Object({ eos_token_id: Type.Optional(Type.Union([TokenIds, Type.Null()])) })
+
+const knownKeys = configKeys(Object.keys(ConfigFile.properties))
+const knownGenerationKeys = generationKeys(Object.keys(GenerationFile.properties))
 
 const invalid = (file: string, problem: string): MeshError => new MeshError('modelConfigInvalid', { file, problem })
 
@@ -60,16 +65,8 @@ const parse = (folder: string, name: string): unknown => {
   }
 }
 
-const idList = (ids: number | readonly number[] | null | undefined): readonly number[] => (typeof ids === 'number' ? [ids] : (ids ?? []))
-
-const refuseUnknown = (file: string, config: ConfigFile): void => {
-  const { architectures } = config
-  if (!architectures.includes(supportedArchitecture)) throw new MeshError('architectureUnsupported', { architecture: architectures[0] })
-  if (config.hidden_act !== 'silu') throw invalid(file, `hidden_act is ${config.hidden_act}, supported is silu`)
-  if (config.attention_bias) throw invalid(file, 'attention_bias is not supported')
-  if (config.mlp_bias) throw invalid(file, 'mlp_bias is not supported')
-  if (config.rope_scaling !== undefined && config.rope_scaling !== null) throw invalid(file, `rope_scaling ${JSON.stringify(config.rope_scaling).slice(0, 200)} is not supported`)
-}
+const idList = (ids: number | readonly number[] | null | undefined): readonly number[] =>
+  typeof ids === 'number' ? [ids] : (ids ?? [])
 
 const shapeOf = (file: string, config: ConfigFile): ModelShape => {
   const heads = config.num_attention_heads
@@ -89,22 +86,31 @@ export const readConfig = (folder: string): ModelConfig => {
   const config = parse(folder, 'config.json')
   const named = config as { architectures?: unknown }
   // before the schema: another architecture has other fields, and its name is the better message
-  if (Array.isArray(named?.architectures) && typeof named.architectures[0] === 'string' && !named.architectures.includes(supportedArchitecture)) {
-    throw new MeshError('architectureUnsupported', { architecture: named.architectures[0] })
+  const architectures = Array.isArray(named?.architectures) ? named.architectures : []
+  if (typeof architectures[0] === 'string' && !architectures.includes(supportedArchitecture)) {
+    throw new MeshError('architectureUnsupported', { architecture: architectures[0] })
   }
   if (!Value.Check(ConfigFile, config)) {
     const [first] = Value.Errors(ConfigFile, config)
     throw invalid(file, `${first?.instancePath || 'the content'} ${first?.message ?? 'is not what it should be'}`)
   }
-  refuseUnknown(file, config)
+  checkKeys(file, config, knownKeys)
   const generation = parseOptional(folder)
   return {
     shape: shapeOf(file, config),
     normEpsilon: config.rms_norm_eps,
-    ropeTheta: config.rope_theta ?? 10_000,
+    rope: ropeOf(file, config),
     tiedEmbeddings: config.tie_word_embeddings ?? false,
     bosTokenId: config.bos_token_id ?? undefined,
     eosTokenIds: [...new Set([...idList(config.eos_token_id), ...generation])],
+  }
+}
+
+const ropeOf = (file: string, config: ConfigFile): Rope => {
+  try {
+    return readRope(config)
+  } catch (error) {
+    throw invalid(file, problemOf(error))
   }
 }
 
@@ -118,5 +124,6 @@ const parseOptional = (folder: string): readonly number[] => {
     throw error
   }
   if (!Value.Check(GenerationFile, content)) throw invalid(join(folder, 'generation_config.json'), 'eos_token_id is not a token id')
+  checkKeys(join(folder, 'generation_config.json'), content, knownGenerationKeys)
   return idList(content.eos_token_id)
 }

@@ -133,6 +133,22 @@ test('model: unsupported architectures and settings are named', (t) => {
   assert.throws(() => open(folder), { code: 'modelConfigInvalid' })
 })
 
+test('model: a tensor that would change the text is refused by name; leftovers of old files are not', (t) => {
+  const folder = randomFolder(t)
+  const file = join(folder, 'model.safetensors')
+  const original = readFileSync(file)
+  const add = (name: string): void => {
+    writeFileSync(file, original)
+    editHeader(file, (header) => ({ ...header, [name]: { dtype: 'F32', shape: [0], data_offsets: [0, 0] } }))
+  }
+  for (const tensor of ['model.layers.0.self_attn.q_proj.bias', 'model.layers.0.mlp.up_proj.weight_scale', 'model.layers.1.input_layernorm.weight']) {
+    add(tensor)
+    assert.throws(() => open(folder), { code: 'tensorUnknown', fields: { tensor, folder } })
+  }
+  add('model.layers.0.self_attn.rotary_emb.inv_freq')
+  open(folder)
+})
+
 test('model: integer weights are refused', (t) => {
   const folder = randomFolder(t)
   editHeader(join(folder, 'model.safetensors'), (header) => ({ ...header, 'model.norm.weight': { ...header['model.norm.weight'], dtype: 'I16' } }))

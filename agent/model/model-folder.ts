@@ -42,8 +42,17 @@ const wantedTensors = (shape: ModelShape, tiedEmbeddings: boolean): [string, num
   return [['model.embed_tokens.weight', [shape.vocab, hidden]], ['model.norm.weight', [hidden]], ...layers.flat(), ...head]
 }
 
-const checkTensors = (folder: string, { shape, tiedEmbeddings }: ModelConfig, { tensors }: TensorStore): void => {
-  for (const [name, dims] of wantedTensors(shape, tiedEmbeddings)) {
+/** Tables that old files carry along, and the head of a model that uses its embedding instead (as transformers does). */
+const isUnused = (name: string, { tiedEmbeddings }: ModelConfig): boolean =>
+  name.endsWith('.rotary_emb.inv_freq') || (tiedEmbeddings && name === 'lm_head.weight')
+
+const checkTensors = (folder: string, config: ModelConfig, { tensors }: TensorStore): void => {
+  const wanted = new Map(wantedTensors(config.shape, config.tiedEmbeddings))
+  for (const name of tensors.keys()) {
+    // biases, scales of quantised weights, adapters: passing over them would give other text
+    if (!wanted.has(name) && !isUnused(name, config)) throw new MeshError('tensorUnknown', { tensor: name, folder })
+  }
+  for (const [name, dims] of wanted) {
     const tensor = tensors.get(name)
     if (!tensor) throw new MeshError('tensorMissing', { tensor: name, folder })
     if (tensor.dims.join() !== dims.join()) throw new MeshError('tensorShape', { tensor: name, got: `[${tensor.dims.join(', ')}]`, want: `[${dims.join(', ')}]` })

@@ -2,6 +2,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { ModelShape } from '../../shared/schema/model.ts'
+import type { Rope } from './rope.ts'
 import type { TensorDtype } from './safetensors.ts'
 import { elementBytes } from './safetensors.ts'
 
@@ -12,7 +13,9 @@ export interface RandomModel {
   /** Files that the tensors are spread over; more than one makes an index. */
   readonly files?: number
   readonly seed: number
-  readonly ropeTheta?: number
+  readonly rope?: Rope
+  /** Further keys of config.json, or others than it would have. */
+  readonly config?: Readonly<Record<string, unknown>>
   readonly normEpsilon?: number
 }
 
@@ -101,6 +104,16 @@ const writeTokenizer = (folder: string, vocab: number): void => {
   writeFileSync(join(folder, 'tokenizer_config.json'), JSON.stringify({ tokenizer_class: 'PreTrainedTokenizerFast', clean_up_tokenization_spaces: false }))
 }
 
+const ropeKeys = ({ theta, scaling }: Rope): object => ({
+  rope_theta: theta,
+  rope_scaling: scaling
+    ? {
+        rope_type: scaling.kind, factor: scaling.factor, low_freq_factor: scaling.lowFrequencyFactor,
+        high_freq_factor: scaling.highFrequencyFactor, original_max_position_embeddings: scaling.originalContext,
+      }
+    : null,
+})
+
 /** Writes the whole folder; the same values for the same seed. */
 export const writeRandomModel = (folder: string, model: RandomModel): void => {
   mkdirSync(folder, { recursive: true })
@@ -109,7 +122,7 @@ export const writeRandomModel = (folder: string, model: RandomModel): void => {
     architectures: ['LlamaForCausalLM'], model_type: 'llama', hidden_act: 'silu',
     vocab_size: shape.vocab, hidden_size: shape.hidden, intermediate_size: shape.ffn, num_hidden_layers: shape.layers,
     num_attention_heads: shape.heads, num_key_value_heads: shape.kvHeads, head_dim: shape.headDim, max_position_embeddings: shape.context,
-    rms_norm_eps: model.normEpsilon ?? 1e-5, rope_theta: model.ropeTheta ?? 10_000, tie_word_embeddings: tied,
+    rms_norm_eps: model.normEpsilon ?? 1e-5, tie_word_embeddings: tied, ...ropeKeys(model.rope ?? { theta: 10_000 }), ...model.config,
   }))
   writeTokenizer(folder, shape.vocab)
   const tensors = tensorsOf(model)

@@ -8,7 +8,7 @@ import type { GgmlDevice } from './device.ts'
 import type { GgmlKvCache } from './kv-cache.ts'
 import { type Ggml, type Pointer, types } from './library.ts'
 import type { IoMemory } from './io-memory.ts'
-import { createContext, type Weights } from './weights.ts'
+import { createContext, ropeDivisorsName, type Weights } from './weights.ts'
 
 export interface GraphParts {
   readonly ggml: Ggml
@@ -124,7 +124,7 @@ const attend = (parts: GraphParts, context: Pointer, attention: Attention): Poin
 
 const attentionGraph = (parts: GraphParts, layer: number, spans: readonly Span[], rows: Rows) => (context: Pointer, graph: Pointer): void => {
   const { ggml, options, weights, io } = parts
-  const { shape, ranges, ropeTheta } = options
+  const { shape, ranges, rope } = options
   const [heads, kv, hd] = [sizeOf(ranges.heads), sizeOf(ranges.kvHeads), shape.headDim]
   const name = `layers.${layer}.attention`
   const qkv = ggml.mul_mat(context, weights.get(`${name}.qkv`), normed(parts, context, input(parts, context, rows), `${name}.norm`))
@@ -132,7 +132,8 @@ const attentionGraph = (parts: GraphParts, layer: number, spans: readonly Span[]
   const positions = ggml.new_tensor_1d(context, types.i32, rows.count)
   io.placePositions(positions, rows.first)
   const qk = ggml.view_3d(context, qkv, hd, heads + kv, rows.count, hd * f32Bytes, qkvBytes, 0)
-  const turned = ggml.rope_ext(context, qk, positions, null, hd, ropeNeox, shape.context, ropeTheta, 1, 0, 1, 32, 1)
+  const divisors = weights.has(ropeDivisorsName) ? weights.get(ropeDivisorsName) : null
+  const turned = ggml.rope_ext(context, qk, positions, divisors, hd, ropeNeox, shape.context, rope.theta, 1, 0, 1, 32, 1)
   const turnedBytes = (heads + kv) * hd * f32Bytes
 
   for (const span of spans) {

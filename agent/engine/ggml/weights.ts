@@ -3,12 +3,17 @@ import { closeSync, openSync, readSync } from 'node:fs'
 import { MeshError } from '../../../shared/errors.ts'
 import type { Quant } from '../../../shared/schema/model.ts'
 import type { ShardFile, ShardTensor } from '../../model/shard-cache.ts'
+import { ropeDivisors } from '../../model/rope.ts'
+import type { BackendOptions } from '../backend.ts'
 import { toQ4Blocks, toQ8Blocks } from './blocks.ts'
 import { type GgmlDevice } from './device.ts'
 import { type Ggml, type GgmlType, type Pointer, types } from './library.ts'
 
+/** What rotation frequencies are divided by, f32 [headDim / 2]; only where the model scales them. */
+export const ropeDivisorsName = 'rope.divisors'
+
 export interface Weights {
-  /** The tensor of that name in the shard's table, without suffix; `gate` and `up` for `gateUp`. */
+  /** The tensor of that name in the shard's table, without suffix; `gate` and `up` for `gateUp`; or `ropeDivisorsName`. */
   get(name: string): Pointer
   has(name: string): boolean
   /** Kind of buffer the matrices lie in, for the log. */
@@ -96,7 +101,12 @@ const bytesOf = (handle: number, shard: ShardFile, quant: Quant, name: string): 
 }
 
 /** Loads all tensors. @param progress called with 0..1 */
-export const loadWeights = (ggml: Ggml, device: GgmlDevice, { shard, quant }: { shard: ShardFile; quant: Quant }, progress: (fraction: number) => void): Weights => {
+export const loadWeights = (
+  ggml: Ggml,
+  device: GgmlDevice,
+  { shard, quant, rope, shape }: Pick<BackendOptions, 'shard' | 'quant' | 'rope' | 'shape'>,
+  progress: (fraction: number) => void,
+): Weights => {
   const type = typeOf[quant]
   const stored = matricesOf(shard, quant)
   const matrices = stored.flatMap(({ parts }) => parts)
@@ -111,9 +121,11 @@ export const loadWeights = (ggml: Ggml, device: GgmlDevice, { shard, quant }: { 
     if ((ggml.backend_alloc_ctx_tensors_from_buft(context, bufferType) as Pointer | null) === null) throw new MeshError('backendFailed', { backend: 'ggml', problem: `no memory for ${group.length} matrices` })
   }
   const norms = [...shard.tensors].filter(([name]) => name.endsWith('norm'))
-  const context = createContext(ggml, norms.length + 1)
+  const divisors = rope.scaling ? Float32Array.from(ropeDivisors(rope, shape.headDim)) : undefined
+  const context = createContext(ggml, norms.length + 2)
   for (const [name, { dims }] of norms) tensors.set(name, ggml.new_tensor_1d(context, types.f32, dims[0]))
-  if (norms.length > 0) ggml.backend_alloc_ctx_tensors(context, device.backend)
+  if (divisors) tensors.set(ropeDivisorsName, ggml.new_tensor_1d(context, types.f32, divisors.length))
+  if (norms.length > 0 || divisors) ggml.backend_alloc_ctx_tensors(context, device.backend)
 
   const handle = openSync(shard.weights, 'r')
   try {
@@ -124,6 +136,7 @@ export const loadWeights = (ggml: Ggml, device: GgmlDevice, { shard, quant }: { 
       ggml.backend_tensor_set(tensor, bytes, 0, bytes.length)
     }
     for (const [name, tensor] of norms) set(name, readTensor(handle, tensor))
+    if (divisors) set(ropeDivisorsName, new Uint8Array(divisors.buffer))
     for (const [index, { name, parts }] of stored.entries()) {
       const bytes = bytesOf(handle, shard, quant, name)
       const partBytes = bytes.length / parts.length

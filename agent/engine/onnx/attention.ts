@@ -78,7 +78,7 @@ export class Attention {
   constructor(options: BackendOptions, open: OpenGraph) {
     this.#options = options
     this.#open = open
-    this.#rope = ropeTables(0, options.shape.headDim, options.ropeTheta)
+    this.#rope = ropeTables(0, options.shape.headDim, options.rope)
     if (sizeOf(options.ranges.kvHeads) === 0) return
     this.#few = open('few-rows', fewRowsSegment(options), ['y'])
     if (hasGroupQuery(options.shape)) this.#many = open('many-rows', manyRowsSegment(options), ['y'])
@@ -149,7 +149,7 @@ export class Attention {
 
   /** Room in caches and rotation tables for all rows of the spans. */
   #reserve(spans: readonly Span[]): void {
-    const { shape, ranges, quant, ropeTheta } = this.#options
+    const { shape, ranges, quant, rope } = this.#options
     for (const span of spans) {
       const end = span.position + span.count
       if (end > shape.context) throw new RangeError(`${end} tokens in a context of ${shape.context}`)
@@ -160,7 +160,7 @@ export class Attention {
       }
       sequence.reserve(span)
       // doubled, so that a long context costs a few tables, not one a bucket
-      if (this.#rope.rows < end) this.#rope = ropeTables(Math.min(shape.context, Math.max(256, 2 ** Math.ceil(Math.log2(end)))), shape.headDim, ropeTheta)
+      if (this.#rope.rows < end) this.#rope = ropeTables(Math.min(shape.context, Math.max(256, 2 ** Math.ceil(Math.log2(end)))), shape.headDim, rope)
     }
   }
 }

@@ -35,13 +35,13 @@ export const openSubject = (create: typeof createOnnxBackend | typeof createGgml
   const folder = mkdtempSync(join(tmpdir(), 'mesh-contract-'))
   writeRandomModel(join(folder, 'model'), { shape: contractShape, tied: false, dtype: 'F32', seed: 11 })
   const model = openModel(join(folder, 'model'), 'random')
-  const { shape, normEpsilon, ropeTheta } = model.config
+  const { shape, normEpsilon, rope } = model.config
   const [ranges] = planShards(shape, [1])
   return {
     model,
     open: async (progress) => {
       const shard = await loadShard({ model, ranges, quant: 'f32', cacheFolder: join(folder, 'shards') })
-      return create({ shape, ranges, quant: 'f32', normEpsilon, ropeTheta, threads: 1, shard }, progress)
+      return create({ shape, ranges, quant: 'f32', normEpsilon, rope, threads: 1, shard }, progress)
     },
     close: () => {
       model.close()

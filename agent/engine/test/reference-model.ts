@@ -6,7 +6,7 @@ import { readRows } from '../../model/tensor-slice.ts'
 import type { Matrix, ReferenceModel } from '../reference.ts'
 
 export const readReference = (model: Model, quant: Quant, block: BlockColumns = blockColumns): ReferenceModel => {
-  const { shape, tiedEmbeddings, normEpsilon, ropeTheta } = model.config
+  const { shape, tiedEmbeddings, normEpsilon, rope } = model.config
   const plain = (name: string): Matrix => {
     const tensor = model.tensor(name)
     return { rows: tensor.dims[0], columns: tensor.dims[1] ?? 1, data: readRows(tensor, 0, tensor.dims[0]) }
@@ -18,7 +18,7 @@ export const readReference = (model: Model, quant: Quant, block: BlockColumns = 
     return { rows, columns, data: dequantize(quantize(data as Float32Array, rows, columns, format), rows, columns, format) }
   }
   return {
-    shape, normEpsilon, ropeTheta,
+    shape, normEpsilon, rope,
     embedding: plain('model.embed_tokens.weight'),
     finalNorm: plain('model.norm.weight').data,
     head: held(tiedEmbeddings ? 'model.embed_tokens.weight' : 'lm_head.weight'),

@@ -75,9 +75,9 @@ export const openRing = async ({ model, shares, quant, folder, create, laneRows,
   const ranks = await Promise.all(
     plan.map(async (ranges, rank): Promise<RankParts> => {
       const shard = await loadShard({ model, ranges, quant, block: blocks?.[rank % blocks.length], cacheFolder: join(folder, `rank-${rank}`) })
-      const { shape, normEpsilon, ropeTheta } = model.config
+      const { shape, normEpsilon, rope } = model.config
       const make = typeof create === 'function' ? create : create[rank % create.length]
-      const backend = await make({ shape, ranges, quant, normEpsilon, ropeTheta, threads: 1, shard })
+      const backend = await make({ shape, ranges, quant, normEpsilon, rope, threads: 1, shard })
       return { shape, ranges, backend, embed: (tokens, into) => embedding.read(tokens, into), laneRows }
     }),
   )
