@@ -127,6 +127,17 @@ for (const [name, create] of Object.entries(inlineBackends)) {
   })
 }
 
+for (const [name, create] of Object.entries(inlineBackends)) test(`${name}: a large vocabulary of any number of rows runs, however the machine's kernels group rows`, async () => {
+  for (const vocab of [257, 293, 300, 516]) {
+    const shape: ModelShape = { layers: 1, hidden: 32, heads: 1, kvHeads: 1, headDim: 32, ffn: 96, vocab, context: 512 }
+    for (const quant of ['q4', 'q8'] as const) {
+      const one: Case = { shape, tied: true, dtype: 'F16', files: 1, seed: 14, rope: { theta: 10_000 }, shares: [1], chunks: [36, 1] }
+      const error = await worstError(one, quant, create)
+      assert.ok(error < bounds.ggml.quantised, `${vocab} rows, ${quant}: relative error ${error}`)
+    }
+  }
+})
+
 for (const [name, create] of Object.entries(inlineBackends)) test(`${name}: several sequences of different lengths in one step do not disturb each other`, async () => {
   await inFolder(async (folder) => {
     const shape: ModelShape = { layers: 2, hidden: 48, heads: 6, kvHeads: 3, headDim: 8, ffn: 100, vocab: 90, context: 512 }

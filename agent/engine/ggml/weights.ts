@@ -58,12 +58,15 @@ export const createContext = (ggml: Ggml, tensors: number, nodes = 0): Pointer =
   return ggml.init({ mem_size: Number(ggml.tensor_overhead()) * tensors + graph + 1024, mem_buffer: null, no_alloc: true })
 }
 
+/** Fewer rows than the matrix has, but of the same remainder: repacked layouts take whole groups of rows only. */
+const probeRows = (rows: number): number => Math.min(rows, 256 + (rows % 256))
+
 /** True when the device multiplies matrices of that shape from that kind of buffer. */
 const supports = (ggml: Ggml, { device }: GgmlDevice, bufferType: Pointer, matrix: Matrix & { type: GgmlType }): boolean => {
   // The answer depends on where the weights lie, so a probe tensor is allocated there; nothing is written to it:
   // writing into a repacking buffer of an unsupported type ends the process.
   const context = createContext(ggml, 8)
-  const weight = ggml.new_tensor_2d(context, matrix.type, matrix.columns, Math.min(matrix.rows, 256))
+  const weight = ggml.new_tensor_2d(context, matrix.type, matrix.columns, probeRows(matrix.rows))
   const buffer = ggml.backend_alloc_ctx_tensors_from_buft(context, bufferType) as Pointer | null
   if (buffer === null) {
     ggml.free(context)
