@@ -77,5 +77,5 @@ try {
   })
   await (values.collectives ? runCollectives(values) : runInference(values))
 } catch (error) {
-  process.exitCode = printFatal(error, { json: jsonWanted() })
+  process.exitCode = printFatal(MeshError.from(error).withHelp('bench'), { json: jsonWanted() })
 }

@@ -63,5 +63,5 @@ const run = async (): Promise<void> => {
 try {
   await run()
 } catch (error) {
-  process.exitCode = printFatal(error, { json: jsonWanted() })
+  process.exitCode = printFatal(MeshError.from(error).withHelp('control-plane'), { json: jsonWanted() })
 }

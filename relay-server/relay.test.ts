@@ -28,7 +28,8 @@ const start = (t: TestContext, ...args: string[]): Promise<Running> =>
     child.stderr.on('data', (part: Buffer) => (errors += part.toString()))
     const ended = new Promise<number | null>((done) => child.on('exit', done))
     child.stdout.once('data', (line: Buffer) => {
-      const { addresses } = JSON.parse(line.toString()) as { addresses: string[] }
+      const { addresses } = JSON.parse(line.toString()) as { addresses?: string[] }
+      if (addresses === undefined) return // it failed: the reason is on stderr as well
       resolve({ addresses, stop: () => {
         child.kill('SIGTERM')
         return ended

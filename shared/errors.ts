@@ -1,8 +1,8 @@
 /**
  * Every failure that a user or a peer can cause, as data.
  *
- * One record per code: the HTTP status, the exit code of the CLI, the text (with `{field}` holes) and a hint that
- * names the next command. The docs page, the HTTP responses and the CLI output derive from this table.
+ * One record per code: the HTTP status, the exit code of the CLI, the text (with `{field}` holes, or `{field|default}`)
+ * and a hint that names the next command. The docs page, the HTTP responses and the CLI output derive from this table.
  * A code is never reused for another meaning.
  */
 
@@ -30,11 +30,16 @@ interface ErrorRecord {
 
 export const errorTable = {
   // usage and set-up
-  usage: { status: 400, exit: 2, text: '{problem}', hint: 'mesh --help' },
+  usage: { status: 400, exit: 2, text: '{problem}', hint: '{help|mesh --help}' },
   notInitialised: { status: 409, exit: 3, text: 'no device is set up in {home}', hint: 'mesh init --network-id home --name "My laptop"' },
   alreadyInitialised: { status: 409, exit: 3, text: 'a device named {name} is already set up in {home}', hint: 'set MESHNET_HOME to another folder, or remove that one to start over' },
   stateUnreadable: { status: 500, exit: 3, text: 'cannot read {file}: {problem}', hint: 'restore the file from a copy, or remove it and set it up again' },
   stateUnwritable: { status: 500, exit: 3, text: 'cannot write {file}: {problem}', hint: 'check the free space and the permissions of the folder' },
+  fileMissing: { status: 404, exit: 3, text: 'there is no file {file}', hint: 'check the path after {flag}' },
+  fileUnreadable: {
+    status: 422, exit: 3, text: 'cannot read {file}: {problem}',
+    hint: 'check that the path after {flag} names a file, and that you may read it',
+  },
   agentNotRunning: { status: 409, exit: 3, text: 'no agent is running for {home}', hint: 'mesh start' },
   folderInUse: { status: 409, exit: 3, text: '{what} already runs in {folder} (process {pid})', hint: 'use that one, or stop it; --data names another folder' },
   agentAlreadyRunning: { status: 409, exit: 3, text: 'an agent for {home} is already running (process {pid})', hint: 'mesh status tells of it, mesh down ends it' },
@@ -45,12 +50,12 @@ export const errorTable = {
   // control plane
   controlPlaneUnreachable: { status: 503, exit: 4, text: 'no control plane answers at {url}: {problem}', hint: 'start one with: mesh control-plane; or name it with --control-plane URL' },
   controlPlaneProtocol: { status: 502, exit: 4, text: 'the control plane sent something unexpected: {problem}', hint: 'check that --control-plane names a Mesh control plane of the same version' },
-  requestInvalid: { status: 400, exit: 2, text: 'invalid request: {problem}', hint: 'see /docs for the schema of each route' },
-  notFound: { status: 404, exit: 2, text: 'there is no {what} {id}', hint: 'check the spelling; mesh pool-list and mesh ring-status show what exists' },
-  signatureInvalid: { status: 401, exit: 7, text: 'the request is not signed by a device: {problem}', hint: 'mesh init; and check the clock of this machine' },
+  requestInvalid: { status: 400, exit: 2, text: 'invalid request: {problem}', hint: '{help|see /docs for the schema of each route}' },
+  notFound: { status: 404, exit: 2, text: 'there is no {what} {id}', hint: '{look|check the spelling; mesh pool-list and mesh ring-status show what exists}' },
+  signatureInvalid: { status: 401, exit: 7, text: 'the request is not signed by a device: {problem}', hint: 'check the clock of this machine, and that both ends run the same version: mesh --version' },
   clockSkew: { status: 401, exit: 7, text: 'the clock of this device is {seconds} s away from the control plane', hint: 'set the clock (for example: timedatectl set-ntp true)' },
   replayed: { status: 401, exit: 7, text: 'the request was seen before', hint: 'send it again with a fresh nonce' },
-  deviceUnknown: { status: 403, exit: 3, text: 'the control plane does not know this device', hint: 'mesh init' },
+  deviceUnknown: { status: 403, exit: 3, text: 'the control plane does not know this device', hint: 'mesh start makes it known' },
   interrupted: { status: 503, exit: 130, text: 'interrupted', hint: 'run the command again' },
   internal: { status: 500, exit: 1, text: 'internal error: {problem}', hint: 'this is a defect of Mesh; please report it with the log' },
   storageFull: {
@@ -68,12 +73,12 @@ export const errorTable = {
   overloaded: { status: 429, exit: 6, text: '{what} is full: {limit} at most', hint: 'try again in a moment' },
   // pools
   poolUnknown: { status: 404, exit: 2, text: 'this device is in no pool {poolId}', hint: 'mesh pool-list' },
-  noPool: { status: 409, exit: 3, text: 'this device is in no pool', hint: 'mesh pool-create --name home; or mesh pool-join --invite ...' },
-  poolElsewhere: { status: 409, exit: 3, text: 'the control plane at {url}, which this device uses for its other pools, does not know the pool of the invite', hint: 'to be in both, give the new pool a folder of its own: MESHNET_HOME=FOLDER mesh join ...; to leave the others for it, add --control-plane {other}' },
+  noPool: { status: 409, exit: 3, text: 'this device is in no pool', hint: 'mesh pool-create --name home; or mesh join INVITE' },
+  poolElsewhere: { status: 409, exit: 3, text: 'the control plane at {url}, which this device uses for its other pools, does not know the pool of the invite', hint: 'to be in both, give the new pool a folder of its own: MESHNET_HOME=FOLDER mesh join INVITE; to leave the others for it, add --control-plane {other}' },
   hostedElsewhere: { status: 409, exit: 3, text: 'this device uses the control plane at {url}{pools}; mesh up would start another one here', hint: 'mesh start runs the agent of this device; to host a group of your own as well, give it a folder of its own: MESHNET_HOME=FOLDER mesh up' },
   poolKeyMismatch: { status: 400, exit: 7, text: 'pool id {poolId} does not belong to that root public key', hint: 'copy both values again from: mesh pool-list' },
-  certificateInvalid: { status: 403, exit: 7, text: 'the membership certificate is not valid: {problem}', hint: 'mesh pool-join' },
-  certificateExpired: { status: 403, exit: 7, text: 'the membership certificate expired at {notAfter}', hint: 'mesh pool-join' },
+  certificateInvalid: { status: 403, exit: 7, text: 'the membership certificate is not valid: {problem}', hint: 'join again with a new invite (mesh pool-invite makes one): mesh join INVITE' },
+  certificateExpired: { status: 403, exit: 7, text: 'the membership certificate expired at {notAfter}', hint: 'join again with a new invite (mesh pool-invite makes one): mesh join INVITE' },
   inviteInvalid: { status: 403, exit: 7, text: 'the invite is not valid: {problem}', hint: 'copy the whole line again from: mesh pool-invite' },
   inviteExpired: { status: 403, exit: 7, text: 'the invite expired at {notAfter}', hint: 'ask for a new one: mesh pool-invite --expires 24h' },
   inviteUsed: { status: 403, exit: 7, text: 'the invite was used already ({uses} times at most)', hint: 'ask for a new one: mesh pool-invite --uses 2' },
@@ -81,11 +86,11 @@ export const errorTable = {
   keyExportInvalid: { status: 400, exit: 3, text: 'the exported key is not valid: {problem}', hint: 'copy the whole file again that mesh pool-export-key wrote' },
   passphraseWrong: { status: 403, exit: 7, text: 'the passphrase is wrong, or the file was changed', hint: 'try again; without the passphrase nobody can read it' },
   revocationsInvalid: { status: 403, exit: 7, text: 'the revocation list is not valid: {problem}', hint: 'check the clock; then run the command again' },
-  memberRemoved: { status: 403, exit: 7, text: 'device {deviceId} was removed from pool {poolId}', hint: 'ask an admin of the pool to let it in again: mesh pool-join' },
+  memberRemoved: { status: 403, exit: 7, text: 'device {deviceId} was removed from pool {poolId}', hint: 'repeat mesh join INVITE there; an admin lets it in again with mesh pool-approve --device {deviceId}' },
   renewalRefused: { status: 409, exit: 7, text: 'the membership is not renewed here: {problem}', hint: 'nothing to do: the agent asks every admin that it reaches, again and again' },
-  notMember: { status: 403, exit: 7, text: 'device {deviceId} is not a member of pool {poolId}', hint: 'mesh pool-join' },
+  notMember: { status: 403, exit: 7, text: 'device {deviceId} is not a member of pool {poolId}', hint: 'an admin gives it an invite (mesh pool-invite), for: mesh join INVITE' },
   notAdmin: { status: 403, exit: 7, text: 'only an admin of pool {poolId} may do that', hint: 'run the command on the device that made the pool, or on one that it named admin' },
-  joinPending: { status: 409, exit: 4, text: 'no admin of pool {poolId} answered within {seconds} s', hint: 'the device that made the invite must run mesh start; without an invite an admin runs mesh pool-approve; then repeat the command' },
+  joinPending: { status: 409, exit: 4, text: 'no admin of pool {poolId} answered within {seconds} s', hint: 'the device that made the invite must run mesh start; without an invite an admin runs mesh pool-approve --device ID; then repeat the command' },
   // API keys
   keyInvalid: { status: 401, exit: 7, text: 'the API key is not valid: {problem}', hint: 'copy the whole key again, or make one on a device of the pool: mesh api-key-create --name app' },
   keyExpired: { status: 401, exit: 7, text: 'API key {keyId} expired at {expiresAt}', hint: 'make a new one on a device of the pool: mesh api-key-create --name app' },
@@ -93,12 +98,45 @@ export const errorTable = {
   keyMakerGone: { status: 403, exit: 7, text: 'the device that made API key {keyId} is no longer a member of the pool', hint: 'make a new one on a device that is: mesh api-key-create --name app' },
   keyOtherPool: { status: 403, exit: 7, text: 'API key {keyId} belongs to another pool', hint: 'GET /api/api-key tells which pool; leave out --pool-id' },
   keyNotAccepted: { status: 403, exit: 7, text: 'an API key does not open {route}', hint: 'keys open jobs and the list of rings, see /docs; for all else use a device of the pool: mesh --help' },
-  keyQuotaExceeded: { status: 429, exit: 7, text: 'API key {keyId} may use {quota} tokens a day: {left} are left, the job may need {wanted}', hint: 'try again in {retryAfterSeconds} s, with fewer --max-tokens, or make a key with a higher quota: mesh api-key-create --quota' },
-  keyQuotaTooSmall: { status: 422, exit: 7, text: 'the job may need {wanted} tokens, API key {keyId} may use {quota} a day', hint: 'give fewer --max-tokens or a shorter prompt, or make a key with a higher quota: mesh api-key-create --quota' },
+  keyQuotaExceeded: { status: 429, exit: 7, text: 'API key {keyId} may use {quota} tokens a day: {left} are left, the job may need {wanted}', hint: 'try again in {retryAfterSeconds} s, with fewer --max-tokens, or make a key with a higher quota: mesh api-key-create --name app --quota {wanted}' },
+  keyQuotaTooSmall: { status: 422, exit: 7, text: 'the job may need {wanted} tokens, API key {keyId} may use {quota} a day', hint: 'give fewer --max-tokens or a shorter prompt, or make a key with a higher quota: mesh api-key-create --name app --quota {wanted}' },
   keyAttempts: { status: 429, exit: 7, text: 'too many wrong API keys came from this address', hint: 'try again in {retryAfterSeconds} s, with the right key: mesh api-key-list shows the ids of yours' },
-  keyLimit: { status: 409, exit: 7, text: 'this device has {limit} API keys in the pool, which is the most', hint: 'mesh api-key-list, then mesh api-key-revoke those that nobody uses' },
+  keyLimit: { status: 409, exit: 7, text: 'this device has {limit} API keys in the pool, which is the most', hint: 'mesh api-key-list, then mesh api-key-revoke ID for those that nobody uses' },
   // models
-  modelUnknown: { status: 404, exit: 5, text: 'no model {modelId} on this device', hint: 'put its Hugging Face folder at {folder}, or name the folder with --model-dir' },
+  modelUnknown: {
+    status: 404, exit: 5, text: 'no model {modelId} on this device (there is {known|none else})',
+    hint: 'put its Hugging Face folder at {folder}, or name the folder with --model-dir',
+  },
+  modelNotDownloaded: {
+    status: 404, exit: 5, text: 'model {modelId} is not on this device',
+    hint: 'download it with the tool of Hugging Face: hf download {modelId} --local-dir {folder}; then repeat the command',
+  },
+  modelTagUnknown: {
+    status: 404, exit: 5, text: 'no model {modelId} on this device; names with a tag are those of Ollama, whose files Mesh does not read',
+    hint: 'get the Hugging Face folder of the model, and name it: mesh join-ring --model-id {modelId} --model-dir FOLDER',
+  },
+  modelFolderMissing: {
+    status: 404, exit: 5, text: 'there is no folder {folder}',
+    hint: 'check the path after --model-dir; a model of the hub is downloaded first: hf download OWNER/NAME --local-dir {folder}',
+  },
+  modelFolderIsFile: { status: 422, exit: 5, text: '{file} is a file, a model is a folder', hint: 'name the folder: --model-dir {folder}' },
+  modelElsewhere: {
+    status: 404, exit: 5, text: 'config.json is missing in {folder}; a folder in it has one',
+    hint: 'name that one: --model-dir {inner}',
+  },
+  modelFormatUnsupported: {
+    status: 422, exit: 5, text: '{file} is {format}: this version of Mesh reads safetensors',
+    hint: 'use the Hugging Face folder of the original model, with config.json, tokenizer.json and *.safetensors; --model-dir names it',
+  },
+  tokenizerFormatUnsupported: {
+    status: 422, exit: 5, text: 'tokenizer.json is missing in {folder}; its tokenizer.model alone is not read',
+    hint: 'download the folder in its form for transformers (often named -hf), whose files include tokenizer.json',
+  },
+  modelFileUnreadable: { status: 422, exit: 5, text: 'cannot read {file}: {problem}', hint: 'check the permissions of the file and of its folder' },
+  gitLfsPointer: {
+    status: 422, exit: 5, text: '{file} is a note of Git LFS in place of the file, which was not downloaded',
+    hint: 'fetch the files: git -C {folder} lfs pull (needs git-lfs), or download the folder anew with the tool of Hugging Face: hf download OWNER/NAME',
+  },
   modelFileMissing: { status: 422, exit: 5, text: '{file} is missing in {folder}', hint: 'download the model folder again; it needs config.json, tokenizer.json and model.safetensors' },
   modelConfigInvalid: { status: 422, exit: 5, text: '{file}: {problem}', hint: 'use an unmodified Hugging Face folder of a model that is supported; what would change the text unnoticed is refused' },
   architectureUnsupported: { status: 422, exit: 5, text: 'architecture {architecture} is not supported', hint: 'supported: LlamaForCausalLM' },
@@ -119,7 +157,7 @@ export const errorTable = {
   notInRing: { status: 409, exit: 2, text: 'this device is in no ring for {modelId}', hint: 'mesh ring-status' },
   promptTooLong: { status: 422, exit: 2, text: 'the prompt has {tokens} tokens, the context holds {context}', hint: 'shorten the prompt' },
   promptEmpty: { status: 422, exit: 2, text: 'the prompt is empty', hint: 'mesh inference --prompt "Once upon a time"' },
-  parameterInvalid: { status: 422, exit: 2, text: '{name} must be {want}, got {got}', hint: 'mesh inference --help' },
+  parameterInvalid: { status: 422, exit: 2, text: '{name} must be {want}, got {got}', hint: '{help|mesh inference --help}' },
   peerRemoved: { status: 503, exit: 6, text: '{peer} was removed from the pool while the job ran', hint: 'repeat the job: the ring forms again without that device' },
   peerLost: { status: 503, exit: 6, text: 'lost {peer} (rank {rank}) while the job ran: {problem}', hint: 'start the agent there again with mesh start, then repeat the job' },
   collectiveTimeout: { status: 504, exit: 6, text: 'rank {rank} ({peer}) did not answer within {seconds} s', hint: 'check that machine and its network; mesh ring-status shows who is there' },
@@ -134,9 +172,9 @@ export const errorTable = {
   notLocked: { status: 409, exit: 2, text: 'no memory of this device is locked', hint: 'mesh lock-resources --memory 7GB' },
   lockShrinks: { status: 409, exit: 7, text: '{locked} are locked with a cooldown of {cooldown}: a lock can grow, but not shrink', hint: 'mesh unlock-resources, and lock less when the cooldown is over' },
   lockCooling: { status: 409, exit: 7, text: '{locked} stay locked until about {until} ({left} left of the cooldown)', hint: 'lock as much or more now, or less after that time; mesh resource-status shows what is left' },
-  lockInvalid: { status: 400, exit: 7, text: 'the statement on locked memory is not valid: {problem}', hint: 'mesh lock-resources signs a new one' },
+  lockInvalid: { status: 400, exit: 7, text: 'the statement on locked memory is not valid: {problem}', hint: 'mesh lock-resources --memory 7GB signs a new one' },
   memoryShort: { status: 409, exit: 3, text: '{wanted} cannot be locked: {problem}', hint: 'lock less, or end programs that use memory; mesh resource-status shows what was measured' },
-  ringTooLarge: { status: 409, exit: 6, text: '{modelId} {quant} does not fit: {device} lacks {lacks} (its part needs {needs}, {room} of its memory may be used)', hint: 'lock more memory there (mesh lock-resources), add a device (mesh join-ring there), or use a smaller --quant' },
+  ringTooLarge: { status: 409, exit: 6, text: '{modelId} {quant} does not fit: {device} lacks {lacks} (its part needs {needs}, {room} of its memory may be used)', hint: 'lock more memory there (mesh lock-resources --memory SIZE), add a device (mesh join-ring --model-id {modelId} there), or use a smaller --quant' },
   // peers and frames
   peerUnreachable: { status: 503, exit: 4, text: 'cannot reach {peer} at any of its addresses: {problem}', hint: 'check that both machines are on one network, or give both a relay: mesh start --relay ADDRESS' },
   gateRefused: { status: 403, exit: 7, text: 'peer {peer} refused the connection: {problem}', hint: 'both devices must be members of the same pool' },
@@ -157,8 +195,24 @@ export interface ErrorReport {
   readonly fields: ErrorFields
 }
 
-const fill = (template: string, fields: ErrorFields): string =>
-  template.replace(/\{(\w+)\}/g, (hole, name: string) => (name in fields ? String(fields[name]) : hole))
+/** Where to look for what is not there, by the noun of `notFound`. */
+export const lookFor: Readonly<Record<string, string>> = {
+  'member with the id': 'mesh pool-peers shows the members and their ids',
+  'join request of device': 'mesh pool-requests shows who asks to join',
+  'API key': 'mesh api-key-list shows the ids',
+  pool: 'the device that made it tells the control plane of it: mesh start there, with the same --control-plane',
+  'join request for pool': 'ask to join: mesh join INVITE',
+}
+
+/** Fills `{name}`, and `{name|what stands where it is not known}`. */
+export const fill = (template: string, fields: ErrorFields): string =>
+  template.replace(/\{(\w+)(?:\|([^}]*))?\}/g, (hole, name: string, otherwise?: string) => (name in fields ? String(fields[name]) : otherwise ?? hole))
+
+const hintOf = (code: ErrorCode, fields: ErrorFields): string => {
+  const { what } = fields
+  const look: ErrorFields = typeof what === 'string' && Object.hasOwn(lookFor, what) ? { look: lookFor[what] } : {}
+  return fill(errorTable[code].hint, { ...look, ...fields })
+}
 
 /** A failure with a code. `message` says what went wrong with expected and got; `hint` says what to do next. */
 export class MeshError extends Error {
@@ -171,7 +225,13 @@ export class MeshError extends Error {
     this.name = 'MeshError'
     this.code = code
     this.fields = fields
-    this.hint = fill(errorTable[code].hint, fields)
+    this.hint = hintOf(code, fields)
+  }
+
+  /** The same failure, with a hint to the help of the command that was typed where its record leaves room for one. */
+  withHelp(command: string): MeshError {
+    if (!errorTable[this.code].hint.includes('{help|') || 'help' in this.fields) return this
+    return new MeshError(this.code, { ...this.fields, help: `mesh ${command} --help` }, this.cause ?? this)
   }
 
   get status(): number {

@@ -19,10 +19,20 @@ export const openAdminSession = (context: CommandContext, values: { readonly poo
 
 const fewestDigits = 8
 
-/** The one device that the digits mean. @throws MeshError `usage` | `notFound` */
-export const selectDevice = <One extends { readonly deviceId: string }>(all: readonly One[], digits: string, what: string): One => {
+/** Nouns of devices that a command may be about, and what lists them. */
+const lists = { 'member with the id': 'mesh pool-peers', 'join request of device': 'mesh pool-requests' } as const
+type DeviceNoun = keyof typeof lists
+
+/**
+ * The one device that the digits mean.
+ * @param what the noun of `lookFor` in `errors.ts`, which tells where such devices are listed
+ * @throws MeshError `usage` | `notFound`
+ */
+export const selectDevice = <One extends { readonly deviceId: string }>(all: readonly One[], digits: string, what: DeviceNoun): One => {
   const wanted = digits.toLowerCase()
-  if (!/^[0-9a-f]+$/.test(wanted) || wanted.length < fewestDigits) throw new MeshError('usage', { problem: `--device wants at least ${fewestDigits} hex digits, got "${digits.slice(0, 80)}"` })
+  if (!/^[0-9a-f]+$/.test(wanted) || wanted.length < fewestDigits) {
+    throw new MeshError('usage', { problem: `--device wants at least ${fewestDigits} hex digits of a device id (${lists[what]} shows it), got "${digits.slice(0, 80)}"` })
+  }
   const found = all.filter(({ deviceId }) => deviceId.startsWith(wanted))
   if (found.length > 1) throw new MeshError('usage', { problem: `--device ${wanted} means ${found.length} devices; give more digits` })
   if (found.length === 0) throw new MeshError('notFound', { what, id: wanted })

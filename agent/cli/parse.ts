@@ -39,6 +39,12 @@ Examples:
 const joinWords = (commands: readonly Command[], [first, second, ...rest]: readonly string[]): readonly string[] | undefined =>
   commands.some(({ name }) => name === `${first}-${second}`) ? [`${first}-${second}`, ...rest] : undefined
 
+/** The command that a command line names, also where the rest of it is wrong. */
+export const commandIn = (commands: readonly Command[], typed: readonly string[]): Command | undefined => {
+  const [first] = joinWords(commands, typed) ?? typed
+  return commands.find(({ name }) => name === first)
+}
+
 /** @throws MeshError `usage` with the nearest suggestion */
 export const parseArguments = (commands: readonly Command[], typed: readonly string[]): Parsed => {
   const argv = joinWords(commands, typed) ?? typed

@@ -1,19 +1,11 @@
 /** Where a passphrase comes from: a file, a terminal without echo, or the first line of standard input. Never the command line, which others can list. */
-import { readFileSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { Writable } from 'node:stream'
-import { MeshError, problemOf } from '../../shared/errors.ts'
+import { MeshError } from '../../shared/errors.ts'
 import type { CommandContext } from './command.ts'
+import { readGivenFile } from './given-file.ts'
 
 const firstLine = (text: string): string => text.split(/\r?\n/, 1)[0]
-
-const fromFile = (file: string): string => {
-  try {
-    return firstLine(readFileSync(file, 'utf8'))
-  } catch (error) {
-    throw new MeshError('stateUnreadable', { file, problem: problemOf(error) }, error)
-  }
-}
 
 const ask = (context: CommandContext, question: string): Promise<string> =>
   new Promise((resolve, reject) => {
@@ -34,9 +26,9 @@ const ask = (context: CommandContext, question: string): Promise<string> =>
     })
   })
 
-/** @throws MeshError `usage` (none given, or two that differ) | `stateUnreadable` */
+/** @throws MeshError `usage` (none given, or two that differ) | those of `readGivenFile` */
 export const readPassphrase = async (context: CommandContext, file: string | undefined, { twice }: { readonly twice: boolean }): Promise<string> => {
-  if (file !== undefined) return fromFile(file)
+  if (file !== undefined) return firstLine(readGivenFile(file, '--passphrase-file'))
   const passphrase = await ask(context, 'passphrase: ')
   if (twice && process.stdin.isTTY && (await ask(context, 'once more: ')) !== passphrase) throw new MeshError('usage', { problem: 'the two passphrases differ' })
   return passphrase

@@ -1,5 +1,5 @@
 /** The reference pages, written from the tables: commands and options, exit codes, errors. */
-import { errorTable, exitCodes } from '../../shared/errors.ts'
+import { errorTable, exitCodes, fill } from '../../shared/errors.ts'
 import type { OptionName } from '../../shared/options.ts'
 import { optionRecord } from '../../shared/options.ts'
 import type { Command } from './command.ts'
@@ -57,4 +57,4 @@ export const exitCodeReference = (): string =>
 
 /** Every error: what is printed, what to do, exit code, HTTP status. */
 export const errorReference = (): string =>
-  markdownTable(['code', 'text', 'what to do', 'exit', 'HTTP'], Object.entries(errorTable).map(([name, record]) => [code(name), cell(record.text), cell(record.hint), String(record.exit), String(record.status)]))
+  markdownTable(['code', 'text', 'what to do', 'exit', 'HTTP'], Object.entries(errorTable).map(([name, record]) => [code(name), cell(fill(record.text, {})), cell(fill(record.hint, {})), String(record.exit), String(record.status)]))

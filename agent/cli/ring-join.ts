@@ -11,7 +11,8 @@ import { proposeRingWish, saveRingWish, withdrawRingWish } from '../device/rings
 import type { CommandContext } from './command.ts'
 import type { Session } from './session.ts'
 
-const bundledFolder = fileURLToPath(new URL('../../models', import.meta.url))
+/** Models that come with Mesh. */
+export const bundledFolder = fileURLToPath(new URL('../../models', import.meta.url))
 
 /** A model as the command line names it. */
 export interface NamedModel {

@@ -7,7 +7,7 @@ import { isOptionGiven, readOptions } from '../../shared/options.ts'
 import type { BackgroundParent, CommandContext, Output } from './command.ts'
 import { commands } from './commands.ts'
 import { flagText } from './option-text.ts'
-import { parseArguments } from './parse.ts'
+import { commandIn, parseArguments } from './parse.ts'
 
 /** What the process lends to a command. */
 export interface Surroundings {
@@ -61,7 +61,9 @@ export const runCli = async (argv: readonly string[], around: Surroundings): Pro
     return around.signal.aborted && !command.service ? exitCodes.interrupted : (code ?? exitCodes.ok)
   } catch (error) {
     const isInterrupted = around.signal.aborted && !(error instanceof MeshError)
-    return printFatal(isInterrupted ? new MeshError('interrupted') : error, {
+    const failure = isInterrupted ? new MeshError('interrupted') : MeshError.from(error)
+    const named = commandIn(commands, argv)
+    return printFatal(named === undefined ? failure : failure.withHelp(named.name), {
       json: jsonWanted(argv), stdout: around.stdout.write, stderr: around.stderr.write,
     })
   }

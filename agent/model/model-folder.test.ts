@@ -200,8 +200,8 @@ test('resolve: given folder, own models, bundled ones; else the place to put it 
   mkdirSync(own, { recursive: true })
   assert.equal(resolveModel('tiny-story', places), own)
   assert.equal(resolveModel('x', { ...places, modelDir: own }), own)
-  assert.throws(() => resolveModel('nothing', places), { code: 'modelUnknown', fields: { modelId: 'nothing', folder: join(home.models, 'nothing') } })
-  assert.throws(() => resolveModel('x', { ...places, modelDir: join(own, 'gone') }), { code: 'modelUnknown' })
+  assert.throws(() => resolveModel('nothing', places), { code: 'modelUnknown', fields: { modelId: 'nothing', folder: join(home.models, 'nothing'), known: 'tiny-story' } })
+  assert.throws(() => resolveModel('x', { ...places, modelDir: join(own, 'gone') }), { code: 'modelFolderMissing' })
 })
 
 test('tokenizer: a model without chat template says so; a broken tokenizer is named', (t) => {

@@ -1,12 +1,13 @@
 /** A model folder, opened and checked: configuration, tensor table against the shape, and what identifies it. */
 import { createHash } from 'node:crypto'
-import { existsSync, statSync } from 'node:fs'
+import { statSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { MeshError } from '../../shared/errors.ts'
 import type { Home } from '../../shared/home.ts'
 import { isModelId } from '../../shared/ids.ts'
 import type { ModelManifest, ModelShape } from '../../shared/schema/model.ts'
 import { type ModelConfig, readConfig } from './config.ts'
+import { checkModelFolder, modelsIn, unknownModel } from './folder-diagnosis.ts'
 import { readModelFile } from './model-file.ts'
 import { openTensors, type TensorInfo, type TensorStore } from './safetensors.ts'
 
@@ -82,7 +83,7 @@ const revisionOf = (folder: string, { tensors }: TensorStore): string => {
  */
 export const openModel = (folder: string, modelId: string): Model => {
   const config = readConfig(folder)
-  if (!existsSync(join(folder, 'tokenizer.json'))) throw new MeshError('modelFileMissing', { file: 'tokenizer.json', folder })
+  readModelFile(folder, 'tokenizer.json', tokenizerBytes)
   const store = openTensors(folder)
   try {
     checkTensors(folder, config, store)
@@ -110,17 +111,20 @@ const folderNameOf = (modelId: string): string => (process.platform === 'win32' 
 
 /**
  * Where a model lies: the given folder, `MESHNET_HOME/models/<id>`, or among those that come with Mesh.
- * @throws MeshError `modelUnknown` | `usage` (an id that could lead elsewhere)
+ * @throws MeshError `modelUnknown` | `modelNotDownloaded` | `modelTagUnknown` | those of `checkModelFolder` |
+ * `usage` (an id that could lead elsewhere)
  */
 export const resolveModel = (modelId: string, places: { readonly home: Home; readonly bundledFolder: string; readonly modelDir?: string }): string => {
   if (places.modelDir !== undefined) {
     const folder = resolve(places.modelDir)
-    if (!isFolder(folder)) throw new MeshError('modelUnknown', { modelId, folder })
+    checkModelFolder(folder)
     return folder
   }
-  if (!isModelId(modelId)) throw new MeshError('usage', { problem: `${JSON.stringify(modelId.slice(0, 300))} is no model id` })
+  if (!isModelId(modelId)) {
+    throw new MeshError('usage', { problem: `${JSON.stringify(modelId.slice(0, 300))} is no model id; a folder is named with --model-dir` })
+  }
   const own = join(places.home.models, folderNameOf(modelId))
   const found = [own, join(places.bundledFolder, folderNameOf(modelId))].find(isFolder)
-  if (found === undefined) throw new MeshError('modelUnknown', { modelId, folder: own })
+  if (found === undefined) throw unknownModel(modelId, own, modelsIn([places.home.models, places.bundledFolder]))
   return found
 }

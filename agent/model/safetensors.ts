@@ -7,6 +7,7 @@ import { basename, join } from 'node:path'
 import { Type } from 'typebox'
 import { Value } from 'typebox/value'
 import { MeshError, problemOf } from '../../shared/errors.ts'
+import { contentBytes, foreignContent, missingFile } from './folder-diagnosis.ts'
 import { readModelFile } from './model-file.ts'
 
 /** Caps; each is far above what real models need. */
@@ -48,10 +49,19 @@ export class TensorFile {
   readonly #handle: number
   #closed = false
 
+  /** @throws MeshError `modelFileUnreadable` */
   constructor(path: string) {
     this.path = path
-    this.#handle = openSync(path, 'r')
-    this.size = fstatSync(this.#handle).size
+    try {
+      this.#handle = openSync(path, 'r')
+    } catch (error) {
+      throw new MeshError('modelFileUnreadable', { file: path, problem: problemOf(error) }, error)
+    }
+    const stats = fstatSync(this.#handle)
+    this.size = stats.size
+    if (stats.isFile()) return
+    this.close()
+    throw new MeshError('modelFileUnreadable', { file: path, problem: 'it is no file' })
   }
 
   /** Reads exactly `into.length` bytes. @throws MeshError `safetensorsInvalid` when the file ends early */
@@ -72,10 +82,12 @@ export class TensorFile {
 const damaged = (file: string, problem: string, cause?: unknown): MeshError => new MeshError('safetensorsInvalid', { file, problem }, cause)
 
 const readHeader = (file: TensorFile): { readonly entries: Record<string, unknown>; readonly dataStart: number } => {
+  const start = Buffer.alloc(Math.min(contentBytes, file.size))
+  file.read(start, 0)
+  const foreign = foreignContent(file.path, start)
+  if (foreign) throw foreign
   if (file.size < 8) throw damaged(file.path, `${file.size} bytes are too few for a header`)
-  const prefix = Buffer.alloc(8)
-  file.read(prefix, 0)
-  const length = prefix.readBigUInt64LE(0)
+  const length = start.readBigUInt64LE(0)
   if (length > BigInt(caps.headerBytes)) throw damaged(file.path, `its header claims ${length} bytes, ${caps.headerBytes} is the limit`)
   if (8 + Number(length) > file.size) throw damaged(file.path, `its header claims ${length} bytes, the file has ${file.size}`)
   const bytes = Buffer.alloc(Number(length))
@@ -117,7 +129,7 @@ export const readTensorTable = (file: TensorFile): TensorInfo[] => {
 
 const filesOf = (folder: string): string[] => {
   if (existsSync(join(folder, 'model.safetensors'))) return ['model.safetensors']
-  if (!existsSync(join(folder, 'model.safetensors.index.json'))) throw new MeshError('modelFileMissing', { file: 'model.safetensors', folder })
+  if (!existsSync(join(folder, 'model.safetensors.index.json'))) throw missingFile(folder, 'model.safetensors')
   const file = join(folder, 'model.safetensors.index.json')
   let index: unknown
   try {

@@ -9,6 +9,7 @@ import { DemoCluster } from '../demo-cluster.ts'
 import { createLiveText, type LiveText } from '../live-text.ts'
 import { bold, counted, dim, printableText, rangeText } from '../render.ts'
 import { jobOptions, runJob, submissionOf } from '../run-job.ts'
+import { bundledFolder, namedModel, readManifest } from '../ring-join.ts'
 import { openSession, poll, readAgentState } from '../session.ts'
 import { JobAnswer, jobAnswer, progressText } from './inference.ts'
 
@@ -68,6 +69,18 @@ const summary = (context: CommandContext, { job, ring, shardBytes, totalMs }: Ou
   ].join('')
 }
 
+/**
+ * Checks the files of the model before anything is started, and finds them for the agents, whose homes are empty.
+ * @throws MeshError as `resolveModel` and `readManifest`
+ */
+const findModel = async (context: CommandContext, values: { readonly modelId: string; readonly modelDir?: string }): Promise<{ readonly modelId: string; readonly modelDir: string }> => {
+  const { resolveModel } = await import('../../model/model-folder.ts')
+  const named = namedModel(context, values)
+  const modelDir = resolveModel(named.modelId, { home: context.home, bundledFolder, modelDir: named.modelDir })
+  await readManifest(context, { ...named, modelDir })
+  return { ...named, modelDir }
+}
+
 const showStep = (context: CommandContext, quiet: boolean) => (what: string, text: string): void => {
   if (!quiet) context.stdout.write(`${dim(context, what.padEnd(14))}${text}\n`)
 }
@@ -85,17 +98,18 @@ export const demo = defineCommand({
     ring: RingView,
   }),
   run: async (context, values) => {
+    const { modelId, modelDir } = await findModel(context, values)
     const startedAt = context.now()
-    const submission = submissionOf(values)
+    const submission = submissionOf({ ...values, modelId })
     const step = showStep(context, values.json)
-    const joinRing = ['--model-id', values.modelId, '--quant', values.quant, ...(values.modelDir === undefined ? [] : ['--model-dir', values.modelDir])]
+    const joinRing = ['--model-id', modelId, '--quant', values.quant, '--model-dir', modelDir]
     const cluster = new DemoCluster({ agents: values.workers, joinRing, signal: context.signal, onStep: step })
     const live: LiveText = createLiveText(context.stdout, context.stderr, context.now)
     let outcome: Omit<Outcome, 'totalMs'> | undefined
     try {
       const poolId = await cluster.start()
       const inside: CommandContext = { ...context, home: cluster.agentHome(1) }
-      const ring = await waitForRing(inside, cluster, { poolId, modelId: values.modelId, workers: values.workers }, (text) => step('ring', text))
+      const ring = await waitForRing(inside, cluster, { poolId, modelId, workers: values.workers }, (text) => step('ring', text))
       step('ring', `active with ${counted(ring.worldSize, 'worker')} after ${formatDuration(context.now() - startedAt)}`)
       if (!values.json) live.text(`\n${bold(context, values.prompt)}`)
       const { client, device } = openSession(inside)

@@ -1,6 +1,4 @@
 import { Type } from 'typebox'
-import { MeshError } from '../../../shared/errors.ts'
-import { readState } from '../../../shared/home.ts'
 import { importKey } from '../../../shared/identity/key-export.ts'
 import { toHex } from '../../../shared/identity/keys.ts'
 import { issueCertificate, poolIdOf } from '../../../shared/identity/pool-certificate.ts'
@@ -9,6 +7,7 @@ import { Role } from '../../../shared/schema/pool.ts'
 import { publishPool } from '../../device/control-plane.ts'
 import { type LocalPool, savePool } from '../../device/pools.ts'
 import { defineCommand } from '../command.ts'
+import { readGivenFile } from '../given-file.ts'
 import { readPassphrase } from '../passphrase.ts'
 import { fields } from '../render.ts'
 import { checkName, ifReachable, openSession } from '../session.ts'
@@ -23,8 +22,7 @@ export const poolImportKey = defineCommand({
   json: Type.Object({ poolId: Hex64, name: Name, role: Role, published: Type.Boolean() }),
   run: async (context, values) => {
     const { device, client } = openSession(context, values)
-    const text = readState(values.file)?.toString('utf8')
-    if (text === undefined) throw new MeshError('stateUnreadable', { file: values.file, problem: 'there is no such file' })
+    const text = readGivenFile(values.file, '--file')
     const { key, name } = importKey(text, await readPassphrase(context, values.passphraseFile, { twice: false }))
     const pool: LocalPool = {
       poolId: poolIdOf(key.publicKey), name: checkName('the name of the pool', name), rootPublicKey: toHex(key.publicKey), role: 'admin', rootKey: key,

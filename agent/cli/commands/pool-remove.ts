@@ -36,10 +36,13 @@ const keepMembersOf = async (context: CommandContext, session: AdminSession, pee
   return kept
 }
 
-/** Members as the control plane knows them; without it, the digits must be the whole device id. */
-const findMembers = async (client: Client, poolId: string): Promise<readonly PoolPeer[]> => {
+/** Members as the control plane knows them; without it the id must be whole. @throws MeshError `controlPlaneUnreachable` */
+const findMembers = async (client: Client, poolId: string, isWhole: boolean): Promise<readonly PoolPeer[]> => {
   const result = await ifReachable(client.call('listPeers', { params: { poolId } }))
-  return 'answer' in result ? result.answer : []
+  if ('answer' in result) return result.answer
+  if (isWhole) return []
+  const { code, fields: known } = result.problem
+  throw new MeshError(code, { ...known, problem: `${known.problem}; without it --device wants the whole id (64 digits)` }, result.problem)
 }
 
 export const poolRemove = defineCommand({
@@ -58,9 +61,9 @@ export const poolRemove = defineCommand({
   run: async (context, values) => {
     const session = openAdminSession(context, values)
     const { client, device, pool } = session
-    const peers = await findMembers(client, pool.poolId)
     const isWhole = /^[0-9a-f]{64}$/.test(values.device)
-    const target = isWhole ? { deviceId: values.device, name: peers.find(({ deviceId }) => deviceId === values.device)?.name ?? shortId(values.device) } : selectDevice(peers, values.device, 'member')
+    const peers = await findMembers(client, pool.poolId, isWhole)
+    const target = isWhole ? { deviceId: values.device, name: peers.find(({ deviceId }) => deviceId === values.device)?.name ?? shortId(values.device) } : selectDevice(peers, values.device, 'member with the id')
     if (target.deviceId === device.deviceId) throw new MeshError('usage', { problem: 'a device cannot remove itself; ask another admin' })
     const kept = await keepMembersOf(context, session, peers, target.deviceId)
     const { number, problem } = await publishRemovals(context, session, (removed) => {

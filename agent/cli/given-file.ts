@@ -1,0 +1,14 @@
+/** Files that a command line names: what is wrong with one is a matter of the option, not of our own state. */
+import { readFileSync } from 'node:fs'
+import { MeshError, problemOf } from '../../shared/errors.ts'
+
+/** @param flag the option that names it @throws MeshError `fileMissing` | `fileUnreadable` */
+export const readGivenFile = (file: string, flag: `--${string}`): string => {
+  try {
+    return readFileSync(file, 'utf8')
+  } catch (error) {
+    const isMissing = error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR')
+    if (isMissing) throw new MeshError('fileMissing', { file, flag }, error)
+    throw new MeshError('fileUnreadable', { file, flag, problem: problemOf(error) }, error)
+  }
+}
