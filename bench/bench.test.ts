@@ -55,7 +55,7 @@ test('mesh bench: times a model folder', async () => {
 })
 
 test('mesh bench: flags that go against each other are refused, not ignored', async () => {
-  for (const args of [['--model', model, '--shape', 'tiny'], ['--collectives', '--tokens', '5'], ['--compare', 'llama.cpp', '--rtt', '20'], ['--sequences', '0'], ['--model', model, '--contexts', '5000']]) {
+  for (const args of [['--model', model, '--shape', 'tiny'], ['--collectives', '--tokens', '5'], ['--compare', 'llama.cpp', '--rtt', '20'], ['--compare', 'llama.cpp', '--threads', '0'], ['--sequences', '0'], ['--model', model, '--contexts', '5000']]) {
     await assert.rejects(bench(...args), (error: { code: number; stderr: string }) => error.code === 2 && /error: /.test(error.stderr), args.join(' '))
   }
 })

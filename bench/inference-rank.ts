@@ -5,6 +5,8 @@ import { assembleRank, type CarrierChoice } from '../agent/carrier/assemble-rank
 import { type CollectiveSettings, costOf, slowestOf } from '../agent/collective/chooser.ts'
 import { type BackendChoice, createBackend } from '../agent/engine/choose-backend.ts'
 import type { Engine } from '../agent/engine/engine.ts'
+import { ThreadGovernor } from '../agent/daemon/thread-governor.ts'
+import { wantedThreads } from '../agent/engine/wanted-threads.ts'
 import { startFollower } from '../agent/generation/follower.ts'
 import { Leader } from '../agent/generation/leader.ts'
 import { silentLogger } from '../shared/log.ts'
@@ -25,6 +27,7 @@ export interface InferenceSettings {
   readonly modelFolder: string | undefined
   readonly quant: Quant
   readonly backend: BackendChoice
+  /** 0: as an agent does, as many as there are free cores. */
   readonly threads: number
   readonly spinMs: number
   readonly collective: CollectiveSettings
@@ -126,15 +129,19 @@ const runPrompt = async (leader: Leader, rank: MeasuredRank, { promptTokens, tok
 }
 
 const start = async (options: InferenceSettings & RankIdentity): Promise<RankProgram<InferenceOrder>> => {
-  const { rank, worldSize, shape, quant, backend: choice, threads, spinMs, folder } = options
+  const { rank, worldSize, shape, quant, backend: choice, spinMs, folder } = options
   const logger = silentLogger()
   const node = await createRankNode(options)
   const ranges = planShards(shape, Array.from({ length: worldSize }, () => 1))[rank]
   const weights = await openWeights(options, ranges)
   const { shard, embed, normEpsilon, rope } = weights
   const loading = performance.now()
+  const governor = new ThreadGovernor({ threads: options.threads, logger })
+  const wanted = wantedThreads(shape, ranges)
+  const threads = governor.threadsFor(wanted)
   const backend = await createBackend(choice, { shape, ranges, quant, normEpsilon, rope, threads, spinMs, shard }, { logger, progress: () => {} })
   const loadMs = performance.now() - loading
+  governor.govern(backend, wanted, threads)
   let measured: { readonly leader: Leader | undefined; readonly rank: MeasuredRank } | undefined
 
   const connect = async (ring: RingEpoch): Promise<void> => {
@@ -166,6 +173,7 @@ const start = async (options: InferenceSettings & RankIdentity): Promise<RankPro
   return {
     obey,
     stop: async () => {
+      governor.stop()
       await backend.close()
       weights.close()
       await node.stop()

@@ -58,6 +58,7 @@ const runCollectives = async (values: Options): Promise<void> => {
 
 const runInference = async (values: Options): Promise<void> => {
   const { model, workers, threads, spin, backend, quant, collective, wire, promptTokens, tokens, contexts = [], sequences = [], runs, compare, rtt, mbit, json } = values
+  if (compare !== undefined && threads === 0) throw new MeshError('usage', { problem: '--compare wants the same threads for both: give a number of --threads above 0' })
   const shape = shapeOf(values)
   const report = await benchInference({
     workers, threads, spinMs: spin, promptTokens, tokens, contexts, sequences, runs, shape, modelFolder: model && resolve(model), backend: backend as BackendChoice, quant: quant as Quant,

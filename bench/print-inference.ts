@@ -30,7 +30,7 @@ const phaseLines = (title: string, phase: PhaseReport): string[] => [
 export const printInference = (title: InferenceTitle, report: InferenceReport): string => {
   const { llamaCpp } = report
   return [
-    `${title.model ?? title.shape}, ${title.quant}, ${title.workers} x ${title.threads} threads, ${report.backend} (${report.description}), collective ${title.collective}, wire ${title.wire}${report.carrier ? `, over ${report.carrier}` : ''}${linkText(title)}`,
+    `${title.model ?? title.shape}, ${title.quant}, ${title.workers} x ${title.threads || 'free'} threads, ${report.backend} (${report.description}), collective ${title.collective}, wire ${title.wire}${report.carrier ? `, over ${report.carrier}` : ''}${linkText(title)}`,
     `prompt ${title.promptTokens}, written ${title.tokens}, median of ${title.runs} runs (least to most)`,
     `time to first token   ${show(report.timeToFirstTokenMs, 0)} ms`,
     `prefill               ${show(report.prefillTokensPerSecond)} tok/s`,

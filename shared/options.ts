@@ -86,7 +86,7 @@ export const optionTable = {
   listen: { flag: '--listen', value: '<multiaddr>', type: 'list', env: 'MESHNET_LISTEN', default: '/ip4/0.0.0.0/tcp/0', help: 'libp2p address to listen on (may be repeated)' },
   discovery: { flag: '--discovery', value: '<kind>', type: 'string', env: 'MESHNET_DISCOVERY', choices: ['lan', 'none'], default: 'lan', help: 'how devices of a pool find each other besides the control plane: multicast DNS on the local network, or not at all' },
   backend: { flag: '--backend', value: '<name>', type: 'string', env: 'MESHNET_BACKEND', choices: ['auto', 'onnx', 'ggml'], default: 'auto', help: 'what computes: ONNX Runtime, ggml kernels, or the faster one that works here' },
-  threads: { flag: '--threads', value: '<n>', type: 'integer', env: 'MESHNET_THREADS', default: 0, min: 0, max: 1024, help: 'compute threads (0: physical cores)' },
+  threads: { flag: '--threads', value: '<n>', type: 'integer', env: 'MESHNET_THREADS', default: 0, min: 0, max: 1024, help: 'compute threads; 0: as many as there are free cores, step by step (onnx: when it loads the model)' },
   spin: { flag: '--spin', value: '<time>', type: 'duration', env: 'MESHNET_SPIN', default: '0ms', min: 0, max: 10, help: 'how long a backend looks for the next half layer before it sleeps; 1ms makes decode faster and keeps a core busy while a job runs' },
   stepTimeout: { flag: '--step-timeout', value: '<time>', type: 'duration', env: 'MESHNET_STEP_TIMEOUT', default: '8s', min: 100, help: 'how long a rank waits for another inside one step' },
   heartbeat: { flag: '--heartbeat', value: '<time>', type: 'duration', env: 'MESHNET_HEARTBEAT', default: '5s', min: 100, help: 'how often agents report' },

@@ -1,6 +1,6 @@
 /** The processes of the demo: a relay, a control plane and agents on free loopback ports, each with its own home. */
 import { mkdtempSync, rmSync } from 'node:fs'
-import { availableParallelism, tmpdir } from 'node:os'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { MeshError } from '../../shared/errors.ts'
 import { type Home, openHome } from '../../shared/home.ts'
@@ -107,8 +107,7 @@ export class DemoCluster {
 
     await Promise.all(indices.map((index) => this.#command(index, 'init', '--network-id', 'demo', '--name', `worker ${index}`, '--control-plane', this.controlPlaneUrl)))
     const pool = JSON.parse(await this.#command(1, 'pool-create', '--name', 'demo', '--json')) as { pool_id: string }
-    const threads = String(Math.max(1, Math.floor(availableParallelism() / this.#options.agents)))
-    await Promise.all(indices.map((index) => this.#startService(`agent ${index}`, 'mesh', ['start', '--json', '--log-level', 'info', '--listen', '/ip4/127.0.0.1/tcp/0', '--relay', relayAddress, '--threads', threads])))
+    await Promise.all(indices.map((index) => this.#startService(`agent ${index}`, 'mesh', ['start', '--json', '--log-level', 'info', '--listen', '/ip4/127.0.0.1/tcp/0', '--relay', relayAddress])))
     onStep('agents', `${indices.length} running`)
     const { invite } = JSON.parse(await this.#command(1, 'pool-invite', '--uses', String(indices.length), '--expires', '10m', '--control-plane', this.controlPlaneUrl, '--json')) as { invite: string }
     await Promise.all(indices.map(async (index) => {

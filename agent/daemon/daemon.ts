@@ -38,7 +38,7 @@ import { answerJoinRequest, type PoolAdminOptions, renewMember, signRenewal } fr
 import { RingRegistry, type RingRegistryOptions } from './ring-registry.ts'
 import { ShardLoader } from './shard-loader.ts'
 import { createStateFile, lockHome, ringStateOf, type StateFile } from './state-file.ts'
-import { physicalCores } from './threads.ts'
+import { ThreadGovernor } from './thread-governor.ts'
 import { WorkReports } from './work-reports.ts'
 
 export interface DaemonOptions {
@@ -51,7 +51,7 @@ export interface DaemonOptions {
   /** How devices of a pool are found besides the control plane. */
   readonly discovery: 'lan' | 'none'
   readonly backend: BackendChoice
-  /** 0: physical cores. */
+  /** 0: as many as there are free cores. */
   readonly threads: number
   readonly spinMs: number
   readonly stepTimeoutMs: number
@@ -126,7 +126,7 @@ class Agent {
     const renewals = new RenewalExchange({ node, gate, logger, now, renew: (request, asker) => signRenewal(this.#admin, request, asker) })
     const links = new RingLinks({ node, gate, stepTimeoutMs: options.stepTimeoutMs, connectTimeoutMs, logger })
     this.#locks = parts.add(new LockKeeper({ home, device, client: this.#client, logger, onChange: () => this.#stateFile?.touch() }))
-    const loader = new ShardLoader({ home, bundledModels, admit: (ring, member) => this.#locks.admit(ring, member, this.#rings.views()), backend: options.backend, threads: options.threads || physicalCores(), spinMs: options.spinMs, logger })
+    const loader = new ShardLoader({ home, bundledModels, admit: (ring, member) => this.#locks.admit(ring, member, this.#rings.views()), backend: options.backend, governor: new ThreadGovernor({ threads: options.threads, logger }), spinMs: options.spinMs, logger })
     parts.add({ name: 'shards', stop: () => loader.close() })
     const send = (message: AgentMessage): void => this.#link.send(message)
     const onChange = (): void => this.#stateFile.touch()

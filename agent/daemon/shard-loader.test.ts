@@ -13,6 +13,7 @@ import { childrenOf } from '../../test/support/leftovers.ts'
 import { eventually } from '../../test/support/processes.ts'
 import { saveRingWish } from '../device/rings.ts'
 import { openModel } from '../model/model-folder.ts'
+import { ThreadGovernor } from './thread-governor.ts'
 import { ShardLoader, type ShardLoaderOptions } from './shard-loader.ts'
 
 const bundled = fileURLToPath(new URL('../../models', import.meta.url))
@@ -34,7 +35,7 @@ const createStage = (t: TestContext, change: Partial<ShardLoaderOptions> = {}): 
   const folder = join(root, 'copy')
   cpSync(join(bundled, 'tiny-story'), folder, { recursive: true })
   saveRingWish(home, { poolId, modelId, modelDir: folder, quant: 'q8', share: 1 })
-  const loader = new ShardLoader({ home, bundledModels: bundled, backend: 'auto', threads: 1, spinMs: 0, logger: silentLogger(), admit: () => {}, ...change })
+  const loader = new ShardLoader({ home, bundledModels: bundled, backend: 'auto', governor: new ThreadGovernor({ threads: 1, logger: silentLogger() }), spinMs: 0, logger: silentLogger(), admit: () => {}, ...change })
   t.after(() => loader.close())
   const { manifest, close } = openModel(folder, modelId)
   close()

@@ -7,10 +7,12 @@ import type { Loading, RingEpoch, RingMember } from '../../shared/schema/ring.ts
 import { findRingWish } from '../device/rings.ts'
 import { type BackendChoice, blockColumnsFor, createBackend } from '../engine/choose-backend.ts'
 import type { HostedBackend } from '../engine/host/hosted-backend.ts'
+import { wantedThreads } from '../engine/wanted-threads.ts'
 import { type EmbeddingReader, openEmbedding } from '../model/embedding.ts'
 import { type Model, openModel, resolveModel } from '../model/model-folder.ts'
 import { loadShard, type ShardFile } from '../model/shard-cache.ts'
 import { loadTokenizer, type Tokenizer } from '../model/tokenizer.ts'
+import type { ThreadGovernor } from './thread-governor.ts'
 
 export interface LoadedShard {
   readonly key: string
@@ -19,6 +21,8 @@ export interface LoadedShard {
   readonly embedding: EmbeddingReader
   readonly shard: ShardFile
   readonly backend: HostedBackend
+  /** Its threads follow nothing any more. */
+  ungovern(): void
 }
 
 export interface ShardLoaderOptions {
@@ -26,7 +30,8 @@ export interface ShardLoaderOptions {
   /** Folder of the models that come with Mesh. */
   readonly bundledModels: string
   readonly backend: BackendChoice
-  readonly threads: number
+  /** Says how many threads compute, and follows what is free. */
+  readonly governor: ThreadGovernor
   readonly spinMs: number
   readonly logger: Logger
   /** @throws MeshError `ringTooLarge` when this device did not lock that much */
@@ -65,6 +70,7 @@ const drop = async (work: RingWork): Promise<void> => {
   const { loaded } = work
   work.loaded = undefined
   try {
+    loaded?.ungovern()
     await loaded?.backend.close()
   } finally {
     loaded?.model.close()
@@ -110,7 +116,7 @@ export class ShardLoader {
 
   /** Cheap checks of the whole folder come first: cutting can take hours. */
   async #acquire(acquired: AsyncDisposableStack, key: string, { ring, member, progress, signal }: LoadRequest): Promise<LoadedShard> {
-    const { home, bundledModels, threads, spinMs, logger, backend: choice } = this.#options
+    const { home, bundledModels, governor, spinMs, logger, backend: choice } = this.#options
     const { modelId, revision } = ring.model
     const { quant } = ring
     const wish = findRingWish(home, { poolId: ring.poolId, modelId, revision })
@@ -122,17 +128,20 @@ export class ShardLoader {
     const tokenizer = loadTokenizer(model.folder)
     const embedding = openEmbedding(model)
     const shard = await loadShard({
-      model, ranges: member.ranges, quant, block: blockColumnsFor(choice, quant), cacheFolder: home.shards, threads, signal, onProgress: progress,
+      model, ranges: member.ranges, quant, block: blockColumnsFor(choice, quant), cacheFolder: home.shards, threads: governor.workers, signal, onProgress: progress,
     })
     signal.throwIfAborted()
-    const { normEpsilon, rope, shape } = model.config
+    const { normEpsilon, rope } = model.config
+    const shape = shapeIn(member, model.config.shape)
+    const wanted = wantedThreads(shape, member.ranges)
+    const threads = governor.threadsFor(wanted)
     const backend = await createBackend(
       choice,
-      { shape: shapeIn(member, shape), ranges: member.ranges, quant, normEpsilon, rope, threads, spinMs, shard },
+      { shape, ranges: member.ranges, quant, normEpsilon, rope, threads, spinMs, shard },
       { logger, progress: (fraction) => progress({ phase: 'loading', bytes: Math.round(fraction * shard.bytes), totalBytes: shard.bytes }) },
     )
     acquired.defer(() => backend.close())
-    return { key, model, tokenizer, embedding, shard, backend }
+    return { key, model, tokenizer, embedding, shard, backend, ungovern: governor.govern(backend, wanted, threads) }
   }
 
   /** Gives up what is being loaded for a ring that this device left, and frees what was. */

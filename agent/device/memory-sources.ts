@@ -3,8 +3,7 @@
  * hide any part. `read` gives the text of a file or `undefined`; tests give it recorded machines.
  */
 import { posix } from 'node:path'
-
-export type ReadText = (file: string) => string | undefined
+import { controlGroupsOf, type ReadText } from './control-groups.ts'
 
 /** One thing that bounds memory. */
 export interface MemoryBound {
@@ -40,37 +39,6 @@ export const parseMeminfo = (text: string | undefined): MemoryBound | undefined 
   return { source: '/proc/meminfo', limitBytes, availableBytes: lineIn(text, 'MemAvailable') ?? guess }
 }
 
-interface Mount {
-  /** Folder of the hierarchy that is mounted. */
-  readonly root: string
-  readonly at: string
-}
-
-/** Spaces in mount paths are written `\040`. */
-const unescape = (path: string): string => path.replace(/\\([0-7]{3})/g, (_, digits: string) => String.fromCharCode(Number.parseInt(digits, 8)))
-
-const findMount = (mountinfo: string, matches: (type: string, options: readonly string[]) => boolean): Mount | undefined => {
-  for (const line of mountinfo.split('\n')) {
-    const [before, after] = line.split(' - ')
-    if (after === undefined) continue
-    const [, , , root, at] = before.split(' ')
-    const [type, , options] = after.split(' ')
-    if (root !== undefined && at !== undefined && matches(type, (options ?? '').split(','))) return { root: unescape(root), at: unescape(at) }
-  }
-  return undefined
-}
-
-/** Folders from the group of this process up to the top of the mount. */
-const foldersOf = ({ root, at }: Mount, path: string): string[] => {
-  // in a container the mount shows a subtree; a path outside of it belongs to the mount's own top
-  const inside = root === '/' ? path : path === root || path.startsWith(`${root}/`) ? path.slice(root.length) : '/'
-  const folders: string[] = []
-  for (let folder = posix.normalize(inside || '/'); ; folder = posix.dirname(folder)) {
-    folders.push(folder === '/' ? at : posix.join(at, folder))
-    if (folder === '/' || folder === '.') return folders
-  }
-}
-
 interface Group {
   readonly folder: string
   readonly limits: readonly (number | undefined)[]
@@ -87,35 +55,20 @@ const boundOf = (version: string, { folder, limits, used, reclaimable }: Group):
 }
 
 /** Limits of every control group this process is in, of either version, from its own up to the top. */
-export const readControlGroups = (read: ReadText): MemoryBound[] => {
-  const groups = read('/proc/self/cgroup') ?? ''
-  const mountinfo = read('/proc/self/mountinfo') ?? ''
-  const pathOf = (matches: (hierarchy: string, controllers: readonly string[]) => boolean): string | undefined => {
-    const entry = groups.split('\n').map((line) => /^(\d+):([^:]*):(.*)$/.exec(line)).find((match) => match && matches(match[1], match[2].split(',')))
-    return entry?.[3]
-  }
-  const bounds: MemoryBound[] = []
-  const unified = findMount(mountinfo, (type) => type === 'cgroup2')
-  const unifiedPath = pathOf((hierarchy) => hierarchy === '0')
-  if (unified && unifiedPath !== undefined) {
-    for (const folder of foldersOf(unified, unifiedPath)) {
-      const file = (name: string): string | undefined => read(posix.join(folder, name))
+export const readControlGroups = (read: ReadText): MemoryBound[] =>
+  controlGroupsOf(read, 'memory').flatMap(({ version, folder }) => {
+    const file = (name: string): string | undefined => read(posix.join(folder, name))
+    const stat = file('memory.stat')
+    if (version === 'v2') {
       // above memory.high a group is slowed until it is of no use, so it bounds as memory.max does
-      bounds.push(...boundOf('cgroup v2', { folder, limits: [numberIn(file('memory.max')), numberIn(file('memory.high'))], used: numberIn(file('memory.current')), reclaimable: lineIn(file('memory.stat'), 'inactive_file') }))
+      const limits = [numberIn(file('memory.max')), numberIn(file('memory.high'))]
+      return boundOf('cgroup v2', { folder, limits, used: numberIn(file('memory.current')), reclaimable: lineIn(stat, 'inactive_file') })
     }
-  }
-  const memory = findMount(mountinfo, (type, options) => type === 'cgroup' && options.includes('memory'))
-  const memoryPath = pathOf((_, controllers) => controllers.includes('memory'))
-  if (memory && memoryPath !== undefined) {
-    for (const folder of foldersOf(memory, memoryPath)) {
-      const file = (name: string): string | undefined => read(posix.join(folder, name))
-      const stat = file('memory.stat')
-      // the hierarchical limit includes groups above the mount, which a container does not see
-      bounds.push(...boundOf('cgroup v1', { folder, limits: [numberIn(file('memory.limit_in_bytes')), lineIn(stat, 'hierarchical_memory_limit')], used: numberIn(file('memory.usage_in_bytes')), reclaimable: lineIn(stat, 'total_inactive_file') ?? lineIn(stat, 'inactive_file') }))
-    }
-  }
-  return bounds
-}
+    // the hierarchical limit includes groups above the mount, which a container does not see
+    const limits = [numberIn(file('memory.limit_in_bytes')), lineIn(stat, 'hierarchical_memory_limit')]
+    const reclaimable = lineIn(stat, 'total_inactive_file') ?? lineIn(stat, 'inactive_file')
+    return boundOf('cgroup v1', { folder, limits, used: numberIn(file('memory.usage_in_bytes')), reclaimable })
+  })
 
 /** `vm_stat` of macOS: pages that are free, or hold what can be read again. `undefined` when it says something else. */
 export const parseVmStat = (text: string): number | undefined => {

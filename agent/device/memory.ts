@@ -2,7 +2,8 @@
 import { execFileSync } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
 import { freemem, totalmem } from 'node:os'
-import { type MemoryBound, parseMeminfo, parseOwnBytes, parseProcessTree, parseVmStat, readControlGroups, type ReadText } from './memory-sources.ts'
+import type { ReadText } from './control-groups.ts'
+import { type MemoryBound, parseMeminfo, parseOwnBytes, parseProcessTree, parseVmStat, readControlGroups } from './memory-sources.ts'
 
 export interface MeasuredMemory {
   /** Bytes that may be in use at most: of the machine, or of the container when that is less. */

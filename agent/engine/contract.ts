@@ -21,7 +21,7 @@ const near = (got: Float32Array, want: ArrayLike<number>, what: string): void =>
 
 /** Of this process: what it started, and its own. */
 const children = (): number[] => childrenOf(process.pid)
-const threads = (): number => readdirSync('/proc/self/task').length
+const threads = (pid: number | 'self' = 'self'): number => readdirSync(`/proc/${pid}/task`).length
 
 export const backendContract: Readonly<Record<string, Check>> = {
   'loads, says what it is, and tells how far it is': async (subject) => {
@@ -114,6 +114,26 @@ export const backendContract: Readonly<Record<string, Check>> = {
     await assert.rejects(backend.attention(0, [{ slot: 1, start: 0, count: rows, position: 0 }]), { code: 'backendFailed', message: /rows|fit/ })
     await assert.rejects(backend.head(rows), { code: 'backendFailed', message: /rows|fit/ })
     near((await last({ ...piece, slot: 2 }))[0], want, 'after the refusal')
+  }),
+
+  'threads can be changed between steps, or stay as they are: the numbers do not change, and a process that died comes back with them': withBackend(async (subject, backend) => {
+    const { engine, last } = engineOver(subject, backend)
+    const tokens = text(40, 12)
+    const [want] = await last({ slot: 0, position: 0, tokens })
+    const first = threads(backend.pid)
+    for (const [slot, count] of [3, 2, 3, 1].entries()) {
+      await backend.useThreads(count)
+      near((await last({ slot: slot + 1, position: 0, tokens }))[0], want, `${count} threads`)
+      assert.equal(threads(backend.pid), backend.hasFixedThreads ? first : first + count - 1)
+    }
+    await backend.useThreads(2)
+    if (backend.hasFixedThreads) return
+    const { pid } = backend
+    await backend.crash()
+    await engine.release(0)
+    near((await last({ slot: 9, position: 0, tokens }))[0], want, 'after a crash')
+    assert.notEqual(backend.pid, pid)
+    assert.equal(threads(backend.pid), first + 1)
   }),
 
   'closing frees threads and processes; what is closed refuses work': async (subject) => {

@@ -6,8 +6,12 @@ const cpuDevice = 0 // GGML_BACKEND_DEVICE_TYPE_CPU
 /** Bytes that `ggml_threadpool_params` may take, and where its `poll` field lies (GGML_MAX_N_THREADS is 512). */
 const paramsBytes = 1024
 const pollOffset = 520
-/** How long idle threads of the pool spin before they sleep, 0..100. Zero costs up to 2 ms a call on a busy machine. */
-const poll = 50
+/**
+ * How long idle threads of the pool look for the next graph before they sleep, 0..100: rounds of 131,072 looks, 2 to 6
+ * ms. Longer than a sum between local ranks takes; over slow links, and between jobs, cores go to whoever needs them.
+ * Zero costs up to 2 ms a call on a busy machine.
+ */
+const poll = 1
 
 export interface GgmlDevice {
   readonly backend: Pointer
@@ -16,6 +20,8 @@ export interface GgmlDevice {
   readonly bufferTypes: readonly { readonly name: string; readonly type: Pointer }[]
   readonly plain: Pointer
   readonly description: string
+  /** Threads of the graphs that follow, the calling one included. */
+  useThreads(count: number): void
   close(): void
 }
 
@@ -32,12 +38,23 @@ export const openDevice = (ggml: Ggml, threads: number): GgmlDevice => {
     if (!found) throw new MeshError('backendFailed', { backend: 'ggml', problem: `${name} is missing` })
     return found
   }
-  const params = new Uint8Array(paramsBytes)
-  ggml.threadpool_params_init(params, threads)
-  new DataView(params.buffer).setUint32(pollOffset, poll, true)
-  const pool = need('ggml_threadpool_new', 'void*', ['void*'])(params) as Pointer
-  need('ggml_backend_cpu_set_threadpool', 'void', ['void*', 'void*'])(backend, pool)
-  need('ggml_backend_set_n_threads', 'void', ['void*', 'int'])(backend, threads)
+  const newPool = need('ggml_threadpool_new', 'void*', ['void*'])
+  const freePool = need('ggml_threadpool_free', 'void', ['void*'])
+  const setPool = need('ggml_backend_cpu_set_threadpool', 'void', ['void*', 'void*'])
+  const setThreads = need('ggml_backend_set_n_threads', 'void', ['void*', 'int'])
+  let pool: Pointer | undefined
+  /** A pool of just these: the spare threads of a larger one would be woken for every graph. */
+  const useThreads = (count: number): void => {
+    const before = pool
+    const params = new Uint8Array(paramsBytes)
+    ggml.threadpool_params_init(params, count)
+    new DataView(params.buffer).setUint32(pollOffset, poll, true)
+    pool = newPool(params) as Pointer
+    setPool(backend, pool)
+    setThreads(backend, count)
+    if (before !== undefined) freePool(before)
+  }
+  useThreads(threads)
   const extraTypes = ggml.proc(registry, 'ggml_backend_dev_get_extra_bufts', 'void*', ['void*'])?.(device) as Pointer | null | undefined
   const plain = ggml.backend_dev_buffer_type(device)
   const extra = (extraTypes ? ggml.list(extraTypes) : []).map((type) => ({ name: ggml.backend_buft_name(type), type }))
@@ -48,9 +65,10 @@ export const openDevice = (ggml: Ggml, threads: number): GgmlDevice => {
     plain,
     bufferTypes: [...extra.toSorted((a, b) => rank(a.name) - rank(b.name)), { name: 'CPU', type: plain }],
     description: ggml.backend_dev_description(device),
+    useThreads,
     close: () => {
       ggml.backend_free(backend)
-      need('ggml_threadpool_free', 'void', ['void*'])(pool)
+      freePool(pool)
     },
   }
 }

@@ -27,6 +27,7 @@ interface Waiting {
 
 class ComputeProcess implements Host {
   description = ''
+  readonly hasFixedThreads = false
   readonly #options: BackendOptions
   readonly #child: ChildProcess
   readonly #words = new Int32Array(commandWords)
@@ -48,6 +49,10 @@ class ComputeProcess implements Host {
     this.#pipe(outputFile).on('data', reader)
     // a pipe breaks when its process dies, often before we hear of that: its end tells why, a broken pipe does not
     for (const file of [inputFile, outputFile, linkedInputFile]) this.#pipe(file).on('error', () => this.#child.kill('SIGKILL'))
+  }
+
+  get pid(): number {
+    return this.#child.pid ?? process.pid
   }
 
   get dead(): boolean {

@@ -102,6 +102,10 @@ export class GgmlRunner implements Runner {
     for (const slot of this.#caches.keys()) this.release(slot)
   }
 
+  useThreads(count: number): void {
+    this.#device.useThreads(count)
+  }
+
   #memory(): IoMemory {
     if (!this.#io) throw new Error('no memory for inputs and outputs yet')
     return this.#io

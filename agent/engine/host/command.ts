@@ -2,7 +2,7 @@
 import { vectors } from '../../collective/vectors.ts'
 import type { Buffers, Span } from '../backend.ts'
 
-export const operations = { attention: 1, feedForward: 2, head: 3, layers: 4, release: 5, releaseAll: 6, buffers: 7, close: 8, crash: 9 } as const
+export const operations = { attention: 1, feedForward: 2, head: 3, layers: 4, release: 5, releaseAll: 6, buffers: 7, close: 8, crash: 9, threads: 10 } as const
 export type Operation = (typeof operations)[keyof typeof operations]
 
 export interface Command {
@@ -49,6 +49,8 @@ export interface Runner {
   head(rows: number, buffers: Buffers): Promise<void> | void
   release(slot: number): void
   releaseAll(): void
+  /** Threads of what follows; absent where they are fixed when it loads. */
+  useThreads?(count: number): void
   close(): Promise<void> | void
 }
 
@@ -80,6 +82,8 @@ export const execute = async (runner: Runner, command: Command, buffers: Buffers
       return runner.release(command.slot)
     case operations.releaseAll:
       return runner.releaseAll()
+    case operations.threads:
+      return runner.useThreads?.(command.rows)
     case operations.close:
       return runner.close()
     default:

@@ -11,6 +11,10 @@ import { type LinkRequest, linkRequests } from './link-requests.ts'
 export interface Host {
   /** For the log: what computes. */
   readonly description: string
+  /** The process that computes. */
+  readonly pid: number
+  /** Its threads stay those that it was loaded with. */
+  readonly hasFixedThreads: boolean
   /** One command; rejects when it fails and when the other side dies. */
   call(command: Command): Promise<void>
   /** Buffers for that many rows, seen by both sides. */
@@ -32,6 +36,8 @@ export class HostedBackend implements Backend {
   #host: Host
   #rows = 0
   #buffers: Buffers | undefined
+  /** What it was told since it was loaded. */
+  #threads: number | undefined
   /** Sequences that the other side knows. */
   readonly #slots = new Set<number>()
   #last: Promise<unknown> = Promise.resolve()
@@ -54,6 +60,22 @@ export class HostedBackend implements Backend {
 
   get description(): string {
     return this.#host.description
+  }
+
+  /** The process that computes; another one after it died. */
+  get pid(): number {
+    return this.#host.pid
+  }
+
+  /** Its threads stay those that it was loaded with. */
+  get hasFixedThreads(): boolean {
+    return this.#host.hasFixedThreads
+  }
+
+  /** Threads from the next command on, where the backend can change them. @throws MeshError `backendFailed` */
+  async useThreads(count: number): Promise<void> {
+    this.#threads = count
+    if (!this.#host.dead) await this.#command(operations.threads, { rows: count })
   }
 
   buffers(rows: number): Promise<Buffers> {
@@ -134,6 +156,7 @@ export class HostedBackend implements Backend {
     this.#slots.clear()
     this.#buffers = undefined
     this.#host = await this.#start()
+    if (this.#threads !== undefined) await this.#host.call({ operation: operations.threads, layer: 0, rows: this.#threads, firstRow: 0, slot: 0, spans: [] })
   }
 
   #enqueue<T>(action: () => Promise<T>): Promise<T> {

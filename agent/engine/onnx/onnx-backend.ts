@@ -50,6 +50,8 @@ const startThread = async (options: BackendOptions, progress: (fraction: number)
   const plain = { layer: 0, rows: 0, firstRow: 0, slot: 0, spans: [] }
   return {
     description: `ONNX Runtime, CPU, ${options.threads} thread${options.threads === 1 ? '' : 's'}`,
+    pid: process.pid,
+    hasFixedThreads: true, // of each session
     call,
     share: async (rows) => {
       const { shape, ranges } = options

@@ -13,6 +13,7 @@ import type { Backend } from '../backend.ts'
 import type { Engine } from '../engine.ts'
 import { createForward } from '../forward.ts'
 import { createGgmlBackend } from '../ggml/ggml-backend.ts'
+import type { HostedBackend } from '../host/hosted-backend.ts'
 import { createOnnxBackend } from '../onnx/onnx-backend.ts'
 import { ggmlComes } from './platform.ts'
 
@@ -25,7 +26,7 @@ export const contractShape: ModelShape = { layers: 2, hidden: 256, heads: 8, kvH
 export interface Subject {
   readonly model: Model
   /** Starts a backend over the whole model, f32. @param progress called with 0..1 */
-  open(progress?: (fraction: number) => void): Promise<Backend>
+  open(progress?: (fraction: number) => void): Promise<HostedBackend>
   /** Removes model and shard. */
   close(): void
 }
@@ -80,7 +81,7 @@ export const engineOver = ({ model }: Subject, backend: Backend, collective: Col
 export type Check = (subject: Subject) => Promise<void>
 
 /** Runs the check and closes the backend, whatever comes of it. */
-export const withBackend = (check: (subject: Subject, backend: Backend) => Promise<void>): Check => async (subject) => {
+export const withBackend = (check: (subject: Subject, backend: HostedBackend) => Promise<void>): Check => async (subject) => {
   const backend = await subject.open()
   try {
     await check(subject, backend)
