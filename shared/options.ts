@@ -45,6 +45,9 @@ export const optionTable = {
   controlPlane: { flag: '--control-plane', value: '<url>', type: 'string', env: 'MESHNET_CONTROL_PLANE', help: 'address of the control plane (default: the one given to mesh init)' },
   wait: { flag: '--wait', value: '<time>', type: 'duration', default: '60s', min: 0, help: 'how long to wait' },
   detach: { flag: '--detach', short: '-d', type: 'switch', help: 'run in the background: returns when it is ready, and nothing holds the terminal (mesh logs, mesh down)' },
+  follow: { flag: '--follow', short: '-f', type: 'switch', help: 'go on and print what comes, until Ctrl-C' },
+  lines: { flag: '--lines', short: '-n', value: '<n>', type: 'integer', default: 50, min: 0, max: 1_000_000, help: 'how many of the newest lines' },
+  part: { flag: '--part', value: '<name>', type: 'string', choices: ['agent', 'control-plane', 'relay', 'up', 'crash'], help: 'one log only; up: what mesh up says of its parts, crash: what processes said that broke down' },
   noStart: { flag: '--no-start', type: 'switch', help: 'do not run the agent: mesh start does that' },
   // apps
   apiKey: { flag: '--api-key', value: '<key>', type: 'string', env: 'MESH_API_KEY', help: 'act as an app with this key of mesh api-key-create; in the environment other users of the machine do not see it' },

@@ -54,7 +54,7 @@ const startInBackground = async (context: CommandContext, args: readonly string[
         else stderr.write(message.text)
       })
       child.on('error', (error) => reject(ended(error.message)))
-      child.on('close', (code, how) => reject(ended(howItEnded(code, how).how)))
+      child.on('close', (code, how) => reject(signal.aborted ? signal.reason : ended(howItEnded(code, how).how)))
     })
   } finally {
     signal.removeEventListener('abort', stop)

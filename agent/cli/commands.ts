@@ -15,6 +15,7 @@ import { joinRing } from './commands/join-ring.ts'
 import { leaveRing } from './commands/leave-ring.ts'
 import { ledger } from './commands/ledger.ts'
 import { ledgerVerify } from './commands/ledger-verify.ts'
+import { logs } from './commands/logs.ts'
 import { poolApprove } from './commands/pool-approve.ts'
 import { lockResources } from './commands/lock-resources.ts'
 import { poolCreate } from './commands/pool-create.ts'
@@ -43,7 +44,7 @@ export const commands: readonly Command[] = [
   init, poolCreate, poolInvite, poolJoin, poolRequests, poolApprove, poolDeny, poolRemove, poolList, poolPeers, poolStatus, poolExportKey, poolImportKey,
   joinRing, leaveRing, ringStatus, shardStatus,
   lockResources, resourceStatus, unlockResources,
-  start, down, status, inference,
+  start, down, logs, status, inference,
   apiKeyCreate, apiKeyList, apiKeyRevoke,
   credits, quota, ledger, ledgerVerify,
   controlPlane, relay, bench,

@@ -49,7 +49,7 @@ export const runCli = async (argv: readonly string[], around: Surroundings): Pro
     const defaults = Object.fromEntries(Object.entries(command.defaults).map(([name, value]) => [name, String(value)]))
     const values = readOptions(command.options, parsed.given, undefined, defaults)
     for (const name of command.required) if (values[name] === undefined) throw new MeshError('usage', { problem: `mesh ${command.name} needs ${flagText(name)}` })
-    const logger = createLogger('cli', values.logLevel)
+    const logger = createLogger('cli', values.logLevel, around.logDestination)
     const context: CommandContext = {
       ...around,
       logger,
