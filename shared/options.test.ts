@@ -14,7 +14,7 @@ describe('options', () => {
     const variables = names.map((name) => optionRecord(name).env).filter((variable) => variable !== undefined)
     assert.equal(new Set(variables).size, variables.length)
     // the one that apps share with other programs has the shorter name
-    for (const variable of variables) assert.match(variable, /^(MESHNET_[A-Z_]+|MESH_API_KEY)$/)
+    for (const variable of variables) assert.match(variable, /^(MESHNET_[A-Z_]+|MESH_API_KEY(_FILE)?)$/)
   })
 
   it('the table: a switch has no value, everything else shows one', () => {

@@ -20,6 +20,8 @@ interface OptionRecord {
   readonly value?: string
   readonly type: 'string' | 'integer' | 'number' | 'switch' | 'duration' | 'bytes' | 'list' | 'integers'
   readonly env?: string
+  /** Not for the command line, which others can list: the flag to use instead, besides the environment. */
+  readonly secret?: `--${string}`
   readonly default?: string | number | boolean
   readonly choices?: readonly string[]
   /** What a text must be. */
@@ -35,7 +37,7 @@ export const optionTable = {
   name: { flag: '--name', value: '<text>', type: 'string', help: 'a name people will recognise' },
   poolId: { flag: '--pool-id', value: '<hex>', type: 'string', env: 'MESHNET_POOL', help: 'the pool; may be left out when the device is in one pool' },
   poolRootPubkey: { flag: '--pool-root-pubkey', value: '<hex>', type: 'string', help: 'root public key of the pool, from mesh pool-list of a member' },
-  invite: { flag: '--invite', value: '<line>', type: 'string', help: 'the line that mesh up or mesh pool-invite printed' },
+  invite: { flag: '--invite', value: '<line>', type: 'string', help: 'the line that mesh up or mesh pool-invite printed (-: read it from standard input)' },
   uses: { flag: '--uses', value: '<n>', type: 'integer', default: 1, min: 1, max: 1000, help: 'how many devices may come in by it' },
   expires: { flag: '--expires', value: '<time>', type: 'duration', default: '24h', min: 1000, max: 366 * 86400e3, help: 'how long it holds' },
   role: { flag: '--role', value: '<role>', type: 'string', choices: ['member', 'admin'], default: 'member', help: 'what the device may do in the pool' },
@@ -50,7 +52,8 @@ export const optionTable = {
   part: { flag: '--part', value: '<name>', type: 'string', choices: ['agent', 'control-plane', 'relay', 'up', 'crash'], help: 'one log only; up: what mesh up says of its parts, crash: what processes said that broke down' },
   noStart: { flag: '--no-start', type: 'switch', help: 'do not run the agent: mesh start does that' },
   // apps
-  apiKey: { flag: '--api-key', value: '<key>', type: 'string', env: 'MESH_API_KEY', help: 'act as an app with this key of mesh api-key-create; in the environment other users of the machine do not see it' },
+  apiKey: { flag: '--api-key', value: '<key>', type: 'string', env: 'MESH_API_KEY', secret: '--api-key-file', help: 'act as an app with this key of mesh api-key-create; on the command line every user of the machine sees it' },
+  apiKeyFile: { flag: '--api-key-file', value: '<file>', type: 'string', env: 'MESH_API_KEY_FILE', help: 'the same, with the key that is the first line of a file' },
   key: { flag: '--key', value: '<id>', type: 'string', help: 'id of an API key, from mesh api-key-list' },
   quota: { flag: '--quota', value: '<tokens>', type: 'integer', min: 1, max: limits.keyTokens, help: 'tokens, of prompts and answers together, that it may use in a day (UTC); default: as many as it wants' },
   // models and rings
@@ -201,11 +204,13 @@ export const pathFromEnvironment = (env: NodeJS.ProcessEnv = process.env): strin
 /** True when the output should carry no colour: https://no-color.org */
 export const colourWanted = (env: NodeJS.ProcessEnv = process.env): boolean => !env.NO_COLOR && env.TERM !== 'dumb'
 
+const secretVariables = new Set<string>([optionTable.apiKey.env, optionTable.apiKeyFile.env])
+
 /**
  * The environment for a Mesh process that lives in another home: ours without the variables of Mesh, so that nothing
  * set for this one (a pool, a port, a key) leaks into it.
  */
 export const environmentFor = (home: string, env: NodeJS.ProcessEnv = process.env): NodeJS.ProcessEnv => ({
-  ...Object.fromEntries(Object.entries(env).filter(([name]) => !name.startsWith('MESHNET_') && name !== optionTable.apiKey.env)),
+  ...Object.fromEntries(Object.entries(env).filter(([name]) => !name.startsWith('MESHNET_') && !secretVariables.has(name))),
   MESHNET_HOME: home,
 })

@@ -1,6 +1,6 @@
 /** API keys with real processes: a machine that is no device runs prompts with a key, by the CLI and by plain HTTP. */
 import assert from 'node:assert/strict'
-import { existsSync } from 'node:fs'
+import { existsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { it } from 'node:test'
 import { openHome } from '../shared/home.ts'
@@ -34,7 +34,9 @@ it('api keys: a prompt by key from a machine without a device, paid by who made 
   const { key, key_id: keyId, pool_id: poolId } = await json<Made>(b, 'api-key-create', '--name', 'home page', '--quota', '100')
   assert.match(key, new RegExp(`^mesh_sk_${keyId}_[0-9a-f]{64}$`))
   const question = ['inference', '--prompt', 'Once upon a time', '--seed', '7', '--max-tokens', '16', '--control-plane', url]
-  const byFlag = await mesh([...question, '--api-key', key], { home: guest })
+  const keyFile = join(root, 'key.txt')
+  writeFileSync(keyFile, `${key}\n`, { mode: 0o600 })
+  const byFlag = await mesh([...question, '--api-key-file', keyFile], { home: guest })
   assert.equal(await mesh(question, { home: guest, env: { MESH_API_KEY: key } }), byFlag)
   assert.equal(await mesh(question, { home: a }), byFlag) // the same text for a member
   assert.ok(!existsSync(openHome(guest).deviceKey))
@@ -51,8 +53,11 @@ it('api keys: a prompt by key from a machine without a device, paid by who made 
   const [listed] = await json<Record<string, unknown>[]>(b, 'api-key-list')
   assert.deepEqual([listed.key_id, listed.name, listed.device_name, listed.used_today, listed.reserved], [keyId, 'home page', 'Laptop', 3 * 21, 0])
   assert.match(await mesh(['api-key-list'], { home: b }), new RegExp(`${keyId}  home page  Laptop \\(this device\\) +\\d+ s ago +\\d+ s ago +63 of 100 +valid for 89 d 23 h`))
+  // on the command line it works too, with a warning
   const { code: full, stderr } = await runMesh([...question, '--api-key', key, '--max-tokens', '60'], { home: guest })
-  assert.deepEqual([full, stderr.split('\n')[0].replace(keyId, 'ID')], [7, 'error: API key ID may use 100 tokens a day: 37 are left, the job may need 66'])
+  const [warning, problem] = stderr.split('\n')
+  assert.match(warning, /^warning: every user of this machine can see what --api-key is given .* --api-key-file <file>, or the variable MESH_API_KEY$/)
+  assert.deepEqual([full, problem.replace(keyId, 'ID')], [7, 'error: API key ID may use 100 tokens a day: 37 are left, the job may need 66'])
 
   await eventually(20_000, 'all jobs are settled', async () => ((await json<Printed<CreditsView>>(b, 'credits')).unsettled === 0 ? true : undefined))
   assert.equal((await json<{ jobs: number }>(b, 'ledger', 'verify')).jobs, 4)
@@ -61,7 +66,7 @@ it('api keys: a prompt by key from a machine without a device, paid by who made 
   assert.ok(laptop === 3 * desktop && desktop > 0)
 
   assert.match(await mesh(['api-key-revoke', keyId], { home: a }), /^revoked home page/)
-  const refused = await runMesh([...question, '--api-key', key], { home: guest })
+  const refused = await runMesh([...question, '--api-key-file', keyFile], { home: guest })
   assert.deepEqual([refused.code, refused.stderr.split('\n')[0]], [7, `error: API key ${keyId} was revoked`])
   const mistyped = await runMesh([...question, '--api-key', key.slice(1)], { home: guest })
   assert.deepEqual([mistyped.code, mistyped.stderr.includes(key.slice(-64))], [7, false])

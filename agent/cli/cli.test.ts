@@ -1,13 +1,16 @@
 /** `mesh` as a process: exit codes and the two lines of every failure. */
 import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
 import { createServer } from 'node:net'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, it, type TestContext } from 'node:test'
 import { openHome } from '../../shared/home.ts'
 import { newKeyPair, toHex } from '../../shared/identity/keys.ts'
+import { environmentFor } from '../../shared/options.ts'
 import { afterwards, temporaryFolder } from '../../test/support/homes.ts'
 import { mesh, runMesh, startReady, within } from '../../test/support/processes.ts'
+import { commandOf } from './managed-process.ts'
 
 /** A port where nobody listens: it was free a moment ago. */
 const closedPort = async (): Promise<number> => {
@@ -49,6 +52,15 @@ describe('mesh', () => {
     await fails(['inference', '--prompt', ' '], home, { code: 2, error: /the prompt is empty/, hint: /mesh inference/ })
     await fails(['init', '--network-id', 'n', '--name', 'a\nb'], home, { code: 2, error: /--name wants/, hint: /mesh init --help/ })
     await fails(['init', '--network-id', 'n', '--name', 'x', '--control-plane', 'nowhere'], home, { code: 2, error: /--control-plane wants an address/, hint: /mesh init --help/ })
+  })
+
+  it('an invite may come by standard input, where no list of processes shows it', async (t) => {
+    const home = temporaryFolder(t)
+    const [file, ...args] = commandOf('mesh')
+    for (const command of [['join', '-'], ['pool-join', '--invite', '-']]) {
+      const { status, stderr } = spawnSync(file, [...args, ...command], { env: environmentFor(home), input: 'mesh-invite:AAAA\n', encoding: 'utf8' })
+      assert.deepEqual([status, stderr.split('\n').find((line) => line.startsWith('error: '))], [7, 'error: the invite is not valid: it is damaged, or a part of it is missing'])
+    }
   })
 
   it('a device that is not set up ends every command with 3', async (t) => {

@@ -3,11 +3,11 @@ import { MeshError, exitCodes } from '../../shared/errors.ts'
 import { jsonWanted, printFatal } from '../../shared/fatal.ts'
 import type { Home } from '../../shared/home.ts'
 import { createLogger, type DestinationStream, type Logger } from '../../shared/log.ts'
-import { isOptionGiven, readOptions } from '../../shared/options.ts'
+import { isOptionGiven, type OptionName, optionRecord, readOptions } from '../../shared/options.ts'
 import type { BackgroundParent, CommandContext, Output } from './command.ts'
 import { commands } from './commands.ts'
 import { flagText } from './option-text.ts'
-import { commandIn, parseArguments } from './parse.ts'
+import { commandIn, type Given, parseArguments } from './parse.ts'
 
 /** What the process lends to a command. */
 export interface Surroundings {
@@ -37,6 +37,14 @@ const loggedFetch = (send: typeof fetch, logger: Logger, now: () => number): typ
   }
 }
 
+/** Arguments stand in the list of processes, for all who use the machine. */
+const warnOfSecrets = (given: Given, stderr: Output): void => {
+  for (const name of Object.keys(given) as OptionName[]) {
+    const { flag, env, secret } = optionRecord(name)
+    if (secret !== undefined) stderr.write(`warning: every user of this machine can see what ${flag} is given (ps shows it): use ${secret} <file>, or the variable ${env}\n`)
+  }
+}
+
 /** Runs one command line. Never throws. @returns the exit code (`exitCodes` in `shared/errors.ts`) */
 export const runCli = async (argv: readonly string[], around: Surroundings): Promise<number> => {
   try {
@@ -57,6 +65,7 @@ export const runCli = async (argv: readonly string[], around: Surroundings): Pro
       isGiven: (name) => isOptionGiven(name, parsed.given),
       rawArguments: parsed.rest,
     }
+    warnOfSecrets(parsed.given, around.stderr)
     const code = await command.run(context, values)
     return around.signal.aborted && !command.service ? exitCodes.interrupted : (code ?? exitCodes.ok)
   } catch (error) {

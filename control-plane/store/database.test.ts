@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { test, type TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import Database from 'better-sqlite3'
@@ -37,6 +37,20 @@ test('database: an empty folder gets every table, WAL and foreign keys', (t) => 
   // every column that the code names is there
   for (const table of [apiKeys, devices, jobEvents, jobs, joinRequests, memberships, networks, pools, requestNonces, resourceLocks, revocations, rings, ringWishes, ...Object.values(creditTables)]) assert.deepEqual(store.select().from(table).all(), [])
   assert.throws(() => store.insert(ringWishes).values({ ringId: 'none', deviceId: 'none', share: 1, joinedAt: 0 }).run(), /FOREIGN KEY/)
+})
+
+if (process.platform !== 'win32') test('database: what is kept is for its owner alone, also in a folder that all can read, and where it was readable before', (t) => {
+  const folder = dirname(fileOf(t))
+  const file = join(folder, 'mesh.sqlite')
+  mkdirSync(folder, { mode: 0o755 })
+  const modes = (): string[] => readdirSync(folder).toSorted().map((name) => `${name} ${(statSync(join(folder, name)).mode & 0o777).toString(8)}`)
+  const first = openDatabase(file)
+  t.after(first.close)
+  assert.deepEqual(modes(), ['mesh.sqlite 600', 'mesh.sqlite-shm 600', 'mesh.sqlite-wal 600'])
+  for (const name of readdirSync(folder)) chmodSync(join(folder, name), 0o644)
+  const second = openDatabase(file)
+  t.after(second.close)
+  assert.deepEqual(modes(), ['mesh.sqlite 600', 'mesh.sqlite-shm 600', 'mesh.sqlite-wal 600'])
 })
 
 test('database: a file of the first version is brought up to date and keeps its rows', (t) => {

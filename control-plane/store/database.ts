@@ -1,5 +1,5 @@
 /** The SQLite database: opened, migrated, closed. */
-import { mkdirSync } from 'node:fs'
+import { chmodSync, closeSync, mkdirSync, openSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import Database from 'better-sqlite3'
@@ -20,11 +20,27 @@ export interface OpenDatabase {
 
 const migrationsFolder = fileURLToPath(new URL('./migrations', import.meta.url))
 
+/**
+ * Prompts, answers and what members own are for the account that runs the control plane, also in an ordinary folder.
+ * SQLite gives its other files the permissions of the first.
+ */
+const makePrivate = (file: string): void => {
+  closeSync(openSync(file, 'a', 0o600))
+  for (const path of [file, `${file}-wal`, `${file}-shm`]) {
+    try {
+      chmodSync(path, 0o600)
+    } catch {
+      // not there, or of another account, which then decides who reads it
+    }
+  }
+}
+
 /** Opens the file, making it if needed, and brings its schema up to date. @throws MeshError `stateUnreadable` | `diskFull` */
 export const openDatabase = (file: string): OpenDatabase => {
   let connection: Database.Database | undefined
   try {
     mkdirSync(dirname(file), { recursive: true, mode: 0o700 })
+    makePrivate(file)
     connection = new Database(file, { timeout: 5000 })
     connection.pragma('journal_mode = WAL')
     // In WAL mode NORMAL survives a crash of the process; only a power cut can lose the last moments, never consistency.

@@ -7,6 +7,7 @@ import { MeshError } from '../../../shared/errors.ts'
 import { selectPool } from '../../device/pools.ts'
 import { type CommandContext, defineCommand } from '../command.ts'
 import { createLiveText } from '../live-text.ts'
+import { secretIn } from '../passphrase.ts'
 import { counted, printableText } from '../render.ts'
 import { type JobProgress, jobOptions, runJob, submissionOf } from '../run-job.ts'
 import { openKeyClient, openSession } from '../session.ts'
@@ -43,8 +44,24 @@ interface Sender {
   readonly key?: KeyPair
 }
 
+interface SenderValues {
+  readonly apiKey?: string
+  readonly apiKeyFile?: string
+  readonly poolId?: string
+  readonly controlPlane?: string
+}
+
+/** @throws MeshError `usage` (two keys) | those of `readGivenFile` */
+const keyOf = ({ isGiven }: CommandContext, { apiKey, apiKeyFile }: SenderValues): string | undefined => {
+  if (isGiven('apiKey') && isGiven('apiKeyFile')) throw new MeshError('usage', { problem: '--api-key and --api-key-file are both given: name one key' })
+  // a flag goes before the environment, whichever of the two it is
+  return apiKeyFile === undefined || isGiven('apiKey') ? apiKey : secretIn(apiKeyFile, '--api-key-file')
+}
+
 /** This device, or an app with an API key, which tells the pool as well. */
-const openSender = async (context: CommandContext, { apiKey, poolId, controlPlane }: { readonly apiKey?: string; readonly poolId?: string; readonly controlPlane?: string }): Promise<Sender> => {
+const openSender = async (context: CommandContext, values: SenderValues): Promise<Sender> => {
+  const { poolId, controlPlane } = values
+  const apiKey = keyOf(context, values)
   if (apiKey === undefined) {
     const { client, device } = openSession(context, { controlPlane })
     return { client, key: device.key, poolId: selectPool(context.home, poolId).poolId }
@@ -56,14 +73,14 @@ const openSender = async (context: CommandContext, { apiKey, poolId, controlPlan
 export const inference = defineCommand({
   name: 'inference',
   summary: 'run a prompt on the ring of a model and print the text as it comes',
-  details: 'Text goes to stdout; a status line to stderr when it is a terminal. Ctrl-C cancels the job. --wait limits how long the job may wait for a ring. With --api-key (or MESH_API_KEY) a machine that is no device of the pool may ask.',
-  options: [...jobOptions, 'apiKey', 'poolId', 'controlPlane', 'wait', 'json'],
+  details: 'Text goes to stdout; a status line to stderr when it is a terminal. Ctrl-C cancels the job. --wait limits how long the job may wait for a ring. With an API key (MESH_API_KEY or --api-key-file) a machine that is no device of the pool may ask.',
+  options: [...jobOptions, 'apiKey', 'apiKeyFile', 'poolId', 'controlPlane', 'wait', 'json'],
   required: ['prompt'],
   examples: [
     'mesh inference --prompt "Once upon a time"',
     'mesh inference --chat --prompt "What colour is the sky?" --temperature 0',
     'mesh inference --prompt "Once upon a time" --seed 7 --max-tokens 50 --stop "The end" --json',
-    'mesh inference --prompt "Once upon a time" --api-key mesh_sk_... --control-plane http://192.168.1.20:8080',
+    'mesh inference --prompt "Once upon a time" --api-key-file key.txt --control-plane http://192.168.1.20:8080',
   ],
   json: JobAnswer,
   run: async (context, values) => {

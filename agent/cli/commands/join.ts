@@ -13,6 +13,7 @@ import { detach } from '../background.ts'
 import { type CommandContext, defineCommand } from '../command.ts'
 import { argumentsOf } from '../option-text.ts'
 import { firstThatAnswers, inviteTarget, joinPool } from '../join-pool.ts'
+import { inviteLine } from '../passphrase.ts'
 import { fields, validity } from '../render.ts'
 import { agentOptions, agentText, runAgent } from '../run-agent.ts'
 import { checkNamedModel, servePool } from '../serve-pool.ts'
@@ -107,7 +108,7 @@ export const join = defineCommand({
   service: true,
   json: JoinAnswer,
   run: async (context, values) => {
-    const joined = await setUp(context, values.invite, values)
+    const joined = await setUp(context, await inviteLine(context, values.invite), values)
     const { home, stdout } = context
     const running = readAgentState(home)
     if (!values.json) stdout.write(joinedText(context, joined))

@@ -4,6 +4,7 @@ import { Role } from '../../../shared/schema/pool.ts'
 import { defaultControlPlaneUrl, loadDevice, saveDevice } from '../../device/device.ts'
 import { defineCommand } from '../command.ts'
 import { firstThatAnswers, inviteTarget, joinPool, namedTarget } from '../join-pool.ts'
+import { inviteLine } from '../passphrase.ts'
 import { fields, validity } from '../render.ts'
 import { openSession } from '../session.ts'
 
@@ -15,7 +16,7 @@ export const poolJoin = defineCommand({
   examples: ['mesh pool-join --invite mesh-invite:hgFYI...', 'mesh pool-join --pool-id 3f...c1 --pool-root-pubkey 9a...07 --wait 5m'],
   json: Type.Object({ poolId: Hex64, name: Name, role: Role, notAfter: Time }),
   run: async (context, values) => {
-    const target = values.invite === undefined ? namedTarget(values) : inviteTarget(values.invite, context.now())
+    const target = values.invite === undefined ? namedTarget(values) : inviteTarget(await inviteLine(context, values.invite), context.now())
     const { config } = loadDevice(context.home)
     // a device that was told of no control plane takes that of the invite, and keeps it once it is let in
     const adopts = target.invite !== undefined && values.controlPlane === undefined && config.controlPlaneUrl === defaultControlPlaneUrl
