@@ -141,6 +141,8 @@ export const errorTable = {
   modelConfigInvalid: { status: 422, exit: 5, text: '{file}: {problem}', hint: 'use an unmodified Hugging Face folder of a model that is supported; what would change the text unnoticed is refused' },
   architectureUnsupported: { status: 422, exit: 5, text: 'architecture {architecture} is not supported', hint: 'supported: LlamaForCausalLM' },
   safetensorsInvalid: { status: 422, exit: 5, text: '{file} is damaged: {problem}', hint: 'download the file again and compare its size and hash with the source' },
+  weightsUnusable: { status: 422, exit: 5, text: 'tensor {tensor} in {file} cannot be used: {problem}', hint: 'download the file again and compare its hash with the source; values too large for q8 and q4 need --quant f32' },
+  weightsChanged: { status: 409, exit: 5, text: 'tensor {tensor} in {file} has other bytes than when the file was read whole (MiB {piece})', hint: 'if somebody replaced the file: mesh join-ring reads it anew; if nobody did, the disk or the memory of this machine is failing' },
   tensorMissing: { status: 422, exit: 5, text: 'tensor {tensor} is missing in {folder}', hint: 'use an unmodified Hugging Face folder of the Llama architecture' },
   tensorUnknown: { status: 422, exit: 5, text: 'tensor {tensor} in {folder} is no part of a Llama model: it may change the text, so the model is refused', hint: 'use the original model: not quantised by others, and with adapters merged' },
   tensorShape: { status: 422, exit: 5, text: 'tensor {tensor} has shape {got}, config.json says {want}', hint: 'config.json and the weights belong to different models; download both again' },

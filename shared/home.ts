@@ -21,6 +21,8 @@ export interface Home {
   readonly models: string
   /** Quantised shards, one folder per content hash. */
   readonly shards: string
+  /** Hashes of weights that were read whole, one file for each of theirs. */
+  readonly hashes: string
   /** What the running agent says of itself; read by `mesh status` and `mesh shard-status`. */
   readonly agentState: string
   /** Held by the running agent: one for a home (`folder-lock.ts`). */
@@ -60,6 +62,7 @@ export const openHome = (root: string = homeFromEnvironment() ?? join(homedir(),
     }),
     models: at('models'),
     shards: at('shards'),
+    hashes: at('hashes'),
     agentState: at('run', 'agent.json'),
     agentLock: at('run', 'agent.lock'),
     service: at('run', 'service.json'),

@@ -6,6 +6,7 @@ import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { listPools } from '../agent/device/pools.ts'
 import { loadRingWishes } from '../agent/device/rings.ts'
+import { readConfig } from '../agent/model/config.ts'
 import { writeRandomModel } from '../agent/model/random-model.ts'
 import { startPlane, TestDevice } from '../control-plane/test/plane.ts'
 import { openHome } from '../shared/home.ts'
@@ -42,12 +43,12 @@ test('join-ring', async (t) => {
     return folder
   }
   /** Another member of the pool takes part in a ring of ours. */
-  const otherJoins = async (ring: Printed<RingView>, revision = ring.revision): Promise<void> => {
+  const otherJoins = async (ring: Printed<RingView>, ringShape = shape): Promise<void> => {
     const [pool] = listPools(openHome(home))
     const other = new TestDevice('Desktop')
     await other.register(url)
     other.certificates.set(pool.poolId, issueCertificate(pool.rootKey as KeyPair, { deviceId: other.deviceId, role: 'member' }, Date.now()))
-    const model = { modelId: ring.model_id, revision, shape, weightBytes: 1000 }
+    const model = { modelId: ring.model_id, revision: ring.revision, shape: ringShape, weightBytes: 1000 }
     await other.client(url).call('joinRing', { params: { poolId: pool.poolId }, body: { model, quant: ring.quant, share: 1 } })
   }
 
@@ -90,6 +91,20 @@ test('join-ring', async (t) => {
     await refused(['--model-dir', good, '--quant', 'q4'], 5, /runs q8, not q4/)
     await refused(['--model-id', 'shared', '--model-dir', randomModel(join(root, 'others'), 6)], 5, /has revision \w+, the ring uses \w+/)
     assert.equal(loadRingWishes(openHome(home)).find(({ modelId }) => modelId === 'shared')?.modelDir, good)
+  })
+
+  await t.test('a copy with a hole of a MiB is another model, and one that holds no number is told with its tensor', async () => {
+    const good = join(root, 'copy')
+    cpSync(bundled, good, { recursive: true })
+    await otherJoins(await joined('--model-dir', good), readConfig(good).shape)
+    const bytes = readFileSync(join(good, 'model.safetensors'))
+    const damaged = join(root, 'damaged', 'copy')
+    cpSync(good, damaged, { recursive: true })
+    const file = join(damaged, 'model.safetensors')
+    writeFileSync(file, Buffer.from(bytes).fill(0, 3_000_001, 3_000_001 + 2 ** 20))
+    await refused(['--model-dir', damaged], 5, /copy here has revision \w+, the ring uses/)
+    writeFileSync(file, Buffer.from(bytes).fill(0xff, 3_000_000, 3_000_004))
+    await refused(['--model-dir', damaged], 5, /tensor model\.\S+ in \S+ cannot be used: B?F16 that is infinite or not a number at row \d+, column \d+/)
   })
 
   await t.test('a first wish that is refused is not remembered', async () => {

@@ -45,15 +45,17 @@ export const namedModel = (context: Pick<CommandContext, 'isGiven'>, values: { r
 }
 
 /**
- * Looks at everything in the folder that serving needs.
+ * Looks at everything in the folder that serving needs, first at what is quickly seen; then reads the weights whole.
+ * @param onProgress bytes of weights that were read, and of all that must be
  * @throws MeshError of the file that is missing, damaged or not supported
  */
-export const readManifest = async (context: Pick<CommandContext, 'home'>, { modelId, modelDir }: NamedModel): Promise<ModelManifest> => {
+export const readManifest = async (context: Pick<CommandContext, 'home' | 'signal'>, { modelId, modelDir }: NamedModel, onProgress?: (bytes: number, totalBytes: number) => void): Promise<ModelManifest> => {
   const [{ openModel, resolveModel }, { loadTokenizer }] = await Promise.all([import('../model/model-folder.ts'), import('../model/tokenizer.ts')])
   const model = openModel(resolveModel(modelId, { home: context.home, bundledFolder, modelDir }), modelId)
   try {
     loadTokenizer(model.folder)
-    return model.manifest
+    const { revision } = await model.identify({ cacheFolder: context.home.hashes, signal: context.signal, onProgress })
+    return { ...model.about, revision }
   } finally {
     model.close()
   }

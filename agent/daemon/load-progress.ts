@@ -2,8 +2,9 @@
 import type { Loading, LoadPhase } from '../../shared/schema/ring.ts'
 
 const places: Readonly<Record<LoadPhase, readonly [from: number, to: number]>> = {
-  cutting: [0, 0.7],
-  quantising: [0, 0.7],
+  checking: [0, 0.2],
+  cutting: [0.2, 0.7],
+  quantising: [0.2, 0.7],
   hashing: [0.7, 0.75],
   loading: [0.75, 1],
   linking: [1, 1],

@@ -1,10 +1,10 @@
 /** The loader of shards with real compute processes: what fails, and what is given up, leaves nothing behind. */
 import assert from 'node:assert/strict'
-import { cpSync, existsSync, readdirSync, readlinkSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, readdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, it, type TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import { openHome } from '../../shared/home.ts'
+import { openHome, readStateJson, writeStateJson } from '../../shared/home.ts'
 import { silentLogger } from '../../shared/log.ts'
 import { planShards } from '../../shared/plan/shard-plan.ts'
 import type { RingEpoch } from '../../shared/schema/ring.ts'
@@ -13,6 +13,7 @@ import { childrenOf } from '../../test/support/leftovers.ts'
 import { eventually } from '../../test/support/processes.ts'
 import { saveRingWish } from '../device/rings.ts'
 import { openModel } from '../model/model-folder.ts'
+import { TensorFile } from '../model/safetensors.ts'
 import { ThreadGovernor } from './thread-governor.ts'
 import { ShardLoader, type ShardLoaderOptions } from './shard-loader.ts'
 
@@ -20,16 +21,23 @@ const bundled = fileURLToPath(new URL('../../models', import.meta.url))
 const poolId = 'ab'.repeat(32)
 const modelId = 'owner/copy'
 
+/** A MiB of zeros in the middle. */
+const withHole = (bytes: Buffer): Buffer => {
+  const half = Math.floor(bytes.length / 2)
+  return Buffer.concat([bytes.subarray(0, half), Buffer.alloc(2 ** 20), bytes.subarray(half + 2 ** 20)])
+}
+
 interface Stage {
   readonly loader: ShardLoader
   readonly folder: string
   readonly shards: string
+  readonly hashes: string
   epoch(change?: Partial<RingEpoch>): RingEpoch
   load(ring?: RingEpoch): ReturnType<ShardLoader['load']>
 }
 
 /** A copy of the bundled model that this device wants to serve alone. */
-const createStage = (t: TestContext, change: Partial<ShardLoaderOptions> = {}): Stage => {
+const createStage = async (t: TestContext, change: Partial<ShardLoaderOptions> = {}): Promise<Stage> => {
   const root = temporaryFolder(t)
   const home = openHome(join(root, 'home'))
   const folder = join(root, 'copy')
@@ -37,12 +45,13 @@ const createStage = (t: TestContext, change: Partial<ShardLoaderOptions> = {}): 
   saveRingWish(home, { poolId, modelId, modelDir: folder, quant: 'q8', share: 1 })
   const loader = new ShardLoader({ home, bundledModels: bundled, backend: 'auto', governor: new ThreadGovernor({ threads: 1, logger: silentLogger() }), spinMs: 0, logger: silentLogger(), admit: () => {}, ...change })
   t.after(() => loader.close())
-  const { manifest, close } = openModel(folder, modelId)
-  close()
+  const model = openModel(folder, modelId)
+  const manifest = { ...model.about, revision: (await model.identify()).revision }
+  model.close()
   const [ranges] = planShards(manifest.shape, [1])
   const member = { deviceId: 'cd'.repeat(32), name: 'Laptop', peerId: 'p', addresses: [], rank: 0, share: 1, ranges }
   const epoch: Stage['epoch'] = (other) => ({ ringId: 'ring_1', poolId, epoch: 1, model: manifest, quant: 'q8', members: [member], ...other })
-  return { loader, folder, shards: home.shards, epoch, load: (ring = epoch()) => loader.load(ring, ring.members[0], () => {}) }
+  return { loader, folder, shards: home.shards, hashes: home.hashes, epoch, load: (ring = epoch()) => loader.load(ring, ring.members[0], () => {}) }
 }
 
 /** Files of that folder that this process has open. */
@@ -60,7 +69,7 @@ const computing = (): number[] => childrenOf(process.pid, 'process-main')
 
 describe('shard loader', { skip: process.platform !== 'linux' && 'only Linux tells what is open' }, () => {
   it('a folder whose tokenizer is damaged is refused before anything is cut', async (t) => {
-    const { folder, shards, load } = createStage(t)
+    const { folder, shards, load } = await createStage(t)
     // the same bytes as for the ring, so that nothing but the tokenizer itself is in the way
     writeFileSync(join(folder, 'tokenizer_config.json'), '{"chat_template":')
     await assert.rejects(load(), { code: 'modelConfigInvalid' })
@@ -69,7 +78,7 @@ describe('shard loader', { skip: process.platform !== 'linux' && 'only Linux tel
   })
 
   it('ten loads that fail leave no open file and no compute process', async (t) => {
-    const { folder, shards, epoch, load } = createStage(t)
+    const { folder, shards, epoch, load } = await createStage(t)
     const other = epoch({ model: { ...epoch().model, revision: 'e'.repeat(64) } })
     for (let turn = 0; turn < 5; turn++) await assert.rejects(load(other), { code: 'modelMismatch' })
     writeFileSync(shards, 'no folder')
@@ -77,8 +86,53 @@ describe('shard loader', { skip: process.platform !== 'linux' && 'only Linux tel
     assert.deepEqual([openIn(folder), computing()], [[], []])
   })
 
+  it('other files than those of the ring are refused before anything is cut, and good ones put back serve again', async (t) => {
+    const { folder, shards, load } = await createStage(t)
+    const file = join(folder, 'model.safetensors')
+    const good = readFileSync(file)
+    writeFileSync(file, withHole(good))
+    await assert.rejects(load(), { code: 'modelMismatch' })
+    assert.ok(!existsSync(shards))
+    writeFileSync(file, good)
+    await load()
+    assert.equal(readdirSync(shards).length, 1)
+  })
+
+  it('bytes that changed under the same file are found at the next load: while cutting, and in the embedding', async (t) => {
+    const { loader, folder, shards, epoch, load, hashes } = await createStage(t)
+    const file = join(folder, 'model.safetensors')
+    const rests = (): Promise<unknown> => eventually(10_000, 'the file rests', () => Date.now() - statSync(file).ctimeMs > 2000 || undefined)
+    await rests()
+    await load()
+    await loader.unload('ring_1')
+    /** As a failing disk does it: what is remembered of the file still seems to hold. */
+    const change = (bytes: Buffer): void => {
+      const [name] = readdirSync(hashes)
+      const known = readStateJson(join(hashes, name)) as object
+      writeFileSync(file, bytes)
+      const changed = new TensorFile(file)
+      writeStateJson(join(hashes, name), { ...known, stamp: changed.stamp })
+      changed.close()
+    }
+    const good = readFileSync(file)
+    const model = openModel(folder, modelId)
+    const { start } = model.tensor('model.embed_tokens.weight')
+    model.close()
+    const embedding = Buffer.from(good)
+    embedding[start + 4000] ^= 1
+    change(embedding)
+    await assert.rejects(load(), { code: 'weightsChanged', message: /embed_tokens/ }) // the shard itself is there and whole
+    await assert.rejects(load(), { code: 'modelMismatch' }) // what was remembered is forgotten
+    writeFileSync(file, good)
+    await rests()
+    await load()
+    change(withHole(good))
+    await assert.rejects(load(epoch({ quant: 'q4' })), { code: 'weightsChanged' })
+    assert.equal(readdirSync(shards).length, 1)
+  })
+
   it('leaving the ring frees what was loaded; loading again works', async (t) => {
-    const { loader, folder, load } = createStage(t)
+    const { loader, folder, load } = await createStage(t)
     const { backend } = await load()
     assert.equal(openIn(folder).length, 1)
     assert.equal(computing().length, backend.name === 'ggml' ? 1 : 0)
@@ -91,7 +145,7 @@ describe('shard loader', { skip: process.platform !== 'linux' && 'only Linux tel
   for (const ending of ['close', 'unload'] as const) {
     it(`${ending} ends loads at any moment, and what waits behind them`, async (t) => {
       for (let turn = 0; turn < 4; turn++) {
-        const { loader, folder, epoch, load } = createStage(t)
+        const { loader, folder, epoch, load } = await createStage(t)
         const results = Promise.allSettled([load(), load(epoch({ quant: 'f32' })), load(epoch({ ringId: 'ring_2' }))])
         // later in each turn: the threads run, the compute process starts
         if (turn > 0) await eventually(20_000, 'it has begun', () => (turn === 1 ? openIn(folder).length > 0 : turn === 2 ? computing().length > 0 : openIn(folder).length > 1) || undefined)

@@ -8,8 +8,10 @@ import { findRingWish } from '../device/rings.ts'
 import { type BackendChoice, blockColumnsFor, createBackend } from '../engine/choose-backend.ts'
 import type { HostedBackend } from '../engine/host/hosted-backend.ts'
 import { wantedThreads } from '../engine/wanted-threads.ts'
-import { type EmbeddingReader, openEmbedding } from '../model/embedding.ts'
-import { type Model, openModel, resolveModel } from '../model/model-folder.ts'
+import { embeddingTensor, type EmbeddingReader, openEmbedding } from '../model/embedding.ts'
+import { forgetHashes } from '../model/hash-store.ts'
+import { type Model, type ModelIdentity, openModel, resolveModel } from '../model/model-folder.ts'
+import { checkTensor } from '../model/model-hashes.ts'
 import { loadShard, type ShardFile } from '../model/shard-cache.ts'
 import { loadTokenizer, type Tokenizer } from '../model/tokenizer.ts'
 import type { ThreadGovernor } from './thread-governor.ts'
@@ -107,26 +109,31 @@ export class ShardLoader {
     await drop(work)
     this.#options.admit(ring, member)
     await using acquired = new AsyncDisposableStack()
-    const loaded = await this.#acquire(acquired, key, { ring, member, progress, signal })
+    const model = this.#open(ring)
+    acquired.defer(() => model.close())
+    const loaded = await this.#acquire(acquired, key, { model, ring, member, progress, signal }).catch((error: unknown) => {
+      if (error instanceof MeshError && error.code === 'weightsChanged') forgetHashes(this.#options.home.hashes, model.files)
+      throw error
+    })
     signal.throwIfAborted()
     acquired.move()
     work.loaded = loaded
     return loaded
   }
 
+  #open({ poolId, model: { modelId, revision } }: RingEpoch): Model {
+    const { home, bundledModels } = this.#options
+    const modelDir = findRingWish(home, { poolId, modelId, revision })?.modelDir
+    return openModel(resolveModel(modelId, { home, bundledFolder: bundledModels, modelDir }), modelId)
+  }
+
   /** Cheap checks of the whole folder come first: cutting can take hours. */
-  async #acquire(acquired: AsyncDisposableStack, key: string, { ring, member, progress, signal }: LoadRequest): Promise<LoadedShard> {
-    const { home, bundledModels, governor, spinMs, logger, backend: choice } = this.#options
-    const { modelId, revision } = ring.model
-    const { quant } = ring
-    const wish = findRingWish(home, { poolId: ring.poolId, modelId, revision })
-    const model = openModel(resolveModel(modelId, { home, bundledFolder: bundledModels, modelDir: wish?.modelDir }), modelId)
-    acquired.defer(() => model.close())
-    if (model.manifest.revision !== revision) {
-      throw new MeshError('modelMismatch', { modelId, got: model.manifest.revision.slice(0, 12), want: revision.slice(0, 12) })
-    }
+  async #acquire(acquired: AsyncDisposableStack, key: string, { model, ring, member, progress, signal }: LoadRequest & { readonly model: Model }): Promise<LoadedShard> {
+    const { home, governor, spinMs, logger, backend: choice } = this.#options
+    const { quant, model: { revision } } = ring
     const tokenizer = loadTokenizer(model.folder)
-    const embedding = openEmbedding(model)
+    const digests = await this.#identify(model, { revision, signal, progress })
+    const embedding = openEmbedding(model, digests)
     const shard = await loadShard({
       model, ranges: member.ranges, quant, block: blockColumnsFor(choice, quant), cacheFolder: home.shards, threads: governor.workers, signal, onProgress: progress,
     })
@@ -142,6 +149,18 @@ export class ShardLoader {
     )
     acquired.defer(() => backend.close())
     return { key, model, tokenizer, embedding, shard, backend, ungovern: governor.govern(backend, wanted, threads) }
+  }
+
+  /** Reads what must be read to know that our files are those of the ring. @returns hashes of their pieces */
+  async #identify(model: Model, { revision, signal, progress }: Pick<LoadRequest, 'signal' | 'progress'> & { readonly revision: string }): Promise<ModelIdentity['digests']> {
+    const { home, governor: { workers: threads } } = this.#options
+    const checking = (bytes: number, totalBytes: number): void => progress({ phase: 'checking', bytes, totalBytes })
+    const own = await model.identify({ cacheFolder: home.hashes, threads, signal, onProgress: checking })
+    if (own.revision !== revision) {
+      throw new MeshError('modelMismatch', { modelId: model.about.modelId, got: own.revision.slice(0, 12), want: revision.slice(0, 12) })
+    }
+    if (!own.read.has(embeddingTensor)) await checkTensor(model, embeddingTensor, { digests: own.digests, threads, signal, onProgress: checking })
+    return own.digests
   }
 
   /** Gives up what is being loaded for a ring that this device left, and frees what was. */

@@ -1,14 +1,21 @@
 /** Model folders as they should be, and as a bad download or a hostile one leaves them. */
 import assert from 'node:assert/strict'
-import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import {
+  closeSync, copyFileSync, mkdirSync, mkdtempSync, openSync, readdirSync, readFileSync, renameSync, rmSync, statSync, truncateSync, utimesSync, writeFileSync,
+  writeSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
+import { MeshError } from '../../shared/errors.ts'
 import { openHome } from '../../shared/home.ts'
 import type { ModelShape } from '../../shared/schema/model.ts'
+import { eventually } from '../../test/support/processes.ts'
 import { openModel, resolveModel } from './model-folder.ts'
+import { readTensors } from './model-hashes.ts'
 import { writeRandomModel } from './random-model.ts'
+import { TensorFile } from './safetensors.ts'
 import { loadTokenizer } from './tokenizer.ts'
 import { readColumns, readRows } from './tensor-slice.ts'
 
@@ -43,7 +50,7 @@ const open = (folder: string): void => openModel(folder, 'm').close()
 
 test('model: the bundled one opens; its manifest tells the shape', () => {
   const model = openModel(join(bundled, 'tiny-story'), 'tiny-story')
-  assert.deepEqual(model.manifest.shape, { layers: 8, hidden: 256, heads: 8, kvHeads: 4, headDim: 32, ffn: 704, vocab: 2048, context: 512 })
+  assert.deepEqual(model.about.shape, { layers: 8, hidden: 256, heads: 8, kvHeads: 4, headDim: 32, ffn: 704, vocab: 2048, context: 512 })
   assert.deepEqual(model.config.eosTokenIds, [1])
   assert.equal(model.config.tiedEmbeddings, true)
   model.close()
@@ -155,24 +162,144 @@ test('model: integer weights are refused', (t) => {
   assert.throws(() => open(folder), { code: 'dtypeUnsupported', fields: { tensor: 'model.norm.weight', dtype: 'I16' } })
 })
 
-test('model: the revision changes with weights, tokenizer and configuration, and with nothing else', (t) => {
-  const folder = randomFolder(t)
-  const revision = (): string => {
-    const model = openModel(folder, 'm')
+const revisionOf = async (folder: string): Promise<string> => {
+  const model = openModel(folder, 'm')
+  try {
+    return (await model.identify()).revision
+  } finally {
     model.close()
-    return model.manifest.revision
   }
-  const first = revision()
+}
+
+/** Writes some bytes into a file in its place. */
+const overwrite = (file: string, at: number, bytes: Uint8Array): void => {
+  const handle = openSync(file, 'r+')
+  writeSync(handle, bytes, 0, bytes.length, at)
+  closeSync(handle)
+}
+
+test('model: the revision is that of the bytes: not of the name, the folder, or the number of files', async (t) => {
+  const folder = randomFolder(t)
+  const first = await revisionOf(folder)
   const copy = folderOf(t)
-  mkdirSync(copy, { recursive: true })
-  for (const name of ['config.json', 'tokenizer.json', 'model.safetensors']) copyFileSync(join(folder, name), join(copy, name))
-  const other = openModel(copy, 'another name')
-  other.close()
-  assert.equal(other.manifest.revision, first)
+  for (const name of readdirSync(folder)) copyFileSync(join(folder, name), join(copy, name))
+  assert.equal(await revisionOf(copy), first)
+  // the same tensors in other order and in one more file, and one that nothing uses
   const bytes = readFileSync(join(folder, 'model.safetensors'))
-  bytes[bytes.length - 3] ^= 1
-  writeFileSync(join(folder, 'model.safetensors'), bytes)
-  assert.notEqual(revision(), first)
+  editHeader(join(copy, 'model.safetensors'), (header) => Object.fromEntries(Object.entries(header).toReversed()))
+  assert.equal(await revisionOf(copy), first)
+  const [one, three] = [randomFolder(t), folderOf(t)]
+  writeRandomModel(three, { shape, tied: false, dtype: 'F16', files: 3, seed: 3 })
+  assert.equal(await revisionOf(one), first)
+  assert.notEqual(await revisionOf(three), first) // other random numbers for each file
+  writeFileSync(join(copy, 'README.md'), 'nothing that is used')
+  assert.equal(await revisionOf(copy), first)
+  assert.ok(bytes.length > 0)
+})
+
+test('model: any changed byte of weights and any describing file make another revision', async (t) => {
+  const folder = randomFolder(t)
+  const file = join(folder, 'model.safetensors')
+  const first = await revisionOf(folder)
+  const bytes = readFileSync(file)
+  const start = 8 + Number(bytes.readBigUInt64LE(0))
+  for (const at of [start, start + 5000, Math.floor((start + bytes.length) / 2), bytes.length - 1]) {
+    const changed = Buffer.from(bytes)
+    changed[at] ^= 1
+    writeFileSync(file, changed)
+    assert.notEqual(await revisionOf(folder), first, `byte ${at}`)
+  }
+  writeFileSync(file, bytes)
+  assert.equal(await revisionOf(folder), first)
+  for (const [name, text] of [['generation_config.json', '{"eos_token_id": 7}'], ['tokenizer_config.json', '{"chat_template": "x"}'], ['chat_template.jinja', 'x']] as const) {
+    const before = await revisionOf(folder)
+    writeFileSync(join(folder, name), text)
+    assert.notEqual(await revisionOf(folder), before, name)
+  }
+})
+
+test('model: a hole of zeros anywhere in the bundled weights is noticed, also with the old time of modification', async (t) => {
+  const folder = folderOf(t)
+  for (const name of readdirSync(join(bundled, 'tiny-story'))) if (/json|safetensors/.test(name)) copyFileSync(join(bundled, 'tiny-story', name), join(folder, name))
+  const file = join(folder, 'model.safetensors')
+  const { size, atime, mtime } = statSync(file)
+  const hashes = folderOf(t)
+  const known = async (): Promise<string> => {
+    const model = openModel(folder, 'm')
+    try {
+      return (await model.identify({ cacheFolder: hashes })).revision
+    } finally {
+      model.close()
+    }
+  }
+  const seen = new Set([await known()])
+  for (const at of [2_000_000, Math.floor(size / 2) + 12_345, size - 2 ** 20]) {
+    overwrite(file, at, new Uint8Array(2 ** 20))
+    utimesSync(file, atime, mtime)
+    seen.add(await known())
+  }
+  assert.equal(seen.size, 4)
+})
+
+test('model: hashes are remembered for a file that rests, and not for any other', async (t) => {
+  const folder = randomFolder(t)
+  const file = join(folder, 'model.safetensors')
+  const hashes = folderOf(t)
+  const read = async (): Promise<number> => {
+    const model = openModel(folder, 'm')
+    const { read: tensors } = await model.identify({ cacheFolder: hashes })
+    model.close()
+    return tensors.size
+  }
+  const all = await read()
+  assert.equal(all, 12)
+  assert.equal(await read(), all) // it was written a moment ago: a second change could leave the same time
+  const { changedAt } = new TensorFile(file)
+  await eventually(10_000, 'the file rests', () => Date.now() - changedAt > 2000 || undefined)
+  assert.equal(await read(), all)
+  assert.equal(await read(), 0)
+  copyFileSync(file, join(folder, 'copy'))
+  renameSync(join(folder, 'copy'), file)
+  assert.equal(await read(), all)
+  writeFileSync(join(hashes, readdirSync(hashes)[0]), '{')
+  assert.equal(await read(), all)
+})
+
+test('model: weights that are infinite or not a number are refused by name and place, in every type and at either end', async (t) => {
+  for (const [dtype, bits] of [['F32', [0, 0, 0x80, 0x7f]], ['F16', [1, 0x7c]], ['BF16', [0xc0, 0xff]]] as const) {
+    const folder = folderOf(t)
+    writeRandomModel(folder, { shape: { ...shape, hidden: 18 }, tied: true, dtype, seed: 3 })
+    const file = join(folder, 'model.safetensors')
+    const whole = readFileSync(file)
+    const model = openModel(folder, 'm')
+    const width = bits.length
+    // rows of 18: the last element of a tensor of 16 bits need not end a word
+    const places = [['model.norm.weight', 17, /at element 17$/], ['model.layers.0.mlp.down_proj.weight', 0, /at row 0, column 0$/], ['model.layers.0.mlp.down_proj.weight', 40 * 3 + 5, /at row 3, column 5$/]] as const
+    for (const [tensor, element, place] of places) {
+      writeFileSync(file, whole)
+      overwrite(file, model.tensor(tensor).start + element * width, Uint8Array.from(bits))
+      await assert.rejects(revisionOf(folder), (error: unknown) => error instanceof MeshError && error.code === 'weightsUnusable' && error.fields.tensor === tensor && place.test(String(error.fields.problem)))
+    }
+    model.close()
+  }
+})
+
+test('model: a thread reads what a slice reads, tells what it reads, and can be given up', async (t) => {
+  const folder = folderOf(t)
+  writeRandomModel(folder, { shape: { layers: 1, hidden: 1024, heads: 8, kvHeads: 8, headDim: 128, ffn: 6000, vocab: 8000, context: 64 }, tied: true, dtype: 'F32', seed: 5 })
+  const model = openModel(folder, 'm')
+  t.after(() => model.close())
+  const names = ['model.embed_tokens.weight', 'model.layers.0.mlp.down_proj.weight', 'model.layers.0.mlp.up_proj.weight', 'model.layers.0.mlp.gate_proj.weight']
+  const tensors = names.map((name) => model.tensor(name))
+  let told = 0
+  const inThreads = await readTensors(tensors, model.files, { threads: 2, onBytes: (bytes) => (told += bytes) })
+  assert.equal(told, tensors.reduce((sum, { start, end }) => sum + end - start, 0))
+  const hex = (digests: Uint8Array | undefined): string => Buffer.from(digests ?? []).toString('hex')
+  for (const tensor of tensors) assert.equal(hex((await readTensors([tensor], model.files, { threads: 1 })).get(tensor.name)), hex(inThreads.get(tensor.name)))
+  const stop = new AbortController()
+  await assert.rejects(readTensors(tensors, model.files, { threads: 2, signal: stop.signal, onBytes: () => stop.abort(new Error('enough')) }), /enough/)
+  overwrite(join(folder, 'model.safetensors'), tensors[2].start + 3 * 2 ** 20 + 4, Uint8Array.from([0, 0, 0x80, 0x7f]))
+  await assert.rejects(readTensors(tensors, model.files, { threads: 2 }), { code: 'safetensorsInvalid' }) // not the file that was opened
 })
 
 test('tensor slices: rows and columns are those of the whole, in every type', (t) => {

@@ -1,6 +1,7 @@
 /** A model folder, opened and checked: configuration, tensor table against the shape, and what identifies it. */
 import { createHash } from 'node:crypto'
-import { statSync } from 'node:fs'
+import { existsSync, statSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
 import { join, resolve } from 'node:path'
 import { MeshError } from '../../shared/errors.ts'
 import type { Home } from '../../shared/home.ts'
@@ -8,22 +9,41 @@ import { isModelId } from '../../shared/ids.ts'
 import type { ModelManifest, ModelShape } from '../../shared/schema/model.ts'
 import { type ModelConfig, readConfig } from './config.ts'
 import { checkModelFolder, modelsIn, unknownModel } from './folder-diagnosis.ts'
-import { readModelFile } from './model-file.ts'
-import { openTensors, type TensorInfo, type TensorStore } from './safetensors.ts'
+import { describingFiles, readModelFile } from './model-file.ts'
+import { type HashingOptions, hashTensors } from './model-hashes.ts'
+import { rootOf } from './pieces.ts'
+import { openTensors, type TensorFile, type TensorInfo, type TensorStore } from './safetensors.ts'
 
 export interface Model {
   readonly folder: string
   readonly config: ModelConfig
-  readonly manifest: ModelManifest
+  readonly about: Omit<ModelManifest, 'revision'>
+  /** Of weights; open. */
+  readonly files: readonly TensorFile[]
+  /**
+   * What the folder holds, byte for byte. Reads all weights that serving uses, unless their hashes are remembered;
+   * asked again it answers at once.
+   * @throws MeshError `safetensorsInvalid` | `weightsUnusable` | the reason of the signal
+   */
+  identify(options?: Partial<HashingOptions>): Promise<ModelIdentity>
   /** @throws MeshError `tensorMissing` */
   tensor(name: string): TensorInfo
   close(): void
 }
 
+export interface ModelIdentity {
+  /** SHA-256 over the describing files and the roots of the hash trees of all tensors that are used. */
+  readonly revision: string
+  /** Hashes of the pieces of each tensor; see `pieces.ts`. */
+  readonly digests: ReadonlyMap<string, Uint8Array>
+  /** Tensors that were read for it; of the others the hashes were remembered. */
+  readonly read: ReadonlySet<string>
+}
+
 /** Bytes of tokenizer.json; the largest vocabularies need about 30 MB. */
 export const tokenizerBytes = 256 * 2 ** 20
-/** Bytes sampled at the start, middle and end of each tensor: finds other weights without reading all of them. */
-const sampleBytes = 4096
+/** Cores that read weights at once: more are waited for by the disk. */
+const hashingThreads = (): number => Math.min(4, availableParallelism())
 
 /** Names and dims of every tensor that a Llama model has, as Hugging Face writes them ([out, in]). */
 const wantedTensors = (shape: ModelShape, tiedEmbeddings: boolean): [string, number[]][] => {
@@ -61,23 +81,20 @@ const checkTensors = (folder: string, config: ModelConfig, { tensors }: TensorSt
   }
 }
 
-const revisionOf = (folder: string, { tensors }: TensorStore): string => {
-  const hash = createHash('sha256').update('meshnet-model-v1\0')
-  for (const name of ['config.json', 'tokenizer.json']) hash.update(createHash('sha256').update(readModelFile(folder, name, tokenizerBytes)).digest())
-  for (const tensor of [...tensors.values()].toSorted((a, b) => (a.name < b.name ? -1 : 1))) {
-    hash.update(`${tensor.name}\0${tensor.dtype}\0${tensor.dims.join('x')}\0`)
-    const length = tensor.end - tensor.start
-    const sample = new Uint8Array(Math.min(sampleBytes, length))
-    for (const at of [0, Math.floor((length - sample.length) / 2), length - sample.length]) {
-      tensor.file.read(sample, tensor.start + at)
-      hash.update(sample)
-    }
-  }
-  return hash.digest('hex')
+/** Hash of each file that describes the model, where there is one. */
+const describe = (folder: string): string[] =>
+  describingFiles.map((name) => {
+    if (!existsSync(join(folder, name))) return `${name} -`
+    return `${name} ${createHash('sha256').update(readModelFile(folder, name, tokenizerBytes)).digest('hex')}`
+  })
+
+const revisionOf = (described: readonly string[], tensors: readonly TensorInfo[], digests: ReadonlyMap<string, Uint8Array>): string => {
+  const roots = tensors.map(({ name, dtype, dims }) => `${name} ${dtype} ${dims.join('x')} ${rootOf(digests.get(name) as Uint8Array).toString('hex')}`)
+  return createHash('sha256').update(['meshnet-model-v2', ...described, ...roots.toSorted()].join('\n')).digest('hex')
 }
 
 /**
- * Opens and checks a folder; weights are not read beyond samples. Close it when done.
+ * Opens and checks a folder; weights are read by `identify` and not before. Close it when done.
  * @throws MeshError `modelFileMissing` | `modelConfigInvalid` | `architectureUnsupported` | `safetensorsInvalid` |
  * `tensorMissing` | `tensorShape` | `dtypeUnsupported`
  */
@@ -87,20 +104,42 @@ export const openModel = (folder: string, modelId: string): Model => {
   const store = openTensors(folder)
   try {
     checkTensors(folder, config, store)
-    return {
-      folder,
-      config,
-      manifest: { modelId, revision: revisionOf(folder, store), shape: config.shape, weightBytes: store.bytes },
-      tensor: (name) => {
-        const found = store.tensors.get(name)
-        if (!found) throw new MeshError('tensorMissing', { tensor: name, folder })
-        return found
-      },
-      close: () => store.close(),
-    }
+    return modelOf(folder, modelId, config, store)
   } catch (error) {
     store.close()
     throw error
+  }
+}
+
+const modelOf = (folder: string, modelId: string, config: ModelConfig, store: TensorStore): Model => {
+  const used = wantedTensors(config.shape, config.tiedEmbeddings).map(([name]) => store.tensors.get(name) as TensorInfo)
+  const described = describe(folder)
+  let identity: Promise<ModelIdentity> | undefined
+  const identify = async (options: Partial<HashingOptions>): Promise<ModelIdentity> => {
+    const { digests, read } = await hashTensors(used, store.files, { threads: hashingThreads(), ...options })
+    // the tokenizer was loaded meanwhile, by name: it must be the one that is meant
+    if (describe(folder).join() !== described.join()) throw new MeshError('modelConfigInvalid', { file: folder, problem: 'it was changed while it was read' })
+    return { revision: revisionOf(described, used, digests), digests, read }
+  }
+  return {
+    folder,
+    config,
+    about: { modelId, shape: config.shape, weightBytes: store.bytes },
+    files: store.files,
+    identify: (options = {}) => {
+      const begun = identity ?? identify(options)
+      identity = begun
+      begun.catch(() => {
+        identity = undefined
+      })
+      return begun
+    },
+    tensor: (name) => {
+      const found = store.tensors.get(name)
+      if (!found) throw new MeshError('tensorMissing', { tensor: name, folder })
+      return found
+    },
+    close: () => store.close(),
   }
 }
 

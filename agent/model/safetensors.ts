@@ -2,13 +2,13 @@
  * Reads safetensors files (header of JSON, then raw little-endian tensors) by byte range; never trusts a length.
  * A model is one `model.safetensors`, or several files named by `model.safetensors.index.json`.
  */
-import { closeSync, existsSync, fstatSync, openSync, readSync } from 'node:fs'
+import { type BigIntStats, closeSync, existsSync, fstatSync, openSync, readSync, statSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { Type } from 'typebox'
 import { Value } from 'typebox/value'
 import { MeshError, problemOf } from '../../shared/errors.ts'
 import { contentBytes, foreignContent, missingFile } from './folder-diagnosis.ts'
-import { readModelFile } from './model-file.ts'
+import { indexFile, readModelFile } from './model-file.ts'
 
 /** Caps; each is far above what real models need. */
 const caps = {
@@ -32,7 +32,14 @@ export interface TensorInfo {
   /** Byte range in the file. */
   readonly start: number
   readonly end: number
-  readonly file: TensorFile
+  readonly file: ByteSource
+}
+
+/** What data of tensors is read from. */
+export interface ByteSource {
+  readonly path: string
+  /** Reads exactly `into.length` bytes. @throws MeshError `safetensorsInvalid` when the file ends early */
+  read(into: Uint8Array, position: number): void
 }
 
 const HeaderEntry = Type.Object({
@@ -42,10 +49,19 @@ const HeaderEntry = Type.Object({
 })
 const IndexFile = Type.Object({ weight_map: Type.Record(Type.String(), Type.String({ maxLength: 255 })) })
 
+const stampOf = ({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats): string => [dev, ino, size, mtimeNs, ctimeNs].join(':')
+
 /** One open file. */
-export class TensorFile {
+export class TensorFile implements ByteSource {
   readonly path: string
   readonly size: number
+  /**
+   * Which file it is and when it was last changed. A program can give a changed file its old time of modification
+   * (cp -p, rsync), but not its old time of change (ctime).
+   */
+  readonly stamp: string
+  /** Milliseconds since 1970 of the last change of any kind. */
+  readonly changedAt: number
   readonly #handle: number
   #closed = false
 
@@ -57,11 +73,24 @@ export class TensorFile {
     } catch (error) {
       throw new MeshError('modelFileUnreadable', { file: path, problem: problemOf(error) }, error)
     }
-    const stats = fstatSync(this.#handle)
-    this.size = stats.size
-    if (stats.isFile()) return
+    const stat = fstatSync(this.#handle, { bigint: true })
+    this.size = Number(stat.size)
+    this.stamp = stampOf(stat)
+    this.changedAt = Number(stat.ctimeMs > stat.mtimeMs ? stat.ctimeMs : stat.mtimeMs)
+    if (stat.isFile()) return
     this.close()
     throw new MeshError('modelFileUnreadable', { file: path, problem: 'it is no file' })
+  }
+
+  /** Nothing was written to it since it was opened. */
+  isUnchanged(): boolean {
+    return stampOf(fstatSync(this.#handle, { bigint: true })) === this.stamp
+  }
+
+  /** The file that is now found at its path is this one, unchanged. */
+  isInPlace(): boolean {
+    const stat = statSync(this.path, { bigint: true, throwIfNoEntry: false })
+    return stat !== undefined && stampOf(stat) === this.stamp
   }
 
   /** Reads exactly `into.length` bytes. @throws MeshError `safetensorsInvalid` when the file ends early */
@@ -129,11 +158,11 @@ export const readTensorTable = (file: TensorFile): TensorInfo[] => {
 
 const filesOf = (folder: string): string[] => {
   if (existsSync(join(folder, 'model.safetensors'))) return ['model.safetensors']
-  if (!existsSync(join(folder, 'model.safetensors.index.json'))) throw missingFile(folder, 'model.safetensors')
-  const file = join(folder, 'model.safetensors.index.json')
+  if (!existsSync(join(folder, indexFile))) throw missingFile(folder, 'model.safetensors')
+  const file = join(folder, indexFile)
   let index: unknown
   try {
-    index = JSON.parse(readModelFile(folder, 'model.safetensors.index.json', caps.indexBytes).toString('utf8'))
+    index = JSON.parse(readModelFile(folder, indexFile, caps.indexBytes).toString('utf8'))
   } catch (error) {
     if (error instanceof MeshError) throw error
     throw damaged(file, `it is not JSON (${problemOf(error)})`, error)
@@ -147,6 +176,7 @@ const filesOf = (folder: string): string[] => {
 
 export interface TensorStore {
   readonly tensors: ReadonlyMap<string, TensorInfo>
+  readonly files: readonly TensorFile[]
   readonly bytes: number
   close(): void
 }
@@ -168,7 +198,7 @@ export const openTensors = (folder: string): TensorStore => {
         tensors.set(tensor.name, tensor)
       }
     }
-    return { tensors, bytes: files.reduce((sum, { size }) => sum + size, 0), close }
+    return { tensors, files, bytes: files.reduce((sum, { size }) => sum + size, 0), close }
   } catch (error) {
     close()
     throw error

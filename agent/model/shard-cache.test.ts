@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, truncateSync, utimesSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
@@ -7,6 +7,7 @@ import fc from 'fast-check'
 import { weightBytes } from '../../shared/plan/shard-memory.ts'
 import { planShards } from '../../shared/plan/shard-plan.ts'
 import type { ModelShape } from '../../shared/schema/model.ts'
+import { openEmbedding } from './embedding.ts'
 import { type Model, openModel } from './model-folder.ts'
 import { type BlockFormat, dequantize, quantize } from './quantize.ts'
 import { writeRandomModel } from './random-model.ts'
@@ -141,9 +142,76 @@ test('shard: other ranges, quantisation or weights are other shards', async (t) 
     loadShard({ model, ranges: half, quant: 'q8', cacheFolder }),
     loadShard({ model, ranges: whole, quant: 'q4', cacheFolder }),
     loadShard({ model, ranges: whole, quant: 'q4', block: 128, cacheFolder }),
-    loadShard({ model: { ...model, manifest: { ...model.manifest, revision: 'f'.repeat(64) } }, ranges: whole, quant: 'q8', cacheFolder }),
+    loadShard({ model: { ...model, identify: async () => ({ ...(await model.identify()), revision: 'f'.repeat(64) }) }, ranges: whole, quant: 'q8', cacheFolder }),
   ])
   assert.equal(new Set(hashes.map(({ hash }) => hash)).size, 5)
+})
+
+test('shard: models of one configuration that differ in a few bytes are other shards', async (t) => {
+  const { model, cacheFolder } = setUp(t)
+  const [ranges] = planShards(shape, [1])
+  const file = join(model.folder, 'model.safetensors')
+  const first = await loadShard({ model, ranges, quant: 'f32', cacheFolder })
+  const { start } = model.tensor('model.layers.1.mlp.up_proj.weight')
+  const changed = readFileSync(file)
+  changed[start + 6000] ^= 1 // not at the start, the middle or the end of the tensor
+  writeFileSync(file, changed)
+  const other = openModel(model.folder, 'm')
+  const second = await loadShard({ model: other, ranges, quant: 'f32', cacheFolder })
+  assert.notEqual(second.hash, first.hash)
+  assert.deepEqual([...floats(second, 'layers.1.mlp.gateUp.w')].slice(-6400), [...readRows(other.tensor('model.layers.1.mlp.up_proj.weight'), 0, 100)])
+  other.close()
+})
+
+for (const tensor of ['self_attn.q_proj', 'self_attn.o_proj', 'input_layernorm'] as const) {
+  test(`shard: ${tensor} that changed since it was read whole is named, and no shard is left`, async (t) => {
+    const { model, cacheFolder } = setUp(t)
+    const [, ranges] = planShards(shape, [1, 1])
+    await model.identify()
+    const file = join(model.folder, 'model.safetensors')
+    const changed = readFileSync(file)
+    changed[model.tensor(`model.layers.0.${tensor}.weight`).end - 1] ^= 1 // in what the other rank holds, too
+    writeFileSync(file, changed)
+    await assert.rejects(loadShard({ model, ranges, quant: 'q4', cacheFolder }), { code: 'weightsChanged', message: new RegExp(tensor) })
+    assert.deepEqual(readdirSync(cacheFolder), [])
+  })
+}
+
+test('shard: values that no scale can hold are told with the tensor, in each piece of a stacked matrix', async (t) => {
+  const { model, cacheFolder } = setUp(t)
+  const [ranges] = planShards(shape, [1])
+  const file = join(model.folder, 'model.safetensors')
+  const good = readFileSync(file)
+  for (const tensor of ['mlp.gate_proj', 'mlp.up_proj', 'self_attn.v_proj'] as const) {
+    const changed = Buffer.from(good)
+    changed.set([0, 0x50], model.tensor(`model.layers.1.${tensor}.weight`).start + 640) // BF16 8.6e9
+    writeFileSync(file, changed)
+    const large = openModel(model.folder, 'm')
+    for (const quant of ['q4', 'q8'] as const) {
+      await assert.rejects(loadShard({ model: large, ranges, quant, cacheFolder }), { code: 'weightsUnusable', message: new RegExp(`layers\\.1\\.${tensor}.*too large for ${quant}`) })
+    }
+    await loadShard({ model: large, ranges, quant: 'f32', cacheFolder })
+    large.close()
+  }
+})
+
+test('embedding: rows are those of the file, also after it was touched; other bytes are told', async (t) => {
+  const { model } = setUp(t)
+  const { digests } = await model.identify()
+  const file = join(model.folder, 'model.safetensors')
+  const read = (token: number): Float32Array => {
+    const row = new Float32Array(64)
+    openEmbedding(model, digests).read([token], row)
+    return row
+  }
+  const want = read(7)
+  const now = new Date()
+  utimesSync(file, now, now)
+  assert.deepEqual(read(7), want)
+  const changed = readFileSync(file)
+  changed[model.tensor('model.embed_tokens.weight').start] ^= 1
+  writeFileSync(file, changed)
+  assert.throws(() => read(7), { code: 'weightsChanged', message: /embed_tokens/ })
 })
 
 test('shard: two builders of the same shard at once both get it, and leave nothing else', async (t) => {

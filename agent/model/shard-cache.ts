@@ -14,7 +14,8 @@ import { readStateJson, writeStateJson } from '../../shared/home.ts'
 import type { Quant } from '../../shared/schema/model.ts'
 import type { Loading, RankRanges } from '../../shared/schema/ring.ts'
 import { formatBytes } from '../../shared/units.ts'
-import type { Model } from './model-folder.ts'
+import type { Model, ModelIdentity } from './model-folder.ts'
+import { checkedTensors } from './model-hashes.ts'
 import { type BlockColumns, blockColumns } from './quantize.ts'
 import { layoutShard, type ShardTensor } from './shard-layout.ts'
 import { writePiecesInThreads } from './shard-threads.ts'
@@ -23,7 +24,7 @@ import { piecesOf, type ShardContent, ShardWriter } from './shard-writer.ts'
 export { layoutShard, type ShardTensor }
 
 /** Raised when the content of shard files changes for the same model and ranges. */
-const formatVersion = 1
+const formatVersion = 2
 /** Bytes of a shard from which threads pay: each takes a quarter of a second to start. */
 const threadedBytes = 2 * 2 ** 20
 const indexName = 'index.json'
@@ -71,9 +72,9 @@ const Index = Type.Object({
 })
 type Index = Type.Static<typeof Index>
 
-const hashOf = ({ model, ranges, quant, block = blockColumns }: ShardRequest): string =>
+const hashOf = ({ ranges, quant, block = blockColumns }: ShardRequest, { revision }: ModelIdentity): string =>
   createHash('sha256')
-    .update(JSON.stringify([formatVersion, model.manifest.revision, quant, ...(block === blockColumns ? [] : [block]), ...(['kvHeads', 'heads', 'ffn', 'vocab'] as const).map((name) => [ranges[name].start, ranges[name].end])]))
+    .update(JSON.stringify([formatVersion, revision, quant, ...(block === blockColumns ? [] : [block]), ...(['kvHeads', 'heads', 'ffn', 'vocab'] as const).map((name) => [ranges[name].start, ranges[name].end])]))
     .digest('hex')
 
 const sha256Of = async (file: string, totalBytes: number, { onProgress, signal }: ShardRequest): Promise<string> => {
@@ -96,7 +97,7 @@ const checkSpace = (folder: string, bytes: number): void => {
 }
 
 /** Writes all tensors into an empty file. */
-const writeWeights = async (request: ShardRequest, file: string, totalBytes: number): Promise<void> => {
+const writeWeights = async (request: ShardRequest, { digests }: ModelIdentity, { file, totalBytes }: { readonly file: string; readonly totalBytes: number }): Promise<void> => {
   const { model, ranges, quant, block = blockColumns, threads = availableParallelism(), signal, onProgress } = request
   const content: ShardContent = { config: { shape: model.config.shape, tiedEmbeddings: model.config.tiedEmbeddings }, ranges, quant, block }
   let bytes = 0
@@ -108,10 +109,12 @@ const writeWeights = async (request: ShardRequest, file: string, totalBytes: num
   try {
     ftruncateSync(handle, totalBytes)
     const writer = new ShardWriter(content, handle)
-    wrote(writer.norms(model))
+    const used = new Map([...digests.keys()].map((name) => [name, model.tensor(name)]))
+    const tensors = checkedTensors(model.folder, used, digests)
+    wrote(writer.norms(tensors))
     const pieces = piecesOf(content)
-    if (totalBytes >= threadedBytes) await writePiecesInThreads({ content, modelFolder: model.folder, shardFile: file }, { threads: Math.min(threads, pieces.length), signal, onBytes: wrote })
-    else for (const piece of pieces) wrote(writer.piece(model, piece))
+    if (totalBytes >= threadedBytes) await writePiecesInThreads({ content, modelFolder: model.folder, digests, shardFile: file }, { threads: Math.min(threads, pieces.length), signal, onBytes: wrote })
+    else for (const piece of pieces) wrote(writer.piece(tensors, piece))
     fsyncSync(handle)
   } finally {
     closeSync(handle)
@@ -119,14 +122,14 @@ const writeWeights = async (request: ShardRequest, file: string, totalBytes: num
 }
 
 /** @returns the index, or nothing when another process built the same shard meanwhile */
-const build = async (request: ShardRequest, folder: string): Promise<Index | undefined> => {
+const build = async (request: ShardRequest, identity: ModelIdentity, folder: string): Promise<Index | undefined> => {
   const layout = layoutShard(request.model.config, request.ranges, request.quant, request.block)
   const temporary = `${folder}.${randomBytes(4).toString('hex')}.tmp`
   mkdirSync(temporary, { recursive: true })
   try {
     checkSpace(temporary, layout.bytes)
     const file = join(temporary, weightsName)
-    await writeWeights(request, file, layout.bytes)
+    await writeWeights(request, identity, { file, totalBytes: layout.bytes })
     const index: Index = { bytes: layout.bytes, sha256: await sha256Of(file, layout.bytes, request), tensors: layout.tensors.map(([name, tensor]) => [name, { ...tensor, dims: [...tensor.dims] }]) }
     writeStateJson(join(temporary, indexName), index)
     rmSync(folder, { recursive: true, force: true })
@@ -154,10 +157,11 @@ const verify = async (folder: string, request: ShardRequest): Promise<Index> => 
 
 /**
  * The shard of these ranges: from the cache when it is whole, else cut from the model folder. Memory stays flat.
- * @throws MeshError `diskFull` | `safetensorsInvalid` | `stateUnwritable`
+ * @throws MeshError `diskFull` | `safetensorsInvalid` | `weightsChanged` | `weightsUnusable` | `stateUnwritable`
  */
 export const loadShard = async (request: ShardRequest): Promise<ShardFile> => {
-  const hash = hashOf(request)
+  const identity = await request.model.identify({ signal: request.signal })
+  const hash = hashOf(request, identity)
   const folder = join(request.cacheFolder, hash)
   const weights = join(folder, weightsName)
   let index: Index | undefined
@@ -165,7 +169,7 @@ export const loadShard = async (request: ShardRequest): Promise<ShardFile> => {
   request.signal?.throwIfAborted()
   if (index === undefined) {
     try {
-      index = await build(request, folder)
+      index = await build(request, identity, folder)
     } catch (error) {
       request.signal?.throwIfAborted()
       if (error instanceof MeshError) throw error

@@ -1,6 +1,6 @@
 /** A shard that is large enough to be made by several threads. */
 import assert from 'node:assert/strict'
-import { mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync } from 'node:fs'
+import { closeSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, truncateSync, writeSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
@@ -54,9 +54,24 @@ describe('shard made by threads', () => {
     model.close()
   })
 
+  it('a byte that changed since the model was read whole fails with the tensor, and nothing is left of the shard', async () => {
+    writeRandomModel(join(folder, 'changed'), { shape, tied: true, dtype: 'BF16', seed: 6 })
+    const model = openModel(join(folder, 'changed'), 'm')
+    await model.identify()
+    const { start } = model.tensor('model.layers.0.mlp.down_proj.weight')
+    const handle = openSync(join(folder, 'changed', 'model.safetensors'), 'r+')
+    writeSync(handle, Buffer.alloc(2), 0, 2, start)
+    closeSync(handle)
+    const cacheFolder = join(folder, 'cache-changed')
+    await assert.rejects(loadShard({ model, ranges, quant: 'q8', cacheFolder, threads: 2 }), { code: 'weightsChanged', message: /down_proj.*MiB 0/ })
+    assert.deepEqual(readdirSync(cacheFolder), [])
+    model.close()
+  })
+
   it('a model that ends early fails with its name, and nothing is left of the shard', async () => {
     writeRandomModel(join(folder, 'short'), { shape, tied: true, dtype: 'BF16', seed: 6 })
     const model = openModel(join(folder, 'short'), 'm')
+    await model.identify()
     truncateSync(join(folder, 'short', 'model.safetensors'), 1_000_000)
     const cacheFolder = join(folder, 'cache-short')
     await assert.rejects(loadShard({ model, ranges, quant: 'q8', cacheFolder, threads: 2 }), { code: 'safetensorsInvalid' })

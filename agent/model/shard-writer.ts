@@ -1,5 +1,7 @@
 /** Cuts and quantises the matrices of a shard, piece by piece, in any order and by any thread: pieces do not overlap. */
 import { writeSync } from 'node:fs'
+import { MeshError } from '../../shared/errors.ts'
+import { sizeOf } from '../../shared/plan/shard-plan.ts'
 import type { Quant } from '../../shared/schema/model.ts'
 import type { RankRanges } from '../../shared/schema/ring.ts'
 import type { ModelConfig } from './config.ts'
@@ -38,6 +40,13 @@ export const piecesOf = ({ config, ranges }: ShardContent): ShardPiece[] =>
     return Array.from({ length: Math.ceil(part.rows / rowsAtOnce) }, (_, index) => ({ part, start: index * rowsAtOnce, end: Math.min(part.rows, (index + 1) * rowsAtOnce) }))
   })
 
+/** A scale is an f16: values beyond 524,000 (q4) or 8 million (q8) have none. */
+const refuseLarge = (model: Tensors, { pieces }: MatrixPart, { row, quant }: { readonly row: number; readonly quant: Quant }): never => {
+  let first = 0
+  const piece = pieces.find(({ rows }) => row < (first += sizeOf(rows))) ?? pieces[0]
+  throw new MeshError('weightsUnusable', { tensor: piece.source, file: model.tensor(piece.source).file.path, problem: `a value is too large for ${quant}` })
+}
+
 /** Writes into an open shard file. */
 export class ShardWriter {
   readonly #content: ShardContent
@@ -62,6 +71,8 @@ export class ShardWriter {
     const values = readPart(model, part, start, end)
     if (quant === 'f32') return this.#write(`${part.name}.w`, start * part.columns * 4, bytesOf(values))
     const { codes, scales } = quantize(values, end - start, part.columns, { bits: bitsOf(quant), block })
+    const large = scales.findIndex((scale) => !Number.isFinite(scale))
+    if (large >= 0) refuseLarge(model, part, { row: start + Math.floor(large / Math.ceil(part.columns / block)), quant })
     const blocks = start * Math.ceil(part.columns / block)
     return this.#write(`${part.name}.q`, (blocks * block * bitsOf(quant)) / 8, codes) + this.#write(`${part.name}.s`, blocks * 4, bytesOf(scales))
   }

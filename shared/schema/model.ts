@@ -22,7 +22,7 @@ export type Quant = Type.Static<typeof Quant>
 
 export const ModelManifest = Type.Object({
   modelId: ModelId,
-  /** SHA-256 over config, tokenizer, tensor tables and samples of the weights: equal on devices that hold the same files. */
+  /** SHA-256 over config, tokenizer and all weights that are used: equal on devices that hold the same bytes. */
   revision: Hex64,
   shape: ModelShape,
   weightBytes: Count,

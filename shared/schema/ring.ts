@@ -93,8 +93,8 @@ export const RingNetwork = Type.Object({
 })
 export type RingNetwork = Type.Static<typeof RingNetwork>
 
-/** What a device does before it is ready: makes its shard, or checks the one it has; gives it to the backend; links to its peers. */
-export const LoadPhase = Type.Union([Type.Literal('cutting'), Type.Literal('quantising'), Type.Literal('hashing'), Type.Literal('loading'), Type.Literal('linking')])
+/** What a device does before it is ready: reads the files of the model whole to know them; makes its shard, or checks the one it has; gives it to the backend; links to its peers. */
+export const LoadPhase = Type.Union([Type.Literal('checking'), Type.Literal('cutting'), Type.Literal('quantising'), Type.Literal('hashing'), Type.Literal('loading'), Type.Literal('linking')])
 export type LoadPhase = Type.Static<typeof LoadPhase>
 
 /** How far a phase is, in bytes of the shard. */
