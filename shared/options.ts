@@ -196,7 +196,7 @@ export const isOptionGiven = (name: OptionName, given: Partial<Record<string, un
 export const homeFromEnvironment = (env: NodeJS.ProcessEnv = process.env): string | undefined => env.MESHNET_HOME || undefined
 
 /** How people call this program: through npm in a clone (`npm run mesh -- ...`), else by its name. */
-export const ownCommand = (env: NodeJS.ProcessEnv = process.env): string => (env.npm_lifecycle_event === 'mesh' ? 'npm run --silent mesh --' : 'mesh')
+export const ownCommand = (env: NodeJS.ProcessEnv = process.env): string => (['mesh', 'demo'].includes(env.npm_lifecycle_event ?? '') ? 'npm run --silent mesh --' : 'mesh')
 
 /** Folders in which programs are looked up. */
 export const pathFromEnvironment = (env: NodeJS.ProcessEnv = process.env): string => env.PATH ?? ''

@@ -1,7 +1,7 @@
 /** The agent of this home, as the commands that start it run it. */
 import { shortId } from '../../shared/ids.ts'
 import { createLogger } from '../../shared/log.ts'
-import type { OptionName, OptionValues } from '../../shared/options.ts'
+import { type OptionName, type OptionValues, ownCommand } from '../../shared/options.ts'
 import type { CarrierChoice } from '../carrier/assemble-rank.ts'
 import type { CollectiveChoice } from '../collective/chooser.ts'
 import type { WireChoice } from '../collective/wire-types.ts'
@@ -44,4 +44,4 @@ export const runAgent = async (context: CommandContext, values: AgentValues, onR
 
 /** What people read when it runs. */
 export const agentText = (context: Pick<CommandContext, 'home'>, { addresses, deviceId }: AgentInfo, background: boolean): string =>
-  `agent of ${loadDevice(context.home).config.name} (${shortId(deviceId)}) runs${background ? ' in the background; mesh down ends it, mesh logs shows what it does' : '; Ctrl-C ends it'}\n${addresses.map((address) => `  ${address}\n`).join('')}`
+  `agent of ${loadDevice(context.home).config.name} (${shortId(deviceId)}) runs${background ? ` in the background; ${ownCommand()} down ends it, ${ownCommand()} logs shows what it does` : '; Ctrl-C ends it'}\n${addresses.map((address) => `  ${address}\n`).join('')}`

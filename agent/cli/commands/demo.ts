@@ -4,6 +4,7 @@ import type { Job } from '../../../shared/schema/job.ts'
 import { RingView } from '../../../shared/schema/ring.ts'
 import { formatBytes, formatDuration } from '../../../shared/units.ts'
 import { MeshError } from '../../../shared/errors.ts'
+import { ownCommand } from '../../../shared/options.ts'
 import { type CommandContext, defineCommand } from '../command.ts'
 import { DemoCluster } from '../demo-cluster.ts'
 import { createLiveText, type LiveText } from '../live-text.ts'
@@ -66,6 +67,7 @@ const summary = (context: CommandContext, { job, ring, shardBytes, totalMs }: Ou
     `  ${job.usage?.promptTokens ?? 0} tokens read, ${job.tokens.length} written (${job.finishReason ?? 'unknown'})\n`,
     speed,
     `  ${formatDuration(totalMs)} from start to end; everything is stopped\n`,
+    `\nthe same with machines of your own: ${ownCommand()} up -d\n`,
   ].join('')
 }
 

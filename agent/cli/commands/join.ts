@@ -95,7 +95,7 @@ const joinedText = (context: CommandContext, { deviceId, name, controlPlane, poo
 const askText = ({ serving: [model = 'tiny-story'] }: Joined): string => `ask with: ${ownCommand()} inference ${model === 'tiny-story' ? '' : `--model-id ${model} `}--prompt "Once upon a time"\n`
 
 const runningText = (joined: Joined, { pid, controlPlane: { url } }: AgentState): string =>
-  `its agent runs already, process ${pid}${url === joined.controlPlane ? '' : `, but for the control plane at ${url}: mesh down, then mesh start -d`}\n${askText(joined)}`
+  `its agent runs already, process ${pid}${url === joined.controlPlane ? '' : `, but for the control plane at ${url}; ${ownCommand()} down, then ${ownCommand()} start -d`}\n${askText(joined)}`
 
 export const join = defineCommand({
   name: 'join',
@@ -117,7 +117,7 @@ export const join = defineCommand({
       else stdout.write(rest)
     }
     if (values.noStart || running) {
-      show(undefined, running ? runningText(joined, running) : 'mesh start -d runs its agent\n')
+      show(undefined, running ? runningText(joined, running) : `${ownCommand()} start -d runs its agent\n`)
       return
     }
     if (values.detach) return await detach(context, { command: 'start', args: ['start', ...argumentsOf(context, [...agentOptions, 'logLevel'], values)], show: (info: AgentReady) => show(info, agentText(context, info, true) + askText(joined)) })

@@ -120,11 +120,11 @@ const joinText = (context: CommandContext, { pool, lines: [join, ask], usesLeft,
 ].join('')
 
 const readyText = (context: CommandContext, { hosts, url, serving, notes, join }: UpReady, background: boolean): string => [
-  `control plane, relay and agent run at ${hosts[0] ?? '127.0.0.1'} (control plane on port ${new URL(url).port}); ${background ? 'mesh down' : 'Ctrl-C'} ends them\n`,
+  `control plane, relay and agent run at ${hosts[0] ?? '127.0.0.1'} (control plane on port ${new URL(url).port}); ${background ? `${ownCommand()} down` : 'Ctrl-C'} ends them\n`,
   hosts.length === 0 ? 'this machine has no address that others can reach: connect it to a network, then run mesh up again\n' : '',
   hosts.length > 1 ? `further addresses of this machine: ${hosts.slice(1).join(', ')}\n` : '',
-  serving.length === 0 ? 'this device serves no model: mesh join-ring --model-id tiny-story\n' : `this device serves ${serving.join(', ')}\n`,
+  serving.length === 0 ? `this device serves no model: ${ownCommand()} join-ring --model-id tiny-story\n` : `this device serves ${serving.join(', ')}\n`,
   ...notes.map((note) => `note: ${note}\n`),
   ...join.map((one) => joinText(context, one)),
-  `\nlogs: mesh logs\n`,
+  `\nlogs: ${ownCommand()} logs\n`,
 ].join('')
