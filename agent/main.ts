@@ -2,11 +2,15 @@
 import { openHome } from '../shared/home.ts'
 import { onParentGone } from '../shared/lifecycle.ts'
 import { colourWanted } from '../shared/options.ts'
+import { watchOutput } from '../shared/output-watch.ts'
 import type { Output } from './cli/command.ts'
 import { runCli } from './cli/run.ts'
+import { standardInput } from './cli/standard-input.ts'
 
 const outputOf = (stream: NodeJS.WriteStream): Output => ({
-  write: (text) => void stream.write(text),
+  write: (text) => {
+    if (!output.isLost) stream.write(text)
+  },
   isTTY: stream.isTTY === true,
   get columns() {
     return stream.columns || 80 // some terminals say 0
@@ -16,11 +20,13 @@ const outputOf = (stream: NodeJS.WriteStream): Output => ({
 const interrupted = new AbortController()
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => interrupted.abort())
 onParentGone(() => interrupted.abort())
-// the reader of our output went away (mesh demo | head -1): end, but in order, so that no child process is left
-for (const stream of [process.stdout, process.stderr]) stream.on('error', () => interrupted.abort())
+// nobody reads our output any more: end, but in order, so that no child process is left and no job runs on
+const output = watchOutput()
+void output.lost.then(() => interrupted.abort())
 
 const code = await runCli(process.argv.slice(2), {
   home: openHome(),
+  stdin: standardInput(),
   stdout: outputOf(process.stdout),
   stderr: outputOf(process.stderr),
   colour: process.stdout.isTTY === true && colourWanted(),
@@ -29,4 +35,4 @@ const code = await runCli(process.argv.slice(2), {
   signal: interrupted.signal,
 })
 // what was written must have left before the process ends, also where pipes are asynchronous
-process.stdout.write('', () => process.stderr.write('', () => process.exit(code)))
+process.stdout.write('', () => process.stderr.write('', () => setImmediate(() => process.exit(code))))

@@ -10,6 +10,7 @@ import { MeshError } from '../shared/errors.ts'
 import { jsonWanted, printFatal } from '../shared/fatal.ts'
 import { parseFlags } from '../shared/flags.ts'
 import { type OptionName, optionRecord, type OptionValues } from '../shared/options.ts'
+import { watchOutput } from '../shared/output-watch.ts'
 import { jsonLine } from '../shared/printed.ts'
 import { CollectivesBench, InferenceBench } from '../shared/schema/bench.ts'
 import type { ModelShape, Quant } from '../shared/schema/model.ts'
@@ -69,6 +70,7 @@ const runInference = async (values: Options): Promise<void> => {
   process.stdout.write(json ? jsonLine(InferenceBench, answer) : `${printInference(title, report)}\n`)
 }
 
+watchOutput()
 try {
   const values = parseFlags(options, parseArgs, {
     defaults: (given) => {

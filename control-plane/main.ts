@@ -10,6 +10,7 @@ import { Lifecycle, untilSignal } from '../shared/lifecycle.ts'
 import { createLogger } from '../shared/log.ts'
 import { parseFlags } from '../shared/flags.ts'
 import { defaultPorts } from '../shared/options.ts'
+import { watchOutput } from '../shared/output-watch.ts'
 import { jsonLine } from '../shared/printed.ts'
 import { ControlPlaneReady } from '../shared/schema/ready.ts'
 import { limits } from '../shared/wire/limits.ts'
@@ -30,7 +31,7 @@ const run = async (): Promise<void> => {
   const options = parseFlags(['host', 'port', 'data', 'heartbeat', 'lease', 'ringGrace', 'settleAfter', 'creditWindow', 'newcomerGrace', 'newcomerShare', 'relay', 'logLevel', 'json'], parseArgs)
   const logger = createLogger('control-plane', options.logLevel)
   const home = openHome()
-  const ended = untilSignal() // before anybody is told that we are ready: the signal may follow at once
+  const ended = Promise.race([untilSignal(), watchOutput().lost]) // before anybody is told that we are ready: the signal may follow at once
   const parts = new Lifecycle()
   const port = options.port ?? defaultPorts.controlPlane
   const file = options.data === undefined ? home.controlPlane.database : join(options.data, 'mesh.sqlite')

@@ -9,6 +9,7 @@ import { openHome } from '../shared/home.ts'
 import { ownKey } from '../shared/identity/device-key.ts'
 import { untilSignal } from '../shared/lifecycle.ts'
 import { defaultPorts } from '../shared/options.ts'
+import { watchOutput } from '../shared/output-watch.ts'
 import { jsonLine } from '../shared/printed.ts'
 import { RelayReady } from '../shared/schema/ready.ts'
 import { createLogger } from '../shared/log.ts'
@@ -37,14 +38,14 @@ const run = async (): Promise<void> => {
   const files = filesIn(options.data)
   keepInterfaces(logger)
   const settings = { host: options.host, port: options.port ?? defaultPorts.relay, announce: options.announce, maxReservations: options.maxReservations, servedPools: options.servedPools }
-  const signal = untilSignal() // from here on: who reads that we are ready may stop us at once
+  const ended = Promise.race([untilSignal(), watchOutput().lost]) // from here on: who reads that we are ready may stop us at once
   const lock = await lockFolder(files.lock, 'a relay')
   const key = ownKey(files.key) // its address contains it, so it stays over restarts
   const relay = await startRelay({ key, ...settings, pools: settings.servedPools, lists: files.lists, logger })
   writeSettings(files.config, settings, relay.addresses)
   process.stdout.write(options.json ? jsonLine(RelayReady, { event: 'ready', addresses: relay.addresses, pools: settings.servedPools }) : readyText(relay.addresses, settings.servedPools))
   logger.info({ addresses: relay.addresses, pools: settings.servedPools }, 'relay ready')
-  logger.info({ signal: await signal }, 'stopping')
+  logger.info({ signal: await ended }, 'stopping')
   await relay.stop()
   lock.release()
 }

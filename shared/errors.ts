@@ -19,6 +19,7 @@ export const exitCodes = {
   job: 6,
   refused: 7,
   interrupted: 130,
+  unread: 141,
 } as const
 
 interface ErrorRecord {
@@ -158,6 +159,9 @@ export const errorTable = {
   ringEmpty: { status: 409, exit: 6, text: 'no device serves {modelId} in this pool', hint: 'mesh join-ring --model-id {modelId}, then mesh start' },
   notInRing: { status: 409, exit: 2, text: 'this device is in no ring for {modelId}', hint: 'mesh ring-status' },
   promptTooLong: { status: 422, exit: 2, text: 'the prompt has {tokens} tokens, the context holds {context}', hint: 'shorten the prompt' },
+  promptTooLarge: { status: 413, exit: 2, text: 'the prompt has more than {limit} characters', hint: 'shorten the prompt' },
+  promptUnreadable: { status: 400, exit: 3, text: 'cannot read the prompt from {source}: {problem}', hint: 'give text in UTF-8: mesh inference --prompt-file FILE' },
+  promptTwice: { status: 400, exit: 2, text: 'a prompt comes from {source} and from standard input too', hint: 'give one of them; where no text is meant to be read, end the command with < /dev/null' },
   promptEmpty: { status: 422, exit: 2, text: 'the prompt is empty', hint: 'mesh inference --prompt "Once upon a time"' },
   parameterInvalid: { status: 422, exit: 2, text: '{name} must be {want}, got {got}', hint: '{help|mesh inference --help}' },
   peerRemoved: { status: 503, exit: 6, text: '{peer} was removed from the pool while the job ran', hint: 'repeat the job: the ring forms again without that device' },

@@ -66,7 +66,8 @@ export const optionTable = {
   memory: { flag: '--memory', value: '<size>', type: 'bytes', min: 1e6, max: 2 ** 50, help: 'memory to commit' },
   cooldown: { flag: '--cooldown', value: '<time>', type: 'duration', min: 0, max: 365 * 86400e3, help: 'how long it stays committed after mesh unlock-resources (default: 24h, or as before)' },
   // inference
-  prompt: { flag: '--prompt', value: '<text>', type: 'string', help: 'text to continue' },
+  prompt: { flag: '--prompt', value: '<text>', type: 'string', help: 'text to continue (-: read it from standard input)' },
+  promptFile: { flag: '--prompt-file', value: '<file>', type: 'string', help: 'file with the text to continue (-: standard input)' },
   chat: { flag: '--chat', type: 'switch', help: 'treat the prompt as a question: apply the chat template of the model' },
   maxTokens: { flag: '--max-tokens', value: '<n>', type: 'integer', default: 200, min: 1, max: 1_000_000, help: 'stop after this many tokens' },
   temperature: { flag: '--temperature', value: '<t>', type: 'number', default: 0.7, min: 0, max: 10, help: '0 is greedy' },

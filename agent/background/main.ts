@@ -10,6 +10,7 @@ import type { BackgroundMessage } from '../cli/background.ts'
 import type { Output } from '../cli/command.ts'
 import { LogFile } from '../cli/log-file.ts'
 import { runCli } from '../cli/run.ts'
+import { noInput } from '../cli/standard-input.ts'
 
 const home = openHome()
 const args = process.argv.slice(2)
@@ -49,6 +50,7 @@ const code = await runCli([...args, '--json'], {
       if (error && !isReady) void tell({ type: 'failed', report: error })
     },
   },
+  stdin: noInput(),
   stderr,
   colour: false,
   now: Date.now,

@@ -1,6 +1,7 @@
 /** `mesh` as a process: exit codes and the two lines of every failure. */
 import assert from 'node:assert/strict'
-import { spawnSync } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { createServer } from 'node:net'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
@@ -9,7 +10,7 @@ import { openHome } from '../../shared/home.ts'
 import { newKeyPair, toHex } from '../../shared/identity/keys.ts'
 import { environmentFor } from '../../shared/options.ts'
 import { afterwards, temporaryFolder } from '../../test/support/homes.ts'
-import { mesh, runMesh, startReady, within } from '../../test/support/processes.ts'
+import { mesh, runMesh, runProgram, startReady, within } from '../../test/support/processes.ts'
 import { commandOf } from './managed-process.ts'
 
 /** A port where nobody listens: it was free a moment ago. */
@@ -136,6 +137,22 @@ describe('mesh', () => {
     const taken = await runMesh(['control-plane', '--port', port], { home })
     assert.equal(taken.code, 3)
     assert.match(taken.stderr, new RegExp(`error: port ${port} is in use\nhint: choose another with --port`))
+  })
+
+  it('output that nobody reads, or that cannot be written, ends it: without a word, or with the reason', async (t) => {
+    const home = temporaryFolder(t)
+    for (const [program, ...args] of [['mesh', '--help'], ['mesh', 'relay', '--port', '0', '--log-level', 'silent'], ['bench', '--shape', 'tiny', '--workers', '1', '--prompt-tokens', '4', '--tokens', '2', '--runs', '1']] as const) {
+      const [file, ...start] = commandOf(program)
+      const child = spawn(file, [...start, ...args], { env: environmentFor(home), stdio: ['ignore', 'pipe', 'pipe'], timeout: 30_000, killSignal: 'SIGKILL' })
+      child.stdout.destroy()
+      let stderr = ''
+      child.stderr.setEncoding('utf8').on('data', (part: string) => (stderr += part))
+      const [code] = (await once(child, 'close')) as [number | null]
+      assert.deepEqual([code, stderr], [141, ''], args.join(' '))
+    }
+    if (!existsSync('/dev/full')) return // only Linux has a disk that is always full
+    const full = await runProgram('/bin/sh', ['-c', '"$@" > /dev/full', 'sh', ...commandOf('mesh'), '--help'], { home })
+    assert.deepEqual([full.code, full.stderr.split('\n')[0]], [3, 'error: cannot write the output: ENOSPC: no space left on device, write'])
   })
 
   it('an option may come from the environment', async (t) => {

@@ -1,4 +1,5 @@
 /** What a command of `mesh` is, and what it is given. */
+import type { Readable } from 'node:stream'
 import type { Static, TSchema } from 'typebox'
 import type { Home } from '../../shared/home.ts'
 import type { DestinationStream, Logger } from '../../shared/log.ts'
@@ -17,9 +18,19 @@ export interface BackgroundParent {
   ready(info: object): void
 }
 
+/** Standard input: a terminal, a pipe, a file or a test. */
+export interface Input {
+  readonly isTTY: boolean
+  /** A pipe or socket whose writer may leave it open without writing. */
+  readonly mayIdle: boolean
+  /** Gives buffers; made when it is first asked for. */
+  readonly stream: Readable
+}
+
 /** Everything a command may touch besides its options. */
 export interface CommandContext {
   readonly home: Home
+  readonly stdin: Input
   readonly stdout: Output
   readonly stderr: Output
   /** True when escape sequences are welcome on stdout. */
@@ -94,7 +105,7 @@ export const defineCommand = <
     service,
     options: [...declaration.options, 'logLevel'],
     run: (context, values) => {
-      const printJson = (value: unknown): void => context.stdout.write(service ? jsonLine(json, value) : jsonText(json, value))
+      const printJson = (value: unknown): void => void context.stdout.write(service ? jsonLine(json, value) : jsonText(json, value))
       return declaration.run({ ...context, printJson }, values as unknown as Values<Name | 'logLevel', Required | Default>)
     },
   }

@@ -2,13 +2,17 @@
 import { readFileSync } from 'node:fs'
 import { MeshError, problemOf } from '../../shared/errors.ts'
 
+/** Why a file that an option names could not be read: `fileMissing` or `fileUnreadable`. */
+export const givenFileError = (error: unknown, file: string, flag: `--${string}`): MeshError => {
+  const isMissing = error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR')
+  return isMissing ? new MeshError('fileMissing', { file, flag }, error) : new MeshError('fileUnreadable', { file, flag, problem: problemOf(error) }, error)
+}
+
 /** @param flag the option that names it @throws MeshError `fileMissing` | `fileUnreadable` */
 export const readGivenFile = (file: string, flag: `--${string}`): string => {
   try {
     return readFileSync(file, 'utf8')
   } catch (error) {
-    const isMissing = error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR')
-    if (isMissing) throw new MeshError('fileMissing', { file, flag }, error)
-    throw new MeshError('fileUnreadable', { file, flag, problem: problemOf(error) }, error)
+    throw givenFileError(error, file, flag)
   }
 }

@@ -1,13 +1,21 @@
 /** `mesh inference` as a process against an HTTP server that plays a control plane: what is printed, and how it ends. */
 import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { writeFileSync } from 'node:fs'
 import { createServer, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import { Readable } from 'node:stream'
 import { describe, it, type TestContext } from 'node:test'
 import { MeshError } from '../../shared/errors.ts'
+import { openHome } from '../../shared/home.ts'
+import { environmentFor } from '../../shared/options.ts'
 import type { Job, JobEvent, JobSubmission } from '../../shared/schema/job.ts'
 import { afterwards, temporaryFolder } from '../../test/support/homes.ts'
 import { eventually, mesh, runMesh, within } from '../../test/support/processes.ts'
-import { startProcess } from './managed-process.ts'
+import { commandOf, startProcess } from './managed-process.ts'
+import { runCli } from './run.ts'
 
 interface Stage {
   readonly home: string
@@ -65,6 +73,77 @@ describe('mesh inference', () => {
     assert.deepEqual({ code, stdout, stderr }, { code: 0, stdout: ' there was\n', stderr: '' })
     const [{ prompt, messages, maxTokens, sampling, stop, modelId }] = submissions
     assert.deepEqual([prompt, messages, maxTokens, sampling.temperature, stop, modelId], ['Once', undefined, 9, 0, ['\n'], 'tiny-story'])
+  })
+
+  it('the prompt may be the argument, a file, or text on standard input that is longer than an argument may be', async (t) => {
+    const { home, submissions } = await play(t, (job, response) => {
+      send(response, running, tokens(1, 0, ' x'), done(job, { text: ' x', tokens: [1] }))
+      response.end()
+    })
+    const long = 'Once upon a time. '.repeat(20_000)
+    const file = join(home, 'prompt.txt')
+    writeFileSync(file, 'Once in a file\r\n')
+    const asked = async (args: readonly string[], input?: string): Promise<string | undefined> => {
+      assert.equal(await mesh(['inference', ...args], { home, input }), ' x\n')
+      return submissions.at(-1)?.prompt
+    }
+    assert.equal(await asked(['Once']), 'Once')
+    assert.equal(await asked(['--prompt-file', file]), 'Once in a file')
+    assert.equal(await asked(['-'], 'Once piped\n'), 'Once piped')
+    assert.equal(await asked([], long), long)
+  })
+
+  it('a prompt that is empty, twice there or no text is refused before anybody is asked', async (t) => {
+    const { home, submissions } = await play(t, () => undefined)
+    for (const [args, input, code, error] of [
+      [[], '', 2, 'the prompt is empty'],
+      [[], undefined, 2, 'the prompt is empty'],
+      [['Once'], 'and more', 2, 'a prompt comes from the command line and from standard input too'],
+      [['Once', '--prompt', 'Twice'], undefined, 2, 'give --prompt or the same without the flag, not both'],
+      [[], Buffer.from([0x4f, 0xff]), 3, 'cannot read the prompt from standard input: line 1 is not text in UTF-8'],
+      [['-'], 'a'.repeat(1_000_001), 2, 'the prompt has more than 1,000,000 characters'],
+    ] as const) {
+      const { code: got, stdout, stderr } = await runMesh(['inference', ...args], { home, input })
+      assert.deepEqual([got, stdout, stderr.split('\n')[0]], [code, '', `error: ${error}`])
+    }
+    assert.equal(submissions.length, 0)
+  })
+
+  it('a terminal shows the prompt before the text that continues it, nothing else does', async (t) => {
+    const { home } = await play(t, (job, response) => {
+      send(response, running, tokens(1, 0, ' there'), done(job, { text: ' there', tokens: [1] }))
+      response.end()
+    })
+    const shown = async (isTTY: boolean, ...args: string[]): Promise<string> => {
+      let text = ''
+      const code = await runCli(['inference', ...args], {
+        home: openHome(home), colour: isTTY, now: Date.now, fetch, signal: new AbortController().signal,
+        stdin: { isTTY: true, mayIdle: true, stream: Readable.from([]) },
+        stdout: { write: (part) => void (text += part), isTTY, columns: 80 }, stderr: { write: () => undefined, isTTY: false, columns: 80 },
+      })
+      assert.equal(code, 0)
+      return text
+    }
+    assert.equal(await shown(true, 'Once\u001b[31m'), '\u001b[1mOnce[31m\u001b[22m there\n')
+    assert.equal(await shown(true, 'y'.repeat(2000) + 'z'.repeat(2000)), `\u001b[1m… ${'z'.repeat(2000)}\u001b[22m there\n`)
+    for (const args of [['Once', '--json'], ['Once', '--chat']]) assert.ok(!(await shown(true, ...args)).includes('Once'), args.join(' '))
+    assert.equal(await shown(false, 'Once'), ' there\n')
+  })
+
+  it('a reader that goes away (| head) ends it without a word, and cancels the job', async (t) => {
+    const { home, cancelled } = await play(t, (_, response) => {
+      send(response, running)
+      let sequence = 1
+      const timer = setInterval(() => send(response, tokens(sequence, sequence++ - 1, ' there')), 20)
+      response.on('close', () => clearInterval(timer))
+    })
+    const [file, ...args] = commandOf('mesh')
+    const child = spawn(file, [...args, 'inference', 'Once'], { env: environmentFor(home), stdio: ['ignore', 'pipe', 'pipe'], timeout: 30_000, killSignal: 'SIGKILL' })
+    let stderr = ''
+    child.stderr.setEncoding('utf8').on('data', (part: string) => (stderr += part))
+    child.stdout.once('data', () => child.stdout.destroy())
+    const [code] = (await once(child, 'close')) as [number | null]
+    assert.deepEqual([code, stderr, cancelled.length], [141, '', 1])
   })
 
   it('prints what a lost delta left out, from the answer at the end', async (t) => {

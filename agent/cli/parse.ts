@@ -69,8 +69,12 @@ export const parseArguments = (commands: readonly Command[], typed: readonly str
     if (bare !== undefined) parser.argument(`[${optionRecord(bare).flag.slice(2)}]`, optionRecord(bare).help)
     parser.action((...parts: readonly unknown[]) => {
       const options = parts[bare === undefined ? 0 : 1] as Record<string, string | boolean | string[]>
+      const named = byName(command, options)
       const alone = bare === undefined || parts[0] === undefined ? {} : { [bare]: String(parts[0]) }
-      found = { kind: 'run', command, given: { ...alone, ...byName(command, options) }, rest: argv.slice(argv.indexOf(command.name) + 1) }
+      if (bare !== undefined && bare in alone && bare in named) {
+        throw new MeshError('usage', { problem: `give ${optionRecord(bare).flag} or the same without the flag, not both` })
+      }
+      found = { kind: 'run', command, given: { ...alone, ...named }, rest: argv.slice(argv.indexOf(command.name) + 1) }
     })
   }
   if (argv.length === 0) throw new MeshError('usage', { problem: 'no command is given' })
@@ -99,4 +103,4 @@ const byName = (command: Command, options: Record<string, string | boolean | str
 }
 
 const problemText = (message: string): string =>
-  message.replace(/^error: /, '').replace(/\s*\n\s*/g, ' ').replace(/^\(outputHelp\)$/, 'no command is given')
+  message.replace(/^error: /, '').replace(/^(too many arguments .*Expected 1 argument .*)$/, '$1 Text with spaces wants quotes.').replace(/\s*\n\s*/g, ' ').replace(/^\(outputHelp\)$/, 'no command is given')

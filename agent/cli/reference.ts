@@ -50,6 +50,7 @@ const exitMeanings: Readonly<Record<keyof typeof exitCodes, string>> = {
   job: 'the job failed: no ring, a worker lost, a time limit',
   refused: 'not allowed: key, certificate or role',
   interrupted: 'interrupted (Ctrl-C) or cancelled',
+  unread: 'whoever read the output went away (`mesh ... | head`): ended without a word, a job is cancelled',
 }
 
 export const exitCodeReference = (): string =>

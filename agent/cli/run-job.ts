@@ -5,6 +5,7 @@ import { MeshError } from '../../shared/errors.ts'
 import type { KeyPair } from '../../shared/identity/keys.ts'
 import { signStatement } from '../../shared/identity/statement.ts'
 import type { Job, JobSubmission } from '../../shared/schema/job.ts'
+import { limits } from '../../shared/wire/limits.ts'
 import type { OptionValues } from '../../shared/options.ts'
 import type { CommandContext } from './command.ts'
 import { followJob } from './job-stream.ts'
@@ -14,9 +15,12 @@ export const jobOptions = ['modelId', 'prompt', 'chat', 'maxTokens', 'temperatur
 
 type JobValues = OptionValues<(typeof jobOptions)[number]> & { readonly prompt: string }
 
-/** @throws MeshError `promptEmpty` | `parameterInvalid` */
+/** @throws MeshError `promptEmpty` | `promptTooLarge` | `parameterInvalid` */
 export const submissionOf = (values: JobValues): JobSubmission => {
   if (values.prompt.trim() === '') throw new MeshError('promptEmpty')
+  if (values.prompt.length > limits.promptLength && [...values.prompt].length > limits.promptLength) {
+    throw new MeshError('promptTooLarge', { limit: limits.promptLength.toLocaleString('en') })
+  }
   if (values.stop.some((text) => text === '')) throw new MeshError('parameterInvalid', { name: '--stop', want: 'a text that is not empty', got: '""' })
   if (values.stop.length > 16) throw new MeshError('parameterInvalid', { name: '--stop', want: 'given 16 times at most', got: values.stop.length })
   return {

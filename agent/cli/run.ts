@@ -4,7 +4,7 @@ import { jsonWanted, printFatal } from '../../shared/fatal.ts'
 import type { Home } from '../../shared/home.ts'
 import { createLogger, type DestinationStream, type Logger } from '../../shared/log.ts'
 import { isOptionGiven, type OptionName, optionRecord, readOptions } from '../../shared/options.ts'
-import type { BackgroundParent, CommandContext, Output } from './command.ts'
+import type { BackgroundParent, CommandContext, Input, Output } from './command.ts'
 import { commands } from './commands.ts'
 import { flagText } from './option-text.ts'
 import { commandIn, type Given, parseArguments } from './parse.ts'
@@ -12,6 +12,7 @@ import { commandIn, type Given, parseArguments } from './parse.ts'
 /** What the process lends to a command. */
 export interface Surroundings {
   readonly home: Home
+  readonly stdin: Input
   readonly stdout: Output
   readonly stderr: Output
   readonly colour: boolean

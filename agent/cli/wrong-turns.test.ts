@@ -12,6 +12,7 @@ import { temporaryFolder } from '../../test/support/homes.ts'
 import { startReady } from '../../test/support/processes.ts'
 import type { Output } from './command.ts'
 import { runCli } from './run.ts'
+import { noInput } from './standard-input.ts'
 
 interface Turn {
   readonly args: readonly string[]
@@ -29,7 +30,7 @@ let home = ''
 const run = async (args: readonly string[], homeFolder = home): Promise<{ code: number; stdout: string; stderr: string }> => {
   const written = { stdout: '', stderr: '' }
   const output = (name: keyof typeof written): Output => ({ write: (text) => void (written[name] += text), isTTY: false, columns: 80 })
-  const around = { home: openHome(homeFolder), stdout: output('stdout'), stderr: output('stderr'), colour: false, now: Date.now, fetch, signal: new AbortController().signal }
+  const around = { home: openHome(homeFolder), stdout: output('stdout'), stderr: output('stderr'), stdin: noInput(), colour: false, now: Date.now, fetch, signal: new AbortController().signal }
   return { code: await runCli(args, around), ...written }
 }
 

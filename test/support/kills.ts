@@ -2,6 +2,7 @@
 import { spawn } from 'node:child_process'
 import type { TestContext } from 'node:test'
 import { runCli } from '../../agent/cli/run.ts'
+import { noInput } from '../../agent/cli/standard-input.ts'
 import { openHome } from '../../shared/home.ts'
 import { environmentFor } from '../../shared/options.ts'
 import { afterwards } from './homes.ts'
@@ -51,6 +52,9 @@ export const runUntilKilled = (t: TestContext, args: readonly string[], home: st
 export const meshHere = async (args: readonly string[], home: string, send: typeof fetch = fetch): Promise<RunResult> => {
   const written = { stdout: '', stderr: '' }
   const output = (stream: 'stdout' | 'stderr') => ({ write: (text: string) => void (written[stream] += text), isTTY: false, columns: 80 })
-  const code = await runCli([...args, '--log-level', 'silent'], { home: openHome(home), stdout: output('stdout'), stderr: output('stderr'), colour: false, now: Date.now, fetch: send, signal: new AbortController().signal })
+  const code = await runCli([...args, '--log-level', 'silent'], {
+    home: openHome(home), colour: false, now: Date.now, fetch: send, signal: new AbortController().signal,
+    stdin: noInput(), stdout: output('stdout'), stderr: output('stderr'),
+  })
   return { code, ...written }
 }

@@ -22,21 +22,24 @@ export interface RunOptions {
   readonly timeoutMs?: number
   /** As in `ManagedProcessOptions`. */
   readonly through?: readonly string[]
+  /** Its standard input, which ends after it; without it there is none. */
+  readonly input?: string | Buffer
   /** Called with what it prints, as it comes. */
   onOutput?(text: string): void
 }
 
 /** Runs a program to its end. It is killed when it takes too long, and `code` is then null. */
-export const runProgram = (file: string, args: readonly string[], { home, env, timeoutMs = 30_000, onOutput }: RunOptions): Promise<RunResult> =>
+export const runProgram = (file: string, args: readonly string[], { home, env, timeoutMs = 30_000, input, onOutput }: RunOptions): Promise<RunResult> =>
   new Promise((resolve, reject) => {
-    const child = spawn(file, args, { env: { ...environmentFor(home), ...env }, stdio: ['ignore', 'pipe', 'pipe'], timeout: timeoutMs, killSignal: 'SIGKILL' })
+    const child = spawn(file, args, { env: { ...environmentFor(home), ...env }, stdio: [input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'], timeout: timeoutMs, killSignal: 'SIGKILL' })
+    child.stdin?.on('error', () => undefined).end(input) // it may end without reading
     let stdout = ''
     let stderr = ''
-    child.stdout.setEncoding('utf8').on('data', (part: string) => {
+    child.stdout?.setEncoding('utf8').on('data', (part: string) => {
       stdout += part
       onOutput?.(part)
     })
-    child.stderr.setEncoding('utf8').on('data', (part: string) => (stderr += part))
+    child.stderr?.setEncoding('utf8').on('data', (part: string) => (stderr += part))
     child.on('error', reject)
     child.on('close', (code) => resolve({ code, stdout, stderr }))
   })
@@ -64,7 +67,7 @@ export const mesh = async (args: readonly string[], options: RunOptions): Promis
 export const startReady = async (t: Context, options: ManagedProcessOptions): Promise<{ readonly process: ManagedProcess; readonly info: Record<string, unknown> }> => {
   const process = startProcess(options)
   afterwards(t, () => process.stop())
-  return { process, info: await within(20_000, `${options.name} is ready`, process.ready) }
+  return { process, info: await within(60_000, `${options.name} is ready`, process.ready) }
 }
 
 /** The value of a promise. @throws Error when it takes longer */

@@ -91,8 +91,9 @@ export const demo = defineCommand({
   name: 'demo',
   summary: 'see it work: relay, control plane and agents on this machine, one prompt, nothing left behind',
   options: [...jobOptions, 'modelDir', 'quant', 'workers', 'keep', 'json'],
+  bare: 'prompt',
   defaults: { prompt: 'Once upon a time', seed: 1, maxTokens: 120 },
-  examples: ['mesh demo', 'mesh demo --workers 3 --prompt "The little dragon" --seed 7', 'mesh demo --chat --prompt "What colour is the sky?" --temperature 0'],
+  examples: ['mesh demo', 'mesh demo "The little dragon" --workers 3 --seed 7', 'mesh demo --chat --prompt "What colour is the sky?" --temperature 0'],
   json: Type.Object({
     ...JobAnswer.properties,
     shardBytes: Type.Array(Count, { description: 'by rank' }),

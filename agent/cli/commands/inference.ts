@@ -8,7 +8,8 @@ import { selectPool } from '../../device/pools.ts'
 import { type CommandContext, defineCommand } from '../command.ts'
 import { createLiveText } from '../live-text.ts'
 import { secretIn } from '../passphrase.ts'
-import { counted, printableText } from '../render.ts'
+import { readPrompt } from '../prompt.ts'
+import { bold, counted, printableText } from '../render.ts'
 import { type JobProgress, jobOptions, runJob, submissionOf } from '../run-job.ts'
 import { openKeyClient, openSession } from '../session.ts'
 
@@ -35,6 +36,17 @@ export const jobAnswer = (job: Job): Type.Static<typeof JobAnswer> => ({
 export const progressText = ({ state, worldSize, tokens, tokensPerSecond }: JobProgress): string => {
   if (state !== 'running') return state === 'queued' ? 'waiting for the ring ...' : `${counted(worldSize, 'worker')} · reading the prompt ...`
   return [counted(worldSize, 'worker'), counted(tokens, 'token'), ...(tokensPerSecond > 0 ? [`${tokensPerSecond.toFixed(1)} tok/s`] : [])].join(' · ')
+}
+
+/** Characters of a prompt that a terminal shows again. */
+const echoLength = 2000
+
+/** The prompt (of a long one the end) as a terminal shows it before the text that continues it; elsewhere only the text counts. */
+const echoOf = (context: CommandContext, prompt: string): string => {
+  if (!context.stdout.isTTY) return ''
+  const characters = [...prompt]
+  const shown = characters.length <= echoLength ? prompt : `… ${characters.slice(-echoLength).join('')}`
+  return bold(context, printableText(shown))
 }
 
 interface Sender {
@@ -73,26 +85,35 @@ const openSender = async (context: CommandContext, values: SenderValues): Promis
 export const inference = defineCommand({
   name: 'inference',
   summary: 'run a prompt on the ring of a model and print the text as it comes',
-  details: 'Text goes to stdout; a status line to stderr when it is a terminal. Ctrl-C cancels the job. --wait limits how long the job may wait for a ring. With an API key (MESH_API_KEY or --api-key-file) a machine that is no device of the pool may ask.',
-  options: [...jobOptions, 'apiKey', 'apiKeyFile', 'poolId', 'controlPlane', 'wait', 'json'],
-  required: ['prompt'],
+  details: [
+    'The prompt is the argument, or --prompt, a file (--prompt-file) or standard input: that of a pipe, or with - in place of the text. Files and standard input must be text in UTF-8; one line end at their end is left out, all else is taken as it is.',
+    'Text goes to stdout, in a terminal behind the prompt that it continues; a status line to stderr when it is a terminal. Ctrl-C cancels the job. --wait limits how long the job may wait for a ring. With an API key (MESH_API_KEY or --api-key-file) a machine that is no device of the pool may ask.',
+  ].join('\n\n'),
+  options: [...jobOptions, 'promptFile', 'apiKey', 'apiKeyFile', 'poolId', 'controlPlane', 'wait', 'json'],
+  bare: 'prompt',
   examples: [
-    'mesh inference --prompt "Once upon a time"',
+    'mesh inference "Once upon a time"',
+    'mesh inference --prompt-file story.txt --max-tokens 400',
     'mesh inference --chat --prompt "What colour is the sky?" --temperature 0',
     'mesh inference --prompt "Once upon a time" --seed 7 --max-tokens 50 --stop "The end" --json',
     'mesh inference --prompt "Once upon a time" --api-key-file key.txt --control-plane http://192.168.1.20:8080',
   ],
   json: JobAnswer,
   run: async (context, values) => {
-    const submission = submissionOf(values)
+    const prompt = await readPrompt(context, values)
+    const submission = submissionOf({ ...values, prompt })
     const sender = await openSender(context, values)
     const live = createLiveText(context.stdout, context.stderr, context.now)
     let last: JobProgress | undefined
+    let echo = values.chat ? '' : echoOf(context, prompt)
     try {
       const job = await runJob({
         context, ...sender, submission, waitMs: values.wait,
         onText: (text) => {
-          if (!values.json) live.text(context.stdout.isTTY ? printableText(text) : text)
+          if (values.json) return
+          if (echo !== '') live.text(echo)
+          echo = ''
+          live.text(context.stdout.isTTY ? printableText(text) : text)
         },
         onProgress: (progress) => {
           last = progress
