@@ -157,6 +157,10 @@ export const errorTable = {
   backendFailed: { status: 500, exit: 5, text: 'the {backend} backend failed: {problem}', hint: 'mesh status; restart the agent with mesh start' },
   // rings and jobs
   ringEmpty: { status: 409, exit: 6, text: 'no device serves {modelId} in this pool', hint: 'mesh join-ring --model-id {modelId}, then mesh start' },
+  ringBlocked: {
+    status: 409, exit: 6, text: 'no ring can form for {modelId}: {device}: {problem}',
+    hint: 'on {device}: {advice}; then there mesh join-ring --model-id {modelId}, or mesh leave-ring to let the others go on',
+  },
   notInRing: { status: 409, exit: 2, text: 'this device is in no ring for {modelId}', hint: 'mesh ring-status' },
   promptTooLong: { status: 422, exit: 2, text: 'the prompt has {tokens} tokens, the context holds {context}', hint: 'shorten the prompt' },
   promptTooLarge: { status: 413, exit: 2, text: 'the prompt has more than {limit} characters', hint: 'shorten the prompt' },
@@ -171,7 +175,7 @@ export const errorTable = {
   epochStale: { status: 409, exit: 6, text: 'the ring changed (epoch {got}, now {want})', hint: 'repeat the job' },
   jobCancelled: { status: 409, exit: 130, text: 'the job was cancelled', hint: 'mesh inference runs it again' },
   jobLost: { status: 503, exit: 6, text: 'the agent that ran the job went away: {peer}', hint: 'start it again with mesh start, then repeat the job' },
-  jobTimeout: { status: 504, exit: 6, text: 'the job waited {seconds} s for a ring', hint: 'mesh ring-status' },
+  jobTimeout: { status: 504, exit: 6, text: 'the job waited {seconds} s for a ring{why}', hint: 'wait longer with --wait 10m, or see mesh ring-status' },
   statementRefused: { status: 409, exit: 7, text: 'the statement about job {jobId} does not hold: {problem}', hint: 'mesh ledger shows how the job was settled' },
   ledgerInvalid: { status: 409, exit: 5, text: 'the ledger does not hold at entry {sequence}: {problem}', hint: 'somebody changed the database of the control plane; restore it from a copy, and ask who runs it' },
   // memory locks

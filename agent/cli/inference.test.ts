@@ -198,6 +198,56 @@ describe('mesh inference', () => {
     assert.equal(cancelled.length, 1)
   })
 
+  it('what it waits for is told while it waits, each news once, also where stderr is no terminal', async (t) => {
+    const { home } = await play(t, (job, response) => {
+      const wait = (before: number, reason: string): void => void response.write(`event: waiting\ndata: ${JSON.stringify({ type: 'waiting', before, reason })}\n\n`)
+      send(response, { sequence: 0, type: 'state', state: 'queued', worldSize: 0 })
+      for (const before of [2, 1, 1]) wait(before, '')
+      wait(1, 'no device is online; Lap\u001b[2Jtop would serve it')
+      wait(0, 'Laptop is loading')
+      send(response, { ...running, sequence: 1 }, done(job, { text: ' x', tokens: [1] }))
+      response.end()
+    })
+    const { code, stdout, stderr } = await runMesh(['inference', '--prompt', 'Once'], { home })
+    assert.deepEqual([code, stdout], [0, ' x\n'])
+    assert.deepEqual(stderr.split('\n'), [
+      'waiting: the ring is busy, 2 before you', 'waiting: the ring is busy, 1 before you',
+      'waiting: no device is online; Lap?[2Jtop would serve it, 1 before you', 'waiting: Laptop is loading', '',
+    ])
+  })
+
+  it('a job that no ring takes in time ends with what it waited for', async (t) => {
+    const { home, cancelled } = await play(t, (_, response) => {
+      send(response, { sequence: 0, type: 'state', state: 'queued', worldSize: 0 })
+      response.write(`event: waiting\ndata: ${JSON.stringify({ type: 'waiting', before: 0, reason: 'no device is online; Laptop would serve it' })}\n\n`)
+    })
+    const { code, stderr } = await runMesh(['inference', '--prompt', 'Once', '--wait', '300ms'], { home })
+    assert.equal(code, 6)
+    assert.match(stderr, /^error: the job waited 0.3 s for a ring: no device is online; Laptop would serve it\nhint: .*--wait/m)
+    assert.equal(cancelled.length, 1)
+  })
+
+  it('where no waiting helps it ends at once, and the job with it', async (t) => {
+    const error = new MeshError('ringBlocked', { modelId: 'm', device: 'Laptop', problem: 'model m here has revision a, the ring uses b', advice: 'give every device the same files' }).toReport()
+    const { home, cancelled } = await play(t, (_, response) => {
+      send(response, { sequence: 0, type: 'state', state: 'queued', worldSize: 0 })
+      response.write(`event: waiting\ndata: ${JSON.stringify({ type: 'waiting', before: 0, reason: error.message, error })}\n\n`)
+    })
+    const { code, stderr } = await runMesh(['inference', '--prompt', 'Once'], { home })
+    assert.deepEqual([code, stderr], [6, `error: ${error.message}\nhint: ${error.hint}\n`])
+    assert.equal(cancelled.length, 1)
+  })
+
+  it('a job that runs and waits for room on a disk waits no longer than it may', async (t) => {
+    const { home } = await play(t, (_, response) => {
+      send(response, running, tokens(1, 0, ' there'))
+      response.write(`event: waiting\ndata: ${JSON.stringify({ type: 'waiting', before: 0, reason: 'the disk is full' })}\n\n`)
+    })
+    const { code, stdout, stderr } = await runMesh(['inference', '--prompt', 'Once', '--wait', '300ms'], { home })
+    assert.deepEqual([code, stdout], [6, ' there\n'])
+    assert.match(stderr, /^waiting: the disk is full\nerror: the job waited 0.3 s .*: the disk is full$/m)
+  })
+
   it('a job that runs may take longer than the wait', async (t) => {
     const { home } = await play(t, (job, response) => {
       send(response, running)

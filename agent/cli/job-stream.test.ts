@@ -5,7 +5,7 @@ import { describe, it, type TestContext } from 'node:test'
 import { createClient } from '../../shared/api/client.ts'
 import { MeshError } from '../../shared/errors.ts'
 import { newKeyPair } from '../../shared/identity/keys.ts'
-import type { Job, JobEvent } from '../../shared/schema/job.ts'
+import type { Job, JobEvent, JobWaiting } from '../../shared/schema/job.ts'
 import { type FollowOptions, followJob } from './job-stream.ts'
 
 const poolId = 'ab'.repeat(32)
@@ -25,7 +25,7 @@ const frame = (event: JobEvent): string => `id: ${event.sequence}\nevent: ${even
 type Answer = (response: ServerResponse, request: IncomingMessage) => void
 
 /** A server that answers the n-th event request with the n-th function (the last one again and again). */
-const serve = async (t: TestContext, streams: readonly Answer[], onJob: Answer = (response) => response.writeHead(500).end()): Promise<{ follow(changes?: Partial<FollowOptions>): AsyncGenerator<JobEvent>; lastIds: (string | undefined)[] }> => {
+const serve = async (t: TestContext, streams: readonly Answer[], onJob: Answer = (response) => response.writeHead(500).end()): Promise<{ follow(changes?: Partial<FollowOptions>): AsyncGenerator<JobEvent | JobWaiting>; lastIds: (string | undefined)[] }> => {
   const lastIds: (string | undefined)[] = []
   const server = createServer((request, response) => {
     if (!request.url?.endsWith('/events')) return onJob(response, request)
@@ -44,8 +44,8 @@ const serve = async (t: TestContext, streams: readonly Answer[], onJob: Answer =
 }
 
 const stream = (response: ServerResponse): ServerResponse => response.writeHead(200, { 'content-type': 'text/event-stream' })
-const collect = async (from: AsyncIterable<JobEvent>): Promise<JobEvent[]> => {
-  const all: JobEvent[] = []
+const collect = async (from: AsyncIterable<JobEvent | JobWaiting>): Promise<(JobEvent | JobWaiting)[]> => {
+  const all: (JobEvent | JobWaiting)[] = []
   for await (const event of from) all.push(event)
   return all
 }
@@ -78,6 +78,26 @@ describe('job stream', () => {
     ])
     assert.deepEqual(await collect(follow()), events)
     assert.deepEqual(lastIds, [undefined, '2', '2'])
+  })
+
+  it('what the job waits for comes between the events, and takes no number', async (t) => {
+    const waiting: JobWaiting[] = [{ type: 'waiting', before: 3, reason: '' }, { type: 'waiting', before: 0, reason: 'B is loading' }]
+    const text = (one: JobWaiting): string => `event: waiting\ndata: ${JSON.stringify(one)}\n\n`
+    const { follow, lastIds } = await serve(t, [
+      (response) => stream(response).write(frame(events[0]) + text(waiting[0]), () => response.destroy()),
+      (response) => void stream(response).end(text(waiting[1]) + events.slice(1).map(frame).join('')),
+    ])
+    assert.deepEqual(await collect(follow()), [events[0], ...waiting, ...events.slice(1)])
+    assert.deepEqual(lastIds, [undefined, '0'])
+  })
+
+  it('a control plane with a full disk is asked again', async (t) => {
+    const full = new MeshError('storageFull')
+    const { follow } = await serve(t, [
+      (response) => void response.writeHead(full.status).end(JSON.stringify({ error: full.toReport() })),
+      (response) => void stream(response).end(events.map(frame).join('')),
+    ])
+    assert.deepEqual(await collect(follow()), events)
   })
 
   it('a silent connection is checked against the job', async (t) => {

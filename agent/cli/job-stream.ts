@@ -1,15 +1,16 @@
 /**
  * The events of a job, each exactly once, whatever happens to the connection: after a break the stream is opened again
- * after the last event seen. A stream that is silent for long is checked against the job itself, so that a dead
+ * after the last event seen. Between them come words on what the job waits for, which are not numbered. A stream that is silent for long is checked against the job itself, so that a dead
  * connection that nobody closed does not hang the command.
  */
 import { setTimeout as pause } from 'node:timers/promises'
 import { createParser } from 'eventsource-parser'
 import { Value } from 'typebox/value'
 import type { Client } from '../../shared/api/client.ts'
-import { MeshError } from '../../shared/errors.ts'
+import { headers } from '../../shared/api/routes.ts'
+import { type ErrorCode, MeshError } from '../../shared/errors.ts'
 import { limits } from '../../shared/wire/limits.ts'
-import { type Job, JobEvent } from '../../shared/schema/job.ts'
+import { type Job, JobEvent, JobWaiting } from '../../shared/schema/job.ts'
 
 export interface FollowOptions {
   readonly client: Client
@@ -26,15 +27,17 @@ export interface FollowOptions {
 /** Milliseconds between two attempts to open the stream. */
 const retryMs = 300
 const defaultSilenceMs = 15_000
+/** Failures that end by themselves: it comes back, or somebody makes room on its disk. */
+const passing: ReadonlySet<ErrorCode> = new Set(['controlPlaneUnreachable', 'storageFull', 'storageFailed'] as const)
 
-const parseEvent = (data: string): JobEvent => {
+const parseEvent = (data: string): JobEvent | JobWaiting => {
   let value: unknown
   try {
     value = JSON.parse(data)
   } catch (error) {
     throw new MeshError('controlPlaneProtocol', { problem: 'an event of the job is not JSON' }, error)
   }
-  if (!Value.Check(JobEvent, value)) throw new MeshError('controlPlaneProtocol', { problem: `an event of the job has an unknown form: ${data.slice(0, 200)}` })
+  if (!Value.Check(JobEvent, value) && !Value.Check(JobWaiting, value)) throw new MeshError('controlPlaneProtocol', { problem: `an event of the job has an unknown form: ${data.slice(0, 200)}` })
   return value
 }
 
@@ -60,12 +63,12 @@ const createTimedRead = (reader: Reader, silenceMs: number): (() => Promise<Awai
 }
 
 /** Events of one connection until it ends. `onSilence` may end it by giving a last event. */
-async function* readStream(answer: Response, silenceMs: number, onSilence: () => Promise<JobEvent | undefined>): AsyncGenerator<JobEvent> {
+async function* readStream(answer: Response, silenceMs: number, onSilence: () => Promise<JobEvent | undefined>): AsyncGenerator<JobEvent | JobWaiting> {
   if (answer.body === null) return
   const reader = answer.body.getReader()
   const read = createTimedRead(reader, silenceMs)
   const decoder = new TextDecoder()
-  const events: JobEvent[] = []
+  const events: (JobEvent | JobWaiting)[] = []
   const parser = createParser({ onEvent: ({ data }) => events.push(parseEvent(data)), maxBufferSize: limits.requestBytes })
   try {
     for (;;) {
@@ -87,7 +90,7 @@ async function* readStream(answer: Response, silenceMs: number, onSilence: () =>
  * Ends after the event `end`.
  * @throws MeshError `controlPlaneUnreachable` (away for longer than `absenceMs`) | `controlPlaneProtocol` | what the control plane answered
  */
-export async function* followJob(options: FollowOptions): AsyncGenerator<JobEvent> {
+export async function* followJob(options: FollowOptions): AsyncGenerator<JobEvent | JobWaiting> {
   const { client, poolId, jobId, signal, now, silenceMs = defaultSilenceMs } = options
   const params = { poolId, jobId }
   let last = -1
@@ -101,10 +104,14 @@ export async function* followJob(options: FollowOptions): AsyncGenerator<JobEven
     signal.throwIfAborted()
     let problem: unknown
     try {
-      const answer = await client.open('jobEvents', { params, signal, headers: { accept: 'text/event-stream', ...(last < 0 ? {} : { 'last-event-id': String(last) }) } })
+      const answer = await client.open('jobEvents', { params, signal, headers: { accept: 'text/event-stream', [headers.events]: 'waiting', ...(last < 0 ? {} : { 'last-event-id': String(last) }) } })
       contact = now()
       for await (const event of readStream(answer, silenceMs, onSilence)) {
         contact = now()
+        if (event.type === 'waiting') {
+          yield event
+          continue
+        }
         if (event.sequence <= last) continue
         last = event.sequence
         yield event
@@ -113,7 +120,7 @@ export async function* followJob(options: FollowOptions): AsyncGenerator<JobEven
     } catch (error) {
       signal.throwIfAborted()
       // a broken connection is no MeshError; what the control plane answered is, and asking again would not change it
-      if (error instanceof MeshError && error.code !== 'controlPlaneUnreachable') throw error
+      if (error instanceof MeshError && !passing.has(error.code)) throw error
       problem = error
     }
     if (now() - contact > options.absenceMs) throw problem instanceof MeshError ? problem : new MeshError('controlPlaneUnreachable', { url: client.url, problem: 'the event stream ended' }, problem)

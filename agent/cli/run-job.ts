@@ -4,7 +4,7 @@ import type { Client } from '../../shared/api/client.ts'
 import { MeshError } from '../../shared/errors.ts'
 import type { KeyPair } from '../../shared/identity/keys.ts'
 import { signStatement } from '../../shared/identity/statement.ts'
-import type { Job, JobSubmission } from '../../shared/schema/job.ts'
+import type { Job, JobEvent, JobSubmission, JobWaiting } from '../../shared/schema/job.ts'
 import { limits } from '../../shared/wire/limits.ts'
 import type { OptionValues } from '../../shared/options.ts'
 import type { CommandContext } from './command.ts'
@@ -46,6 +46,8 @@ export interface JobProgress {
   readonly tokens: number
   /** From the first to the latest token; 0 before the second. */
   readonly tokensPerSecond: number
+  /** What it waits for, in words; absent while it does not, or nobody knows. */
+  readonly waiting?: string
 }
 
 export interface JobRun {
@@ -80,11 +82,64 @@ const confirmUse = async ({ client, poolId, key, context }: JobRun, { jobId, epo
   }
 }
 
-/** Follows the job and tells of it. @returns how it ended; @throws AbortError when `signal` aborts */
-const watch = async (run: JobRun, jobId: string, signal: AbortSignal, onRunning: () => void): Promise<Job> => {
+/** A time limit that counts only while the job waits. */
+interface Patience {
+  readonly signal: AbortSignal
+  begin(): void
+  end(): void
+}
+
+const createPatience = (waitMs: number): Patience => {
+  const tooLate = new AbortController()
+  let timer: NodeJS.Timeout | undefined
+  return {
+    signal: tooLate.signal,
+    begin: () => void (timer ??= setTimeout(() => tooLate.abort(), waitMs)),
+    end: () => {
+      clearTimeout(timer)
+      timer = undefined
+    },
+  }
+}
+
+/** `the ring is busy, 3 before you`, or why it takes no job. */
+const waitingText = ({ before, reason }: JobWaiting): string | undefined => {
+  const why = reason === '' && before > 0 ? 'the ring is busy' : reason
+  return why === '' ? undefined : `${why}${before > 0 ? `, ${before} before you` : ''}`
+}
+
+const speed = (tokens: number, ms: number): number => (tokens > 1 && ms > 0 ? (1000 * (tokens - 1)) / ms : 0)
+
+type Told = Exclude<JobEvent, { type: 'end' }> | JobWaiting
+
+/** How far the job is, from one event to the next. @throws MeshError what keeps it from ever running */
+const createProgress = (patience: Patience, now: () => number): ((event: Told) => JobProgress) => {
   let progress: JobProgress = { state: 'queued', worldSize: 0, tokens: 0, tokensPerSecond: 0 }
-  let text = ''
   let firstAt = 0
+  const running = (change: Partial<JobProgress>): JobProgress => {
+    patience.end()
+    return { ...progress, state: 'running', waiting: undefined, ...change }
+  }
+  return (event) => {
+    if (event.type === 'waiting') {
+      if (event.error) throw MeshError.fromReport(event.error)
+      progress = { ...progress, waiting: waitingText(event) }
+      if (progress.waiting !== undefined) patience.begin()
+      else if (progress.state === 'running') patience.end()
+    } else if (event.type === 'tokens') {
+      if (firstAt === 0) firstAt = now()
+      const tokens = event.firstIndex + event.tokens.length
+      progress = running({ tokens, tokensPerSecond: speed(tokens, now() - firstAt) })
+    } else if (event.state === 'running') progress = running({ worldSize: event.worldSize })
+    else if (event.state === 'queued') progress = { ...progress, state: event.state }
+    else if (event.state === 'assigned') progress = { ...progress, state: event.state, worldSize: event.worldSize, waiting: undefined }
+    return progress
+  }
+}
+
+/** Follows the job and tells of it. @returns how it ended; @throws AbortError when `signal` aborts */
+const watch = async (run: JobRun, jobId: string, signal: AbortSignal, progressAt: (event: Told) => JobProgress): Promise<Job> => {
+  let text = ''
   const { client, poolId, context } = run
   for await (const event of followJob({ client, poolId, jobId, signal, absenceMs: run.waitMs, now: context.now })) {
     if (event.type === 'end') {
@@ -92,18 +147,10 @@ const watch = async (run: JobRun, jobId: string, signal: AbortSignal, onRunning:
       if (event.job.text.startsWith(text) && event.job.text.length > text.length) run.onText(event.job.text.slice(text.length))
       return event.job
     }
-    if (event.type === 'tokens') {
-      onRunning()
-      const tokens = event.firstIndex + event.tokens.length
-      const now = context.now()
-      if (firstAt === 0) firstAt = now
-      const tokensPerSecond = tokens > 1 && now > firstAt ? (1000 * (tokens - 1)) / (now - firstAt) : 0
-      progress = { ...progress, state: 'running', tokens, tokensPerSecond }
+    const progress = progressAt(event)
+    if (event.type === 'tokens' && event.text !== '') {
       text += event.text
-      if (event.text !== '') run.onText(event.text)
-    } else if (event.state === 'queued' || event.state === 'assigned' || event.state === 'running') {
-      if (event.state === 'running') onRunning()
-      progress = { ...progress, state: event.state, worldSize: event.worldSize }
+      run.onText(event.text)
     }
     run.onProgress(progress)
   }
@@ -113,24 +160,33 @@ const watch = async (run: JobRun, jobId: string, signal: AbortSignal, onRunning:
 /**
  * Submits the job and follows it to its end.
  * @returns the finished job
- * @throws MeshError what made it fail | `jobCancelled` | `jobTimeout` (no ring in time) | `controlPlaneUnreachable`
+ * @throws MeshError what made it fail, or keeps it from ever running | `jobCancelled` | `jobTimeout` (no ring in time) | `controlPlaneUnreachable`
  */
 export const runJob = async (run: JobRun): Promise<Job> => {
   const { client, poolId, submission, context } = run
   const { jobId } = await client.call('submitJob', { params: { poolId }, body: submission })
-  const tooLate = new AbortController()
-  const timer = setTimeout(() => tooLate.abort(), run.waitMs)
+  const patience = createPatience(run.waitMs)
+  const progressAt = createProgress(patience, context.now)
+  let why = ''
+  let isHopeless = false
+  patience.begin()
   try {
-    const job = await watch(run, jobId, AbortSignal.any([context.signal, tooLate.signal]), () => clearTimeout(timer))
+    const job = await watch(run, jobId, AbortSignal.any([context.signal, patience.signal]), (event) => {
+      isHopeless = event.type === 'waiting' && event.error !== undefined
+      const progress = progressAt(event)
+      why = progress.waiting === undefined ? '' : `: ${progress.waiting}`
+      return progress
+    })
     if (job.state === 'failed') throw job.error ? MeshError.fromReport(job.error) : new MeshError('controlPlaneProtocol', { problem: `job ${jobId} failed without a reason` })
     await confirmUse(run, job)
     if (job.state === 'cancelled') throw new MeshError('jobCancelled')
     return job
   } catch (error) {
-    if (!context.signal.aborted && !tooLate.signal.aborted) throw error
+    if (!context.signal.aborted && !patience.signal.aborted && !isHopeless) throw error
     await cancelQuietly(run, jobId)
-    throw context.signal.aborted ? new MeshError('jobCancelled') : new MeshError('jobTimeout', { seconds: Number((run.waitMs / 1000).toFixed(1)) })
+    if (context.signal.aborted) throw new MeshError('jobCancelled')
+    throw isHopeless ? error : new MeshError('jobTimeout', { seconds: Number((run.waitMs / 1000).toFixed(1)), why })
   } finally {
-    clearTimeout(timer)
+    patience.end()
   }
 }

@@ -45,6 +45,26 @@ export class FairQueue {
     this.#finish.set(flow, start + cost / weight)
   }
 
+  /**
+   * In which order the jobs that wait will begin, if no other comes and each costs the same. Changes nothing.
+   * @param flows whose `jobs` are in the order of that flow
+   * @param running the turn that has not ended
+   */
+  foresee<Job>(flows: readonly (Waiting & { readonly jobs: readonly Job[] })[], cost: number, running?: Turn): Job[] {
+    const queue = new FairQueue()
+    queue.#virtual = this.#virtual
+    for (const [flow, finish] of this.#finish) queue.#finish.set(flow, finish)
+    if (running) queue.end(running, cost)
+    const left = new Map(flows.map(({ flow, jobs }) => [flow, [...jobs]]))
+    const order: Job[] = []
+    for (;;) {
+      const turn = queue.begin(flows.filter(({ flow }) => (left.get(flow) ?? []).length > 0))
+      if (!turn) return order
+      order.push(...(left.get(turn.flow) ?? []).splice(0, 1))
+      queue.end(turn, cost)
+    }
+  }
+
   #startOf(flow: string): number {
     return Math.max(this.#virtual, this.#finish.get(flow) ?? 0)
   }

@@ -24,6 +24,33 @@ const serve = (queue: FairQueue, waiting: readonly Waiting[], total: number, cos
   return served
 }
 
+test('queue: what is foreseen comes about, whatever was before, and foreseeing changes nothing', () => {
+  const flow = fc.record({ weight: fc.integer({ min: 1, max: 9 }), jobs: fc.integer({ min: 0, max: 5 }), since: fc.integer({ min: 0, max: 3 }) })
+  const scenario = fc.record({ flows: fc.array(flow, { maxLength: 5 }), before: fc.integer({ min: 0, max: 20 }), isRunning: fc.boolean() })
+  fc.assert(fc.property(scenario, ({ flows, before, isRunning }) => {
+    const all = flows.map(({ jobs, ...one }, index) => ({ ...one, flow: `f${index}`, jobs: Array.from({ length: jobs }, (_, number) => `f${index}/${number}`) }))
+    const queue = new FairQueue()
+    let turn: Turn | undefined
+    for (let index = 0; index < before; index++) {
+      turn = queue.begin(all.slice(0, 1 + (index % 3)))
+      if (turn && (index < before - 1 || !isRunning)) queue.end(turn, 100)
+    }
+    const running = isRunning && before > 0 ? turn : undefined
+    const waiting = all.filter(({ jobs }) => jobs.length > 0)
+    const foreseen = queue.foresee(waiting, 100, running)
+    assert.deepEqual(queue.foresee(waiting, 100, running), foreseen)
+    if (running) queue.end(running, 100)
+    const left = new Map(waiting.map((one) => [one.flow, [...one.jobs]]))
+    const order: (string | undefined)[] = []
+    while ([...left.values()].some((jobs) => jobs.length > 0)) {
+      const next = queue.begin(waiting.filter((one) => (left.get(one.flow) ?? []).length > 0)) as Turn
+      order.push(left.get(next.flow)?.shift())
+      queue.end(next, 100)
+    }
+    assert.deepEqual(foreseen, order)
+  }))
+})
+
 test('queue: who contributes 10 % gets 10 % when all want it, and all of it when alone', () => {
   const queue = new FairQueue()
   const [small, large] = [wait('small', 10), wait('large', 90)]

@@ -80,11 +80,18 @@ export const decideRing = (input: RingInput): Decision => {
   return decideLoading(wanted, reports, (reason) => form('failure', `forming again: ${reason}`))
 }
 
+/** The member that keeps an epoch from working, whatever its links do: somebody has to mend something there. */
+export const blockingMember = <Member extends { readonly deviceId: string }>(members: readonly Member[], reports: RingInput['reports']): Member | undefined =>
+  members.find(({ deviceId }) => {
+    const report = reports.get(deviceId)
+    return report?.state === 'failed' && !passing.has(report.error?.code ?? '')
+  })
+
 /** The members are the right ones, and not all are ready. */
 const decideLoading = (members: readonly WishState[], reports: RingInput['reports'], formAgain: (reason: string) => Decision): Decision => {
   const failed = members.filter(({ deviceId }) => reports.get(deviceId)?.state === 'failed')
   const problemOf = ({ deviceId }: WishState): string => reports.get(deviceId)?.error?.message ?? 'it failed'
-  const blocking = failed.find(({ deviceId }) => !passing.has(reports.get(deviceId)?.error?.code ?? ''))
+  const blocking = blockingMember(members, reports)
   if (blocking) return { action: 'wait', reason: `${blocking.name}: ${problemOf(blocking)}` }
   if (failed.length > 0) return formAgain(problemOf(failed[0]))
   const pending = members.filter(({ deviceId }) => reports.get(deviceId)?.state !== 'ready').map(({ name }) => name)

@@ -1,6 +1,7 @@
 /** Server-sent events of one job: from the start, or after the last event that the client has seen. */
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import type { JobEvent } from '../../shared/schema/job.ts'
+import { headers } from '../../shared/api/routes.ts'
+import type { JobEvent, JobWaiting } from '../../shared/schema/job.ts'
 import { finalStates } from '../domain/job-state.ts'
 import type { Services } from '../service/services.ts'
 
@@ -13,14 +14,14 @@ const lastSeen = (request: FastifyRequest): number => {
 }
 
 /** @throws MeshError `notFound` before the stream begins */
-export const streamJob = ({ jobs, jobStore, hub }: Services, request: FastifyRequest, reply: FastifyReply): void => {
+export const streamJob = ({ jobs, jobStore, hub, background }: Services, request: FastifyRequest, reply: FastifyReply): void => {
   const { poolId, jobId } = request.params as { poolId: string; jobId: string }
-  const { state } = jobs.find(poolId, jobId, request.caller)
+  const job = jobs.find(poolId, jobId, request.caller)
   let sent = lastSeen(request)
   const missed = jobStore.events(jobId, sent)
   reply.hijack()
   const response = reply.raw
-  if (missed.length === 0 && finalStates.includes(state)) {
+  if (missed.length === 0 && finalStates.includes(job.state)) {
     // the client has seen the end: this status tells an EventSource not to come back
     response.writeHead(204).end()
     return
@@ -33,8 +34,15 @@ export const streamJob = ({ jobs, jobStore, hub }: Services, request: FastifyReq
     response.write(`id: ${event.sequence}\nevent: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`)
     if (event.type === 'end') end()
   }
+  let told = JSON.stringify({ type: 'waiting', before: 0, reason: '' } satisfies JobWaiting)
+  const tell = (waiting: JobWaiting): void => {
+    const text = JSON.stringify(waiting)
+    if (text !== told) response.write(`event: waiting\ndata: ${text}\n\n`)
+    told = text
+  }
+  const isAsking = request.headers[headers.events] === 'waiting'
   const keepAlive = setInterval(() => response.write(': still here\n\n'), keepAliveMs)
-  const silence = hub.listen(jobId, write)
+  const silence = hub.listen(jobId, { event: write, ...(isAsking ? { waiting: tell } : {}) })
   response.on('error', () => {}) // the client is gone: `close` follows
   const end = (): void => {
     clearInterval(keepAlive)
@@ -43,4 +51,8 @@ export const streamJob = ({ jobs, jobStore, hub }: Services, request: FastifyReq
   }
   response.on('close', end)
   for (const event of missed) write(event)
+  if (isAsking) background.run('telling what a job waits for', () => {
+    const waiting = jobs.waiting.of(job)
+    if (waiting) tell(waiting)
+  })
 }

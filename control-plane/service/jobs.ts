@@ -14,6 +14,7 @@ import type { JobHub } from './job-hub.ts'
 import type { Agent, Presence } from './presence.ts'
 import type { Rings } from './rings.ts'
 import { Turns } from './turns.ts'
+import { Waiting } from './waiting.ts'
 
 export interface JobsOptions {
   readonly jobs: JobStore
@@ -54,10 +55,12 @@ export class Jobs {
   readonly #options: JobsOptions
   readonly #running = new Map<string, Running>()
   readonly #turns: Turns
+  readonly waiting: Waiting
 
   constructor(options: JobsOptions) {
     this.#options = options
     this.#turns = new Turns(options)
+    this.waiting = new Waiting({ ...options, turns: this.#turns, runningOn: (ringId) => this.#running.get(ringId)?.jobId })
   }
 
   /** Jobs that ran when the control plane stopped: their leader may come back within the lease. */
@@ -90,7 +93,7 @@ export class Jobs {
     return this.#running.has(ringId)
   }
 
-  /** @throws MeshError `ringEmpty` | `ringTooLarge` | `overloaded` | `requestInvalid` | `keyQuotaExceeded` | `keyQuotaTooSmall` */
+  /** @throws MeshError `ringEmpty` | `ringTooLarge` | `ringBlocked` | `overloaded` | `requestInvalid` | `keyQuotaExceeded` | `keyQuotaTooSmall` */
   submit(poolId: string, { deviceId: submittedBy, keyId = '' }: Submitter, submission: JobSubmission): Job {
     const { jobs, rings, hub, credits, keys, now } = this.#options
     if ((submission.prompt === undefined) === (submission.messages === undefined)) throw new MeshError('requestInvalid', { problem: 'give either prompt or messages' })
@@ -99,8 +102,8 @@ export class Jobs {
     if (known) return known
     const ring = rings.serving(poolId, submission.modelId)
     if (!ring) throw new MeshError('ringEmpty', { modelId: submission.modelId })
-    const misfit = rings.misfit(ring.ringId)
-    if (misfit) throw misfit
+    const obstacle = rings.obstacle(ring.ringId)
+    if (obstacle) throw obstacle
     if (jobs.queued(poolId) >= limits.queuedJobs) throw new MeshError('overloaded', { what: 'the queue of this pool', limit: limits.queuedJobs })
     const quotaTokens = keyId === '' ? 0 : keys.reserve(keyId, submission, ring.model.shape.context)
     credits.join(poolId, submittedBy) // before the job: one that is told to have failed must not run
@@ -113,6 +116,7 @@ export class Jobs {
   /** Gives a ring that is active and idle the next job: the members take turns by what they contribute. */
   dispatch(ringId: string): void {
     this.#options.background.untilStored(`dispatch/${ringId}`, () => this.#dispatch(ringId))
+    this.waiting.changed(ringId)
   }
 
   #dispatch(ringId: string): void {
@@ -198,11 +202,12 @@ export class Jobs {
 
   stop(): void {
     for (const running of this.#running.values()) stopWaiting(running)
+    this.waiting.stop()
   }
 
   /** Ends an open job: at once while it waits, by its leader while it runs. */
   #cancel(jobId: string): void {
-    const { jobs, hub, presence, credits, now } = this.#options
+    const { jobs, hub, presence, ringStore, credits, now } = this.#options
     const running = [...this.#running.values()].find((one) => one.jobId === jobId)
     if (running) {
       jobs.requestCancel(jobId, now()) // a leader that is away hears of it when it comes back
@@ -210,6 +215,9 @@ export class Jobs {
     } else {
       credits.forget(jobId)
       hub.publish(jobId, jobs.finish(jobId, { state: 'cancelled', text: '', tokens: [], finishReason: 'cancelled' }, { now: now() }))
+      const job = jobs.find(jobId)
+      const ring = job && ringStore.findByModel(job.poolId, job.submission.modelId)
+      if (ring) this.waiting.changed(ring.ringId)
     }
   }
 

@@ -7,7 +7,7 @@ import { leastRankBytes, planWithin, type Shortage } from '../../shared/plan/sha
 import { planShards } from '../../shared/plan/shard-plan.ts'
 import type { RingEpoch, RingJoin, RingMember, RingView } from '../../shared/schema/ring.ts'
 import { formatBytes } from '../../shared/units.ts'
-import { decideRing, type WishState } from '../domain/ring-formation.ts'
+import { blockingMember, decideRing, type WishState } from '../domain/ring-formation.ts'
 import { viewOf } from '../domain/ring-view.ts'
 import type { DeviceStore } from '../store/device-store.ts'
 import type { RingStore, StoredRing, Wish } from '../store/ring-store.ts'
@@ -31,6 +31,8 @@ export interface RingsOptions {
   isBusy(ringId: string): boolean
   /** A ring became active. */
   onActive(ringId: string): void
+  /** Something may have changed for those who wait for the ring. */
+  onEvaluated(ringId: string): void
   /** Nobody serves that model any more. */
   onDissolved(ring: StoredRing): void
 }
@@ -123,6 +125,7 @@ export class Rings {
   /** Looks at a ring and does what is to be done; never throws, and does it later when it cannot be stored now. */
   evaluate(ringId: string): void {
     this.#options.background.untilStored(`ring/${ringId}`, () => this.#evaluate(ringId))
+    this.#options.onEvaluated(ringId)
   }
 
   #evaluate(ringId: string): void {
@@ -147,9 +150,23 @@ export class Rings {
     }
   }
 
-  /** Why no epoch can be formed of the devices that are there, if so. */
-  misfit(ringId: string): MeshError | undefined {
-    return this.#state(ringId).misfit
+  /** Why no epoch of the devices that are there can work, if so: no waiting helps. */
+  obstacle(ringId: string): MeshError | undefined {
+    const { rings, presence, now } = this.#options
+    const { misfit, status, reports } = this.#state(ringId)
+    const ring = rings.find(ringId)
+    if (misfit || status === 'active' || !ring) return misfit
+    const there = ring.members.filter(({ deviceId }) => presence.isMember(deviceId, ring.poolId, now()))
+    const member = blockingMember(there, reports)
+    if (!member) return undefined
+    const failure = MeshError.fromReport(reports.get(member.deviceId)?.error ?? { code: 'backendFailed', message: 'it failed' })
+    return new MeshError('ringBlocked', { modelId: ring.modelId, device: member.name, problem: failure.message, advice: failure.hint })
+  }
+
+  /** Why the ring is not active; empty when it is. */
+  reason(ringId: string): string {
+    const { status, reason } = this.#state(ringId)
+    return status === 'active' ? '' : reason
   }
 
   isActive(ringId: string): boolean {

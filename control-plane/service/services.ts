@@ -75,6 +75,7 @@ export const createServices = ({ store, probe }: OpenDatabase, { heartbeatMs, le
     roomFor: (deviceId, ringId) => locks.roomFor(deviceId, ringId),
     isBusy: (ringId) => jobs.isBusy(ringId),
     onActive: (ringId) => jobs.dispatch(ringId),
+    onEvaluated: (ringId) => jobs.waiting.changed(ringId),
     onDissolved: (ring) => jobs.failWaiting(ring),
   })
   const keys = new ApiKeys({ store: new KeyStore(store), jobs: jobStore, pools, devices, memberships, background, now, logger, onRevoked: ({ keyId }) => jobs.cancelOfKey(keyId) })

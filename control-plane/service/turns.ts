@@ -5,6 +5,9 @@ import type { JobStore } from '../store/job-store.ts'
 import type { StoredRing } from '../store/ring-store.ts'
 import type { Credits } from './credits.ts'
 
+/** Nobody knows what a job will cost; all are taken to be alike. */
+const typicalTokens = 200
+
 export interface TurnsOptions {
   readonly jobs: JobStore
   readonly credits: Credits
@@ -31,6 +34,16 @@ export class Turns {
     const job = turn && jobs.next(poolId, modelId, turn.flow)
     if (turn && job) this.#turns.set(ringId, turn)
     return job
+  }
+
+  /** Ids of the jobs that wait for that ring, in the order in which they will have it if no other comes. */
+  order({ ringId, poolId, modelId }: StoredRing): string[] {
+    const { jobs, credits } = this.#options
+    const flows = Map.groupBy(jobs.queue(poolId, modelId), ({ submittedBy }) => submittedBy)
+    if (flows.size === 0) return []
+    const weights = credits.queueWeights(poolId)
+    const waiting = Array.from(flows, ([flow, queued]) => ({ flow, since: queued[0].createdAt, weight: weights.get(flow) ?? 1, jobs: queued.map(({ jobId }) => jobId) }))
+    return (this.#queues.get(ringId) ?? new FairQueue()).foresee(waiting, typicalTokens, this.#turns.get(ringId))
   }
 
   /** The job of that ring ended. @param tokens that it had, prompt and answer */

@@ -87,6 +87,16 @@ export class JobStore {
     return this.#store.select({ jobId: jobs.jobId }).from(jobs).where(and(eq(jobs.poolId, poolId), eq(jobs.modelId, modelId), eq(jobs.state, 'queued'))).all().map(({ jobId }) => jobId)
   }
 
+  /** Jobs that wait for a ring of that model, oldest first, without what they ask. */
+  queue(poolId: string, modelId: string): Pick<Row, 'jobId' | 'submittedBy' | 'createdAt'>[] {
+    return this.#store
+      .select({ jobId: jobs.jobId, submittedBy: jobs.submittedBy, createdAt: jobs.createdAt })
+      .from(jobs)
+      .where(and(eq(jobs.poolId, poolId), eq(jobs.modelId, modelId), eq(jobs.state, 'queued')))
+      .orderBy(asc(jobs.createdAt), asc(jobs.jobId))
+      .all()
+  }
+
   /** Who has jobs in the queue, of that model or of all, and since when the oldest waits. */
   waitingBySubmitter(poolId: string, modelId?: string): { readonly submittedBy: string; readonly jobs: number; readonly since: number }[] {
     const isMeant = and(eq(jobs.poolId, poolId), ...(modelId === undefined ? [] : [eq(jobs.modelId, modelId)]), eq(jobs.state, 'queued'))

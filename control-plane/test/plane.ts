@@ -110,7 +110,10 @@ export const createPool = async (url: string): Promise<TestPool> => {
 /** Looks again until it is true. */
 export const eventually = async (what: string, look: () => Promise<boolean>, timeoutMs = 5000): Promise<void> => {
   const deadline = Date.now() + timeoutMs
-  while (!(await look())) assert.ok(Date.now() < deadline, `not within ${timeoutMs} ms: ${what}`)
+  while (!(await look())) {
+    assert.ok(Date.now() < deadline, `not within ${timeoutMs} ms: ${what}`)
+    await new Promise((resolve) => setTimeout(resolve, 5)) // or a look that waits for nothing would let nothing happen
+  }
 }
 
 /** The agent of a device: a real WebSocket, messages kept until somebody asks for them. */

@@ -68,7 +68,7 @@ export const routes = {
   getJob: { method: 'GET', path: '/api/pools/:poolId/jobs/:jobId', access: 'member-or-key', summary: 'One job', params: JobParams, answer: Job },
   cancelJob: { method: 'DELETE', path: '/api/pools/:poolId/jobs/:jobId', access: 'member-or-key', summary: 'Cancel a job', params: JobParams, answer: Job },
   confirmUse: { method: 'POST', path: '/api/pools/:poolId/jobs/:jobId/use', access: 'member', summary: 'The submitter signs what a finished job used; repeating it is harmless', params: JobParams, body: SignedStatement, answer: Done },
-  jobEvents: { method: 'GET', path: '/api/pools/:poolId/jobs/:jobId/events', access: 'member-or-key', summary: 'Server-sent events of a job (schema JobEvent), from the start or after Last-Event-ID', params: JobParams, stream: 'sse' },
+  jobEvents: { method: 'GET', path: '/api/pools/:poolId/jobs/:jobId/events', access: 'member-or-key', summary: 'Server-sent events of a job (schema JobEvent), from the start or after Last-Event-ID; with the header mesh-events: waiting also what it waits for (schema JobWaiting)', params: JobParams, stream: 'sse' },
 
   createKey: { method: 'POST', path: '/api/pools/:poolId/api-keys', access: 'member', summary: 'Store the hash of a new API key; repeating it is harmless', params: PoolParams, body: ApiKeyCreation, answer: ApiKey },
   listKeys: { method: 'GET', path: '/api/pools/:poolId/api-keys', access: 'member', summary: 'API keys of the signing device; for an admin all of the pool', params: PoolParams, answer: Type.Array(ApiKey) },
@@ -96,6 +96,8 @@ export const headers = {
   nonce: 'mesh-nonce',
   signature: 'mesh-signature',
   certificate: 'mesh-certificate',
+  /** `waiting`: events shall also tell what a job waits for. */
+  events: 'mesh-events',
   /** `Bearer ` and an API key. */
   key: 'authorization',
 } as const

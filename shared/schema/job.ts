@@ -84,3 +84,16 @@ export const JobEvent = Type.Union([
   Type.Object({ sequence: Count, type: Type.Literal('end'), job: Job }),
 ])
 export type JobEvent = Type.Static<typeof JobEvent>
+
+/**
+ * What a job waits for, for clients of its events that ask to be told (header `mesh-events: waiting`). Not stored and
+ * without a number, since only the newest counts; nothing more is waited for when `before` is 0 and `reason` empty.
+ */
+export const JobWaiting = Type.Object({
+  type: Type.Literal('waiting'),
+  before: Type.Integer({ minimum: 0, description: 'jobs that have the ring before this one, if no other comes' }),
+  reason: Type.String({ description: 'why the ring cannot take a job; empty while it takes one after the other' }),
+  /** Set where waiting does not help: somebody has to do something. */
+  error: Type.Optional(ErrorReportSchema),
+})
+export type JobWaiting = Type.Static<typeof JobWaiting>

@@ -9,7 +9,7 @@ import { type CommandContext, defineCommand } from '../command.ts'
 import { createLiveText } from '../live-text.ts'
 import { secretIn } from '../passphrase.ts'
 import { readPrompt } from '../prompt.ts'
-import { bold, counted, printableText } from '../render.ts'
+import { bold, counted, printable, printableText } from '../render.ts'
 import { type JobProgress, jobOptions, runJob, submissionOf } from '../run-job.ts'
 import { openKeyClient, openSession } from '../session.ts'
 
@@ -33,7 +33,8 @@ export const jobAnswer = (job: Job): Type.Static<typeof JobAnswer> => ({
   seed: job.submission.sampling.seed,
 })
 
-export const progressText = ({ state, worldSize, tokens, tokensPerSecond }: JobProgress): string => {
+export const progressText = ({ state, worldSize, tokens, tokensPerSecond, waiting }: JobProgress): string => {
+  if (waiting !== undefined) return `waiting: ${printable(waiting)}`
   if (state !== 'running') return state === 'queued' ? 'waiting for the ring ...' : `${counted(worldSize, 'worker')} · reading the prompt ...`
   return [counted(worldSize, 'worker'), counted(tokens, 'token'), ...(tokensPerSecond > 0 ? [`${tokensPerSecond.toFixed(1)} tok/s`] : [])].join(' · ')
 }
@@ -116,8 +117,11 @@ export const inference = defineCommand({
           live.text(context.stdout.isTTY ? printableText(text) : text)
         },
         onProgress: (progress) => {
+          const isNews = progress.waiting !== undefined && progress.waiting !== last?.waiting
           last = progress
           live.status(progressText(progress))
+          // whoever sees no status line must not sit before nothing
+          if (isNews && !context.stderr.isTTY) context.stderr.write(`${progressText(progress)}\n`)
         },
       })
       live.end()
