@@ -157,6 +157,10 @@ export const errorTable = {
   backendFailed: { status: 500, exit: 5, text: 'the {backend} backend failed: {problem}', hint: 'mesh status; restart the agent with mesh start' },
   // rings and jobs
   ringEmpty: { status: 409, exit: 6, text: 'no device serves {modelId} in this pool', hint: 'mesh join-ring --model-id {modelId}, then mesh start' },
+  ringLimit: {
+    status: 409, exit: 7, text: 'this device takes part in {limit} rings of the pool, which is the most',
+    hint: 'mesh ring-status shows them; mesh leave-ring --model-id NAME leaves one',
+  },
   ringBlocked: {
     status: 409, exit: 6, text: 'no ring can form for {modelId}: {device}: {problem}',
     hint: 'on {device}: {advice}; then there mesh join-ring --model-id {modelId}, or mesh leave-ring to let the others go on',

@@ -94,6 +94,7 @@ const serve = async (t: TestContext, walk: Walk, { a, b }: { readonly a: string;
   const [{ key_id: keyId }] = await walk.json<{ key_id: string }[]>(b, 'api-key-list')
   await walk.json(b, 'api-key-revoke', keyId)
   await walk.json(b, 'leave-ring', '--model-id', 'tiny-story')
+  await walk.json(a, 'ring-remove', '--model-id', 'tiny-story')
 }
 
 /** Devices that ask, come in and go; keys that travel; memory that is locked. */

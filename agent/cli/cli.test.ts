@@ -86,7 +86,7 @@ describe('mesh', () => {
     const home = await initialised(t)
     const created = await mesh(['pool-create', '--name', 'home'], { home })
     assert.match(created, /published by: mesh start/)
-    for (const command of [['pool-peers'], ['ring-status'], ['pool-status'], ['join-ring'], ['leave-ring'], ['inference', '--prompt', 'x']]) {
+    for (const command of [['pool-peers'], ['ring-status'], ['pool-status'], ['join-ring'], ['leave-ring'], ['ring-remove'], ['inference', '--prompt', 'x']]) {
       await fails(command, home, { code: 4, error: /no control plane answers at http:\/\/127\.0\.0\.1/, hint: /mesh control-plane/ })
     }
   })

@@ -32,6 +32,7 @@ import { poolStatus } from './commands/pool-status.ts'
 import { quota } from './commands/quota.ts'
 import { relay } from './commands/relay.ts'
 import { resourceStatus } from './commands/resource-status.ts'
+import { ringRemove } from './commands/ring-remove.ts'
 import { ringStatus } from './commands/ring-status.ts'
 import { shardStatus } from './commands/shard-status.ts'
 import { start } from './commands/start.ts'
@@ -42,7 +43,7 @@ import { up } from './commands/up.ts'
 export const commands: readonly Command[] = [
   demo, up, join,
   init, poolCreate, poolInvite, poolJoin, poolRequests, poolApprove, poolDeny, poolRemove, poolList, poolPeers, poolStatus, poolExportKey, poolImportKey,
-  joinRing, leaveRing, ringStatus, shardStatus,
+  joinRing, leaveRing, ringRemove, ringStatus, shardStatus,
   lockResources, resourceStatus, unlockResources,
   start, down, logs, status, inference,
   apiKeyCreate, apiKeyList, apiKeyRevoke,

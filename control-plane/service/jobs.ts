@@ -192,7 +192,8 @@ export class Jobs {
   }
 
   /** Nobody serves that model any more: what waits for it would wait for ever. */
-  failWaiting({ poolId, modelId }: StoredRing): void {
+  failWaiting({ ringId, poolId, modelId }: StoredRing): void {
+    this.#turns.forget(ringId)
     const { jobs, rings, background } = this.#options
     background.untilStored(`waiting/${poolId}/${modelId}`, () => {
       if (rings.serving(poolId, modelId)) return // somebody came while it could not be stored

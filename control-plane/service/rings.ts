@@ -7,6 +7,7 @@ import { leastRankBytes, planWithin, type Shortage } from '../../shared/plan/sha
 import { planShards } from '../../shared/plan/shard-plan.ts'
 import type { RingEpoch, RingJoin, RingMember, RingView } from '../../shared/schema/ring.ts'
 import { formatBytes } from '../../shared/units.ts'
+import { limits } from '../../shared/wire/limits.ts'
 import { blockingMember, decideRing, type WishState } from '../domain/ring-formation.ts'
 import { viewOf } from '../domain/ring-view.ts'
 import type { DeviceStore } from '../store/device-store.ts'
@@ -46,12 +47,20 @@ export class Rings {
     this.#options = options
   }
 
-  /** @throws MeshError `modelMismatch` | `quantMismatch` when others serve the model with other files or quantisation | `planImpossible` */
+  /** @throws MeshError `modelMismatch` | `quantMismatch` when others serve the model with other files or quantisation | `planImpossible` | `ringLimit` */
   join(poolId: string, deviceId: string, join: RingJoin): RingView {
     const { rings, now } = this.#options
     planShards(join.model.shape, [join.share]) // a shape that nobody could split must not be stored
+    const known = rings.findByModel(poolId, join.model.modelId)
+    const isNew = !known || !this.#wishes(known.ringId).some((wish) => wish.deviceId === deviceId)
+    if (isNew && rings.countOf(poolId, deviceId) >= limits.ringsOfDevice) throw new MeshError('ringLimit', { limit: limits.ringsOfDevice })
     const ring = this.#ringFor(poolId, deviceId, join)
-    rings.wish(ring.ringId, { deviceId, share: join.share, joinedAt: now() })
+    try {
+      rings.wish(ring.ringId, { deviceId, share: join.share, joinedAt: now() })
+    } catch (error) {
+      this.evaluate(ring.ringId) // it may have been made for this device alone
+      throw error
+    }
     // joining again is a request to try again
     const { reports } = this.#state(ring.ringId)
     if (reports.get(deviceId)?.state === 'failed') reports.delete(deviceId)
@@ -69,6 +78,28 @@ export class Rings {
     const isNeeded = isBusy(ring.ringId) && ring.members.some((member) => member.deviceId === deviceId)
     if (!isNeeded) presence.find(deviceId)?.socket.send({ type: 'ring-left', ringId: ring.ringId })
     this.evaluate(ring.ringId)
+  }
+
+  /**
+   * Removes a ring with all who serve in it. A running job ends first.
+   * @returns whether one runs. @throws MeshError `notFound` | `notAdmin` (others serve in it)
+   */
+  remove(poolId: string, { deviceId, isAdmin }: { readonly deviceId: string; readonly isAdmin: boolean }, modelId: string): boolean {
+    const { rings, isBusy, logger } = this.#options
+    const ring = rings.findByModel(poolId, modelId)
+    if (!ring) throw new MeshError('notFound', { what: 'ring for', id: modelId })
+    const isAlone = this.#wishes(ring.ringId).every((wish) => wish.deviceId === deviceId)
+    if (!isAdmin && !isAlone) throw new MeshError('notAdmin', { poolId: poolId.slice(0, 8) })
+    rings.unwishAll(ring.ringId)
+    logger.info({ ring: ring.ringId, device: deviceId }, 'ring removed')
+    const jobRuns = isBusy(ring.ringId)
+    this.evaluate(ring.ringId)
+    return jobRuns
+  }
+
+  /** After the start: older versions kept rings in which nobody serves. */
+  sweep(): void {
+    for (const { ringId } of this.#options.rings.all()) if (this.#wishes(ringId).length === 0) this.evaluate(ringId)
   }
 
   /** A device was removed from the pool: it serves nothing there any more. A running job is for others to end first. */
@@ -138,7 +169,7 @@ export class Rings {
     const decision = decideRing({ wishes: this.#wishStates(ring, wishes), current: ring.members, reports: live.reports, busy, now: now(), retryAt: live.retryAt })
     live.lookAgain(decision.action === 'wait' ? decision.again : undefined, now(), () => this.evaluate(ringId))
     if (decision.action === 'form') this.#form(ring, wishes.filter(({ deviceId }) => decision.members.includes(deviceId)), decision.cause)
-    else if (decision.action === 'dissolve') this.#dissolve(ring)
+    else if (wishes.length === 0 && !busy) this.#dissolve(ring)
     else if (decision.action === 'withdraw') this.#withdraw(ring, decision.misfit)
     else if (decision.action === 'wait') {
       live.misfit = decision.misfit
@@ -170,7 +201,7 @@ export class Rings {
   }
 
   isActive(ringId: string): boolean {
-    return this.#state(ringId).status === 'active'
+    return this.#live.get(ringId)?.status === 'active'
   }
 
   /** The ring of a model, if any device wants to serve it. */
@@ -217,7 +248,7 @@ export class Rings {
   #remind({ ringId, epoch }: StoredRing, deviceId: string): void {
     const { rings, presence } = this.#options
     const ring = rings.find(ringId)
-    const isDone = ['loading', 'ready'].includes(this.#state(ringId).reports.get(deviceId)?.state ?? '')
+    const isDone = ['loading', 'ready'].includes(this.#live.get(ringId)?.reports.get(deviceId)?.state ?? '')
     if (ring?.epoch !== epoch || isDone || !ring.members.some((member) => member.deviceId === deviceId)) return
     presence.find(deviceId)?.socket.send({ type: 'ring-epoch', ring: epochOf(ring) })
   }
@@ -283,11 +314,10 @@ export class Rings {
   }
 
   #dissolve(ring: StoredRing): void {
-    const { rings, now, logger, onDissolved } = this.#options
-    rings.saveEpoch(ring.ringId, ring.epoch, [], now())
-    const live = this.#state(ring.ringId)
-    live.reports.clear()
-    live.wait('no device serves this model')
+    const { rings, logger, onDissolved } = this.#options
+    rings.remove(ring.ringId)
+    this.#live.get(ring.ringId)?.stop()
+    this.#live.delete(ring.ringId)
     logger.info({ ring: ring.ringId }, 'ring dissolved')
     this.#release(ring, [])
     onDissolved(ring)

@@ -83,6 +83,7 @@ export const createServices = ({ store, probe }: OpenDatabase, { heartbeatMs, le
   const removals = new Removals({ memberships, pools, presence, rings, jobs, keys, background, now, logger })
   const sockets = new AgentSockets({ presence, memberships, devices, pools, rings, locks, jobs, credits, background, now, heartbeatMs, leaseMs, relays, logger })
   jobs.recover()
+  rings.sweep()
   credits.recover()
   return {
     devices, pools, jobStore, ringStore, nonces, memberships, removals, presence, rings, locks, jobs, keys, credits, hub, sockets, background, now,

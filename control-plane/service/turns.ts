@@ -46,6 +46,12 @@ export class Turns {
     return (this.#queues.get(ringId) ?? new FairQueue()).foresee(waiting, typicalTokens, this.#turns.get(ringId))
   }
 
+  /** The ring is gone. */
+  forget(ringId: string): void {
+    this.#queues.delete(ringId)
+    this.#turns.delete(ringId)
+  }
+
   /** The job of that ring ended. @param tokens that it had, prompt and answer */
   end(ringId: string, tokens: number): void {
     const turn = this.#turns.get(ringId)

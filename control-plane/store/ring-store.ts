@@ -1,10 +1,10 @@
-/** Rings, who wants to serve in them, and the newest epoch of each. */
-import { and, asc, eq } from 'drizzle-orm'
+/** Rings, who wants to serve in them, and the newest epoch of each. One that nobody wants to serve in is removed. */
+import { and, asc, count, eq, max } from 'drizzle-orm'
 import type { RingId } from '../../shared/ids.ts'
 import type { ModelManifest, Quant } from '../../shared/schema/model.ts'
 import type { RingMember } from '../../shared/schema/ring.ts'
 import type { Store } from './database.ts'
-import { ringWishes, rings } from './tables.ts'
+import { jobs, ringWishes, rings } from './tables.ts'
 
 export interface StoredRing {
   readonly ringId: string
@@ -46,11 +46,16 @@ export class RingStore {
     return this.#store.select().from(rings).where(eq(rings.poolId, poolId)).orderBy(asc(rings.modelId)).all()
   }
 
-  /** A new ring, or the existing one with another model and quantisation: only when nobody serves it any more. */
+  /**
+   * A new ring, or the existing one with another model and quantisation: only when nobody serves it any more.
+   * Its epochs go on where those of an earlier ring of that model ended, as far as jobs name them.
+   */
   define(ringId: RingId, poolId: string, { model, quant }: { model: ModelManifest; quant: Quant }, now: number): StoredRing {
     return this.#store.transaction((tx) => {
+      const isOfModel = and(eq(jobs.poolId, poolId), eq(jobs.modelId, model.modelId))
+      const epoch = tx.select({ epoch: max(jobs.epoch) }).from(jobs).where(isOfModel).get()?.epoch ?? 0
       tx.insert(rings)
-        .values({ ringId, poolId, modelId: model.modelId, quant, model, epoch: 0, members: [], updatedAt: now })
+        .values({ ringId, poolId, modelId: model.modelId, quant, model, epoch, members: [], updatedAt: now })
         .onConflictDoUpdate({ target: [rings.poolId, rings.modelId], set: { quant, model, members: [], updatedAt: now } })
         .run()
       return tx.select().from(rings).where(and(eq(rings.poolId, poolId), eq(rings.modelId, model.modelId))).get() as StoredRing
@@ -68,6 +73,25 @@ export class RingStore {
   /** @returns false when there was no such wish */
   unwish(ringId: string, deviceId: string): boolean {
     return this.#store.delete(ringWishes).where(and(eq(ringWishes.ringId, ringId), eq(ringWishes.deviceId, deviceId))).run().changes > 0
+  }
+
+  /** Nobody wants to serve in it any more. */
+  unwishAll(ringId: string): void {
+    this.#store.delete(ringWishes).where(eq(ringWishes.ringId, ringId)).run()
+  }
+
+  /** Rings of a pool that a device wants to serve in. */
+  countOf(poolId: string, deviceId: string): number {
+    const joined = this.#store.select({ count: count() }).from(ringWishes).innerJoin(rings, eq(rings.ringId, ringWishes.ringId))
+    return joined.where(and(eq(rings.poolId, poolId), eq(ringWishes.deviceId, deviceId))).get()?.count ?? 0
+  }
+
+  /** Forgets a ring. Jobs and ledger name their model and epoch themselves, and need nothing of it. */
+  remove(ringId: string): void {
+    this.#store.transaction((tx) => {
+      tx.delete(ringWishes).where(eq(ringWishes.ringId, ringId)).run()
+      tx.delete(rings).where(eq(rings.ringId, ringId)).run()
+    })
   }
 
   /** Stores the next epoch; numbers only grow, also over a restart. */

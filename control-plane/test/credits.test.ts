@@ -11,8 +11,9 @@ import { type CreditSettings, defaultCreditSettings } from '../service/credits.t
 import { createPool, eventually, type FakeAgent, manifest, type Plane, quickSettings, startPlane, submission, type TestDevice, type TestPool } from './plane.ts'
 import { activeRing, done, epochWith, join } from './steps.ts'
 
+/** Agents here say nothing while others have their turn, however slow the machine is: no lease ends. */
 const plane = (t: TestContext, change: Partial<CreditSettings> = {}, folder?: string): Promise<Plane> =>
-  startPlane(t, folder, { ...quickSettings, credits: { ...defaultCreditSettings, ...change } })
+  startPlane(t, folder, { ...quickSettings, leaseMs: 60_000, credits: { ...defaultCreditSettings, ...change } })
 
 const ledgerOf = async (pool: TestPool, url: string): Promise<LedgerEntry[]> => {
   const { entries } = await pool.admin.client(url).call('ledger', { params: { poolId: pool.poolId }, query: {} })

@@ -61,6 +61,10 @@ export const routes = {
 
   joinRing: { method: 'POST', path: '/api/pools/:poolId/rings/join', access: 'member', summary: 'Take part in serving a model', params: PoolParams, body: RingJoin, answer: RingView },
   leaveRing: { method: 'POST', path: '/api/pools/:poolId/rings/leave', access: 'member', summary: 'Stop taking part', params: PoolParams, body: Type.Object({ modelId: ModelId }, { additionalProperties: false }), answer: Done },
+  removeRing: {
+    method: 'POST', path: '/api/pools/:poolId/rings/remove', access: 'member', summary: 'Remove a ring whoever serves it: by an admin, or by the only device that does. A job that runs ends first',
+    params: PoolParams, body: Type.Object({ modelId: ModelId }, { additionalProperties: false }), answer: Type.Object({ ok: Type.Literal(true), jobRuns: Type.Boolean() }),
+  },
   listRings: { method: 'GET', path: '/api/pools/:poolId/rings', access: 'member-or-key', summary: 'Rings of a pool with members, neighbours and columns', params: PoolParams, answer: Type.Array(RingView) },
 
   submitJob: { method: 'POST', path: '/api/pools/:poolId/jobs', access: 'member-or-key', summary: 'Queue a prompt; the same idempotency key gives the same job', params: PoolParams, body: JobSubmission, answer: Job },

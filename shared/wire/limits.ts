@@ -50,6 +50,8 @@ export const limits = {
   ledgerPage: 1000,
   /** Relays that a control plane names to its devices: a group has one or two. */
   announcedRelays: 8,
+  /** Rings of one device in one pool: more models than a disk holds, and few enough to look at them all at once. */
+  ringsOfDevice: 64,
   /** Ranks of one ring. */
   worldSize: 64,
 } as const
