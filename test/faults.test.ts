@@ -114,7 +114,9 @@ describe('faults', () => {
     killed.signal('SIGKILL')
     await killed.ended
     writeStateJson(file, { ...state, pid: process.pid }) // ours: a process that is no agent
-    assert.match(await mesh(['status'], { home: first.home }), /agent +not running/)
+    const { code, stdout } = await runMesh(['status'], { home: first.home })
+    assert.equal(code, 3)
+    assert.match(stdout, /agent +not running/)
     await first.start()
   })
 

@@ -93,6 +93,7 @@ const serve = async (t: TestContext, walk: Walk, { a, b }: { readonly a: string;
   for (const name of reads) for (const home of [a, b]) await walk.json(home, name)
   const [{ key_id: keyId }] = await walk.json<{ key_id: string }[]>(b, 'api-key-list')
   await walk.json(b, 'api-key-revoke', keyId)
+  await walk.json(a, 'logs')
   await walk.json(b, 'leave-ring', '--model-id', 'tiny-story')
   await walk.json(a, 'ring-remove', '--model-id', 'tiny-story')
 }
@@ -157,7 +158,7 @@ describe('--json', () => {
     const home = join(temporaryFolder(t), 'nothing')
     for (const { name, service } of commands) {
       assert.equal(failure(await run(home, [name, '--no-such-option'])).code, 'usage', name)
-      if (service || ['demo', 'init', 'down'].includes(name)) continue // these need no device
+      if (service || ['demo', 'init', 'down', 'logs'].includes(name)) continue // these need no device
       const { code } = failure(await run(home, [name]))
       assert.ok(['usage', 'notInitialised', 'noPool', 'promptEmpty'].includes(code), `${name}: ${code}`)
     }

@@ -75,7 +75,9 @@ describe('mesh', () => {
     const home = await initialised(t)
     const again = JSON.parse(await mesh(['init', '--network-id', 'home', '--name', 'desk', '--json'], { home })) as Record<string, unknown>
     assert.deepEqual([again.created, again.registered, again.name], [false, false, 'desk'])
-    const status = JSON.parse(await mesh(['status', '--json'], { home })) as { device: { device_id: string }; agent: unknown; control_plane: { reachable: boolean; problem: string } }
+    const { code, stdout } = await runMesh(['status', '--json'], { home })
+    assert.equal(code, 3) // no agent runs
+    const status = JSON.parse(stdout) as { device: { device_id: string }; agent: unknown; control_plane: { reachable: boolean; problem: string } }
     assert.deepEqual([status.device.device_id, status.agent, status.control_plane.reachable], [again.device_id, null, false])
     assert.match(status.control_plane.problem, /ECONNREFUSED/)
     await fails(['init', '--network-id', 'other', '--name', 'desk'], home, { code: 3, error: /a device named desk is already set up/, hint: /MESHNET_HOME/ })

@@ -14,7 +14,7 @@ const introduction = `# What \`--json\` prints
 
 Written by \`npm run docs\` from what each command declares.
 
-- Every command has \`--json\`. It then prints one JSON value on standard output and nothing else there: its answer, or, when it fails, one object \`{"error": {"code", "message", "hint", "fields"}}\` ([schema](${schemaFile('error')})). The exit code tells which: ${exitCodes.ok} with an answer. The codes are those of [ERRORS.md](../../shared/ERRORS.md).
+- Every command has \`--json\`. It then prints one JSON value on standard output and nothing else there: its answer, or, when it fails, one object \`{"error": {"code", "message", "hint", "fields"}}\` ([schema](${schemaFile('error')})). The exit code tells which: ${exitCodes.ok} with an answer (\`mesh status\` answers with ${exitCodes.setup} where no agent runs). The codes are those of [ERRORS.md](../../shared/ERRORS.md).
 - Standard error is for people, with \`--json\` too: notes, progress and the two lines of a failure.
 - Services (marked below) print their answer in one line as soon as they serve, and go on.
 - Names are snake_case. Every name of a schema is there, with \`null\` where there is nothing. The schemas are those of this version; a later one may add names.

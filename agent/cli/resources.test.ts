@@ -58,7 +58,7 @@ describe('memory locks', () => {
     assert.deepEqual([cooling.phase, cooling.sequence], ['cooling', 2])
     assert.ok(cooling.remaining_ms !== null && cooling.remaining_ms > 86400e3 - 30_000 && cooling.remaining_ms <= 86400e3)
     await refused(home, ['lock-resources', '--memory', '99MB'], 7, /^error: 100 MB stay locked until about \d{4}-\d\d-\d\d \d\d:\d\d UTC \(2[34] h \d+ m left of the cooldown\)$/m)
-    assert.match(await mesh(['status'], { home }), /memory +100 MB, unlocked: it stays committed until about/)
+    assert.match((await runMesh(['status'], { home })).stdout, /memory +100 MB, unlocked: it stays committed until about/)
   })
 
   it('the agent records a lock that was made while the control plane was away, and frees it when the cooldown is over', { timeout: 90_000 }, async (t) => {

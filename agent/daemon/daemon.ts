@@ -221,13 +221,13 @@ class Agent {
   }
 
   #state(): AgentState {
-    const { done, failed, running } = this.#jobs.counts
+    const [led, followed] = [this.#jobs.counts, this.#rings.followed]
     return {
       pid: process.pid, mark: processMark(process.pid), startedAt: this.#startedAt, updatedAt: now(), version, deviceId: this.#device.deviceId,
       peerId: this.#node.peerId, addresses: this.#node.addresses(), controlPlane: this.#controlState, relays: this.#node.relays(),
       rings: this.#rings.views().map(ringStateOf),
       memory: this.#locks.view,
-      jobs: { done, failed, running: running + this.#rings.following },
+      jobs: { running: led.running + followed.running, done: led.done + followed.done, failed: led.failed + followed.failed },
     }
   }
 }

@@ -5,6 +5,7 @@ import type { Logger } from '../../shared/log.ts'
 import type { RingEpoch } from '../../shared/schema/ring.ts'
 import type { CarrierChoice } from '../carrier/assemble-rank.ts'
 import type { CollectiveSettings } from '../collective/chooser.ts'
+import type { JobOutcome } from '../generation/follower.ts'
 import type { RankWork } from '../generation/protocol.ts'
 import type { RingLinks } from '../network/ring-links.ts'
 import { RingSession, type SessionView } from './ring-session.ts'
@@ -30,6 +31,7 @@ export class RingRegistry {
   readonly name = 'rings'
   readonly #options: RingRegistryOptions
   readonly #sessions = new Map<string, RingSession>()
+  readonly #followed: Record<JobOutcome, number> = { done: 0, failed: 0 }
   readonly #reported = new Map<string, string>()
   /** Closing of an older epoch, which the next one waits for. */
   readonly #closing = new Map<string, Promise<void>>()
@@ -46,6 +48,10 @@ export class RingRegistry {
     const { deviceId, loader, links, settings, carrier, logger, onWork } = this.#options
     const session = new RingSession({
       ring, deviceId, loader, settings, carrier, logger, onWork,
+      onFollowed: (outcome) => {
+        this.#followed[outcome]++
+        this.#options.onChange()
+      },
       connect: (epoch, rank, signal) => links.open({ ring: epoch, rank, signal }),
       onChange: (changed) => this.#report(changed, false),
     })
@@ -76,9 +82,9 @@ export class RingRegistry {
     return [...this.#sessions.values()].map(({ view }) => view)
   }
 
-  /** Jobs of other ranks that run here. */
-  get following(): number {
-    return [...this.#sessions.values()].reduce((sum, { running }) => sum + running, 0)
+  /** Jobs of other ranks: those that run here now, and how those ended that did. */
+  get followed(): Readonly<Record<'running' | JobOutcome, number>> {
+    return { ...this.#followed, running: [...this.#sessions.values()].reduce((sum, { running }) => sum + running, 0) }
   }
 
   /** Tells the control plane where every ring stands. */

@@ -8,7 +8,7 @@ import type { Loading, RingEpoch, RingLink, RingMember, RingNetwork } from '../.
 import { assembleRank, type CarrierChoice } from '../carrier/assemble-rank.ts'
 import type { RingEngine } from '../carrier/ring-engine.ts'
 import { type CollectiveSettings, costOf, slowestOf } from '../collective/chooser.ts'
-import { type Follower, startFollower } from '../generation/follower.ts'
+import { type Follower, type JobOutcome, startFollower } from '../generation/follower.ts'
 import { Leader } from '../generation/leader.ts'
 import type { RankWork } from '../generation/protocol.ts'
 import type { RingChannel } from '../network/ring-channel.ts'
@@ -45,6 +45,8 @@ export interface RingSessionOptions {
   readonly carrier: CarrierChoice
   readonly logger: Logger
   onChange(session: RingSession): void
+  /** A job of another rank ended here. */
+  onFollowed(outcome: JobOutcome): void
   /** This rank did its part of a job. */
   onWork(session: RingSession, work: RankWork): void
 }
@@ -138,7 +140,10 @@ export class RingSession {
         this.#busy = busy ? 1 : 0
         this.#changed()
       },
-      onWork: (work) => this.#options.onWork(this, work),
+      onWork: (work, outcome) => {
+        this.#options.onFollowed(outcome)
+        this.#options.onWork(this, work)
+      },
     })
   }
 

@@ -10,6 +10,9 @@ import { candidateCount, encodeCandidates } from './candidates.ts'
 import { candidatesDtype, candidatesTag, type RankWork } from './protocol.ts'
 import { topCandidates } from './sampler.ts'
 
+/** How a job ended for the ring. One that was cancelled is done: what it had is the answer. */
+export type JobOutcome = 'done' | 'failed'
+
 export interface FollowerOptions {
   readonly engine: Engine
   readonly channel: Channel
@@ -21,7 +24,7 @@ export interface FollowerOptions {
   /** Called when a job starts and when it ends. */
   onBusy(busy: boolean): void
   /** Called when a job ends, however it does. */
-  onWork(work: RankWork): void
+  onWork(work: RankWork, outcome: JobOutcome): void
 }
 
 export interface Follower {
@@ -60,17 +63,17 @@ export const startFollower = ({ engine, channel, logger, onSettings, onLost, onB
     if (current?.job === message.job && !current.failed) await runStep(engine, channel, current, message)
   }
 
-  const close = (): void => {
+  const close = (outcome: JobOutcome): void => {
     if (current === undefined) return
     const { jobId, history, computeMs } = current
     current = undefined
     onBusy(false)
-    onWork({ jobId, tokens: history.length, computeMs })
+    onWork({ jobId, tokens: history.length, computeMs }, outcome)
   }
 
-  const end = async (job: number): Promise<void> => {
+  const end = async (job: number, outcome: JobOutcome): Promise<void> => {
     if (current?.job !== job) return
-    close()
+    close(current.failed ? 'failed' : outcome)
     channel.forgetJob(job)
     engine.forget?.(job)
     await engine.release(job)
@@ -78,12 +81,12 @@ export const startFollower = ({ engine, channel, logger, onSettings, onLost, onB
 
   const work = async (message: RingControl): Promise<void> => {
     if (message.type === 'job-start') {
-      if (current !== undefined) await end(current.job)
+      if (current !== undefined) await end(current.job, 'failed') // rank 0 never said that it ended
       current = { job: message.job, jobId: message.jobId, sampling: message.sampling, history: [], computeMs: 0, failed: false }
       onSettings(message.collective)
       onBusy(true)
     } else if (message.type === 'step') await step(message)
-    else await end(message.job)
+    else await end(message.job, message.type === 'job-end' ? 'done' : 'failed')
   }
 
   const fail = async (error: unknown): Promise<void> => {
@@ -114,9 +117,9 @@ export const startFollower = ({ engine, channel, logger, onSettings, onLost, onB
       last = workAfter(last, message)
     },
     lost: (_, error) => {
-      close()
+      close('failed')
       onLost(error)
     },
   })
-  return { close }
+  return { close: () => close('failed') }
 }

@@ -17,7 +17,7 @@ import { openEmbedding } from '../model/embedding.ts'
 import { type Model, openModel } from '../model/model-folder.ts'
 import { loadShard } from '../model/shard-cache.ts'
 import { loadTokenizer, type Tokenizer } from '../model/tokenizer.ts'
-import { type Follower, startFollower } from './follower.ts'
+import { type Follower, type JobOutcome, startFollower } from './follower.ts'
 import { type GenerationRequest, Leader } from './leader.ts'
 import type { RankWork } from './protocol.ts'
 
@@ -33,8 +33,9 @@ interface Ring {
   readonly lost: Error[]
   /** Steps that rank 0 began and ended, in order. */
   readonly steps: string[]
-  /** What followers said they did. */
+  /** What followers said they did, and how the jobs ended for them. */
   readonly work: RankWork[]
+  readonly outcomes: JobOutcome[]
 }
 
 describe('token loop', () => {
@@ -58,6 +59,7 @@ describe('token loop', () => {
     const channels = createMemoryChannels(worldSize, stepTimeoutMs)
     const lost: Error[] = []
     const work: RankWork[] = []
+    const outcomes: JobOutcome[] = []
     const followers: Follower[] = []
     const engines = await Promise.all(plan.map(async (ranges, rank) => {
       const shard = await loadShard({ model, ranges, quant: 'f32', cacheFolder: join(folder, String(rank)) })
@@ -68,7 +70,10 @@ describe('token loop', () => {
       return createForward({ shape, ranges, backend, collective: createRingCollective(channels[rank]), embed: (tokens, into) => embedding.read(tokens, into) })
     }))
     for (const rank of Array.from({ length: worldSize - 1 }, (_, i) => i + 1)) {
-      followers.push(startFollower({ engine: engines[rank], channel: channels[rank], logger: silentLogger(), onSettings: () => {}, onLost: (error) => lost.push(error), onBusy: () => {}, onWork: (one) => work.push(one) }))
+      followers.push(startFollower({ engine: engines[rank], channel: channels[rank], logger: silentLogger(), onSettings: () => {}, onLost: (error) => lost.push(error), onBusy: () => {}, onWork: (one, outcome) => {
+        work.push(one)
+        outcomes.push(outcome)
+      } }))
     }
     const steps: string[] = []
     const observed = {
@@ -80,7 +85,7 @@ describe('token loop', () => {
         return result
       },
     }
-    return { leader: new Leader({ engine: observed, channel: worldSize > 1 ? channels[0] : undefined, decoder: tokenizer, onLost: (error) => lost.push(error) }), channels, followers, lost, steps, work }
+    return { leader: new Leader({ engine: observed, channel: worldSize > 1 ? channels[0] : undefined, decoder: tokenizer, onLost: (error) => lost.push(error) }), channels, followers, lost, steps, work, outcomes }
   }
 
   const request = (change: Partial<GenerationRequest>): GenerationRequest => ({
@@ -129,13 +134,14 @@ describe('token loop', () => {
   })
 
   it('every rank says what it did: tokens through the layers, and its own time', async () => {
-    const { leader, work } = await createRing(3)
+    const { leader, work, outcomes } = await createRing(3)
     const first = await leader.run(request({}))
     await leader.run(request({ jobId: 'other' })) // the first has ended on all ranks
     // the last token was drawn and not run
     assert.deepEqual([first.work.jobId, first.work.tokens], ['job', 44])
     assert.ok(first.work.computeMs > 0)
     assert.deepEqual(work.slice(0, 2).map(({ jobId, tokens, computeMs }) => [jobId, tokens, computeMs > 0]), [['job', 44, true], ['job', 44, true]])
+    assert.deepEqual(outcomes.slice(0, 2), ['done', 'done'])
   })
 
   it('a rank says what it did, once, also when the epoch ends before rank 0 says that the job did', async () => {
@@ -147,6 +153,7 @@ describe('token loop', () => {
       const ring = await createRing(2)
       await ring.leader.run(request({ maxTokens: 6, onToken: (index) => index === 5 && happens(ring) })).catch(() => {})
       assert.deepEqual(ring.work.map(({ jobId, tokens, computeMs }) => [jobId, tokens, computeMs > 0]), [['job', 10, true]], name)
+      assert.deepEqual(ring.outcomes, ['failed'], name)
     }
   })
 
@@ -191,12 +198,20 @@ describe('token loop', () => {
   })
 
   it('a cancelled job keeps what it has', async () => {
-    const { leader } = await createRing(2)
+    const { leader, outcomes } = await createRing(2)
     const abort = new AbortController()
     const result = await leader.run(request({ signal: abort.signal, onToken: (index) => index === 4 && abort.abort() }))
     assert.equal(result.finishReason, 'cancelled')
     assert.equal(result.tokens.length, 5)
     assert.deepEqual((await leader.run(request({}))).tokens, cases[0].continuation_ids.slice(0, 40))
+    assert.equal(outcomes[0], 'done')
+  })
+
+  it('a job that fails on one rank failed for all of them', async () => {
+    const { leader, outcomes } = await createRing(3)
+    await assert.rejects(leader.run(request({ tokens: [1, -5] })))
+    await leader.run(request({ maxTokens: 2 }))
+    assert.deepEqual(outcomes.slice(0, 2), ['failed', 'failed'])
   })
 
   it('a follower that dies fails the job at once and the epoch with it', async () => {

@@ -3,7 +3,7 @@ import { AgentState } from '../../../shared/schema/agent-state.ts'
 import { Count, Hex64, Name } from '../../../shared/schema/common.ts'
 import { Role } from '../../../shared/schema/pool.ts'
 import { shortId } from '../../../shared/ids.ts'
-import { MeshError } from '../../../shared/errors.ts'
+import { exitCodes, MeshError } from '../../../shared/errors.ts'
 import { version } from '../../../shared/version.ts'
 import { listPools } from '../../device/pools.ts'
 import { defineCommand } from '../command.ts'
@@ -65,6 +65,7 @@ const agentRows = (state: AgentState | undefined, now: number): [string, string]
 export const status = defineCommand({
   name: 'status',
   summary: 'this device at a glance: agent, control plane, pools, rings',
+  details: 'Ends with 0 when the agent of this device runs, with 3 when it does not.',
   options: ['controlPlane', 'json'],
   examples: ['mesh status', 'mesh status --json'],
   json: StatusAnswer,
@@ -86,7 +87,7 @@ export const status = defineCommand({
         service,
         agent: state,
       })
-      return
+      return state === undefined ? exitCodes.setup : exitCodes.ok
     }
     context.stdout.write(fields([
       ['device', `${device.config.name} (${shortId(device.deviceId)}) in network ${device.config.networkId}`],
@@ -97,5 +98,6 @@ export const status = defineCommand({
       ...(service === undefined ? [] : [['runs', `${serviceText(service)}, since ${ago(service.startedAt, now).replace(/ ago$/, '')}; mesh down ends it`] as const]),
       ...agentRows(state, now),
     ]))
+    return state === undefined ? exitCodes.setup : exitCodes.ok
   },
 })
