@@ -46,6 +46,7 @@ export const errorTable = {
   agentAlreadyRunning: { status: 409, exit: 3, text: 'an agent for {home} is already running (process {pid})', hint: 'mesh status tells of it, mesh down ends it' },
   processForeign: { status: 500, exit: 3, text: 'process {pid} belongs to another user', hint: 'run the command as that user, or as root: sudo mesh down' },
   processStuck: { status: 500, exit: 3, text: 'process {pid} does not end', hint: 'the operating system holds it, most likely for a disk that does not answer; restart the machine if it stays' },
+  serviceManager: { status: 500, exit: 3, text: '{manager} could not be told: {command}: {problem}', hint: 'where that works, run: {rest} (the file is {file}); without it, mesh up -d and mesh start -d run in the background' },
   portInUse: { status: 500, exit: 3, text: 'port {port} is in use', hint: 'choose another with --port, or stop the program that holds it' },
   processEnded: { status: 500, exit: 3, text: '{name} ended ({how}): {problem}', hint: 'run it alone with --log-level debug to see more' },
   // control plane

@@ -47,6 +47,9 @@ export const optionTable = {
   controlPlane: { flag: '--control-plane', value: '<url>', type: 'string', env: 'MESHNET_CONTROL_PLANE', help: 'address of the control plane (default: the one given to mesh init)' },
   wait: { flag: '--wait', value: '<time>', type: 'duration', default: '60s', min: 0, help: 'how long to wait' },
   detach: { flag: '--detach', short: '-d', type: 'switch', help: 'run in the background: returns when it is ready, and nothing holds the terminal (mesh logs, mesh down)' },
+  serviceCommand: { flag: '--run', value: '<command>', type: 'string', choices: ['up', 'start'], help: 'what the service runs (default: mesh up where a group was hosted from this home, else mesh start)' },
+  system: { flag: '--system', type: 'switch', help: 'started with the machine, for all users (needs root); else with the login of this user' },
+  print: { flag: '--print', type: 'switch', help: 'show the file and change nothing' },
   follow: { flag: '--follow', short: '-f', type: 'switch', help: 'go on and print what comes, until Ctrl-C' },
   lines: { flag: '--lines', short: '-n', value: '<n>', type: 'integer', default: 50, min: 0, max: 1_000_000, help: 'how many of the newest lines' },
   part: { flag: '--part', value: '<name>', type: 'string', choices: ['agent', 'control-plane', 'relay', 'up', 'crash'], help: 'one log only; up: what mesh up says of its parts, crash: what processes said that broke down' },
@@ -198,6 +201,9 @@ export const homeFromEnvironment = (env: NodeJS.ProcessEnv = process.env): strin
 
 /** How people call this program: through npm in a clone (`npm run mesh -- ...`), else by its name. */
 export const ownCommand = (env: NodeJS.ProcessEnv = process.env): string => (['mesh', 'demo'].includes(env.npm_lifecycle_event ?? '') ? 'npm run --silent mesh --' : 'mesh')
+
+/** Folder of the user's settings, where one is named: https://specifications.freedesktop.org/basedir-spec */
+export const configFolderFromEnvironment = (env: NodeJS.ProcessEnv = process.env): string | undefined => env.XDG_CONFIG_HOME || undefined
 
 /** Folders in which programs are looked up. */
 export const pathFromEnvironment = (env: NodeJS.ProcessEnv = process.env): string => env.PATH ?? ''

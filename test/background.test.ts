@@ -1,6 +1,6 @@
 /** Services without a terminal: `-d` comes back when they are ready, `mesh down` ends them and nothing else. */
 import assert from 'node:assert/strict'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { describe, it, type TestContext } from 'node:test'
@@ -118,5 +118,50 @@ describe('in the background', () => {
     const { code } = await within(20_000, 'it ends', waiting.ended)
     if (code !== 0) assert.equal(code, 130)
     if (code !== 0) await eventually(20_000, 'and the other one too', () => (findService(home) === undefined ? true : undefined))
+  })
+})
+
+/** A `systemctl` that does what systemd does with our file: starts its command with its environment, and ends it. */
+const systemctl = `#!/bin/sh
+unit=$HOME/.config/systemd/user/$(eval echo \\\${$#})
+echo "$*" >>"$HOME/calls"
+case "$*" in
+  *enable*) (eval "$(sed -n 's/^Environment="\\([A-Z_]*\\)=\\(.*\\)"$/export \\1="\\2"/p' "$unit")"; eval "exec $(sed -n 's/^ExecStart=//p' "$unit")") </dev/null >/dev/null 2>&1 & echo $! >"$HOME/pid" ;;
+  *disable*) kill "$(cat "$HOME/pid")" ;;
+esac
+`
+
+describe('as a service', { skip: process.platform === 'linux' ? false : 'systemd is a matter of Linux' }, () => {
+  it('install starts it and says so, remove ends it; where systemd is missing, the reason and what to run', { timeout: 120_000 }, async (t) => {
+    const { root, home } = await deviceIn(t)
+    const [folder, tools] = [join(root, '..', 'user'), join(root, '..', 'tools')]
+    mkdirSync(folder)
+    mkdirSync(tools)
+    const run = (path: string, ...args: string[]): ReturnType<typeof runMesh> => runMesh(args, { home: root, timeoutMs: 90_000, env: { HOME: folder, PATH: path, XDG_CONFIG_HOME: undefined } })
+    const name = (await run(tools, 'service', 'install', '--print')).stdout
+    assert.match(name, /^\[Unit\]\nDescription=Mesh \(mesh start\) of .*\n[\s\S]*^ExecStart=".*background\/main\.ts" "start"$/m)
+    assert.ok(!existsSync(join(folder, '.config')), '--print changes nothing')
+
+    const missing = await run(tools, 'service-install', ...local)
+    assert.equal(missing.code, 3)
+    assert.match(missing.stderr, /^error: systemd could not be told: systemctl --user daemon-reload: systemctl is not on this machine\nhint: where that works, run: systemctl --user daemon-reload && systemctl --user enable --now meshnet-[0-9a-f]{8}\.service \(the file is /)
+    assert.match((await run(tools, 'service', 'remove')).stderr, /^error: systemd could not be told: systemctl --user disable/)
+
+    writeFileSync(join(tools, 'systemctl'), systemctl, { mode: 0o755 })
+    const path = `${tools}:/usr/bin:/bin`
+    const wrong = await run(path, 'service-install', 'start', '--relay-port', '1')
+    assert.deepEqual([wrong.code, wrong.stderr.split('\n')[0]], [2, 'error: --relay-port is no option of mesh start, which the service runs'])
+    const installed = await run(path, 'service', 'install', ...local)
+    assert.equal(installed.code, 0, installed.stderr)
+    const service = findService(home)
+    assert.equal(service?.background, true)
+    assert.match(installed.stdout, new RegExp(`^service +${folder}/.config/systemd/user/meshnet-[0-9a-f]{8}\\.service\\nruns +mesh start --listen=\\S+ --discovery=none --threads=1, process ${service.pid}\\n`))
+    assert.equal((await run(path, 'service-install')).code, 3, 'it runs already')
+
+    const removed = await run(path, 'service', 'remove')
+    assert.match(removed.stdout, /^stopped and removed /)
+    await eventually(20_000, 'it is gone', () => (isProcessAlive(service.pid) ? undefined : true))
+    assert.match((await run(path, 'service-remove')).stdout, /^no service is installed for /)
+    assert.deepEqual(readFileSync(join(folder, 'calls'), 'utf8').trim().split('\n').map((line) => line.split(' ')[1]), ['daemon-reload', 'enable', 'disable', 'daemon-reload'])
   })
 })

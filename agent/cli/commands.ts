@@ -34,6 +34,8 @@ import { relay } from './commands/relay.ts'
 import { resourceStatus } from './commands/resource-status.ts'
 import { ringRemove } from './commands/ring-remove.ts'
 import { ringStatus } from './commands/ring-status.ts'
+import { serviceInstall } from './commands/service-install.ts'
+import { serviceRemove } from './commands/service-remove.ts'
 import { shardStatus } from './commands/shard-status.ts'
 import { start } from './commands/start.ts'
 import { status } from './commands/status.ts'
@@ -45,7 +47,7 @@ export const commands: readonly Command[] = [
   init, poolCreate, poolInvite, poolJoin, poolRequests, poolApprove, poolDeny, poolRemove, poolList, poolPeers, poolStatus, poolExportKey, poolImportKey,
   joinRing, leaveRing, ringRemove, ringStatus, shardStatus,
   lockResources, resourceStatus, unlockResources,
-  start, down, logs, status, inference,
+  start, down, logs, serviceInstall, serviceRemove, status, inference,
   apiKeyCreate, apiKeyList, apiKeyRevoke,
   credits, quota, ledger, ledgerVerify,
   controlPlane, relay, bench,

@@ -3,9 +3,13 @@ import { existsSync } from 'node:fs'
 import { networkInterfaces } from 'node:os'
 import { MeshError } from '../../shared/errors.ts'
 import type { Home } from '../../shared/home.ts'
+import type { OptionName } from '../../shared/options.ts'
 import { defaultControlPlaneUrl, type LocalDevice } from '../device/device.ts'
 import { standingInvite, type StandingInvite } from '../device/invites.ts'
 import { listPools, type LocalPool } from '../device/pools.ts'
+
+/** Options of `mesh up` that say how it hosts. */
+export const hostOptions = ['networkId', 'name', 'modelId', 'modelDir', 'quant', 'noServe', 'host', 'port', 'relayPort', 'discovery', 'backend', 'threads'] as const satisfies readonly OptionName[]
 
 /** The invite that is printed: enough for the friends of an evening. `mesh pool-invite` makes others. */
 const inviteUses = 10

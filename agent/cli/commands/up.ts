@@ -9,7 +9,7 @@ import { rankedLanAddresses } from '../../network/interfaces.ts'
 import { detach } from '../background.ts'
 import { type CommandContext, defineCommand } from '../command.ts'
 import { HostServices } from '../host-services.ts'
-import { checkHosting, groupInvites, joinLines } from '../hosting.ts'
+import { checkHosting, groupInvites, hostOptions, joinLines } from '../hosting.ts'
 import { bold, counted, validity } from '../render.ts'
 import { claimService } from '../service-record.ts'
 import { checkNamedModel, type Served, servePool, type ServeWish } from '../serve-pool.ts'
@@ -59,7 +59,7 @@ export const up = defineCommand({
   name: 'up',
   summary: 'host a group on this machine: control plane, relay and agent, kept running together',
   details: 'Makes the device and a pool if there are none, serves a model (the bundled one, --model-id, or what this device served before), prints what the other devices run, and works without any other server until Ctrl-C or mesh down. With -d it returns when all of it runs. The relay serves the members of the pools that this device is in when it starts. A part that dies is started again. Logs are in MESHNET_HOME/logs (mesh logs).',
-  options: ['networkId', 'name', 'modelId', 'modelDir', 'quant', 'noServe', 'host', 'port', 'relayPort', 'discovery', 'backend', 'threads', 'detach', 'json'],
+  options: [...hostOptions, 'detach', 'json'],
   defaults: { host: '0.0.0.0', port: defaultPorts.controlPlane },
   examples: ['mesh up', 'mesh up -d', 'mesh up --name Desktop --model-id llama --model-dir ~/models/llama', 'mesh up --port 9000 --relay-port 9001'],
   service: true,
