@@ -46,7 +46,7 @@ const person = (folder: string, through: readonly string[]): Person => {
       let pieces = 0
       const [file, ...args] = [...through, '/bin/sh', '-c', `cd '${clone}' && ${line}`]
       const { code, stdout, stderr } = await runProgram(file, args, {
-        home, env: { MESHNET_HOME: undefined, HOME: home, PATH: systemPath, MESHNET_THREADS: '1' }, timeoutMs: 120_000, onOutput: () => pieces++,
+        home, env: { MESHNET_HOME: undefined, HOME: home, PATH: systemPath, MESHNET_THREADS: '1' }, timeoutMs: 180_000, onOutput: () => pieces++,
       })
       assert.equal(code, 0, `${line}\n${stdout}\n${stderr}`)
       return { stdout, pieces }
@@ -76,7 +76,7 @@ const twoPeople = (t: TestContext): [Person, Person] => {
   return [a, b]
 }
 
-test('first hour: from a clone to a streamed answer on the second machine, by what is printed alone', { timeout: 400_000, skip: lanImpossible() }, async (t) => {
+test('first hour: from a clone to a streamed answer on the second machine, by what is printed alone', { timeout: 600_000, skip: lanImpossible() }, async (t) => {
   const [a, b] = twoPeople(t)
 
   // the README: clone (done), then the demo; it prints what comes next

@@ -128,6 +128,9 @@ const administer = async (t: TestContext, walk: Walk, root: string, { a, b }: { 
 /** What needs nobody else. */
 const alone = async (t: TestContext, walk: Walk, root: string): Promise<void> => {
   const home = join(root, 'services')
+  await walk.json(home, 'init', '--network-id', 'home', '--name', 'services')
+  await walk.json(home, 'service-install', '--print')
+  await walk.json(home, 'service-remove')
   const { url } = await walk.service(t, home, 'control-plane', '--port', '0')
   await walk.service(t, home, 'relay', '--port', '0')
   const taken = await runMesh(['control-plane', '--port', new URL(String(url)).port, '--data', join(root, 'elsewhere'), '--json'], { home })
@@ -158,7 +161,7 @@ describe('--json', () => {
     const home = join(temporaryFolder(t), 'nothing')
     for (const { name, service } of commands) {
       assert.equal(failure(await run(home, [name, '--no-such-option'])).code, 'usage', name)
-      if (service || ['demo', 'init', 'down', 'logs'].includes(name)) continue // these need no device
+      if (service || ['demo', 'init', 'down', 'logs', 'service-remove'].includes(name)) continue // these need no device
       const { code } = failure(await run(home, [name]))
       assert.ok(['usage', 'notInitialised', 'noPool', 'promptEmpty'].includes(code), `${name}: ${code}`)
     }

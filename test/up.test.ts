@@ -48,7 +48,7 @@ describe('mesh up', () => {
     const b = join(root, 'b')
     const [joinLine, askLine] = host.join[0].lines
     assert.match(joinLine, /^mesh join mesh-invite:[\w-]+ -d$/)
-    assert.equal(askLine, 'mesh inference --prompt "Once upon a time"')
+    assert.equal(askLine, 'mesh inference "Once upon a time"')
     await startReady(t, { name: 'agent b', program: 'mesh', args: ['join', joinLine.split(' ')[2], '--name', 'Laptop', '--json', '--threads', '1'], home: b })
     const peers = JSON.parse(await mesh(['pool-peers', '--json'], { home: b })) as { name: string; role: string }[]
     assert.deepEqual(peers.map(({ name, role }) => `${name} ${role}`).toSorted(), ['Desktop admin', 'Laptop member'])

@@ -3,13 +3,16 @@ import { existsSync } from 'node:fs'
 import { networkInterfaces } from 'node:os'
 import { MeshError } from '../../shared/errors.ts'
 import type { Home } from '../../shared/home.ts'
-import type { OptionName } from '../../shared/options.ts'
+import { type OptionName, optionTable, ownCommand } from '../../shared/options.ts'
 import { defaultControlPlaneUrl, type LocalDevice } from '../device/device.ts'
 import { standingInvite, type StandingInvite } from '../device/invites.ts'
 import { listPools, type LocalPool } from '../device/pools.ts'
 
 /** Options of `mesh up` that say how it hosts. */
 export const hostOptions = ['networkId', 'name', 'modelId', 'modelDir', 'quant', 'noServe', 'host', 'port', 'relayPort', 'discovery', 'backend', 'threads'] as const satisfies readonly OptionName[]
+
+/** Needs not be named. */
+const defaultModel = optionTable.modelId.default
 
 /** The invite that is printed: enough for the friends of an evening. `mesh pool-invite` makes others. */
 const inviteUses = 10
@@ -46,8 +49,9 @@ export const groupInvites = (home: Home, urls: readonly string[], now: number): 
     ...standingInvite(home, pool, 'mesh up', { role: 'member', uses: inviteUses, notAfter: Math.floor(now / 1000) * 1000 + inviteMs, urls, now }),
   }))
 
+/** How somebody gets an answer of a model. */
+export const askLine = (model: string | undefined): string =>
+  `${ownCommand()} inference ${model === undefined || model === defaultModel ? '' : `--model-id ${model} `}"Once upon a time"`
+
 /** What another device runs, from its first command to an answer. */
-export const joinLines = (invite: string, model: string | undefined, program: string): string[] => [
-  `${program} join ${invite} -d`,
-  `${program} inference ${model === undefined || model === 'tiny-story' ? '' : `--model-id ${model} `}--prompt "Once upon a time"`,
-]
+export const joinLines = (invite: string, model: string | undefined): string[] => [`${ownCommand()} join ${invite} -d`, askLine(model)]

@@ -11,6 +11,7 @@ import { findDevice, type LocalDevice, parseControlPlaneUrl, saveDevice } from '
 import { findPool, listPools, type LocalPool } from '../../device/pools.ts'
 import { detach } from '../background.ts'
 import { type CommandContext, defineCommand } from '../command.ts'
+import { askLine } from '../hosting.ts'
 import { argumentsOf } from '../option-text.ts'
 import { firstThatAnswers, inviteTarget, joinPool } from '../join-pool.ts'
 import { inviteLine } from '../passphrase.ts'
@@ -92,7 +93,7 @@ const joinedText = (context: CommandContext, { deviceId, name, controlPlane, poo
   ]) + notes.map((note) => `note: ${note}\n`).join('')
 
 /** How somebody gets an answer now. */
-const askText = ({ serving: [model = 'tiny-story'] }: Joined): string => `ask with: ${ownCommand()} inference ${model === 'tiny-story' ? '' : `--model-id ${model} `}--prompt "Once upon a time"\n`
+const askText = ({ serving }: Joined): string => `ask with: ${askLine(serving[0])}\n`
 
 const runningText = (joined: Joined, { pid, controlPlane: { url } }: AgentState): string =>
   `its agent runs already, process ${pid}${url === joined.controlPlane ? '' : `, but for the control plane at ${url}; ${ownCommand()} down, then ${ownCommand()} start -d`}\n${askText(joined)}`

@@ -102,7 +102,7 @@ export const up = defineCommand({
       const urls = (hosts.length === 0 ? ['127.0.0.1'] : hosts).map((host) => `http://${host}:${controlPlanePort}`)
       const info: UpReady = {
         event: 'ready', deviceId: known.deviceId, url, hosts, relay: hosts.map((host) => relayAt(host, relay)), pids: services.pids(), serving: models, notes,
-        join: groupInvites(home, urls, context.now()).map(({ pool, line, usesLeft, notAfter }) => ({ pool, lines: joinLines(line, models[0], ownCommand()), usesLeft, notAfter })),
+        join: groupInvites(home, urls, context.now()).map(({ pool, line, usesLeft, notAfter }) => ({ pool, lines: joinLines(line, models[0]), usesLeft, notAfter })),
       }
       show(info)
       claim.ready(info)
