@@ -1,6 +1,6 @@
 /** The figures of `mesh bench`, for people. */
 import type { InferenceReport, PhaseReport } from '../shared/schema/bench.ts'
-import { formatBytes } from '../shared/units.ts'
+import { formatBytes } from '../shared/words.ts'
 import { show } from './spread.ts'
 
 export interface InferenceTitle {

@@ -146,7 +146,7 @@ export class RelayGate {
     const { now } = this.#options
     const end = Math.min(...[...member.certificates.values()].map(({ notAfter }) => notAfter))
     member.timer = setTimeout(() => {
-      for (const [poolId, { notAfter }] of member.certificates) if (notAfter <= now()) this.#expel(member, poolId, new MeshError('certificateExpired', { notAfter: new Date(notAfter).toISOString() }))
+      for (const [poolId, { notAfter }] of member.certificates) if (notAfter <= now()) this.#expel(member, poolId, new MeshError('certificateExpired', { notAfter }))
       if (member.certificates.size > 0) this.#endWithCertificate(member)
     }, Math.min(Math.max(0, end - now()), longestTimerMs)).unref()
   }

@@ -7,6 +7,7 @@
  */
 
 import { systemFailureOf } from './system-failure.ts'
+import { inWords } from './words.ts'
 
 /** Exit codes of `mesh`: documented in the README. */
 export const exitCodes = {
@@ -55,7 +56,7 @@ export const errorTable = {
   requestInvalid: { status: 400, exit: 2, text: 'invalid request: {problem}', hint: '{help|see /docs for the schema of each route}' },
   notFound: { status: 404, exit: 2, text: 'there is no {what} {id}', hint: '{look|check the spelling; mesh pool-list and mesh ring-status show what exists}' },
   signatureInvalid: { status: 401, exit: 7, text: 'the request is not signed by a device: {problem}', hint: 'check the clock of this machine, and that both ends run the same version: mesh --version' },
-  clockSkew: { status: 401, exit: 7, text: 'the clock of this device is {seconds} s away from the control plane', hint: 'set the clock (for example: timedatectl set-ntp true)' },
+  clockSkew: { status: 401, exit: 7, text: 'the clock of this device is {seconds} {side|away from} the control plane', hint: 'set the clock (for example: timedatectl set-ntp true)' },
   replayed: { status: 401, exit: 7, text: 'the request was seen before', hint: 'send it again with a fresh nonce' },
   deviceUnknown: { status: 403, exit: 3, text: 'the control plane does not know this device', hint: 'mesh start makes it known' },
   interrupted: { status: 503, exit: 130, text: 'interrupted', hint: 'run the command again' },
@@ -92,7 +93,7 @@ export const errorTable = {
   renewalRefused: { status: 409, exit: 7, text: 'the membership is not renewed here: {problem}', hint: 'nothing to do: the agent asks every admin that it reaches, again and again' },
   notMember: { status: 403, exit: 7, text: 'device {deviceId} is not a member of pool {poolId}', hint: 'an admin gives it an invite (mesh pool-invite), for: mesh join INVITE' },
   notAdmin: { status: 403, exit: 7, text: 'only an admin of pool {poolId} may do that', hint: 'run the command on the device that made the pool, or on one that it named admin' },
-  joinPending: { status: 409, exit: 4, text: 'no admin of pool {poolId} answered within {seconds} s', hint: 'the device that made the invite must run mesh start; without an invite an admin runs mesh pool-approve --device ID; then repeat the command' },
+  joinPending: { status: 409, exit: 4, text: 'no admin of pool {poolId} answered within {seconds}', hint: 'the device that made the invite must run mesh start; without an invite an admin runs mesh pool-approve --device ID; then repeat the command' },
   // API keys
   keyInvalid: { status: 401, exit: 7, text: 'the API key is not valid: {problem}', hint: 'copy the whole key again, or make one on a device of the pool: mesh api-key-create --name app' },
   keyExpired: { status: 401, exit: 7, text: 'API key {keyId} expired at {expiresAt}', hint: 'make a new one on a device of the pool: mesh api-key-create --name app' },
@@ -100,9 +101,9 @@ export const errorTable = {
   keyMakerGone: { status: 403, exit: 7, text: 'the device that made API key {keyId} is no longer a member of the pool', hint: 'make a new one on a device that is: mesh api-key-create --name app' },
   keyOtherPool: { status: 403, exit: 7, text: 'API key {keyId} belongs to another pool', hint: 'GET /api/api-key tells which pool; leave out --pool-id' },
   keyNotAccepted: { status: 403, exit: 7, text: 'an API key does not open {route}', hint: 'keys open jobs and the list of rings, see /docs; for all else use a device of the pool: mesh --help' },
-  keyQuotaExceeded: { status: 429, exit: 7, text: 'API key {keyId} may use {quota} tokens a day: {left} are left, the job may need {wanted}', hint: 'try again in {retryAfterSeconds} s, with fewer --max-tokens, or make a key with a higher quota: mesh api-key-create --name app --quota {wanted}' },
+  keyQuotaExceeded: { status: 429, exit: 7, text: 'API key {keyId} may use {quota} tokens a day: {left} are left, the job may need {wanted}', hint: 'try again in {retryAfterSeconds}, with fewer --max-tokens, or make a key with a higher quota: mesh api-key-create --name app --quota {wanted}' },
   keyQuotaTooSmall: { status: 422, exit: 7, text: 'the job may need {wanted} tokens, API key {keyId} may use {quota} a day', hint: 'give fewer --max-tokens or a shorter prompt, or make a key with a higher quota: mesh api-key-create --name app --quota {wanted}' },
-  keyAttempts: { status: 429, exit: 7, text: 'too many wrong API keys came from this address', hint: 'try again in {retryAfterSeconds} s, with the right key: mesh api-key-list shows the ids of yours' },
+  keyAttempts: { status: 429, exit: 7, text: 'too many wrong API keys came from this address', hint: 'try again in {retryAfterSeconds}, with the right key: mesh api-key-list shows the ids of yours' },
   keyLimit: { status: 409, exit: 7, text: 'this device has {limit} API keys in the pool, which is the most', hint: 'mesh api-key-list, then mesh api-key-revoke ID for those that nobody uses' },
   // models
   modelUnknown: {
@@ -175,12 +176,12 @@ export const errorTable = {
   parameterInvalid: { status: 422, exit: 2, text: '{name} must be {want}, got {got}', hint: '{help|mesh inference --help}' },
   peerRemoved: { status: 503, exit: 6, text: '{peer} was removed from the pool while the job ran', hint: 'repeat the job: the ring forms again without that device' },
   peerLost: { status: 503, exit: 6, text: 'lost {peer} (rank {rank}) while the job ran: {problem}', hint: 'start the agent there again with mesh start, then repeat the job' },
-  collectiveTimeout: { status: 504, exit: 6, text: 'rank {rank} ({peer}) did not answer within {seconds} s', hint: 'check that machine and its network; mesh ring-status shows who is there' },
+  collectiveTimeout: { status: 504, exit: 6, text: 'rank {rank} ({peer}) did not answer within {seconds}', hint: 'check that machine and its network; mesh ring-status shows who is there' },
   rankFailed: { status: 500, exit: 6, text: '{peer} (rank {rank}) could not compute: {problem}', hint: 'repeat the job: what computes there starts again by itself; if it fails again, restart the agent there with mesh start' },
   epochStale: { status: 409, exit: 6, text: 'the ring changed (epoch {got}, now {want})', hint: 'repeat the job' },
   jobCancelled: { status: 409, exit: 130, text: 'the job was cancelled', hint: 'mesh inference runs it again' },
   jobLost: { status: 503, exit: 6, text: 'the agent that ran the job went away: {peer}', hint: 'start it again with mesh start, then repeat the job' },
-  jobTimeout: { status: 504, exit: 6, text: 'the job waited {seconds} s for a ring{why}', hint: 'wait longer with --wait 10m, or see mesh ring-status' },
+  jobTimeout: { status: 504, exit: 6, text: 'the job waited {seconds} for a ring{why}', hint: 'wait longer with --wait 10m, or see mesh ring-status' },
   statementRefused: { status: 409, exit: 7, text: 'the statement about job {jobId} does not hold: {problem}', hint: 'mesh ledger shows how the job was settled' },
   ledgerInvalid: { status: 409, exit: 5, text: 'the ledger does not hold at entry {sequence}: {problem}', hint: 'somebody changed the database of the control plane; restore it from a copy, and ask who runs it' },
   // memory locks
@@ -195,7 +196,7 @@ export const errorTable = {
   gateRefused: { status: 403, exit: 7, text: 'peer {peer} refused the connection: {problem}', hint: 'both devices must be members of the same pool' },
   relayPoolNotServed: { status: 403, exit: 7, text: 'relay {relay} does not serve pool {poolId}', hint: 'ask its owner to run: mesh relay --pool {poolId}' },
   frameInvalid: { status: 400, exit: 4, text: 'a peer sent an invalid frame: {problem}', hint: 'check that all agents run the same version: mesh --version' },
-  frameTooLarge: { status: 413, exit: 4, text: 'a frame of {got} bytes was announced, {limit} is the limit', hint: 'check that all agents run the same version: mesh --version' },
+  frameTooLarge: { status: 413, exit: 4, text: 'a frame of {gotBytes} was announced, {limitBytes} is the most', hint: 'check that all agents run the same version: mesh --version' },
   protocolVersion: { status: 409, exit: 4, text: 'peer speaks {got}, this agent {want}', hint: 'update the older of the two' },
 } as const satisfies Record<string, ErrorRecord>
 
@@ -219,9 +220,9 @@ export const lookFor: Readonly<Record<string, string>> = {
   'join request for pool': 'ask to join: mesh join INVITE',
 }
 
-/** Fills `{name}`, and `{name|what stands where it is not known}`. */
+/** Fills `{name}`, and `{name|what stands where it is not known}`; durations, sizes and times in words (`inWords`). */
 export const fill = (template: string, fields: ErrorFields): string =>
-  template.replace(/\{(\w+)(?:\|([^}]*))?\}/g, (hole, name: string, otherwise?: string) => (name in fields ? String(fields[name]) : otherwise ?? hole))
+  template.replace(/\{(\w+)(?:\|([^}]*))?\}/g, (hole, name: string, otherwise?: string) => (name in fields ? inWords(name, fields[name]) : otherwise ?? hole))
 
 const hintOf = (code: ErrorCode, fields: ErrorFields): string => {
   const { what } = fields

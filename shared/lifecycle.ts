@@ -1,4 +1,5 @@
 /** Start in order, stop in reverse, each with a deadline; the one place that knows about signals. */
+import { formatDuration } from './words.ts'
 
 export interface Part {
   readonly name: string
@@ -30,7 +31,7 @@ export class Lifecycle {
     for (const part of this.#parts.toReversed()) {
       let timer: NodeJS.Timeout | undefined
       const late = new Promise<string>((resolve) => {
-        timer = setTimeout(() => resolve(`${part.name} did not stop within ${this.#deadlineMs} ms`), this.#deadlineMs)
+        timer = setTimeout(() => resolve(`${part.name} did not stop within ${formatDuration(this.#deadlineMs)}`), this.#deadlineMs)
       })
       const stopped = Promise.resolve()
         .then(() => part.stop())

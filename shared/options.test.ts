@@ -58,7 +58,10 @@ describe('options', () => {
     ['temperature', 'NaN', /a number/],
     ['temperature', 'Infinity', /a number/],
     ['seed', '4294967296', /from 0 to 4294967295/],
-    ['wait', 'soon', /"soon" is not a duration/],
+    ['wait', 'soon', /--wait: "soon" is not a duration/],
+    ['expires', '5ms', /--expires wants a duration from 1 s to 366 d, got "5ms"/],
+    ['memory', '5kB', /--memory wants a size from 1 MB to 1\.13 PB, got "5kB"/],
+    ['settleAfter', '-1', /--settle-after: "-1" is not a duration/],
     ['quant', 'q3', /--quant wants one of f32, q8, q4, got "q3"/],
     ['logLevel', 'loud', /--log-level wants one of silent/],
   ] as const) {

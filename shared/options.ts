@@ -4,10 +4,11 @@
  *
  * Precedence: flag, then environment variable, then default.
  */
-import { MeshError } from './errors.ts'
+import { MeshError, problemOf } from './errors.ts'
 import { isModelId } from './ids.ts'
 import { parseBytes, parseDuration } from './units.ts'
 import { limits } from './wire/limits.ts'
+import { formatBytes, formatDuration } from './words.ts'
 
 /** Where the services listen unless told otherwise. */
 export const defaultPorts = { controlPlane: 8080, relay: 4001 } as const
@@ -137,20 +138,35 @@ export type OptionValues<Name extends OptionName> = {
 
 export const optionRecord = (name: OptionName): OptionRecord => optionTable[name]
 
-const parseNumber = (record: OptionRecord, text: string): number => {
-  const value = record.type === 'duration' ? parseDuration(text) : record.type === 'bytes' ? parseBytes(text) : text.trim() === '' ? NaN : Number(text)
-  const { min = -Infinity, max = Infinity } = record
-  const whole = record.type === 'number' || Number.isInteger(value)
+/** The kinds of numbers: how they are read, and how their limits are told. */
+const numberKinds: Readonly<Record<'integer' | 'number' | 'duration' | 'bytes', { readonly what: string; read(text: string): number; tell(value: number): string }>> = {
+  integer: { what: 'a whole number', read: Number, tell: String },
+  number: { what: 'a number', read: Number, tell: String },
+  duration: { what: 'a duration', read: parseDuration, tell: formatDuration },
+  bytes: { what: 'a size', read: parseBytes, tell: formatBytes },
+}
+
+const readNumber = (flag: string, read: (text: string) => number, text: string): number => {
+  try {
+    return text.trim() === '' ? NaN : read(text)
+  } catch (error) {
+    throw new MeshError('usage', { problem: `${flag}: ${problemOf(error)}` }, error)
+  }
+}
+
+const parseNumber = ({ flag, min = -Infinity, max = Infinity }: OptionRecord, kind: keyof typeof numberKinds, text: string): number => {
+  const { what, read, tell } = numberKinds[kind]
+  const value = readNumber(flag, read, text)
+  const whole = kind === 'number' || Number.isInteger(value)
   if (!Number.isFinite(value) || !whole || value < min || value > max) {
-    const kind = record.type === 'number' ? 'a number' : record.type === 'integer' ? 'a whole number' : record.type === 'bytes' ? 'a size' : `a ${record.type}`
-    const range = Number.isFinite(max) ? ` from ${min} to ${max}` : Number.isFinite(min) ? ` of at least ${min}` : ''
-    throw new MeshError('usage', { problem: `${record.flag} wants ${kind}${range}, got "${text}"` })
+    const range = Number.isFinite(max) ? ` from ${tell(min)} to ${tell(max)}` : Number.isFinite(min) ? ` of at least ${tell(min)}` : ''
+    throw new MeshError('usage', { problem: `${flag} wants ${what}${range}, got "${text}"` })
   }
   return value
 }
 
 const parseText = (record: OptionRecord, text: string): string | number | number[] | boolean => {
-  if (record.type === 'integers') return text.split(',').map((part) => parseNumber({ ...record, type: 'integer' }, part))
+  if (record.type === 'integers') return text.split(',').map((part) => parseNumber(record, 'integer', part))
   if (record.type === 'switch') return text !== '' && text !== '0' && text !== 'false'
   if (record.type === 'string' || record.type === 'list') {
     if (record.choices && !record.choices.includes(text)) {
@@ -159,7 +175,7 @@ const parseText = (record: OptionRecord, text: string): string | number | number
     if (record.form && !record.form.matches(text)) throw new MeshError('usage', { problem: `${record.flag} wants ${record.form.name}, got "${text.slice(0, 300)}"` })
     return text
   }
-  return parseNumber(record, text)
+  return parseNumber(record, record.type, text)
 }
 
 /**

@@ -52,7 +52,7 @@ it('api keys: a prompt by key from a machine without a device, paid by who made 
 
   const [listed] = await json<Record<string, unknown>[]>(b, 'api-key-list')
   assert.deepEqual([listed.key_id, listed.name, listed.device_name, listed.used_today, listed.reserved], [keyId, 'home page', 'Laptop', 3 * 21, 0])
-  assert.match(await mesh(['api-key-list'], { home: b }), new RegExp(`${keyId}  home page  Laptop \\(this device\\) +\\d+ s ago +\\d+ s ago +63 of 100 +valid for 89 d 23 h`))
+  assert.match(await mesh(['api-key-list'], { home: b }), new RegExp(`${keyId}  home page  Laptop \\(this device\\) +\\d+ s ago +\\d+ s ago +63 of 100 +valid for 90 d`))
   // on the command line it works too, with a warning
   const { code: full, stderr } = await runMesh([...question, '--api-key', key, '--max-tokens', '60'], { home: guest })
   const [warning, problem] = stderr.split('\n')

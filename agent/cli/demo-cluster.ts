@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { MeshError } from '../../shared/errors.ts'
 import { type Home, openHome } from '../../shared/home.ts'
+import { formatDuration } from '../../shared/words.ts'
 import { lastWords, type ManagedProcess, startProcess } from './managed-process.ts'
 
 export interface ClusterOptions {
@@ -71,7 +72,7 @@ export class DemoCluster {
       if (!this.#stopping) this.#failed.reject(new MeshError('processEnded', { name, how, problem: lastWords(service.tail()) }))
     })
     const late = Promise.withResolvers<never>()
-    const timer = setTimeout(() => late.reject(new MeshError('processEnded', { name, how: `not ready within ${startMs / 1000} s`, problem: lastWords(service.tail()) })), startMs)
+    const timer = setTimeout(() => late.reject(new MeshError('processEnded', { name, how: `not ready within ${formatDuration(startMs)}`, problem: lastWords(service.tail()) })), startMs)
     try {
       return await before(service.ready, late.promise, this.failure)
     } finally {

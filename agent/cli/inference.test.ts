@@ -194,7 +194,7 @@ describe('mesh inference', () => {
   it('a job that no ring takes in time is cancelled and ends with 6', async (t) => {
     const { home, cancelled } = await play(t, (_, response) => send(response, { sequence: 0, type: 'state', state: 'queued', worldSize: 0 }))
     const { code, stderr } = await runMesh(['inference', '--prompt', 'Once', '--wait', '300ms'], { home })
-    assert.deepEqual([code, stderr.split('\n')[0]], [6, 'error: the job waited 0.3 s for a ring'])
+    assert.deepEqual([code, stderr.split('\n')[0]], [6, 'error: the job waited 300 ms for a ring'])
     assert.equal(cancelled.length, 1)
   })
 
@@ -223,7 +223,7 @@ describe('mesh inference', () => {
     })
     const { code, stderr } = await runMesh(['inference', '--prompt', 'Once', '--wait', '300ms'], { home })
     assert.equal(code, 6)
-    assert.match(stderr, /^error: the job waited 0.3 s for a ring: no device is online; Laptop would serve it\nhint: .*--wait/m)
+    assert.match(stderr, /^error: the job waited 300 ms for a ring: no device is online; Laptop would serve it\nhint: .*--wait/m)
     assert.equal(cancelled.length, 1)
   })
 
@@ -245,7 +245,7 @@ describe('mesh inference', () => {
     })
     const { code, stdout, stderr } = await runMesh(['inference', '--prompt', 'Once', '--wait', '300ms'], { home })
     assert.deepEqual([code, stdout], [6, ' there\n'])
-    assert.match(stderr, /^waiting: the disk is full\nerror: the job waited 0.3 s .*: the disk is full$/m)
+    assert.match(stderr, /^waiting: the disk is full\nerror: the job waited 300 ms .*: the disk is full$/m)
   })
 
   it('a job that runs may take longer than the wait', async (t) => {

@@ -26,7 +26,7 @@ export interface JoinTarget {
 /** Reads an invite that can still be used. @throws MeshError `inviteInvalid` | `inviteExpired` */
 export const inviteTarget = (line: string, now: number): JoinTarget & { readonly invite: Invite } => {
   const invite = decodeInvite(line)
-  if (now >= invite.notAfter + limits.clockSkewMs) throw new MeshError('inviteExpired', { notAfter: new Date(invite.notAfter).toISOString() })
+  if (now >= invite.notAfter + limits.clockSkewMs) throw new MeshError('inviteExpired', { notAfter: invite.notAfter })
   return { poolId: invite.poolId, rootPublicKey: invite.rootPublicKey, invite }
 }
 
@@ -98,7 +98,7 @@ const obtain = async (wish: Wish): Promise<Signed> => {
   const answer = invite ? 'the device that made the invite' : `an admin, who runs: mesh pool-approve --device ${shortId(device.deviceId)}`
   context.stderr.write(`asked to join pool ${shortId(poolId)}; waiting for ${answer} ...\n`)
   const found = await poll(async () => membershipIn(wish, await client.call('getJoin', { params: { poolId } })), { waitMs: wish.waitMs, everyMs: 250, context })
-  if (found === undefined) throw new MeshError('joinPending', { poolId, seconds: Number((wish.waitMs / 1000).toFixed(1)) })
+  if (found === undefined) throw new MeshError('joinPending', { poolId, seconds: wish.waitMs / 1000 })
   return found
 }
 

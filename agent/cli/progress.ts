@@ -1,6 +1,6 @@
 /** How far the loading of a shard is: a bar in a terminal, words elsewhere; and a line that follows along. */
 import type { Loading } from '../../shared/schema/ring.ts'
-import { formatBytes } from '../../shared/units.ts'
+import { formatBytes } from '../../shared/words.ts'
 import type { Output } from './command.ts'
 
 const barWidth = 20

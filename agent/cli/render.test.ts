@@ -25,7 +25,10 @@ describe('render', () => {
     assert.equal(ago(0, 5 * 60e3), '5 min ago')
     assert.equal(ago(0, 5 * 3600e3), '5 h ago')
     assert.equal(ago(0, 5 * 86400e3), '5 d ago')
-    assert.equal(validity(86400e3 + 3600e3, 0), '1 d 1 h')
+    assert.equal(validity(2 * 86400e3 + 3600e3, 0), '2 d 1 h')
+    assert.equal(validity(86400e3, 700), '24 h')
+    assert.equal(validity(7 * 86400e3, 3000), '7 d')
+    assert.equal(validity(500, 0), '1 s')
     assert.equal(validity(0, 1), 'expired')
   })
 

@@ -1,7 +1,7 @@
 /** Text for people: tables, short times, ranges. */
-import { certificateLifetimeMs } from '../../shared/identity/pool-certificate.ts'
 import type { RankRanges } from '../../shared/schema/ring.ts'
 import type { Range } from '../../shared/schema/common.ts'
+import { formatDuration } from '../../shared/words.ts'
 import type { CommandContext } from './command.ts'
 
 /** Left-aligned columns, two spaces between them, no trailing spaces. Control characters are never printed. */
@@ -32,13 +32,9 @@ export const ago = (time: number, now: number): string => {
   return seconds < 48 * 3600 ? `${Math.round(seconds / 3600)} h ago` : `${Math.round(seconds / 86400)} d ago`
 }
 
-/** `valid for 6 d 23 h` or `expired`: certificates live for a week. */
-export const validity = (notAfter: number, now: number): string => {
-  const left = notAfter - now
-  if (left <= 0) return 'expired'
-  const hours = Math.floor(Math.min(left, 52 * certificateLifetimeMs) / 3600e3)
-  return `${Math.floor(hours / 24)} d ${hours % 24} h`
-}
+/** `6 d 23 h` or `expired`: what is left of a certificate, an invite or a key. */
+export const validity = (notAfter: number, now: number): string =>
+  notAfter <= now ? 'expired' : formatDuration(Math.max(1000, notAfter - now))
 
 /** `0-3 (4)`, or `-` for an empty range. */
 export const rangeText = ({ start, end }: Range): string => (end <= start ? '-' : `${start}-${end - 1} (${end - start})`)

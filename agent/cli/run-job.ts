@@ -185,7 +185,7 @@ export const runJob = async (run: JobRun): Promise<Job> => {
     if (!context.signal.aborted && !patience.signal.aborted && !isHopeless) throw error
     await cancelQuietly(run, jobId)
     if (context.signal.aborted) throw new MeshError('jobCancelled')
-    throw isHopeless ? error : new MeshError('jobTimeout', { seconds: Number((run.waitMs / 1000).toFixed(1)), why })
+    throw isHopeless ? error : new MeshError('jobTimeout', { seconds: run.waitMs / 1000, why })
   } finally {
     patience.end()
   }

@@ -1,7 +1,7 @@
 /** Ends what runs from a home: that process and no other. */
 import { MeshError } from '../../shared/errors.ts'
 import { isSameProcessAlive } from '../../shared/process-alive.ts'
-import { formatDuration } from '../../shared/units.ts'
+import { formatDuration } from '../../shared/words.ts'
 import type { CommandContext } from './command.ts'
 import { findService, serviceText } from './service-record.ts'
 import { poll, readAgentState } from './session.ts'

@@ -1,6 +1,7 @@
 /** A Mesh program that is kept running: when it ends by itself it is started again, after a pause that grows. */
 import { MeshError } from '../../shared/errors.ts'
 import type { Part } from '../../shared/lifecycle.ts'
+import { formatDuration } from '../../shared/words.ts'
 import { lastWords, type ManagedProcess, type ManagedProcessOptions, startProcess } from './managed-process.ts'
 
 export interface SupervisedServiceOptions extends Omit<ManagedProcessOptions, 'args'> {
@@ -44,7 +45,7 @@ export class SupervisedService implements Part {
   async start(): Promise<Record<string, unknown>> {
     const child = this.#spawn()
     const late = Promise.withResolvers<never>()
-    const timer = setTimeout(() => late.reject(new MeshError('processEnded', { name: this.name, how: `not ready within ${startMs / 1000} s`, problem: lastWords(child.tail()) })), startMs)
+    const timer = setTimeout(() => late.reject(new MeshError('processEnded', { name: this.name, how: `not ready within ${formatDuration(startMs)}`, problem: lastWords(child.tail()) })), startMs)
     try {
       this.#ready = await Promise.race([child.ready, late.promise])
       this.#keep(child)
@@ -73,7 +74,7 @@ export class SupervisedService implements Part {
     void child.ended.then(({ how }) => {
       if (this.#stopped) return
       if (Date.now() - this.#startedAt > wellMs) this.#pauseMs = firstPauseMs
-      this.#options.onEvent(`${this.name} ended (${how}): ${lastWords(child.tail())}; starting it again in ${this.#pauseMs / 1000} s`)
+      this.#options.onEvent(`${this.name} ended (${how}): ${lastWords(child.tail())}; starting it again in ${formatDuration(this.#pauseMs)}`)
       this.#retry = setTimeout(() => this.#restart(), this.#pauseMs)
       this.#pauseMs = Math.min(longestPauseMs, this.#pauseMs * 2)
     })

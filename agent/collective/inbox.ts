@@ -55,7 +55,7 @@ export class Inbox {
     if (this.#early.has(key)) return
     const limit = this.#options.earlyFrameBytes ?? limits.earlyFrameBytes
     const bytes = this.#earlyBytes + keptFrameBytes + payload.bytes.length
-    if (bytes > limit) throw new MeshError('frameTooLarge', { got: bytes, limit })
+    if (bytes > limit) throw new MeshError('frameTooLarge', { gotBytes: bytes, limitBytes: limit })
     this.#earlyBytes = bytes
     this.#early.set(key, { job: tag.job, payload })
   }

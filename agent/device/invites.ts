@@ -101,7 +101,7 @@ export const takeInvite = (home: Home, poolId: string, { inviteId, proof }: Invi
   const invite = readChecked(fileOf(home, poolId, inviteId), StoredInvite)
   if (invite === undefined) return undefined
   if (!isProof(proof, inviteProof(fromHex(invite.secret, inviteSecretBytes, 'secret'), { poolId, inviteId, deviceId }))) throw new MeshError('inviteInvalid', { problem: 'its secret is wrong' })
-  if (now >= invite.notAfter) throw new MeshError('inviteExpired', { notAfter: new Date(invite.notAfter).toISOString() })
+  if (now >= invite.notAfter) throw new MeshError('inviteExpired', { notAfter: invite.notAfter })
   if (invite.usedBy.includes(deviceId)) return invite.role
   if (invite.usedBy.length >= invite.uses) throw new MeshError('inviteUsed', { uses: invite.uses })
   save(home, poolId, { ...invite, usedBy: [...invite.usedBy, deviceId] })

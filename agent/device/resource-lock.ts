@@ -10,7 +10,7 @@
  */
 import { MeshError } from '../../shared/errors.ts'
 import { type Commitment, usableBytes } from '../../shared/schema/lock.ts'
-import { formatBytes, formatDuration } from '../../shared/units.ts'
+import { formatBytes, formatDuration, formatTime } from '../../shared/words.ts'
 import { advance, type ClockReading, type Countdown, startCountdown } from './elapsed.ts'
 
 /** A commitment with the countdown that runs while it cools. */
@@ -42,7 +42,7 @@ const next = (lock: ResourceLock | undefined, now: ClockReading, change: Pick<Co
 })
 
 /** `2026-11-22 07:10 UTC`, if the machine stays on. */
-export const untilText = (remainingMs: number, now: Pick<ClockReading, 'wallMs'>): string => `${new Date(now.wallMs + remainingMs).toISOString().slice(0, 16).replace('T', ' ')} UTC`
+export const untilText = (remainingMs: number, now: Pick<ClockReading, 'wallMs'>): string => formatTime(now.wallMs + remainingMs)
 
 const refuseShrink = ({ commitment, countdown }: ResourceLock, wanted: Required<LockRequest>, now: ClockReading): void => {
   if (wanted.memoryBytes >= commitment.memoryBytes && wanted.cooldownMs >= commitment.cooldownMs) return

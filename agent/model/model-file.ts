@@ -2,6 +2,7 @@
 import { readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { MeshError, problemOf } from '../../shared/errors.ts'
+import { formatBytes } from '../../shared/words.ts'
 import { contentBytes, foreignContent, missingFile } from './folder-diagnosis.ts'
 
 /**
@@ -18,7 +19,7 @@ export const readModelFile = (folder: string, name: string, limitBytes: number):
   if (name !== indexFile && !describingFiles.some((known) => known === name)) throw new Error(`${name} is read, but no part of the revision: add it to describingFiles`)
   try {
     const { size } = statSync(file)
-    if (size > limitBytes) throw new MeshError('modelConfigInvalid', { file, problem: `${size} bytes, ${limitBytes} is the limit` })
+    if (size > limitBytes) throw new MeshError('modelConfigInvalid', { file, problem: `it has ${formatBytes(size)}, ${formatBytes(limitBytes)} is the most` })
     const bytes = readFileSync(file)
     const foreign = foreignContent(file, bytes.subarray(0, contentBytes))
     if (foreign) throw foreign

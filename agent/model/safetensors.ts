@@ -7,6 +7,7 @@ import { basename, join } from 'node:path'
 import { Type } from 'typebox'
 import { Value } from 'typebox/value'
 import { MeshError, problemOf } from '../../shared/errors.ts'
+import { formatBytes } from '../../shared/words.ts'
 import { contentBytes, foreignContent, missingFile } from './folder-diagnosis.ts'
 import { indexFile, readModelFile } from './model-file.ts'
 
@@ -115,10 +116,10 @@ const readHeader = (file: TensorFile): { readonly entries: Record<string, unknow
   file.read(start, 0)
   const foreign = foreignContent(file.path, start)
   if (foreign) throw foreign
-  if (file.size < 8) throw damaged(file.path, `${file.size} bytes are too few for a header`)
+  if (file.size < 8) throw damaged(file.path, `${formatBytes(file.size)} are too few for a header`)
   const length = start.readBigUInt64LE(0)
-  if (length > BigInt(caps.headerBytes)) throw damaged(file.path, `its header claims ${length} bytes, ${caps.headerBytes} is the limit`)
-  if (8 + Number(length) > file.size) throw damaged(file.path, `its header claims ${length} bytes, the file has ${file.size}`)
+  if (length > BigInt(caps.headerBytes)) throw damaged(file.path, `its header claims ${formatBytes(Number(length))}, ${formatBytes(caps.headerBytes)} is the most`)
+  if (8 + Number(length) > file.size) throw damaged(file.path, `its header claims ${formatBytes(Number(length))}, the file has ${formatBytes(file.size)}`)
   const bytes = Buffer.alloc(Number(length))
   file.read(bytes, 8)
   let entries: unknown

@@ -215,7 +215,7 @@ export class Gate {
     const { poolId, notAfter } = certificate
     const timer = setTimeout(() => {
       if (leftMs > longestTimerMs) this.#admitted.get(connection)?.set(poolId, { certificate, timer: this.#endWith(connection, certificate) })
-      else this.#cut(connection, new MeshError('certificateExpired', { notAfter: new Date(notAfter).toISOString() }))
+      else this.#cut(connection, new MeshError('certificateExpired', { notAfter }))
     }, Math.min(Math.max(0, leftMs), longestTimerMs))
     return timer.unref()
   }

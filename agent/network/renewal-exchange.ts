@@ -10,6 +10,7 @@ import { limits } from '../../shared/wire/limits.ts'
 import { protocols } from '../../shared/wire/protocols.ts'
 import type { Gate } from './gate.ts'
 import { readMessage, sendMessage } from '../../shared/wire/message-stream.ts'
+import { formatDuration } from '../../shared/words.ts'
 import type { MeshNode } from './node.ts'
 import { openStream } from './open-stream.ts'
 import { deviceIdOfPeer } from './peer-id.ts'
@@ -86,7 +87,7 @@ export class RenewalExchange {
   /** @throws MeshError `renewalRefused` */
   #pace(device: string): void {
     const now = this.#options.now()
-    if (now - (this.#askedAt.get(device) ?? -Infinity) < everyMs) throw new MeshError('renewalRefused', { problem: `this device asked less than ${everyMs / 1000} s ago` })
+    if (now - (this.#askedAt.get(device) ?? -Infinity) < everyMs) throw new MeshError('renewalRefused', { problem: `this device asked less than ${formatDuration(everyMs)} ago` })
     this.#askedAt.delete(device) // the newest is the last in the map
     this.#askedAt.set(device, now)
     const [oldest] = this.#askedAt.keys()

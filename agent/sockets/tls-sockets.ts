@@ -8,6 +8,7 @@ import { X509Certificate } from 'node:crypto'
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net'
 import { setTimeout as after } from 'node:timers/promises'
 import { connect, createSecureContext, type SecureContext, TLSSocket } from 'node:tls'
+import { formatDuration } from '../../shared/words.ts'
 
 /** PEM, of a key that is used for nothing else. */
 export interface LinkCertificate {
@@ -67,7 +68,7 @@ const dialOnce = ({ context, to, fingerprint, signal }: DialOptions): Promise<TL
     socket.on('connect', () => {
       isThere = true
     })
-    socket.setTimeout(handshakeMs, () => socket.destroy(new Error(`no answer within ${handshakeMs / 1000} s`)))
+    socket.setTimeout(handshakeMs, () => socket.destroy(new Error(`no answer within ${formatDuration(handshakeMs)}`)))
     const read = (): void => {
       if (socket.read(welcome.length) === null) return
       socket.off('readable', read)

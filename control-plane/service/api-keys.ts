@@ -105,7 +105,7 @@ export class ApiKeys {
     this.#wrong.right(address)
     if (this.#known.size < mostKnown) this.#known.add(hash)
     if (key.revokedAt !== null) throw new MeshError('keyRevoked', { keyId: key.keyId })
-    if (!isLive(key, now())) throw new MeshError('keyExpired', { keyId: key.keyId, expiresAt: new Date(key.expiresAt).toISOString() })
+    if (!isLive(key, now())) throw new MeshError('keyExpired', { keyId: key.keyId, expiresAt: key.expiresAt })
     if (!this.#isMakerIn(key)) throw new MeshError('keyMakerGone', { keyId: key.keyId })
     if (now() - (key.lastUsedAt ?? 0) >= useEveryMs) background.run('storing the use of a key', () => store.use(key.keyId, now()))
     return key

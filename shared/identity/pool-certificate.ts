@@ -13,6 +13,7 @@ import { encodeCbor } from '../wire/envelope.ts'
 import { limits } from '../wire/limits.ts'
 import { type KeyPair, toHex } from './keys.ts'
 import { decodeArray, decodeStatement, encodeStatement, isSignedBy, type Statement } from './signed-statement.ts'
+import { formatTime } from '../words.ts'
 
 export interface Certificate {
   readonly poolId: PoolId
@@ -117,8 +118,8 @@ const checkCertificate = (statement: Statement, trust: Trust): Certificate => {
   if (admin && own.role === 'admin') throw bad('the root key alone names admins')
   const certificate = admin ? { ...own, notAfter: Math.min(own.notAfter, admin.notAfter), signedBy: admin.deviceId } : own
   if (removals.has(own.deviceId)) throw new MeshError('memberRemoved', { deviceId: shortId(own.deviceId), poolId: shortId(own.poolId) })
-  if (now + startToleranceMs < own.notBefore) throw bad(`it is valid from ${new Date(own.notBefore).toISOString()}; check the clock`)
-  if (now >= certificate.notAfter) throw new MeshError('certificateExpired', { notAfter: new Date(certificate.notAfter).toISOString() })
+  if (now + startToleranceMs < own.notBefore) throw bad(`it is valid from ${formatTime(own.notBefore)}; check the clock`)
+  if (now >= certificate.notAfter) throw new MeshError('certificateExpired', { notAfter: certificate.notAfter })
   return certificate
 }
 

@@ -61,7 +61,7 @@ export const verifyRequest = (
     throw new MeshError('signatureInvalid', { problem: 'the signature does not match the request' })
   }
   const skewMs = Number(time) - now
-  if (Math.abs(skewMs) > limits.clockSkewMs) throw new MeshError('clockSkew', { seconds: Math.round(skewMs / 1000) })
+  if (Math.abs(skewMs) > limits.clockSkewMs) throw new MeshError('clockSkew', { seconds: Math.round(Math.abs(skewMs) / 1000), side: skewMs > 0 ? 'ahead of' : 'behind' })
   guard.check(device, nonce, now)
   return parseDeviceId(device)
 }

@@ -126,6 +126,6 @@ class Scan {
  * @throws MeshError `frameInvalid` | `frameTooLarge` unless they are one item that may be decoded
  */
 export const scanCbor = (bytes: Uint8Array): void => {
-  if (bytes.length > limits.cborBytes) throw new MeshError('frameTooLarge', { got: bytes.length, limit: limits.cborBytes })
+  if (bytes.length > limits.cborBytes) throw new MeshError('frameTooLarge', { gotBytes: bytes.length, limitBytes: limits.cborBytes })
   new Scan(bytes).run()
 }

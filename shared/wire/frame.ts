@@ -101,7 +101,7 @@ export const decodeFrameHeader = (bytes: Uint8Array): FrameHeader => {
   const kind = oneOf('kind', kindValues, bytes[5])
   const payloadBytes = view.getUint32(8, true)
   const limit = kind === frameKinds.control ? limits.controlBytes : limits.framePayloadBytes
-  if (payloadBytes > limit) throw new MeshError('frameTooLarge', { got: payloadBytes, limit })
+  if (payloadBytes > limit) throw new MeshError('frameTooLarge', { gotBytes: payloadBytes, limitBytes: limit })
   return {
     kind,
     dtype: oneOf('dtype', dtypeValues, bytes[6]),

@@ -50,7 +50,7 @@ class Incoming {
       if (this.#filled < this.#bytes.length) return { taken, complete: false }
       if (this.#body) return { taken, complete: true }
       const length = new DataView(this.#bytes.buffer).getUint32(0, true)
-      if (length > this.#limitBytes) throw new MeshError('frameTooLarge', { got: length, limit: this.#limitBytes })
+      if (length > this.#limitBytes) throw new MeshError('frameTooLarge', { gotBytes: length, limitBytes: this.#limitBytes })
       this.#bytes = new Uint8Array(length)
       this.#filled = 0
       this.#body = true

@@ -1,6 +1,6 @@
 import { Type } from 'typebox'
 import { Count } from '../../../shared/schema/common.ts'
-import { formatDuration } from '../../../shared/units.ts'
+import { formatDuration } from '../../../shared/words.ts'
 import { defineCommand } from '../command.ts'
 import { findRunning, stopService } from '../stop-service.ts'
 

@@ -3,6 +3,7 @@ import { MeshError } from '../../../shared/errors.ts'
 import { shortId } from '../../../shared/ids.ts'
 import { snakeCase } from '../../../shared/printed.ts'
 import { LedgerEntry } from '../../../shared/schema/credits.ts'
+import { formatTime } from '../../../shared/words.ts'
 import { selectPool } from '../../device/pools.ts'
 import { defineCommand } from '../command.ts'
 import { ledgerPages, parseSince } from '../ledger-pages.ts'
@@ -35,10 +36,10 @@ export const ledger = defineCommand({
     for await (const page of ledgerPages(client, poolId, { since })) entries.push(...page)
     if (values.json) context.printJson(entries)
     else if (values.csv) context.stdout.write(ledgerCsv(entries))
-    else if (entries.length === 0) context.stdout.write(`no entries since ${new Date(since).toISOString()}\n`)
+    else if (entries.length === 0) context.stdout.write(`no entries since ${formatTime(since)}\n`)
     else {
       context.stdout.write(table(['entry', 'time', 'job', 'device', 'what', 'tokens', 'credits', 'signed'], entries.map((entry) => [
-        String(entry.sequence), new Date(entry.settledAt).toISOString().slice(0, 19), entry.jobId, shortId(entry.deviceId),
+        String(entry.sequence), formatTime(entry.settledAt), entry.jobId, shortId(entry.deviceId),
         entry.kind === 'use' ? 'used' : 'worked', String(entry.tokens), creditText(entry.amount), entry.signature === null ? 'no' : 'yes',
       ])))
     }

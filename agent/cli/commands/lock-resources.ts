@@ -1,5 +1,5 @@
 import { MeshError } from '../../../shared/errors.ts'
-import { formatBytes } from '../../../shared/units.ts'
+import { formatBytes } from '../../../shared/words.ts'
 import { lock } from '../../device/resource-lock.ts'
 import { defineCommand } from '../command.ts'
 import { commandLock, noteUnrecorded } from '../lock-session.ts'

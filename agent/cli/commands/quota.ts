@@ -1,4 +1,5 @@
 import { QuotaView } from '../../../shared/schema/credits.ts'
+import { formatTime } from '../../../shared/words.ts'
 import { selectPool } from '../../device/pools.ts'
 import { defineCommand } from '../command.ts'
 import { counted, fields } from '../render.ts'
@@ -25,7 +26,7 @@ export const quota = defineCommand({
       ['contributed', `${creditText(view.recentlyEarned)} credits lately, ${shareText(view.contributionShare)} of all`],
       ['used', `${creditText(view.recentlyUsed)} credits lately, ${shareText(view.useShare)} of all`],
       ['balance', `${creditText(view.earned - view.used)} credits`],
-      ...(view.newUntil === undefined ? [] : [['newcomer', `until ${new Date(view.newUntil).toISOString()}`] as const]),
+      ...(view.newUntil === undefined ? [] : [['newcomer', `until ${formatTime(view.newUntil)}`] as const]),
       ['waiting', `${counted(view.waiting, 'job')} of this device, ${view.waitingOfOthers} of others`],
     ]))
   },

@@ -1,7 +1,7 @@
 import { Type } from 'typebox'
 import { shortId } from '../../../shared/ids.ts'
 import { type RingNetwork, RingView } from '../../../shared/schema/ring.ts'
-import { formatBytes } from '../../../shared/units.ts'
+import { formatBytes } from '../../../shared/words.ts'
 import { selectPool } from '../../device/pools.ts'
 import { defineCommand, type Output } from '../command.ts'
 import { loadText } from '../progress.ts'

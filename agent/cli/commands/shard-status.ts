@@ -1,7 +1,7 @@
 import { Type } from 'typebox'
 import { MeshError } from '../../../shared/errors.ts'
 import { AgentRing } from '../../../shared/schema/agent-state.ts'
-import { formatBytes } from '../../../shared/units.ts'
+import { formatBytes } from '../../../shared/words.ts'
 import { loadDevice } from '../../device/device.ts'
 import { defineCommand, type Output } from '../command.ts'
 import { loadText } from '../progress.ts'
