@@ -47,7 +47,7 @@ const refused = ({ code, stderr }: RunResult, error: RegExp): void => {
 const invited = (home: string, line: string): Promise<RunResult> => runMesh(['pool-join', '--invite', line, '--wait', '10s'], { home })
 
 describe('membership', () => {
-  it('an invite lets in as many devices as it says; one used up, expired or damaged lets in nobody', { timeout: 60_000 }, async (t) => {
+  it('an invite lets in as many devices as it says; one used up, expired or damaged lets in nobody', { timeout: 120_000 }, async (t) => {
     const { admin, device } = await createClub(t)
     const [first, second] = [await device('First'), await device('Second')]
     const line = (await mesh(['pool-invite'], { home: admin })).trim()
@@ -56,6 +56,14 @@ describe('membership', () => {
     const codes = results.map(({ code }) => code)
     assert.deepEqual(codes.toSorted(), [0, 7], results.map(({ stderr }) => stderr).join('\n'))
     refused(results[codes.indexOf(7)], /^error: the invite was used already \(1 times at most\)$/m)
+    // who was told of no control plane takes that of the invite only once it is let in; mesh join leaves nothing else behind
+    const unset = join(admin, '..', 'Unset')
+    await mesh(['init', '--network-id', 'home', '--name', 'Unset'], { home: unset })
+    const before = readFileSync(openHome(unset).config, 'utf8')
+    for (const result of [await invited(unset, line), await runMesh(['join', line, '--name', 'Other', '-d'], { home: unset })]) {
+      refused(result, /^error: the invite was used already/m)
+      assert.equal(readFileSync(openHome(unset).config, 'utf8'), before)
+    }
     const [winner, loser] = codes[0] === 0 ? [first, second] : [second, first]
     assert.equal((await invited(winner, line)).code, 0, 'whoever has it may repeat the command')
     refused(await invited(loser, `${line.slice(0, 84)}${line[84] === 'A' ? 'B' : 'A'}${line.slice(85)}`), /^error: the invite is not valid/m)

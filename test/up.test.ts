@@ -1,14 +1,17 @@
 /** `mesh up`: one command hosts a group, its parts are kept running, and all of them end with it, however it ends. */
 import assert from 'node:assert/strict'
-import { readFileSync } from 'node:fs'
+import { readFileSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, it, type TestContext } from 'node:test'
+import { fileURLToPath } from 'node:url'
 import type { ManagedProcess } from '../agent/cli/managed-process.ts'
 import { readAgentState } from '../agent/cli/session.ts'
 import { isProcessAlive } from '../shared/process-alive.ts'
 import { openHome } from '../shared/home.ts'
 import { temporaryFolder } from './support/homes.ts'
 import { eventually, mesh, runMesh, startReady, within } from './support/processes.ts'
+
+const modelsFolder = fileURLToPath(new URL('../models', import.meta.url))
 
 interface Host {
   readonly home: string
@@ -38,27 +41,45 @@ const refusesMember = async (home: string, url: string): Promise<void> => {
   assert.ok(before.includes(new URL(url).port))
 }
 
+/** A device has one control plane: a pool at another one would cost it its pools. */
+const refusesPoolElsewhere = async (home: string, other: string): Promise<void> => {
+  await mesh(['init', '--network-id', 'home', '--name', 'Other', '--control-plane', 'http://127.0.0.1:9'], { home: other })
+  await mesh(['pool-create', '--name', 'theirs'], { home: other })
+  const invite = (await mesh(['pool-invite'], { home: other })).trim()
+  const before = configOf(home)
+  const { code, stderr } = await runMesh(['join', invite, '-d'], { home })
+  assert.equal(code, 3)
+  assert.match(stderr, /^error: the control plane at \S+, which this device uses for its other pools, does not know the pool of the invite\nhint: .*MESHNET_HOME=FOLDER mesh join .*--control-plane http/)
+  assert.equal(configOf(home), before)
+}
+
 describe('mesh up', () => {
   it('makes device and pool, and says what the others run', { timeout: 120_000 }, async (t) => {
     const root = temporaryFolder(t)
     const host = await startHost(t, join(root, 'a'), '--name', 'Desktop')
     assert.deepEqual(host.join.map(({ pool }) => pool), ['home'])
     assert.deepEqual(host.serving, ['tiny-story'])
+    // the pool also serves a model whose files the other device does not have
+    symlinkSync(join(modelsFolder, 'tiny-story'), join(root, 'other'))
+    await mesh(['join-ring', '--model-dir', join(root, 'other')], { home: host.home })
     // the printed lines, as they are, on this machine
     const b = join(root, 'b')
     const [joinLine, askLine] = host.join[0].lines
     assert.match(joinLine, /^mesh join mesh-invite:[\w-]+ -d$/)
     assert.equal(askLine, 'mesh inference "Once upon a time"')
-    await startReady(t, { name: 'agent b', program: 'mesh', args: ['join', joinLine.split(' ')[2], '--name', 'Laptop', '--json', '--threads', '1'], home: b })
+    const { info } = await startReady(t, { name: 'agent b', program: 'mesh', args: ['join', joinLine.split(' ')[2], '--name', 'Laptop', '--json', '--threads', '1'], home: b })
+    assert.deepEqual([info.serving, info.notes], [['tiny-story'], ['the pool also serves other, whose files are not on this device; to help with it: mesh join-ring --model-id other --model-dir FOLDER']])
     const peers = JSON.parse(await mesh(['pool-peers', '--json'], { home: b })) as { name: string; role: string }[]
     assert.deepEqual(peers.map(({ name, role }) => `${name} ${role}`).toSorted(), ['Desktop admin', 'Laptop member'])
     const ring = await eventually(60_000, 'both serve together, though nobody said join-ring', async () => {
-      const [now] = JSON.parse(await mesh(['ring-status', '--json'], { home: b })) as { status: string; world_size: number }[]
-      return now?.status === 'active' && now.world_size === 2 ? now : undefined
+      const rings = JSON.parse(await mesh(['ring-status', '--json'], { home: b })) as { model_id: string; status: string; world_size: number }[]
+      const sizes = Object.fromEntries(rings.map(({ model_id: model, status, world_size: size }) => [model, status === 'active' ? size : 0]))
+      return sizes['tiny-story'] === 2 ? sizes : undefined
     })
-    assert.equal(ring.world_size, 2)
+    assert.equal(ring.other, 1, 'what the other device lacks stands in nobody\'s way')
     assert.match(readFileSync(join(openHome(host.home).logs, 'control-plane.log'), 'utf8'), /control plane ready/)
     await refusesMember(b, host.url)
+    await refusesPoolElsewhere(b, join(root, 'c'))
   })
 
   it('a part that dies is started again, at the same address', { timeout: 120_000 }, async (t) => {

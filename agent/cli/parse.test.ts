@@ -78,6 +78,12 @@ describe('command line', () => {
     assert.throws(() => parse('api-key-revoke', '0123456789abcdef', 'another'), usage(/too many arguments/))
   })
 
+  it('a flag that begins with no- is given or not, and one letter stands for what is typed often', () => {
+    assert.deepEqual(given('join', 'mesh-invite:x', '--no-start', '-d'), { invite: 'mesh-invite:x', noStart: true, detach: true })
+    assert.deepEqual(given('join', 'mesh-invite:x'), { invite: 'mesh-invite:x' })
+    assert.deepEqual(given('logs', 'agent', '-f', '-n', '7'), { part: 'agent', follow: true, lines: '7' })
+  })
+
   it('the rest of the line is kept for programs that we start', () => {
     const parsed = parse('relay', '--port', '0', '--announce', '/ip4/1.1.1.1/tcp/1')
     assert.deepEqual(parsed.kind === 'run' && parsed.rest, ['--port', '0', '--announce', '/ip4/1.1.1.1/tcp/1'])

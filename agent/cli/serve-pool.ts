@@ -1,6 +1,7 @@
 /** Which models a device serves when nobody lists them one by one: what it served before, and what its pool serves. */
 import { MeshError } from '../../shared/errors.ts'
 import type { Quant } from '../../shared/schema/model.ts'
+import type { RingView } from '../../shared/schema/ring.ts'
 import { loadRingWishes, type RingWish } from '../device/rings.ts'
 import type { CommandContext } from './command.ts'
 import { askForRing, namedModel, type NamedModel, readManifest } from './ring-join.ts'
@@ -25,20 +26,27 @@ type Candidate = NamedModel & Pick<RingWish, 'quant' | 'share'> & { readonly isO
 const ownWishes = (context: CommandContext, poolId: string): Candidate[] =>
   loadRingWishes(context.home).filter((wish) => wish.poolId === poolId).map(({ modelId, modelDir, quant, share }) => ({ modelId, modelDir, quant, share, isOwn: true }))
 
-/** What the pool serves and this device does not yet. */
-const othersOf = async ({ client }: Session, poolId: string, own: readonly Candidate[]): Promise<Candidate[]> => {
-  const rings = await client.call('listRings', { params: { poolId } })
-  return rings
-    .filter(({ modelId, members }) => members.length > 0 && own.every((wish) => wish.modelId !== modelId))
-    .map(({ modelId, quant }) => ({ modelId, modelDir: undefined, quant, share: 1, isOwn: false }))
+/** Rings in which somebody takes part. */
+const servedRings = async ({ client }: Session, poolId: string): Promise<RingView[]> =>
+  (await client.call('listRings', { params: { poolId } })).filter(({ members }) => members.length > 0)
+
+/** The model of the command line: as the pool runs it and as this device took part before, where nothing else is said. */
+const namedCandidate = (context: CommandContext, wish: ServeWish, rings: readonly RingView[], own: readonly Candidate[]): Candidate => {
+  const model = namedModel(context, wish)
+  const before = own.find(({ modelId }) => modelId === model.modelId)
+  const ring = rings.find(({ modelId }) => modelId === model.modelId)
+  const quant = context.isGiven('quant') ? (wish.quant as Quant) : (ring?.quant ?? before?.quant ?? (wish.quant as Quant))
+  return { modelId: model.modelId, modelDir: model.modelDir ?? before?.modelDir, quant, share: before?.share ?? 1, isOwn: true }
 }
 
 const candidatesOf = async (context: CommandContext, session: Session, poolId: string, wish: ServeWish): Promise<Candidate[]> => {
-  const quant = wish.quant as Quant
-  if (isNamed(context)) return [{ ...namedModel(context, wish), quant, share: 1, isOwn: true }]
   const own = ownWishes(context, poolId)
-  const others = await othersOf(session, poolId, own)
-  return own.length + others.length > 0 ? [...own, ...others] : [{ modelId: wish.modelId, modelDir: undefined, quant, share: 1, isOwn: true }]
+  const rings = await servedRings(session, poolId)
+  if (isNamed(context)) return [namedCandidate(context, wish, rings, own)]
+  const others = rings
+    .filter(({ modelId }) => own.every((each) => each.modelId !== modelId))
+    .map(({ modelId, quant }): Candidate => ({ modelId, modelDir: undefined, quant, share: 1, isOwn: false }))
+  return own.length + others.length > 0 ? [...own, ...others] : [namedCandidate(context, wish, rings, own)]
 }
 
 /** The command line names a model: that one is meant, and no other. */

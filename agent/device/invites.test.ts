@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { readdirSync, statSync } from 'node:fs'
+import { readdirSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
 import { type Home, openHome } from '../../shared/home.ts'
@@ -8,7 +8,7 @@ import { newKeyPair, toHex } from '../../shared/identity/keys.ts'
 import { poolIdOf } from '../../shared/identity/pool-certificate.ts'
 import type { InviteProof } from '../../shared/schema/pool.ts'
 import { temporaryFolder } from '../../test/support/homes.ts'
-import { makeInvite, takeInvite } from './invites.ts'
+import { makeInvite, standingInvite, takeInvite } from './invites.ts'
 import type { LocalPool } from './pools.ts'
 import { reachableUrls } from './reachable-urls.ts'
 
@@ -47,6 +47,29 @@ test('invites: one of another admin is not ours to answer; secrets are for the o
   const folder = home.pool(pool.poolId).invites
   const [file] = readdirSync(folder)
   assert.equal(statSync(join(folder, file)).mode & 0o777, 0o600)
+})
+
+test('invites: a standing one is given out again while devices can come in by it, under its own name alone', (t) => {
+  const home = openHome(temporaryFolder(t))
+  const terms = { role: 'member', uses: 2, notAfter: now + 7_200_000, urls: ['http://a'], now } as const
+  const given = standingInvite(home, pool, 'mesh up', terms)
+  const again = standingInvite(home, pool, 'mesh up', { ...terms, notAfter: now + 9_000_000, urls: ['http://b'] })
+  assert.deepEqual([given.usesLeft, again.usesLeft, again.notAfter], [2, 2, given.notAfter])
+  const [one, other] = [decodeInvite(given.line), decodeInvite(again.line)]
+  assert.deepEqual([other.inviteId, other.secret, other.urls], [one.inviteId, one.secret, ['http://b']])
+  assert.notEqual(decodeInvite(standingInvite(home, pool, 'else', terms).line).inviteId, one.inviteId)
+  assert.notEqual(decodeInvite(makeInvite(home, pool, terms)).inviteId, one.inviteId)
+
+  const take = (deviceId: string): unknown => takeInvite(home, pool.poolId, { inviteId: one.inviteId, proof: inviteProof(one.secret, { poolId: one.poolId, inviteId: one.inviteId, deviceId }) }, { deviceId, now })
+  assert.equal(take(first), 'member')
+  assert.equal(standingInvite(home, pool, 'mesh up', terms).usesLeft, 1)
+  assert.equal(take(second), 'member')
+  const next = standingInvite(home, pool, 'mesh up', terms)
+  assert.deepEqual([next.usesLeft, decodeInvite(next.line).inviteId === one.inviteId], [2, false], 'used up: a new one')
+  const late = standingInvite(home, pool, 'mesh up', { ...terms, now: now + 4_000_000, notAfter: now + 20_000_000 })
+  assert.equal(late.notAfter, now + 20_000_000, 'nearly over: a new one')
+  writeFileSync(join(home.pool(pool.poolId).invites, `${'0'.repeat(16)}.json`), '{"damaged"')
+  assert.equal(standingInvite(home, pool, 'mesh up', { ...terms, now: now + 4_000_000 }).line, late.line)
 })
 
 test('invites: an address that means this machine is told as others see it', () => {
