@@ -172,6 +172,7 @@ export const errorTable = {
   promptTooLarge: { status: 413, exit: 2, text: 'the prompt has more than {limit} characters', hint: 'shorten the prompt' },
   promptUnreadable: { status: 400, exit: 3, text: 'cannot read the prompt from {source}: {problem}', hint: 'give text in UTF-8: mesh inference --prompt-file FILE' },
   promptTwice: { status: 400, exit: 2, text: 'a prompt comes from {source} and from standard input too', hint: 'give one of them; where no text is meant to be read, end the command with < /dev/null' },
+  tokenOutsideVocabulary: { status: 422, exit: 5, text: 'the prompt has the token {token} (id {id}), but the model knows only {vocab} tokens', hint: 'leave that token out of the prompt; if the chat template writes it, tokenizer and weights belong to different models' },
   promptEmpty: { status: 422, exit: 2, text: 'the prompt is empty', hint: 'mesh inference --prompt "Once upon a time"' },
   parameterInvalid: { status: 422, exit: 2, text: '{name} must be {want}, got {got}', hint: '{help|mesh inference --help}' },
   peerRemoved: { status: 503, exit: 6, text: '{peer} was removed from the pool while the job ran', hint: 'repeat the job: the ring forms again without that device' },

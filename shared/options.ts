@@ -73,6 +73,7 @@ export const optionTable = {
   prompt: { flag: '--prompt', value: '<text>', type: 'string', help: 'text to continue (-: read it from standard input)' },
   promptFile: { flag: '--prompt-file', value: '<file>', type: 'string', help: 'file with the text to continue (-: standard input)' },
   chat: { flag: '--chat', type: 'switch', help: 'treat the prompt as a question: apply the chat template of the model' },
+  special: { flag: '--special', type: 'switch', help: 'take text that is written like a special token of the model (<|end|>) as that token; else it is text, in prompts and in questions' },
   maxTokens: { flag: '--max-tokens', value: '<n>', type: 'integer', default: 200, min: 1, max: 1_000_000, help: 'stop after this many tokens' },
   temperature: { flag: '--temperature', value: '<t>', type: 'number', default: 0.7, min: 0, max: 10, help: '0 is greedy' },
   topP: { flag: '--top-p', value: '<p>', type: 'number', default: 0.9, min: 0, max: 1, help: 'keep the likeliest tokens of this total probability' },

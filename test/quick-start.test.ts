@@ -79,6 +79,13 @@ describe('quick start', () => {
     // the same seed on the same ring gives the same text, whoever asks; plain output is that text and a line end
     assert.equal(await mesh(question, { home: a }), answer.text.endsWith('\n') ? answer.text : `${answer.text}\n`)
 
+    // text that looks like a special token is text, unless it is asked for
+    const promptTokens = async (...more: string[]): Promise<number> => (await json<Answer>(a, 'inference', '<|end|>', '--max-tokens', '1', ...more)).usage.prompt_tokens
+    assert.equal(await promptTokens('--special'), 2)
+    assert.ok((await promptTokens()) > 2)
+    const tooLong = await runMesh(['inference', '-'], { home: b, input: 'a long story '.repeat(70_000) })
+    assert.deepEqual([tooLong.code, tooLong.stderr.replace(/\d+/, 'n').split('\n')[0]], [2, 'error: the prompt has at least n tokens, the context holds 512'])
+
     const pools = await json<{ name: string; members: number; online: number }[]>(b, 'pool-list')
     assert.deepEqual(pools.map(({ name, members, online }) => [name, members, online]), [['home', 2, 2]])
     const peers = await json<{ name: string; role: string; online: boolean }[]>(a, 'pool-peers')
@@ -94,7 +101,7 @@ describe('quick start', () => {
     assert.equal(shards.length, 1)
     assert.ok(shards[0].state === 'ready' && shards[0].shard_bytes > 0)
     const { jobs } = await json<{ jobs: { state: string }[] }>(a, 'pool-status')
-    assert.deepEqual(jobs.map(({ state }) => state), ['done', 'done'])
+    assert.deepEqual(jobs.map(({ state }) => state).toSorted(), ['done', 'done', 'done', 'done', 'failed'])
 
     for (const command of ['status', 'pool-list', 'pool-peers', 'pool-status', 'ring-status', 'shard-status']) {
       assert.match(await mesh([command], { home: b }), /home|tiny-story|Laptop/, command)

@@ -71,8 +71,8 @@ describe('mesh inference', () => {
     })
     const { code, stdout, stderr } = await runMesh(['inference', '--prompt', 'Once', '--temperature', '0', '--stop', '\n', '--max-tokens', '9'], { home })
     assert.deepEqual({ code, stdout, stderr }, { code: 0, stdout: ' there was\n', stderr: '' })
-    const [{ prompt, messages, maxTokens, sampling, stop, modelId }] = submissions
-    assert.deepEqual([prompt, messages, maxTokens, sampling.temperature, stop, modelId], ['Once', undefined, 9, 0, ['\n'], 'tiny-story'])
+    const [{ prompt, messages, special, maxTokens, sampling, stop, modelId }] = submissions
+    assert.deepEqual([prompt, messages, special, maxTokens, sampling.temperature, stop, modelId], ['Once', undefined, undefined, 9, 0, ['\n'], 'tiny-story'])
   })
 
   it('the prompt may be the argument, a file, or text on standard input that is longer than an argument may be', async (t) => {
@@ -156,16 +156,18 @@ describe('mesh inference', () => {
 
   it('--json prints one object with snake-case names', async (t) => {
     const timings = { queuedMs: 1, timeToFirstTokenMs: 2, prefillMs: 3, decodeMs: 4, prefillTokensPerSecond: 5, decodeTokensPerSecond: 6, computeMs: 7, collectiveMs: 8 }
-    const { home } = await play(t, (job, response) => {
+    const { home, submissions } = await play(t, (job, response) => {
       send(response, running, tokens(1, 0, ' x'), done(job, { text: ' x', tokens: [1], timings }))
       response.end()
     })
-    const answer = JSON.parse(await mesh(['inference', '--chat', '--prompt', 'Once', '--seed', '5', '--json'], { home })) as Record<string, unknown>
+    const answer = JSON.parse(await mesh(['inference', '--chat', '--special', '--prompt', 'Once', '--seed', '5', '--json'], { home })) as Record<string, unknown>
     assert.deepEqual(answer, {
       text: ' x', tokens: [1], finish_reason: 'stop', usage: { prompt_tokens: 4, completion_tokens: 2, total_tokens: 6 },
       timings: { queued_ms: 1, time_to_first_token_ms: 2, prefill_ms: 3, decode_ms: 4, prefill_tokens_per_second: 5, decode_tokens_per_second: 6, compute_ms: 7, collective_ms: 8 },
       job_id: 'job_1', model: 'tiny-story', workers: 2, seed: 5,
     })
+    const [{ messages, special }] = submissions
+    assert.deepEqual([messages, special], [[{ role: 'user', content: 'Once' }], true])
   })
 
   it('a failed job ends with the exit code of its reason, after the text that came', async (t) => {

@@ -11,7 +11,7 @@ import type { CommandContext } from './command.ts'
 import { followJob } from './job-stream.ts'
 
 /** Options that describe a job. */
-export const jobOptions = ['modelId', 'prompt', 'chat', 'maxTokens', 'temperature', 'topP', 'topK', 'minP', 'repetitionPenalty', 'seed', 'stop'] as const
+export const jobOptions = ['modelId', 'prompt', 'chat', 'special', 'maxTokens', 'temperature', 'topP', 'topK', 'minP', 'repetitionPenalty', 'seed', 'stop'] as const
 
 type JobValues = OptionValues<(typeof jobOptions)[number]> & { readonly prompt: string }
 
@@ -26,6 +26,7 @@ export const submissionOf = (values: JobValues): JobSubmission => {
   return {
     modelId: values.modelId,
     ...(values.chat ? { messages: [{ role: 'user', content: values.prompt }] } : { prompt: values.prompt }),
+    ...(values.special ? { special: true } : {}),
     maxTokens: values.maxTokens,
     sampling: {
       temperature: values.temperature,

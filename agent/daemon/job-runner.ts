@@ -3,6 +3,7 @@ import type { ControlMessage } from '../../shared/api/messages.ts'
 import { MeshError } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { RankWork } from '../generation/protocol.ts'
+import { encodeAside } from '../model/prompt-encoder.ts'
 import type { Outbox } from './outbox.ts'
 import type { RingSession } from './ring-session.ts'
 
@@ -60,14 +61,15 @@ export class JobRunner {
     const session = sessionOf(assignment)
     const { leader, loaded } = session.leader
     const { tokenizer, model } = loaded
-    const tokens = submission.messages ? tokenizer.encodeChat(submission.messages) : tokenizer.encode(submission.prompt ?? '')
+    const limits = { context: leader.contextLength, vocab: model.config.shape.vocab }
+    const tokens = await encodeAside({ tokenizer, folder: model.folder }, submission, limits, signal)
     outbox.post({ type: 'job-started', jobId, epoch, promptTokens: tokens.length })
     const result = await leader.run({
       jobId, tokens, signal,
       maxTokens: submission.maxTokens,
       sampling: submission.sampling,
       stop: submission.stop,
-      endTokens: model.config.eosTokenIds,
+      endTokens: [...model.config.eosTokenIds, ...tokenizer.endTokenIds],
       queuedMs: assignment.queuedMs,
       onToken: (index, token, text) => outbox.post({ type: 'job-tokens', jobId, epoch, firstIndex: index, tokens: [token], text }),
     })

@@ -1,7 +1,9 @@
 /**
  * Tokens to text, piece by piece, never cutting a character: byte-level tokens may end in the middle of one.
  * Method: decode a short window twice, with and without the new tokens; their difference is the new text, once it no
- * longer ends in U+FFFD. The window starts where text was last given out, so the work per token stays constant.
+ * longer ends in U+FFFD. The window begins where text was given out, so the work per token stays constant and no window
+ * begins inside a character. Before the first piece it is the end of the prompt: decoders take away the space that
+ * begins a text, and an answer does not begin one.
  */
 export interface Decoder {
   decode(tokens: readonly number[]): string
@@ -17,22 +19,47 @@ export interface Detokenizer {
 const replacement = '\ufffd'
 /** Tokens held back at most: two characters of four bytes, one token a byte. Longer runs are broken text. */
 const longestHold = 8
-/** Tokens before the new ones that are decoded with them: decoders may treat the first token of a text differently. */
+/** Tokens before the new ones that are decoded with them, at least: decoders may treat the first of a text differently. */
 const contextTokens = 4
+/** Tokens looked back at most, for some that make text. */
+const longestContext = 256
 
-export const createDetokenizer = (decoder: Decoder): Detokenizer => {
-  /** Tokens given out that still serve as context. */
-  let context: number[] = []
+/** The end of the prompt that a decoder needs to see: some text, beginning with a whole character. */
+const endOf = (decoder: Decoder, prompt: readonly number[]): readonly number[] => {
+  for (let length = contextTokens; length < prompt.length && length <= longestContext; length++) {
+    const end = prompt.slice(-length)
+    const text = decoder.decode(end)
+    if (text !== '' && !text.startsWith(replacement)) return end
+  }
+  return prompt.slice(-longestContext)
+}
+
+/** @param prompt tokens that the answer follows */
+export const createDetokenizer = (decoder: Decoder, prompt: readonly number[] = []): Detokenizer => {
+  /** Tokens given out that still serve as context, in the pieces in which they were. */
+  let given: (readonly number[])[] = [endOf(decoder, prompt)]
   let pending: number[] = []
 
-  const delta = (): string => decoder.decode([...context, ...pending]).slice(decoder.decode(context).length)
+  const shorten = (): void => {
+    while (given.length > 1) {
+      const shorter = given.slice(1)
+      if (shorter.reduce((sum, { length }) => sum + length, 0) < contextTokens || decoder.decode(shorter.flat()) === '') return
+      given = shorter
+    }
+  }
 
   const give = (text: string): string => {
-    context = [...context, ...pending].slice(-contextTokens)
-    // a context that starts inside a character would decode to another length alone and with more tokens
-    while (context.length > 0 && decoder.decode(context).includes(replacement)) context.shift()
+    given.push(pending)
     pending = []
+    shorten()
     return text
+  }
+
+  const delta = (): string => {
+    const context = given.flat()
+    const [before, all] = [decoder.decode(context), decoder.decode([...context, ...pending])]
+    // bytes that are no text may spoil those before them in the same run, which were given out already
+    return all.startsWith(before) ? all.slice(before.length) : decoder.decode(pending)
   }
 
   return {

@@ -112,6 +112,11 @@ export class Leader {
     })
   }
 
+  /** Tokens that prompt and answer may have together. */
+  get contextLength(): number {
+    return this.#engine.contextLength
+  }
+
   /**
    * Runs one prompt; one at a time.
    * @throws MeshError `promptEmpty` | `promptTooLong` | `peerLost` | `collectiveTimeout` | `rankFailed` | `backendFailed`
@@ -168,7 +173,7 @@ export class Leader {
     const { jobId, sampling } = run.request
     await this.#broadcast({ type: 'job-start', job: run.job, jobId, sampling, collective: this.#settings() })
     const answer: Answer = { tokens: [], text: '', finishReason: 'length', started: this.#clock(), firstTokenAt: undefined }
-    const detokenizer = createDetokenizer(this.#decoder)
+    const detokenizer = createDetokenizer(this.#decoder, run.request.tokens)
     const matcher = createStopMatcher(run.request.stop)
     try {
       await this.#generate(run, answer, (token) => matcher.push(detokenizer.push(token)))

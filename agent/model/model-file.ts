@@ -1,5 +1,5 @@
 /** Small files of a model folder, read whole and never without a limit. */
-import { readFileSync, statSync } from 'node:fs'
+import { existsSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { MeshError, problemOf } from '../../shared/errors.ts'
 import { formatBytes } from '../../shared/words.ts'
@@ -9,7 +9,7 @@ import { contentBytes, foreignContent, missingFile } from './folder-diagnosis.ts
  * Files besides the weights that change what a model answers. All of them go into its revision, so that two devices
  * never serve together with, say, other chat templates.
  */
-export const describingFiles = ['config.json', 'generation_config.json', 'tokenizer.json', 'tokenizer_config.json', 'chat_template.jinja'] as const
+export const describingFiles = ['config.json', 'generation_config.json', 'tokenizer.json', 'tokenizer_config.json', 'special_tokens_map.json', 'chat_template.jinja'] as const
 /** Says which file holds which tensor, and not what is in it. */
 export const indexFile = 'model.safetensors.index.json'
 
@@ -30,3 +30,7 @@ export const readModelFile = (folder: string, name: string, limitBytes: number):
     throw new MeshError('modelFileUnreadable', { file, problem: problemOf(error) }, error)
   }
 }
+
+/** The same, of a file that need not be there. @throws MeshError `modelConfigInvalid` | `modelFileUnreadable` */
+export const readOptionalFile = (folder: string, name: string, limitBytes: number): Buffer | undefined =>
+  existsSync(join(folder, name)) ? readModelFile(folder, name, limitBytes) : undefined

@@ -1,76 +1,217 @@
-/** Text to tokens and back, as the model's own `tokenizer.json` and chat template say. */
+/**
+ * Text to tokens and back, as the model's own `tokenizer.json`, `tokenizer_config.json` and chat template say. Follows
+ * Rust's `tokenizers` and is tested against it; pattern syntax, byte-level cutting and merging come from its JavaScript
+ * sibling, which differs from it elsewhere.
+ */
 import { join } from 'node:path'
-import { Template } from '@huggingface/jinja'
-import { Tokenizer as HuggingFaceTokenizer } from '@huggingface/tokenizers'
 import { MeshError, problemOf } from '../../shared/errors.ts'
 import type { Message } from '../../shared/schema/job.ts'
-import { readModelFile } from './model-file.ts'
+import { readModelFile, readOptionalFile } from './model-file.ts'
 import { tokenizerBytes } from './model-folder.ts'
+import { type AddedToken, readAddedTokens, TokenFinder } from './tokenizer/added-tokens.ts'
+import { charactersPerToken } from './tokenizer/bound.ts'
+import { type ChatTemplate, readChatTemplate } from './tokenizer/chat-template.ts'
+import { isJson, type Json, knownFields, list } from './tokenizer/component.ts'
+import { createVocabulary } from './tokenizer/create-vocabulary.ts'
+import { createTokenDecoder } from './tokenizer/decoder.ts'
+import { createGuard, type Guard } from './tokenizer/guard.ts'
+import { createNormalizer, type Normalizer } from './tokenizer/normalizer.ts'
+import { createSurround, type Surround } from './tokenizer/post-processor.ts'
+import { createPreTokenizer, type PreTokenizer } from './tokenizer/pre-tokenizer.ts'
+import { joinTokens, readSpecialNames, type SpecialNames, surroundOf } from './tokenizer/special-tokens.ts'
+import type { Vocabulary } from './tokenizer/vocabulary.ts'
+
+export interface EncodeOptions {
+  /** Text that is written like a special token becomes that token. Default: it stays text. */
+  readonly special?: boolean
+  /** Texts that cannot have fewer tokens than this, by their length alone, are refused. Default: none. */
+  readonly mostTokens?: number
+}
 
 export interface Tokenizer {
-  /** Tokens of a text to be continued; the post-processor adds special tokens (here: the begin token). */
-  encode(text: string): number[]
-  /** Tokens of a conversation, up to where the answer begins. @throws MeshError `chatTemplateMissing` */
-  encodeChat(messages: readonly Message[]): number[]
-  /** Text of the tokens; special ones are left out. Incomplete characters become U+FFFD. */
+  /** Tokens of a text to be continued, with those that stand around every text (here: the begin token). @throws MeshError `promptTooLong` */
+  encode(text: string, options?: EncodeOptions): number[]
+  /**
+   * Tokens of a conversation, up to where the answer begins. Special tokens are those that the template writes.
+   * @throws MeshError `chatTemplateMissing` | `modelConfigInvalid` | `promptTooLong`
+   */
+  encodeChat(messages: readonly Message[], options?: EncodeOptions): number[]
+  /** Refuses a text of which the length alone says that it has too many tokens. @throws MeshError `promptTooLong` */
+  checkLength(text: string, options: EncodeOptions): void
+  /** Text of the tokens; special ones and ids without a token are left out. Incomplete characters become U+FFFD. */
   decode(tokens: readonly number[]): string
+  /** The token that the files of the tokenizer name as the end of a text. */
+  readonly endTokenIds: readonly number[]
+  /** Name of a token, for people. */
+  nameOf(token: number): string | undefined
 }
 
 const configBytes = 4 * 2 ** 20
 
-interface TokenizerConfig {
-  readonly chat_template?: unknown
-  readonly bos_token?: unknown
-  readonly eos_token?: unknown
-}
-
-const parse = (folder: string, name: string, limit: number): object => {
-  const file = join(folder, name)
+const parse = (file: string, bytes: Buffer): Json => {
   try {
-    const value: unknown = JSON.parse(readModelFile(folder, name, limit).toString('utf8'))
-    if (typeof value !== 'object' || value === null) throw new Error('it is not an object')
+    const value: unknown = JSON.parse(bytes.toString('utf8'))
+    if (!isJson(value)) throw new Error('it is not an object')
     return value
   } catch (error) {
-    if (error instanceof MeshError) throw error
     throw new MeshError('modelConfigInvalid', { file, problem: problemOf(error) }, error)
   }
 }
 
-const optional = (folder: string, name: string): object => {
-  try {
-    return parse(folder, name, configBytes)
-  } catch (error) {
-    if (error instanceof MeshError && error.code === 'modelFileMissing') return {}
-    throw error
+const optional = (folder: string, name: string): Json => {
+  const bytes = readOptionalFile(folder, name, configBytes)
+  return bytes ? parse(join(folder, name), bytes) : {}
+}
+
+/** Finds added tokens before and after normalising. */
+interface Finders {
+  readonly raw: TokenFinder
+  readonly normalized: TokenFinder
+  /** Characters that a token stands for at most. */
+  readonly charactersPerToken: number
+}
+
+const findersOf = (tokens: readonly AddedToken[], { normalize, charactersPerToken: most }: Parts): Finders => ({
+  charactersPerToken: most(tokens),
+  raw: new TokenFinder(tokens.filter(({ isNormalized }) => !isNormalized).map((token) => [token.content, token])),
+  normalized: new TokenFinder(
+    tokens.filter(({ isNormalized }) => isNormalized).map((token): [string, AddedToken] => [normalize(token.content), token]).filter(([written]) => written !== ''),
+  ),
+})
+
+/** Everything that the files say. */
+interface Parts {
+  readonly tokens: readonly AddedToken[]
+  readonly vocabulary: Vocabulary
+  readonly normalize: Normalizer
+  readonly preTokenize: PreTokenizer
+  readonly decode: (names: readonly string[]) => string
+  readonly surround: Surround
+  /** Characters that a token stands for at most, where these added tokens are looked for. */
+  charactersPerToken(tokens: readonly AddedToken[]): number
+}
+
+const rootFields = ['version', 'truncation', 'padding', 'added_tokens', 'normalizer', 'pre_tokenizer', 'post_processor', 'decoder', 'model']
+
+/** @throws Error naming what is not supported */
+const readParts = (json: Json, config: Json, special: SpecialNames): Parts => {
+  knownFields('tokenizer.json', json, rootFields)
+  const added = readAddedTokens(list(json, 'added_tokens'))
+  const byName = new Map(added.map(({ content, id }) => [content, id]))
+  const ofModel = createVocabulary(json.model, new Set([...special.names, ...added.filter(({ isSpecial }) => isSpecial).map(({ content }) => content)]))
+  const tokens = joinTokens(added, special, ofModel.idOf)
+  const idOf = (name: string | undefined): number | undefined => (name === undefined ? undefined : (byName.get(name) ?? ofModel.idOf(name)))
+  return {
+    tokens,
+    vocabulary: ofModel,
+    normalize: createNormalizer(json.normalizer),
+    preTokenize: createPreTokenizer(json.pre_tokenizer),
+    decode: createTokenDecoder(json.decoder),
+    charactersPerToken: (found) => charactersPerToken({ vocabulary: ofModel, normalizer: json.normalizer, preTokenizer: json.pre_tokenizer }, found),
+    surround: surroundOf(createSurround(json.post_processor), config, { bos: idOf(special.byRole.bos_token), eos: idOf(special.byRole.eos_token) }),
   }
 }
 
-/** A special token is given as text, or as an object that holds it. */
-const tokenText = (token: unknown): string =>
-  typeof token === 'string' ? token : typeof token === 'object' && token !== null && 'content' in token ? String(token.content) : ''
+class FolderTokenizer implements Tokenizer {
+  readonly endTokenIds: readonly number[]
+  readonly #parts: Parts
+  readonly #template: ChatTemplate | undefined
+  readonly #folder: string
+  readonly #guard: Guard
+  readonly #all: Finders
+  /** Without special tokens: they stay text. */
+  readonly #ordinary: Finders
+  readonly #names: readonly (string | undefined)[]
+  readonly #special: ReadonlySet<number>
 
-/** @throws MeshError `modelFileMissing` | `modelConfigInvalid` */
-export const loadTokenizer = (folder: string): Tokenizer => {
-  const json = parse(folder, 'tokenizer.json', tokenizerBytes)
-  const config: TokenizerConfig = optional(folder, 'tokenizer_config.json')
-  let tokenizer: HuggingFaceTokenizer
-  try {
-    tokenizer = new HuggingFaceTokenizer(json, config)
-  } catch (error) {
-    throw new MeshError('modelConfigInvalid', { file: join(folder, 'tokenizer.json'), problem: problemOf(error) }, error)
+  constructor(folder: string, parts: Parts, special: SpecialNames, template: ChatTemplate | undefined) {
+    const { tokens, vocabulary, normalize } = parts
+    this.#folder = folder
+    this.#parts = parts
+    this.#template = template
+    const specials = tokens.filter(({ isSpecial }) => isSpecial)
+    this.#guard = createGuard(specials)
+    this.#all = findersOf(tokens, parts)
+    this.#ordinary = findersOf(tokens.filter(({ isSpecial }) => !isSpecial), parts)
+    const names = [...vocabulary.names]
+    // as Rust has it: what was matched is what comes back, with the space that normalising put in front
+    for (const { id, content, isNormalized } of tokens) names[id] = isNormalized ? normalize(content) : content
+    this.#names = names
+    this.#special = new Set(specials.map(({ id }) => id))
+    this.endTokenIds = specials.filter(({ content }) => content === special.byRole.eos_token).map(({ id }) => id)
   }
-  return {
-    encode: (text) => [...tokenizer.encode(text).ids],
-    encodeChat: (messages) => {
-      if (typeof config.chat_template !== 'string') throw new MeshError('chatTemplateMissing', { folder })
-      const values = { messages, add_generation_prompt: true, bos_token: tokenText(config.bos_token), eos_token: tokenText(config.eos_token) }
-      try {
-        // The template writes the special tokens itself.
-        return [...tokenizer.encode(new Template(config.chat_template).render(values), { add_special_tokens: false }).ids]
-      } catch (error) {
-        throw new MeshError('modelConfigInvalid', { file: join(folder, 'tokenizer_config.json'), problem: `the chat template fails: ${problemOf(error)}` }, error)
+
+  checkLength(text: string, { special = false, mostTokens = Infinity }: EncodeOptions): void {
+    const { charactersPerToken: most } = special ? this.#all : this.#ordinary
+    const least = Math.floor(text.length / most)
+    if (least >= mostTokens) throw new MeshError('promptTooLong', { tokens: `at least ${least}`, context: mostTokens })
+  }
+
+  encode(text: string, options: EncodeOptions = {}): number[] {
+    const { special = false } = options
+    const { before, after } = this.#parts.surround
+    this.checkLength(text, options)
+    return [...before, ...this.#tokensOf(text.toWellFormed(), special ? this.#all : this.#ordinary), ...after]
+  }
+
+  encodeChat(messages: readonly Message[], { special = false, mostTokens }: EncodeOptions = {}): number[] {
+    if (!this.#template) throw new MeshError('chatTemplateMissing', { folder: this.#folder })
+    const contents = messages.map(({ role, content }) => ({ role, content: content.toWellFormed() }))
+    const shown = special ? contents : contents.map(({ role, content }) => ({ role, content: this.#guard.protect(content) }))
+    // the template writes begin and end tokens itself
+    const rendered = this.#template.render(shown)
+    this.checkLength(rendered, { special: true, mostTokens })
+    return this.#tokensOf(rendered, this.#all)
+  }
+
+  #tokensOf(text: string, { raw, normalized }: Finders): number[] {
+    const { normalize, preTokenize, vocabulary } = this.#parts
+    const out: number[] = []
+    for (const [index, section] of raw.split(text).entries()) {
+      if (typeof section !== 'string') {
+        out.push(section.id)
+        continue
       }
-    },
-    decode: (tokens) => (tokens.length === 0 ? '' : tokenizer.decode([...tokens], { skip_special_tokens: true, clean_up_tokenization_spaces: false })),
+      for (const [inner, part] of normalized.split(normalize(section)).entries()) {
+        if (typeof part !== 'string') {
+          out.push(part.id)
+          continue
+        }
+        for (const word of preTokenize(this.#guard.restore(part), index === 0 && inner === 0)) {
+          for (const token of vocabulary.encode(word)) out.push(token)
+        }
+      }
+    }
+    return out
+  }
+
+  decode(tokens: readonly number[]): string {
+    const names: string[] = []
+    for (const token of tokens) {
+      const name = this.#names[token]
+      if (name !== undefined && !this.#special.has(token)) names.push(name)
+    }
+    return names.length === 0 ? '' : this.#parts.decode(names)
+  }
+
+  nameOf(token: number): string | undefined {
+    return this.#names[token]
+  }
+}
+
+/**
+ * Reads and checks all files of a tokenizer.
+ * @throws MeshError `modelFileMissing` | `modelConfigInvalid` naming what is not supported
+ */
+export const loadTokenizer = (folder: string): Tokenizer => {
+  const file = join(folder, 'tokenizer.json')
+  const json = parse(file, readModelFile(folder, 'tokenizer.json', tokenizerBytes))
+  const config = optional(folder, 'tokenizer_config.json')
+  const special = readSpecialNames(config, optional(folder, 'special_tokens_map.json'))
+  const template = readChatTemplate(folder, config, special.byRole)
+  try {
+    return new FolderTokenizer(folder, readParts(json, config, special), special, template)
+  } catch (error) {
+    throw new MeshError('modelConfigInvalid', { file, problem: problemOf(error) }, error)
   }
 }

@@ -25,6 +25,8 @@ export const JobSubmission = Type.Object({
   modelId: ModelId,
   prompt: Type.Optional(Type.String({ maxLength: limits.promptLength })),
   messages: Type.Optional(Type.Array(Message, { minItems: 1, maxItems: 1000 })),
+  /** Text written like a special token becomes one. Absent: it stays text; only the chat template writes special tokens. */
+  special: Type.Optional(Type.Boolean()),
   maxTokens: Type.Integer({ minimum: 1, maximum: 1_000_000 }),
   sampling: Sampling,
   stop: Type.Array(Type.String({ minLength: 1, maxLength: 1000 }), { maxItems: 16 }),
