@@ -37,7 +37,7 @@ export const writeRandomShard = (folder: string, ranges: RankRanges, { shape, qu
     }
   }
   closeSync(file)
-  return { folder, weights, tensors: new Map(tensors), bytes, hash: 'random' }
+  return { folder, weights, tensors: new Map(tensors), bytes, hash: 'random', release: () => {} }
 }
 
 /** Embedding rows as a function of the token. */

@@ -66,6 +66,8 @@ export const optionTable = {
   quant: { flag: '--quant', value: '<kind>', type: 'string', choices: ['f32', 'q8', 'q4'], default: 'q8', help: 'how weights are held' },
   share: { flag: '--share', value: '<weight>', type: 'number', default: 1, min: 0.001, max: 1000, help: 'weight of this device when columns are shared out' },
   noServe: { flag: '--no-serve', type: 'switch', help: 'take part in serving no model' },
+  maxShards: { flag: '--max-shards', value: '<size>', type: 'bytes', env: 'MESHNET_MAX_SHARDS', min: 0, max: 2 ** 60, help: 'disk that shards of models may take together; beyond it those that no ring uses go, the one unused for longest first (default: a tenth of the disk)' },
+  clean: { flag: '--clean', type: 'switch', help: 'remove the shards that no ring of this device uses' },
   // memory
   memory: { flag: '--memory', value: '<size>', type: 'bytes', min: 1e6, max: 2 ** 50, help: 'memory to commit' },
   cooldown: { flag: '--cooldown', value: '<time>', type: 'duration', min: 0, max: 365 * 86400e3, help: 'how long it stays committed after mesh unlock-resources (default: 24h, or as before)' },

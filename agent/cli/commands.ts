@@ -37,6 +37,7 @@ import { ringStatus } from './commands/ring-status.ts'
 import { serviceInstall } from './commands/service-install.ts'
 import { serviceRemove } from './commands/service-remove.ts'
 import { shardStatus } from './commands/shard-status.ts'
+import { shardsCommand } from './commands/shards.ts'
 import { start } from './commands/start.ts'
 import { status } from './commands/status.ts'
 import { unlockResources } from './commands/unlock-resources.ts'
@@ -45,7 +46,7 @@ import { up } from './commands/up.ts'
 export const commands: readonly Command[] = [
   demo, up, join,
   init, poolCreate, poolInvite, poolJoin, poolRequests, poolApprove, poolDeny, poolRemove, poolList, poolPeers, poolStatus, poolExportKey, poolImportKey,
-  joinRing, leaveRing, ringRemove, ringStatus, shardStatus,
+  joinRing, leaveRing, ringRemove, ringStatus, shardStatus, shardsCommand,
   lockResources, resourceStatus, unlockResources,
   start, down, logs, serviceInstall, serviceRemove, status, inference,
   apiKeyCreate, apiKeyList, apiKeyRevoke,

@@ -9,6 +9,7 @@ import { registerDevice } from '../device/control-plane.ts'
 import { readCapabilities } from '../device/device.ts'
 import { proposeRingWish, saveRingWish, withdrawRingWish } from '../device/rings.ts'
 import type { CommandContext } from './command.ts'
+import { createReadingText } from './reading-text.ts'
 import type { Session } from './session.ts'
 
 /** Models that come with Mesh. */
@@ -45,18 +46,20 @@ export const namedModel = (context: Pick<CommandContext, 'isGiven'>, values: { r
 }
 
 /**
- * Looks at everything in the folder that serving needs, first at what is quickly seen; then reads the weights whole.
- * @param onProgress bytes of weights that were read, and of all that must be
+ * Looks at everything in the folder that serving needs, first at what is quickly seen; then reads the weights whole,
+ * which it shows on stderr where it takes long.
  * @throws MeshError of the file that is missing, damaged or not supported
  */
-export const readManifest = async (context: Pick<CommandContext, 'home' | 'signal'>, { modelId, modelDir }: NamedModel, onProgress?: (bytes: number, totalBytes: number) => void): Promise<ModelManifest> => {
+export const readManifest = async (context: Pick<CommandContext, 'home' | 'signal' | 'stderr' | 'now'>, { modelId, modelDir }: NamedModel): Promise<ModelManifest> => {
   const [{ openModel, resolveModel }, { loadTokenizer }] = await Promise.all([import('../model/model-folder.ts'), import('../model/tokenizer.ts')])
   const model = openModel(resolveModel(modelId, { home: context.home, bundledFolder, modelDir }), modelId)
+  const reading = createReadingText(context)
   try {
     loadTokenizer(model.folder)
-    const { revision } = await model.identify({ cacheFolder: context.home.hashes, signal: context.signal, onProgress })
+    const { revision } = await model.identify({ cacheFolder: context.home.hashes, signal: context.signal, onProgress: reading.show })
     return { ...model.about, revision }
   } finally {
+    reading.end()
     model.close()
   }
 }

@@ -10,7 +10,7 @@ import type { BackendChoice } from '../engine/choose-backend.ts'
 import type { CommandContext } from './command.ts'
 
 /** Options of `mesh start` that say how the agent runs. */
-export const agentOptions = ['controlPlane', 'listen', 'announce', 'relay', 'discovery', 'backend', 'threads', 'spin', 'stepTimeout', 'collective', 'wire', 'carrier'] as const satisfies readonly OptionName[]
+export const agentOptions = ['controlPlane', 'listen', 'announce', 'relay', 'discovery', 'backend', 'threads', 'spin', 'stepTimeout', 'collective', 'wire', 'carrier', 'maxShards'] as const satisfies readonly OptionName[]
 
 export type AgentValues = OptionValues<(typeof agentOptions)[number] | 'logLevel'>
 
@@ -36,6 +36,7 @@ export const runAgent = async (context: CommandContext, values: AgentValues, onR
     stepTimeoutMs: values.stepTimeout,
     collective: { algorithm: values.collective as CollectiveChoice, wire: values.wire as WireChoice },
     carrier: values.carrier as CarrierChoice,
+    maxShardBytes: values.maxShards,
     logger: createLogger('agent', values.logLevel, context.logDestination),
     signal: context.signal,
     onReady,

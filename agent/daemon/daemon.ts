@@ -58,6 +58,8 @@ export interface DaemonOptions {
   /** How the ranks sum when this device leads. */
   readonly collective: CollectiveSettings
   readonly carrier: CarrierChoice
+  /** Bytes of disk that shards may take together; default: a tenth of the disk. */
+  readonly maxShardBytes?: number
   readonly logger: Logger
   /** Ends the agent. */
   readonly signal: AbortSignal
@@ -126,7 +128,8 @@ class Agent {
     const renewals = new RenewalExchange({ node, gate, logger, now, renew: (request, asker) => signRenewal(this.#admin, request, asker) })
     const links = new RingLinks({ node, gate, stepTimeoutMs: options.stepTimeoutMs, connectTimeoutMs, logger })
     this.#locks = parts.add(new LockKeeper({ home, device, client: this.#client, logger, onChange: () => this.#stateFile?.touch() }))
-    const loader = new ShardLoader({ home, bundledModels, admit: (ring, member) => this.#locks.admit(ring, member, this.#rings.views()), backend: options.backend, governor: new ThreadGovernor({ threads: options.threads, logger }), spinMs: options.spinMs, logger })
+    const loader = new ShardLoader({ home, bundledModels, admit: (ring, member) => this.#locks.admit(ring, member, this.#rings.views()), backend: options.backend, governor: new ThreadGovernor({ threads: options.threads, logger }), spinMs: options.spinMs, maxBytes: options.maxShardBytes, logger })
+    loader.tidy()
     parts.add({ name: 'shards', stop: () => loader.close() })
     const send = (message: AgentMessage): void => this.#link.send(message)
     const onChange = (): void => this.#stateFile.touch()

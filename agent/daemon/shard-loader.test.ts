@@ -1,17 +1,17 @@
 /** The loader of shards with real compute processes: what fails, and what is given up, leaves nothing behind. */
 import assert from 'node:assert/strict'
-import { cpSync, existsSync, readdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, it, type TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import { openHome, readStateJson, writeStateJson } from '../../shared/home.ts'
+import { type Home, openHome, readStateJson, writeStateJson } from '../../shared/home.ts'
 import { silentLogger } from '../../shared/log.ts'
 import { planShards } from '../../shared/plan/shard-plan.ts'
 import type { RingEpoch } from '../../shared/schema/ring.ts'
 import { temporaryFolder } from '../../test/support/homes.ts'
 import { childrenOf } from '../../test/support/leftovers.ts'
 import { eventually } from '../../test/support/processes.ts'
-import { saveRingWish } from '../device/rings.ts'
+import { removeRingWish, saveRingWish } from '../device/rings.ts'
 import { openModel } from '../model/model-folder.ts'
 import { TensorFile } from '../model/safetensors.ts'
 import { ThreadGovernor } from './thread-governor.ts'
@@ -28,6 +28,7 @@ const withHole = (bytes: Buffer): Buffer => {
 }
 
 interface Stage {
+  readonly home: Home
   readonly loader: ShardLoader
   readonly folder: string
   readonly shards: string
@@ -36,6 +37,10 @@ interface Stage {
   load(ring?: RingEpoch): ReturnType<ShardLoader['load']>
 }
 
+const loaderOptions = (home: Home): ShardLoaderOptions => ({
+  home, bundledModels: bundled, backend: 'auto', governor: new ThreadGovernor({ threads: 1, logger: silentLogger() }), spinMs: 0, logger: silentLogger(), admit: () => {},
+})
+
 /** A copy of the bundled model that this device wants to serve alone. */
 const createStage = async (t: TestContext, change: Partial<ShardLoaderOptions> = {}): Promise<Stage> => {
   const root = temporaryFolder(t)
@@ -43,7 +48,7 @@ const createStage = async (t: TestContext, change: Partial<ShardLoaderOptions> =
   const folder = join(root, 'copy')
   cpSync(join(bundled, 'tiny-story'), folder, { recursive: true })
   saveRingWish(home, { poolId, modelId, modelDir: folder, quant: 'q8', share: 1 })
-  const loader = new ShardLoader({ home, bundledModels: bundled, backend: 'auto', governor: new ThreadGovernor({ threads: 1, logger: silentLogger() }), spinMs: 0, logger: silentLogger(), admit: () => {}, ...change })
+  const loader = new ShardLoader({ ...loaderOptions(home), ...change })
   t.after(() => loader.close())
   const model = openModel(folder, modelId)
   const manifest = { ...model.about, revision: (await model.identify()).revision }
@@ -51,7 +56,7 @@ const createStage = async (t: TestContext, change: Partial<ShardLoaderOptions> =
   const [ranges] = planShards(manifest.shape, [1])
   const member = { deviceId: 'cd'.repeat(32), name: 'Laptop', peerId: 'p', addresses: [], rank: 0, share: 1, ranges }
   const epoch: Stage['epoch'] = (other) => ({ ringId: 'ring_1', poolId, epoch: 1, model: manifest, quant: 'q8', members: [member], ...other })
-  return { loader, folder, shards: home.shards, hashes: home.hashes, epoch, load: (ring = epoch()) => loader.load(ring, ring.members[0], () => {}) }
+  return { home, loader, folder, shards: home.shards, hashes: home.hashes, epoch, load: (ring = epoch()) => loader.load(ring, ring.members[0], () => {}) }
 }
 
 /** Files of that folder that this process has open. */
@@ -140,6 +145,37 @@ describe('shard loader', { skip: process.platform !== 'linux' && 'only Linux tel
     assert.deepEqual([openIn(folder), computing()], [[], []])
     await load()
     assert.equal(openIn(folder).length, 1)
+  })
+
+  it('shards stay within the bound: what no ring uses goes, what one uses stays', async (t) => {
+    const { loader, folder, shards, epoch, load, home } = await createStage(t, { maxBytes: 9e6 })
+    const stored = (): string[] => readdirSync(shards).toSorted()
+    const first = await load() // 7 MB
+    await loader.unload('ring_1')
+    // another shard of the same ring, of 4 MB: the first is then used no more
+    const second = await load(epoch({ quant: 'q4' }))
+    assert.deepEqual(stored(), [second.shard.hash])
+    // the first once more, of another ring: both are too much, and both are needed
+    const otherPool = 'ef'.repeat(32)
+    saveRingWish(home, { poolId: otherPool, modelId, modelDir: folder, quant: 'q8', share: 1 })
+    const third = await load(epoch({ ringId: 'ring_2', poolId: otherPool }))
+    assert.equal(third.shard.hash, first.shard.hash)
+    loader.tidy()
+    assert.deepEqual(stored(), [second.shard.hash, third.shard.hash].toSorted())
+    removeRingWish(home, otherPool, modelId)
+    loader.tidy()
+    assert.equal(stored().length, 2) // it is still loaded
+    await loader.unload('ring_2')
+    loader.tidy()
+    assert.deepEqual(stored(), [second.shard.hash])
+    await loader.unload('ring_1')
+    mkdirSync(join(shards, `${'1'.repeat(64)}.${2 ** 22 + 1}.01234567.tmp`)) // of a process that cannot be there
+    const strict = new ShardLoader({ ...loaderOptions(home), maxBytes: 0 })
+    strict.tidy()
+    assert.deepEqual(stored(), [second.shard.hash]) // the next start needs it
+    removeRingWish(home, poolId, modelId)
+    strict.tidy()
+    assert.deepEqual(stored(), [])
   })
 
   for (const ending of ['close', 'unload'] as const) {

@@ -1,5 +1,5 @@
 /** Loads this device's shard of a model and keeps it while epochs change around it. */
-import { MeshError } from '../../shared/errors.ts'
+import { MeshError, problemOf } from '../../shared/errors.ts'
 import type { Home } from '../../shared/home.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { ModelShape } from '../../shared/schema/model.ts'
@@ -14,6 +14,7 @@ import { type Model, type ModelIdentity, openModel, resolveModel } from '../mode
 import { checkTensor } from '../model/model-hashes.ts'
 import { loadShard, type ShardFile } from '../model/shard-cache.ts'
 import { loadTokenizer, type Tokenizer } from '../model/tokenizer.ts'
+import { keepShardsWithin } from './shard-room.ts'
 import type { ThreadGovernor } from './thread-governor.ts'
 
 export interface LoadedShard {
@@ -36,6 +37,8 @@ export interface ShardLoaderOptions {
   readonly governor: ThreadGovernor
   readonly spinMs: number
   readonly logger: Logger
+  /** Bytes that all shards together may take; see `keepShardsWithin`. */
+  readonly maxBytes?: number
   /** @throws MeshError `ringTooLarge` when this device did not lock that much */
   admit(ring: RingEpoch, member: RingMember): void
 }
@@ -75,6 +78,7 @@ const drop = async (work: RingWork): Promise<void> => {
     loaded?.ungovern()
     await loaded?.backend.close()
   } finally {
+    loaded?.shard.release()
     loaded?.model.close()
   }
 }
@@ -88,6 +92,15 @@ export class ShardLoader {
 
   constructor(options: ShardLoaderOptions) {
     this.#options = options
+  }
+
+  /** Removes shards beyond the bound, and what a killed agent left half made. */
+  tidy(): void {
+    try {
+      keepShardsWithin(this.#options)
+    } catch (error) {
+      this.#options.logger.warn(`the shards on disk could not be looked at: ${problemOf(error)}`)
+    }
   }
 
   /**
@@ -134,9 +147,13 @@ export class ShardLoader {
     const tokenizer = loadTokenizer(model.folder)
     const digests = await this.#identify(model, { revision, signal, progress })
     const embedding = openEmbedding(model, digests)
+    const use = { poolId: ring.poolId, modelId: ring.model.modelId }
     const shard = await loadShard({
       model, ranges: member.ranges, quant, block: blockColumnsFor(choice, quant), cacheFolder: home.shards, threads: governor.workers, signal, onProgress: progress,
+      use,
+      makeRoom: (bytes) => keepShardsWithin(this.#options, { ...use, bytes }),
     })
+    acquired.defer(() => shard.release())
     signal.throwIfAborted()
     const { normEpsilon, rope } = model.config
     const shape = shapeIn(member, model.config.shape)

@@ -3,7 +3,7 @@
  * every start. They hold while the file is the same one, unchanged by its time of change.
  */
 import { createHash } from 'node:crypto'
-import { rmSync } from 'node:fs'
+import { existsSync, readdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { Type } from 'typebox'
 import { Value } from 'typebox/value'
@@ -72,4 +72,17 @@ export const writeHashes = (folder: string, { tensors, digests, files, startedAt
 /** What was remembered did not hold: these files are read whole the next time. */
 export const forgetHashes = (folder: string, files: readonly TensorFile[]): void => {
   for (const { path } of files) rmSync(fileFor(folder, path), { force: true })
+}
+
+/** Forgets hashes of files that are not there any more. */
+export const pruneHashes = (folder: string): void => {
+  for (const name of existsSync(folder) ? readdirSync(folder) : []) {
+    let stored: unknown
+    try {
+      stored = readStateJson(join(folder, name))
+    } catch {
+      // damaged: it says nothing
+    }
+    if (!Value.Check(StoredHashes, stored) || !existsSync(stored.path)) rmSync(join(folder, name), { force: true })
+  }
 }

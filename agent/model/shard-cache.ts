@@ -3,7 +3,7 @@
  * where in the file: `shard-layout.ts`.
  */
 
-import { createHash, randomBytes } from 'node:crypto'
+import { createHash } from 'node:crypto'
 import { closeSync, createReadStream, existsSync, fsyncSync, ftruncateSync, mkdirSync, openSync, renameSync, rmSync, statfsSync, statSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
@@ -18,6 +18,7 @@ import type { Model, ModelIdentity } from './model-folder.ts'
 import { checkedTensors } from './model-hashes.ts'
 import { type BlockColumns, blockColumns } from './quantize.ts'
 import { layoutShard, type ShardTensor } from './shard-layout.ts'
+import { type Claim, claimShard, releaseShard, ShardAbout, type ShardUse, temporaryFolderFor } from './shard-store.ts'
 import { writePiecesInThreads } from './shard-threads.ts'
 import { piecesOf, type ShardContent, ShardWriter } from './shard-writer.ts'
 
@@ -41,6 +42,8 @@ export interface ShardFile {
   readonly bytes: number
   /** Content hash: names the folder. */
   readonly hash: string
+  /** This process needs it no longer. */
+  release(): void
 }
 
 export interface ShardRequest {
@@ -53,6 +56,10 @@ export interface ShardRequest {
   readonly cacheFolder: string
   /** Cores that cut and quantise. Default: all. */
   readonly threads?: number
+  /** The ring it is for: it is kept from being removed until `release`. */
+  readonly use?: ShardUse
+  /** Called before so many bytes are written: removes what may go. */
+  makeRoom?(bytes: number): void
   /** Gives up. */
   readonly signal?: AbortSignal
   onProgress?(progress: ShardProgress): void
@@ -61,6 +68,7 @@ export interface ShardRequest {
 export type ShardProgress = Loading & { readonly phase: 'cutting' | 'quantising' | 'hashing' }
 
 const Index = Type.Object({
+  about: Type.Optional(ShardAbout),
   bytes: Type.Integer({ minimum: 0 }),
   sha256: Type.String({ pattern: '^[0-9a-f]{64}$' }),
   tensors: Type.Array(Type.Tuple([Type.String(), Type.Object({
@@ -121,20 +129,28 @@ const writeWeights = async (request: ShardRequest, { digests }: ModelIdentity, {
   }
 }
 
-/** @returns the index, or nothing when another process built the same shard meanwhile */
-const build = async (request: ShardRequest, identity: ModelIdentity, folder: string): Promise<Index | undefined> => {
+interface Found {
+  readonly index: Index
+  readonly claim: Claim | undefined
+}
+
+/** @returns what was built, or nothing when another process built the same shard meanwhile */
+const build = async (request: ShardRequest, identity: ModelIdentity, folder: string): Promise<Found | undefined> => {
   const layout = layoutShard(request.model.config, request.ranges, request.quant, request.block)
-  const temporary = `${folder}.${randomBytes(4).toString('hex')}.tmp`
+  const temporary = temporaryFolderFor(folder)
+  request.makeRoom?.(layout.bytes)
   mkdirSync(temporary, { recursive: true })
   try {
     checkSpace(temporary, layout.bytes)
     const file = join(temporary, weightsName)
     await writeWeights(request, identity, { file, totalBytes: layout.bytes })
-    const index: Index = { bytes: layout.bytes, sha256: await sha256Of(file, layout.bytes, request), tensors: layout.tensors.map(([name, tensor]) => [name, { ...tensor, dims: [...tensor.dims] }]) }
+    const about: ShardAbout = { modelId: request.model.about.modelId, revision: identity.revision, quant: request.quant, ranges: request.ranges }
+    const claim = request.use && claimShard(temporary, request.use)
+    const index: Index = { about, bytes: layout.bytes, sha256: await sha256Of(file, layout.bytes, request), tensors: layout.tensors.map(([name, tensor]) => [name, { ...tensor, dims: [...tensor.dims] }]) }
     writeStateJson(join(temporary, indexName), index)
     rmSync(folder, { recursive: true, force: true })
     renameSync(temporary, folder)
-    return index
+    return { index, claim }
   } catch (error) {
     rmSync(temporary, { recursive: true, force: true })
     if (error instanceof Error && 'code' in error && (error.code === 'ENOTEMPTY' || error.code === 'EEXIST')) return undefined
@@ -143,7 +159,7 @@ const build = async (request: ShardRequest, identity: ModelIdentity, folder: str
   }
 }
 
-/** @returns the index when the shard is there and whole. @throws MeshError `shardCorrupt` | `stateUnreadable` */
+/** @returns the index when the shard is whole. @throws MeshError `shardCorrupt` | `stateUnreadable` */
 const verify = async (folder: string, request: ShardRequest): Promise<Index> => {
   const file = join(folder, weightsName)
   const corrupt = (problem: string): MeshError => new MeshError('shardCorrupt', { file, problem })
@@ -155,6 +171,17 @@ const verify = async (folder: string, request: ShardRequest): Promise<Index> => 
   return index
 }
 
+/** Takes the shard that is there: first says that it is used, so that it stays. @throws as `verify`, then nothing is claimed */
+const take = async (folder: string, request: ShardRequest): Promise<Found> => {
+  const claim = request.use && claimShard(folder, request.use)
+  try {
+    return { index: await verify(folder, request), claim }
+  } catch (error) {
+    if (claim) releaseShard(folder, claim)
+    throw error
+  }
+}
+
 /**
  * The shard of these ranges: from the cache when it is whole, else cut from the model folder. Memory stays flat.
  * @throws MeshError `diskFull` | `safetensorsInvalid` | `weightsChanged` | `weightsUnusable` | `stateUnwritable`
@@ -163,19 +190,22 @@ export const loadShard = async (request: ShardRequest): Promise<ShardFile> => {
   const identity = await request.model.identify({ signal: request.signal })
   const hash = hashOf(request, identity)
   const folder = join(request.cacheFolder, hash)
-  const weights = join(folder, weightsName)
-  let index: Index | undefined
-  if (existsSync(folder)) index = await verify(folder, request).catch(() => undefined)
+  let found: Found | undefined
+  if (existsSync(folder)) found = await take(folder, request).catch(() => undefined)
   request.signal?.throwIfAborted()
-  if (index === undefined) {
+  if (found === undefined) {
     try {
-      index = await build(request, identity, folder)
+      found = await build(request, identity, folder)
     } catch (error) {
       request.signal?.throwIfAborted()
       if (error instanceof MeshError) throw error
       throw new MeshError('stateUnwritable', { file: folder, problem: problemOf(error) }, error)
     }
-    index ??= await verify(folder, request)
+    found ??= await take(folder, request)
   }
-  return { folder, weights, tensors: new Map(index.tensors), bytes: index.bytes, hash }
+  const { index, claim } = found
+  const release = (): void => {
+    if (claim) releaseShard(folder, claim)
+  }
+  return { folder, weights: join(folder, weightsName), tensors: new Map(index.tensors), bytes: index.bytes, hash, release }
 }

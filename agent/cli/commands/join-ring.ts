@@ -7,34 +7,9 @@ import { selectPool } from '../../device/pools.ts'
 import { unreadableWishes } from '../../device/rings.ts'
 import { type CommandContext, defineCommand } from '../command.ts'
 import { counted, fields } from '../render.ts'
-import { createProgressLine, loadText } from '../progress.ts'
+import { createProgressLine } from '../progress.ts'
 import { askForRing, namedModel, readManifest } from '../ring-join.ts'
 import { openSession, poll, readAgentState } from '../session.ts'
-
-/** Milliseconds between lines about long reading where no terminal shows a bar. */
-const readingLineMs = 10_000
-
-/** How far the weights are read: a bar in a terminal, else a line now and then, so that nobody thinks that it hangs. */
-const createReadingText = (context: CommandContext): { show(bytes: number, totalBytes: number): void; end(): void } => {
-  const { stderr, now } = context
-  const line = createProgressLine(stderr)
-  let lastAt = now()
-  let shown = false
-  return {
-    show: (bytes, totalBytes) => {
-      const state = { progress: bytes / totalBytes, loading: { phase: 'checking', bytes, totalBytes } } as const
-      if (stderr.isTTY) line.show(state)
-      else if (now() - lastAt >= readingLineMs) {
-        lastAt = now()
-        stderr.write(`${loadText(state, stderr)}\n`)
-      }
-      shown = stderr.isTTY
-    },
-    end: () => {
-      if (shown) line.end()
-    },
-  }
-}
 
 /** How long the agent may take to hear of the ring. */
 const noticeMs = 5000
@@ -74,8 +49,7 @@ export const joinRing = defineCommand({
     const pool = selectPool(context.home, values.poolId)
     const model = namedModel(context, values)
     for (const entry of unreadableWishes(context.home)) context.stderr.write(`note: in ${context.home.rings} ${entry}; it is left as it is\n`)
-    const reading = createReadingText(context)
-    const manifest = await readManifest(context, model, reading.show).finally(reading.end)
+    const manifest = await readManifest(context, model)
     const ring = await askForRing(context, session, { ...model, poolId: pool.poolId, manifest, quant: values.quant as Quant, share: values.share })
     if (values.json) {
       context.printJson(ring)
