@@ -11,6 +11,7 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import type { ModelShape, Quant } from '../../shared/schema/model.ts'
 import { openModel } from '../model/model-folder.ts'
+import type { BlockColumns } from '../model/quantize.ts'
 import { writeRandomModel } from '../model/random-model.ts'
 import type { Rope } from '../model/rope.ts'
 import { referenceLogits } from './reference.ts'
@@ -69,15 +70,21 @@ const inFolder = async (action: (folder: string) => Promise<void>): Promise<void
   }
 }
 
+/** How weights are held. */
+interface Held {
+  readonly quant: Quant
+  readonly block?: BlockColumns
+}
+
 /** Worst relative error over all positions of one case. */
-const worstError = async (one: Case, quant: Quant, create: CreateBackend): Promise<number> => {
+const worstError = async (one: Case, { quant, block }: Held, create: CreateBackend): Promise<number> => {
   let worst = 0
   await inFolder(async (folder) => {
     writeRandomModel(folder, one)
     const model = openModel(folder, 'random')
     const tokens = Array.from({ length: one.chunks.reduce((a, b) => a + b, 0) }, (_, i) => (i * 31 + one.seed) % one.shape.vocab)
-    const want = referenceLogits(readReference(model, quant), tokens)
-    const ring = await openRing({ model, shares: one.shares, quant, folder: join(folder, 'shards'), create, laneRows: 33 })
+    const want = referenceLogits(readReference(model, quant, block), tokens)
+    const ring = await openRing({ model, shares: one.shares, quant, blocks: block && [block], folder: join(folder, 'shards'), create, laneRows: 33 })
     try {
       let position = 0
       for (const count of one.chunks) {
@@ -105,21 +112,22 @@ for (const [name, create] of Object.entries(inlineBackends)) {
   test(`${name}: f32 equals the float64 reference on 200 random models and splits`, async () => {
     await fc.assert(
       fc.asyncProperty(cases, async (one) => {
-        const error = await worstError(one, 'f32', create)
+        const error = await worstError(one, { quant: 'f32' }, create)
         assert.ok(error < bound.f32, `relative error ${error}`)
       }),
       { numRuns: 200, seed: 20261121, endOnFailure: true },
     )
   })
 
+  const helds: readonly Held[] = [{ quant: 'q8' }, { quant: 'q4' }, ...(name === 'onnx' ? [{ quant: 'q4', block: 128 } as const] : [])]
   test(`${name}: q8 and q4 stay within the noise of 8-bit activations on 40 random models and splits`, async () => {
     await fc.assert(
-      // heads of 32: only slices that start at a block have the codes of the whole matrix, which the reference uses
-      fc.asyncProperty(cases, fc.constantFrom<Quant>('q8', 'q4'), async (one, quant) => {
-        // widths that are no whole blocks are for onnx alone: ggml refuses them
+      fc.asyncProperty(cases, fc.constantFrom<Held>(...helds), async (one, held) => {
+        // widths that are no whole blocks, and parts that begin inside of one, are for onnx alone: ggml refuses them
         const whole = (columns: number): number => Math.max(32, Math.round(columns / 32) * 32)
-        const shape = name === 'ggml' ? { ...one.shape, headDim: 32, hidden: whole(one.shape.hidden), ffn: whole(one.shape.ffn) } : { ...one.shape, headDim: 32 }
-        const error = await worstError({ ...one, shape }, quant, create)
+        const { hidden, ffn } = one.shape
+        const shape = name === 'ggml' ? { ...one.shape, headDim: 32, hidden: whole(hidden), ffn: whole(ffn) } : one.shape
+        const error = await worstError({ ...one, shape }, held, create)
         assert.ok(error < bound.quantised, `relative error ${error}`)
       }),
       { numRuns: 40, seed: 20261121, endOnFailure: true },
@@ -132,7 +140,7 @@ for (const [name, create] of Object.entries(inlineBackends)) test(`${name}: a la
     const shape: ModelShape = { layers: 1, hidden: 32, heads: 1, kvHeads: 1, headDim: 32, ffn: 96, vocab, context: 512 }
     for (const quant of ['q4', 'q8'] as const) {
       const one: Case = { shape, tied: true, dtype: 'F16', files: 1, seed: 14, rope: { theta: 10_000 }, shares: [1], chunks: [36, 1] }
-      const error = await worstError(one, quant, create)
+      const error = await worstError(one, { quant }, create)
       assert.ok(error < bounds.ggml.quantised, `${vocab} rows, ${quant}: relative error ${error}`)
     }
   }

@@ -2,6 +2,7 @@
  * Symmetric quantisation in blocks of columns: value = (code - zero) * scale, zero 8 for 4 bits and 128 for 8.
  * Scales are numbers that f16 holds exactly, so that every backend computes with the same weights.
  */
+import type { Range } from '../../shared/schema/common.ts'
 import type { Quant } from '../../shared/schema/model.ts'
 
 /** Columns of a block where a backend asks for nothing else; those of ggml, and of a unit of the shard plan. */
@@ -64,9 +65,11 @@ const scale4 = (values: Float32Array, start: number, end: number): number => {
 
 /**
  * Quantises a matrix f32 [rows, columns]; columns beyond the last full block are padded with zeros.
- * A slice that starts and ends at multiples of the block has the same codes as the same part of the whole.
+ * @param kept columns that are stored; the others count for the scales of their blocks, and become zeros. So a slice
+ * that is given from the start of its first block to the end of its last one has the codes of the whole matrix,
+ * wherever it begins and ends.
  */
-export const quantize = (values: Float32Array, rows: number, columns: number, { bits, block: width }: BlockFormat): Quantized => {
+export const quantize = (values: Float32Array, rows: number, columns: number, { bits, block: width, kept }: BlockFormat & { readonly kept?: Range }): Quantized => {
   const blocks = Math.ceil(columns / width)
   const bytes = (width * bits) / 8
   const codes = new Uint8Array(rows * blocks * bytes).fill(bits === 4 ? 0x88 : 0x80)
@@ -79,19 +82,22 @@ export const quantize = (values: Float32Array, rows: number, columns: number, { 
       const scale = bits === 4 ? scale4(values, start, end) : toHalf(Math.abs(extreme(values, start, end)) / 127)
       scales[index] = scale
       if (scale === 0) continue
-      if (bits === 8) for (let i = start; i < end; i++) codes[index * bytes + i - start] = 128 + Math.max(-128, Math.min(127, Math.round(values[i] / scale)))
-      else writeNibbles(values, { start, end, scale }, codes.subarray(index * bytes, (index + 1) * bytes))
+      const from = Math.max(start, row * columns + (kept?.start ?? 0))
+      const to = Math.min(end, row * columns + (kept?.end ?? columns))
+      for (let i = from; i < to; i++) {
+        const code = Math.round(values[i] / scale)
+        if (bits === 8) codes[index * bytes + i - start] = 128 + Math.max(-128, Math.min(127, code))
+        else writeNibble(codes, index * bytes * 2 + i - start, 8 + Math.max(-8, Math.min(7, code)))
+      }
     }
   }
   return { codes, scales }
 }
 
-const writeNibbles = (values: Float32Array, { start, end, scale }: { start: number; end: number; scale: number }, into: Uint8Array): void => {
-  for (let i = start; i < end; i++) {
-    const code = 8 + Math.max(-8, Math.min(7, Math.round(values[i] / scale)))
-    const at = (i - start) >> 1
-    into[at] = (i - start) % 2 === 0 ? (into[at] & 0xf0) | code : (into[at] & 0x0f) | (code << 4)
-  }
+/** @param at in nibbles: the even one of a byte is its low half */
+const writeNibble = (codes: Uint8Array, at: number, code: number): void => {
+  const byte = at >> 1
+  codes[byte] = at % 2 === 0 ? (codes[byte] & 0xf0) | code : (codes[byte] & 0x0f) | (code << 4)
 }
 
 /** f32 [rows, columns]: what the codes stand for. */

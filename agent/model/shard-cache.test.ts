@@ -7,6 +7,7 @@ import fc from 'fast-check'
 import { weightBytes } from '../../shared/plan/shard-memory.ts'
 import { planShards } from '../../shared/plan/shard-plan.ts'
 import type { ModelShape } from '../../shared/schema/model.ts'
+import type { RankRanges } from '../../shared/schema/ring.ts'
 import { openEmbedding } from './embedding.ts'
 import { type Model, openModel } from './model-folder.ts'
 import { type BlockFormat, dequantize, quantize } from './quantize.ts'
@@ -104,7 +105,7 @@ test('shard: f32 matrices are the rows and columns of the model', async (t) => {
 
 test('shard: q4 and q8 hold the quantised rows', async (t) => {
   const { model, cacheFolder } = setUp(t)
-  const [ranges] = planShards(shape, [1, 2])
+  const [ranges] = planShards(shape, [1])
   for (const [quant, bits, block] of [['q4', 4, 32], ['q8', 8, 32], ['q4', 4, 128]] as const) {
     const shard = await loadShard({ model, ranges, quant, block, cacheFolder })
     const down = readColumns(model.tensor('model.layers.0.mlp.down_proj.weight'), ranges.ffn, { start: 0, end: 64 })
@@ -112,6 +113,53 @@ test('shard: q4 and q8 hold the quantised rows', async (t) => {
     assert.deepEqual(bytes(shard, 'layers.0.mlp.down.q'), want.codes)
     assert.deepEqual(floats(shard, 'layers.0.mlp.down.s'), want.scales)
   }
+})
+
+/** Matrices of a shard that hold some columns of a tensor, with where these begin and how many they are. */
+const sliced = ({ headDim, layers }: ModelShape, { heads, ffn }: RankRanges): { readonly name: string; readonly start: number; readonly end: number }[] =>
+  Array.from({ length: layers }, (_, layer) => [
+    { name: `layers.${layer}.attention.o`, start: heads.start * headDim, end: heads.end * headDim },
+    { name: `layers.${layer}.mlp.down`, ...ffn },
+  ]).flat().filter(({ start, end }) => end > start)
+
+test('shard: a weight has the same value however the model is split, wherever a part begins in a block', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'mesh-split-'))
+  t.after(() => rmSync(folder, { recursive: true, force: true }))
+  const shapes = fc.record({ headDim: fc.constantFrom(2, 8, 20, 64, 80), kvHeads: fc.integer({ min: 2, max: 6 }), group: fc.constantFrom(1, 3), ffn: fc.integer({ min: 40, max: 700 }) })
+  const formats = fc.constantFrom<['q4' | 'q8', BlockFormat]>(['q4', { bits: 4, block: 32 }], ['q8', { bits: 8, block: 32 }], ['q4', { bits: 4, block: 128 }])
+  let inside = 0
+  await fc.assert(fc.asyncProperty(shapes, fc.array(fc.constantFrom(1, 2, 0.4), { minLength: 2, maxLength: 8 }), formats, fc.nat(1e6), async ({ group, ...sizes }, shares, [quant, format], seed) => {
+    const own: ModelShape = { ...sizes, heads: group * sizes.kvHeads, layers: 1, hidden: 24, vocab: 40, context: 64 }
+    const at = join(folder, `${seed}-${shares.join('-')}-${Object.values(own).join('-')}`)
+    writeRandomModel(at, { shape: own, tied: true, dtype: 'F32', seed: seed + 1 })
+    const model = openModel(at, 'm')
+    try {
+      const held = async (ranges: RankRanges): Promise<{ name: string; start: number; end: number; lead: number; values: Float32Array; stored: number }[]> => {
+        const shard = await loadShard({ model, ranges, quant, block: format.block, cacheFolder: join(at, 'shards') })
+        return sliced(own, ranges).map((part) => {
+          const stored = (shard.tensors.get(`${part.name}.s`)?.dims[1] ?? 0) * format.block
+          const values = dequantize({ codes: bytes(shard, `${part.name}.q`), scales: floats(shard, `${part.name}.s`) }, own.hidden, stored, format)
+          return { ...part, lead: part.start % format.block, values, stored }
+        })
+      }
+      const [one] = planShards(own, [1])
+      const whole = new Map((await held(one)).map((part) => [part.name, part]))
+      for (const ranges of planShards(own, shares)) {
+        for (const { name, start, end, lead, values, stored } of await held(ranges)) {
+          inside += lead > 0 ? 1 : 0
+          const want = whole.get(name) ?? assert.fail(name)
+          for (let row = 0; row < own.hidden; row++) {
+            const got = values.subarray(row * stored, (row + 1) * stored)
+            assert.deepEqual(got.subarray(lead, lead + end - start), want.values.subarray(row * want.stored + start, row * want.stored + end), name)
+            assert.ok(got.every((value, column) => value === 0 || (column >= lead && column < lead + end - start)), `${name}: columns of other ranks`)
+          }
+        }
+      }
+    } finally {
+      model.close()
+    }
+  }), { numRuns: 20, seed: 5 })
+  assert.ok(inside > 30, `${inside} parts begin inside of a block`)
 })
 
 test('shard: a second load takes what is there; a damaged one is rebuilt', async (t) => {
@@ -237,6 +285,7 @@ test('shard: what the planner counts for weights is what the file has, or a litt
       for (const ranges of planShards(shape, shares)) {
         const layout = layoutShard({ shape: shape, tiedEmbeddings: true }, ranges, quant)
         const planned = weightBytes(shape, quant, ranges)
+        assert.ok(planned >= layoutShard({ shape, tiedEmbeddings: true }, ranges, quant, quant === 'q4' ? 128 : 32).bytes, 'blocks of 128')
         assert.ok(planned >= layout.bytes && planned <= layout.bytes + 2 * 4096 * (layout.tensors.length + 1), `${quant} ${shares.join()}: ${planned} for ${layout.bytes}`)
       }
     }

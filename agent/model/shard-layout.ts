@@ -12,16 +12,18 @@
  * | `layers.<l>.mlp.down`: N = hidden, K = own MLP columns | `.w` | `.q`, `.s` |
  * | `head`: own vocabulary rows; K = hidden | `.w` | `.q`, `.s` |
  *
- * `.q` is u8 [N, ceil(K / block), block * bits / 8] and `.s` f32 [N, ceil(K / block)], symmetric blocks of 32 columns, or
- * of 128 where the backend of the rank is faster on them, as ONNX Runtime's MatMulNBits wants them: value = (code - 8) * scale for 4 bits (even column in the low nibble),
- * (code - 128) * scale for 8 bits. The last block is padded with the zero code. Matrices of a rank that holds no
- * heads, no MLP columns or no vocabulary are absent.
+ * `.q` is u8 [N, blocks, block * bits / 8] and `.s` f32 [N, blocks], symmetric blocks of 32 columns, or of 128 where
+ * the backend of the rank is faster on them, as ONNX Runtime's MatMulNBits wants them: value = (code - 8) * scale for 4
+ * bits (even column in the low nibble), (code - 128) * scale for 8 bits. Blocks are those of the whole tensor: the first
+ * of o and down begins at the multiple of the block at or before the rank's first column, and scales are those of whole
+ * blocks, whatever part of them the rank holds; what it does not hold has the zero code. So a weight has the same value
+ * however the model is split. Matrices of a rank that holds no heads, no MLP columns or no vocabulary are absent.
  */
 import type { Quant } from '../../shared/schema/model.ts'
 import type { RankRanges } from '../../shared/schema/ring.ts'
 import type { ModelConfig } from './config.ts'
 import { bitsOf, type BlockColumns, blockColumns } from './quantize.ts'
-import { matrixParts, normParts } from './shard-parts.ts'
+import { matrixParts, normParts, storedBlocks } from './shard-parts.ts'
 
 /** Pages of every platform we run on divide this. */
 const alignment = 4096
@@ -46,10 +48,11 @@ export const layoutShard = ({ shape, tiedEmbeddings }: Pick<ModelConfig, 'shape'
     end = offset + length
   }
   for (const { name } of normParts(shape)) add(name, 'f32', [shape.hidden])
-  for (const { name, rows, columns } of matrixParts({ shape, tiedEmbeddings }, ranges)) {
+  for (const part of matrixParts({ shape, tiedEmbeddings }, ranges)) {
+    const { name, rows, columns } = part
     if (quant === 'f32') add(`${name}.w`, 'f32', [rows, columns])
     else {
-      const blocks = Math.ceil(columns / block)
+      const blocks = storedBlocks(part, block)
       add(`${name}.q`, 'u8', [rows, blocks, (block * bitsOf(quant)) / 8])
       add(`${name}.s`, 'f32', [rows, blocks])
     }

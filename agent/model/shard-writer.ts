@@ -8,7 +8,7 @@ import type { ModelConfig } from './config.ts'
 import type { Model } from './model-folder.ts'
 import { bitsOf, type BlockColumns, quantize } from './quantize.ts'
 import { layoutShard, type ShardTensor } from './shard-layout.ts'
-import { type MatrixPart, matrixParts, normParts, readPart } from './shard-parts.ts'
+import { type MatrixPart, matrixParts, normParts, readPart, storedBlocks } from './shard-parts.ts'
 import { readRows } from './tensor-slice.ts'
 
 /** Elements that are held in memory at once: few enough that threads end at about the same time. */
@@ -68,12 +68,12 @@ export class ShardWriter {
   /** @returns bytes written */
   piece(model: Tensors, { part, start, end }: ShardPiece): number {
     const { quant, block } = this.#content
-    const values = readPart(model, part, start, end)
-    if (quant === 'f32') return this.#write(`${part.name}.w`, start * part.columns * 4, bytesOf(values))
-    const { codes, scales } = quantize(values, end - start, part.columns, { bits: bitsOf(quant), block })
+    if (quant === 'f32') return this.#write(`${part.name}.w`, start * part.columns * 4, bytesOf(readPart(model, part, { start, end }).values))
+    const { values, columns, kept } = readPart(model, part, { start, end }, block)
+    const { codes, scales } = quantize(values, end - start, columns, { bits: bitsOf(quant), block, kept })
     const large = scales.findIndex((scale) => !Number.isFinite(scale))
-    if (large >= 0) refuseLarge(model, part, { row: start + Math.floor(large / Math.ceil(part.columns / block)), quant })
-    const blocks = start * Math.ceil(part.columns / block)
+    if (large >= 0) refuseLarge(model, part, { row: start + Math.floor(large / storedBlocks(part, block)), quant })
+    const blocks = start * storedBlocks(part, block)
     return this.#write(`${part.name}.q`, (blocks * block * bitsOf(quant)) / 8, codes) + this.#write(`${part.name}.s`, blocks * 4, bytesOf(scales))
   }
 

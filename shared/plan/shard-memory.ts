@@ -2,6 +2,7 @@
  * How many bytes a rank needs for its columns, and a plan in which no rank gets more than it has room for. The figures
  * are upper bounds over both backends, so that what is planned is never less than what is used.
  */
+import type { Range } from '../schema/common.ts'
 import type { ModelShape, Quant } from '../schema/model.ts'
 import type { RankRanges } from '../schema/ring.ts'
 import { planShards, sizeOf } from './shard-plan.ts'
@@ -24,12 +25,19 @@ const matrixBytes = (rows: number, columns: number, quant: Quant): number => {
   return alignmentBytes * 2 + (quant === 'f32' ? rows * columns * 4 : rows * Math.ceil(columns / 32) * block)
 }
 
+/** The same of some columns of a matrix: with 4 bits they may lie in blocks of 128, and all of a block is stored. */
+const slicedBytes = (rows: number, columns: Range, quant: Quant): number => {
+  const least = matrixBytes(rows, sizeOf(columns), quant)
+  if (least === 0 || quant !== 'q4') return least
+  return Math.max(least, alignmentBytes * 2 + rows * Math.ceil(((columns.start % 128) + sizeOf(columns)) / 128) * 68)
+}
+
 /** Bytes of the weights of these ranges. */
 export const weightBytes = ({ hidden, headDim, layers }: ModelShape, quant: Quant, ranges: RankRanges): number => {
-  const heads = sizeOf(ranges.heads) * headDim
+  const heads = { start: ranges.heads.start * headDim, end: ranges.heads.end * headDim }
   const kv = sizeOf(ranges.kvHeads) * headDim
-  const ffn = sizeOf(ranges.ffn)
-  const layer = matrixBytes(heads + 2 * kv, hidden, quant) + matrixBytes(hidden, heads, quant) + matrixBytes(2 * ffn, hidden, quant) + matrixBytes(hidden, ffn, quant)
+  const attention = matrixBytes(sizeOf(heads) + 2 * kv, hidden, quant) + slicedBytes(hidden, heads, quant)
+  const layer = attention + matrixBytes(2 * sizeOf(ranges.ffn), hidden, quant) + slicedBytes(hidden, ranges.ffn, quant)
   return layers * layer + (2 * layers + 1) * (hidden * 4 + alignmentBytes) + matrixBytes(sizeOf(ranges.vocab), hidden, quant)
 }
 

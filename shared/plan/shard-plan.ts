@@ -4,7 +4,8 @@
  * Split as in Megatron-LM (Shoeybi et al., 2019): q, k, v and gate, up are column-parallel; o and down are
  * row-parallel, so that a layer needs two all-reduces. The unit of attention is a key/value head with its group of
  * query heads; the unit of the MLP and of the vocabulary is a block of 32 columns (the last may be smaller), which is
- * also the block of quantisation: a weight has the same quantised value however the model is split.
+ * also the block of quantisation where a backend wants no wider one. A weight has the same quantised value however the
+ * model is split: blocks are those of the whole tensor (`agent/model/shard-layout.ts`).
  *
  * Shares are weights. Attention comes in coarse units, so the MLP makes up for it: a rank that got fewer heads than
  * its share gets more MLP columns (all of its columns, when there are more ranks than key/value heads).

@@ -3,6 +3,7 @@ import { MeshError } from '../../../shared/errors.ts'
 import { sizeOf } from '../../../shared/plan/shard-plan.ts'
 import type { BackendOptions, Buffers, Span } from '../backend.ts'
 import type { Runner } from '../host/command.ts'
+import { blockColumns } from './blocks.ts'
 import { type GgmlDevice, openDevice } from './device.ts'
 import { bucketedLength, buildHead, buildSet, type GraphParts, type GraphSet, keyOf, type Rows, rowsOf } from './graphs.ts'
 import { IoMemory } from './io-memory.ts'
@@ -16,9 +17,12 @@ const keptSets = 16
 /** Why ggml cannot run this shard; `undefined` when it can. Checked before any native call. */
 export const unsupported = ({ shape, ranges, quant }: BackendOptions): string | undefined => {
   if (quant === 'f32') return undefined
-  const widths = [shape.hidden, sizeOf(ranges.heads) * shape.headDim, sizeOf(ranges.ffn)]
-  const odd = widths.find((width) => width % 32 !== 0)
-  return odd === undefined ? undefined : `a matrix is ${odd} columns wide, quantised ones must be multiples of 32`
+  const { hidden, headDim } = shape
+  const widths = [hidden, sizeOf(ranges.heads) * headDim, sizeOf(ranges.ffn)]
+  const odd = widths.find((width) => width % blockColumns !== 0)
+  if (odd !== undefined) return `a matrix is ${odd} columns wide, quantised ones must be multiples of ${blockColumns}`
+  const first = ranges.heads.start * headDim
+  return first % blockColumns === 0 ? undefined : `this rank's part of a matrix begins at column ${first}, in the middle of a block of ${blockColumns}`
 }
 
 export class GgmlRunner implements Runner {

@@ -9,6 +9,7 @@ import type { RankRanges } from '../../../shared/schema/ring.ts'
 import { sizeOf } from '../../../shared/plan/shard-plan.ts'
 import { bitsOf } from '../../model/quantize.ts'
 import type { ShardFile } from '../../model/shard-cache.ts'
+import { leadColumns } from '../../model/shard-parts.ts'
 import type { CacheType } from './kv-cache.ts'
 import { type AttributeValue, constant, type ElementType, elementTypes, encodeModel, external, type Initializer, microsoft, type Node, node, value } from './model-proto.ts'
 
@@ -39,8 +40,16 @@ interface Built {
 /** Accuracy level 4: activations are quantised to 8 bits, about three times faster than f32 activations. */
 const matMulAccuracy = 4
 
-/** y [.., N] = x [.., K] times the stored matrix [N, K] transposed. */
-const matMul = (options: SegmentOptions, { weight, columns }: { weight: string; columns: number }, input: string, output: string): Built => {
+interface MatMul {
+  readonly weight: string
+  /** K. */
+  readonly columns: number
+  /** Where they begin in the tensor that they were cut from. */
+  readonly firstColumn?: number
+}
+
+/** y [.., N] = x [.., K] times the stored matrix [N, K] transposed; x has three dimensions. */
+const matMul = (options: SegmentOptions, { weight, columns, firstColumn = 0 }: MatMul, input: string, output: string): Built => {
   const { shard, quant } = options
   const file = shard.weights.slice(shard.folder.length + 1)
   const load = (suffix: string): Initializer => {
@@ -53,14 +62,19 @@ const matMul = (options: SegmentOptions, { weight, columns }: { weight: string; 
   }
   const codes = load('.q')
   const bits = bitsOf(quant)
+  const block = (codes.dims[2] * 8) / bits
+  const lead = leadColumns(firstColumn, block)
+  const widened = lead > 0 ? `${input}.widened` : input
   return {
-    initializers: [codes, load('.s')],
+    initializers: [codes, load('.s'), ...(lead > 0 ? [constant(`${input}.lead`, 'i64', [6], int64(0, 0, lead, 0, 0, 0))] : [])],
     nodes: [
-      microsoft('MatMulNBits', [input, `${weight}.q`, `${weight}.s`], [output], {
-        K: int(columns),
+      // blocks are those of the whole tensor: the columns before ours are another rank's, and zeros here
+      ...(lead > 0 ? [node('Pad', [input, `${input}.lead`], [widened])] : []),
+      microsoft('MatMulNBits', [widened, `${weight}.q`, `${weight}.s`], [output], {
+        K: int(lead + columns),
         N: int(codes.dims[0]),
         bits: int(bits),
-        block_size: int((codes.dims[2] * 8) / bits),
+        block_size: int(block),
         accuracy_level: int(matMulAccuracy),
       }),
     ],
@@ -120,8 +134,16 @@ export const projectionSegment = (options: SegmentOptions, layer: number): Uint8
 /** Own columns of o. in: x f32 [1, R, own heads * headDim]. out: y f32 [1, R, hidden], this rank's part. */
 export const outputSegment = (options: SegmentOptions, layer: number): Uint8Array => {
   const columns = sizeOf(options.ranges.heads) * options.shape.headDim
-  const o = matMul(options, { weight: `layers.${layer}.attention.o`, columns }, 'x', 'y')
-  return encodeModel({ name: `layers.${layer}.attention.o`, initializer: o.initializers, input: [value('x', 'f32', [1, 'R', columns])], output: [value('y', 'f32', [1, 'R', options.shape.hidden])], node: o.nodes })
+  const firstColumn = options.ranges.heads.start * options.shape.headDim
+  const name = `layers.${layer}.attention.o`
+  const o = matMul(options, { weight: name, columns, firstColumn }, 'x', 'y')
+  return encodeModel({
+    name,
+    initializer: o.initializers,
+    input: [value('x', 'f32', [1, 'R', columns])],
+    output: [value('y', 'f32', [1, 'R', options.shape.hidden])],
+    node: o.nodes,
+  })
 }
 
 /** Sizes that both forms of attention share. */
@@ -200,7 +222,7 @@ export const mlpSegment = (options: SegmentOptions, layer: number): Uint8Array =
   const name = `layers.${layer}.mlp`
   const normed = norm(options, `${name}.norm`, 'x', 'normed')
   const gateUp = matMul(options, { weight: `${name}.gateUp`, columns: options.shape.hidden }, 'normed', 'gateUp')
-  const down = matMul(options, { weight: `${name}.down`, columns }, 'activated', 'y')
+  const down = matMul(options, { weight: `${name}.down`, columns, firstColumn: options.ranges.ffn.start }, 'activated', 'y')
   return encodeModel({
     name,
     initializer: [...normed.initializers, ...gateUp.initializers, ...down.initializers, constant('halves', 'i64', [2], int64(columns, columns))],
