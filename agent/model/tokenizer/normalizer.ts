@@ -1,6 +1,7 @@
 /** What happens to text before it is cut: the normalizers of tokenizer.json. */
 import { byType, flag, type Json, knownFields, list, text as field } from './component.ts'
 import { patternOf } from './patterns.ts'
+import { createPrecompiled } from './precompiled.ts'
 import { spaceAfter, spaceBefore } from './white-space.ts'
 
 export type Normalizer = (text: string) => string
@@ -42,6 +43,10 @@ const makers: Readonly<Record<string, (config: Json) => Normalizer>> = {
   NFC: unicode('NFC'), NFD: unicode('NFD'), NFKC: unicode('NFKC'), NFKD: unicode('NFKD'),
   // letter by letter: JavaScript would look at the neighbours of a final sigma, Rust does not
   Lowercase: () => (text) => Array.from(text, (letter) => letter.toLowerCase()).join(''),
+  Precompiled: (config) => {
+    knownFields('Precompiled', config, ['precompiled_charsmap'])
+    return createPrecompiled(field(config, 'precompiled_charsmap', ''))
+  },
   Strip: strip,
   StripAccents: () => (text) => text.replace(/\p{M}/gu, ''),
 }

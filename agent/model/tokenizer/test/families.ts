@@ -109,6 +109,49 @@ const tekken = "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{
 
 const base = { version: '1.0', truncation: null, padding: null, added_tokens: [] as readonly object[], normalizer: null, pre_tokenizer: null, post_processor: null, decoder: null }
 
+/** A table as SentencePiece writes it: of each text the one that takes its place. */
+const charsmap = (replacements: Readonly<Record<string, string>>): string => {
+  const blob: number[] = []
+  interface Node {
+    readonly children: Map<number, Node>
+    value?: number
+  }
+  const root: Node = { children: new Map() }
+  for (const [from, to] of Object.entries(replacements)) {
+    let node = root
+    for (const byte of Buffer.from(from)) {
+      const child: Node = node.children.get(byte) ?? { children: new Map() }
+      node.children.set(byte, child)
+      node = child
+    }
+    node.value = blob.length
+    blob.push(...Buffer.from(to), 0)
+  }
+  const units = new Uint32Array(1 << 14)
+  const used = new Set([0])
+  const place = (node: Node, at: number): void => {
+    const labels = [...(node.value === undefined ? [] : [0]), ...node.children.keys()]
+    let from = 1
+    while (!labels.every((label) => !used.has(from ^ label))) from++
+    units[at] |= ((from ^ at) << 10) | (node.value === undefined ? 0 : 1 << 8)
+    for (const label of labels) used.add(from ^ label)
+    if (node.value !== undefined) units[from] = node.value | (1 << 31)
+    for (const [label, child] of node.children) {
+      units[from ^ label] = label
+      place(child, from ^ label)
+    }
+  }
+  place(root, 0)
+  const size = Buffer.alloc(4)
+  size.writeUInt32LE(units.byteLength)
+  return Buffer.concat([size, Buffer.from(units.buffer), Buffer.from(blob)]).toString('base64')
+}
+
+const nfkcLike = charsmap({
+  'ﬁ': 'fi', '①': '1', 'Ａ': 'A', 'ｆ': 'f', 'ｕ': 'u', '½': '1⁄2', '²': '2', 'Ⅷ': 'VIII', '…': '...', '\u00a0': ' ', '\u3000': ' ', '\t': ' ', '\n': ' ', '\r': '', '\u200b': '',
+  'e\u0301': 'é', 'a\u0308': 'ä', '\ufeff': '', '“': '"', '”': '"', 'İ': 'I', '👩': 'woman', 'の': 'ノ',
+})
+
 const plainFamilies: Readonly<Record<string, Family>> = {
   'llama-2': { ...base, added_tokens: llama2Tokens, normalizer: { type: 'Sequence', normalizers: [{ type: 'Prepend', prepend: '▁' }, { type: 'Replace', pattern: { String: ' ' }, content: '▁' }] }, post_processor: template(['<s>', 1]), decoder: spaceDecoder, model: spaceModel() },
   'llama-2, later file': { ...base, added_tokens: llama2Tokens, pre_tokenizer: { type: 'Metaspace', replacement: '▁', prepend_scheme: 'first', split: false }, post_processor: template(['<s>', 1]), decoder: spaceDecoder, model: spaceModel() },
@@ -120,6 +163,7 @@ const plainFamilies: Readonly<Record<string, Family>> = {
   'gemma': { ...base, added_tokens: llama2Tokens, normalizer: { type: 'Replace', pattern: { String: ' ' }, content: '▁' }, pre_tokenizer: { type: 'Split', pattern: { String: ' ' }, behavior: 'MergedWithPrevious', invert: false }, post_processor: template(['<s>', 1]), decoder: { type: 'Sequence', decoders: spaceDecoder.decoders.slice(0, 3) }, model: spaceModel() },
   'unigram with bytes': { ...base, added_tokens: llama2Tokens, pre_tokenizer: { type: 'Metaspace', replacement: '▁', prepend_scheme: 'always', split: true }, decoder: spaceDecoder, model: unigramModel(true) },
   'unigram with bytes, uncut': { ...base, added_tokens: llama2Tokens, normalizer: { type: 'Sequence', normalizers: [{ type: 'NFKC' }, { type: 'Replace', pattern: { Regex: ' {2,}' }, content: ' ' }] }, pre_tokenizer: { type: 'Metaspace', replacement: '▁', prepend_scheme: 'first', split: false }, decoder: spaceDecoder, model: unigramModel(true) },
+  'unigram with a table': { ...base, added_tokens: llama2Tokens, normalizer: { type: 'Sequence', normalizers: [{ type: 'Precompiled', precompiled_charsmap: nfkcLike }, { type: 'Replace', pattern: { Regex: ' {2,}' }, content: ' ' }] }, pre_tokenizer: { type: 'Metaspace', replacement: '▁', prepend_scheme: 'always', split: true }, decoder: spaceDecoder, model: unigramModel(true) },
   'unigram': { ...base, added_tokens: llama2Tokens, normalizer: { type: 'Strip', strip_left: true, strip_right: true }, pre_tokenizer: { type: 'Metaspace', replacement: '▁', add_prefix_space: true }, decoder: { type: 'Metaspace', replacement: '▁', add_prefix_space: true }, model: unigramModel(false) },
   'words': { ...base, normalizer: { type: 'Sequence', normalizers: [{ type: 'Lowercase' }, { type: 'NFD' }, { type: 'StripAccents' }] }, pre_tokenizer: { type: 'Sequence', pretokenizers: [{ type: 'Whitespace' }, { type: 'Digits', individual_digits: false }, { type: 'Punctuation', behavior: 'Contiguous' }] }, decoder: { type: 'BPEDecoder', suffix: '</w>' }, model: { ...spaceModel(), byte_fallback: false, fuse_unk: false } },
   'merged with next': { ...base, pre_tokenizer: { type: 'Sequence', pretokenizers: [{ type: 'WhitespaceSplit' }, split('[a-e]+', { behavior: 'MergedWithNext' }), split('\\p{Lu}', { behavior: 'Removed', invert: true })] }, decoder: { type: 'Fuse' }, model: spaceModel() },
