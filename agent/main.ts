@@ -1,7 +1,7 @@
 /** The program `mesh`. */
 import { openHome } from '../shared/home.ts'
 import { onParentGone } from '../shared/lifecycle.ts'
-import { colourWanted } from '../shared/options.ts'
+import { colourWanted, columnsFromEnvironment } from '../shared/options.ts'
 import { watchOutput } from '../shared/output-watch.ts'
 import type { Output } from './cli/command.ts'
 import { runCli } from './cli/run.ts'
@@ -13,7 +13,8 @@ const outputOf = (stream: NodeJS.WriteStream): Output => ({
   },
   isTTY: stream.isTTY === true,
   get columns() {
-    return stream.columns || 80 // some terminals say 0
+    // some terminals say 0; a pipe has no width: who searches lines finds them whole
+    return stream.columns || columnsFromEnvironment() || (stream.isTTY ? 80 : Infinity)
   },
 })
 

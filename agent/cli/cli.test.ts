@@ -157,6 +157,14 @@ describe('mesh', () => {
     assert.deepEqual([full.code, full.stderr.split('\n')[0]], [3, 'error: cannot write the output: ENOSPC: no space left on device, write'])
   })
 
+  it('output is as wide as COLUMNS says where there is no terminal, and not broken without it', async (t) => {
+    const home = await initialised(t)
+    await mesh(['pool-create', '--name', 'a pool whose name is longer than forty columns'], { home })
+    const widest = async (env: Record<string, string>): Promise<number> => Math.max(...(await runMesh(['status'], { home, env })).stdout.split('\n').map(({ length }) => length))
+    assert.ok((await widest({ COLUMNS: '40' })) <= 40)
+    assert.ok((await widest({ COLUMNS: '' })) > 60)
+  })
+
   it('an option may come from the environment', async (t) => {
     const home = await initialised(t)
     const { code, stderr } = await runMesh(['join-ring'], { home, env: { MESHNET_MODEL: 'from-env' } })

@@ -10,6 +10,7 @@ import { jsonLine, jsonText, type Printable } from '../../shared/printed.ts'
 export interface Output {
   write(text: string): void
   readonly isTTY: boolean
+  /** Width of the terminal, or of COLUMNS; a pipe has none, and lines stay whole. */
   readonly columns: number
 }
 

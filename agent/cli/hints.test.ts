@@ -33,7 +33,7 @@ const flagsOf = (command: Command): Set<string> => new Set(['--help', ...command
 const problemOf = ({ name, rest }: Mention): string | undefined => {
   const two = `${name}-${rest.trim().split(' ')[0]}`
   const command = commands.find((one) => one.name === two) ?? commands.find((one) => one.name === name)
-  if (command === undefined) return ['help', 'logs', 'service'].includes(name) ? undefined : `there is no command ${name}`
+  if (command === undefined) return name === 'help' ? undefined : `there is no command ${name}`
   const unknown = flagsIn(rest).filter((flag) => !flagsOf(command).has(flag))
   return unknown.length === 0 ? undefined : `${command.name} has no ${unknown.join(', ')}`
 }

@@ -31,6 +31,6 @@ test('shard-status: says what an agent that loads is doing', () => {
     ringId: 'r', poolId: 'a'.repeat(64), modelId: 'm', epoch: 1, rank: 0, worldSize: 2, state: 'loading', ...quantising, backend: '', quant: 'q4',
     ranges: { kvHeads: range, heads: range, ffn: range, vocab: range }, shardBytes: 0, shardFolder: '',
   }
-  assert.match(shardText(ring, { isTTY: false }), /\nstate +loading 41%, quantising 130 MB of 316 MB\n/)
-  assert.match(shardText(ring, { isTTY: true }), /\nstate +\[#{8}\.{12}\] 41%, quantising/)
+  assert.match(shardText(ring, { isTTY: false, columns: 80 }), /\nstate +loading 41%, quantising 130 MB of 316 MB\n/)
+  assert.match(shardText(ring, { isTTY: true, columns: 80 }), /\nstate +\[#{8}\.{12}\] 41%, quantising/)
 })

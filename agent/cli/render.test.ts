@@ -4,14 +4,14 @@ import { ago, counted, fields, printable, printableText, rangeText, table, valid
 
 describe('render', () => {
   it('a table has aligned columns and no spaces at line ends', () => {
-    assert.equal(table(['name', 'role'], [['a', 'admin'], ['longer name', '']]), 'name         role\na            admin\nlonger name\n')
+    assert.equal(table(['name', 'role'], [['a', 'admin'], ['longer name', '']], { columns: 80 }), 'name         role\na            admin\nlonger name\n')
   })
 
   it('fields are aligned', () => assert.equal(fields([['a', '1'], ['long', '2']]), 'a     1\nlong  2\n'))
 
   it('a name from another device cannot steer the terminal', () => {
     assert.equal(printable('\u001b[2Jx\u0007\n\u202e'), '?[2Jx???')
-    assert.ok(!table(['name'], [['\u001b[31mred']]).includes('\u001b'))
+    assert.ok(!table(['name'], [['\u001b[31mred']], { columns: 80 }).includes('\u001b'))
     assert.ok(!fields([['name', '\u001b]0;title\u0007']]).includes('\u001b'))
   })
 

@@ -1,21 +1,71 @@
-/** Text for people: tables, short times, ranges. */
+/**
+ * Text for people: tables, short times, ranges. Tables fit the terminal: what is too wide for a line goes below it, and
+ * nothing is cut off, since an address or a reason that ends in the middle helps nobody.
+ */
 import type { RankRanges } from '../../shared/schema/ring.ts'
 import type { Range } from '../../shared/schema/common.ts'
 import { formatDuration } from '../../shared/words.ts'
 import type { CommandContext } from './command.ts'
+import { padded, textWidth, wrapLines } from './wrap.ts'
 
-/** Left-aligned columns, two spaces between them, no trailing spaces. Control characters are never printed. */
-export const table = (headings: readonly string[], rows: readonly (readonly string[])[]): string => {
-  const clean = [headings, ...rows].map((row) => row.map(printable))
-  const widths = headings.map((_, column) => Math.max(...clean.map((row) => [...row[column]].length)))
-  const line = (row: readonly string[]): string => row.map((cell, column) => cell + ' '.repeat(widths[column] - [...cell].length)).join('  ').trimEnd()
-  return `${clean.map(line).join('\n')}\n`
+/** Spaces between columns, and before what goes below a line. */
+const [gap, indent] = [2, 2]
+
+/** Sentences for people, in lines that fit. */
+export const paragraph = (text: string, columns: number): string => `${wrapLines(printable(text), columns, { hanging: indent, whole: true }).join('\n')}\n`
+
+interface Fit {
+  /** Cells of the terminal. */
+  readonly columns: number
+  /** Headings that go below before others, where not all fit in a line; what takes a third of it goes first. */
+  readonly below?: readonly string[]
+  /** What always stands below a row, a line each. */
+  readonly under?: readonly (readonly string[])[]
 }
 
-/** `name   value` lines. */
-export const fields = (rows: readonly (readonly [string, string])[]): string => {
-  const width = Math.max(...rows.map(([name]) => name.length))
-  return rows.map(([name, value]) => `${name.padEnd(width)}  ${printable(value)}\n`).join('')
+/** Which columns go below their line, so that the others fit. The first always stays. */
+const columnsBelow = (headings: readonly string[], widths: readonly number[], { columns, below = [] }: Fit): Set<number> => {
+  const gone = new Set<number>()
+  const width = (): number => widths.reduce((sum, cell, column) => (gone.has(column) ? sum : sum + cell + gap), -gap)
+  const all = [...headings.keys()].filter((column) => column > 0)
+  const wide = all.filter((column) => widths[column] > columns / 3)
+  for (const column of [...wide, ...below.map((heading) => headings.indexOf(heading)), ...all.toReversed()]) {
+    if (width() <= columns) break
+    gone.add(column)
+  }
+  return gone
+}
+
+/**
+ * Left-aligned columns, two spaces between them, no trailing spaces. Where they are too wide for the terminal, some
+ * go below their line, with their headings. Control characters are never printed.
+ */
+export const table = (headings: readonly string[], rows: readonly (readonly string[])[], fit: Fit): string => {
+  const clean = [headings, ...rows].map((row) => row.map(printable))
+  const widths = headings.map((_, column) => Math.max(...clean.map((row) => textWidth(row[column]))))
+  const below = columnsBelow(headings, widths, fit)
+  const line = (row: readonly string[]): string => row.flatMap((cell, column) => (below.has(column) ? [] : [padded(cell, widths[column])])).join(' '.repeat(gap)).trimEnd()
+  const rest = (row: readonly string[], under: readonly string[]): string[] => {
+    const items = row.flatMap((cell, column) => (below.has(column) && cell !== '' && cell !== '-' ? [`${headings[column]} ${cell}`] : []))
+    const lines = [...items, ...under.map(printable)].flatMap((item) => wrapLines(item, fit.columns - indent, { hanging: indent }))
+    return lines.map((text) => ' '.repeat(indent) + text)
+  }
+  const [head, ...body] = clean
+  const lines = [...wrapLines(line(head), fit.columns), ...body.flatMap((row, index) => [...wrapLines(line(row), fit.columns), ...rest(row, fit.under?.[index] ?? [])])]
+  return lines.map((text) => `${text}\n`).join('')
+}
+
+/** `name   value` lines; a long value goes on below itself. What people copy stays whole. */
+export const fields = (rows: readonly (readonly [string, string])[], columns = 80): string => {
+  const width = Math.max(...rows.map(([name]) => name.length)) + gap
+  const lines = rows.flatMap(([name, value]) => {
+    const text = printable(value)
+    const longest = Math.max(...text.split(' ').map(textWidth))
+    // beside its name it would not fit, below it may
+    if (width + longest > columns) return [name, ...wrapLines(text, columns - indent, { whole: true }).map((part) => ' '.repeat(indent) + part)]
+    return wrapLines(text, columns - width, { whole: true }).map((part, index) => (index === 0 ? name.padEnd(width) : ' '.repeat(width)) + part)
+  })
+  return lines.map((line) => `${line.trimEnd()}\n`).join('')
 }
 
 /** Names come from other people's devices: what could steer a terminal is shown as `?`. */

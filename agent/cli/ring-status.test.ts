@@ -15,7 +15,7 @@ const ring: RingView = {
   members: [member(0, 'Anna'), member(1, 'Ben'), member(2, 'Cleo')], updatedAt: 0,
 }
 
-const pipe = { isTTY: false }
+const pipe = { isTTY: false, columns: 200 }
 const network: RingNetwork = {
   links: [
     { from: 0, to: 1, roundTripMs: 0.312, bytesPerSecond: 105.3e6, measured: true, path: 'direct' },

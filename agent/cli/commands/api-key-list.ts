@@ -33,6 +33,6 @@ export const apiKeyList = defineCommand({
       key.keyId, key.name,
       key.deviceId === device.deviceId ? `${key.deviceName} (this device)` : `${key.deviceName} (${shortId(key.deviceId)})`,
       ago(key.createdAt, now), key.lastUsedAt === undefined ? 'never' : ago(key.lastUsedAt, now), useText(key), stateText(key, now),
-    ])))
+    ]), { columns: context.stdout.columns, below: ['made by', 'created', 'last used'] }))
   },
 })

@@ -2,7 +2,7 @@ import { shortId } from '../../../shared/ids.ts'
 import { CreditsView } from '../../../shared/schema/credits.ts'
 import { selectPool } from '../../device/pools.ts'
 import { defineCommand } from '../command.ts'
-import { counted, table } from '../render.ts'
+import { counted, paragraph, table } from '../render.ts'
 import { openSession } from '../session.ts'
 
 /** `12.5 %` of parts per million. */
@@ -34,8 +34,9 @@ export const credits = defineCommand({
         creditText(member.earned), creditText(member.used), creditText(member.earned - member.used),
         shareText(member.contributionShare), shareText(member.useShare),
         shareText(member.queueShare) + (member.newUntil === undefined ? '' : ' (new)'),
-      ])))
-      context.stdout.write(`recent: the last ${counted(Math.round(view.windowMs / 86_400_000), 'day')}${view.unsettled > 0 ? `; ${counted(view.unsettled, 'job')} not settled yet` : ''}\n`)
+      ]), { columns: context.stdout.columns }))
+      const unsettled = view.unsettled > 0 ? `; ${counted(view.unsettled, 'job')} not settled yet` : ''
+      context.stdout.write(paragraph(`recent: the last ${counted(Math.round(view.windowMs / 86_400_000), 'day')}${unsettled}`, context.stdout.columns))
     }
   },
 })

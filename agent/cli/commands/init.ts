@@ -42,7 +42,7 @@ export const init = defineCommand({
       ['network', device.config.networkId],
       ['control plane', registered ? `${client.url} (registered)` : client.url],
       ['home', home.root],
-    ]))
+    ], context.stdout.columns))
     if (!registered) context.stdout.write(`no control plane answers there yet: mesh start will register this device when it does\n`)
   },
 })

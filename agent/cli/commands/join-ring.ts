@@ -60,7 +60,7 @@ export const joinRing = defineCommand({
       ['model', `${formatBytes(manifest.weightBytes)}, revision ${manifest.revision.slice(0, 12)}`],
       ['members', counted(ring.members.length, 'device')],
       ['status', `${ring.status}${ring.reason ? ` (${ring.reason})` : ''}`],
-    ]))
+    ], context.stdout.columns))
     if (context.stderr.isTTY) await followLoading(context, ring)
   },
 })

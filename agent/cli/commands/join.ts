@@ -90,7 +90,7 @@ const joinedText = (context: CommandContext, { deviceId, name, controlPlane, poo
     ['control plane', controlPlane],
     ['pool', `${pool} (${role}, ${validity(notAfter, context.now())})`],
     ['serves', serving.join(', ') || 'no model'],
-  ]) + notes.map((note) => `note: ${note}\n`).join('')
+  ], context.stdout.columns) + notes.map((note) => `note: ${note}\n`).join('')
 
 /** How somebody gets an answer now. */
 const askText = ({ serving }: Joined): string => `ask with: ${askLine(serving[0])}\n`

@@ -41,7 +41,7 @@ export const ledger = defineCommand({
       context.stdout.write(table(['entry', 'time', 'job', 'device', 'what', 'tokens', 'credits', 'signed'], entries.map((entry) => [
         String(entry.sequence), formatTime(entry.settledAt), entry.jobId, shortId(entry.deviceId),
         entry.kind === 'use' ? 'used' : 'worked', String(entry.tokens), creditText(entry.amount), entry.signature === null ? 'no' : 'yes',
-      ])))
+      ]), { columns: context.stdout.columns, below: ['job'] }))
     }
   },
 })

@@ -33,7 +33,7 @@ export const lockResources = defineCommand({
     })
     const resources = readResources(context.home, session.device)
     if (values.json) context.printJson({ ...resourcesAnswer(resources), changed: change.changed, recorded: change.unrecorded === undefined })
-    else context.stdout.write(fields(resourceRows(resources)))
+    else context.stdout.write(fields(resourceRows(resources), context.stdout.columns))
     noteUnrecorded(context, change)
   },
 })

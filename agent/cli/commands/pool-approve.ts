@@ -31,6 +31,6 @@ export const poolApprove = defineCommand({
     const certificate = issueCertificate(signer, { deviceId: parseDeviceId(deviceId), role }, context.now())
     await client.call('publishCertificate', { params, body: { certificate } })
     if (values.json) context.printJson({ poolId: pool.poolId, deviceId, name, role })
-    else context.stdout.write(fields([['device', `${name} (${shortId(deviceId)})`], ['pool', pool.name], ['role', role]]))
+    else context.stdout.write(fields([['device', `${name} (${shortId(deviceId)})`], ['pool', pool.name], ['role', role]], context.stdout.columns))
   },
 })

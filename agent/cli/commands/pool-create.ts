@@ -35,7 +35,7 @@ export const poolCreate = defineCommand({
       context.printJson({ ...pool, published, created: existing === undefined, join: joinLine(pool) })
       return
     }
-    context.stdout.write(fields([['pool', existing === undefined ? name : `${name} (made before)`], ['pool id', pool.poolId], ['root public key', pool.rootPublicKey], ['role', 'admin']]))
+    context.stdout.write(fields([['pool', existing === undefined ? name : `${name} (made before)`], ['pool id', pool.poolId], ['root public key', pool.rootPublicKey], ['role', 'admin']], context.stdout.columns))
     if (!published) context.stdout.write(`${(result.problem satisfies MeshError).message}\nthe pool is kept here and published by: mesh start\n`)
     context.stdout.write(`\nInvite a device (while mesh start runs here):\n  mesh pool-invite\nor let it ask, and answer with mesh pool-approve:\n  ${joinLine(pool)}\n`)
   },

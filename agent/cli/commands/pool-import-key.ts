@@ -31,7 +31,7 @@ export const poolImportKey = defineCommand({
     savePool(context.home, pool)
     const result = await ifReachable(publishPool(client, device, pool))
     if (values.json) return context.printJson({ ...pool, published: 'answer' in result })
-    context.stdout.write(fields([['pool', pool.name], ['pool id', pool.poolId], ['role', 'admin, with the root key']]))
+    context.stdout.write(fields([['pool', pool.name], ['pool id', pool.poolId], ['role', 'admin, with the root key']], context.stdout.columns))
     if ('problem' in result) context.stderr.write(`${result.problem.message}\nthe pool is kept here and published by: mesh start\n`)
   },
 })

@@ -28,6 +28,6 @@ export const poolJoin = defineCommand({
       context.printJson({ ...pool, notAfter })
       return
     }
-    context.stdout.write(fields([['pool', pool.name], ['pool id', pool.poolId], ['role', pool.role], ['valid for', validity(notAfter, context.now())]]))
+    context.stdout.write(fields([['pool', pool.name], ['pool id', pool.poolId], ['role', pool.role], ['valid for', validity(notAfter, context.now())]], context.stdout.columns))
   },
 })

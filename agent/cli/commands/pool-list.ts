@@ -8,6 +8,7 @@ import { Revocations } from '../../device/revocations.ts'
 import { defineCommand } from '../command.ts'
 import { table, validity } from '../render.ts'
 import { ifReachable, openSession } from '../session.ts'
+import { wrapLines } from '../wrap.ts'
 
 /** When the certificate ends, in milliseconds; 0 for one that has expired or is damaged. */
 export const notAfterOf = (pool: LocalPool, now: number): number => {
@@ -45,10 +46,14 @@ export const poolList = defineCommand({
       context.stdout.write('this device is in no pool yet: mesh pool-create --name home\n')
       return
     }
+    const { columns } = context.stdout
     const count = (value: number | undefined): string => (value === undefined ? '?' : String(value))
     for (const pool of pools) {
-      context.stdout.write(table(['name', 'role', 'members', 'online', 'valid for'], [[pool.name, pool.role, count(pool.members), count(pool.online), validity(pool.notAfter, context.now())]]))
-      context.stdout.write(`  --pool-id ${pool.poolId}\n  --pool-root-pubkey ${pool.rootPublicKey}\n`)
+      const row = [pool.name, pool.role, count(pool.members), count(pool.online), validity(pool.notAfter, context.now())]
+      context.stdout.write(table(['name', 'role', 'members', 'online', 'valid for'], [row], { columns }))
+      for (const line of [`--pool-id ${pool.poolId}`, `--pool-root-pubkey ${pool.rootPublicKey}`]) {
+        context.stdout.write(wrapLines(line, columns - 2, { hanging: 2, whole: true }).map((part) => `  ${part}\n`).join(''))
+      }
     }
     if ('problem' in result) context.stderr.write(`note: ${result.problem.message}\n`)
   },

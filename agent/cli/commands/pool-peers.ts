@@ -45,18 +45,26 @@ const peerAnswer = (view: PeerView): Type.Static<typeof PeerAnswer> => {
   }
 }
 
+/** The peer id at the end of an address says who is there, which the device id of the row does already. */
+const withoutPeerId = (address: string): string => address.replace(/\/p2p\/[^/]+$/, '')
+
+/** Where a device is: all addresses of this one, of another the one that worked. */
+const addressesOf = ({ listed, met }: PeerView, own: boolean): readonly string[] => {
+  if (own) return listed?.addresses ?? []
+  return [met?.address ?? listed?.addresses[0]].filter((address) => address !== undefined)
+}
+
 const rowOf = (view: PeerView, ownId: string, now: number): string[] => {
   const { deviceId, listed, met } = view
   const own = deviceId === ownId
   const name = listed?.name ?? met?.name ?? '-'
-  const address = own ? listed?.addresses.join(' ') : met?.address ?? listed?.addresses[0]
+  const [address] = addressesOf(view, own)
   return [
     shortId(deviceId),
     own ? `${name} (this device)` : name,
     listed?.role ?? '-',
     listed === undefined ? '-' : listed.online ? 'online' : 'offline',
     listed === undefined ? '-' : validity(listed.notAfter, now),
-    address || '-',
     own || !address ? '-' : foundText[met?.found ?? 'control-plane'],
     own || met?.latencyMs === undefined ? '-' : `${met.latencyMs < 10 ? met.latencyMs.toFixed(1) : Math.round(met.latencyMs)} ms`,
     ago(lastSeenOf(view), now),
@@ -80,6 +88,11 @@ export const poolPeers = defineCommand({
     const peers = views('answer' in result ? result.answer : [], met)
     if (values.json) return context.printJson(peers.map(peerAnswer))
     const now = context.now()
-    context.stdout.write(table(['device', 'name', 'role', 'state', 'valid for', 'address', 'found by', 'latency', 'last seen'], peers.map((view) => rowOf(view, device.deviceId, now))))
+    const rows = peers.map((view) => rowOf(view, device.deviceId, now))
+    context.stdout.write(table(['device', 'name', 'role', 'state', 'valid for', 'found by', 'latency', 'last seen'], rows, {
+      columns: context.stdout.columns,
+      below: ['valid for', 'found by', 'latency', 'last seen'],
+      under: peers.map((view) => addressesOf(view, view.deviceId === device.deviceId).map(withoutPeerId)),
+    }))
   },
 })

@@ -71,7 +71,7 @@ export const poolRemove = defineCommand({
       removed.add(target.deviceId)
     })
     if (values.json) return context.printJson({ poolId: pool.poolId, ...target, list: number, published: problem === undefined, keptMembers: kept })
-    context.stdout.write(fields([['removed', `${target.name} (${shortId(target.deviceId)})`], ['pool', pool.name], ['list', `number ${number}`], ...(kept === 0 ? [] : [['kept', `${counted(kept, 'member')} that it had let in`] as const])]))
+    context.stdout.write(fields([['removed', `${target.name} (${shortId(target.deviceId)})`], ['pool', pool.name], ['list', `number ${number}`], ...(kept === 0 ? [] : [['kept', `${counted(kept, 'member')} that it had let in`] as const])], context.stdout.columns))
     if (problem) context.stderr.write(`${problem.message}\nthe list is kept here; mesh start passes it on to the members it reaches; repeat the command when the control plane is there\n`)
   },
 })

@@ -4,7 +4,7 @@ import { Hex64, Name, Time } from '../../../shared/schema/common.ts'
 import { InviteId } from '../../../shared/schema/pool.ts'
 import { defineCommand } from '../command.ts'
 import { openAdminSession } from '../join-requests.ts'
-import { ago, table } from '../render.ts'
+import { ago, paragraph, table } from '../render.ts'
 
 export const poolRequests = defineCommand({
   name: 'pool-requests',
@@ -23,7 +23,7 @@ export const poolRequests = defineCommand({
       context.stdout.write(`nobody asks to join ${pool.name}\n`)
       return
     }
-    context.stdout.write(table(['device', 'name', 'asked', 'invite'], requests.map(({ deviceId, name, createdAt, invite }) => [shortId(deviceId), name, ago(createdAt, context.now()), invite?.inviteId ?? '-'])))
-    context.stdout.write('compare the digits with what mesh status shows on that device, then: mesh pool-approve --device ...\n')
+    context.stdout.write(table(['device', 'name', 'asked', 'invite'], requests.map(({ deviceId, name, createdAt, invite }) => [shortId(deviceId), name, ago(createdAt, context.now()), invite?.inviteId ?? '-']), { columns: context.stdout.columns }))
+    context.stdout.write(paragraph('compare the digits with what mesh status shows on that device, then: mesh pool-approve --device ID', context.stdout.columns))
   },
 })

@@ -43,6 +43,6 @@ export const poolStatus = defineCommand({
       ...rings.map((ring): [string, string] => ['ring', `${ring.modelId} ${ring.quant}: ${ring.status}, ${counted(ring.worldSize, 'worker')}${ring.reason ? ` (${ring.reason})` : ''}`]),
       ...peers.flatMap(({ name, lock }): [string, string][] => (lock ? [['memory', `${name}: ${lockedText(lock)}`]] : [])),
       ...jobs.map((job): [string, string] => ['job', `${job.jobId}: ${job.state}, ${counted(job.tokens.length, 'token')}${job.error ? ` (${job.error.message})` : ''}`]),
-    ]))
+    ], context.stdout.columns))
   },
 })

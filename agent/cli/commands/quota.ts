@@ -28,6 +28,6 @@ export const quota = defineCommand({
       ['balance', `${creditText(view.earned - view.used)} credits`],
       ...(view.newUntil === undefined ? [] : [['newcomer', `until ${formatTime(view.newUntil)}`] as const]),
       ['waiting', `${counted(view.waiting, 'job')} of this device, ${view.waitingOfOthers} of others`],
-    ]))
+    ], context.stdout.columns))
   },
 })

@@ -34,6 +34,6 @@ export const resourceStatus = defineCommand({
       return
     }
     const recorded = 'problem' in record ? record.problem : isRecorded ? 'knows the same' : 'knows another state; mesh start brings both together'
-    context.stdout.write(fields([...resourceRows(resources), ['control plane', recorded]]))
+    context.stdout.write(fields([...resourceRows(resources), ['control plane', recorded]], context.stdout.columns))
   },
 })

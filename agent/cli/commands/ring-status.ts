@@ -5,7 +5,7 @@ import { formatBytes } from '../../../shared/words.ts'
 import { selectPool } from '../../device/pools.ts'
 import { defineCommand, type Output } from '../command.ts'
 import { loadText } from '../progress.ts'
-import { rangeText, table } from '../render.ts'
+import { paragraph, rangeText, table } from '../render.ts'
 import { openSession } from '../session.ts'
 
 type Member = RingView['members'][number]
@@ -22,23 +22,25 @@ const megabits = (bytesPerSecond: number): string => {
 }
 
 /** The links, and what their figures lead to. */
-const networkText = ({ links, slowest, collective, carrier, streamsReason, decode, prefill }: RingNetwork): string => {
+const networkText = ({ links, slowest, collective, carrier, streamsReason, decode, prefill }: RingNetwork, columns: number): string => {
   const sums = [['decode', decode], ['prefill', prefill]] as const
   const why = collective === 'auto' ? `quickest for ${milliseconds(slowest.roundTripMs)} and ${megabits(slowest.bytesPerSecond)}` : `--collective ${collective}`
   const over = carrier === undefined ? '' : `, over ${carrier}${streamsReason === undefined ? '' : `: ${streamsReason}`}`
-  return `${table(['link', 'round trip', 'bandwidth', 'path'], links.map(({ from, to, roundTripMs, bytesPerSecond, measured, path }) => [
+  const figures = table(['link', 'round trip', 'bandwidth', 'path'], links.map(({ from, to, roundTripMs, bytesPerSecond, measured, path }) => [
     `${from} - ${to}`,
     measured ? milliseconds(roundTripMs) : `assumed ${milliseconds(roundTripMs)}`,
     megabits(bytesPerSecond),
     path ?? '-',
-  ]))}sums: ${sums.map(([name, { bytes, algorithm }]) => `${name} ${formatBytes(bytes)} ${algorithm}`).join(', ')} (${why})${over}\n`
+  ]), { columns })
+  return figures + paragraph(`sums: ${sums.map(([name, { bytes, algorithm }]) => `${name} ${formatBytes(bytes)} ${algorithm}`).join(', ')} (${why})${over}`, columns)
 }
 
 /** One ring as lines for people. */
-export const ringText = (ring: RingView, output: Pick<Output, 'isTTY'>): string => {
-  const head = `${ring.modelId} ${ring.quant}, epoch ${ring.epoch}: ${ring.status}${ring.reason ? ` (${ring.reason})` : ''}\n`
+export const ringText = (ring: RingView, output: Pick<Output, 'isTTY' | 'columns'>): string => {
+  const { columns } = output
+  const head = paragraph(`${ring.modelId} ${ring.quant}, epoch ${ring.epoch}: ${ring.status}${ring.reason ? ` (${ring.reason})` : ''}`, columns)
   const members = ring.members.toSorted((a, b) => (a.rank ?? Infinity) - (b.rank ?? Infinity))
-  const network = ring.network === undefined ? '' : networkText(ring.network)
+  const network = ring.network === undefined ? '' : networkText(ring.network, columns)
   return head + table(['rank', 'device', 'name', 'state', 'share', 'kv heads', 'MLP columns', 'vocabulary', 'left', 'right'], members.map((member) => [
     member.rank === undefined ? '-' : String(member.rank),
     shortId(member.deviceId),
@@ -50,7 +52,7 @@ export const ringText = (ring: RingView, output: Pick<Output, 'isTTY'>): string 
     member.ranges ? rangeText(member.ranges.vocab) : '-',
     member.leftNeighbor ? shortId(member.leftNeighbor) : '-',
     member.rightNeighbor ? shortId(member.rightNeighbor) : '-',
-  ])) + network
+  ]), { columns, below: ['left', 'right', 'share', 'vocabulary'] }) + network
 }
 
 export const ringStatus = defineCommand({

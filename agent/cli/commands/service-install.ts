@@ -69,6 +69,6 @@ export const serviceInstall = defineCommand({
     const service = await poll(async () => (findService(home)?.info === undefined ? undefined : findService(home)), { waitMs: readyMs, everyMs: 200, context })
     if (service === undefined) throw new MeshError('processEnded', { name: 'the service', how: `not ready within ${readyMs / 1000} s`, problem: 'mesh logs shows why' })
     if (values.json) context.printJson(answer)
-    else stdout.write(`${fields([['service', plan.file], ['runs', `${answer.command}, process ${service.pid}`]])}${plan.note === undefined ? '' : `${plan.note}\n`}mesh logs shows what it does, mesh service remove ends and removes it\n`)
+    else stdout.write(`${fields([['service', plan.file], ['runs', `${answer.command}, process ${service.pid}`]], stdout.columns)}${plan.note === undefined ? '' : `${plan.note}\n`}mesh logs shows what it does, mesh service remove ends and removes it\n`)
   },
 })

@@ -8,7 +8,7 @@ import { loadText } from '../progress.ts'
 import { fields, rangesText } from '../render.ts'
 import { readAgentState } from '../session.ts'
 
-export const shardText = (ring: AgentRing, output: Pick<Output, 'isTTY'>): string =>
+export const shardText = (ring: AgentRing, output: Pick<Output, 'isTTY' | 'columns'>): string =>
   fields([
     ['model', `${ring.modelId} ${ring.quant}, epoch ${ring.epoch}`],
     ['rank', `${ring.rank} of ${ring.worldSize}`],
@@ -17,7 +17,7 @@ export const shardText = (ring: AgentRing, output: Pick<Output, 'isTTY'>): strin
     ['holds', rangesText(ring.ranges)],
     ['backend', ring.backend || '-'],
     ['shard', ring.shardFolder === '' ? '-' : `${formatBytes(ring.shardBytes)} in ${ring.shardFolder}`],
-  ])
+  ], output.columns)
 
 export const shardStatus = defineCommand({
   name: 'shard-status',

@@ -7,7 +7,7 @@ import { loadDevice } from '../../device/device.ts'
 import { listPools } from '../../device/pools.ts'
 import { loadRingWishes } from '../../device/rings.ts'
 import { type CommandContext, defineCommand } from '../command.ts'
-import { ago, counted, table } from '../render.ts'
+import { ago, counted, paragraph, table } from '../render.ts'
 
 const Shard = Type.Object({
   hash: Hex64,
@@ -56,7 +56,9 @@ const listText = (context: CommandContext, shards: readonly Shard[]): string => 
   const unused = shards.filter(({ rings }) => rings.length === 0)
   const rows = shards.map((shard) => [shard.modelId ?? '?', shard.quant ?? '?', formatBytes(shard.bytes), ago(shard.usedAt, context.now()), usedBy(shard)])
   const ending = unused.length === 0 ? 'a ring uses each of them' : `no ring uses ${formatBytes(total(unused))} of them: mesh shards --clean`
-  return `${table(['model', 'quant', 'size', 'last used', 'used by'], rows)}${counted(shards.length, 'shard')}, ${formatBytes(total(shards))} in ${context.home.shards}; ${ending}\n`
+  const { columns } = context.stdout
+  const sum = `${counted(shards.length, 'shard')}, ${formatBytes(total(shards))} in ${context.home.shards}; ${ending}`
+  return table(['model', 'quant', 'size', 'last used', 'used by'], rows, { columns }) + paragraph(sum, columns)
 }
 
 export const shardsCommand = defineCommand({

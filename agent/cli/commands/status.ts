@@ -97,7 +97,7 @@ export const status = defineCommand({
       ...(standing.phase === 'unlocked' ? [] : [['memory', `${lockText(standing, clock)}; ${healthText(standing)}`] as const]),
       ...(service === undefined ? [] : [['runs', `${serviceText(service)}, since ${ago(service.startedAt, now).replace(/ ago$/, '')}; mesh down ends it`] as const]),
       ...agentRows(state, now),
-    ]))
+    ], context.stdout.columns))
     return state === undefined ? exitCodes.setup : exitCodes.ok
   },
 })
