@@ -22,7 +22,7 @@ interface Mention {
 /** Text that a person types ends where punctuation or a quote of the source begins, and where the next command does. */
 const mentionsIn = (text: string): Mention[] => {
   const found = text.matchAll(/(?<![\w./-]|full )mesh ([a-z][a-z-]*)((?: (?!mesh )(?:"[^"]*"|[^\s"'`;,()|<>]+))*)/g)
-  return [...found].map(([whole, name, rest]) => ({ text: whole, name, rest: rest.replace(/[.:]$/, '') }))
+  return [...found].map(([whole, name, rest]) => ({ text: whole, name, rest: rest.replace(/[.:](?: .*)?$/, '') }))
 }
 
 const flagsIn = (text: string): string[] => [...text.matchAll(/(?<![\w-])--[a-z][a-z-]*/g)].map(([flag]) => flag)
