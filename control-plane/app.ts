@@ -15,6 +15,7 @@ import { limits } from '../shared/wire/limits.ts'
 import { authorise, authoriseKey, type Caller } from './routes/access.ts'
 import { creditRoutes } from './routes/credit-routes.ts'
 import { deviceRoutes } from './routes/device-routes.ts'
+import { addFrontDoor } from './routes/front-door.ts'
 import type { AnswerRoute, Handlers } from './routes/handler.ts'
 import { jobRoutes } from './routes/job-routes.ts'
 import { joinRoutes } from './routes/join-routes.ts'
@@ -93,9 +94,7 @@ export const buildApp = async (services: Services, logger: Logger): Promise<Fast
   app.setValidatorCompiler(compileValidator)
   app.setSerializerCompiler(() => (data) => JSON.stringify(data))
   app.setErrorHandler((error, request, reply) => answerError(error, request, reply, { logger, background: services.background }))
-  app.setNotFoundHandler((request) => {
-    throw new MeshError('notFound', { what: 'route', id: `${request.method} ${request.url}` })
-  })
+  addFrontDoor(app)
   app.removeAllContentTypeParsers() // a body that we do not hash must not get in
   app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (request, body: Buffer, done) => {
     request.rawBody = body

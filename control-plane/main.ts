@@ -2,11 +2,12 @@
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { MeshError, problemOf } from '../shared/errors.ts'
+import { MeshError } from '../shared/errors.ts'
 import { jsonWanted, printFatal } from '../shared/fatal.ts'
 import { lockFolder } from '../shared/folder-lock.ts'
 import { openHome } from '../shared/home.ts'
 import { Lifecycle, untilSignal } from '../shared/lifecycle.ts'
+import { listenError } from '../shared/listen-error.ts'
 import { createLogger } from '../shared/log.ts'
 import { parseFlags } from '../shared/flags.ts'
 import { defaultPorts } from '../shared/options.ts'
@@ -48,7 +49,7 @@ const run = async (): Promise<void> => {
     try {
       await app.listen({ host: options.host, port })
     } catch (error) {
-      throw error instanceof Error && 'code' in error && error.code === 'EADDRINUSE' ? new MeshError('portInUse', { port }, error) : new MeshError('usage', { problem: `cannot listen on ${options.host}:${port}: ${problemOf(error)}` }, error)
+      throw listenError(error, [`${options.host}:${port}`])
     }
     const address = app.server.address() as AddressInfo
     const host = address.family === 'IPv6' ? `[${address.address}]` : address.address

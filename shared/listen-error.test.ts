@@ -20,9 +20,11 @@ test('listen error: a port in use is named by its number', async (t) => {
     const port = address !== null && typeof address === 'object' ? address.port : 0
     const cause = await listenOn(port, host)
     for (const error of [cause, new Error(`some addresses failed:\n\n  /ip4/x: ${cause.stack}\n    at more`)]) {
-      const { code, fields, message } = listenError(error, ['/x'])
+      const { code, fields, message, hint } = listenError(error, ['/x'])
       assert.deepEqual([code, String(fields.port)], ['portInUse', String(port)])
       assert.equal(message, `port ${port} is in use`)
+      const holder = process.platform === 'linux' ? new RegExp(`what holds it: .* \\(process ${process.pid}\\)$`) : /the program that holds it$/
+      assert.match(hint, holder)
     }
   }
 })

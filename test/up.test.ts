@@ -112,7 +112,7 @@ describe('mesh up', () => {
     const before = configOf(home)
     const { code, stderr } = await runMesh(['up', '--port', port, '--relay-port', '0', '--name', 'Other'], { home })
     assert.equal(code, 3)
-    assert.match(stderr, new RegExp(`error: control plane ended .*port ${port} is in use`))
+    assert.match(stderr, new RegExp(`error: control plane ended .*port ${port} is in use\nhint: choose another with --port`))
     assert.equal(configOf(home), before, 'what failed changed nothing')
   })
 })

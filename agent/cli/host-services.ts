@@ -1,5 +1,6 @@
 /** What `mesh up` keeps running on a machine that hosts a group: control plane, relay and agent, one home for all. */
 import { join } from 'node:path'
+import { MeshError } from '../../shared/errors.ts'
 import type { Home } from '../../shared/home.ts'
 import { Lifecycle } from '../../shared/lifecycle.ts'
 import { LogFile } from './log-file.ts'
@@ -57,9 +58,20 @@ export class HostServices {
   async startRelay(poolIds: readonly string[]): Promise<{ readonly relayPort: number; readonly relayPeer: string }> {
     const { host, relayPort } = this.#options
     const pools = poolIds.flatMap((poolId) => ['--pool', poolId])
-    const relay = await this.#start('relay', 'relay', (ready) => ['--host', host, '--port', ready === undefined ? String(relayPort) : portIn(firstAddress(ready)), ...pools, '--json'])
+    const relay = await this.#startRelay((ready) => ['--host', host, '--port', ready === undefined ? String(relayPort) : portIn(firstAddress(ready)), ...pools, '--json'])
     const [, relayPeer = ''] = firstAddress(relay).split('/p2p/')
     return { relayPort: Number(portIn(firstAddress(relay))), relayPeer }
+  }
+
+  /** Its port is an option of another name here. */
+  async #startRelay(args: (ready: Record<string, unknown> | undefined) => readonly string[]): Promise<Record<string, unknown>> {
+    try {
+      return await this.#start('relay', 'relay', args)
+    } catch (error) {
+      const { code, fields: { look, ...fields } } = MeshError.from(error)
+      if (typeof look !== 'string') throw error
+      throw new MeshError(code, { ...fields, look: look.replace('--port', '--relay-port') }, error)
+    }
   }
 
   /** @param controlPlaneUrl address of ours. @returns the ready line of the agent; @throws MeshError `processEnded` */

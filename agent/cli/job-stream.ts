@@ -6,7 +6,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { createParser } from 'eventsource-parser'
 import { Value } from 'typebox/value'
-import type { Client } from '../../shared/api/client.ts'
+import { type Client, unreachable } from '../../shared/api/client.ts'
 import { headers } from '../../shared/api/routes.ts'
 import { type ErrorCode, MeshError } from '../../shared/errors.ts'
 import { limits } from '../../shared/wire/limits.ts'
@@ -123,7 +123,7 @@ export async function* followJob(options: FollowOptions): AsyncGenerator<JobEven
       if (error instanceof MeshError && !passing.has(error.code)) throw error
       problem = error
     }
-    if (now() - contact > options.absenceMs) throw problem instanceof MeshError ? problem : new MeshError('controlPlaneUnreachable', { url: client.url, problem: 'the event stream ended' }, problem)
+    if (now() - contact > options.absenceMs) throw problem instanceof MeshError ? problem : unreachable(client.url, 'the event stream ended', problem)
     await pause(retryMs, undefined, { signal })
   }
 }

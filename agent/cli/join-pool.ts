@@ -49,7 +49,7 @@ export const firstThatAnswers = async ({ fetch: send, signal }: Pick<CommandCont
       // the next one
     }
   }
-  throw new MeshError('controlPlaneUnreachable', { url: urls.join(', ') || 'no address', problem: 'none of the addresses of the invite answers' })
+  throw new MeshError('controlPlaneUnreachable', { url: urls.join(', ') || 'no address', problem: 'none of the addresses of the invite answers', look: 'the machine that made the invite must run mesh up, and this one must be on its network; or ask for a new invite' })
 }
 
 interface Wish {

@@ -116,7 +116,7 @@ export const startProcess = (options: ManagedProcessOptions): ManagedProcess => 
       if (tail.length > tailLines) tail.shift()
       options.onLine?.(line)
     })
-    void ended.then(({ how }) => reject(new MeshError('processEnded', { name: options.name, how, problem: lastWords(tail) })))
+    void ended.then(({ how }) => reject(new MeshError('processEnded', { name: options.name, how, problem: lastWords(tail), ...lastHint(tail) })))
   })
   ready.catch(() => undefined) // one-shot commands have no ready line, and nobody waits for theirs
 
@@ -151,4 +151,10 @@ export const startProcess = (options: ManagedProcessOptions): ManagedProcess => 
 export const lastWords = (tail: readonly string[]): string => {
   const line = tail.findLast((text) => text.startsWith('error: ')) ?? tail.at(-1) ?? 'it said nothing'
   return line.replace(/^error: /, '').slice(0, 300)
+}
+
+/** What it said to do, if it did. */
+const lastHint = (tail: readonly string[]): { readonly look?: string } => {
+  const line = tail.findLast((text) => text.startsWith('hint: '))
+  return line === undefined ? {} : { look: line.slice('hint: '.length).slice(0, 300) }
 }

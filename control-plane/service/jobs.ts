@@ -69,7 +69,7 @@ export class Jobs {
     for (const { jobId, poolId, submission, epoch } of jobs.unfinished()) {
       const ring = ringStore.findByModel(poolId, submission.modelId)
       const leader = ring?.members[0]
-      const lost = new MeshError('jobLost', { peer: 'a ring that is gone' })
+      const lost = new MeshError('epochStale', { got: epoch, want: ring?.epoch ?? 'none' })
       if (!ring || !leader || ring.epoch !== epoch) background.untilStored(`job/${jobId}`, () => this.#fail(jobId, lost))
       else {
         const running: Running = { jobId, ringId: ring.ringId, leader: leader.deviceId, leaderName: leader.name }

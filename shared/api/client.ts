@@ -49,6 +49,17 @@ export interface Client {
   socket(): { readonly url: string; readonly headers: Record<string, string> }
 }
 
+/** Where to look for a control plane that does not answer: here, or on the machine that hosts the group. */
+const whereToLook = (url: string): { readonly look?: string } => {
+  const host = URL.canParse(url) ? new URL(url).hostname : 'localhost'
+  if (host === 'localhost' || host === '[::1]' || host.startsWith('127.')) return {}
+  return { look: `mesh up must run on the machine at ${host}, and this one must reach it; where it has another address now, name that with --control-plane URL` }
+}
+
+/** Nobody answers at `url`. */
+export const unreachable = (url: string, problem: string, cause?: unknown): MeshError =>
+  new MeshError('controlPlaneUnreachable', { url, problem, ...whereToLook(url) }, cause)
+
 export const createClient = (options: ClientOptions): Client => {
   const now = options.now ?? Date.now
   const send = options.fetch ?? fetch
@@ -85,7 +96,7 @@ export const createClient = (options: ClientOptions): Client => {
       return answer
     } catch (error) {
       if (error instanceof MeshError || call.signal?.aborted) throw error
-      throw new MeshError('controlPlaneUnreachable', { url: base, problem: problemOf(error) }, error)
+      throw unreachable(base, problemOf(error), error)
     } finally {
       timeout.removeEventListener('abort', giveUp)
     }

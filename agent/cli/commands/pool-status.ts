@@ -3,17 +3,26 @@ import { shortId } from '../../../shared/ids.ts'
 import { Count, Hex64, Name } from '../../../shared/schema/common.ts'
 import { Job } from '../../../shared/schema/job.ts'
 import { LockView } from '../../../shared/schema/lock.ts'
-import { Pool, Role } from '../../../shared/schema/pool.ts'
+import { Pool, type PoolPeer, Role } from '../../../shared/schema/pool.ts'
 import { RingView } from '../../../shared/schema/ring.ts'
 import { formatBytes } from '../../../shared/words.ts'
 import { selectPool } from '../../device/pools.ts'
 import { defineCommand } from '../command.ts'
-import { counted, fields, validity } from '../render.ts'
+import { ago, counted, fields, validity } from '../render.ts'
 import { openSession } from '../session.ts'
 import { notAfterOf } from './pool-list.ts'
 
 const lockedText = ({ phase, memoryBytes, missingBytes }: LockView): string =>
   `${formatBytes(memoryBytes)} locked${phase === 'cooling' ? ', cooling down' : ''}${missingBytes > 0 ? `, degraded: ${formatBytes(missingBytes)} missing` : ''}`
+
+/** Who asked for a job: a device, or an app by the key of one. */
+const submitterOf = ({ submittedBy, keyId }: Pick<Job, 'submittedBy' | 'keyId'>, peers: readonly Pick<PoolPeer, 'deviceId' | 'name'>[]): string => {
+  const name = peers.find(({ deviceId }) => deviceId === submittedBy)?.name ?? shortId(submittedBy)
+  return keyId === undefined ? name : `an app of ${name} (key ${keyId})`
+}
+
+const jobText = (job: Job & { readonly submitter: string }, now: number): string =>
+  `${job.jobId}: ${job.submission.modelId}, by ${job.submitter}, ${ago(job.createdAt, now)}: ${job.state}, ${counted(job.tokens.length, 'token')}${job.error ? ` (${job.error.message})` : ''}`
 
 export const poolStatus = defineCommand({
   name: 'pool-status',
@@ -23,14 +32,15 @@ export const poolStatus = defineCommand({
   json: Type.Object({
     pool: Pool, role: Role, notAfter: Count,
     rings: Type.Array(RingView),
-    jobs: Type.Array(Job),
+    jobs: Type.Array(Type.Object({ ...Job.properties, submitter: Type.String() })),
     locks: Type.Array(Type.Object({ deviceId: Hex64, name: Name, ...LockView.properties })),
   }),
   run: async (context, values) => {
     const { client } = openSession(context, values)
     const local = selectPool(context.home, values.poolId)
     const params = { poolId: local.poolId }
-    const [pool, rings, jobs, peers] = await Promise.all([client.call('getPool', { params }), client.call('listRings', { params }), client.call('listJobs', { params, query: { limit: 5 } }), client.call('listPeers', { params })])
+    const [pool, rings, found, peers] = await Promise.all([client.call('getPool', { params }), client.call('listRings', { params }), client.call('listJobs', { params, query: { limit: 5 } }), client.call('listPeers', { params })])
+    const jobs = found.map((job) => ({ ...job, submitter: submitterOf(job, peers) }))
     if (values.json) {
       context.printJson({ pool, role: local.role, notAfter: notAfterOf(local, context.now()), rings, jobs, locks: peers.flatMap(({ deviceId, name, lock }) => (lock ? [{ deviceId, name, ...lock }] : [])) })
       return
@@ -42,7 +52,7 @@ export const poolStatus = defineCommand({
       ...(rings.length === 0 ? [['rings', 'none: mesh join-ring --model-id tiny-story'] as const] : []),
       ...rings.map((ring): [string, string] => ['ring', `${ring.modelId} ${ring.quant}: ${ring.status}, ${counted(ring.worldSize, 'worker')}${ring.reason ? ` (${ring.reason})` : ''}`]),
       ...peers.flatMap(({ name, lock }): [string, string][] => (lock ? [['memory', `${name}: ${lockedText(lock)}`]] : [])),
-      ...jobs.map((job): [string, string] => ['job', `${job.jobId}: ${job.state}, ${counted(job.tokens.length, 'token')}${job.error ? ` (${job.error.message})` : ''}`]),
+      ...jobs.map((job): [string, string] => ['job', jobText(job, context.now())]),
     ], context.stdout.columns))
   },
 })
