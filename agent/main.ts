@@ -3,11 +3,11 @@ import { openHome } from '../shared/home.ts'
 import { onParentGone } from '../shared/lifecycle.ts'
 import { colourWanted, columnsFromEnvironment } from '../shared/options.ts'
 import { watchOutput } from '../shared/output-watch.ts'
-import type { Output } from './cli/command.ts'
+import type { RawOutput } from './cli/command.ts'
 import { runCli } from './cli/run.ts'
 import { standardInput } from './cli/standard-input.ts'
 
-const outputOf = (stream: NodeJS.WriteStream): Output => ({
+const outputOf = (stream: NodeJS.WriteStream): RawOutput => ({
   write: (text) => {
     if (!output.isLost) stream.write(text)
   },

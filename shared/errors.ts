@@ -7,6 +7,7 @@
  */
 
 import { systemFailureOf } from './system-failure.ts'
+import { oneLine } from './text.ts'
 import { inWords } from './words.ts'
 
 /** Exit codes of `mesh`: documented in the README. */
@@ -231,9 +232,9 @@ export const lookFor: Readonly<Record<string, string>> = {
   'join request for pool': 'ask to join: mesh join INVITE',
 }
 
-/** Fills `{name}`, and `{name|what stands where it is not known}`; durations, sizes and times in words (`inWords`). */
+/** Fills in one line, whoever wrote the fields: `{name}`, and `{name|what stands where it is not known}`; durations, sizes and times in words (`inWords`). */
 export const fill = (template: string, fields: ErrorFields): string =>
-  template.replace(/\{(\w+)(?:\|([^}]*))?\}/g, (hole, name: string, otherwise?: string) => (name in fields ? inWords(name, fields[name]) : otherwise ?? hole))
+  template.replace(/\{(\w+)(?:\|([^}]*))?\}/g, (hole, name: string, otherwise?: string) => (name in fields ? oneLine(inWords(name, fields[name])) : otherwise ?? hole))
 
 const hintOf = (code: ErrorCode, fields: ErrorFields): string => {
   const { what } = fields
@@ -271,6 +272,18 @@ export class MeshError extends Error {
 
   toReport(): ErrorReport {
     return { code: this.code, message: this.message, hint: this.hint, fields: this.fields }
+  }
+
+  /** A report of another process as it may be kept and shown: each text in one line. */
+  static cleanReport<Report extends Partial<Omit<ErrorReport, 'code'>> & { readonly code: string; readonly message: string }>(report: Report): Report {
+    const { code, message, hint, fields } = report
+    return {
+      ...report,
+      code: oneLine(code),
+      message: oneLine(message),
+      ...(hint === undefined ? {} : { hint: oneLine(hint) }),
+      ...(fields === undefined ? {} : { fields: Object.fromEntries(Object.entries(fields).map(([name, value]) => [oneLine(name), typeof value === 'string' ? oneLine(value) : value])) }),
+    }
   }
 
   /** The error behind a report of another process; an unknown code (a newer peer) becomes `internal`. */

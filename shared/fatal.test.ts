@@ -7,7 +7,7 @@ describe('fatal', () => {
   it('a MeshError is one line of what went wrong and one of what to do', () => {
     let text = ''
     const code = printFatal(new MeshError('noPool'), { stderr: (part) => (text += part) })
-    assert.equal(text, 'error: this device is in no pool\nhint: mesh pool-create --name home; or mesh pool-join --invite ...\n')
+    assert.equal(text, 'error: this device is in no pool\nhint: mesh pool-create --name home; or mesh join INVITE\n')
     assert.equal(code, 3)
   })
 

@@ -3,6 +3,7 @@ import { writeSync } from 'node:fs'
 import { MeshError } from './errors.ts'
 import { jsonLine } from './printed.ts'
 import { ErrorAnswer } from './schema/common.ts'
+import { oneLine } from './text.ts'
 
 // synchronous: the process ends right after it, and a pipe would lose what is still buffered
 const writer = (descriptor: number) => (text: string): void => {
@@ -24,6 +25,9 @@ export interface FatalOutput {
 export const jsonWanted = (args: readonly string[] = process.argv.slice(2)): boolean =>
   (args.includes('--') ? args.slice(0, args.indexOf('--')) : args).includes('--json')
 
+/** Lines of a stack; its first may quote anything. */
+const stackOf = ({ stack = '' }: Error): string => stack.split('\n').map((line) => `${oneLine(line)}\n`).join('')
+
 /**
  * Prints `error: ...` and `hint: ...` on stderr.
  * A failure that is our defect also shows its stack, so that a report can be useful.
@@ -31,7 +35,7 @@ export const jsonWanted = (args: readonly string[] = process.argv.slice(2)): boo
  */
 export const printFatal = (error: unknown, { json = false, stdout = writer(1), stderr = writer(2) }: FatalOutput = {}): number => {
   const failure = MeshError.from(error)
-  const stack = failure.code === 'internal' && failure.cause instanceof Error ? `${failure.cause.stack ?? ''}\n` : ''
+  const stack = failure.code === 'internal' && failure.cause instanceof Error ? stackOf(failure.cause) : ''
   stderr(`${stack}error: ${failure.message}\nhint: ${failure.hint}\n`)
   if (json) stdout(jsonLine(ErrorAnswer, { error: failure.toReport() }))
   return failure.exitCode

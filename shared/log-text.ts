@@ -1,4 +1,5 @@
 /** Lines of logs, which are JSON, as people read them. */
+import { oneLine } from './text.ts'
 
 export interface LogEntry {
   /** Milliseconds since 1970; absent where the line does not say. */
@@ -17,9 +18,6 @@ const levels: readonly (readonly [atLeast: number, level: LogEntry['level'], col
 const valueLength = 400
 
 const textOr = (value: unknown): string | undefined => (typeof value === 'string' ? value : undefined)
-
-/** What steers a terminal must not come from a log: names and errors in it are other people's. */
-const clean = (text: string): string => text.replaceAll(/\p{Cc}|\p{Cf}/gu, '?')
 
 /** Reads one line; a line that is no JSON object (the last words of a process) is a message. */
 export const parseLogLine = (line: string): LogEntry => {
@@ -51,7 +49,7 @@ const timeText = (time: number, withDay: boolean): string => {
 }
 
 const valueText = (value: unknown): string => {
-  const text = clean(typeof value === 'string' ? value : (JSON.stringify(value) ?? 'undefined'))
+  const text = oneLine(typeof value === 'string' ? value : (JSON.stringify(value) ?? 'undefined'))
   const short = text.length > valueLength ? `${text.slice(0, valueLength)}...` : text
   return typeof value === 'string' && /[\s"=]|^$/.test(short) ? JSON.stringify(short) : short
 }
@@ -59,7 +57,7 @@ const valueText = (value: unknown): string => {
 /** An error that was logged: its stack, or what it has instead. */
 const stackOf = (error: unknown): string[] => {
   const stack = typeof error === 'object' && error !== null && 'stack' in error ? textOr(error.stack) : undefined
-  return (stack ?? '').split('\n').filter((line) => line.trim() !== '').map((line) => `    ${clean(line.trim())}`)
+  return (stack ?? '').split('\n').filter((line) => line.trim() !== '').map((line) => `    ${oneLine(line.trim())}`)
 }
 
 export interface LogTextOptions {
@@ -74,11 +72,11 @@ export const logText = ({ time, level, name, message, fields }: LogEntry, { colo
   const paint = (code: number, text: string): string => (colour ? `\u001b[${code}m${text}\u001b[${code === 2 ? 22 : 39}m` : text)
   const code = levels.find(([, known]) => known === level)?.[2] ?? 32
   const { err, ...rest } = fields
-  const values = Object.entries(rest).map(([key, value]) => `${clean(key)}=${valueText(value)}`)
+  const values = Object.entries(rest).map(([key, value]) => `${oneLine(key)}=${valueText(value)}`)
   const head = [
     ...(time === undefined ? [] : [paint(2, timeText(time, withDay))]),
     paint(code, level.toUpperCase().padEnd(5)),
-    `${name === undefined ? '' : `${clean(name)}: `}${clean(message)}`,
+    `${name === undefined ? '' : `${oneLine(name)}: `}${oneLine(message)}`,
   ].join(' ')
   return [`${head}${values.length === 0 ? '' : `  ${paint(2, values.join(' '))}`}`, ...stackOf(err)].join('\n')
 }

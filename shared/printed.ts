@@ -7,6 +7,7 @@
  */
 import type { TSchema } from 'typebox'
 import { Value } from 'typebox/value'
+import { terminalJson } from './text.ts'
 
 type SnakeCase<Name extends string> = Name extends `${infer First}${infer Rest}` ? `${Lowercase<First>}${Rest extends Uncapitalize<Rest> ? '' : '_'}${SnakeCase<Rest>}` : Name
 
@@ -55,10 +56,10 @@ const printed = (schema: Node, value: unknown): unknown => {
 }
 
 /** The value as JSON, in lines for people to read. @throws Error when no form of a union fits it (a defect of ours) */
-export const jsonText = <Schema extends TSchema>(schema: Schema, value: unknown): string => `${JSON.stringify(printed(schema as Node, value), null, 2)}\n`
+export const jsonText = <Schema extends TSchema>(schema: Schema, value: unknown): string => `${terminalJson(JSON.stringify(printed(schema as Node, value), null, 2))}\n`
 
 /** The same in one line, as services tell that they are ready. */
-export const jsonLine = <Schema extends TSchema>(schema: Schema, value: unknown): string => `${JSON.stringify(printed(schema as Node, value))}\n`
+export const jsonLine = <Schema extends TSchema>(schema: Schema, value: unknown): string => `${terminalJson(JSON.stringify(printed(schema as Node, value)))}\n`
 
 const nothing: Node = { type: 'null' }
 

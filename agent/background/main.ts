@@ -7,7 +7,7 @@ import { openHome } from '../../shared/home.ts'
 import type { ErrorReportJson } from '../../shared/schema/common.ts'
 import { createLogger, type DestinationStream } from '../../shared/log.ts'
 import type { BackgroundMessage } from '../cli/background.ts'
-import type { Output } from '../cli/command.ts'
+import type { RawOutput } from '../cli/command.ts'
 import { LogFile } from '../cli/log-file.ts'
 import { runCli } from '../cli/run.ts'
 import { noInput } from '../cli/standard-input.ts'
@@ -32,7 +32,7 @@ const tell = (message: BackgroundMessage): Promise<void> =>
   })
 
 const plain = { isTTY: false, columns: 80 }
-const stderr: Output = {
+const stderr: RawOutput = {
   ...plain,
   write: (text) => {
     for (const line of text.split('\n')) if (line !== '') ownLog.info(line)

@@ -7,11 +7,17 @@ import type { OptionName, OptionValues } from '../../shared/options.ts'
 import { jsonLine, jsonText, type Printable } from '../../shared/printed.ts'
 
 /** A terminal, a pipe or a test. */
-export interface Output {
+export interface RawOutput {
   write(text: string): void
   readonly isTTY: boolean
   /** Width of the terminal, or of COLUMNS; a pipe has none, and lines stay whole. */
   readonly columns: number
+}
+
+/** What commands print to: on a terminal, text is shown and does nothing else, whoever wrote it. */
+export interface Output extends RawOutput {
+  /** Sequences of ours that steer the terminal, with no text of anybody in them. */
+  control(sequence: string): void
 }
 
 /** The command that started this process and returns when it is ready. */

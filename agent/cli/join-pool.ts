@@ -7,6 +7,7 @@ import { fromHex, toHex } from '../../shared/identity/keys.ts'
 import { type Certificate, issueCertificate, poolIdOf, verifyCertificate } from '../../shared/identity/pool-certificate.ts'
 import { type PoolId, parsePoolId, shortId } from '../../shared/ids.ts'
 import type { InviteProof, JoinRequest, Pool } from '../../shared/schema/pool.ts'
+import { shownName } from '../../shared/text.ts'
 import { limits } from '../../shared/wire/limits.ts'
 import { registerDevice } from '../device/control-plane.ts'
 import { type LocalDevice, readCapabilities } from '../device/device.ts'
@@ -124,7 +125,7 @@ export const joinPool = async (wish: Wish, name?: string): Promise<JoinedPool> =
   // members alone may ask for the name, so only now
   const result = await ifReachable(client.call('getPool', { params: { poolId } }))
   const published = 'answer' in result ? result.answer : undefined
-  const named = name === undefined && published !== undefined && published.name !== pool.name ? { ...pool, name: checkName('the name of the pool', published.name) } : pool
+  const named = name === undefined && published !== undefined && published.name !== pool.name ? { ...pool, name: shownName(published.name, pool.name) } : pool
   if (named !== pool) savePool(context.home, named)
   return { pool: named, notAfter: certificate.notAfter, published }
 }

@@ -64,8 +64,8 @@ class Terminal {
   }
 }
 
-const outputTo = (terminal: Terminal): Output => ({ write: (text) => terminal.write(text), isTTY: true, columns: terminal.columns })
-const silent = (): Output & { text: string } => ({ text: '', isTTY: false, columns: 80, write(part: string) { this.text += part } })
+const outputTo = (terminal: Terminal): Output => ({ write: (text) => terminal.write(text), control: (text) => terminal.write(text), isTTY: true, columns: terminal.columns })
+const silent = (): Output & { text: string } => ({ text: '', isTTY: false, columns: 80, write(part: string) { this.text += part }, control(part: string) { this.text += part } })
 
 const story = 'Once upon a time there was a fox.\n\nIt lived in a wood, and it had a friend who was a very small bird indeed.'
 const words = story.split(/(?<= )/)

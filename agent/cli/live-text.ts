@@ -37,13 +37,15 @@ export const createLiveText = (stdout: Output, stderr: Output, now: () => number
 
   const erase = (): void => {
     if (!drawn) return
-    stderr.write(shared ? eraseBelow : `\r${escape}[K`)
+    stderr.control(shared ? eraseBelow : `\r${escape}[K`)
     drawn = false
   }
   const draw = (): void => {
     if (!stderr.isTTY || status === '' || (shared && atEdge())) return
     const line = [...status].slice(0, Math.max(0, stderr.columns - 1)).join('')
-    stderr.write(shared ? `${lineBelow}${escape}[2m${line}${escape}[22m${cursorBack}` : `\r${escape}[K${line}`)
+    stderr.control(shared ? `${lineBelow}${escape}[2m` : `\r${escape}[K`)
+    stderr.write(line)
+    if (shared) stderr.control(`${escape}[22m${cursorBack}`)
     drawn = true
     drawnAt = now()
   }

@@ -17,7 +17,7 @@ test('progress: a bar in a terminal, words in a pipe', () => {
 
 test('progress: the line is redrawn in its place, never longer than the terminal is wide, and removed at the end', () => {
   let written = ''
-  const terminal: Output = { isTTY: true, columns: 30, write: (text) => void (written += text) }
+  const terminal: Output = { isTTY: true, columns: 30, write: (text) => void (written += text), control: (text) => void (written += text) }
   const line = createProgressLine(terminal)
   line.show(quantising)
   assert.equal(written, '\r[########............] 41%, q\u001b[K')

@@ -28,6 +28,10 @@ export interface ProgressLine {
 
 /** A bar in a terminal that is redrawn in its place. */
 export const createProgressLine = (terminal: Output): ProgressLine => ({
-  show: (state) => terminal.write(`\r${[...loadText(state, terminal)].slice(0, Math.max(0, terminal.columns - 1)).join('')}\u001b[K`),
-  end: () => terminal.write('\r\u001b[K'),
+  show: (state) => {
+    terminal.control('\r')
+    terminal.write([...loadText(state, terminal)].slice(0, Math.max(0, terminal.columns - 1)).join(''))
+    terminal.control('\u001b[K')
+  },
+  end: () => terminal.control('\r\u001b[K'),
 })

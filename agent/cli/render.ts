@@ -4,6 +4,7 @@
  */
 import type { RankRanges } from '../../shared/schema/ring.ts'
 import type { Range } from '../../shared/schema/common.ts'
+import { oneLine } from '../../shared/text.ts'
 import { formatDuration } from '../../shared/words.ts'
 import type { CommandContext } from './command.ts'
 import { padded, textWidth, wrapLines } from './wrap.ts'
@@ -12,7 +13,7 @@ import { padded, textWidth, wrapLines } from './wrap.ts'
 const [gap, indent] = [2, 2]
 
 /** Sentences for people, in lines that fit. */
-export const paragraph = (text: string, columns: number): string => `${wrapLines(printable(text), columns, { hanging: indent, whole: true }).join('\n')}\n`
+export const paragraph = (text: string, columns: number): string => `${wrapLines(oneLine(text), columns, { hanging: indent, whole: true }).join('\n')}\n`
 
 interface Fit {
   /** Cells of the terminal. */
@@ -41,13 +42,13 @@ const columnsBelow = (headings: readonly string[], widths: readonly number[], { 
  * go below their line, with their headings. Control characters are never printed.
  */
 export const table = (headings: readonly string[], rows: readonly (readonly string[])[], fit: Fit): string => {
-  const clean = [headings, ...rows].map((row) => row.map(printable))
+  const clean = [headings, ...rows].map((row) => row.map(oneLine))
   const widths = headings.map((_, column) => Math.max(...clean.map((row) => textWidth(row[column]))))
   const below = columnsBelow(headings, widths, fit)
   const line = (row: readonly string[]): string => row.flatMap((cell, column) => (below.has(column) ? [] : [padded(cell, widths[column])])).join(' '.repeat(gap)).trimEnd()
   const rest = (row: readonly string[], under: readonly string[]): string[] => {
     const items = row.flatMap((cell, column) => (below.has(column) && cell !== '' && cell !== '-' ? [`${headings[column]} ${cell}`] : []))
-    const lines = [...items, ...under.map(printable)].flatMap((item) => wrapLines(item, fit.columns - indent, { hanging: indent }))
+    const lines = [...items, ...under.map(oneLine)].flatMap((item) => wrapLines(item, fit.columns - indent, { hanging: indent }))
     return lines.map((text) => ' '.repeat(indent) + text)
   }
   const [head, ...body] = clean
@@ -59,7 +60,7 @@ export const table = (headings: readonly string[], rows: readonly (readonly stri
 export const fields = (rows: readonly (readonly [string, string])[], columns = 80): string => {
   const width = Math.max(...rows.map(([name]) => name.length)) + gap
   const lines = rows.flatMap(([name, value]) => {
-    const text = printable(value)
+    const text = oneLine(value)
     const longest = Math.max(...text.split(' ').map(textWidth))
     // beside its name it would not fit, below it may
     if (width + longest > columns) return [name, ...wrapLines(text, columns - indent, { whole: true }).map((part) => ' '.repeat(indent) + part)]
@@ -67,12 +68,6 @@ export const fields = (rows: readonly (readonly [string, string])[], columns = 8
   })
   return lines.map((line) => `${line.trimEnd()}\n`).join('')
 }
-
-/** Names come from other people's devices: what could steer a terminal is shown as `?`. */
-export const printable = (text: string): string => text.replaceAll(/\p{Cc}|\p{Cf}/gu, '?')
-
-/** The same for generated text, in which line ends and tabs belong. */
-export const printableText = (text: string): string => text.replaceAll(/[^\P{Cc}\n\t]/gu, '')
 
 /** `4 s ago`, `2 min ago`, `3 h ago`, `5 d ago` */
 export const ago = (time: number, now: number): string => {

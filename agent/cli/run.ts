@@ -4,7 +4,8 @@ import { jsonWanted, printFatal } from '../../shared/fatal.ts'
 import type { Home } from '../../shared/home.ts'
 import { createLogger, type DestinationStream, type Logger } from '../../shared/log.ts'
 import { isOptionGiven, type OptionName, optionRecord, readOptions } from '../../shared/options.ts'
-import type { BackgroundParent, CommandContext, Input, Output } from './command.ts'
+import { terminalText } from '../../shared/text.ts'
+import type { BackgroundParent, CommandContext, Input, Output, RawOutput } from './command.ts'
 import { commands } from './commands.ts'
 import { flagText } from './option-text.ts'
 import { commandIn, type Given, parseArguments } from './parse.ts'
@@ -13,8 +14,8 @@ import { commandIn, type Given, parseArguments } from './parse.ts'
 export interface Surroundings {
   readonly home: Home
   readonly stdin: Input
-  readonly stdout: Output
-  readonly stderr: Output
+  readonly stdout: RawOutput
+  readonly stderr: RawOutput
   readonly colour: boolean
   readonly now: () => number
   readonly fetch: typeof fetch
@@ -22,6 +23,16 @@ export interface Surroundings {
   readonly background?: BackgroundParent
   readonly logDestination?: DestinationStream
 }
+
+/** The one place where text of others meets a terminal: names, reasons and errors, also where a command forgot that they are such. */
+const guarded = (output: RawOutput): Output => ({
+  write: (text) => output.write(output.isTTY ? terminalText(text) : text),
+  control: (sequence) => output.write(sequence),
+  isTTY: output.isTTY,
+  get columns() {
+    return output.columns
+  },
+})
 
 /** Shows every request at `--log-level debug`. */
 const loggedFetch = (send: typeof fetch, logger: Logger, now: () => number): typeof fetch => async (input, init) => {
@@ -47,7 +58,8 @@ const warnOfSecrets = (given: Given, stderr: Output): void => {
 }
 
 /** Runs one command line. Never throws. @returns the exit code (`exitCodes` in `shared/errors.ts`) */
-export const runCli = async (argv: readonly string[], around: Surroundings): Promise<number> => {
+export const runCli = async (argv: readonly string[], surroundings: Surroundings): Promise<number> => {
+  const around = { ...surroundings, stdout: guarded(surroundings.stdout), stderr: guarded(surroundings.stderr) }
   try {
     const parsed = parseArguments(commands, argv)
     if (parsed.kind === 'text') {

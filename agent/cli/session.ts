@@ -5,7 +5,8 @@ import { type Client, createClient } from '../../shared/api/client.ts'
 import { MeshError } from '../../shared/errors.ts'
 import type { Home } from '../../shared/home.ts'
 import { apiKeyIdIn, malformedKey } from '../../shared/identity/api-key.ts'
-import { Name } from '../../shared/schema/common.ts'
+import { GivenName } from '../../shared/schema/common.ts'
+import { terminalJson } from '../../shared/text.ts'
 import { AgentState } from '../../shared/schema/agent-state.ts'
 import { readChecked } from '../device/checked-state.ts'
 import { createDeviceClient } from '../device/control-plane.ts'
@@ -61,8 +62,8 @@ export const ifReachable = async <T>(call: Promise<T>): Promise<{ readonly answe
 
 /** @throws MeshError `usage` */
 export const checkName = (flag: string, text: string): string => {
-  const isName: boolean = Value.Check(Name, text)
-  if (!isName) throw new MeshError('usage', { problem: `${flag} wants 1 to 100 characters without line breaks, got ${JSON.stringify(text.slice(0, 120))}` })
+  const isName: boolean = Value.Check(GivenName, text)
+  if (!isName) throw new MeshError('usage', { problem: `${flag} wants 1 to 100 characters that can be seen, and none that cannot (line ends, control and format characters), got ${terminalJson(JSON.stringify(text.slice(0, 120)))}` })
   return text
 }
 

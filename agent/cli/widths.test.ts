@@ -88,7 +88,7 @@ let home = ''
 
 const show = async (args: readonly string[], columns: number): Promise<string> => {
   let [stdout, stderr] = ['', '']
-  const output = (write: (text: string) => void): Output => ({ write, isTTY: false, columns })
+  const output = (write: (text: string) => void): Output => ({ write, control: () => undefined, isTTY: false, columns })
   const code = await runCli(args, {
     home: openHome(home), stdout: output((text) => (stdout += text)), stderr: output((text) => (stderr += text)), stdin: noInput(), colour: false,
     now: () => now, fetch: answering, signal: new AbortController().signal,

@@ -29,7 +29,7 @@ let home = ''
 
 const run = async (args: readonly string[], homeFolder = home): Promise<{ code: number; stdout: string; stderr: string }> => {
   const written = { stdout: '', stderr: '' }
-  const output = (name: keyof typeof written): Output => ({ write: (text) => void (written[name] += text), isTTY: false, columns: 80 })
+  const output = (name: keyof typeof written): Output => ({ write: (text) => void (written[name] += text), control: (text) => void (written[name] += text), isTTY: false, columns: 80 })
   const around = { home: openHome(homeFolder), stdout: output('stdout'), stderr: output('stderr'), stdin: noInput(), colour: false, now: Date.now, fetch, signal: new AbortController().signal }
   return { code: await runCli(args, around), ...written }
 }

@@ -4,6 +4,7 @@ import type { WebSocket } from 'ws'
 import { AgentMessage } from '../../shared/api/messages.ts'
 import { MeshError } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/log.ts'
+import { oneLine } from '../../shared/text.ts'
 import type { DeviceStore } from '../store/device-store.ts'
 import type { PoolStore } from '../store/pool-store.ts'
 import type { Background } from './background.ts'
@@ -203,5 +204,12 @@ const parse = (text: string): AgentMessage => {
     const [first] = Value.Errors(AgentMessage, message)
     throw new MeshError('requestInvalid', { problem: `${first?.instancePath || 'message'} ${first?.message ?? 'is malformed'}` })
   }
-  return message
+  return cleaned(message)
+}
+
+/** What others are shown of it: failures are kept and told to the whole pool. */
+const cleaned = (message: AgentMessage): AgentMessage => {
+  const shown = 'error' in message && message.error ? { ...message, error: MeshError.cleanReport(message.error) } : message
+  if (shown.type !== 'ring-state' || shown.network?.streamsReason === undefined) return shown
+  return { ...shown, network: { ...shown.network, streamsReason: oneLine(shown.network.streamsReason) } }
 }

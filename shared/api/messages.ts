@@ -3,7 +3,7 @@
  * The opening HTTP request is signed like any other (`identity/request-signature.ts`).
  */
 import { Type } from 'typebox'
-import { Count, ErrorReportSchema, Hex64 } from '../schema/common.ts'
+import { Count, ErrorReportSchema, Hex64, machineText } from '../schema/common.ts'
 import { SignedStatement } from '../schema/credits.ts'
 import { FinishReason, JobSubmission, Timings, Usage } from '../schema/job.ts'
 import { CertificateText, JoinRequest, RevocationText } from '../schema/pool.ts'
@@ -18,9 +18,9 @@ export const AgentMessage = Type.Union([
   /** First message after connecting, and again when an address changes. `certificates`: one per pool. */
   Type.Object({
     type: Type.Literal('hello'),
-    version: Type.String({ maxLength: 40 }),
-    peerId: Type.String({ maxLength: 200 }),
-    addresses: Type.Array(Type.String({ maxLength: 500 }), { maxItems: 64 }),
+    version: machineText(40),
+    peerId: machineText(200),
+    addresses: Type.Array(machineText(500), { maxItems: 64 }),
     certificates: Type.Array(Type.String({ maxLength: 4096 }), { maxItems: 64 }),
     /** Bytes that the machine lacks to keep its memory lock; above 0 it is degraded. */
     lockMissingBytes: Type.Optional(Count),

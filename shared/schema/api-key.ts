@@ -1,7 +1,7 @@
 /** An API key: lets an app submit jobs to one pool, for the device that made it. */
 import { Type } from 'typebox'
 import { limits } from '../wire/limits.ts'
-import { Count, Hex64, Name, Time } from './common.ts'
+import { Count, GivenName, Hex64, Name, Time } from './common.ts'
 
 export const ApiKeyId = Type.String({ pattern: '^[0-9a-f]{16}$', description: '16 lower-case hex digits' })
 
@@ -12,7 +12,7 @@ export const ApiKeyCreation = Type.Object({
   keyId: ApiKeyId,
   /** `apiKeyHash` of the key. */
   hash: Hex64,
-  name: Name,
+  name: GivenName,
   lifetimeMs: Type.Integer({ minimum: 1000, maximum: 366 * 86400e3 }),
   tokensPerDay: Type.Optional(TokensPerDay),
 }, { additionalProperties: false })

@@ -1,9 +1,13 @@
 /** Building blocks of all schemas. One declaration gives the JSON Schema (Fastify, OpenAPI) and the static type. */
 import { Type } from 'typebox'
 import { modelIdPattern } from '../ids.ts'
+import { namePattern } from '../text.ts'
 import { limits } from '../wire/limits.ts'
 
 export const Hex64 = Type.String({ pattern: '^[0-9a-f]{64}$', description: '64 lower-case hex digits' })
+/** A name that somebody gives: see `text.ts`. */
+export const GivenName = Type.String({ minLength: 1, maxLength: limits.nameLength, pattern: namePattern })
+/** A name that was given, also by an older version: cleaned where it is shown. */
 export const Name = Type.String({ minLength: 1, maxLength: limits.nameLength, pattern: '^[^\\u0000-\\u001f\\u007f]+$' })
 export const ModelId = Type.String({
   minLength: 1,
@@ -11,6 +15,8 @@ export const ModelId = Type.String({
   pattern: modelIdPattern.source,
   description: 'name, owner/name or either with :tag',
 })
+/** Text that programs give each other: addresses, versions, names of parts. ASCII without controls. */
+export const machineText = (maxLength: number): Type.TString => Type.String({ maxLength, pattern: '^[\\x20-\\x7e]*$' })
 export const Time = Type.Integer({ minimum: 0, description: 'milliseconds since 1970-01-01 UTC' })
 export const Count = Type.Integer({ minimum: 0 })
 /** Half-open range of columns or heads. */
@@ -21,7 +27,7 @@ export const ErrorReportSchema = Type.Object({
   code: Type.String({ maxLength: 100 }),
   message: Type.String({ maxLength: 4000 }),
   hint: Type.Optional(Type.String({ maxLength: 4000 })),
-  fields: Type.Optional(Type.Record(Type.String(), Type.Union([Type.String(), Type.Number()]))),
+  fields: Type.Optional(Type.Record(Type.String({ maxLength: 100 }), Type.Union([Type.String({ maxLength: 4000 }), Type.Number()]), { maxProperties: 32 })),
 })
 export type ErrorReportJson = Type.Static<typeof ErrorReportSchema>
 

@@ -1,19 +1,19 @@
 /** A device: one person's machine, known by its Ed25519 public key. */
 import { Type } from 'typebox'
-import { Count, Hex64, Name, Time } from './common.ts'
+import { Count, GivenName, Hex64, machineText, Name, Time } from './common.ts'
 
 export const Capabilities = Type.Object({
   cpuCores: Type.Integer({ minimum: 1 }),
   memoryBytes: Count,
-  platform: Type.String({ maxLength: 40 }),
-  arch: Type.String({ maxLength: 40 }),
-  backends: Type.Array(Type.String({ maxLength: 40 }), { maxItems: 16 }),
+  platform: machineText(40),
+  arch: machineText(40),
+  backends: Type.Array(machineText(40), { maxItems: 16 }),
 })
 export type Capabilities = Type.Static<typeof Capabilities>
 
 export const DeviceRegistration = Type.Object({
-  networkId: Name,
-  name: Name,
+  networkId: GivenName,
+  name: GivenName,
   capabilities: Capabilities,
 }, { additionalProperties: false })
 export type DeviceRegistration = Type.Static<typeof DeviceRegistration>

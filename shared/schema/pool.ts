@@ -1,7 +1,7 @@
 /** A pool: devices that trust one root key. */
 import { Type } from 'typebox'
 import { limits } from '../wire/limits.ts'
-import { Count, ErrorReportSchema, Hex64, Name, Time } from './common.ts'
+import { Count, ErrorReportSchema, GivenName, Hex64, Name, Time } from './common.ts'
 import { LockView } from './lock.ts'
 
 export const Role = Type.Union([Type.Literal('admin'), Type.Literal('member')])
@@ -15,8 +15,8 @@ export const RevocationText = Type.String({ minLength: 1, maxLength: limits.revo
 
 export const PoolCreation = Type.Object({
   poolId: Hex64,
-  networkId: Name,
-  name: Name,
+  networkId: GivenName,
+  name: GivenName,
   rootPublicKey: Hex64,
   certificate: CertificateText,
 }, { additionalProperties: false })

@@ -3,7 +3,7 @@ import { apiKeyIdIn } from '../../../shared/identity/api-key.ts'
 import { ApiKey } from '../../../shared/schema/api-key.ts'
 import { selectPool } from '../../device/pools.ts'
 import { defineCommand } from '../command.ts'
-import { printable } from '../render.ts'
+import { oneLine } from '../../../shared/text.ts'
 import { openSession } from '../session.ts'
 
 /** @throws MeshError `usage` */
@@ -27,6 +27,6 @@ export const apiKeyRevoke = defineCommand({
     const pool = selectPool(context.home, values.poolId)
     const key = await client.call('revokeKey', { params: { poolId: pool.poolId, keyId: keyIdOf(values.key) } })
     if (values.json) context.printJson(key)
-    else context.stdout.write(`revoked ${printable(key.name)} (${key.keyId}) of ${printable(key.deviceName)}\n`)
+    else context.stdout.write(`revoked ${oneLine(key.name)} (${key.keyId}) of ${oneLine(key.deviceName)}\n`)
   },
 })

@@ -4,11 +4,12 @@ import type { Job } from '../../../shared/schema/job.ts'
 import { RingView } from '../../../shared/schema/ring.ts'
 import { formatBytes, formatDuration } from '../../../shared/words.ts'
 import { MeshError } from '../../../shared/errors.ts'
+import { flowingText } from '../../../shared/text.ts'
 import { ownCommand } from '../../../shared/options.ts'
 import { type CommandContext, defineCommand } from '../command.ts'
 import { DemoCluster } from '../demo-cluster.ts'
 import { createLiveText, type LiveText } from '../live-text.ts'
-import { bold, counted, dim, printableText, rangeText } from '../render.ts'
+import { bold, counted, dim, rangeText } from '../render.ts'
 import { jobOptions, runJob, submissionOf } from '../run-job.ts'
 import { bundledFolder, namedModel, readManifest } from '../ring-join.ts'
 import { openSession, poll, readAgentState } from '../session.ts'
@@ -119,7 +120,7 @@ export const demo = defineCommand({
       const job = await Promise.race([runJob({
         context: inside, client, key: device.key, poolId, submission, waitMs: 60_000,
         onText: (text) => {
-          if (!values.json) live.text(context.stdout.isTTY ? printableText(text) : text)
+          if (!values.json) live.text(context.stdout.isTTY ? flowingText(text) : text)
         },
         onProgress: (progress) => live.status(progressText(progress)),
       }), cluster.failure])

@@ -4,12 +4,13 @@ import type { KeyPair } from '../../../shared/identity/keys.ts'
 import { Count, ModelId } from '../../../shared/schema/common.ts'
 import { FinishReason, type Job, Timings, Usage } from '../../../shared/schema/job.ts'
 import { MeshError } from '../../../shared/errors.ts'
+import { flowingText, oneLine } from '../../../shared/text.ts'
 import { selectPool } from '../../device/pools.ts'
 import { type CommandContext, defineCommand } from '../command.ts'
 import { createLiveText } from '../live-text.ts'
 import { secretIn } from '../passphrase.ts'
 import { readPrompt } from '../prompt.ts'
-import { bold, counted, printable, printableText } from '../render.ts'
+import { bold, counted } from '../render.ts'
 import { type JobProgress, jobOptions, runJob, submissionOf } from '../run-job.ts'
 import { openKeyClient, openSession } from '../session.ts'
 
@@ -34,7 +35,7 @@ export const jobAnswer = (job: Job): Type.Static<typeof JobAnswer> => ({
 })
 
 export const progressText = ({ state, worldSize, tokens, tokensPerSecond, waiting }: JobProgress): string => {
-  if (waiting !== undefined) return `waiting: ${printable(waiting)}`
+  if (waiting !== undefined) return `waiting: ${oneLine(waiting)}`
   if (state !== 'running') return state === 'queued' ? 'waiting for the ring ...' : `${counted(worldSize, 'worker')} · reading the prompt ...`
   return [counted(worldSize, 'worker'), counted(tokens, 'token'), ...(tokensPerSecond > 0 ? [`${tokensPerSecond.toFixed(1)} tok/s`] : [])].join(' · ')
 }
@@ -47,7 +48,7 @@ const echoOf = (context: CommandContext, prompt: string): string => {
   if (!context.stdout.isTTY) return ''
   const characters = [...prompt]
   const shown = characters.length <= echoLength ? prompt : `… ${characters.slice(-echoLength).join('')}`
-  return bold(context, printableText(shown))
+  return bold(context, flowingText(shown))
 }
 
 interface Sender {
@@ -114,7 +115,7 @@ export const inference = defineCommand({
           if (values.json) return
           if (echo !== '') live.text(echo)
           echo = ''
-          live.text(context.stdout.isTTY ? printableText(text) : text)
+          live.text(context.stdout.isTTY ? flowingText(text) : text)
         },
         onProgress: (progress) => {
           const isNews = progress.waiting !== undefined && progress.waiting !== last?.waiting

@@ -7,13 +7,14 @@ import { formatTime } from '../../../shared/words.ts'
 import { selectPool } from '../../device/pools.ts'
 import { defineCommand } from '../command.ts'
 import { ledgerPages, parseSince } from '../ledger-pages.ts'
-import { printable, table } from '../render.ts'
+import { oneLine } from '../../../shared/text.ts'
+import { table } from '../render.ts'
 import { openSession } from '../session.ts'
 import { creditText } from './credits.ts'
 
 const columns = ['sequence', 'settledAt', 'kind', 'deviceId', 'jobId', 'epoch', 'modelWeights', 'weights', 'tokens', 'computeUs', 'amount', 'signature', 'hash'] as const
 
-const quoted = (value: string | number | null): string => (typeof value === 'string' ? `"${printable(value).replaceAll('"', '""')}"` : String(value ?? ''))
+const quoted = (value: string | number | null): string => (typeof value === 'string' ? `"${oneLine(value).replaceAll('"', '""')}"` : String(value ?? ''))
 
 /** Comma-separated values as in RFC 4180, texts in quotes; times in milliseconds since 1970. */
 export const ledgerCsv = (entries: readonly LedgerEntry[]): string =>

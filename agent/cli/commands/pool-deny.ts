@@ -4,7 +4,7 @@ import { shortId } from '../../../shared/ids.ts'
 import { Hex64, Name } from '../../../shared/schema/common.ts'
 import { defineCommand } from '../command.ts'
 import { openAdminSession, selectDevice } from '../join-requests.ts'
-import { printable } from '../render.ts'
+import { oneLine } from '../../../shared/text.ts'
 
 export const poolDeny = defineCommand({
   name: 'pool-deny',
@@ -20,6 +20,6 @@ export const poolDeny = defineCommand({
     const error = new MeshError('joinDenied', { poolId: shortId(pool.poolId) })
     await client.call('denyJoin', { params, body: { deviceId, error: error.toReport() } })
     if (values.json) context.printJson({ poolId: pool.poolId, deviceId, name, denied: true })
-    else context.stdout.write(`denied ${printable(name)} (${shortId(deviceId)})\n`)
+    else context.stdout.write(`denied ${oneLine(name)} (${shortId(deviceId)})\n`)
   },
 })

@@ -1,6 +1,7 @@
 import { Type } from 'typebox'
 import { shortId } from '../../../shared/ids.ts'
 import { type RingNetwork, RingView } from '../../../shared/schema/ring.ts'
+import { oneLine } from '../../../shared/text.ts'
 import { formatBytes } from '../../../shared/words.ts'
 import { selectPool } from '../../device/pools.ts'
 import { defineCommand, type Output } from '../command.ts'
@@ -25,7 +26,7 @@ const megabits = (bytesPerSecond: number): string => {
 const networkText = ({ links, slowest, collective, carrier, streamsReason, decode, prefill }: RingNetwork, columns: number): string => {
   const sums = [['decode', decode], ['prefill', prefill]] as const
   const why = collective === 'auto' ? `quickest for ${milliseconds(slowest.roundTripMs)} and ${megabits(slowest.bytesPerSecond)}` : `--collective ${collective}`
-  const over = carrier === undefined ? '' : `, over ${carrier}${streamsReason === undefined ? '' : `: ${streamsReason}`}`
+  const over = carrier === undefined ? '' : `, over ${carrier}${streamsReason === undefined ? '' : `: ${oneLine(streamsReason)}`}`
   const figures = table(['link', 'round trip', 'bandwidth', 'path'], links.map(({ from, to, roundTripMs, bytesPerSecond, measured, path }) => [
     `${from} - ${to}`,
     measured ? milliseconds(roundTripMs) : `assumed ${milliseconds(roundTripMs)}`,
@@ -38,7 +39,7 @@ const networkText = ({ links, slowest, collective, carrier, streamsReason, decod
 /** One ring as lines for people. */
 export const ringText = (ring: RingView, output: Pick<Output, 'isTTY' | 'columns'>): string => {
   const { columns } = output
-  const head = paragraph(`${ring.modelId} ${ring.quant}, epoch ${ring.epoch}: ${ring.status}${ring.reason ? ` (${ring.reason})` : ''}`, columns)
+  const head = paragraph(`${ring.modelId} ${ring.quant}, epoch ${ring.epoch}: ${ring.status}${ring.reason ? ` (${oneLine(ring.reason)})` : ''}`, columns)
   const members = ring.members.toSorted((a, b) => (a.rank ?? Infinity) - (b.rank ?? Infinity))
   const network = ring.network === undefined ? '' : networkText(ring.network, columns)
   return head + table(['rank', 'device', 'name', 'state', 'share', 'kv heads', 'MLP columns', 'vocabulary', 'left', 'right'], members.map((member) => [
