@@ -73,9 +73,12 @@ const onlyFullAttention: Test = {
   holds: (value) => Array.isArray(value) && value.every((kind) => kind === 'full_attention'),
 }
 
+const plainWeights: Test = { says: 'weights that others did not quantise (F32, F16, BF16)', holds: () => false }
+
 /** config.json of a Llama: settings of its relatives, harmless where they say "as Llama does it". */
 const asLlama: Readonly<Record<string, Harmless>> = {
-  quantization_config: [], quantization: [], compression_config: [], sparsity_config: [], adapters: [], prefix: [],
+  quantization_config: plainWeights, quantization: plainWeights, compression_config: plainWeights,
+  sparsity_config: plainWeights, adapters: [], prefix: [],
   model_type: ['llama'], hidden_act: ['silu'], hidden_activation: ['silu'], attention_bias: [false], mlp_bias: [false],
   qkv_bias: [false], use_qkv_bias: [false], use_bias: [false], bias: [false], no_bias: [true], lm_head_bias: [false],
   attention_out_bias: [false], add_bias_linear: [false], qk_norm: [false], use_qk_norm: [false], qk_layernorm: [false],

@@ -45,6 +45,7 @@ test('rope: the spellings of transformers 4 and 5 mean the same', (t) => {
     { rope_parameters: { rope_theta: 500_000 }, rope_theta: 500_000 },
     { rope_parameters: { rope_type: 'default' }, rope_theta: 500_000 },
     { rope_parameters: null, rope_theta: 500_000 },
+    { rope_parameters: { rope_type: 'default', rope_theta: 500_000 }, rope_scaling: { type: 'default', factor: null } },
   ]) assert.deepEqual(read(change).rope, { theta: 500_000 }, JSON.stringify(change))
   for (const change of [
     { rope_theta: 500_000, rope_scaling: { ...llama3, rope_type: 'llama3' } },
@@ -73,6 +74,7 @@ test('rope: what is not computed, or contradicts itself, is refused with key and
     [{ rope_parameters: { rope_theta: '500000' } }, /rope_theta is "500000"/],
     [{ rope_scaling: { type: 'linear', rope_type: 'llama3', ...llama3 } }, /two types/],
     [{ rope_scaling: { rope_type: 'llama3', ...llama3 }, rope_parameters: { rope_type: 'default' } }, /contradict/],
+    [{ rope_scaling: { type: 'linear', ...llama3 }, rope_parameters: { rope_type: 'llama3', ...llama3 } }, /contradict/],
     [{ rope_scaling: { ...llama3, rope_type: 'llama3', factor: undefined } }, /rope_scaling\.factor is undefined/],
     [{ rope_scaling: { ...llama3, rope_type: 'llama3', factor: 0.5 } }, /factor is 0\.5/],
     [{ rope_scaling: { ...llama3, rope_type: 'llama3', low_freq_factor: 4 } }, /low_freq_factor must be below/],
@@ -100,7 +102,7 @@ for (const { name, rope, headDim, pairs } of goldens) {
 test('config: a key that changes the result and is not computed is refused, with its value', (t) => {
   const read = reader(t)
   for (const [change, message] of [
-    [{ quantization_config: { quant_method: 'gptq', bits: 4 } }, /quantization_config is .*gptq.*null/],
+    [{ quantization_config: { quant_method: 'gptq', bits: 4 } }, /quantization_config is .*gptq.*weights that others did not quantise/],
     [{ quantization: { group_size: 64, bits: 4 } }, /quantization is .*"bits":4/],
     [{ attention_bias: true }, /attention_bias is true; supported is false/],
     [{ mlp_bias: true }, /mlp_bias/],
@@ -125,6 +127,25 @@ test('config: a key that changes the result and is not computed is refused, with
   ] as const) assert.throws(() => read({}, generation), { code: 'modelConfigInvalid', message }, JSON.stringify(generation))
 })
 
+/** Settings of relatives of Llama, by the one value that says "as Llama does it". */
+const asLlama: readonly (readonly [unknown, unknown, string])[] = [
+  [false, true, 'attention_bias mlp_bias qkv_bias use_qkv_bias use_bias bias lm_head_bias attention_out_bias add_bias_linear qk_norm use_qk_norm qk_layernorm use_alibi alibi rope_interleaved rotary_interleaved parallel_attn use_parallel_residual normalize_embeddings use_sliding_window attention_sinks use_cla use_mla is_encoder_decoder add_cross_attention'],
+  [true, false, 'no_bias use_rope is_causal'],
+  [1, 2, 'partial_rotary_factor rotary_pct rope_pct embedding_multiplier residual_multiplier logits_scaling logit_scale scale_emb embed_scale'],
+  [0, 4, 'no_rope_layer_interval num_experts num_local_experts n_routed_experts num_experts_per_tok num_nextn_predict_layers no_repeat_ngram_size'],
+  [null, 8, 'attention_multiplier scale_depth clip_qkv final_logit_softcapping attn_logit_softcapping sliding_window_pattern attention_chunk_size prefix'],
+]
+
+test('config: settings of other families pass where they say what Llama does, and nowhere else', (t) => {
+  const read = reader(t)
+  for (const [harmless, other, keys] of asLlama) {
+    for (const key of keys.split(' ')) {
+      read({ [key]: harmless })
+      assert.throws(() => read({ [key]: other }), { code: 'modelConfigInvalid', message: new RegExp(`: ${key} is `) }, key)
+    }
+  }
+})
+
 /** Keys as the published files of Llama 2, Llama 3.x, TinyLlama, SmolLM2, DeepSeek distills and their copies have them. */
 const published = {
   _name_or_path: 'meta-llama/Llama-3.2-1B', attention_bias: false, attention_dropout: 0, bos_token_id: 128_000, eos_token_id: [128_001, 128_008, 128_009],
@@ -137,7 +158,7 @@ const published = {
 
 test('config: keys that are known to be harmless are passed over', (t) => {
   const read = reader(t)
-  const generation = { _from_model_config: true, bos_token_id: 1, eos_token_id: [5, 128_009], do_sample: true, temperature: 0.6, top_p: 0.9, max_length: 4096, transformers_version: '5.0.0', no_repeat_ngram_size: 0 }
+  const generation = { _from_model_config: true, bos_token_id: 1, eos_token_id: [5, 128_009], do_sample: true, temperature: 0.6, top_p: 0.9, max_length: 4096, transformers_version: '5.0.0', no_repeat_ngram_size: 0, remove_invalid_values: false, token_healing: false, suppress_tokens: [], sequence_bias: {} }
   const config = read(published, generation)
   assert.deepEqual(config.rope, llama31)
   assert.deepEqual(config.eosTokenIds, [128_001, 128_008, 128_009, 5])
