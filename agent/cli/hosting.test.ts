@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict'
+import { networkInterfaces } from 'node:os'
 import { describe, it, type TestContext } from 'node:test'
 import { type Home, openHome, writeState } from '../../shared/home.ts'
+import { decodeInvite } from '../../shared/identity/invite.ts'
 import { temporaryFolder } from '../../test/support/homes.ts'
 import { defaultControlPlaneUrl, type LocalDevice, saveDevice } from '../device/device.ts'
 import { createPool, savePool } from '../device/pools.ts'
-import { askLine, checkHosting, joinLines } from './hosting.ts'
+import { askLine, checkHosting, groupInvites, joinLines } from './hosting.ts'
 
 interface Case {
   readonly url: string
@@ -55,6 +57,25 @@ describe('hosting a group', () => {
       assert.throws(() => checkHosting(home, device), { code: 'hostedElsewhere', message: `this device uses the control plane at ${one.url}${pools}; mesh up would start another one here` })
     })
   }
+
+  it('may: its control plane is at an address of this machine', (t) => {
+    for (const { address, family } of Object.values(networkInterfaces()).flatMap((list) => list ?? [])) {
+      const host = family === 'IPv6' ? `[${address}]` : address
+      if (!URL.canParse(`http://${host}`)) continue // some have a zone, which no address of a control plane has
+      const { home, device } = set(t, { url: `http://${host}:8080`, pool: 'made', hosted: true })
+      assert.doesNotThrow(() => checkHosting(home, device), address)
+    }
+  })
+
+  it('invites are for pools that were made here, hold a day, and stay the same', (t) => {
+    const now = Date.UTC(2027, 0, 1) + 500
+    const { home } = set(t, { url: defaultControlPlaneUrl, pool: 'made' })
+    const [invite, ...more] = groupInvites(home, ['http://192.0.2.20:8080'], now)
+    assert.deepEqual([more, invite.pool, invite.usesLeft, invite.notAfter], [[], 'home', 10, Date.UTC(2027, 0, 2)])
+    assert.deepEqual(decodeInvite(invite.line).urls, ['http://192.0.2.20:8080'])
+    assert.deepEqual(groupInvites(home, ['http://192.0.2.20:8080'], now + 1000), [invite])
+    assert.deepEqual(groupInvites(set(t, { url: defaultControlPlaneUrl, pool: 'joined' }).home, [], now), [])
+  })
 
   it('what others type names the model unless it is the usual one', () => {
     assert.deepEqual(joinLines('mesh-invite:x', 'tiny-story'), ['mesh join mesh-invite:x -d', 'mesh inference "Once upon a time"'])

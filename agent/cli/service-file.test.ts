@@ -89,6 +89,11 @@ describe('Windows task', () => {
     ].join('; '))
   })
 
+  it('goes on without a charger and for as long as it takes, and shows no window', () => {
+    const settings = Object.fromEntries(readXml(windowsTask(spec)).map(({ tag, text }) => [tag, text]))
+    assert.deepEqual([settings.DisallowStartIfOnBatteries, settings.StopIfGoingOnBatteries, settings.ExecutionTimeLimit, settings.Hidden], ['false', 'false', 'PT0S', 'true'])
+  })
+
   it('starts with the login, or with the machine as a user', () => {
     assert.match(windowsTask(spec), /<LogonTrigger>.*InteractiveToken/s)
     assert.match(windowsTask({ ...spec, user: 'a&b' }), /<BootTrigger>.*<UserId>a&amp;b<\/UserId><LogonType>S4U/s)
