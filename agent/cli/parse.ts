@@ -30,9 +30,9 @@ State is kept in ~/.meshnet, or in the folder that MESHNET_HOME names.
 Every command explains itself: mesh inference --help
 
 Examples:
-  mesh demo                                         two agents on this machine, one prompt
-  mesh init --network-id home --name "My laptop"    set this device up
-  mesh start                                        run the agent
+  mesh demo              two agents on this machine, one prompt
+  mesh up -d             host a group here, in the background; prints what other devices run
+  mesh join INVITE -d    join the group of somebody else
 `
 
 /** `ledger verify` is `ledger-verify`: a name of two words may be typed as such. */
