@@ -114,11 +114,17 @@ export class ControlLink {
     this.#socket = socket
     let problem = 'connection closed'
     socket.on('open', () => {
-      this.#pauseMs = firstPauseMs
-      this.#lastProblem = ''
-      this.#options.onState(true, '')
-      this.send(this.#options.hello())
-      this.#startHeartbeat(defaultHeartbeatMs)
+      try {
+        const hello = this.#options.hello() // reads from disk: what is damaged there must not end the agent
+        this.#pauseMs = firstPauseMs
+        this.#lastProblem = ''
+        this.#options.onState(true, '')
+        this.send(hello)
+        this.#startHeartbeat(defaultHeartbeatMs)
+      } catch (error) {
+        problem = MeshError.from(error).message
+        socket.terminate()
+      }
     })
     socket.on('message', (data) => {
       this.#heard = true
@@ -180,6 +186,10 @@ export class ControlLink {
       return
     }
     if (message.type === 'welcome') this.#startHeartbeat(message.heartbeatMs)
-    onMessage(message)
+    try {
+      onMessage(message)
+    } catch (error) {
+      logger.error({ err: error, type: message.type }, MeshError.from(error).message)
+    }
   }
 }

@@ -1,0 +1,58 @@
+/** The link of an agent to its control plane, when something fails on this side of it. */
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { test } from 'node:test'
+import { type WebSocket, WebSocketServer } from 'ws'
+import { createClient } from '../../shared/api/client.ts'
+import type { ControlMessage } from '../../shared/api/messages.ts'
+import { MeshError } from '../../shared/errors.ts'
+import { newKeyPair } from '../../shared/identity/keys.ts'
+import { silentLogger } from '../../shared/log.ts'
+import { eventually } from '../../test/support/processes.ts'
+import { ControlLink } from './control-link.ts'
+
+test('control link: state that cannot be read and a message that cannot be handled end nothing; it goes on by itself', async (t) => {
+  const server = createServer()
+  const sockets = new WebSocketServer({ server })
+  const heard: string[] = []
+  let welcomes = 0
+  sockets.on('connection', (socket: WebSocket) => socket.on('message', (data) => {
+    heard.push((JSON.parse(String(data)) as { type: string }).type)
+    for (let index = 0; index < 2; index++) socket.send(JSON.stringify({ type: 'welcome', serverTime: 1, heartbeatMs: 60_000 }))
+  }))
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.after(() => {
+    sockets.close()
+    server.close()
+    server.closeAllConnections()
+  })
+  const client = createClient({ url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, key: newKeyPair(), certificateOf: () => undefined })
+  let isDamaged = true
+  const problems: string[] = []
+  const link = new ControlLink({
+    client: () => client, logger: silentLogger(),
+    prepare: async () => {},
+    hello: () => {
+      if (isDamaged) throw new MeshError('stateUnreadable', { file: 'pool.json', problem: 'damaged' })
+      return { type: 'hello', version: '0', peerId: 'p', addresses: [], certificates: [] }
+    },
+    heartbeat: () => ({ type: 'heartbeat', freeMemoryBytes: 1 }),
+    onMessage: (message: ControlMessage) => {
+      assert.equal(message.type, 'welcome')
+      if (++welcomes === 1) throw new Error('a defect')
+    },
+    onState: (isConnected, problem) => {
+      if (!isConnected) problems.push(problem)
+    },
+  })
+  t.after(() => link.stop())
+  link.start()
+  await eventually(5000, 'it says why it is not connected', () => (problems.length > 0 ? true : undefined))
+  assert.match(problems[0], /cannot read pool.json: damaged/)
+  isDamaged = false
+  await eventually(10_000, 'it is connected and hears what follows', () => (welcomes >= 2 ? true : undefined))
+  assert.equal(heard[0], 'hello')
+})
