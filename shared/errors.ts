@@ -34,6 +34,7 @@ interface ErrorRecord {
 export const errorTable = {
   // usage and set-up
   usage: { status: 400, exit: 2, text: '{problem}', hint: '{help|mesh --help}' },
+  commandUnknown: { status: 400, exit: 2, text: 'there is no command {word}{meant}', hint: '{next|mesh --help}' },
   notInitialised: { status: 409, exit: 3, text: 'no device is set up in {home}', hint: 'mesh join INVITE -d joins a group, mesh up -d makes one; step by step: mesh init --network-id home --name "My laptop"' },
   alreadyInitialised: { status: 409, exit: 3, text: 'a device named {name} is already set up in {home}', hint: 'set MESHNET_HOME to another folder, or remove that one to start over' },
   stateUnreadable: { status: 500, exit: 3, text: 'cannot read {file}: {problem}', hint: 'restore the file from a copy, or remove it and set it up again' },

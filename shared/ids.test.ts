@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { MeshError } from './errors.ts'
-import { isModelId, newJobId, newRingId, parseDeviceId, parsePoolId, shortId } from './ids.ts'
+import { isModelId, newJobId, newRingId, parseDeviceId, parsePoolId, selectByDigits, shortId } from './ids.ts'
 
 const good = 'ab'.repeat(32)
 
@@ -21,6 +21,15 @@ describe('ids', () => {
 
   it('a refused id is shown in part only', () => {
     assert.throws(() => parseDeviceId('x'.repeat(100_000)), (error: unknown) => (error as Error).message.length < 200)
+  })
+
+  it('the first digits mean one thing, none, or too many', () => {
+    const by = { flag: '--device', noun: 'device', list: 'mesh pool-peers' } as const
+    const all = ['ab', 'cd'].map((end) => `0123456789${end}`)
+    const found = (text: string): string | undefined => selectByDigits(all, String, text, by)
+    assert.deepEqual([found('0123456789A'), found('0123456789cd'), found('99999999')], [all[0], all[1], undefined])
+    assert.throws(() => found('01234567'), { message: '--device 01234567 means 2 devices; give more digits' })
+    assert.throws(() => found('0123456'), { message: '--device wants at least 8 hex digits of a device id (mesh pool-peers shows it), got "0123456"' })
   })
 
   it('a model id is a name, an owner and a name, or one with a tag', () => {

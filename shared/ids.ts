@@ -35,3 +35,30 @@ export const isModelId = (text: string): boolean => text.length <= limits.modelI
 
 /** The first eight digits: enough for a person to tell devices apart. */
 export const shortId = (id: string): string => id.slice(0, 8)
+
+/** Fewest digits by which a person may name a device or a pool: as many as are shown. */
+const fewestDigits = 8
+
+/** How an option names one thing by the first digits of its id. */
+export interface ByDigits {
+  readonly flag: `--${string}`
+  /** `device`, `pool` */
+  readonly noun: string
+  /** The command that shows the ids. */
+  readonly list: string
+}
+
+/** @returns the digits in lower case; @throws MeshError `usage` for what cannot be the beginning of an id */
+export const parseDigits = (text: string, { flag, noun, list }: ByDigits): string => {
+  const digits = text.toLowerCase()
+  if (!/^[0-9a-f]{8,64}$/.test(digits)) throw new MeshError('usage', { problem: `${flag} wants at least ${fewestDigits} hex digits of a ${noun} id (${list} shows it), got "${text.slice(0, 80)}"` })
+  return digits
+}
+
+/** The one that the digits mean; `undefined`: none. @throws MeshError `usage` (no digits, or several are meant) */
+export const selectByDigits = <One>(all: readonly One[], idOf: (one: One) => string, text: string, by: ByDigits): One | undefined => {
+  const digits = parseDigits(text, by)
+  const found = all.filter((one) => idOf(one).startsWith(digits))
+  if (found.length > 1) throw new MeshError('usage', { problem: `${by.flag} ${digits} means ${found.length} ${by.noun}s; give more digits` })
+  return found[0]
+}

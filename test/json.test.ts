@@ -105,7 +105,7 @@ const administer = async (t: TestContext, walk: Walk, root: string, { a, b }: { 
   for (const answer of ['pool-deny', 'pool-approve']) {
     const home = join(root, answer)
     await walk.json(home, 'init', '--network-id', 'home', '--name', answer, '--control-plane', url)
-    const ask = ['pool-join', '--pool-id', poolId, '--pool-root-pubkey', rootKey, '--wait', '0s']
+    const ask = ['pool-join', '--pool-id', poolId.slice(0, 8), '--pool-root-pubkey', rootKey, '--wait', '0s']
     assert.equal(failure(await run(home, ask)).code, 'joinPending')
     const [{ device_id: deviceId }] = await walk.json<{ device_id: string }[]>(a, 'pool-requests')
     await walk.json(a, answer, '--device', deviceId)

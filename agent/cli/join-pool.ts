@@ -5,13 +5,13 @@ import { MeshError } from '../../shared/errors.ts'
 import { decodeInvite, type Invite, inviteProof } from '../../shared/identity/invite.ts'
 import { fromHex, toHex } from '../../shared/identity/keys.ts'
 import { type Certificate, issueCertificate, poolIdOf, verifyCertificate } from '../../shared/identity/pool-certificate.ts'
-import { type PoolId, parsePoolId, shortId } from '../../shared/ids.ts'
+import { parseDigits, type PoolId, shortId } from '../../shared/ids.ts'
 import type { InviteProof, JoinRequest, Pool } from '../../shared/schema/pool.ts'
 import { shownName } from '../../shared/text.ts'
 import { limits } from '../../shared/wire/limits.ts'
 import { registerDevice } from '../device/control-plane.ts'
 import { type LocalDevice, readCapabilities } from '../device/device.ts'
-import { findPool, type LocalPool, savePool } from '../device/pools.ts'
+import { findPool, type LocalPool, poolByDigits, savePool } from '../device/pools.ts'
 import type { CommandContext } from './command.ts'
 import { checkName, ifReachable, poll } from './session.ts'
 
@@ -34,9 +34,10 @@ export const inviteTarget = (line: string, now: number): JoinTarget & { readonly
 /** The pool of both flags. @throws MeshError `usage` | `poolKeyMismatch` */
 export const namedTarget = (values: { readonly poolId?: string; readonly poolRootPubkey?: string }): JoinTarget => {
   if (values.poolId === undefined || values.poolRootPubkey === undefined) throw new MeshError('usage', { problem: 'mesh pool-join needs --invite <line>, or --pool-id <hex> and --pool-root-pubkey <hex>' })
-  const poolId = parsePoolId(values.poolId.toLowerCase())
+  const digits = parseDigits(values.poolId, poolByDigits)
   const rootPublicKey = fromHex(values.poolRootPubkey, 32, '--pool-root-pubkey')
-  if (poolIdOf(rootPublicKey) !== poolId) throw new MeshError('poolKeyMismatch', { poolId })
+  const poolId = poolIdOf(rootPublicKey)
+  if (!poolId.startsWith(digits)) throw new MeshError('poolKeyMismatch', { poolId: digits })
   return { poolId, rootPublicKey }
 }
 

@@ -2,6 +2,7 @@
 import { MeshError } from '../../shared/errors.ts'
 import { needSigner, selectPool, type LocalPool } from '../device/pools.ts'
 import type { Signer } from '../../shared/identity/pool-certificate.ts'
+import { selectByDigits } from '../../shared/ids.ts'
 import type { CommandContext } from './command.ts'
 import { openSession, type Session } from './session.ts'
 
@@ -17,8 +18,6 @@ export const openAdminSession = (context: CommandContext, values: { readonly poo
   return { ...session, pool, signer: needSigner(pool, session.device.key) }
 }
 
-const fewestDigits = 8
-
 /** Nouns of devices that a command may be about, and what lists them. */
 const lists = { 'member with the id': 'mesh pool-peers', 'join request of device': 'mesh pool-requests' } as const
 type DeviceNoun = keyof typeof lists
@@ -29,12 +28,7 @@ type DeviceNoun = keyof typeof lists
  * @throws MeshError `usage` | `notFound`
  */
 export const selectDevice = <One extends { readonly deviceId: string }>(all: readonly One[], digits: string, what: DeviceNoun): One => {
-  const wanted = digits.toLowerCase()
-  if (!/^[0-9a-f]+$/.test(wanted) || wanted.length < fewestDigits) {
-    throw new MeshError('usage', { problem: `--device wants at least ${fewestDigits} hex digits of a device id (${lists[what]} shows it), got "${digits.slice(0, 80)}"` })
-  }
-  const found = all.filter(({ deviceId }) => deviceId.startsWith(wanted))
-  if (found.length > 1) throw new MeshError('usage', { problem: `--device ${wanted} means ${found.length} devices; give more digits` })
-  if (found.length === 0) throw new MeshError('notFound', { what, id: wanted })
-  return found[0]
+  const found = selectByDigits(all, ({ deviceId }) => deviceId, digits, { flag: '--device', noun: 'device', list: lists[what] })
+  if (found === undefined) throw new MeshError('notFound', { what, id: digits.toLowerCase() })
+  return found
 }

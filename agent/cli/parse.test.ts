@@ -4,6 +4,7 @@ import { MeshError } from '../../shared/errors.ts'
 import { type OptionName, optionRecord, optionTable } from '../../shared/options.ts'
 import { version } from '../../shared/version.ts'
 import { commands } from './commands.ts'
+import { otherWords } from './other-words.ts'
 import { parseArguments } from './parse.ts'
 
 const parse = (...argv: string[]): ReturnType<typeof parseArguments> => parseArguments(commands, argv)
@@ -105,14 +106,51 @@ describe('command line', () => {
 
   it('--version is the version', () => assert.equal(text('--version').trim(), version))
 
+  it('a word that is no command leads to what is meant: almost right, of another program, a part of a name', () => {
+    for (const [typed, message, hint] of [
+      ['statsu', /^there is no command statsu; did you mean mesh status \(this device at a glance.*\)\?$/, 'mesh status --help'],
+      ['help statsu', /did you mean mesh status \(/, 'mesh status --help'],
+      ['inferenc --promt x', /did you mean mesh inference \(/, 'mesh inference --help'],
+      ['run tiny-story', /did you mean mesh inference \(/, 'mesh inference --help'],
+      ['help run', /did you mean mesh inference \(/, 'mesh inference --help'],
+      ['pull llama3', /did you mean mesh join-ring \(/, 'mesh join-ring --help'],
+      ['list', /; there are mesh ring-status, mesh pool-list, mesh api-key-list$/, 'mesh ring-status --help'],
+      ['ps -a', /did you mean mesh status \(.* or mesh ring-status \(/, 'mesh status --help'],
+      ['serve', /did you mean mesh up \(.* or mesh join-ring \(/, 'mesh up --help'],
+      ['version', /did you mean mesh --version\?$/, 'mesh --version'],
+      ['approve', /did you mean mesh pool-approve \(/, 'mesh pool-approve --help'],
+      ['api', /; there are mesh api-key-create, mesh api-key-list, mesh api-key-revoke$/, 'mesh api-key-create --help'],
+      ['xyzzy', /^there is no command xyzzy$/, 'mesh --help'],
+      ['constructor', /^there is no command constructor$/, 'mesh --help'],
+    ] as const) {
+      assert.throws(() => parse(...typed.split(' ')), (error: unknown) => {
+        assert.ok(error instanceof MeshError && error.code === 'commandUnknown', typed)
+        assert.match(error.message, message)
+        assert.equal(error.hint, hint)
+        return true
+      })
+    }
+  })
+
+  it('every word of other programs leads to commands that there are, and is none itself', () => {
+    const names = new Set(commands.map(({ name }) => name))
+    for (const [word, meant] of Object.entries(otherWords)) {
+      assert.ok(!names.has(word), word)
+      for (const name of meant) assert.ok(names.has(name) || name === '--version', `${word}: ${name}`)
+    }
+  })
+
+  it('help may stand before the name, also one of two words', () => {
+    assert.equal(text('help', 'ledger', 'verify'), text('ledger-verify', '--help'))
+    for (const argv of [['help'], ['help', '--help']]) assert.equal(text(...argv), text('--help'))
+  })
+
   for (const [argv, problem] of [
-    [['inferenc'], /unknown command 'inferenc' \(Did you mean inference\?\)/],
     [['inference', '--promt', 'x'], /unknown option '--promt' \(Did you mean --prompt\?\)/],
     [['inference', '--prompt'], /option '--prompt <text>' argument missing/],
     [['inference', '--prompt', 'Once', 'upon', 'a', 'time'], /too many arguments/],
     [['status', '--prompt', 'x'], /unknown option '--prompt'/],
     [[], /no command is given/],
-    [['help', 'nothing'], /unknown|no command/],
   ] as const) {
     it(`refused: mesh ${argv.join(' ')}`, () => {
       assert.throws(() => parse(...argv), usage(problem))

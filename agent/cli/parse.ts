@@ -5,6 +5,7 @@ import { type OptionName, optionRecord } from '../../shared/options.ts'
 import { version } from '../../shared/version.ts'
 import type { Command } from './command.ts'
 import { describeOption, flagText } from './option-text.ts'
+import { unknownCommand } from './other-words.ts'
 
 export type Given = Partial<Record<OptionName, string | boolean | string[]>>
 
@@ -39,6 +40,13 @@ Examples:
 const joinWords = (commands: readonly Command[], [first, second, ...rest]: readonly string[]): readonly string[] | undefined =>
   commands.some(({ name }) => name === `${first}-${second}`) ? [`${first}-${second}`, ...rest] : undefined
 
+/** `help status` is `status --help`, and `help` alone is `--help`. */
+const helpAsFlag = (commands: readonly Command[], [first, ...rest]: readonly string[]): readonly string[] | undefined => {
+  if (first !== 'help') return undefined
+  const [word = '--help'] = joinWords(commands, rest) ?? rest
+  return commands.some(({ name }) => name === word) ? [word, '--help'] : [word]
+}
+
 /** The command that a command line names, also where the rest of it is wrong. */
 export const commandIn = (commands: readonly Command[], typed: readonly string[]): Command | undefined => {
   const [first] = joinWords(commands, typed) ?? typed
@@ -47,7 +55,7 @@ export const commandIn = (commands: readonly Command[], typed: readonly string[]
 
 /** @throws MeshError `usage` with the nearest suggestion */
 export const parseArguments = (commands: readonly Command[], typed: readonly string[]): Parsed => {
-  const argv = joinWords(commands, typed) ?? typed
+  const argv = helpAsFlag(commands, typed) ?? joinWords(commands, typed) ?? typed
   let found: Parsed | undefined
   let text = ''
   const collect = { writeOut: (part: string) => (text += part), writeErr: () => undefined, getOutHelpWidth: () => 110, getErrHelpWidth: () => 110 }
@@ -83,6 +91,7 @@ export const parseArguments = (commands: readonly Command[], typed: readonly str
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error
     if (error.exitCode === 0) return { kind: 'text', text }
+    if (error.code === 'commander.unknownCommand') throw unknownCommand(commands, argv[0], similarIn(error.message))
     throw new MeshError('usage', { problem: problemText(error.message) }, error)
   }
   return found ?? { kind: 'text', text }
@@ -101,6 +110,9 @@ const byName = (command: Command, options: Record<string, string | boolean | str
   }
   return given
 }
+
+/** `(Did you mean status?)` and `(Did you mean one of start, status?)`, as commander ends its message. */
+const similarIn = (message: string): string[] => /Did you mean (?:one of )?([^?]*)\?/.exec(message)?.[1].split(', ') ?? []
 
 const problemText = (message: string): string =>
   message.replace(/^error: /, '').replace(/^(too many arguments .*Expected 1 argument .*)$/, '$1 Text with spaces wants quotes.').replace(/\s*\n\s*/g, ' ').replace(/^\(outputHelp\)$/, 'no command is given')

@@ -104,7 +104,7 @@ describe('a wrong turn', () => {
       const command = args[0] === 'ledger' ? 'ledger-verify' : args[0]
       await check({ args, code: 2, error, hint: new RegExp(`^hint: mesh ${command} --help$`) })
     }
-    await check({ args: ['joinring'], code: 2, error: /unknown command/, hint: /^hint: mesh --help$/ })
+    await check({ args: ['joinring'], code: 2, error: /there is no command joinring; did you mean mesh join-ring \(/, hint: /^hint: mesh join-ring --help$/ })
   })
 
   it('to a model that is not there tells how to get it', async () => {

@@ -11,7 +11,7 @@ import type { Role } from '../../shared/schema/pool.ts'
 import { protocols } from '../../shared/wire/protocols.ts'
 import { afterwards, temporaryFolder } from '../../test/support/homes.ts'
 import { eventually } from '../../test/support/processes.ts'
-import { loadPool, savePool } from '../device/pools.ts'
+import { savePool, selectPool } from '../device/pools.ts'
 import { Revocations } from '../device/revocations.ts'
 import { Gate } from '../network/gate.ts'
 import { createNode, type MeshNode } from '../network/node.ts'
@@ -55,7 +55,7 @@ const createMember = async (t: TestContext, { role = 'member', signer = root, ag
   const renewals = new RenewalExchange({ node, gate, logger, now, renew: (request, asker) => signRenewal({ home, key, revocations, logger, now }, request, asker) })
   const sent: AgentMessage[] = []
   const membership = new Membership({ home, deviceId, revocations, gate, spread, renewals, now, logger, send: (message) => sent.push(message), onRenewed: () => undefined })
-  const member: Member = { key, node, gate, renewals, membership, sent, certificate: () => loadPool(home, poolId).certificate }
+  const member: Member = { key, node, gate, renewals, membership, sent, certificate: () => selectPool(home, poolId).certificate }
   afterwards(t, async () => {
     membership.stop()
     gate.stop()

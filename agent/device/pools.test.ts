@@ -6,7 +6,7 @@ import { type Home, openHome } from '../../shared/home.ts'
 import { newKeyPair, toHex } from '../../shared/identity/keys.ts'
 import { poolIdOf } from '../../shared/identity/pool-certificate.ts'
 import { temporaryFolder } from '../../test/support/homes.ts'
-import { findPool, listPools, loadPool, type LocalPool, savePool, selectPool } from './pools.ts'
+import { findPool, listPools, type LocalPool, savePool, selectPool } from './pools.ts'
 
 const code = (wanted: string, text = /(?:)/) => (error: unknown): boolean => error instanceof MeshError && error.code === wanted && text.test(error.message)
 
@@ -27,7 +27,7 @@ describe('pools', () => {
   it('a saved pool is loaded as it was; the root key is readable by its owner alone', (t) => {
     const home = openHome(temporaryFolder(t))
     const pool = makePool(home, 'home', true)
-    assert.deepEqual(loadPool(home, pool.poolId), pool)
+    assert.deepEqual(selectPool(home, pool.poolId), pool)
     assert.equal(statSync(home.pool(pool.poolId).rootKey).mode & 0o777, 0o600)
   })
 
@@ -35,7 +35,7 @@ describe('pools', () => {
     const home = openHome(temporaryFolder(t))
     const pool = makePool(home, 'home', true)
     savePool(home, { ...pool, rootKey: undefined, certificate: 'bmV3' })
-    assert.deepEqual(loadPool(home, pool.poolId), { ...pool, certificate: 'bmV3' })
+    assert.deepEqual(selectPool(home, pool.poolId), { ...pool, certificate: 'bmV3' })
   })
 
   it('the only pool is meant when none is named; of several one must be', (t) => {
@@ -48,10 +48,22 @@ describe('pools', () => {
     assert.equal(selectPool(home, second.poolId).name, 'ant')
   })
 
+  it('the first eight digits of its id name a pool', (t) => {
+    const home = openHome(temporaryFolder(t))
+    const [first, second] = [makePool(home, 'zebra'), makePool(home, 'ant')]
+    for (const digits of [8, 9, 63]) assert.deepEqual(selectPool(home, first.poolId.slice(0, digits).toUpperCase()), first)
+    for (const text of [first.poolId.slice(0, 7), '', 'zebra', `${first.poolId}0`]) assert.throws(() => selectPool(home, text), code('usage', /--pool-id wants at least 8 hex digits of a pool id/))
+    const other = first.poolId.startsWith('00000000') ? '11111111' : '00000000'
+    assert.throws(() => selectPool(home, other), code('poolUnknown', new RegExp(`in no pool ${other}$`)))
+    assert.throws(() => selectPool(home), code('usage', new RegExp(`ant: ${second.poolId.slice(0, 8)}, zebra: ${first.poolId.slice(0, 8)}\\)`)))
+    writeFileSync(home.pool(second.poolId).config, '[]')
+    assert.deepEqual(selectPool(home, first.poolId), first)
+  })
+
   it('an unknown or malformed pool id is refused, and never becomes a path', (t) => {
     const home = openHome(temporaryFolder(t))
     assert.throws(() => selectPool(home, 'ab'.repeat(32)), code('poolUnknown'))
-    assert.throws(() => loadPool(home, '../../etc'), code('usage'))
+    assert.throws(() => selectPool(home, '../../etc'), code('usage'))
   })
 
   it('a pool without a certificate does not exist; other files among the pools do not matter', (t) => {

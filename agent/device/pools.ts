@@ -6,7 +6,7 @@ import { type Home, readState, writeState, writeStateJson } from '../../shared/h
 import { loadKey, saveKey } from '../../shared/identity/device-key.ts'
 import { type KeyPair, newKeyPair, toHex } from '../../shared/identity/keys.ts'
 import { issueCertificate, poolIdOf, type Signer } from '../../shared/identity/pool-certificate.ts'
-import { type DeviceId, type PoolId, parsePoolId, shortId } from '../../shared/ids.ts'
+import { type ByDigits, type DeviceId, type PoolId, parseDigits, parsePoolId, selectByDigits, shortId } from '../../shared/ids.ts'
 import { Hex64, Name } from '../../shared/schema/common.ts'
 import { Role } from '../../shared/schema/pool.ts'
 import { readChecked } from './checked-state.ts'
@@ -44,13 +44,6 @@ export const findPool = (home: Home, poolId: string): LocalPool | undefined => {
   return { ...config, poolId: parsePoolId(config.poolId), certificate, rootKey: loadKey(files.rootKey) }
 }
 
-/** @throws MeshError `poolUnknown` | `stateUnreadable` */
-export const loadPool = (home: Home, poolId: string): LocalPool => {
-  const pool = findPool(home, parsePoolId(poolId))
-  if (pool === undefined) throw new MeshError('poolUnknown', { poolId })
-  return pool
-}
-
 /** All pools of this device, by name. @throws MeshError `stateUnreadable` */
 export const listPools = (home: Home): LocalPool[] => {
   let names: string[]
@@ -64,16 +57,25 @@ export const listPools = (home: Home): LocalPool[] => {
   return pools.filter((pool) => pool !== undefined).toSorted((a, b) => a.name.localeCompare(b.name) || a.poolId.localeCompare(b.poolId))
 }
 
+/** How `--pool-id` names a pool. */
+export const poolByDigits: ByDigits = { flag: '--pool-id', noun: 'pool', list: 'mesh pool-list' }
+
 /**
- * The pool a command means: the named one, or the only one.
- * @throws MeshError `poolUnknown` | `noPool` | `usage` (several pools and none named)
+ * The pool a command means: the named one (the first digits of its id do), or the only one.
+ * @throws MeshError `poolUnknown` | `noPool` | `usage` (no digits, or several pools and none or too little named)
  */
 export const selectPool = (home: Home, poolId?: string): LocalPool => {
-  if (poolId !== undefined) return loadPool(home, poolId)
+  if (poolId !== undefined) {
+    const digits = parseDigits(poolId, poolByDigits)
+    // a whole id: what else lies there does not matter, damaged or not
+    const named = digits.length === 64 ? findPool(home, digits) : selectByDigits(listPools(home), (pool) => pool.poolId, digits, poolByDigits)
+    if (named === undefined) throw new MeshError('poolUnknown', { poolId: digits })
+    return named
+  }
   const pools = listPools(home)
   if (pools.length === 0) throw new MeshError('noPool')
   if (pools.length > 1) {
-    throw new MeshError('usage', { problem: `this device is in ${pools.length} pools; name one with --pool-id (${pools.map((pool) => `${pool.name}: ${pool.poolId}`).join(', ')})` })
+    throw new MeshError('usage', { problem: `this device is in ${pools.length} pools; name one with --pool-id (${pools.map((pool) => `${pool.name}: ${shortId(pool.poolId)}`).join(', ')})` })
   }
   return pools[0]
 }

@@ -1,11 +1,12 @@
 import { Type } from 'typebox'
 import type { Client } from '../../../shared/api/client.ts'
 import type { KeyPair } from '../../../shared/identity/keys.ts'
+import { parseDigits } from '../../../shared/ids.ts'
 import { Count, ModelId } from '../../../shared/schema/common.ts'
 import { FinishReason, type Job, Timings, Usage } from '../../../shared/schema/job.ts'
 import { MeshError } from '../../../shared/errors.ts'
 import { flowingText, oneLine } from '../../../shared/text.ts'
-import { selectPool } from '../../device/pools.ts'
+import { poolByDigits, selectPool } from '../../device/pools.ts'
 import { type CommandContext, defineCommand } from '../command.ts'
 import { createLiveText } from '../live-text.ts'
 import { secretIn } from '../passphrase.ts'
@@ -80,8 +81,11 @@ const openSender = async (context: CommandContext, values: SenderValues): Promis
     const { client, device } = openSession(context, { controlPlane })
     return { client, key: device.key, poolId: selectPool(context.home, poolId).poolId }
   }
+  const digits = poolId === undefined ? '' : parseDigits(poolId, poolByDigits)
   const client = openKeyClient(context, { apiKey, controlPlane })
-  return { client, poolId: poolId ?? (await client.call('getKey', {})).poolId }
+  const key = await client.call('getKey', {})
+  if (!key.poolId.startsWith(digits)) throw new MeshError('keyOtherPool', { keyId: key.keyId })
+  return { client, poolId: key.poolId }
 }
 
 export const inference = defineCommand({
