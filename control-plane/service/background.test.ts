@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test, type TestContext } from 'node:test'
 import { MeshError } from '../../shared/errors.ts'
-import { silentLogger } from '../../shared/log.ts'
+import { createLogger } from '../../shared/log.ts'
 import { Background } from './background.ts'
 
 const full = (): never => {
@@ -13,6 +13,8 @@ const codeOf = ({ problem }: Background): string | undefined => problem?.code
 interface Stage {
   readonly background: Background
   readonly disk: { isFull: boolean; probes: number }
+  /** Of the log. */
+  readonly lines: readonly string[]
   /** What storing does. */
   write(): void
   /** Lets time pass. */
@@ -20,23 +22,28 @@ interface Stage {
 }
 
 const withDisk = (t: TestContext): Stage => {
-  t.mock.timers.enable({ apis: ['setTimeout', 'Date'] })
+  t.mock.timers.enable({ apis: ['setTimeout', 'Date'], now: 1e9 })
   const disk = { isFull: true, probes: 0 }
+  const lines: string[] = []
   const write = (): void => void (disk.isFull && full())
-  const background = new Background({ logger: silentLogger(), now: Date.now, probe: () => void (disk.probes++, write()) })
+  const logger = createLogger('test', 'error', { write: (line) => void lines.push(line) })
+  const background = new Background({ logger, now: Date.now, probe: () => void (disk.probes++, write()) })
   t.after(() => background.stop())
-  return { background, disk, write, pass: (ms) => t.mock.timers.tick(ms) }
+  return { background, disk, lines, write, pass: (ms) => t.mock.timers.tick(ms) }
 }
 
 test('background: what fails throws nothing, whatever it is; only a full or broken disk is remembered', (t) => {
-  const { background, write } = withDisk(t)
+  const { background, lines, write } = withDisk(t)
   assert.equal(background.run('a defect', () => assert.fail('x')), false)
   background.untilStored('a defect', () => assert.fail('x'))
   assert.equal(background.note(new MeshError('notFound')), false)
   assert.equal(background.problem, undefined)
   assert.equal(background.run('nothing', () => {}), true)
   assert.equal(background.run('storing', write), false)
+  for (let time = 0; time < 3; time++) background.untilStored('storing', write)
   assert.equal(codeOf(background), 'storageFull')
+  // a defect with what it was, each time; the disk once
+  assert.deepEqual(lines.map((line) => (JSON.parse(line) as { what?: string }).what ?? 'the disk'), ['a defect', 'a defect', 'the disk'])
 })
 
 test('background: a database that cannot be used is told as such', (t) => {
@@ -110,8 +117,9 @@ test('background: the pause between looks grows to 5 s, stays that long when tro
   }
   background.stop()
   background.run('storing', write)
+  disk.isFull = false
   pass(60_000)
-  assert.equal(codeOf(background), 'storageFull')
+  assert.equal(codeOf(background), 'storageFull') // nothing is looked at any more
 })
 
 test('background: a look on request is a real one, once a second at most', (t) => {
