@@ -13,6 +13,7 @@ import { saveRingWish } from '../device/rings.ts'
 import { openModel } from '../model/model-folder.ts'
 import { writeRandomModel } from '../model/random-model.ts'
 import { loadShard } from '../model/shard-cache.ts'
+import { releaseShard } from '../model/shard-store.ts'
 
 const shape = { layers: 1, hidden: 64, heads: 2, kvHeads: 1, headDim: 32, ffn: 96, vocab: 300, context: 64 }
 
@@ -40,9 +41,9 @@ test('mesh shards lists what is on disk, and --clean removes what no ring uses',
     if (!existsSync(place)) writeRandomModel(place, { shape, tied: false, dtype: 'BF16', seed: 4 })
     const model = openModel(place, modelId)
     await model.identify({ cacheFolder: home.hashes })
-    const { release } = await loadShard({ model, ranges, quant, cacheFolder: home.shards, use: { poolId, modelId } })
+    const shard = await loadShard({ model, ranges, quant, cacheFolder: home.shards, use: { poolId, modelId } })
     model.close()
-    return release
+    return () => releaseShard(shard)
   }
   for (const quant of ['f32', 'q4', 'q8'] as const) (await make('owner/name', quant))()
   saveRingWish(home, { poolId, modelId: 'owner/name', quant: 'q8', share: 1 })

@@ -13,6 +13,7 @@ import { forgetHashes } from '../model/hash-store.ts'
 import { type Model, type ModelIdentity, openModel, resolveModel } from '../model/model-folder.ts'
 import { checkTensor } from '../model/model-hashes.ts'
 import { loadShard, type ShardFile } from '../model/shard-cache.ts'
+import { releaseShard } from '../model/shard-store.ts'
 import { loadTokenizer, type Tokenizer } from '../model/tokenizer.ts'
 import { keepShardsWithin } from './shard-room.ts'
 import type { ThreadGovernor } from './thread-governor.ts'
@@ -78,7 +79,7 @@ const drop = async (work: RingWork): Promise<void> => {
     loaded?.ungovern()
     await loaded?.backend.close()
   } finally {
-    loaded?.shard.release()
+    if (loaded) releaseShard(loaded.shard)
     loaded?.model.close()
   }
 }
@@ -153,7 +154,7 @@ export class ShardLoader {
       use,
       makeRoom: (bytes) => keepShardsWithin(this.#options, { ...use, bytes }),
     })
-    acquired.defer(() => shard.release())
+    acquired.defer(() => releaseShard(shard))
     signal.throwIfAborted()
     const { normEpsilon, rope } = model.config
     const shape = shapeIn(member, model.config.shape)

@@ -31,7 +31,7 @@ const threadedBytes = 2 * 2 ** 20
 const indexName = 'index.json'
 const weightsName = 'weights.bin'
 
-/** A rank's weights on disk, ready to be memory-mapped. */
+/** A rank's weights on disk, ready to be memory-mapped. Plain data: backends send it to threads. */
 export interface ShardFile {
   /** Folder that holds the weights file; a backend may put its own small files beside it. */
   readonly folder: string
@@ -42,8 +42,8 @@ export interface ShardFile {
   readonly bytes: number
   /** Content hash: names the folder. */
   readonly hash: string
-  /** This process needs it no longer. */
-  release(): void
+  /** That this process uses it, until `releaseShard`; absent where nobody was named. */
+  readonly claim: Claim | undefined
 }
 
 export interface ShardRequest {
@@ -56,7 +56,7 @@ export interface ShardRequest {
   readonly cacheFolder: string
   /** Cores that cut and quantise. Default: all. */
   readonly threads?: number
-  /** The ring it is for: it is kept from being removed until `release`. */
+  /** The ring it is for: it is kept from being removed until `releaseShard`. */
   readonly use?: ShardUse
   /** Called before so many bytes are written: removes what may go. */
   makeRoom?(bytes: number): void
@@ -177,7 +177,7 @@ const take = async (folder: string, request: ShardRequest): Promise<Found> => {
   try {
     return { index: await verify(folder, request), claim }
   } catch (error) {
-    if (claim) releaseShard(folder, claim)
+    releaseShard({ folder, claim })
     throw error
   }
 }
@@ -204,8 +204,5 @@ export const loadShard = async (request: ShardRequest): Promise<ShardFile> => {
     found ??= await take(folder, request)
   }
   const { index, claim } = found
-  const release = (): void => {
-    if (claim) releaseShard(folder, claim)
-  }
-  return { folder, weights: join(folder, weightsName), tensors: new Map(index.tensors), bytes: index.bytes, hash, release }
+  return { folder, weights: join(folder, weightsName), tensors: new Map(index.tensors), bytes: index.bytes, hash, claim }
 }

@@ -53,9 +53,9 @@ describe('shards on disk', () => {
     const [one, two] = [claimShard(shard, use), claimShard(shard, { ...use, modelId: 'other' })]
     assert.equal(removeShard(find(folder, '1')), false)
     assert.deepEqual(find(folder, '1').uses.map(({ modelId }) => modelId).toSorted(), ['other', 'owner/name'])
-    releaseShard(shard, one)
+    releaseShard({ folder: shard, claim: one })
     assert.equal(removeShard(find(folder, '1')), false)
-    releaseShard(shard, two)
+    releaseShard({ folder: shard, claim: two })
     const { lastUse, usedAt, uses } = find(folder, '1')
     assert.deepEqual(uses, [])
     assert.equal(lastUse?.modelId, 'other')

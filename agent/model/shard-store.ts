@@ -127,8 +127,10 @@ export const claimShard = (folder: string, use: ShardUse): Claim => {
   return { name }
 }
 
-/** Ends a use. */
-export const releaseShard = (folder: string, { name }: Claim): void => rmSync(join(folder, name), { force: true })
+/** Ends a use, if it was claimed. */
+export const releaseShard = ({ folder, claim }: { readonly folder: string; readonly claim: Claim | undefined }): void => {
+  if (claim) rmSync(join(folder, claim.name), { force: true })
+}
 
 /**
  * Removes a shard that nobody uses. A use that begins at the same moment wins: it is written into the folder, and the
