@@ -36,7 +36,14 @@ export const errorTable = {
   usage: { status: 400, exit: 2, text: '{problem}', hint: '{help|mesh --help}' },
   commandUnknown: { status: 400, exit: 2, text: 'there is no command {word}{meant}', hint: '{next|mesh --help}' },
   notInitialised: { status: 409, exit: 3, text: 'no device is set up in {home}', hint: 'mesh join INVITE -d joins a group, mesh up -d makes one; step by step: mesh init --network-id home --name "My laptop"' },
-  alreadyInitialised: { status: 409, exit: 3, text: 'a device named {name} is already set up in {home}', hint: 'set MESHNET_HOME to another folder, or remove that one to start over' },
+  alreadyInitialised: {
+    status: 409, exit: 3, text: 'a device named {name} is already set up in {home}, in network {networkId|of another name}',
+    hint: 'a device stays in its network: leave out --network-id or give that name, or set MESHNET_HOME to another folder for a second device',
+  },
+  deviceSetUp: {
+    status: 409, exit: 3, text: 'this device is set up already, as "{name}": {changes}',
+    hint: 'add --yes to change that, or set MESHNET_HOME to another folder for a second device',
+  },
   stateUnreadable: { status: 500, exit: 3, text: 'cannot read {file}: {problem}', hint: 'restore the file from a copy, or remove it and set it up again' },
   stateUnwritable: { status: 500, exit: 3, text: 'cannot write {file}: {problem}', hint: 'check the free space and the permissions of the folder' },
   fileMissing: { status: 404, exit: 3, text: 'there is no file {file}', hint: 'check the path after {flag}' },

@@ -42,6 +42,7 @@ export const optionTable = {
   uses: { flag: '--uses', value: '<n>', type: 'integer', default: 1, min: 1, max: 1000, help: 'how many devices may come in by it' },
   expires: { flag: '--expires', value: '<time>', type: 'duration', default: '24h', min: 1000, max: 366 * 86400e3, help: 'how long it holds' },
   role: { flag: '--role', value: '<role>', type: 'string', choices: ['member', 'admin'], default: 'member', help: 'what the device may do in the pool' },
+  yes: { flag: '--yes', type: 'switch', help: 'do not ask: change the name or the control plane of a device that is set up' },
   device: { flag: '--device', value: '<id>', type: 'string', help: 'a device, or the first eight digits of it or more' },
   file: { flag: '--file', value: '<file>', type: 'string', help: 'file with the encrypted root key' },
   passphraseFile: { flag: '--passphrase-file', value: '<file>', type: 'string', help: 'file whose first line is the passphrase (default: asked for)' },

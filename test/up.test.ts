@@ -110,7 +110,9 @@ describe('mesh up', () => {
     const home = join(root, 'b')
     await mesh(['init', '--network-id', 'home', '--name', 'Desktop'], { home })
     const before = configOf(home)
-    const { code, stderr } = await runMesh(['up', '--port', port, '--relay-port', '0', '--name', 'Other'], { home })
+    const other = ['up', '--port', port, '--relay-port', '0', '--name', 'Other']
+    assert.match((await runMesh(other, { home })).stderr, /its name would become "Other"\nhint: add --yes/)
+    const { code, stderr } = await runMesh([...other, '--yes'], { home })
     assert.equal(code, 3)
     assert.match(stderr, new RegExp(`error: control plane ended .*port ${port} is in use\nhint: choose another with --port`))
     assert.equal(configOf(home), before, 'what failed changed nothing')

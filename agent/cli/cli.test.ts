@@ -3,10 +3,11 @@ import assert from 'node:assert/strict'
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { createServer } from 'node:net'
-import { existsSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, it, type TestContext } from 'node:test'
 import { openHome } from '../../shared/home.ts'
+import { encodeInvite, inviteIdBytes, inviteSecretBytes } from '../../shared/identity/invite.ts'
 import { newKeyPair, toHex } from '../../shared/identity/keys.ts'
 import { environmentFor } from '../../shared/options.ts'
 import { afterwards, temporaryFolder } from '../../test/support/homes.ts'
@@ -27,6 +28,13 @@ const initialised = async (t: TestContext): Promise<string> => {
   await mesh(['init', '--network-id', 'home', '--name', 'laptop', '--control-plane', `http://127.0.0.1:${await closedPort()}`], { home })
   return home
 }
+
+/** Of a pool that nobody has: enough for what is checked before anybody is asked. */
+const someInvite = (): string =>
+  encodeInvite({
+    rootPublicKey: newKeyPair().publicKey, inviteId: 'ab'.repeat(inviteIdBytes), secret: new Uint8Array(inviteSecretBytes),
+    notAfter: Date.now() + 3600e3, urls: ['http://127.0.0.1:9'],
+  })
 
 const fails = async (args: readonly string[], home: string, wanted: { code: number; error: RegExp; hint: RegExp }): Promise<void> => {
   const { code, stdout, stderr } = await runMesh(args, { home })
@@ -73,15 +81,32 @@ describe('mesh', () => {
 
   it('init works without a control plane, keeps its key when repeated, and another network is refused with 3', async (t) => {
     const home = await initialised(t)
-    const again = JSON.parse(await mesh(['init', '--network-id', 'home', '--name', 'desk', '--json'], { home })) as Record<string, unknown>
+    const again = JSON.parse(await mesh(['init', '--network-id', 'home', '--name', 'desk', '--yes', '--json'], { home })) as Record<string, unknown>
     assert.deepEqual([again.created, again.registered, again.name], [false, false, 'desk'])
     const { code, stdout } = await runMesh(['status', '--json'], { home })
     assert.equal(code, 3) // no agent runs
     const status = JSON.parse(stdout) as { device: { device_id: string }; agent: unknown; control_plane: { reachable: boolean; problem: string } }
     assert.deepEqual([status.device.device_id, status.agent, status.control_plane.reachable], [again.device_id, null, false])
     assert.match(status.control_plane.problem, /ECONNREFUSED/)
-    await fails(['init', '--network-id', 'other', '--name', 'desk'], home, { code: 3, error: /a device named desk is already set up/, hint: /MESHNET_HOME/ })
+    await fails(['init', '--network-id', 'other', '--name', 'desk'], home, { code: 3, error: /a device named desk is already set up/, hint: /--network-id .*MESHNET_HOME/ })
     await fails(['shard-status'], home, { code: 3, error: /no agent is running/, hint: /mesh start/ })
+  })
+
+  it('init and join ask before they rename a device that is set up; without a terminal they want --yes', async (t) => {
+    const home = await initialised(t)
+    const nameOf = (): string => readFileSync(openHome(home).config, 'utf8')
+    const before = nameOf()
+    const changes: readonly (readonly [readonly string[], RegExp])[] = [
+      [['init', '--network-id', 'home', '--name', 'desk'], /set up already, as "laptop": its name would become "desk"/],
+      [['init', '--network-id', 'home', '--name', 'laptop', '--control-plane', 'http://other:1'], /its control plane would become http:\/\/other:1 \(now http:\/\/127\.0\.0\.1/],
+      [['join', someInvite(), '--name', 'desk', '--no-start'], /its name would become "desk"/],
+    ]
+    for (const [args, error] of changes) {
+      await fails(args, home, { code: 3, error, hint: /--yes/ })
+      assert.equal(nameOf(), before, args[0])
+    }
+    await mesh(['init', '--network-id', 'home', '--name', 'laptop'], { home })
+    assert.equal(nameOf(), before)
   })
 
   it('a control plane that is away ends with 4', async (t) => {

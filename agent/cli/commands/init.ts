@@ -5,14 +5,15 @@ import { Hex64, Name } from '../../../shared/schema/common.ts'
 import { createDeviceClient, registerDevice } from '../../device/control-plane.ts'
 import { defaultControlPlaneUrl, findDevice, parseControlPlaneUrl, readCapabilities, saveDevice } from '../../device/device.ts'
 import { defineCommand } from '../command.ts'
+import { confirmChange } from '../confirm-change.ts'
 import { fields } from '../render.ts'
 import { checkName, ifReachable } from '../session.ts'
 
 export const init = defineCommand({
   name: 'init',
   summary: 'set this device up: make its key, remember network, name and control plane',
-  details: 'Repeating it is harmless; another name or control plane replaces the old one. The key is never replaced.',
-  options: ['networkId', 'name', 'controlPlane', 'json'],
+  details: 'Repeating it is harmless; before another name or control plane replaces the old one it asks, or wants --yes. The key is never replaced.',
+  options: ['networkId', 'name', 'controlPlane', 'yes', 'json'],
   required: ['networkId', 'name'],
   examples: ['mesh init --network-id home --name "My laptop"', 'mesh init --network-id home --name "Desktop" --control-plane http://192.168.1.20:8080'],
   json: Type.Object({
@@ -23,12 +24,14 @@ export const init = defineCommand({
   run: async (context, values) => {
     const { home } = context
     const before = findDevice(home)
-    if (before !== undefined && before.config.networkId !== values.networkId) throw new MeshError('alreadyInitialised', { name: before.config.name, home: home.root })
-    const device = saveDevice(home, {
+    if (before !== undefined && before.config.networkId !== values.networkId) throw new MeshError('alreadyInitialised', { ...before.config, home: home.root })
+    const config = {
       networkId: checkName('--network-id', values.networkId),
       name: checkName('--name', values.name),
       controlPlaneUrl: parseControlPlaneUrl(values.controlPlane ?? before?.config.controlPlaneUrl ?? defaultControlPlaneUrl),
-    })
+    }
+    if (before !== undefined) await confirmChange(context, before.config, config, values.yes)
+    const device = saveDevice(home, config)
     const client = createDeviceClient({ home, device, fetch: context.fetch, now: context.now })
     const result = await ifReachable(registerDevice(client, device, readCapabilities()))
     const registered = 'answer' in result

@@ -11,6 +11,7 @@ import { findDevice, type LocalDevice, parseControlPlaneUrl, saveDevice } from '
 import { findPool, listPools, type LocalPool } from '../../device/pools.ts'
 import { detach } from '../background.ts'
 import { type CommandContext, defineCommand } from '../command.ts'
+import { confirmChange } from '../confirm-change.ts'
 import { askLine } from '../hosting.ts'
 import { argumentsOf } from '../option-text.ts'
 import { firstThatAnswers, inviteTarget, joinPool } from '../join-pool.ts'
@@ -54,6 +55,7 @@ type Joined = Omit<JoinAnswer, 'event' | 'peerId' | 'addresses'>
 
 interface Wanted {
   readonly name?: string
+  readonly yes: boolean
   readonly controlPlane?: string
   readonly wait: number
   readonly modelId: string
@@ -70,6 +72,7 @@ const setUp = async (context: CommandContext, line: string, values: Wanted): Pro
   const invite = held ? decodeInvite(line) : inviteTarget(line, context.now()).invite
   const before = findDevice(home)
   const name = checkName('--name', values.name ?? before?.config.name ?? hostname())
+  if (before) await confirmChange(context, before.config, { name }, values.yes)
   await checkNamedModel(context, values)
   const url = await findControlPlane(context, invite, before, values.controlPlane)
   const device = before ?? saveDevice(home, { networkId: defaultNetwork, name, controlPlaneUrl: url })
@@ -102,7 +105,7 @@ export const join = defineCommand({
   name: 'join',
   summary: 'join a group by an invite: sets this device up, serves what the pool serves, and runs the agent',
   details: 'The invite is the line that mesh up or mesh pool-invite printed; the agent of the device that made it must be running. Does what mesh init, mesh pool-join, mesh join-ring and mesh start do one by one; repeating it is harmless. A model whose files are not on this device is left to the others. Works until Ctrl-C, or with -d in the background.',
-  options: ['invite', 'name', 'modelId', 'modelDir', 'quant', 'noServe', 'noStart', 'detach', 'wait', ...agentOptions, 'json'],
+  options: ['invite', 'name', 'yes', 'modelId', 'modelDir', 'quant', 'noServe', 'noStart', 'detach', 'wait', ...agentOptions, 'json'],
   required: ['invite'],
   bare: 'invite',
   examples: ['mesh join mesh-invite:hgFYI... -d', 'mesh join mesh-invite:hgFYI... --name Laptop', 'mesh join mesh-invite:hgFYI... --no-serve --no-start'],

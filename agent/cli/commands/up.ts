@@ -8,6 +8,7 @@ import { createPool, listPools } from '../../device/pools.ts'
 import { rankedLanAddresses } from '../../network/interfaces.ts'
 import { detach } from '../background.ts'
 import { type CommandContext, defineCommand } from '../command.ts'
+import { confirmChange } from '../confirm-change.ts'
 import { HostServices } from '../host-services.ts'
 import { checkHosting, groupInvites, hostOptions, joinLines } from '../hosting.ts'
 import { bold, counted, validity } from '../render.ts'
@@ -30,7 +31,7 @@ const identify = ({ home }: CommandContext, wanted: { readonly networkId?: strin
   const networkId = checkName('--network-id', wanted.networkId ?? before?.config.networkId ?? defaultNetwork)
   const name = checkName('--name', wanted.name ?? before?.config.name ?? hostname())
   if (before === undefined) return { config: { networkId, name } }
-  if (before.config.networkId !== networkId) throw new MeshError('alreadyInitialised', { name: before.config.name, home: home.root })
+  if (before.config.networkId !== networkId) throw new MeshError('alreadyInitialised', { ...before.config, home: home.root })
   checkHosting(home, before)
   return { before, config: { networkId, name } }
 }
@@ -73,6 +74,7 @@ export const up = defineCommand({
     if (values.detach && context.background === undefined) return await detach(context, { command: 'up', args: ['up', ...context.rawArguments], show })
     const everywhere = values.host === '0.0.0.0'
     const { before, config } = identify(context, values)
+    if (before) await confirmChange(context, before.config, config, values.yes)
     await checkNamedModel(context, values)
     const claim = claimService(context, 'up')
     const services = new HostServices({
