@@ -51,6 +51,8 @@ describe('printed', () => {
       { ...printed, peers: [{ device_id: 'x' }] }, { ...printed, last: {} }, { ...printed, state: 'maybe' }, { ...printed, pids: { a: {} } }]
     for (const each of wrong) assert.ok(!schema.Check(each), JSON.stringify(each))
     assert.ok(schema.Check({ ...printed, last: null, is_open: true }))
+    const either = Compile(printedSchema(Type.Object({ a: Type.Optional(Type.Union([Type.String(), Type.Boolean()])) })))
+    assert.deepEqual(['x', true, null, 5].map((a) => either.Check({ a })), [true, true, true, false])
     // a form that may be null already is not made so twice
     const twice = JSON.stringify(printedSchema(Type.Object({ a: Type.Optional(Type.Union([Type.String(), Type.Null()])) })))
     assert.equal(twice.split('"null"').length, 2)

@@ -7,11 +7,11 @@ const [second, minute, hour, day] = [1e3, 60e3, 3600e3, 86_400e3]
 
 describe('words', () => {
   for (const [bytes, text] of [
-    [0, '0 B'], [999, '999 B'], [1000, '1 kB'], [12_900_000, '12.9 MB'], [999_600, '1 MB'], [1.5e12, '1.5 TB'], [123_456, '123 kB'], [2 ** 50, '1.13 PB'],
+    [0, '0 B'], [999, '999 B'], [1000, '1 kB'], [12_900_000, '12.9 MB'], [999_600, '1 MB'], [1.5e12, '1.5 TB'], [123_456, '123 kB'], [2 ** 50, '1.13 PB'], [999_500, '1 MB'], [2e18, '2000 PB'],
   ] as const) it(`${bytes} bytes are ${text}`, () => assert.equal(formatBytes(bytes), text))
 
   for (const [ms, text] of [
-    [0, '0 ms'], [340.4, '340 ms'], [999.4, '999 ms'], [999.7, '1 s'], [2100, '2.1 s'], [5 * second, '5 s'], [59.94 * second, '59.9 s'], [59_990, '1 min'],
+    [0, '0 ms'], [340.4, '340 ms'], [999.4, '999 ms'], [999.5, '1 s'], [999.7, '1 s'], [2100, '2.1 s'], [5 * second, '5 s'], [59.94 * second, '59.9 s'], [59_950, '1 min'], [59_990, '1 min'],
     [119_900, '2 min'], [200_000, '3 min 20 s'], [hour - 600, '59 min 59 s'], [hour, '1 h'], [3 * hour + 5 * minute, '3 h 5 min'], [7_199_900, '2 h'],
     [day, '24 h'], [day - 2 * second, '24 h'], [day - 31 * second, '23 h 59 min'], [2 * day - minute, '47 h 59 min'], [2 * day, '2 d'], [7 * day - 5 * second, '7 d'], [7 * day - 2 * hour, '6 d 22 h'], [90 * day, '90 d'],
   ] as const) it(`${ms} ms are ${text}`, () => assert.equal(formatDuration(ms), text))

@@ -76,7 +76,7 @@ interface Ring {
 }
 
 /** Reads of a device in a pool whose ring has run a prompt. */
-const reads = ['status', 'pool-list', 'pool-peers', 'pool-status', 'ring-status', 'shard-status', 'resource-status', 'credits', 'quota', 'ledger', 'ledger-verify', 'api-key-list']
+const reads = ['status', 'pool-list', 'pool-peers', 'pool-status', 'ring-status', 'shard-status', 'shards', 'resource-status', 'credits', 'quota', 'ledger', 'ledger-verify', 'api-key-list']
 
 /** Two devices that serve a model, and all that the commands tell of them. */
 const serve = async (t: TestContext, walk: Walk, { a, b }: { readonly a: string; readonly b: string }): Promise<void> => {
