@@ -1,8 +1,12 @@
 import assert from 'node:assert/strict'
+import { globSync, readFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { describe, it } from 'node:test'
+import { fileURLToPath } from 'node:url'
 import { errorTable, type ErrorCode, MeshError } from './errors.ts'
 import { formatBytes, formatDuration, formatTime, inWords } from './words.ts'
 
+const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const [second, minute, hour, day] = [1e3, 60e3, 3600e3, 86_400e3]
 
 describe('words', () => {
@@ -23,6 +27,15 @@ describe('words', () => {
       ['waitMs', 300, '300 ms'], ['seconds', 90, '1 min 30 s'], ['retryAfterSeconds', 3600, '1 h'], ['limitBytes', 4e6, '4 MB'], ['bytes', 5, '5 B'],
       ['notAfter', 0, '1970-01-01 00:00 UTC'], ['expiresAt', 60e3, '1970-01-01 00:01 UTC'], ['rank', 3, '3'], ['what', 2, '2'], ['seconds', '90', '90'], ['at', 5, '5'], ['seconds', NaN, 'NaN'],
     ] as const) assert.equal(inWords(name, value), text, name)
+  })
+
+  it('nobody writes seconds, milliseconds or dates by hand', () => {
+    // what is no message: this module, and the JSON lines of logs
+    const others = new Set(['shared/words.ts', 'agent/cli/commands/logs.ts'])
+    const byHand = /\/ 1000\)?\} s\b|Ms\} ms\b|toISOString\(\)/
+    const found = ['agent', 'control-plane', 'relay-server', 'shared'].flatMap((folder) => globSync(`${folder}/**/*.ts`, { cwd: root }))
+      .filter((file) => !/\.test\.ts$|\/test\//.test(file) && !others.has(file) && byHand.test(readFileSync(join(root, file), 'utf8')))
+    assert.deepEqual(found, [])
   })
 
   it('no error has a unit behind a number of its table', () => {

@@ -8,6 +8,7 @@ import { problemOf } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/log.ts'
 import { decodeCbor, encodeCbor, LinkOffer, LinkVerdict } from '../../shared/wire/envelope.ts'
 import { type FrameTag, phases } from '../../shared/wire/frame.ts'
+import { formatDuration } from '../../shared/words.ts'
 import { othersOf, payloadOf, type TensorChannel } from '../collective/channel.ts'
 import { within } from '../collective/within.ts'
 import { makeLinkCertificate } from '../network/socket-tls.ts'
@@ -53,7 +54,7 @@ const jointVerdict = (verdicts: readonly Promise<LinkVerdict>[]): Promise<LinkVe
 
 /** What that rank sends under the tag. @throws Error after `ms` | MeshError of the channel */
 const receiveFrom = async (channel: TensorChannel, from: number, { tag, ms, what }: { readonly tag: FrameTag; readonly ms: number; readonly what: string }): Promise<Uint8Array> =>
-  (await within(ms, `${what} took longer than ${ms / 1000} s`, channel.receive(from, tag))).bytes
+  (await within(ms, `${what} took longer than ${formatDuration(ms)}`, channel.receive(from, tag))).bytes
 
 class Opening {
   readonly #options: OpenLinksOptions

@@ -47,6 +47,7 @@ describe('prompt', () => {
   })
 
   it('is refused with its line when it is no text', async (t) => {
+    await assert.rejects(read(from(Buffer.from([0x0a, 0xff])), {}), failsWith('promptUnreadable', /line 2 is not text/))
     const [latin, binary] = [Buffer.from('eins\nzw\xe4i\n', 'latin1'), Buffer.from('PK\u0003\u0004\n\0\n')]
     await assert.rejects(read(from(latin), {}), failsWith('promptUnreadable', /standard input: line 2 is not text in UTF-8/))
     await assert.rejects(read(from(binary), { prompt: '-' }), failsWith('promptUnreadable', /standard input: line 2 holds a NUL/))

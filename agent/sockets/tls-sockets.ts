@@ -141,7 +141,7 @@ export class LinkListener {
     const links = new Map<number, TLSSocket>()
     const stop = new AbortController()
     const missing = (): string => peers.flatMap(({ rank }) => (links.has(rank) ? [] : [rank])).join(', ')
-    const timer = setTimeout(() => stop.abort(new Error(`not all ranks were linked within ${ms / 1000} s: ${missing()} missing`)), ms)
+    const timer = setTimeout(() => stop.abort(new Error(`not all ranks were linked within ${formatDuration(ms)}: ${missing()} missing`)), ms)
     try {
       await Promise.all(peers.map(async ({ rank, fingerprint, dial }) => {
         const socket = await (dial ? dialPeer({ context: this.#context, to: dial, fingerprint, signal: stop.signal }) : this.#arrival(fingerprint, stop.signal))

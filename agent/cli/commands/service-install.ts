@@ -4,6 +4,7 @@ import { Type } from 'typebox'
 import { MeshError } from '../../../shared/errors.ts'
 import { type Home, writeState } from '../../../shared/home.ts'
 import { type OptionName, optionRecord, type OptionValues } from '../../../shared/options.ts'
+import { formatDuration } from '../../../shared/words.ts'
 import { findDevice, loadDevice } from '../../device/device.ts'
 import { type CommandContext, defineCommand } from '../command.ts'
 import { argumentsOf } from '../option-text.ts'
@@ -67,7 +68,7 @@ export const serviceInstall = defineCommand({
     writeState(plan.file, Buffer.from(plan.content, plan.encoding))
     runAll(plan.install, plan)
     const service = await poll(async () => (findService(home)?.info === undefined ? undefined : findService(home)), { waitMs: readyMs, everyMs: 200, context })
-    if (service === undefined) throw new MeshError('processEnded', { name: 'the service', how: `not ready within ${readyMs / 1000} s`, problem: 'mesh logs shows why' })
+    if (service === undefined) throw new MeshError('processEnded', { name: 'the service', how: `not ready within ${formatDuration(readyMs)}`, problem: 'mesh logs shows why' })
     if (values.json) context.printJson(answer)
     else stdout.write(`${fields([['service', plan.file], ['runs', `${answer.command}, process ${service.pid}`]], stdout.columns)}${plan.note === undefined ? '' : `${plan.note}\n`}mesh logs shows what it does, mesh service remove ends and removes it\n`)
   },
