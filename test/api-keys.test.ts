@@ -60,7 +60,9 @@ it('api keys: a prompt by key from a machine without a device, paid by who made 
   assert.deepEqual([full, problem.replace(keyId, 'ID')], [7, 'error: API key ID may use 100 tokens a day: 37 are left, the job may need 66'])
 
   await eventually(20_000, 'all jobs are settled', async () => ((await json<Printed<CreditsView>>(b, 'credits')).unsettled === 0 ? true : undefined))
-  assert.equal((await json<{ jobs: number }>(b, 'ledger', 'verify')).jobs, 4)
+  const { jobs, unsigned } = await json<{ jobs: number; unsigned: { name: string; work: number; use: number }[] }>(b, 'ledger', 'verify')
+  assert.deepEqual([jobs, ...unsigned.map(({ name, work, use }) => [name, work, use])], [4, ['Laptop', 0, 3]])
+  assert.match(await mesh(['ledger', 'verify'], { home: b }), /^the ledger .* holds: 4 jobs, .*\nnot signed:\n- Laptop \([0-9a-f]{8}\): 3 of use\nuse: an app with an API key asked.*\nthey are checked like the others/)
   const { members } = await json<Printed<CreditsView>>(b, 'credits')
   const [desktop, laptop] = ['Desktop', 'Laptop'].map((name) => members.find((member) => member.name === name)?.used ?? 0)
   assert.ok(laptop === 3 * desktop && desktop > 0)

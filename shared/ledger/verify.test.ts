@@ -47,8 +47,10 @@ const check = (entries: readonly LedgerEntry[], options: Partial<LedgerCheckOpti
 }
 
 test('ledger: a good one holds, sums to zero and says who has what', () => {
-  const { entries, jobs, signed, head, balances } = check(ledger)
+  const { entries, jobs, signed, unsigned, head, balances } = check(ledger)
   assert.deepEqual([entries, jobs, signed, head], [12, 3, 5, ledger[11].hash])
+  // nobody of the second job, and of the third only the first of its workers
+  assert.deepEqual(Object.fromEntries(unsigned), { [first]: { work: 1, use: 0 }, [second]: { work: 2, use: 0 }, [third]: { work: 2, use: 0 }, [submitter]: { work: 0, use: 2 } })
   assert.equal(ledger.reduce((sum, { amount }) => sum + amount, 0), 0)
   assert.deepEqual([...balances.keys()].toSorted(), [first, second, third, submitter].toSorted())
   assert.equal([...balances.values()].reduce((sum, { earned, used }) => sum + earned - used, 0), 0)

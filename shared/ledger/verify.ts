@@ -10,11 +10,19 @@ export interface Balance {
   used: number
 }
 
+/** Entries of one device without its signature. */
+export interface Unsigned {
+  work: number
+  use: number
+}
+
 export interface LedgerSummary {
   readonly entries: number
   readonly jobs: number
   /** Entries whose device signed; the others are what the control plane knew. */
   readonly signed: number
+  /** By device. */
+  readonly unsigned: ReadonlyMap<string, Readonly<Unsigned>>
   /** Hash of the last entry. */
   readonly head: string
   readonly balances: ReadonlyMap<string, Readonly<Balance>>
@@ -35,6 +43,7 @@ export class LedgerCheck {
   #head = noHash
   #entries = 0
   #signed = 0
+  readonly #unsigned = new Map<string, Unsigned>()
   /** Workers of a job whose submitter comes last. */
   #open: LedgerEntry[] = []
 
@@ -52,7 +61,7 @@ export class LedgerCheck {
     const { known } = this.#options
     if (this.#open.length > 0) throw this.#bad(`it ends amid job ${this.#open[0].jobId}`)
     if (known && known.sequence > this.#entries) throw this.#bad(`it had ${known.sequence} entries when it was checked last, now ${this.#entries}`)
-    return { entries: this.#entries, jobs: this.#jobs.size, signed: this.#signed, head: this.#head, balances: this.#balances }
+    return { entries: this.#entries, jobs: this.#jobs.size, signed: this.#signed, unsigned: this.#unsigned, head: this.#head, balances: this.#balances }
   }
 
   #take(entry: LedgerEntry): void {
@@ -63,7 +72,8 @@ export class LedgerCheck {
     if (hashOf(poolId, this.#head, content) !== hash) throw this.#bad('its hash does not match: it, or one before it, was changed')
     if (known?.sequence === entry.sequence && known.hash !== hash) throw this.#bad('it is another one than when the ledger was checked last')
     this.#head = hash
-    if (entry.signature !== null) {
+    if (entry.signature === null) this.#unsignedOf(entry.deviceId)[entry.kind]++
+    else {
       this.#signed++
       if (signatures && !holdsStatement({ poolId, deviceId: entry.deviceId }, { ...statementIn(entry), signature: entry.signature })) throw this.#bad(`device ${entry.deviceId.slice(0, 8)} did not sign it`)
     }
@@ -86,6 +96,12 @@ export class LedgerCheck {
     if (work.reduce((sum, { amount }) => sum + amount, use.amount) !== 0) throw this.#bad(`the amounts of job ${use.jobId} do not sum to zero`)
     for (const { deviceId, amount } of work) this.#balanceOf(deviceId).earned += amount
     this.#balanceOf(use.deviceId).used += price
+  }
+
+  #unsignedOf(deviceId: string): Unsigned {
+    const unsigned = this.#unsigned.get(deviceId) ?? { work: 0, use: 0 }
+    this.#unsigned.set(deviceId, unsigned)
+    return unsigned
   }
 
   #balanceOf(deviceId: string): Balance {

@@ -1,19 +1,43 @@
-import { Type } from 'typebox'
+import { type Static, Type } from 'typebox'
 import { MeshError } from '../../../shared/errors.ts'
 import { writeStateJson } from '../../../shared/home.ts'
 import { shortId } from '../../../shared/ids.ts'
 import { LedgerCheck, type LedgerSummary } from '../../../shared/ledger/verify.ts'
-import { Count, Hex64 } from '../../../shared/schema/common.ts'
+import { Count, Hex64, Name } from '../../../shared/schema/common.ts'
 import type { CreditsView } from '../../../shared/schema/credits.ts'
 import { readChecked } from '../../device/checked-state.ts'
 import { selectPool } from '../../device/pools.ts'
 import { defineCommand } from '../command.ts'
-import { counted } from '../render.ts'
+import { counted, paragraph } from '../render.ts'
 import { ledgerPages } from '../ledger-pages.ts'
 import { openSession, type Session } from '../session.ts'
 
 /** Head of the last check that held: nobody can cut or write anew what comes before it without being found. */
 const KnownHead = Type.Object({ sequence: Count, hash: Hex64 })
+
+const UnsignedOf = Type.Object({
+  deviceId: Hex64, name: Name,
+  work: Type.Integer({ minimum: 0, description: 'entries of work: its report did not come within --settle-after, the plan of the ring speaks for it' }),
+  use: Type.Integer({ minimum: 0, description: 'entries of use: an app with an API key asked, or the command ended before it could sign' }),
+})
+type UnsignedOf = Static<typeof UnsignedOf>
+
+type Checked = Omit<LedgerSummary, 'unsigned'> & { readonly unsigned: readonly UnsignedOf[] }
+
+/** Why entries have no signature, and what that means. */
+const unsignedText = (unsigned: readonly UnsignedOf[], columns: number): string => {
+  if (unsigned.length === 0) return ''
+  const kinds = ({ work, use }: UnsignedOf): string => [...(work > 0 ? [`${work} of work`] : []), ...(use > 0 ? [`${use} of use`] : [])].join(', ')
+  const reasons = [
+    ...(unsigned.some(({ work }) => work > 0) ? ['work: the report of the device did not come within --settle-after of the control plane, so the plan of the ring says what it did'] : []),
+    ...(unsigned.some(({ use }) => use > 0) ? ['use: an app with an API key asked, which signs nothing, or mesh inference ended before it could sign'] : []),
+  ]
+  return [
+    'not signed:', ...unsigned.map((one) => `- ${one.name} (${shortId(one.deviceId)}): ${kinds(one)}`),
+    ...reasons,
+    'they are checked like the others; who runs the control plane could make such entries up, but not change them after a check like this one. mesh ledger shows which they are',
+  ].map((line) => paragraph(line, columns)).join('')
+}
 
 /** The sums that the control plane tells must be those of its ledger. @throws MeshError `ledgerInvalid` */
 const checkSums = ({ members }: CreditsView, { entries, balances }: LedgerSummary): void => {
@@ -26,7 +50,7 @@ const checkSums = ({ members }: CreditsView, { entries, balances }: LedgerSummar
 }
 
 /** Reads all of it, until nothing was added while the sums were asked for. @throws MeshError `ledgerInvalid` */
-const checkAll = async ({ client }: Session, poolId: string, check: LedgerCheck): Promise<LedgerSummary> => {
+const checkAll = async ({ client }: Session, poolId: string, check: LedgerCheck): Promise<Checked> => {
   const params = { poolId }
   for (let after = 0, sums: CreditsView | undefined; ; ) {
     const before = after
@@ -37,7 +61,8 @@ const checkAll = async ({ client }: Session, poolId: string, check: LedgerCheck)
     if (sums && after === before) {
       const summary = check.finish()
       checkSums(sums, summary)
-      return summary
+      const names = new Map(sums.members.map(({ deviceId, name }) => [deviceId, name]))
+      return { ...summary, unsigned: [...summary.unsigned].map(([deviceId, count]) => ({ deviceId, name: names.get(deviceId) ?? shortId(deviceId), ...count })) }
     }
     sums = await client.call('credits', { params })
   }
@@ -52,6 +77,7 @@ export const ledgerVerify = defineCommand({
   json: Type.Object({
     valid: Type.Literal(true), entries: Count, jobs: Count,
     signed: Type.Integer({ minimum: 0, description: 'entries that their device signed' }),
+    unsigned: Type.Array(UnsignedOf, { description: 'devices with entries that they did not sign' }),
     head: Hex64,
   }),
   run: async (context, values) => {
@@ -59,9 +85,13 @@ export const ledgerVerify = defineCommand({
     const { poolId, name } = selectPool(context.home, values.poolId)
     const file = context.home.pool(poolId).ledgerHead
     const known = readChecked(file, KnownHead)
-    const { entries, jobs, signed, head } = await checkAll(session, poolId, new LedgerCheck({ poolId, ...(known ? { known } : {}) }))
+    const { entries, jobs, signed, unsigned, head } = await checkAll(session, poolId, new LedgerCheck({ poolId, ...(known ? { known } : {}) }))
     if (entries > 0) writeStateJson(file, { sequence: entries, hash: head })
-    if (values.json) context.printJson({ valid: true, entries, jobs, signed, head })
-    else context.stdout.write(`the ledger of ${name} holds: ${counted(jobs, 'job')}, ${entries} entries (${signed} signed by their device), every job sums to zero\n`)
+    if (values.json) context.printJson({ valid: true, entries, jobs, signed, unsigned, head })
+    else {
+      const { columns } = context.stdout
+      context.stdout.write(paragraph(`the ledger of ${name} holds: ${counted(jobs, 'job')}, ${entries} entries (${signed} signed by their device), every job sums to zero`, columns))
+      context.stdout.write(unsignedText(unsigned, columns))
+    }
   },
 })
