@@ -6,9 +6,11 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { commands } from '../agent/cli/commands.ts'
+import { allCommands } from '../agent/cli/commands.ts'
 import { jsonPages } from '../agent/cli/json-reference.ts'
 import { cliReference, errorReference, exitCodeReference } from '../agent/cli/reference.ts'
+
+const commands = await allCommands()
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 

@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { after, before, it } from 'node:test'
 import Database from 'better-sqlite3'
 import { Value } from 'typebox/value'
-import { commands } from '../agent/cli/commands.ts'
+import { allCommands } from '../agent/cli/commands.ts'
 import { runCli } from '../agent/cli/run.ts'
 import { noInput } from '../agent/cli/standard-input.ts'
 import { createDeviceClient } from '../agent/device/control-plane.ts'
@@ -19,6 +19,8 @@ import type { KeyPair } from '../shared/identity/keys.ts'
 import { issueCertificate } from '../shared/identity/pool-certificate.ts'
 import { GivenName } from '../shared/schema/common.ts'
 import { temporaryFolder } from './support/homes.ts'
+
+const commands = await allCommands()
 
 /** Title, clear screen, clipboard, question to the terminal, C1 control, another direction, unseen, a line like ours. */
 const steering = '\u001b]0;owned\u0007\u001b[2J\u001b]52;c;b3du\u0007\u001b[5n\u009b31m\u202egnp\u2066\u200bx\u2028\r\nerror: forged\nhint: forged\u{e0041}'

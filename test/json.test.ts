@@ -5,10 +5,12 @@ import { join } from 'node:path'
 import { describe, it, type TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { Compile, type Validator } from 'typebox/schema'
-import { commands } from '../agent/cli/commands.ts'
+import { allCommands } from '../agent/cli/commands.ts'
 import { temporaryFolder } from './support/homes.ts'
 import { meshHere } from './support/kills.ts'
 import { eventually, runMesh, type RunResult, startReady } from './support/processes.ts'
+
+const commands = await allCommands()
 
 const folder = fileURLToPath(new URL('../docs/json', import.meta.url))
 

@@ -1,55 +1,64 @@
-/** Every command of `mesh`, in the order of `--help`. */
+/**
+ * Every command of `mesh` by its name, in the order of `--help`. A command line loads the command that it names and
+ * no other: what all of them import takes longer to load than most of them take to run.
+ */
 import type { Command } from './command.ts'
-import { apiKeyCreate } from './commands/api-key-create.ts'
-import { apiKeyList } from './commands/api-key-list.ts'
-import { apiKeyRevoke } from './commands/api-key-revoke.ts'
-import { bench } from './commands/bench.ts'
-import { controlPlane } from './commands/control-plane.ts'
-import { credits } from './commands/credits.ts'
-import { demo } from './commands/demo.ts'
-import { down } from './commands/down.ts'
-import { inference } from './commands/inference.ts'
-import { init } from './commands/init.ts'
-import { join } from './commands/join.ts'
-import { joinRing } from './commands/join-ring.ts'
-import { leaveRing } from './commands/leave-ring.ts'
-import { ledger } from './commands/ledger.ts'
-import { ledgerVerify } from './commands/ledger-verify.ts'
-import { logs } from './commands/logs.ts'
-import { poolApprove } from './commands/pool-approve.ts'
-import { lockResources } from './commands/lock-resources.ts'
-import { poolCreate } from './commands/pool-create.ts'
-import { poolDeny } from './commands/pool-deny.ts'
-import { poolExportKey } from './commands/pool-export-key.ts'
-import { poolImportKey } from './commands/pool-import-key.ts'
-import { poolInvite } from './commands/pool-invite.ts'
-import { poolJoin } from './commands/pool-join.ts'
-import { poolList } from './commands/pool-list.ts'
-import { poolPeers } from './commands/pool-peers.ts'
-import { poolRemove } from './commands/pool-remove.ts'
-import { poolRequests } from './commands/pool-requests.ts'
-import { poolStatus } from './commands/pool-status.ts'
-import { quota } from './commands/quota.ts'
-import { relay } from './commands/relay.ts'
-import { resourceStatus } from './commands/resource-status.ts'
-import { ringRemove } from './commands/ring-remove.ts'
-import { ringStatus } from './commands/ring-status.ts'
-import { serviceInstall } from './commands/service-install.ts'
-import { serviceRemove } from './commands/service-remove.ts'
-import { shardStatus } from './commands/shard-status.ts'
-import { shardsCommand } from './commands/shards.ts'
-import { start } from './commands/start.ts'
-import { status } from './commands/status.ts'
-import { unlockResources } from './commands/unlock-resources.ts'
-import { up } from './commands/up.ts'
 
-export const commands: readonly Command[] = [
-  demo, up, join,
-  init, poolCreate, poolInvite, poolJoin, poolRequests, poolApprove, poolDeny, poolRemove, poolList, poolPeers, poolStatus, poolExportKey, poolImportKey,
-  joinRing, leaveRing, ringRemove, ringStatus, shardStatus, shardsCommand,
-  lockResources, resourceStatus, unlockResources,
-  start, down, logs, serviceInstall, serviceRemove, status, inference,
-  apiKeyCreate, apiKeyList, apiKeyRevoke,
-  credits, quota, ledger, ledgerVerify,
-  controlPlane, relay, bench,
-]
+const table: Readonly<Record<string, () => Promise<Command>>> = {
+  demo: async () => (await import('./commands/demo.ts')).demo,
+  up: async () => (await import('./commands/up.ts')).up,
+  join: async () => (await import('./commands/join.ts')).join,
+  init: async () => (await import('./commands/init.ts')).init,
+  'pool-create': async () => (await import('./commands/pool-create.ts')).poolCreate,
+  'pool-invite': async () => (await import('./commands/pool-invite.ts')).poolInvite,
+  'pool-join': async () => (await import('./commands/pool-join.ts')).poolJoin,
+  'pool-requests': async () => (await import('./commands/pool-requests.ts')).poolRequests,
+  'pool-approve': async () => (await import('./commands/pool-approve.ts')).poolApprove,
+  'pool-deny': async () => (await import('./commands/pool-deny.ts')).poolDeny,
+  'pool-remove': async () => (await import('./commands/pool-remove.ts')).poolRemove,
+  'pool-list': async () => (await import('./commands/pool-list.ts')).poolList,
+  'pool-peers': async () => (await import('./commands/pool-peers.ts')).poolPeers,
+  'pool-status': async () => (await import('./commands/pool-status.ts')).poolStatus,
+  'pool-export-key': async () => (await import('./commands/pool-export-key.ts')).poolExportKey,
+  'pool-import-key': async () => (await import('./commands/pool-import-key.ts')).poolImportKey,
+  'join-ring': async () => (await import('./commands/join-ring.ts')).joinRing,
+  'leave-ring': async () => (await import('./commands/leave-ring.ts')).leaveRing,
+  'ring-remove': async () => (await import('./commands/ring-remove.ts')).ringRemove,
+  'ring-status': async () => (await import('./commands/ring-status.ts')).ringStatus,
+  'shard-status': async () => (await import('./commands/shard-status.ts')).shardStatus,
+  shards: async () => (await import('./commands/shards.ts')).shardsCommand,
+  'lock-resources': async () => (await import('./commands/lock-resources.ts')).lockResources,
+  'resource-status': async () => (await import('./commands/resource-status.ts')).resourceStatus,
+  'unlock-resources': async () => (await import('./commands/unlock-resources.ts')).unlockResources,
+  start: async () => (await import('./commands/start.ts')).start,
+  down: async () => (await import('./commands/down.ts')).down,
+  logs: async () => (await import('./commands/logs.ts')).logs,
+  'service-install': async () => (await import('./commands/service-install.ts')).serviceInstall,
+  'service-remove': async () => (await import('./commands/service-remove.ts')).serviceRemove,
+  status: async () => (await import('./commands/status.ts')).status,
+  inference: async () => (await import('./commands/inference.ts')).inference,
+  'api-key-create': async () => (await import('./commands/api-key-create.ts')).apiKeyCreate,
+  'api-key-list': async () => (await import('./commands/api-key-list.ts')).apiKeyList,
+  'api-key-revoke': async () => (await import('./commands/api-key-revoke.ts')).apiKeyRevoke,
+  credits: async () => (await import('./commands/credits.ts')).credits,
+  quota: async () => (await import('./commands/quota.ts')).quota,
+  ledger: async () => (await import('./commands/ledger.ts')).ledger,
+  'ledger-verify': async () => (await import('./commands/ledger-verify.ts')).ledgerVerify,
+  'control-plane': async () => (await import('./commands/control-plane.ts')).controlPlane,
+  relay: async () => (await import('./commands/relay.ts')).relay,
+  bench: async () => (await import('./commands/bench.ts')).bench,
+}
+
+/** All of them: what help, suggestions and documentation need. */
+export const allCommands = (): Promise<Command[]> => Promise.all(Object.values(table).map((load) => load()))
+
+/** `ledger verify` is `ledger-verify`: a name of two words may be typed as such. */
+export const joinWords = ([first, second, ...rest]: readonly string[]): readonly string[] | undefined =>
+  Object.hasOwn(table, `${first}-${second}`) ? [`${first}-${second}`, ...rest] : undefined
+
+/** What has to be loaded to parse a command line: the command that it names, nothing for the version, else all. */
+export const commandsFor = async (typed: readonly string[]): Promise<Command[]> => {
+  const [first = ''] = joinWords(typed) ?? typed
+  if (Object.hasOwn(table, first)) return [await table[first]()]
+  return first === '--version' || first === '-V' ? [] : allCommands()
+}

@@ -7,7 +7,9 @@ import { fileURLToPath } from 'node:url'
 import { errorTable, fill, lookFor } from '../../shared/errors.ts'
 import { type OptionName, optionRecord, optionTable } from '../../shared/options.ts'
 import type { Command } from './command.ts'
-import { commands } from './commands.ts'
+import { allCommands } from './commands.ts'
+
+const commands = await allCommands()
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const allFlags = new Set(['--help', '--version', ...Object.keys(optionTable).map((name) => optionRecord(name as OptionName).flag)])

@@ -3,9 +3,11 @@ import { describe, it } from 'node:test'
 import { MeshError } from '../../shared/errors.ts'
 import { type OptionName, optionRecord, optionTable } from '../../shared/options.ts'
 import { version } from '../../shared/version.ts'
-import { commands } from './commands.ts'
+import { allCommands, commandsFor } from './commands.ts'
 import { otherWords } from './other-words.ts'
 import { parseArguments } from './parse.ts'
+
+const commands = await allCommands()
 
 const parse = (...argv: string[]): ReturnType<typeof parseArguments> => parseArguments(commands, argv)
 const given = (...argv: string[]): Record<string, unknown> => {
@@ -156,4 +158,13 @@ describe('command line', () => {
       assert.throws(() => parse(...argv), usage(problem))
     })
   }
+})
+
+it('a command line loads the command that it names, alone; all where it names none', async () => {
+  const loadedFor = async (...typed: string[]): Promise<string[]> => (await commandsFor(typed)).map(({ name }) => name)
+  for (const { name } of commands) assert.deepEqual(await loadedFor(name, '--json'), [name])
+  assert.deepEqual(await loadedFor('ledger', 'verify', '--json'), ['ledger-verify'])
+  assert.deepEqual(await loadedFor('ledger', '--json'), ['ledger'])
+  for (const word of ['--version', '-V']) assert.deepEqual(await loadedFor(word), [])
+  for (const typed of [[], ['--help'], ['help', 'status'], ['statsu'], ['toString']]) assert.equal((await loadedFor(...typed)).length, commands.length)
 })

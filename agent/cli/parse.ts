@@ -4,6 +4,7 @@ import { MeshError } from '../../shared/errors.ts'
 import { type OptionName, optionRecord } from '../../shared/options.ts'
 import { version } from '../../shared/version.ts'
 import type { Command } from './command.ts'
+import { joinWords } from './commands.ts'
 import { describeOption, flagText } from './option-text.ts'
 import { unknownCommand } from './other-words.ts'
 
@@ -36,26 +37,22 @@ Examples:
   mesh join INVITE -d    join the group of somebody else
 `
 
-/** `ledger verify` is `ledger-verify`: a name of two words may be typed as such. */
-const joinWords = (commands: readonly Command[], [first, second, ...rest]: readonly string[]): readonly string[] | undefined =>
-  commands.some(({ name }) => name === `${first}-${second}`) ? [`${first}-${second}`, ...rest] : undefined
-
 /** `help status` is `status --help`, and `help` alone is `--help`. */
 const helpAsFlag = (commands: readonly Command[], [first, ...rest]: readonly string[]): readonly string[] | undefined => {
   if (first !== 'help') return undefined
-  const [word = '--help'] = joinWords(commands, rest) ?? rest
+  const [word = '--help'] = joinWords(rest) ?? rest
   return commands.some(({ name }) => name === word) ? [word, '--help'] : [word]
 }
 
 /** The command that a command line names, also where the rest of it is wrong. */
 export const commandIn = (commands: readonly Command[], typed: readonly string[]): Command | undefined => {
-  const [first] = joinWords(commands, typed) ?? typed
+  const [first] = joinWords(typed) ?? typed
   return commands.find(({ name }) => name === first)
 }
 
 /** @throws MeshError `usage` with the nearest suggestion */
 export const parseArguments = (commands: readonly Command[], typed: readonly string[]): Parsed => {
-  const argv = helpAsFlag(commands, typed) ?? joinWords(commands, typed) ?? typed
+  const argv = helpAsFlag(commands, typed) ?? joinWords(typed) ?? typed
   let found: Parsed | undefined
   let text = ''
   const collect = { writeOut: (part: string) => (text += part), writeErr: () => undefined, getOutHelpWidth: () => 110, getErrHelpWidth: () => 110 }

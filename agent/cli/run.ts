@@ -6,7 +6,7 @@ import { createLogger, type DestinationStream, type Logger } from '../../shared/
 import { isOptionGiven, type OptionName, optionRecord, readOptions } from '../../shared/options.ts'
 import { terminalText } from '../../shared/text.ts'
 import type { BackgroundParent, CommandContext, Input, Output, RawOutput } from './command.ts'
-import { commands } from './commands.ts'
+import { commandsFor } from './commands.ts'
 import { flagText } from './option-text.ts'
 import { commandIn, type Given, parseArguments } from './parse.ts'
 
@@ -60,6 +60,7 @@ const warnOfSecrets = (given: Given, stderr: Output): void => {
 /** Runs one command line. Never throws. @returns the exit code (`exitCodes` in `shared/errors.ts`) */
 export const runCli = async (argv: readonly string[], surroundings: Surroundings): Promise<number> => {
   const around = { ...surroundings, stdout: guarded(surroundings.stdout), stderr: guarded(surroundings.stderr) }
+  const commands = await commandsFor(argv)
   try {
     const parsed = parseArguments(commands, argv)
     if (parsed.kind === 'text') {
