@@ -53,7 +53,7 @@ const nextTokens = async ({ channel }: BatchRank, tag: FrameTag, own: readonly C
   }
   const drawn = await Promise.all(own.map(async (mine, row) => {
     const theirs = await Promise.all(others.map(async (rank) => decodeCandidates(await take(rank, rowTag(row)))))
-    return sample([mine, ...theirs], greedy, tag.step).id
+    return (sample([mine, ...theirs], greedy, tag.step) as { readonly id: number }).id // candidates always tell the greedy choice
   }))
   const bytes = new Uint8Array(Uint32Array.from(drawn).buffer)
   await Promise.all(others.map((rank) => channel?.send(rank, tag, { dtype: dtypes.bytes, bytes })))

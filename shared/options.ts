@@ -83,7 +83,7 @@ export const optionTable = {
   topK: { flag: '--top-k', value: '<n>', type: 'integer', default: 0, min: 0, max: 1024, help: 'keep the n likeliest tokens (0: all)' },
   minP: { flag: '--min-p', value: '<p>', type: 'number', default: 0, min: 0, max: 1, help: 'drop tokens less likely than this times the likeliest' },
   repetitionPenalty: { flag: '--repetition-penalty', value: '<x>', type: 'number', default: 1, min: 0.1, max: 10, help: 'above 1 makes used tokens less likely' },
-  seed: { flag: '--seed', value: '<n>', type: 'integer', min: 0, max: 2 ** 32 - 1, help: 'same seed, same text (default: random)' },
+  seed: { flag: '--seed', value: '<n>', type: 'integer', min: 0, max: 2 ** 32 - 1, help: 'same seed, same text: always on the same ring, on any ring with f32, often with q8 and q4 (default: random)' },
   stop: { flag: '--stop', value: '<text>', type: 'list', help: 'end the text before this string (may be repeated)' },
   since: { flag: '--since', value: '<time>', type: 'string', help: 'only what is newer: an age (7d, 12h) or a date (2027-01-31)' },
   csv: { flag: '--csv', type: 'switch', help: 'print comma-separated values with a head line' },

@@ -1,11 +1,14 @@
 /**
  * The best tokens of one rank's part of the vocabulary, as rank 0 needs them for sampling.
  *
- * On the wire (little-endian): u32 count, f32 log-sum-exp, then u32 [count] token ids, then f32 [count] logits.
+ * On the wire (little-endian): u32 count, with the highest bit set when these are all tokens of the rank; f32
+ * log-sum-exp; then u32 [count] token ids, then f32 [count] logits. All logits of a rank: u32 first token id, then f32
+ * [own vocabulary columns].
  */
 import { MeshError } from '../../shared/errors.ts'
 import type { Sampling } from '../../shared/schema/job.ts'
 import { limits } from '../../shared/wire/limits.ts'
+import type { RankLogits } from './sampler.ts'
 
 export interface Candidates {
   /** Sorted by logit, highest first; equal logits by id, lowest first. */
@@ -14,17 +17,20 @@ export interface Candidates {
   readonly logits: Float32Array
   /** log of the sum of exp(logit / temperature) over all of the rank's tokens (temperature 1 when greedy). */
   readonly logSumExp: number
+  /** These are all tokens of the rank. */
+  readonly complete: boolean
 }
 
 /** How many candidates a rank sends: the best one decides greedily. */
 export const candidateCount = (sampling: Sampling): number => (sampling.temperature === 0 ? 1 : limits.candidates)
 
 const headBytes = 8
+const completeBit = 2 ** 31
 
-export const encodeCandidates = ({ ids, logits, logSumExp }: Candidates): Uint8Array => {
+export const encodeCandidates = ({ ids, logits, logSumExp, complete }: Candidates): Uint8Array => {
   const bytes = new Uint8Array(headBytes + 8 * ids.length)
   const view = new DataView(bytes.buffer)
-  view.setUint32(0, ids.length, true)
+  view.setUint32(0, ids.length + (complete ? completeBit : 0), true)
   view.setFloat32(4, logSumExp, true)
   for (const [index, id] of ids.entries()) {
     view.setUint32(headBytes + 4 * index, id, true)
@@ -38,14 +44,36 @@ export const decodeCandidates = (bytes: Uint8Array): Candidates => {
   const invalid = (problem: string): MeshError => new MeshError('frameInvalid', { problem: `candidates: ${problem}` })
   if (bytes.length < headBytes) throw invalid(`${bytes.length} bytes`)
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  const count = view.getUint32(0, true)
+  const word = view.getUint32(0, true)
+  const complete = word >= completeBit
+  const count = complete ? word - completeBit : word
   if (count > limits.candidates) throw invalid(`${count} of them, ${limits.candidates} is the limit`)
   if (bytes.length !== headBytes + 8 * count) throw invalid(`${bytes.length} bytes for ${count} of them`)
+  if (count === 0 && !complete) throw invalid('none of those that there are')
   const ids = new Uint32Array(count)
   const logits = new Float32Array(count)
   for (let index = 0; index < count; index++) {
     ids[index] = view.getUint32(headBytes + 4 * index, true)
     logits[index] = view.getFloat32(headBytes + 4 * (count + index), true)
   }
-  return { ids, logits, logSumExp: view.getFloat32(4, true) }
+  return { ids, logits, logSumExp: view.getFloat32(4, true), complete }
+}
+
+const firstBytes = 4
+
+export const encodeLogits = ({ vocabStart, logits }: RankLogits): Uint8Array => {
+  const bytes = new Uint8Array(firstBytes + 4 * logits.length)
+  new DataView(bytes.buffer).setUint32(0, vocabStart, true)
+  new Float32Array(bytes.buffer, firstBytes).set(logits)
+  return bytes
+}
+
+/** @throws MeshError `frameInvalid` */
+export const decodeLogits = (bytes: Uint8Array): RankLogits => {
+  const invalid = (problem: string): MeshError => new MeshError('frameInvalid', { problem: `logits: ${problem}` })
+  if (bytes.length < firstBytes || bytes.length % 4 !== 0) throw invalid(`${bytes.length} bytes`)
+  const vocabStart = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true)
+  const logits = new Float32Array(bytes.slice(firstBytes).buffer)
+  if (logits.some(Number.isNaN)) throw invalid('one is not a number')
+  return { vocabStart, logits }
 }

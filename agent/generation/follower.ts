@@ -6,9 +6,8 @@ import type { RingControl } from '../../shared/wire/envelope.ts'
 import type { Channel } from '../collective/channel.ts'
 import type { CollectiveSettings } from '../collective/chooser.ts'
 import type { Engine } from '../engine/engine.ts'
-import { candidateCount, encodeCandidates } from './candidates.ts'
-import { candidatesDtype, candidatesTag, type RankWork } from './protocol.ts'
-import { topCandidates } from './sampler.ts'
+import { type DrawnRow, sendCandidates, sendLogits } from './draw.ts'
+import type { RankWork } from './protocol.ts'
 
 /** How a job ended for the ring. One that was cancelled is done: what it had is the answer. */
 export type JobOutcome = 'done' | 'failed'
@@ -40,17 +39,22 @@ interface Current {
   readonly history: number[]
   computeMs: number
   failed: boolean
+  /** Of the last step; its logits hold until the next one. */
+  row?: DrawnRow
 }
 
-type Step = Extract<RingControl, { type: 'step' }>
+type StepMessage = Extract<RingControl, { type: 'step' | 'logits' }>
 
-const runStep = async (engine: Engine, channel: Channel, run: Current, message: Step): Promise<void> => {
+/** Runs a step and sends its candidates, or all logits of the last step. */
+const takePart = async (engine: Engine, channel: Channel, run: Current | undefined, message: StepMessage): Promise<void> => {
+  if (run?.job !== message.job || run.failed) return
+  if (message.type === 'logits') return sendLogits(run.row, message, channel)
   for (const { tokens } of message.sequences) run.history.push(...tokens)
   const { rows, times } = await engine.step(message)
   run.computeMs += times.computeMs
   for (const { logits } of rows) {
-    const own = topCandidates(logits, engine.vocabStart, { count: candidateCount(run.sampling), history: run.history, sampling: run.sampling })
-    await channel.send(0, candidatesTag(message.job, message.step), { dtype: candidatesDtype, bytes: encodeCandidates(own) })
+    run.row = { job: message.job, step: message.step, vocabStart: engine.vocabStart, logits, history: run.history, sampling: run.sampling }
+    await sendCandidates(run.row, channel)
   }
 }
 
@@ -58,10 +62,6 @@ export const startFollower = ({ engine, channel, logger, onSettings, onLost, onB
   let current: Current | undefined
   /** Messages are worked off one after another, in the order in which rank 0 sent them. */
   let last: Promise<void> = Promise.resolve()
-
-  const step = async (message: Step): Promise<void> => {
-    if (current?.job === message.job && !current.failed) await runStep(engine, channel, current, message)
-  }
 
   const close = (outcome: JobOutcome): void => {
     if (current === undefined) return
@@ -85,7 +85,7 @@ export const startFollower = ({ engine, channel, logger, onSettings, onLost, onB
       current = { job: message.job, jobId: message.jobId, sampling: message.sampling, history: [], computeMs: 0, failed: false }
       onSettings(message.collective)
       onBusy(true)
-    } else if (message.type === 'step') await step(message)
+    } else if (message.type === 'step' || message.type === 'logits') await takePart(engine, channel, current, message)
     else await end(message.job, message.type === 'job-end' ? 'done' : 'failed')
   }
 

@@ -10,10 +10,9 @@ import type { RingControl, SequenceStep } from '../../shared/wire/envelope.ts'
 import type { Channel } from '../collective/channel.ts'
 import { type CollectiveSettings, defaultSettings } from '../collective/chooser.ts'
 import type { Engine } from '../engine/engine.ts'
-import { candidateCount, type Candidates, decodeCandidates } from './candidates.ts'
 import { createDetokenizer, type Decoder } from './detokenize.ts'
-import { candidatesTag, prefillChunkTokens, type RankWork } from './protocol.ts'
-import { sample, topCandidates } from './sampler.ts'
+import { drawToken } from './draw.ts'
+import { prefillChunkTokens, type RankWork } from './protocol.ts'
 import { createStopMatcher } from './stop.ts'
 
 export interface GenerationRequest {
@@ -237,16 +236,11 @@ export class Leader {
     run.times.computeMs += times.computeMs
     run.times.collectiveMs += times.collectiveMs
     if (sequence.logits === 'none') return undefined
-    const own = topCandidates(rows[0].logits, this.#engine.vocabStart, { count: candidateCount(sampling), history: run.history, sampling })
     const started = this.#clock()
-    const theirs = await Promise.all(this.#others.map((rank) => this.#candidatesOf(rank, run.job, step)))
+    const row = { job: run.job, step, vocabStart: this.#engine.vocabStart, logits: rows[0].logits, history: run.history, sampling }
+    const token = await drawToken(row, this.#channel, sequence.position + sequence.tokens.length)
     run.times.collectiveMs += this.#clock() - started
-    return sample([own, ...theirs], sampling, sequence.position + sequence.tokens.length).id
-  }
-
-  async #candidatesOf(rank: number, job: number, step: number): Promise<Candidates> {
-    const { bytes } = await (this.#channel as Channel).receive(rank, candidatesTag(job, step))
-    return decodeCandidates(bytes)
+    return token
   }
 
   async #broadcast(message: RingControl): Promise<void> {

@@ -3,14 +3,14 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import type { Sampling } from '../../shared/schema/job.ts'
-import { candidateCount, type Candidates, decodeCandidates, encodeCandidates } from './candidates.ts'
+import { candidateCount, type Candidates, decodeCandidates, decodeLogits, encodeCandidates, encodeLogits } from './candidates.ts'
 import { philox4x32, uniformAt } from './random.ts'
-import { sample, topCandidates } from './sampler.ts'
+import { adjustLogits, type DrawContext, sample, sampleAll, topCandidates } from './sampler.ts'
 
 const samplings: fc.Arbitrary<Sampling> = fc.record({
-  temperature: fc.constantFrom(0, 0.3, 0.7, 1, 2),
-  topK: fc.constantFrom(0, 1, 3, 20),
-  topP: fc.constantFrom(0.1, 0.5, 0.9, 1),
+  temperature: fc.constantFrom(0, 0.3, 0.7, 1, 2, 3, 10),
+  topK: fc.constantFrom(0, 0, 1, 20, 1024),
+  topP: fc.constantFrom(0, 0.1, 0.5, 0.9, 0.999, 1),
   minP: fc.constantFrom(0, 0.05, 0.3),
   repetitionPenalty: fc.constantFrom(1, 1.3, 0.8),
   seed: fc.integer({ min: 0, max: 2 ** 32 - 1 }),
@@ -28,10 +28,10 @@ const reference = (logits: Float32Array, history: readonly number[], sampling: S
   const weight = ({ value }: { value: number }): number => Math.exp((value - order[0].value) / sampling.temperature)
   const total = kept.reduce((sum, one) => sum + weight(one), 0)
   let reached = 0
-  kept = kept.filter((one) => {
+  kept = kept.filter((one, place) => {
     const before = reached
     reached += weight(one) / total
-    return sampling.topP >= 1 || before < sampling.topP
+    return place === 0 || sampling.topP >= 1 || before < sampling.topP
   })
   kept = kept.filter((one) => weight(one) >= sampling.minP)
   let left = uniformAt(sampling.seed, position) * kept.reduce((sum, one) => sum + weight(one), 0)
@@ -44,17 +44,30 @@ const split = (logits: Float32Array, ranks: number): { start: number; part: Floa
     return { start, part: logits.subarray(start, Math.floor((logits.length * (rank + 1)) / ranks)) }
   })
 
-const draw = (logits: Float32Array, ranks: number, { history, sampling, position }: { history: readonly number[]; sampling: Sampling; position: number }): number => {
-  const candidates = split(logits, ranks).map(({ start, part }): Candidates => decodeCandidates(encodeCandidates(topCandidates(part, start, { count: candidateCount(sampling), history, sampling }))))
-  return sample(candidates, sampling, position).id
+/** A step whose candidates are there: draws at any position, and counts how often all logits were needed. */
+const step = (logits: Float32Array, ranks: number, { history, sampling }: DrawContext) => {
+  const parts = split(logits, ranks)
+  const candidates = parts.map(({ start, part }): Candidates => decodeCandidates(encodeCandidates(topCandidates(part, start, { count: candidateCount(sampling), history, sampling }))))
+  const counts = { all: 0 }
+  const draw = (change: Partial<Sampling>, position: number): number => {
+    const drawn = sample(candidates, { ...sampling, ...change }, position)
+    if (drawn) return drawn.id
+    counts.all++
+    const all = parts.map(({ start, part }) => decodeLogits(encodeLogits({ vocabStart: start, logits: adjustLogits(part, start, { history, sampling }) })))
+    return sampleAll(all, { ...sampling, ...change }, position).id
+  }
+  return { draw, counts }
 }
+
+const draw = (logits: Float32Array, ranks: number, { position, ...context }: DrawContext & { readonly position: number }): number => step(logits, ranks, context).draw({}, position)
 
 test('sampler: equals the float64 reference, however the vocabulary is split', () => {
   let differences = 0
   let draws = 0
   fc.assert(
-    fc.property(samplings, fc.integer({ min: 40, max: 900 }), fc.integer({ min: 1, max: 1e6 }), fc.array(fc.integer({ min: 0, max: 39 }), { maxLength: 20 }), (sampling, length, seed, history) => {
-      const logits = logitsOf(length, seed)
+    fc.property(samplings, fc.oneof(fc.integer({ min: 40, max: 900 }), fc.integer({ min: 1500, max: 4000 })), fc.integer({ min: 1, max: 1e6 }), fc.array(fc.integer({ min: 0, max: 39 }), { maxLength: 20 }), (sampling, length, seed, history) => {
+      // every third time with many equal ones
+      const logits = logitsOf(length, seed).map((logit) => (seed % 3 === 0 ? Math.round(logit) : logit))
       const want = reference(logits, history, sampling, seed % 1000)
       for (const ranks of [1, 2, 3, 5]) {
         draws++
@@ -78,6 +91,54 @@ test('sampler: frequencies follow the probabilities', () => {
   assert.ok(chiSquare < 16.3, `chi-square ${chiSquare} with 3 degrees of freedom`) // 0.1 % of honest samplers exceed 16.3
 })
 
+/** Upper 0.1 % point of chi-square (Wilson and Hilferty, 1931). */
+const chiSquareBound = (freedom: number): number => freedom * (1 - 2 / (9 * freedom) + 3.09 * Math.sqrt(2 / (9 * freedom))) ** 3
+
+for (const [name, change] of [['nothing is cut off', {}], ['top-p', { topP: 0.97 }], ['min-p', { minP: 0.02 }]] as const) {
+  test(`sampler: at temperature 3 every token of a large vocabulary comes as often as it is likely, on 1, 2 and 3 ranks: ${name}`, () => {
+    const sampling: Sampling = { temperature: 3, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 9, ...change }
+    const logits = Float32Array.from({ length: 5000 }, (_, i) => 12 * uniformAt(3, i) ** 2)
+    const order = Array.from(logits.keys()).toSorted((a, b) => logits[b] - logits[a])
+    const weights = order.map((id) => Math.exp((logits[id] - logits[order[0]]) / 3))
+    const total = weights.reduce((a, b) => a + b, 0)
+    let reached = 0
+    const kept = weights.map((weight) => {
+      const before = reached
+      reached += weight / total
+      return before < sampling.topP && weight >= sampling.minP ? weight : 0
+    })
+    const mass = kept.reduce((a, b) => a + b, 0)
+    assert.ok(kept.slice(1024).reduce((a, b) => a + b, 0) / mass > 0.1, 'much lies behind the candidates of one rank')
+    const bins = 50
+    const places = new Map(order.map((id, place) => [id, Math.floor((place * bins) / order.length)]))
+    const expected = Array.from({ length: bins }, (_, bin) => kept.reduce((sum, weight, place) => sum + (places.get(order[place]) === bin ? weight : 0), 0) / mass)
+    for (const ranks of [1, 2, 3]) {
+      const { draw: drawAt, counts } = step(logits, ranks, { history: [], sampling })
+      const seen = Array.from({ length: bins }, () => 0)
+      const draws = name === 'min-p' ? 600 : 2000
+      for (let position = 0; position < draws; position++) seen[places.get(drawAt({}, position)) ?? 0]++
+      const used = expected.flatMap((part, bin) => (part > 0 ? [(seen[bin] - draws * part) ** 2 / (draws * part)] : []))
+      assert.ok(seen.every((count, bin) => count === 0 || expected[bin] > 0))
+      const chiSquare = used.reduce((a, b) => a + b, 0)
+      assert.ok(chiSquare < chiSquareBound(used.length - 1), `${ranks} ranks: chi-square ${chiSquare} with ${used.length - 1} degrees of freedom`)
+      assert.ok(counts.all < draws, `all logits were needed ${counts.all} times`)
+      if (name === 'nothing is cut off') assert.ok(counts.all > 0 && counts.all < 0.6 * draws, `all logits were needed ${counts.all} times`)
+    }
+  })
+}
+
+test('sampler: all logits are asked for only where candidates do not tell', () => {
+  const logits = Float32Array.from({ length: 5000 }, (_, i) => (i === 4000 ? 20 : 6 * uniformAt(3, i)))
+  const neutral: Sampling = { temperature: 1, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 9 }
+  const needed = (change: Partial<Sampling>): number => {
+    const { draw: drawAt, counts } = step(logits, 2, { history: [], sampling: { ...neutral, ...change } })
+    for (let position = 0; position < 200; position++) drawAt({}, position)
+    return counts.all
+  }
+  assert.deepEqual([{}, { topP: 0.9 }, { minP: 1e-4 }, { temperature: 0 }, { temperature: 10, topK: 1024 }, { temperature: 10, topK: 1024, topP: 0.99 }].map(needed), [0, 0, 0, 0, 0, 0])
+  assert.ok(needed({ temperature: 10 }) > 100)
+})
+
 test('sampler: equal logits fall to the lower id', () => {
   const sampling: Sampling = { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 0 }
   assert.equal(draw(Float32Array.of(3, 5, 5, 5), 2, { history: [], sampling, position: 0 }), 1)
@@ -89,7 +150,12 @@ test('sampler: a logit that is not a number is an error, not a token', () => {
 })
 
 test('candidates: malformed bytes are refused', () => {
-  const good = encodeCandidates({ ids: Uint32Array.of(1, 2), logits: Float32Array.of(3, 4), logSumExp: 5 })
+  const good = encodeCandidates({ ids: Uint32Array.of(1, 2), logits: Float32Array.of(3, 4), logSumExp: 5, complete: false })
+  const all = encodeLogits({ vocabStart: 7, logits: Float32Array.of(1, -2) })
+  assert.deepEqual(decodeLogits(all), { vocabStart: 7, logits: Float32Array.of(1, -2) })
+  for (const bytes of [new Uint8Array(0), all.subarray(0, 6), encodeLogits({ vocabStart: 0, logits: Float32Array.of(NaN) })]) assert.throws(() => decodeLogits(bytes), { code: 'frameInvalid' })
+  assert.deepEqual(decodeCandidates(good).complete, false)
+  assert.throws(() => decodeCandidates(new Uint8Array(8)), { code: 'frameInvalid' }) // none of some
   for (const bytes of [new Uint8Array(0), new Uint8Array(7), good.subarray(0, 20), Uint8Array.from([255, 255, 255, 255, 0, 0, 0, 0])]) assert.throws(() => decodeCandidates(bytes), { code: 'frameInvalid' })
 })
 

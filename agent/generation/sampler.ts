@@ -3,23 +3,37 @@
  *
  * Order, as in Hugging Face's transformers: repetition penalty (Keskar et al., 2019: positive logits divided, negative
  * multiplied), temperature, top-k, top-p (the smallest set that reaches p), min-p (relative to the likeliest). Top-p
- * counts probabilities among what top-k left. Without top-k they are exact over the whole vocabulary, because ranks
- * send the log-sum-exp of all their logits; only tokens beyond the best 1024 of a rank can never be drawn.
+ * counts probabilities among what top-k left. The token is the one in which a random number lies, where tokens stand
+ * one behind another by falling logit (then rising id), each as wide as it is likely.
+ *
+ * So nearly always the candidates say which it is: ranks also send the log-sum-exp of all their logits. Where they do
+ * not (the number lies behind them, or the border of top-p does), `sample` says so, and `sampleAll` draws from all
+ * logits. The result is that of one rank that knows all, however the vocabulary is split.
  */
 import { MeshError } from '../../shared/errors.ts'
 import type { Sampling } from '../../shared/schema/job.ts'
 import type { Candidates } from './candidates.ts'
 import { uniformAt } from './random.ts'
 
-export interface PickOptions {
-  readonly count: number
+/** What decides besides the logits. */
+export interface DrawContext {
   /** Tokens of prompt and answer so far. */
   readonly history: readonly number[]
   readonly sampling: Sampling
 }
 
-/** Divides or multiplies the logits of used tokens, each once; the input stays as it is. */
-const penalise = (logits: Float32Array, vocabStart: number, history: readonly number[], penalty: number): Float32Array => {
+export interface PickOptions extends DrawContext {
+  readonly count: number
+}
+
+/**
+ * Logits as they are drawn from; the input stays as it is.
+ * @param logits f32 [own vocabulary columns]
+ * @throws MeshError `backendFailed` when a logit is not a number: the weights or the backend are broken
+ */
+export const adjustLogits = (logits: Float32Array, vocabStart: number, { history, sampling }: DrawContext): Float32Array => {
+  if (logits.some(Number.isNaN)) throw new MeshError('backendFailed', { backend: 'compute', problem: 'a logit is not a number' })
+  const { repetitionPenalty: penalty } = sampling
   if (penalty === 1) return logits
   const changed = logits.slice()
   for (const token of new Set(history)) {
@@ -69,58 +83,145 @@ const logSumExp = (values: Float32Array, top: number, temperature: number): numb
 /**
  * Candidates of one rank.
  * @param logits f32 [own vocabulary columns]
- * @throws MeshError `backendFailed` when a logit is not a number: the weights or the backend are broken
+ * @throws MeshError `backendFailed` when a logit is not a number
  */
 export const topCandidates = (logits: Float32Array, vocabStart: number, { count, history, sampling }: PickOptions): Candidates => {
-  if (logits.length === 0) return { ids: new Uint32Array(0), logits: new Float32Array(0), logSumExp: -Infinity }
-  const values = penalise(logits, vocabStart, history, sampling.repetitionPenalty)
-  if (values.some(Number.isNaN)) throw new MeshError('backendFailed', { backend: 'compute', problem: 'a logit is not a number' })
+  if (logits.length === 0) return { ids: new Uint32Array(0), logits: new Float32Array(0), logSumExp: -Infinity, complete: true }
+  const values = adjustLogits(logits, vocabStart, { history, sampling })
   const indices = count === 1 ? [best(values)] : largest(values, Math.min(count, values.length))
   return {
     ids: Uint32Array.from(indices, (index) => index + vocabStart),
     logits: Float32Array.from(indices, (index) => values[index]),
     // the greedy choice needs no probabilities
     logSumExp: sampling.temperature === 0 ? 0 : logSumExp(values, values[indices[0]], sampling.temperature),
+    complete: indices.length === values.length,
   }
 }
 
-interface Weighted {
-  readonly id: number
-  readonly logit: number
+/** Candidates of all ranks by falling logit, then rising id. */
+interface Merged {
+  readonly ids: readonly number[]
+  readonly logits: readonly number[]
+  /** These are all tokens. */
+  readonly complete: boolean
 }
 
-const merge = (ranks: readonly Candidates[]): Weighted[] =>
-  ranks
-    .flatMap(({ ids, logits }) => Array.from(ids, (id, index) => ({ id, logit: logits[index] })))
-    .toSorted((a, b) => b.logit - a.logit || a.id - b.id)
+/** The first `count` (0: all) that are certain: up to where a rank kept tokens back. */
+const merge = (ranks: readonly Candidates[], count: number): Merged => {
+  const cursors = ranks.map((rank) => ({ ...rank, at: 0 }))
+  const [ids, logits]: [number[], number[]] = [[], []]
+  for (;;) {
+    let first: (typeof cursors)[number] | undefined
+    for (const cursor of cursors) {
+      if (cursor.at === cursor.ids.length) continue
+      const difference = first ? cursor.logits[cursor.at] - first.logits[first.at] : 1
+      if (!first || difference > 0 || (difference === 0 && cursor.ids[cursor.at] < first.ids[first.at])) first = cursor
+    }
+    if (!first) return { ids, logits, complete: true }
+    ids.push(first.ids[first.at])
+    logits.push(first.logits[first.at])
+    first.at++
+    if (ids.length === count || (!first.complete && first.at === first.ids.length)) return { ids, logits, complete: false }
+  }
+}
 
-const keepTopP = (probabilities: readonly number[], topP: number): number => {
-  if (topP >= 1) return probabilities.length
+/** Tokens by falling weight, the first of which has weight 1. */
+interface Falling {
+  readonly weights: Float64Array
+  /** These are all. */
+  readonly complete: boolean
+  /** Weight of all tokens; known also where these are not all. */
+  readonly whole: number
+}
+
+const weightsOf = (falling: ArrayLike<number>, temperature: number): Float64Array => {
+  const weights = new Float64Array(falling.length)
+  for (let index = 0; index < falling.length; index++) weights[index] = Math.exp((falling[index] - falling[0]) / temperature)
+  return weights
+}
+
+/** How many weights, from the first on, reach `wanted`; `undefined` when all of these do not. */
+const countTo = (weights: Float64Array, limit: number, wanted: number): number | undefined => {
   let sum = 0
-  const last = probabilities.findIndex((probability) => (sum += probability) >= topP)
-  return last < 0 ? probabilities.length : last + 1
+  for (let index = 0; index < limit; index++) if ((sum += weights[index]) >= wanted) return index + 1
+  return undefined
+}
+
+const sumOf = (weights: Float64Array, count: number): number => {
+  let sum = 0
+  for (let index = 0; index < count; index++) sum += weights[index]
+  return sum
+}
+
+/** Which weight a point lies in, counted from the first weight on; `undefined` when it lies behind all. */
+const indexAt = (weights: Float64Array, count: number, point: number): number | undefined => {
+  let left = point
+  for (let index = 0; index < count; index++) if ((left -= weights[index]) < 0) return index
+  return undefined
+}
+
+/**
+ * Which of these tokens is drawn.
+ * @param random 0 <= random < 1
+ * @returns `undefined` when that depends on tokens that are not among these
+ */
+const drawIndex = ({ weights, complete, whole }: Falling, { topK, topP, minP }: Sampling, random: number): number | undefined => {
+  const limit = topK > 0 ? Math.min(topK, weights.length) : weights.length
+  const isLimited = topK > 0 && topK <= weights.length
+  const counted = isLimited || (complete && topK > 0) ? sumOf(weights, limit) : whole
+  // tokens that are kept, as far as that is certain
+  let kept = isLimited || complete ? limit : undefined
+  if (topP < 1) kept = countTo(weights, limit, topP * counted) ?? kept
+  // weights fall: with the first that is too small for min-p all others go
+  const small = minP > 0 ? weights.findIndex((weight) => weight < minP) : -1
+  if (small >= 0) kept = Math.min(kept ?? small, small)
+  if (kept !== undefined) return indexAt(weights, kept, random * sumOf(weights, kept)) ?? kept - 1 // rounding left a rest
+  if (topK > 0) return undefined
+  // The border of top-p or min-p lies behind these. Their weight lies between two bounds; often both give one token.
+  const least = minP > 0 ? sumOf(weights, limit) : Math.min(1, topP) * whole
+  const most = topP < 1 ? topP * whole + weights[limit - 1] : whole
+  const index = indexAt(weights, limit, random * least)
+  return index === indexAt(weights, limit, random * most) ? index : undefined
 }
 
 /**
  * Draws one token.
  * @param ranks candidates of every rank
  * @param position index in the context that the token will have; with the seed it decides the random number
+ * @returns `undefined` when the candidates do not tell: `sampleAll` does
  */
-export const sample = (ranks: readonly Candidates[], sampling: Sampling, position: number): { readonly id: number } => {
-  const sorted = merge(ranks)
-  if (sorted.length === 0) throw new MeshError('frameInvalid', { problem: 'no rank sent candidates' })
-  const { temperature, topK, topP, minP, seed } = sampling
-  if (temperature === 0) return { id: sorted[0].id }
-  const top = sorted[0].logit
-  const limited = topK > 0 ? sorted.slice(0, topK) : sorted
-  const weights = limited.map(({ logit }) => Math.exp((logit - top) / temperature))
-  const whole = topK > 0 ? weights.reduce((a, b) => a + b, 0) : ranks.reduce((sum, rank) => sum + Math.exp(rank.logSumExp - top / temperature), 0)
-  const kept = keepTopP(weights.map((weight) => weight / whole), topP)
-  const usable = weights.slice(0, kept).filter((weight) => weight >= minP)
-  let left = uniformAt(seed, position) * usable.reduce((a, b) => a + b, 0)
-  for (const [index, weight] of usable.entries()) {
-    left -= weight
-    if (left < 0) return { id: limited[index].id }
+export const sample = (ranks: readonly Candidates[], sampling: Sampling, position: number): { readonly id: number } | undefined => {
+  const { temperature, topK, seed } = sampling
+  const { ids, logits, complete } = merge(ranks, temperature === 0 ? 1 : topK)
+  if (ids.length === 0) throw new MeshError('frameInvalid', { problem: 'no rank sent candidates' })
+  if (temperature === 0) return { id: ids[0] }
+  const weights = weightsOf(logits, temperature)
+  const whole = ranks.reduce((sum, rank) => sum + Math.exp(rank.logSumExp - logits[0] / temperature), 0)
+  const index = drawIndex({ weights, complete, whole }, sampling, uniformAt(seed, position))
+  return index === undefined ? undefined : { id: ids[index] }
+}
+
+/** Adjusted logits of one rank: that of token `vocabStart + i` at index i. */
+export interface RankLogits {
+  readonly vocabStart: number
+  readonly logits: Float32Array
+}
+
+/** Draws one token from all logits; the same one as `sample` where that can tell. */
+export const sampleAll = (ranks: readonly RankLogits[], sampling: Sampling, position: number): { readonly id: number } => {
+  const inOrder = ranks.toSorted((a, b) => a.vocabStart - b.vocabStart)
+  const all = new Float32Array(inOrder.reduce((sum, { logits }) => sum + logits.length, 0))
+  inOrder.reduce((at, { logits }) => {
+    all.set(logits, at)
+    return at + logits.length
+  }, 0)
+  const falling = all.toSorted().toReversed()
+  const weights = weightsOf(falling, sampling.temperature)
+  const index = drawIndex({ weights, complete: true, whole: sumOf(weights, weights.length) }, sampling, uniformAt(sampling.seed, position)) ?? 0
+  // of tokens with the same logit the lowest id comes first
+  let before = index - falling.indexOf(falling[index])
+  for (const { vocabStart, logits } of inOrder) {
+    for (let at = logits.indexOf(falling[index]); at >= 0; at = logits.indexOf(falling[index], at + 1)) if (before-- === 0) return { id: vocabStart + at }
   }
-  return { id: limited[usable.length - 1].id } // rounding left a rest
+  throw new Error('a token that was drawn has no place')
 }

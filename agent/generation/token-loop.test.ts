@@ -54,8 +54,8 @@ describe('token loop', () => {
     rmSync(folder, { recursive: true, force: true })
   })
 
-  const createRing = async (worldSize: number, stepTimeoutMs = 5000): Promise<Ring> => {
-    const plan = planShards(model.config.shape, Array.from({ length: worldSize }, () => 1))
+  const createRing = async (worldSize: number, stepTimeoutMs = 5000, shares = Array.from({ length: worldSize }, () => 1)): Promise<Ring> => {
+    const plan = planShards(model.config.shape, shares)
     const channels = createMemoryChannels(worldSize, stepTimeoutMs)
     const lost: Error[] = []
     const work: RankWork[] = []
@@ -170,6 +170,27 @@ describe('token loop', () => {
     assert.equal((await two.leader.run(request({ sampling: warm }))).text, first.text)
     assert.equal((await three.leader.run(request({ sampling: warm }))).text, first.text)
     assert.notEqual((await two.leader.run(request({ sampling: { ...warm, seed: 12 } }))).text, first.text)
+  })
+
+  it('hot draws reach beyond the candidates of a rank, and are the same for any split', async () => {
+    const hot: Sampling = { ...greedy, temperature: 10, seed: 5, repetitionPenalty: 1.2 }
+    const texts: (readonly number[])[] = []
+    // of 2,048 tokens one rank holds more than it has candidates
+    for (const shares of [[1], [3, 1], [1, 5, 1]]) {
+      const worldSize = shares.length
+      const { leader, channels } = await createRing(worldSize, 5000, shares)
+      const asked = channels[0].sendControl.bind(channels[0])
+      let logits = 0
+      if (worldSize > 1) channels[0].sendControl = (to, message) => {
+        if (message.type === 'logits') logits++
+        return asked(to, message)
+      }
+      // twice: what was asked for is no part of the next job
+      texts.push((await leader.run(request({ sampling: hot, endTokens: [] }))).tokens, (await leader.run(request({ sampling: hot, endTokens: [] }))).tokens)
+      assert.ok(worldSize === 1 || logits > 10, `asked for all logits ${logits} times`)
+    }
+    for (const tokens of texts) assert.deepEqual(tokens, texts[0])
+    assert.notDeepEqual(texts[0], cases[0].continuation_ids.slice(0, 40))
   })
 
   it('a stop string ends the text before it', async () => {

@@ -159,6 +159,8 @@ const CollectiveAgreement = Type.Object({
 export const RingControl = Type.Union([
   Type.Object({ type: Type.Literal('job-start'), job: Count, jobId: Type.String({ maxLength: 100 }), sampling: Sampling, collective: CollectiveAgreement }),
   Type.Object({ type: Type.Literal('step'), job: Count, step: Count, sequences: Type.Array(Sequence, { maxItems: 64 }) }),
+  /** The candidates of that step do not tell which token is drawn: send all logits. */
+  Type.Object({ type: Type.Literal('logits'), job: Count, step: Count }),
   Type.Object({ type: Type.Literal('job-end'), job: Count }),
   /** From any rank: the job cannot go on. */
   Type.Object({ type: Type.Literal('abort'), job: Count, error: ErrorReportSchema }),

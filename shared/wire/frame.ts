@@ -1,5 +1,5 @@
 /**
- * The frame on `/meshnet/ring/1.0.0`: a header of 48 bytes, little-endian, then the payload.
+ * The frame on `/meshnet/ring/2.0.0`: a header of 48 bytes, little-endian, then the payload.
  *
  * | offset | type | field |
  * | --- | --- | --- |

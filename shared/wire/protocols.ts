@@ -7,7 +7,7 @@ export const protocols = {
   /** A member asks the agent of an admin to renew its certificate; members only. */
   renewal: '/meshnet/renewal/1.0.0',
   /** Frames between two ranks of a ring: tensors and control messages, in order. */
-  ring: '/meshnet/ring/1.0.0',
+  ring: '/meshnet/ring/2.0.0',
   /** To a relay that serves some pools only: membership of one of them, before it reserves a slot or connects to anybody. */
   relayProof: '/meshnet/relay-proof/1.0.0',
   /** Between members: which control plane the other one uses. */

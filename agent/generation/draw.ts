@@ -1,0 +1,46 @@
+/** Drawing the next token from the logits of all ranks: what rank 0 asks, and what the others answer. */
+import type { RingControl } from '../../shared/wire/envelope.ts'
+import { type Channel, othersOf, payloadOf } from '../collective/channel.ts'
+import { candidateCount, type Candidates, decodeCandidates, decodeLogits, encodeCandidates, encodeLogits } from './candidates.ts'
+import { candidatesTag, logitsTag } from './protocol.ts'
+import { adjustLogits, type DrawContext, type RankLogits, sample, sampleAll, topCandidates } from './sampler.ts'
+
+/** One row of logits on one rank, and what is drawn from it. */
+export interface DrawnRow extends DrawContext {
+  readonly job: number
+  readonly step: number
+  readonly vocabStart: number
+  /** f32 [own vocabulary columns] */
+  readonly logits: Float32Array
+}
+
+const candidatesOf = ({ logits, vocabStart, history, sampling }: DrawnRow): Candidates => topCandidates(logits, vocabStart, { count: candidateCount(sampling), history, sampling })
+
+const allOf = ({ logits, vocabStart, history, sampling }: DrawnRow): RankLogits => ({ vocabStart, logits: adjustLogits(logits, vocabStart, { history, sampling }) })
+
+/**
+ * On rank 0: candidates of all ranks first, all logits where they do not tell.
+ * @param channel absent in a ring of one
+ * @param position index in the context that the token will have
+ * @throws MeshError `peerLost` | `collectiveTimeout` | `frameInvalid` | `backendFailed`
+ */
+export const drawToken = async (row: DrawnRow, channel: Channel | undefined, position: number): Promise<number> => {
+  const { job, step, sampling } = row
+  const own = candidatesOf(row) // while the others pick theirs
+  const others = channel ? othersOf(channel) : []
+  const receive = (rank: number, tag: ReturnType<typeof candidatesTag>): Promise<Uint8Array> => (channel as Channel).receive(rank, tag).then(({ bytes }) => bytes)
+  const theirs = await Promise.all(others.map(async (rank) => decodeCandidates(await receive(rank, candidatesTag(job, step)))))
+  const drawn = sample([own, ...theirs], sampling, position)
+  if (drawn) return drawn.id
+  await Promise.all(others.map((rank) => channel?.sendControl(rank, { type: 'logits', job, step })))
+  const all = await Promise.all(others.map(async (rank) => decodeLogits(await receive(rank, logitsTag(job, step)))))
+  return sampleAll([allOf(row), ...all], sampling, position).id
+}
+
+/** On the other ranks: after a step. */
+export const sendCandidates = (row: DrawnRow, channel: Channel): Promise<void> => channel.send(0, candidatesTag(row.job, row.step), payloadOf(encodeCandidates(candidatesOf(row))))
+
+/** On the other ranks: when rank 0 asks. The row of another step than the last is gone. */
+export const sendLogits = async (row: DrawnRow | undefined, { job, step }: Extract<RingControl, { type: 'logits' }>, channel: Channel): Promise<void> => {
+  if (row?.job === job && row.step === step) await channel.send(0, logitsTag(job, step), payloadOf(encodeLogits(allOf(row))))
+}
