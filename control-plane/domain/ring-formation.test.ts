@@ -20,6 +20,7 @@ const many = Array.from({ length: limits.worldSize + 2 }, (_, index) => `d${Stri
 const table: readonly [name: string, change: Partial<RingInput>, want: object][] = [
   ['nobody wants to serve', {}, { action: 'wait', reason: 'no device serves this model' }],
   ['nobody is online', { wishes: [away('a'), away('b')] }, { action: 'wait', reason: 'no device is online; A and B would serve it' }],
+  ['all that are online are no members any more', { wishes: [{ ...away('a'), online: true }, away('b')] }, { action: 'wait', reason: "A is online, but its membership of the pool is over: an admin's agent renews it" }],
   ['the first epoch', { wishes: [wish('a'), away('b')] }, change('a')],
   ['all ready', { ...both, reports: ready('a', 'b') }, { action: 'activate' }],
   ['one still loads', { ...both, reports: ready('a') }, { action: 'wait', reason: 'B is loading' }],

@@ -9,6 +9,8 @@ export interface WishState {
   readonly share: number
   /** Its agent is connected and showed a valid certificate of the pool. */
   readonly available: boolean
+  /** Its agent is connected, whatever its certificate says; absent: as `available`. */
+  readonly online?: boolean
   /** While it is not available: how long a ring that it is part of waits for it. */
   readonly awaitedUntil: number
   /** It announces an address that the current epoch does not name: it was started again, and peers would miss it. */
@@ -54,6 +56,13 @@ const passing = new Set(['peerLost', 'peerUnreachable', 'collectiveTimeout', 'ep
 
 const list = (names: readonly string[]): string => (names.length <= 2 ? names.join(' and ') : `${names.slice(0, 2).join(', ')} and ${names.length - 2} more`)
 
+/** Why nobody can serve: they are away, or connected and their certificates do not hold. */
+const nobodyThere = (wishes: readonly WishState[]): string => {
+  const unproven = wishes.filter(({ online, available }) => online && !available).map(({ name }) => name)
+  if (unproven.length === 0) return `no device is online; ${list(wishes.map(({ name }) => name))} would serve it`
+  return `${list(unproven)} ${unproven.length === 1 ? 'is' : 'are'} online, but ${unproven.length === 1 ? 'its' : 'their'} membership of the pool is over: an admin's agent renews it`
+}
+
 export const decideRing = (input: RingInput): Decision => {
   const { wishes, current, reports, busy, now, retryAt } = input
   const wanted = wishes.filter(({ available, noRoom }) => available && noRoom === undefined).slice(0, limits.worldSize)
@@ -69,7 +78,7 @@ export const decideRing = (input: RingInput): Decision => {
     const isMember = current.some(({ deviceId }) => deviceId === full.deviceId)
     return isMember ? { action: 'withdraw', misfit: full.noRoom } : { action: 'wait', reason: full.noRoom.message, misfit: full.noRoom }
   }
-  if (wanted.length === 0) return { action: 'wait', reason: `no device is online; ${list(wishes.map(({ name }) => name))} would serve it` }
+  if (wanted.length === 0) return { action: 'wait', reason: nobodyThere(wishes) }
 
   const lost = wishes.filter(({ deviceId, available }) => !available && current.some((member) => member.deviceId === deviceId))
   const until = Math.max(...lost.map(({ awaitedUntil }) => awaitedUntil), 0)

@@ -262,6 +262,7 @@ export class Rings {
       return {
         deviceId, share, name: names(deviceId),
         available: presence.isMember(deviceId, ring.poolId, now()),
+        online: agent !== undefined,
         awaitedUntil: presence.awaitedUntil(deviceId, { graceMs, leaseMs }),
         ...this.#fit(ring, deviceId, names(deviceId)),
         moved: agent !== undefined && member !== undefined && (agent.peerId !== member.peerId || agent.addresses.some((address) => !member.addresses.includes(address))),

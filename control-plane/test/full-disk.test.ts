@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { test, type TestContext } from 'node:test'
 import { signRequest } from '../../shared/identity/request-signature.ts'
 import { createSmallDisk, type SmallDisk, smallDiskImpossible } from '../../test/support/small-disk.ts'
-import { createPool, eventually, FakeAgent, type Plane, quickSettings, startPlane, submission, type TestPool } from './plane.ts'
+import { createKey, createPool, eventually, FakeAgent, type Plane, quickSettings, startPlane, submission, type TestPool } from './plane.ts'
 import { activeRing, done, events, join, type Ring, view } from './steps.ts'
 
 const skip = smallDiskImpossible()
@@ -33,11 +33,13 @@ const ringOnSmallDisk = async (t: TestContext, count: number): Promise<Stage> =>
 test('full disk: a prompt is refused as such, reads go on, and it is not ready until there is room', { skip }, async (t) => {
   const { disk, plane: { url }, pool, agents: [leader], submit, ringId, epoch } = await ringOnSmallDisk(t, 1)
   const member = await pool.member('Member')
+  const { app } = await createKey(member, pool, url)
   disk.fill()
   await assert.rejects(submit('a'), { code: 'storageFull', status: 507, exitCode: 5, hint: /^free some space/ })
   // whoever asks gets an answer, an app and a member that the disk has never heard of too
   assert.equal((await view(pool, url)).status, 'active')
   await assert.doesNotReject(member.client(url).call('listPeers', { params: { poolId: pool.poolId } }))
+  await assert.doesNotReject(app.call('listRings', { params: { poolId: pool.poolId } }))
   await assert.doesNotReject(member.client(url).call('quota', { params: { poolId: pool.poolId } }))
   const ready = await fetch(`${url}/ready`)
   assert.equal(ready.status, 503)
