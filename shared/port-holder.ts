@@ -1,5 +1,6 @@
 /** Which program listens on a port of this machine, as far as the system tells: Linux, and what this user may see. */
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
+import { basename } from 'node:path'
 
 const stateListening = '0A'
 
@@ -33,11 +34,19 @@ const linksOf = (pid: string): string[] => {
 }
 
 /** Programs of Mesh by their entry file. Of others the name alone: their arguments are nobody's business. */
-const ours = [['/control-plane/main.ts', 'a Mesh control plane'], ['/relay-server/main.ts', 'a Mesh relay'], ['/agent/main.ts', 'a Mesh agent']] as const
+const ours = [[/\bcontrol-plane\/main\.ts$/, 'a Mesh control plane'], [/\brelay-server\/main\.ts$/, 'a Mesh relay'], [/\bagent\/main\.ts$/, 'a Mesh agent']] as const
+
+const programOf = (pid: string): string => {
+  try {
+    return basename(readlinkSync(`/proc/${pid}/exe`))
+  } catch {
+    return 'a program'
+  }
+}
 
 const nameOf = (pid: string): string => {
   const command = read(`/proc/${pid}/cmdline`).split('\0')
-  return ours.find(([file]) => command.some((part) => part.endsWith(file)))?.[1] ?? (read(`/proc/${pid}/comm`).trim() || 'a program')
+  return ours.find(([file]) => command.some((part) => file.test(part)))?.[1] ?? programOf(pid)
 }
 
 /** `nginx (process 77)`; `undefined` where the system does not tell. */
