@@ -85,6 +85,10 @@ export const errorTable = {
     status: 503, exit: 4, text: 'the control plane answers, and cannot store anything: {problem}',
     hint: 'free some space on its disk, or see its log; it becomes ready by itself',
   },
+  queueFull: {
+    status: 429, exit: 6, text: 'too much waits already: {whose} may have {limit} waiting',
+    hint: 'try again in {retryAfterSeconds}, when some of it has had its turn, or cancel what nobody needs any more',
+  },
   overloaded: { status: 429, exit: 6, text: '{what} is full: {limit} at most', hint: 'try again in a moment' },
   // pools
   poolUnknown: { status: 404, exit: 2, text: 'this device is in no pool {poolId}', hint: 'mesh pool-list' },

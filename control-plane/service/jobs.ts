@@ -3,8 +3,8 @@ import { MeshError } from '../../shared/errors.ts'
 import { newJobId } from '../../shared/ids.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { Job, JobSubmission } from '../../shared/schema/job.ts'
-import { limits } from '../../shared/wire/limits.ts'
 import { failedWith, finalStates, type JobMessage, type JobResult, reactionTo, resultOf } from '../domain/job-state.ts'
+import { checkQueue } from '../domain/queue-limits.ts'
 import type { JobStore } from '../store/job-store.ts'
 import type { RingStore, StoredRing } from '../store/ring-store.ts'
 import type { ApiKeys } from './api-keys.ts'
@@ -46,6 +46,8 @@ interface Running {
   readonly ringId: string
   readonly leader: string
   readonly leaderName: string
+  /** When the ring got it. */
+  readonly since: number
   /** Ends the job, unless the device `awaited` comes back or rank 0 is heard. */
   timer?: NodeJS.Timeout
   awaited?: string
@@ -65,14 +67,14 @@ export class Jobs {
 
   /** Jobs that ran when the control plane stopped: their leader may come back within the lease. */
   recover(): void {
-    const { jobs, ringStore, background, leaseMs } = this.#options
+    const { jobs, ringStore, background, now, leaseMs } = this.#options
     for (const { jobId, poolId, submission, epoch } of jobs.unfinished()) {
       const ring = ringStore.findByModel(poolId, submission.modelId)
       const leader = ring?.members[0]
       const lost = new MeshError('epochStale', { got: epoch, want: ring?.epoch ?? 'none' })
       if (!ring || !leader || ring.epoch !== epoch) background.untilStored(`job/${jobId}`, () => this.#fail(jobId, lost))
       else {
-        const running: Running = { jobId, ringId: ring.ringId, leader: leader.deviceId, leaderName: leader.name }
+        const running: Running = { jobId, ringId: ring.ringId, leader: leader.deviceId, leaderName: leader.name, since: now() }
         this.#running.set(ring.ringId, running)
         this.#endAfter(leaseMs, running, leader.deviceId, new MeshError('jobLost', { peer: leader.name }))
       }
@@ -93,7 +95,7 @@ export class Jobs {
     return this.#running.has(ringId)
   }
 
-  /** @throws MeshError `ringEmpty` | `ringTooLarge` | `ringBlocked` | `overloaded` | `requestInvalid` | `keyQuotaExceeded` | `keyQuotaTooSmall` */
+  /** @throws MeshError `ringEmpty` | `ringTooLarge` | `ringBlocked` | `queueFull` | `requestInvalid` | `keyQuotaExceeded` | `keyQuotaTooSmall` */
   submit(poolId: string, { deviceId: submittedBy, keyId = '' }: Submitter, submission: JobSubmission): Job {
     const { jobs, rings, hub, credits, keys, now } = this.#options
     if ((submission.prompt === undefined) === (submission.messages === undefined)) throw new MeshError('requestInvalid', { problem: 'give either prompt or messages' })
@@ -104,7 +106,7 @@ export class Jobs {
     if (!ring) throw new MeshError('ringEmpty', { modelId: submission.modelId })
     const obstacle = rings.obstacle(ring.ringId)
     if (obstacle) throw obstacle
-    if (jobs.queued(poolId) >= limits.queuedJobs) throw new MeshError('overloaded', { what: 'the queue of this pool', limit: limits.queuedJobs })
+    checkQueue(keyId, jobs.queued(poolId, submittedBy, keyId), Buffer.byteLength(JSON.stringify(submission)))
     const quotaTokens = keyId === '' ? 0 : keys.reserve(keyId, submission, ring.model.shape.context)
     credits.join(poolId, submittedBy) // before the job: one that is told to have failed must not run
     const { jobId } = jobs.submit(newJobId(), { poolId, submittedBy, keyId, quotaTokens, submission }, now())
@@ -126,7 +128,7 @@ export class Jobs {
     const leader = ring && presence.find(ring.members[0]?.deviceId)
     const job = ring && leader && this.#turns.next(ring)
     if (!job) return
-    const running: Running = { jobId: job.jobId, ringId, leader: leader.deviceId, leaderName: ring.members[0].name }
+    const running: Running = { jobId: job.jobId, ringId, leader: leader.deviceId, leaderName: ring.members[0].name, since: now() }
     const assigned = jobs.advance(job.jobId, 'assigned', { epoch: ring.epoch, worldSize: ring.members.length, now: now() })
     this.#running.set(ringId, running) // only now: what is not stored does not run
     hub.publish(job.jobId, [assigned])
@@ -263,7 +265,7 @@ export class Jobs {
     // only now: what is not stored has not ended
     stopWaiting(running)
     this.#running.delete(ringId)
-    this.#turns.end(ringId, tokens)
+    this.#turns.end(ringId, { tokens, received: result.tokens.length, ms: now() - running.since, context: ring?.model.shape.context })
     hub.publish(jobId, events)
     stored()
     logger.info({ job: jobId, state: result.state, code: result.error?.code }, 'job ended')

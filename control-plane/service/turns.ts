@@ -1,6 +1,11 @@
-/** Whose job a ring runs next, and what each had of it: one fair queue per ring, in memory. */
+/**
+ * Whose job a ring runs next, and what each had of it: in memory, one fair queue per ring among the members by their
+ * weights, and one per member and ring among its API keys and its own jobs, which are alike. So an app that floods
+ * the queue delays neither others nor the prompts of the member that made its key.
+ */
 import type { Job } from '../../shared/schema/job.ts'
 import { FairQueue, type Turn } from '../domain/fair-queue.ts'
+import { RingSpeed, type Used } from '../domain/ring-speed.ts'
 import type { JobStore } from '../store/job-store.ts'
 import type { StoredRing } from '../store/ring-store.ts'
 import type { Credits } from './credits.ts'
@@ -13,26 +18,42 @@ export interface TurnsOptions {
   readonly credits: Credits
 }
 
+/** What one ring had of its members. */
+interface RingTurns {
+  readonly members: FairQueue
+  /** By member: its keys, its own jobs under the empty one. */
+  readonly keys: Map<string, FairQueue>
+  readonly speed: RingSpeed
+  /** Of the job that runs. */
+  running?: { readonly member: Turn; readonly key: Turn }
+}
+
+const newTurns = (): RingTurns => ({ members: new FairQueue(), keys: new Map(), speed: new RingSpeed() })
+
 export class Turns {
   readonly #options: TurnsOptions
-  readonly #queues = new Map<string, FairQueue>()
-  readonly #turns = new Map<string, Turn>()
+  readonly #rings = new Map<string, RingTurns>()
 
   constructor(options: TurnsOptions) {
     this.#options = options
   }
 
-  /** Takes the next job of that ring's queue: the oldest of the member whose turn it is. */
+  /** Takes the next job of that ring's queue: the oldest of the key whose turn it is, of the member whose turn it is. */
   next({ ringId, poolId, modelId }: StoredRing): Job | undefined {
     const { jobs, credits } = this.#options
-    const waiting = jobs.waitingBySubmitter(poolId, modelId)
-    if (waiting.length === 0) return undefined
+    const waiting = Map.groupBy(jobs.waitingByKey(poolId, modelId), ({ submittedBy }) => submittedBy)
+    if (waiting.size === 0) return undefined
     const weights = credits.queueWeights(poolId)
-    const queue = this.#queues.get(ringId) ?? new FairQueue()
-    this.#queues.set(ringId, queue)
-    const turn = queue.begin(waiting.map(({ submittedBy, since }) => ({ flow: submittedBy, since, weight: weights.get(submittedBy) ?? 1 })))
-    const job = turn && jobs.next(poolId, modelId, turn.flow)
-    if (turn && job) this.#turns.set(ringId, turn)
+    const ring = this.#rings.get(ringId) ?? newTurns()
+    this.#rings.set(ringId, ring)
+    const oldest = Array.from(waiting, ([flow, keys]) => ({ flow, since: Math.min(...keys.map(({ since }) => since)) }))
+    const member = ring.members.begin(oldest.map(({ flow, since }) => ({ flow, since, weight: weights.get(flow) ?? 1 })))
+    if (!member) return undefined
+    const keys = ring.keys.get(member.flow) ?? new FairQueue()
+    ring.keys.set(member.flow, keys)
+    const key = keys.begin((waiting.get(member.flow) ?? []).map(({ keyId, since }) => ({ flow: keyId, since, weight: 1 })))
+    const job = key && jobs.next(poolId, modelId, { submittedBy: member.flow, keyId: key.flow })
+    if (key && job) ring.running = { member, key }
     return job
   }
 
@@ -42,20 +63,31 @@ export class Turns {
     const flows = Map.groupBy(jobs.queue(poolId, modelId), ({ submittedBy }) => submittedBy)
     if (flows.size === 0) return []
     const weights = credits.queueWeights(poolId)
-    const waiting = Array.from(flows, ([flow, queued]) => ({ flow, since: queued[0].createdAt, weight: weights.get(flow) ?? 1, jobs: queued.map(({ jobId }) => jobId) }))
-    return (this.#queues.get(ringId) ?? new FairQueue()).foresee(waiting, typicalTokens, this.#turns.get(ringId))
+    const { members, keys, running } = this.#rings.get(ringId) ?? newTurns()
+    const waiting = Array.from(flows, ([flow, queued]) => {
+      const byKey = Array.from(Map.groupBy(queued, ({ keyId }) => keyId), ([keyId, ofKey]) => (
+        { flow: keyId, since: ofKey[0].createdAt, weight: 1, jobs: ofKey.map(({ jobId }) => jobId) }
+      ))
+      const own = keys.get(flow) ?? new FairQueue()
+      const ordered = own.foresee(byKey, typicalTokens, running?.member.flow === flow ? running.key : undefined)
+      return { flow, since: queued[0].createdAt, weight: weights.get(flow) ?? 1, jobs: ordered }
+    })
+    return members.foresee(waiting, typicalTokens, running?.member)
   }
 
   /** The ring is gone. */
   forget(ringId: string): void {
-    this.#queues.delete(ringId)
-    this.#turns.delete(ringId)
+    this.#rings.delete(ringId)
   }
 
-  /** The job of that ring ended. @param tokens that it had, prompt and answer */
-  end(ringId: string, tokens: number): void {
-    const turn = this.#turns.get(ringId)
-    if (turn) this.#queues.get(ringId)?.end(turn, tokens)
-    this.#turns.delete(ringId)
+  /** The job of that ring ended. A failure costs as well: it kept the ring from others. */
+  end(ringId: string, used: Used): void {
+    const ring = this.#rings.get(ringId)
+    if (!ring?.running) return
+    const { member, key } = ring.running
+    const cost = ring.speed.cost(used)
+    ring.members.end(member, cost)
+    ring.keys.get(member.flow)?.end(key, cost)
+    ring.running = undefined
   }
 }

@@ -1,8 +1,9 @@
 /** Jobs and their event streams. Each method is one transaction, so a crash leaves a job before or after it. */
-import { and, asc, count, desc, eq, gt, gte, inArray, isNull, max, or, sql } from 'drizzle-orm'
+import { and, asc, count, desc, eq, gt, gte, inArray, isNull, max, or, sql, type SQL } from 'drizzle-orm'
 import type { JobId } from '../../shared/ids.ts'
 import type { Job, JobEvent, JobState, JobSubmission } from '../../shared/schema/job.ts'
 import { finalStates, type JobResult } from '../domain/job-state.ts'
+import type { Queued, QueueOwner } from '../domain/queue-limits.ts'
 import type { Store, Transaction } from './database.ts'
 import { jobEvents, jobs } from './tables.ts'
 
@@ -64,8 +65,24 @@ export class JobStore {
     return this.#store.transaction((tx) => tx.select().from(jobs).where(eq(jobs.poolId, poolId)).orderBy(desc(jobs.createdAt), desc(jobs.jobId)).limit(limit).all().map((row) => this.#jobOf(tx, row)))
   }
 
-  queued(poolId: string): number {
-    return this.#store.select({ jobs: count() }).from(jobs).where(and(eq(jobs.poolId, poolId), eq(jobs.state, 'queued'))).get()?.jobs ?? 0
+  /** What waits in a pool: in all, of the device that asks with all of its keys, and of the key that it came by. */
+  queued(poolId: string, submittedBy: string, keyId: string): Record<QueueOwner, Queued> {
+    const isMember = sql`${jobs.submittedBy} = ${submittedBy}`
+    const sumOf = (value: SQL, isMeant: SQL): SQL<number> => sql<number>`coalesce(sum(case when ${isMeant} then ${value} else 0 end), 0)`
+    // octet_length reads the length alone: no prompt is loaded for it
+    const [one, bytes] = [sql`1`, sql`octet_length(${jobs.submission})`]
+    const isKey = sql`${isMember} and ${jobs.keyId} = ${keyId}`
+    const sums = this.#store
+      .select({
+        jobs: sumOf(one, sql`true`), bytes: sumOf(bytes, sql`true`), jobsOfMember: sumOf(one, isMember),
+        bytesOfMember: sumOf(bytes, isMember), jobsOfKey: sumOf(one, isKey), bytesOfKey: sumOf(bytes, isKey),
+      })
+      .from(jobs).where(and(eq(jobs.poolId, poolId), eq(jobs.state, 'queued'))).get()
+    return {
+      pool: { jobs: sums?.jobs ?? 0, bytes: sums?.bytes ?? 0 },
+      member: { jobs: sums?.jobsOfMember ?? 0, bytes: sums?.bytesOfMember ?? 0 },
+      key: { jobs: sums?.jobsOfKey ?? 0, bytes: sums?.bytesOfKey ?? 0 },
+    }
   }
 
   queuedInAll(): number {
@@ -88,9 +105,9 @@ export class JobStore {
   }
 
   /** Jobs that wait for a ring of that model, oldest first, without what they ask. */
-  queue(poolId: string, modelId: string): Pick<Row, 'jobId' | 'submittedBy' | 'createdAt'>[] {
+  queue(poolId: string, modelId: string): Pick<Row, 'jobId' | 'submittedBy' | 'keyId' | 'createdAt'>[] {
     return this.#store
-      .select({ jobId: jobs.jobId, submittedBy: jobs.submittedBy, createdAt: jobs.createdAt })
+      .select({ jobId: jobs.jobId, submittedBy: jobs.submittedBy, keyId: jobs.keyId, createdAt: jobs.createdAt })
       .from(jobs)
       .where(and(eq(jobs.poolId, poolId), eq(jobs.modelId, modelId), eq(jobs.state, 'queued')))
       .orderBy(asc(jobs.createdAt), asc(jobs.jobId))
@@ -103,10 +120,22 @@ export class JobStore {
     return this.#store.select({ submittedBy: jobs.submittedBy, jobs: count(), since: sql<number>`min(${jobs.createdAt})` }).from(jobs).where(isMeant).groupBy(jobs.submittedBy).all()
   }
 
-  /** The job of that device that waits for longest. */
-  next(poolId: string, modelId: string, submittedBy: string): Job | undefined {
+  /** The same of one model, each key by itself; the key of a device's own jobs is empty. */
+  waitingByKey(poolId: string, modelId: string): { readonly submittedBy: string; readonly keyId: string; readonly since: number }[] {
+    return this.#store
+      .select({ submittedBy: jobs.submittedBy, keyId: jobs.keyId, since: sql<number>`min(${jobs.createdAt})` })
+      .from(jobs)
+      .where(and(eq(jobs.poolId, poolId), eq(jobs.modelId, modelId), eq(jobs.state, 'queued')))
+      .groupBy(jobs.submittedBy, jobs.keyId)
+      .all()
+  }
+
+  /** The job of that device, by that key or (empty) by none, that waits for longest. */
+  next(poolId: string, modelId: string, { submittedBy, keyId }: Pick<Row, 'submittedBy' | 'keyId'>): Job | undefined {
     return this.#store.transaction((tx) => {
-      const row = tx.select().from(jobs).where(and(eq(jobs.poolId, poolId), eq(jobs.modelId, modelId), eq(jobs.state, 'queued'), eq(jobs.submittedBy, submittedBy))).orderBy(asc(jobs.createdAt), asc(jobs.jobId)).get()
+      const isTheirs = and(eq(jobs.submittedBy, submittedBy), eq(jobs.keyId, keyId))
+      const isMeant = and(eq(jobs.poolId, poolId), eq(jobs.modelId, modelId), eq(jobs.state, 'queued'), isTheirs)
+      const row = tx.select().from(jobs).where(isMeant).orderBy(asc(jobs.createdAt), asc(jobs.jobId)).get()
       return row && this.#jobOf(tx, row)
     })
   }

@@ -1,11 +1,6 @@
 /** Jobs when something goes wrong on the way: lost agents, cancelling, repeated requests and messages, broken streams. */
 import assert from 'node:assert/strict'
-import { join as joinPath } from 'node:path'
 import { test } from 'node:test'
-import { newJobId } from '../../shared/ids.ts'
-import { limits } from '../../shared/wire/limits.ts'
-import { openDatabase } from '../store/database.ts'
-import { JobStore } from '../store/job-store.ts'
 import { createPool, eventually, FakeAgent, quickSettings, startPlane, submission, type TestPool } from './plane.ts'
 import { activeRing, done, events, view } from './steps.ts'
 
@@ -97,21 +92,6 @@ test('jobs: after a restart of the control plane a leader that stays away loses 
   const last = (await events(pool, url, jobId)).at(-1)
   assert.ok(last?.type === 'end' && last.job.error?.code === 'jobLost')
   assert.match(last.job.error.message, /Admin/)
-})
-
-test('jobs: a full queue refuses more, but not the repetition of what is in it', async (t) => {
-  const { url, folder } = await startPlane(t)
-  const pool = await createPool(url)
-  const { agents: [leader] } = await activeRing(t, pool, url, 1)
-  await submit(pool, url, 'runs')
-  await leader.next('job-assign')
-  const first = await submit(pool, url, 'first')
-  const { store, close } = openDatabase(joinPath(folder, 'mesh.sqlite'))
-  t.after(close)
-  const jobStore = new JobStore(store)
-  for (let i = 1; i < limits.queuedJobs; i++) jobStore.submit(newJobId(), { poolId: pool.poolId, submittedBy: pool.admin.deviceId, submission: submission(`filler-${i}`) }, 1)
-  await assert.rejects(submit(pool, url, 'one-more'), { code: 'overloaded' })
-  assert.equal(await submit(pool, url, 'first'), first)
 })
 
 test('jobs: history is newest first and as long as asked for', async (t) => {

@@ -42,8 +42,16 @@ export const limits = {
   apiKeys: 100,
   /** Tokens a day of an API key: far above what a pool can do, far below where sums become inexact. */
   keyTokens: 1e12,
-  /** Jobs waiting in one pool. */
+  /** Jobs waiting in one pool, of one member with all of its keys, and of one key: a member fills a tenth of it. */
   queuedJobs: 1000,
+  queuedJobsOfMember: 100,
+  queuedJobsOfKey: 50,
+  /** Bytes of what waits: for a member two, for a key one of the largest requests. */
+  queuedBytes: 256 * 2 ** 20,
+  queuedBytesOfMember: 16 * 2 ** 20,
+  queuedBytesOfKey: 8 * 2 ** 20,
+  /** Jobs that a member may have waiting also where others filled the queue of the pool. */
+  queuedJobsAlways: 5,
   /** Credits of one job: a 70B model for 14 million tokens. Keeps sums of millions of jobs exact. */
   jobCredits: 1e12,
   /** Entries of the ledger in one answer. */
