@@ -1,4 +1,5 @@
 /** The HTTP application: every route of the table, validated, authorised, documented at /docs. */
+import type { Readable } from 'node:stream'
 import swagger from '@fastify/swagger'
 import swaggerUi from '@fastify/swagger-ui'
 import websocket from '@fastify/websocket'
@@ -12,7 +13,8 @@ import { MeshError } from '../shared/errors.ts'
 import type { Logger } from '../shared/log.ts'
 import { version } from '../shared/version.ts'
 import { limits } from '../shared/wire/limits.ts'
-import { authorise, authoriseKey, type Caller } from './routes/access.ts'
+import { admitRequest, type Caller, checkSignedBody } from './routes/access.ts'
+import { dropRest, readBody } from './routes/body.ts'
 import { creditRoutes } from './routes/credit-routes.ts'
 import { deviceRoutes } from './routes/device-routes.ts'
 import { addFrontDoor } from './routes/front-door.ts'
@@ -28,8 +30,8 @@ import type { Services } from './service/services.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {
-    /** The body as it came: what the sender signed. */
-    rawBody?: Buffer
+    /** SHA-256 of the body as it came: what the sender signed. */
+    bodyHash?: string
     /** Who sent it, once that is checked. */
     caller?: Caller
   }
@@ -49,6 +51,7 @@ const compileValidator = ({ schema, httpPart }: { schema: unknown; httpPart?: st
 
 const answerError = (error: unknown, request: FastifyRequest, reply: FastifyReply, { logger, background }: { readonly logger: Logger; readonly background: Services['background'] }): void => {
   background.note(error)
+  dropRest(request, reply)
   const status = error instanceof Error && 'statusCode' in error && typeof error.statusCode === 'number' ? error.statusCode : 500
   const failure = error instanceof MeshError || status >= 500 ? MeshError.from(error) : new MeshError('requestInvalid', { problem: (error as Error).message })
   if (failure.code === 'internal') logger.error({ err: error, method: request.method, path: request.url }, failure.message)
@@ -88,22 +91,24 @@ const documentation = {
   },
 }
 
+/** The largest body at the slowest rate that is allowed; what is slower than the rate is cut before. */
+const longestRequestMs = limits.headersMs + limits.bodyMs + (1000 * limits.requestBytes) / limits.bodyBytesPerSecond
+
 /** Builds the application; nothing listens yet. */
 export const buildApp = async (services: Services, logger: Logger): Promise<FastifyInstance> => {
-  const app = fastify({ logger: false, bodyLimit: limits.requestBytes, forceCloseConnections: true })
+  const app = fastify({
+    logger: false,
+    bodyLimit: limits.bodyBytes,
+    forceCloseConnections: true,
+    requestTimeout: longestRequestMs,
+    http: { headersTimeout: limits.headersMs, connectionsCheckingInterval: 1000 },
+  })
   app.setValidatorCompiler(compileValidator)
   app.setSerializerCompiler(() => (data) => JSON.stringify(data))
   app.setErrorHandler((error, request, reply) => answerError(error, request, reply, { logger, background: services.background }))
   addFrontDoor(app)
   app.removeAllContentTypeParsers() // a body that we do not hash must not get in
-  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (request, body: Buffer, done) => {
-    request.rawBody = body
-    try {
-      done(null, JSON.parse(body.toString()))
-    } catch {
-      done(new MeshError('requestInvalid', { problem: 'the body is not JSON' }), undefined)
-    }
-  })
+  app.addContentTypeParser('application/json', (request: FastifyRequest, payload: Readable) => readBody(request, payload, checkSignedBody))
   await app.register(swagger, documentation)
   await app.register(swaggerUi, { routePrefix: '/docs' })
   await app.register(websocket, { options: { maxPayload: limits.requestBytes } })
@@ -117,14 +122,13 @@ export const buildApp = async (services: Services, logger: Logger): Promise<Fast
         method: route.method,
         url: route.path,
         schema: schemaOf(route),
-        // a key is checked before a body is read: no signature covers it
+        bodyLimit: route.bodyBytes ?? limits.bodyBytes,
+        // before a body is read and before validation: a stranger learns nothing about the schema, and costs no check of it
         onRequest: async (request: FastifyRequest): Promise<void> => {
-          request.caller = authoriseKey(request, access, services)
+          request.caller = admitRequest(request, access, services)
         },
-        // before validation: a stranger learns nothing about the schema, and costs no check of it
-        preValidation: async (request: FastifyRequest): Promise<void> => {
-          request.caller ??= authorise(request, access, services)
-        },
+        // also where no body came to be read
+        preValidation: async (request: FastifyRequest): Promise<void> => checkSignedBody(request),
       }
       if (route.stream === 'websocket') {
         scope.route({

@@ -47,7 +47,7 @@ const prompt = ['inference', '--prompt', 'Once upon a time', '--max-tokens', '12
 const createArena = async (t: TestContext): Promise<Arena> => {
   const root = temporaryFolder(t)
   const [admin, member] = [join(root, 'admin'), join(root, 'member')]
-  const plane = await startReady(t, { name: 'control plane', program: 'mesh', args: ['control-plane', '--port', '0', '--json', '--log-level', 'error'], home: join(root, 'services') })
+  const plane = await startReady(t, { name: 'control plane', program: 'controlPlane', args: ['--port', '0', '--json', '--log-level', 'error'], home: join(root, 'services') })
   const url = String(plane.info.url)
   const start = (home: string): ReturnType<typeof startReady> => startReady(t, { name: 'agent', program: 'mesh', args: ['start', '--json', '--listen', '/ip4/127.0.0.1/tcp/0', '--threads', '1', '--log-level', 'error'], home })
   await mesh(['init', '--network-id', 'home', '--name', 'Admin', '--control-plane', url], { home: admin })

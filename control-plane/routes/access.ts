@@ -2,8 +2,9 @@
 import type { FastifyRequest } from 'fastify'
 import { headers, type RouteRecord } from '../../shared/api/routes.ts'
 import { MeshError } from '../../shared/errors.ts'
-import { verifyRequest } from '../../shared/identity/request-signature.ts'
+import { checkBody, verifyRequest } from '../../shared/identity/request-signature.ts'
 import type { Services } from '../service/services.ts'
+import { checkLength } from './body.ts'
 
 /** The sender of a request, as far as the route needs to know. */
 export interface Caller {
@@ -14,6 +15,9 @@ export interface Caller {
   readonly keyId?: string
 }
 
+/** A route as access to it is decided: one of them makes a device known. */
+export type Route = RouteRecord & { readonly registers?: boolean }
+
 const nobody: Caller = { deviceId: '', isAdmin: false }
 
 /** The key of an `Authorization: Bearer` header. Where a request is signed too, the signature tells who sends it. */
@@ -21,12 +25,10 @@ const keyOf = ({ headers: sent }: FastifyRequest): string | undefined =>
   sent[headers.signature] === undefined ? /^bearer +(.*)$/i.exec(sent[headers.key] ?? '')?.[1].trim() : undefined
 
 /**
- * The app behind a request that shows an API key; `undefined` when it shows none. Needs no body, so that a wrong key
- * is refused before one is read.
+ * The app behind a request that shows an API key; `undefined` when it shows none.
  * @throws MeshError `keyNotAccepted` | `keyInvalid` | `keyAttempts` | `keyRevoked` | `keyExpired` | `keyMakerGone` | `keyOtherPool`
  */
-export const authoriseKey = (request: FastifyRequest, route: RouteRecord, { keys }: Services): Caller | undefined => {
-  if (route.access === 'open') return nobody
+const authoriseKey = (request: FastifyRequest, route: RouteRecord, { keys }: Services): Caller | undefined => {
   const text = keyOf(request)
   if (text === undefined) {
     if (route.access === 'key') throw new MeshError('keyInvalid', { problem: 'the header Authorization: Bearer mesh_sk_... is missing' })
@@ -41,9 +43,8 @@ export const authoriseKey = (request: FastifyRequest, route: RouteRecord, { keys
 }
 
 /** @throws MeshError `signatureInvalid` | `clockSkew` | `replayed` | `deviceUnknown` | `notFound` | certificate errors | `notAdmin` */
-export const authorise = (request: FastifyRequest, route: RouteRecord & { readonly registers?: boolean }, services: Services): Caller => {
-  if (route.access === 'open') return nobody
-  const deviceId = verifyRequest(request.headers, { method: request.method, path: request.url, body: request.rawBody ?? '' }, services.nonces, services.now())
+const authorise = (request: FastifyRequest, route: Route, services: Services): Caller => {
+  const deviceId = verifyRequest(request.headers, { method: request.method, path: request.url }, services.nonces, services.now())
   if (!route.registers && !services.devices.find(deviceId)) throw new MeshError('deviceUnknown')
   if (route.access === 'device') return { deviceId, isAdmin: false }
 
@@ -54,4 +55,39 @@ export const authorise = (request: FastifyRequest, route: RouteRecord & { readon
   const certificate = services.memberships.show(text, deviceId, poolId)
   if (route.access === 'admin' && certificate.role !== 'admin') throw new MeshError('notAdmin', { poolId: poolId.slice(0, 8) })
   return { deviceId, isAdmin: certificate.role === 'admin' }
+}
+
+const isMemberRoute = ({ access }: Route): boolean => access !== 'device' && access !== 'open'
+
+/**
+ * Who sends a request, decided by its headers alone, cheapest first: no byte of the body is read before.
+ * @throws MeshError `tooManyRequests` | `bodyTooLarge` | what `authoriseKey` and `authorise` throw
+ */
+export const admitRequest = (request: FastifyRequest, route: Route, services: Services): Caller => {
+  checkLength(request)
+  if (route.access === 'open') return nobody
+  const { admission } = services
+  const shown = request.headers[headers.device]
+  const claimed = typeof shown === 'string' ? shown.slice(0, 64) : ''
+  // what keys cost is decided by the key: `keyAttempts`
+  if (keyOf(request) === undefined) admission.admit(request.ip, claimed)
+  try {
+    const app = authoriseKey(request, route, services)
+    const caller = app ?? authorise(request, route, services)
+    if (app) {
+      admission.admit(request.ip, String(app.keyId))
+      admission.chargeMember(request.ip, String(app.keyId))
+    } else if (isMemberRoute(route)) admission.chargeMember(request.ip, claimed)
+    else admission.charge(request.ip, claimed)
+    return caller
+  } catch (error) {
+    if (keyOf(request) === undefined) admission.charge(request.ip, claimed)
+    throw error
+  }
+}
+
+/** That the body which came is the one that was signed. Keys sign nothing. @throws MeshError `signatureInvalid` */
+export const checkSignedBody = (request: FastifyRequest): void => {
+  const { caller, headers: sent, bodyHash } = request
+  if (caller && caller.deviceId !== '' && caller.keyId === undefined) checkBody(sent, bodyHash)
 }

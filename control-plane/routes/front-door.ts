@@ -2,6 +2,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { MeshError } from '../../shared/errors.ts'
 import { version } from '../../shared/version.ts'
+import { dropRest } from './body.ts'
 
 const links = { docs: '/docs', openapi: '/docs/json', health: '/health', ready: '/ready' } as const
 
@@ -25,18 +26,26 @@ const openAiError = (message: string): object => ({ error: { message, type: 'inv
 
 const isOpenAi = (path: string): boolean => path === '/v1' || path.startsWith('/v1/')
 
+/** @throws MeshError `notFound` */
+const answerNotFound = (request: FastifyRequest, reply: FastifyReply): FastifyReply => {
+  const path = request.url.split('?')[0]
+  if (!isOpenAi(path)) throw new MeshError('notFound', { what: 'route', id: `${request.method} ${path}` })
+  dropRest(request, reply)
+  return reply.status(404).send(openAiError(
+    `Mesh has no OpenAI-compatible API (${request.method} ${path}). With an API key of mesh api-key-create: GET /api/api-key tells the pool, `
+    + 'GET /api/pools/{poolId}/rings the models, POST /api/pools/{poolId}/jobs runs a prompt; GET /docs shows every route.',
+  ))
+}
+
 /** `/`, and answers to paths that do not exist. */
 export const addFrontDoor = (app: FastifyInstance): void => {
   app.get('/', { schema: { hide: true } }, (request: FastifyRequest, reply: FastifyReply) => {
     if (wantsPage(request)) return reply.type('text/html; charset=utf-8').send(page)
     return reply.send({ name: 'Mesh control plane', version, ...links })
   })
-  app.setNotFoundHandler((request, reply) => {
-    const path = request.url.split('?')[0]
-    if (!isOpenAi(path)) throw new MeshError('notFound', { what: 'route', id: `${request.method} ${path}` })
-    return reply.status(404).send(openAiError(
-      `Mesh has no OpenAI-compatible API (${request.method} ${path}). With an API key of mesh api-key-create: GET /api/api-key tells the pool, `
-      + 'GET /api/pools/{poolId}/rings the models, POST /api/pools/{poolId}/jobs runs a prompt; GET /docs shows every route.',
-    ))
+  app.setNotFoundHandler((request, reply) => answerNotFound(request, reply))
+  // what nobody waits for is not read
+  app.addHook('onRequest', async (request, reply) => {
+    if (request.is404) await answerNotFound(request, reply)
   })
 }

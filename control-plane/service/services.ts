@@ -10,6 +10,7 @@ import { NonceStore } from '../store/nonce-store.ts'
 import { PoolStore } from '../store/pool-store.ts'
 import { RevocationStore } from '../store/revocation-store.ts'
 import { RingStore } from '../store/ring-store.ts'
+import { Admission, type AdmissionSettings, defaultAdmission } from './admission.ts'
 import { AgentSockets } from './agent-sockets.ts'
 import { ApiKeys } from './api-keys.ts'
 import { Background } from './background.ts'
@@ -31,12 +32,14 @@ export interface Settings {
   /** How long rank 0 may take to report a job that lost another rank. */
   readonly reportMs?: number
   readonly credits?: CreditSettings
+  readonly admission?: AdmissionSettings
 }
 
 /** The time limit of a step (8 s) and some. */
 const defaultReportMs = 10_000
 
 export interface Services {
+  readonly admission: Admission
   readonly devices: DeviceStore
   readonly pools: PoolStore
   readonly jobStore: JobStore
@@ -57,7 +60,8 @@ export interface Services {
   stop(): void
 }
 
-export const createServices = ({ store, probe }: OpenDatabase, { heartbeatMs, leaseMs, ringGraceMs: graceMs, relays = [], reportMs = defaultReportMs, credits: creditSettings = defaultCreditSettings }: Settings, { now, logger }: { now: () => number; logger: Logger }): Services => {
+export const createServices = ({ store, probe }: OpenDatabase, { heartbeatMs, leaseMs, ringGraceMs: graceMs, relays = [], reportMs = defaultReportMs, credits: creditSettings = defaultCreditSettings, admission: admissionSettings = defaultAdmission }: Settings, { now, logger }: { now: () => number; logger: Logger }): Services => {
+  const admission = new Admission(admissionSettings, now)
   const background = new Background({ logger, now, probe })
   const nonces = new NonceStore(store, (error) => background.note(error))
   background.onRecovery(() => nonces.flush())
@@ -86,7 +90,7 @@ export const createServices = ({ store, probe }: OpenDatabase, { heartbeatMs, le
   rings.sweep()
   credits.recover()
   return {
-    devices, pools, jobStore, ringStore, nonces, memberships, removals, presence, rings, locks, jobs, keys, credits, hub, sockets, background, now,
+    admission, devices, pools, jobStore, ringStore, nonces, memberships, removals, presence, rings, locks, jobs, keys, credits, hub, sockets, background, now,
     stop: () => {
       sockets.stop()
       rings.stop()

@@ -160,9 +160,12 @@ test('access: a certificate header alone is worth nothing without the device key
 
 test('access: unknown routes, bodies that are no JSON and too large ones get an error of ours', async (t) => {
   const { url } = await startPlane(t)
+  const pool = await createPool(url)
   assert.equal(await errorOf(await fetch(`${url}/nothing`)), '404 notFound')
-  assert.equal(await errorOf(await fetch(`${url}/api/devices`, { method: 'POST', body: '{', headers: { 'content-type': 'application/json' } })), '400 requestInvalid')
-  assert.match(await errorOf(await fetch(`${url}/api/devices`, { method: 'POST', body: 'x'.repeat(9 << 20), headers: { 'content-type': 'application/json' } })), /^413 requestInvalid/)
+  assert.equal(await errorOf(await fetch(`${url}/api/devices`, { method: 'POST', body: '{', headers: { 'content-type': 'application/json' } })), '401 signatureInvalid')
+  const { text: key } = await createKey(await pool.member('Member'), pool, url)
+  assert.equal(await errorOf(await fetch(`${url}/api/pools/${pool.poolId}/jobs`, { method: 'POST', body: '{', headers: { authorization: `Bearer ${key}`, 'content-type': 'application/json' } })), '400 requestInvalid')
+  assert.match(await errorOf(await fetch(`${url}/api/devices`, { method: 'POST', body: 'x'.repeat(9 << 20), headers: { 'content-type': 'application/json' } })), /^413 bodyTooLarge/)
 })
 
 test('access: a body that is not JSON by its type is not read, and bytes count, not their text', async (t) => {

@@ -26,6 +26,8 @@ export interface RouteRecord {
   readonly params?: TSchema
   readonly query?: TSchema
   readonly body?: TSchema
+  /** The most that a body may have; absent: `limits.bodyBytes`. */
+  readonly bodyBytes?: number
   /** Schema of the 200 answer; absent for the event stream and the socket. */
   readonly answer?: TSchema
   readonly stream?: 'sse' | 'websocket'
@@ -57,7 +59,7 @@ export const routes = {
   denyJoin: { method: 'POST', path: '/api/pools/:poolId/join-requests/deny', access: 'admin', summary: 'Refuse a request, with the reason', params: PoolParams, body: Type.Object({ deviceId: Hex64, error: ErrorReportSchema }, { additionalProperties: false }), answer: Done },
   publishCertificate: { method: 'POST', path: '/api/pools/:poolId/certificates', access: 'admin', summary: 'Publish a certificate that an admin signed', params: PoolParams, body: Type.Object({ certificate: CertificateText }, { additionalProperties: false }), answer: Done },
   getRevocations: { method: 'GET', path: '/api/pools/:poolId/revocations', access: 'device', summary: 'The newest revocation list of a pool', params: PoolParams, answer: Type.Object({ list: Type.Optional(RevocationText) }) },
-  publishRevocations: { method: 'POST', path: '/api/pools/:poolId/revocations', access: 'device', summary: 'Publish a newer revocation list; its signature decides whether it holds', params: PoolParams, body: Type.Object({ list: RevocationText }, { additionalProperties: false }), answer: Done },
+  publishRevocations: { method: 'POST', path: '/api/pools/:poolId/revocations', access: 'device', summary: 'Publish a newer revocation list; its signature decides whether it holds', params: PoolParams, bodyBytes: limits.revocationBytes + 1024, body: Type.Object({ list: RevocationText }, { additionalProperties: false }), answer: Done },
 
   joinRing: { method: 'POST', path: '/api/pools/:poolId/rings/join', access: 'member', summary: 'Take part in serving a model', params: PoolParams, body: RingJoin, answer: RingView },
   leaveRing: { method: 'POST', path: '/api/pools/:poolId/rings/leave', access: 'member', summary: 'Stop taking part', params: PoolParams, body: Type.Object({ modelId: ModelId }, { additionalProperties: false }), answer: Done },
@@ -67,7 +69,7 @@ export const routes = {
   },
   listRings: { method: 'GET', path: '/api/pools/:poolId/rings', access: 'member-or-key', summary: 'Rings of a pool with members, neighbours and columns', params: PoolParams, answer: Type.Array(RingView) },
 
-  submitJob: { method: 'POST', path: '/api/pools/:poolId/jobs', access: 'member-or-key', summary: 'Queue a prompt; the same idempotency key gives the same job', params: PoolParams, body: JobSubmission, answer: Job },
+  submitJob: { method: 'POST', path: '/api/pools/:poolId/jobs', access: 'member-or-key', summary: 'Queue a prompt; the same idempotency key gives the same job', params: PoolParams, bodyBytes: limits.requestBytes, body: JobSubmission, answer: Job },
   listJobs: { method: 'GET', path: '/api/pools/:poolId/jobs', access: 'member', summary: 'Job history, newest first', params: PoolParams, query: Type.Object({ limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 200, default: 20 })) }), answer: Type.Array(Job) },
   getJob: { method: 'GET', path: '/api/pools/:poolId/jobs/:jobId', access: 'member-or-key', summary: 'One job', params: JobParams, answer: Job },
   cancelJob: { method: 'DELETE', path: '/api/pools/:poolId/jobs/:jobId', access: 'member-or-key', summary: 'Cancel a job', params: JobParams, answer: Job },
@@ -98,6 +100,8 @@ export const headers = {
   device: 'mesh-device',
   time: 'mesh-time',
   nonce: 'mesh-nonce',
+  /** SHA-256 of the body in hex: known, and covered by the signature, before the body is read. */
+  body: 'mesh-body',
   signature: 'mesh-signature',
   certificate: 'mesh-certificate',
   /** `waiting`: events shall also tell what a job waits for. */

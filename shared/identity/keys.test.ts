@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { verify } from '@noble/ed25519'
 import { fromHex, keyPairFromSeed, newKeyPair, signBytes, toHex, verifyBytes } from './keys.ts'
 
 /** RFC 8032, section 7.1, tests 1 to 3: seed, public key, message, signature. */
@@ -29,4 +30,57 @@ test('keys: a changed message, signature or key does not verify, malformed ones 
   for (const length of [0, 31, 33]) assert.ok(!verifyBytes(new Uint8Array(length), message, signature))
   for (const length of [0, 63, 65]) assert.ok(!verifyBytes(key.publicKey, message, new Uint8Array(length)))
   assert.ok(!verifyBytes(new Uint8Array(32).fill(255), message, signature))
+})
+
+/** The eight points of small order (those of `ED25519_TORSION_SUBGROUP` in @noble/curves), and two with a sign that x = 0 has not. */
+const smallOrder = [
+  '0100000000000000000000000000000000000000000000000000000000000000',
+  '0100000000000000000000000000000000000000000000000000000000000080',
+  'c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a',
+  'c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa',
+  '0000000000000000000000000000000000000000000000000000000000000000',
+  '0000000000000000000000000000000000000000000000000000000000000080',
+  '26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05',
+  '26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc85',
+  'ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f',
+  'ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff',
+]
+
+test('keys: of the points of small order none is a key: what holds for them holds for any text', () => {
+  const points = smallOrder.map((hex) => fromHex(hex, 32, 'point'))
+  for (const point of points) {
+    // R = A, s = 0 passes the equation of the signature for every message whose hash is a multiple of the order
+    for (let trial = 0; trial < 64; trial++) {
+      assert.ok(!verifyBytes(point, Buffer.from([trial]), Buffer.concat([point, Buffer.alloc(32)])), toHex(point))
+    }
+  }
+  for (const low of ['ed', 'ee', 'f0', 'ff']) { // y beyond the prime, with either sign of x
+    for (const high of ['7f', 'ff']) {
+      const beyond = fromHex(`${low}${'ff'.repeat(30)}${high}`, 32, 'key')
+      for (let trial = 0; trial < 64; trial++) {
+        const [message, signature] = [Buffer.from([trial]), Buffer.concat([beyond, Buffer.alloc(32)])]
+        assert.ok(!verifyBytes(beyond, message, signature), low)
+      }
+    }
+  }
+})
+
+test('keys: what the one library signs the other verifies, and none takes what the other refuses', () => {
+  for (let round = 0; round < 40; round++) {
+    const key = newKeyPair()
+    const message = Buffer.alloc(round * 7, round)
+    const signature = signBytes(key, message)
+    assert.ok(verifyBytes(key.publicKey, message, signature))
+    for (const place of [round % 64, (round * 31) % 64]) {
+      const changed = signature.map((byte, index) => (index === place ? byte ^ (1 << (round % 8)) : byte))
+      assert.ok(!verifyBytes(key.publicKey, message, changed) && !verify(changed, message, key.publicKey, { zip215: false }))
+    }
+  }
+  // s + L is the same number to a careless verifier
+  const key = newKeyPair()
+  const signature = signBytes(key, Buffer.from('hello'))
+  const order = 2n ** 252n + 27742317777372353535851937790883648493n
+  const s = BigInt(`0x${toHex(signature.slice(32).toReversed())}`) + order
+  const larger = Buffer.concat([signature.slice(0, 32), Buffer.from(s.toString(16).padStart(64, '0'), 'hex').toReversed()])
+  assert.ok(!verifyBytes(key.publicKey, Buffer.from('hello'), larger))
 })

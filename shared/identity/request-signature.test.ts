@@ -5,7 +5,7 @@ import { limits } from '../wire/limits.ts'
 import { deviceIdOf } from './device-key.ts'
 import { newKeyPair } from './keys.ts'
 import { MeshError } from '../errors.ts'
-import { type NonceGuard, signRequest, verifyRequest } from './request-signature.ts'
+import { bodyHash, checkBody, type NonceGuard, signRequest, verifyRequest } from './request-signature.ts'
 
 const key = newKeyPair()
 const parts = { method: 'POST', path: '/api/pools?x=1', body: '{"a":1}' }
@@ -25,19 +25,19 @@ test('request: a signed one names its device', () => {
   assert.equal(verifyRequest(signRequest(key, parts, now), parts, newGuard(), now), deviceIdOf(key))
 })
 
-test('request: any change to method, path, body, time or nonce is noticed', () => {
+test('request: any change to method, path, hash of the body, time or nonce is noticed', () => {
   const signed = signRequest(key, parts, now)
-  for (const changed of [{ ...parts, method: 'DELETE' }, { ...parts, path: '/api/pools?x=2' }, { ...parts, body: '{"a":2}' }]) {
+  for (const changed of [{ ...parts, method: 'DELETE' }, { ...parts, path: '/api/pools?x=2' }]) {
     assert.throws(() => verifyRequest(signed, changed, newGuard(), now), { code: 'signatureInvalid' })
   }
-  for (const change of [{ [headers.time]: String(now + 1) }, { [headers.nonce]: '0'.repeat(32) }, { [headers.device]: deviceIdOf(newKeyPair()) }]) {
+  for (const change of [{ [headers.body]: bodyHash('{"a":2}') }, { [headers.time]: String(now + 1) }, { [headers.nonce]: '0'.repeat(32) }, { [headers.device]: deviceIdOf(newKeyPair()) }]) {
     assert.throws(() => verifyRequest({ ...signed, ...change }, parts, newGuard(), now), { code: 'signatureInvalid' })
   }
 })
 
 test('request: a missing or malformed header is named', () => {
   const signed = signRequest(key, parts, now)
-  for (const name of [headers.device, headers.time, headers.nonce, headers.signature]) {
+  for (const name of [headers.device, headers.time, headers.nonce, headers.body, headers.signature]) {
     assert.throws(() => verifyRequest({ ...signed, [name]: undefined }, parts, newGuard(), now), { code: 'signatureInvalid', message: new RegExp(`${name} is missing`) })
     assert.throws(() => verifyRequest({ ...signed, [name]: 'zz' }, parts, newGuard(), now), { code: 'signatureInvalid', message: new RegExp(`${name} is malformed`) })
   }
@@ -50,7 +50,7 @@ test('request: the same one twice is refused; one that is not signed is not even
   assert.throws(() => verifyRequest(signed, parts, guard, now), { code: 'replayed' })
   assert.throws(() => verifyRequest(signed, parts, guard, now + limits.clockSkewMs), { code: 'replayed' })
   const next = signRequest(key, parts, now)
-  assert.throws(() => verifyRequest(next, { ...parts, body: '' }, guard, now), { code: 'signatureInvalid' })
+  assert.throws(() => verifyRequest(next, { ...parts, path: '/' }, guard, now), { code: 'signatureInvalid' })
   verifyRequest(next, parts, guard, now)
 })
 
@@ -58,4 +58,17 @@ test('request: a clock that is far off is explained, with how far and which way'
   const signed = signRequest(key, parts, now)
   assert.throws(() => verifyRequest(signed, parts, newGuard(), now + limits.clockSkewMs + 1000), { message: 'the clock of this device is 5 min 1 s behind the control plane' })
   assert.throws(() => verifyRequest(signed, parts, newGuard(), now - 3600e3), { message: 'the clock of this device is 1 h ahead of the control plane' })
+})
+
+test('request: a body is compared with the hash that was signed, and none is a body of no bytes', () => {
+  checkBody(signRequest(key, parts, now), bodyHash(parts.body))
+  checkBody(signRequest(key, { ...parts, body: '' }, now))
+  for (const hash of [bodyHash('{"a":2}'), undefined]) {
+    assert.throws(() => checkBody(signRequest(key, parts, now), hash), { code: 'signatureInvalid', message: /not the one that was signed/ })
+  }
+})
+
+test('request: a sender of before the hash travelled is told that it is older', () => {
+  const older = { ...signRequest(key, parts, now), [headers.body]: undefined }
+  assert.throws(() => verifyRequest(older, parts, newGuard(), now), { code: 'signatureInvalid', message: /older version of mesh/ })
 })

@@ -29,8 +29,17 @@ export const limits = {
   nameLength: 100,
   /** Characters of a model id: hubs allow 96 for owner and name each, and a tag comes behind. */
   modelIdLength: 256,
-  /** Bytes of an HTTP request body or a WebSocket message: a prompt in UTF-8 and its JSON escapes. */
+  /** Bytes of a WebSocket message, or of a body that holds a prompt: that in UTF-8, and its JSON escapes. */
   requestBytes: 8 * 2 ** 20,
+  /** Bytes of any other HTTP body: the largest is a refusal with its fields. */
+  bodyBytes: 64 * 1024,
+  /** Milliseconds until the headers of an HTTP request must be here; of the body, beside what its bytes take. */
+  headersMs: 10_000,
+  bodyMs: 5000,
+  /** A body must come this fast on the average: a tenth of the slowest line that homes have. */
+  bodyBytesPerSecond: 64 * 1024,
+  /** Milliseconds that a refused sender may go on sending what is not read. */
+  lingerMs: 1000,
   /** Milliseconds that clocks of device and control plane may differ. */
   clockSkewMs: 5 * 60_000,
   /** Devices on one revocation list, and characters of its text: 34 bytes a device, four thirds of that in base64. */

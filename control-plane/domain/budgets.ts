@@ -1,0 +1,59 @@
+/**
+ * What one sender may cost us: token buckets, by whoever it is. Units come back steadily up to a most; an act takes
+ * some, and who has none left waits. Neither an address nor a device can use what belongs to the others.
+ */
+
+export interface Budget {
+  /** Units that a sender which was quiet for long may use at once. */
+  readonly most: number
+  readonly perSecond: number
+}
+
+/** Senders that are remembered; the one that was quiet for longest makes room, and starts anew with a full budget. */
+const mostSenders = 10_000
+
+interface Level {
+  readonly units: number
+  readonly at: number
+}
+
+export class Budgets {
+  readonly #budget: Budget
+  readonly #levels = new Map<string, Level>()
+
+  constructor(budget: Budget) {
+    this.#budget = budget
+  }
+
+  /** Milliseconds until the sender has so many units; 0: now. */
+  waitMs(sender: string, units: number, now: number): number {
+    return Math.max(0, Math.ceil(((units - this.#unitsOf(sender, now)) / this.#budget.perSecond) * 1000))
+  }
+
+  /** Takes units, also those that are not there: what a refusal cost is paid before the next act. */
+  charge(sender: string, units: number, now: number): void {
+    const left = Math.max(this.#unitsOf(sender, now) - units, -this.#budget.most)
+    this.#levels.delete(sender) // the newest is the last in the map
+    const [oldest] = this.#levels.keys()
+    if (this.#levels.size >= mostSenders && oldest !== undefined) this.#levels.delete(oldest)
+    this.#levels.set(sender, { units: left, at: now })
+  }
+
+  #unitsOf(sender: string, now: number): number {
+    const level = this.#levels.get(sender)
+    if (!level) return this.#budget.most
+    return Math.min(this.#budget.most, level.units + (Math.max(0, now - level.at) / 1000) * this.#budget.perSecond)
+  }
+}
+
+/** Whom an address stands for: a household has one of IPv4, and 2^64 of IPv6, which share their first half. */
+export const householdOf = (address: string): string => {
+  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)
+  if (mapped) return mapped[1]
+  if (!address.includes(':')) return address
+  const [head, tail] = address.split('%')[0].split('::')
+  const groups = head === '' ? [] : head.split(':')
+  const after = tail === undefined || tail === '' ? [] : tail.split(':')
+  const zeros = tail === undefined ? [] : Array.from({ length: Math.max(0, 8 - groups.length - after.length) }, () => '0')
+  return [...groups, ...zeros, ...after].slice(0, 4).map((group) => Number.parseInt(group, 16).toString(16)).join(':')
+}
