@@ -137,7 +137,7 @@ export const buildApp = async (services: Services, logger: Logger): Promise<Fast
           handler: () => {
             throw new MeshError('requestInvalid', { problem: 'this route wants a WebSocket' })
           },
-          wsHandler: (socket, request) => services.sockets.accept(request.caller?.deviceId ?? '', socket),
+          wsHandler: (socket, request) => services.sockets.accept(request.caller?.deviceId ?? '', socket, request.ip),
         })
       } else if (route.stream === 'sse') scope.route({ ...common, handler: (request, reply) => streamJob(services, request, reply) })
       else {

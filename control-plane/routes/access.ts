@@ -10,6 +10,8 @@ import { checkLength } from './body.ts'
 export interface Caller {
   /** Empty on open routes; of an app the device that made its key. */
   readonly deviceId: string
+  /** Where the request came from. */
+  readonly address: string
   readonly isAdmin: boolean
   /** The API key that the request came with, if it did: it opens nothing but the jobs submitted with it. */
   readonly keyId?: string
@@ -18,7 +20,7 @@ export interface Caller {
 /** A route as access to it is decided: one of them makes a device known. */
 export type Route = RouteRecord & { readonly registers?: boolean }
 
-const nobody: Caller = { deviceId: '', isAdmin: false }
+const nobody = { deviceId: '', isAdmin: false } as const
 
 /** The key of an `Authorization: Bearer` header. Where a request is signed too, the signature tells who sends it. */
 const keyOf = ({ headers: sent }: FastifyRequest): string | undefined =>
@@ -39,14 +41,14 @@ const authoriseKey = (request: FastifyRequest, route: RouteRecord, { keys }: Ser
   const { poolId = ownPool } = request.params as { poolId?: string }
   // the same answer whether that other pool exists or not
   if (poolId !== ownPool) throw new MeshError('keyOtherPool', { keyId })
-  return { deviceId, isAdmin: false, keyId }
+  return { deviceId, address: request.ip, isAdmin: false, keyId }
 }
 
 /** @throws MeshError `signatureInvalid` | `clockSkew` | `replayed` | `deviceUnknown` | `notFound` | certificate errors | `notAdmin` */
 const authorise = (request: FastifyRequest, route: Route, services: Services): Caller => {
   const deviceId = verifyRequest(request.headers, { method: request.method, path: request.url }, services.nonces, services.now())
   if (!route.registers && !services.devices.find(deviceId)) throw new MeshError('deviceUnknown')
-  if (route.access === 'device') return { deviceId, isAdmin: false }
+  if (route.access === 'device') return { deviceId, address: request.ip, isAdmin: false }
 
   const { poolId } = request.params as { poolId: string }
   if (!services.pools.find(poolId)) throw new MeshError('notFound', { what: 'pool', id: poolId })
@@ -54,7 +56,7 @@ const authorise = (request: FastifyRequest, route: Route, services: Services): C
   if (typeof text !== 'string') throw new MeshError('notMember', { deviceId: deviceId.slice(0, 8), poolId: poolId.slice(0, 8) })
   const certificate = services.memberships.show(text, deviceId, poolId)
   if (route.access === 'admin' && certificate.role !== 'admin') throw new MeshError('notAdmin', { poolId: poolId.slice(0, 8) })
-  return { deviceId, isAdmin: certificate.role === 'admin' }
+  return { deviceId, address: request.ip, isAdmin: certificate.role === 'admin' }
 }
 
 const isMemberRoute = ({ access }: Route): boolean => access !== 'device' && access !== 'open'
@@ -65,7 +67,7 @@ const isMemberRoute = ({ access }: Route): boolean => access !== 'device' && acc
  */
 export const admitRequest = (request: FastifyRequest, route: Route, services: Services): Caller => {
   checkLength(request)
-  if (route.access === 'open') return nobody
+  if (route.access === 'open') return { ...nobody, address: request.ip }
   const { admission } = services
   const shown = request.headers[headers.device]
   const claimed = typeof shown === 'string' ? shown.slice(0, 64) : ''

@@ -4,12 +4,14 @@ import type { Device, DeviceRegistration } from '../../shared/schema/device.ts'
 import { version } from '../../shared/version.ts'
 import type { Services } from '../service/services.ts'
 import type { StoredDevice } from '../store/device-store.ts'
+import type { Caller } from './access.ts'
 import type { Handlers } from './handler.ts'
 
-export const deviceRoutes = ({ devices, presence, jobStore, background, now }: Services): Pick<Handlers, 'health' | 'ready' | 'registerDevice' | 'getDevice'> => {
+export const deviceRoutes = ({ devices, admission, presence, jobStore, background, now }: Services): Pick<Handlers, 'health' | 'ready' | 'registerDevice' | 'getDevice'> => {
   const startedAt = now()
   /** An agent registers whenever it comes back: where it tells nothing new, a full disk does not keep it out. */
-  const register = (deviceId: string, registration: DeviceRegistration): StoredDevice => {
+  const register = ({ deviceId, address }: Caller, registration: DeviceRegistration): StoredDevice => {
+    if (!devices.find(deviceId)) admission.newcomer(address)
     try {
       return devices.register(deviceId, registration, now())
     } catch (error) {
@@ -29,7 +31,7 @@ export const deviceRoutes = ({ devices, presence, jobStore, background, now }: S
         throw new MeshError('notReady', { problem: MeshError.from(error).message }, error)
       }
     },
-    registerDevice: ({ caller, body }): Device => ({ ...register(caller.deviceId, body), online: presence.isOnline(caller.deviceId) }),
+    registerDevice: ({ caller, body }): Device => ({ ...register(caller, body), online: presence.isOnline(caller.deviceId) }),
     getDevice: ({ caller }): Device => {
       const device = devices.find(caller.deviceId)
       if (!device) throw new MeshError('deviceUnknown')

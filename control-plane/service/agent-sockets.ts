@@ -7,6 +7,8 @@ import type { Logger } from '../../shared/log.ts'
 import { oneLine } from '../../shared/text.ts'
 import type { DeviceStore } from '../store/device-store.ts'
 import type { PoolStore } from '../store/pool-store.ts'
+import { limits } from '../../shared/wire/limits.ts'
+import type { Admission } from './admission.ts'
 import type { Background } from './background.ts'
 import type { Credits } from './credits.ts'
 import type { Jobs } from './jobs.ts'
@@ -17,6 +19,7 @@ import type { Agent, AgentSocket, Presence } from './presence.ts'
 import type { Rings } from './rings.ts'
 
 export interface AgentSocketsOptions {
+  readonly admission: Admission
   readonly presence: Presence
   readonly memberships: Memberships
   readonly devices: DeviceStore
@@ -34,8 +37,10 @@ export interface AgentSocketsOptions {
   readonly logger: Logger
 }
 
-/** Malformed messages before a socket is closed: a newer agent may know a few that we do not. */
+/** Malformed messages and certificates before a socket is closed: a newer agent may know a few that we do not. */
 const tolerated = 3
+/** Bytes of a message that cost a stranger as much as a request does. */
+const bytesPerUnit = 4096
 /** Milliseconds that the other end may take to close its side; a machine that is gone never does. */
 const closeMs = 1000
 
@@ -52,22 +57,27 @@ export class AgentSockets {
     background.onRecovery(() => this.#askAgain())
   }
 
-  /** A device opened its socket; its request was signed. */
-  accept(deviceId: string, socket: WebSocket): void {
-    const { presence, background, now, logger } = this.#options
+  /** A device opened its socket from that address; its request was signed. */
+  accept(deviceId: string, socket: WebSocket, address: string): void {
+    const { presence, admission, background, now, logger } = this.#options
     const agent = presence.connect(deviceId, wrap(socket), now())
     let malformed = 0
     const heard = (): void => {
       agent.lastSeenAt = now()
     }
-    socket.on('message', (data) => {
+    socket.on('message', (data: Buffer) => {
       // what a replaced socket still brings comes again on the newer one
       if (this.#stopped || !presence.isCurrent(agent)) return
       heard()
       try {
+        this.#allow(agent, address, data.length)
         this.#receive(agent, parse(String(data)))
+        if (agent.pools.size > 0) admission.noteMember(address, deviceId)
+        malformed += agent.badCertificates.size > tolerated ? agent.badCertificates.size : 0
+        if (malformed > tolerated) agent.socket.close('too many certificates that do not hold')
       } catch (error) {
         const failure = MeshError.from(error)
+        if (failure.code === 'tooManyRequests') malformed = tolerated
         // nothing is wrong with what it said
         if (background.note(failure)) return this.#cannotStore(agent, failure)
         if (failure.code === 'internal') logger.error({ device: deviceId, err: failure.cause }, failure.message)
@@ -85,6 +95,18 @@ export class AgentSockets {
     this.#stopped = true
     clearInterval(this.#timer)
     for (const { socket } of this.#options.presence.all()) socket.close('the control plane stops')
+  }
+
+  /**
+   * A device that showed no certificate yet may be anybody's: it pays for what it says, by size.
+   * @throws MeshError `tooManyRequests` | `requestInvalid`
+   */
+  #allow(agent: Agent, address: string, bytes: number): void {
+    if (agent.pools.size > 0) return
+    const { admission } = this.#options
+    admission.admit(address, agent.deviceId)
+    admission.charge(address, agent.deviceId, 1 + Math.floor(bytes / bytesPerUnit))
+    if (bytes > limits.helloBytes) throw new MeshError('requestInvalid', { problem: `a device of no pool may send ${limits.helloBytes} bytes, got ${bytes}` })
   }
 
   #cannotStore(agent: Agent, failure: MeshError): void {
@@ -122,7 +144,9 @@ export class AgentSockets {
     agent.addresses = hello.addresses
     agent.missingMemoryBytes = hello.lockMissingBytes ?? 0
     agent.pools.clear()
-    for (const certificate of hello.certificates) this.#admit(agent, certificate)
+    for (const certificate of new Set(hello.certificates)) {
+      if (agent.badCertificates.size <= tolerated) this.#admit(agent, certificate)
+    }
     agent.greeted = true
     this.#saw(agent.deviceId, now())
     if (!isNew) return rings.refresh(agent.deviceId)
@@ -148,10 +172,12 @@ export class AgentSockets {
   /** A certificate that does not hold costs the agent that pool, not the connection. */
   #admit(agent: Agent, text: string): void {
     const { memberships, logger } = this.#options
+    if (agent.badCertificates.has(text)) return
     try {
       memberships.show(text, agent.deviceId)
     } catch (error) {
       const failure = MeshError.from(error)
+      if (failure.code === 'certificateInvalid') agent.badCertificates.add(text)
       logger[failure.code === 'internal' ? 'error' : 'info']({ device: agent.deviceId, code: failure.code }, failure.message)
     }
   }

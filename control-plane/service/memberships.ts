@@ -17,10 +17,15 @@ export interface MembershipsOptions {
 
 const keyOf = ({ rootPublicKey }: StoredPool): Uint8Array => Buffer.from(rootPublicKey, 'hex')
 
+/** Certificates that are remembered: 4 kB each at most. */
+const mostValid = 2000
+
 export class Memberships {
   readonly #options: MembershipsOptions
   /** Lists that were checked, by pool. */
   readonly #lists = new Map<string, RevocationList>()
+  /** Certificates that were found valid, by pool and text, with the list that was looked at. */
+  readonly #valid = new Map<string, { readonly certificate: Certificate; readonly list: RevocationList | undefined; readonly at: number }>()
 
   constructor(options: MembershipsOptions) {
     this.#options = options
@@ -33,6 +38,7 @@ export class Memberships {
    */
   show(text: string, deviceId: string, poolId: string | undefined = poolIdIn(text)): Certificate {
     const { pools, presence, background } = this.#options
+    if (poolId === undefined) throw new MeshError('certificateInvalid', { problem: 'it names no pool' })
     const pool = this.#need(poolId)
     const certificate = this.verify(pool, text)
     checkOwner(certificate, deviceId)
@@ -43,9 +49,23 @@ export class Memberships {
     return certificate
   }
 
-  /** @throws MeshError `certificateInvalid` | `certificateExpired` | `memberRemoved` */
+  /**
+   * What was found valid is not computed again while time goes on and nobody is removed: members show the same
+   * certificate with every request.
+   * @throws MeshError `certificateInvalid` | `certificateExpired` | `memberRemoved`
+   */
   verify(pool: StoredPool, text: string): Certificate {
-    return verifyCertificate(text, keyOf(pool), this.#options.now(), removalsOf(this.revocations(pool)))
+    const now = this.#options.now()
+    const list = this.revocations(pool)
+    const key = `${pool.poolId} ${text}`
+    const known = this.#valid.get(key)
+    if (known?.list === list && known && known.at <= now && now < known.certificate.notAfter) return known.certificate
+    this.#valid.delete(key)
+    const certificate = verifyCertificate(text, keyOf(pool), now, removalsOf(list))
+    const [oldest] = this.#valid.keys()
+    if (this.#valid.size >= mostValid && oldest !== undefined) this.#valid.delete(oldest)
+    this.#valid.set(key, { certificate, list, at: now })
+    return certificate
   }
 
   /** A device asks for a newer certificate in place of this one. @throws MeshError as `verifyForRenewal`, `notFound` */

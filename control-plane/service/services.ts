@@ -61,12 +61,12 @@ export interface Services {
 }
 
 export const createServices = ({ store, probe }: OpenDatabase, { heartbeatMs, leaseMs, ringGraceMs: graceMs, relays = [], reportMs = defaultReportMs, credits: creditSettings = defaultCreditSettings, admission: admissionSettings = defaultAdmission }: Settings, { now, logger }: { now: () => number; logger: Logger }): Services => {
-  const admission = new Admission(admissionSettings, now)
   const background = new Background({ logger, now, probe })
   const nonces = new NonceStore(store, (error) => background.note(error))
   background.onRecovery(() => nonces.flush())
   const devices = new DeviceStore(store)
   const pools = new PoolStore(store)
+  const admission = new Admission(admissionSettings, (deviceId) => pools.ofDevice(deviceId).length > 0, now)
   const jobStore = new JobStore(store)
   const ringStore = new RingStore(store)
   const presence = new Presence(now())
@@ -85,7 +85,7 @@ export const createServices = ({ store, probe }: OpenDatabase, { heartbeatMs, le
   const keys = new ApiKeys({ store: new KeyStore(store), jobs: jobStore, pools, devices, memberships, background, now, logger, onRevoked: ({ keyId }) => jobs.cancelOfKey(keyId) })
   const jobs: Jobs = new Jobs({ jobs: jobStore, ringStore, rings, presence, hub, credits, keys, background, now, graceMs, leaseMs, reportMs, logger })
   const removals = new Removals({ memberships, pools, presence, rings, jobs, keys, background, now, logger })
-  const sockets = new AgentSockets({ presence, memberships, devices, pools, rings, locks, jobs, credits, background, now, heartbeatMs, leaseMs, relays, logger })
+  const sockets = new AgentSockets({ admission, presence, memberships, devices, pools, rings, locks, jobs, credits, background, now, heartbeatMs, leaseMs, relays, logger })
   jobs.recover()
   rings.sweep()
   credits.recover()

@@ -1,8 +1,11 @@
 /** Devices, as they registered. */
-import { eq, inArray } from 'drizzle-orm'
+import { and, asc, count, eq, inArray, notExists } from 'drizzle-orm'
 import type { Device, DeviceRegistration } from '../../shared/schema/device.ts'
-import type { Store } from './database.ts'
-import { devices, networks } from './tables.ts'
+import { MeshError } from '../../shared/errors.ts'
+import { limits } from '../../shared/wire/limits.ts'
+import type { Store, Transaction } from './database.ts'
+import { resourceLocks } from './lock-tables.ts'
+import { devices, joinRequests, memberships, networks, ringWishes } from './tables.ts'
 
 export type StoredDevice = Omit<Device, 'online'>
 
@@ -13,9 +16,11 @@ export class DeviceStore {
     this.#store = store
   }
 
-  /** Adds the device, or updates name, network and capabilities. */
+  /** Adds the device, or updates name, network and capabilities. @throws MeshError `overloaded` */
   register(deviceId: string, registration: DeviceRegistration, now: number): StoredDevice {
     return this.#store.transaction((tx) => {
+      const isKnown = tx.select({ deviceId: devices.deviceId }).from(devices).where(eq(devices.deviceId, deviceId)).get() !== undefined
+      if (!isKnown) makeRoom(tx)
       tx.insert(networks).values({ networkId: registration.networkId, createdAt: now }).onConflictDoNothing().run()
       tx.insert(devices)
         .values({ deviceId, ...registration, createdAt: now, lastSeenAt: now })
@@ -37,4 +42,17 @@ export class DeviceStore {
   seen(deviceId: string, now: number): void {
     this.#store.update(devices).set({ lastSeenAt: now }).where(eq(devices.deviceId, deviceId)).run()
   }
+}
+
+/** Devices in no pool are as many as anybody likes to make up: the one seen longest ago makes room for a new one. */
+const makeRoom = (tx: Transaction): void => {
+  const without = (table: typeof memberships | typeof joinRequests | typeof ringWishes) =>
+    notExists(tx.select({ deviceId: table.deviceId }).from(table).where(eq(table.deviceId, devices.deviceId)))
+  const strangers = tx.select({ count: count() }).from(devices).where(without(memberships)).get()?.count ?? 0
+  if (strangers < limits.strangers) return
+  const oldest = tx.select({ deviceId: devices.deviceId }).from(devices)
+    .where(and(without(memberships), without(joinRequests), without(ringWishes))).orderBy(asc(devices.lastSeenAt)).limit(1).get()
+  if (!oldest) throw new MeshError('overloaded', { what: 'the list of devices in no pool', limit: limits.strangers })
+  tx.delete(resourceLocks).where(eq(resourceLocks.deviceId, oldest.deviceId)).run()
+  tx.delete(devices).where(eq(devices.deviceId, oldest.deviceId)).run()
 }

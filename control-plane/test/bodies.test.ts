@@ -37,6 +37,24 @@ const startProcess = async (t: TestContext): Promise<{ url: string; pid: number 
   return { url: String(plane.info.url), pid: plane.process.pid }
 }
 
+/** A request as bytes: says that a body of so many bytes comes. */
+const openingOf = (path: string, sent: Record<string, string>, bytes: number): string =>
+  [`POST ${path} HTTP/1.1`, 'host: x', `content-length: ${bytes}`, ...Object.entries({ ...json, ...sent }).map(([name, value]) => `${name}: ${value}`), '', ''].join('\r\n')
+
+/** Sends a body that is shared by all, as fast as it is taken. @returns the status, once the answer is there */
+const push = (url: string, path: string, body: Buffer): Promise<number> =>
+  new Promise((resolve, reject) => {
+    const socket = connect(Number(new URL(url).port), '127.0.0.1', () => {
+      socket.write(openingOf(path, {}, body.length))
+      socket.write(body)
+    })
+    socket.on('error', reject)
+    socket.once('data', (bytes) => {
+      resolve(Number(/^HTTP\/1.1 (\d+)/.exec(bytes.toString())?.[1]))
+      socket.destroy()
+    })
+  })
+
 test('bodies: 8 MB that nobody signed cost less than 5 ms and no memory, forty at once', { skip: processSkip }, async (t) => {
   const { url, pid } = await startProcess(t)
   const pool = await createPool(url)
@@ -44,21 +62,18 @@ test('bodies: 8 MB that nobody signed cost less than 5 ms and no memory, forty a
   const body = `"${'x'.repeat(limits.requestBytes - 2)}"`
   const send = async (to: string): Promise<string> => codeOf(await fetch(url + to, { method: 'POST', body, headers: json }))
   assert.deepEqual([await send(path), await send('/api/devices'), await send('/nothing')], ['401 signatureInvalid', '413 bodyTooLarge', '404 notFound'])
+  const bytes = Buffer.from(body)
   const before = usageOf(pid)
-  const honest = Array.from({ length: 10 }, () => pool.admin.client(url).call('listPeers', { params: { poolId: pool.poolId } }))
-  const refused = await Promise.all(Array.from({ length: 40 }, () => send(path)))
+  const honest = Array.from({ length: 3 }, () => pool.admin.client(url).call('listPeers', { params: { poolId: pool.poolId } }))
+  const refused = await Promise.all(Array.from({ length: 40 }, () => push(url, path, bytes)))
   const after = usageOf(pid)
-  for (const answer of refused) assert.equal(answer, '401 signatureInvalid')
-  assert.deepEqual((await Promise.all(honest)).map(({ length }) => length), Array.from({ length: 10 }, () => 1))
+  assert.deepEqual([...new Set(refused)], [401])
+  assert.deepEqual((await Promise.all(honest)).map(({ length }) => length), [1, 1, 1])
   const [cpuMs, grownMiB] = [after.cpuMs - before.cpuMs, after.peakMiB - before.peakMiB]
   t.diagnostic(`${(cpuMs / 40).toFixed(1)} ms of processor a body (honest requests included), ${grownMiB.toFixed(0)} MiB more at the peak`)
   assert.ok(cpuMs / 40 < 5, `${cpuMs} ms of processor`)
   assert.ok(grownMiB < 40, `${grownMiB.toFixed(0)} MiB`)
 })
-
-/** A request as bytes: says that a body of so many bytes comes. */
-const openingOf = (path: string, sent: Record<string, string>, bytes: number): string =>
-  [`POST ${path} HTTP/1.1`, 'host: x', `content-length: ${bytes}`, ...Object.entries({ ...json, ...sent }).map(([name, value]) => `${name}: ${value}`), '', ''].join('\r\n')
 
 /** Writes the beginning, then a byte a second. @returns what came back, and milliseconds until the connection ended */
 const trickle = (t: TestContext, url: string, beginning: string): Promise<{ text: string; ms: number }> =>
@@ -136,7 +151,7 @@ test('bodies: more than a route takes is refused by what is announced, or once t
   assert.equal(await codeOf(await fetch(url + path, { method: 'POST', body: large, headers: signed(large) })), '400 requestInvalid')
 })
 
-const scarce = { address: { most: 20, perSecond: 1 }, member: { most: 30, perSecond: 2 } }
+const scarce = { address: { most: 20, perSecond: 1 }, member: { most: 30, perSecond: 2 }, newcomers: { most: 10, perSecond: 1 } }
 
 const startScarce = async (t: TestContext): Promise<{ plane: Plane; pool: TestPool; go: (ms: number) => void }> => {
   let aheadMs = 0

@@ -39,7 +39,11 @@ export const limits = {
   /** A body must come this fast on the average: a tenth of the slowest line that homes have. */
   bodyBytesPerSecond: 64 * 1024,
   /** Milliseconds that a refused sender may go on sending what is not read. */
-  lingerMs: 1000,
+  lingerMs: 5000,
+  /** Bytes of a message of a device that showed no certificate yet: a hello with all that fits in, in characters of one byte. */
+  helloBytes: 300 * 1024,
+  /** Devices on record that are in no pool; of those that asked for nothing the one seen longest ago makes room. */
+  strangers: 1000,
   /** Milliseconds that clocks of device and control plane may differ. */
   clockSkewMs: 5 * 60_000,
   /** Devices on one revocation list, and characters of its text: 34 bytes a device, four thirds of that in base64. */
