@@ -9,6 +9,9 @@ test('budgets: what was used comes back steadily, up to the most', () => {
   assert.deepEqual([budgets.waitMs('a', 1, 0), budgets.waitMs('a', 2, 0), budgets.waitMs('a', 2, 250), budgets.waitMs('a', 2, 500)], [0, 500, 250, 0])
   assert.equal(budgets.waitMs('a', 11, 3600e3), 500)
   assert.equal(budgets.waitMs('b', 10, 0), 0)
+  const thirds = new Budgets({ most: 1, perSecond: 3 })
+  thirds.charge('a', 1, 0)
+  assert.equal(thirds.waitMs('a', 1, 0), 334) // told to wait long enough
 })
 
 test('budgets: a refusal costs too, but no more than the most is owed', () => {
@@ -38,6 +41,6 @@ test('budgets: addresses of one household count together', () => {
   for (const [address, household] of [
     ['192.168.1.20', '192.168.1.20'], ['::ffff:10.0.0.1', '10.0.0.1'], ['::1', '0:0:0:0'],
     ['2001:db8:1:2:aaaa:bbbb:cccc:dddd', '2001:db8:1:2'], ['2001:db8:1:2::1', '2001:db8:1:2'], ['2001:0DB8:1:2::', '2001:db8:1:2'],
-    ['2001:db8::2', '2001:db8:0:0'], ['fe80::1%eth0', 'fe80:0:0:0'],
+    ['2001:db8::2', '2001:db8:0:0'], ['2001:db8::1:2:3:4:5', '2001:db8:0:1'], ['fe80::1%eth0', 'fe80:0:0:0'],
   ]) assert.equal(householdOf(address), household, address)
 })
