@@ -55,9 +55,9 @@ export const readManifest = async (context: Pick<CommandContext, 'home' | 'signa
   const model = openModel(resolveModel(modelId, { home: context.home, bundledFolder, modelDir }), modelId)
   const reading = createReadingText(context)
   try {
-    loadTokenizer(model.folder)
+    const { charactersPerToken } = loadTokenizer(model.folder)
     const { revision } = await model.identify({ cacheFolder: context.home.hashes, signal: context.signal, onProgress: reading.show })
-    return { ...model.about, revision }
+    return { ...model.about, revision, ...(Number.isFinite(charactersPerToken) ? { charactersPerToken: Math.ceil(charactersPerToken) } : {}) }
   } finally {
     reading.end()
     model.close()

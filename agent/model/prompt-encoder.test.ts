@@ -65,7 +65,11 @@ test('prompt: the bound is one: what it lets pass and what it refuses agree with
   }
   const { tokenizer: bytes } = loadFamily(t, 'llama-3', { added_tokens: [] })
   assert.throws(() => bytes.checkLength(million, { mostTokens: 1000 }), { code: 'promptTooLong' })
+  // the same bound is what a ring tells the control plane
+  bytes.checkLength(million, { mostTokens: Math.floor(million.length / bytes.charactersPerToken) + 1 })
+  assert.throws(() => bytes.checkLength(million, { mostTokens: Math.floor(million.length / bytes.charactersPerToken) }), { code: 'promptTooLong' })
   const { tokenizer: lossy } = loadFamily(t, 'unigram')
+  assert.equal(lossy.charactersPerToken, Infinity)
   lossy.checkLength(million, { mostTokens: 2 }) // any run may be one unknown token
 })
 

@@ -36,6 +36,8 @@ export interface Tokenizer {
    * @throws MeshError `chatTemplateMissing` | `modelConfigInvalid` | `promptTooLong`
    */
   encodeChat(messages: readonly Message[], options?: EncodeOptions): number[]
+  /** Characters that a token stands for at most in text without special tokens; Infinity where there is no bound. */
+  readonly charactersPerToken: number
   /** Refuses a text of which the length alone says that it has too many tokens. @throws MeshError `promptTooLong` */
   checkLength(text: string, options: EncodeOptions): void
   /** Text of the tokens; special ones and ids without a token are left out. Incomplete characters become U+FFFD. */
@@ -114,6 +116,7 @@ const readParts = (json: Json, config: Json, special: SpecialNames): Parts => {
 
 class FolderTokenizer implements Tokenizer {
   readonly endTokenIds: readonly number[]
+  readonly charactersPerToken: number
   readonly #parts: Parts
   readonly #template: ChatTemplate | undefined
   readonly #folder: string
@@ -133,6 +136,7 @@ class FolderTokenizer implements Tokenizer {
     this.#guard = createGuard(specials)
     this.#all = findersOf(tokens, parts)
     this.#ordinary = findersOf(tokens.filter(({ isSpecial }) => !isSpecial), parts)
+    this.charactersPerToken = this.#ordinary.charactersPerToken
     const names = [...vocabulary.names]
     // as Rust has it: what was matched is what comes back, with the space that normalising put in front
     for (const { id, content, isNormalized } of tokens) names[id] = isNormalized ? normalize(content) : content

@@ -4,6 +4,7 @@ import { newJobId } from '../../shared/ids.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { Job, JobSubmission } from '../../shared/schema/job.ts'
 import { failedWith, finalStates, type JobMessage, type JobResult, reactionTo, resultOf } from '../domain/job-state.ts'
+import { checkPromptLength } from '../domain/prompt-length.ts'
 import { checkQueue } from '../domain/queue-limits.ts'
 import type { JobStore } from '../store/job-store.ts'
 import type { RingStore, StoredRing } from '../store/ring-store.ts'
@@ -95,7 +96,7 @@ export class Jobs {
     return this.#running.has(ringId)
   }
 
-  /** @throws MeshError `ringEmpty` | `ringTooLarge` | `ringBlocked` | `queueFull` | `requestInvalid` | `keyQuotaExceeded` | `keyQuotaTooSmall` */
+  /** @throws MeshError `ringEmpty` | `ringTooLarge` | `ringBlocked` | `promptTooLong` | `queueFull` | `requestInvalid` | `keyQuotaExceeded` | `keyQuotaTooSmall` */
   submit(poolId: string, { deviceId: submittedBy, keyId = '' }: Submitter, submission: JobSubmission): Job {
     const { jobs, rings, hub, credits, keys, now } = this.#options
     if ((submission.prompt === undefined) === (submission.messages === undefined)) throw new MeshError('requestInvalid', { problem: 'give either prompt or messages' })
@@ -106,6 +107,7 @@ export class Jobs {
     if (!ring) throw new MeshError('ringEmpty', { modelId: submission.modelId })
     const obstacle = rings.obstacle(ring.ringId)
     if (obstacle) throw obstacle
+    checkPromptLength(submission, ring.model)
     checkQueue(keyId, jobs.queued(poolId, submittedBy, keyId), Buffer.byteLength(JSON.stringify(submission)))
     const quotaTokens = keyId === '' ? 0 : keys.reserve(keyId, submission, ring.model.shape.context)
     credits.join(poolId, submittedBy) // before the job: one that is told to have failed must not run

@@ -3,6 +3,7 @@ import { and, asc, count, desc, eq, gt, gte, inArray, isNull, max, or, sql, type
 import type { JobId } from '../../shared/ids.ts'
 import type { Job, JobEvent, JobState, JobSubmission } from '../../shared/schema/job.ts'
 import { finalStates, type JobResult } from '../domain/job-state.ts'
+import { keptOf } from '../domain/prompt-length.ts'
 import type { Queued, QueueOwner } from '../domain/queue-limits.ts'
 import type { Store, Transaction } from './database.ts'
 import { jobEvents, jobs } from './tables.ts'
@@ -198,8 +199,10 @@ export class JobStore {
         const tokens = result.tokens.slice(streamed.tokens.length)
         events.push(this.#append(tx, jobId, (sequence) => ({ sequence, type: 'tokens', firstIndex: streamed.tokens.length, tokens, text: rest })))
       }
-      tx.update(jobs).set({ state, result: without(result), received: result.tokens.length, quotaTokens, finishedAt: now }).where(eq(jobs.jobId, jobId)).run()
-      const job = this.#jobOf(tx, { ...row, state, result: without(result), finishedAt: now })
+      const { submission, isCut } = state === 'done' ? { submission: row.submission, isCut: false } : keptOf(row.submission)
+      const stored = without({ ...result, promptCut: isCut ? true : undefined })
+      tx.update(jobs).set({ state, submission, result: stored, received: result.tokens.length, quotaTokens, finishedAt: now }).where(eq(jobs.jobId, jobId)).run()
+      const job = this.#jobOf(tx, { ...row, state, submission, result: stored, finishedAt: now })
       events.push(this.#append(tx, jobId, (sequence) => ({ sequence, type: 'end', job })))
       return events
     })

@@ -82,8 +82,8 @@ export const jobs = sqliteTable('jobs', {
   epoch: integer('epoch').notNull(),
   /** Number of tokens that arrived so far. */
   received: integer('received').notNull(),
-  /** What only a finished job has: text, tokens, usage, timings, error. */
-  result: text('result', { mode: 'json' }).$type<Pick<Job, 'text' | 'tokens' | 'finishReason' | 'usage' | 'timings' | 'error'>>(),
+  /** What only a finished job has: text, tokens, usage, timings, error, whether its prompt was cut. */
+  result: text('result', { mode: 'json' }).$type<Pick<Job, 'text' | 'tokens' | 'finishReason' | 'usage' | 'timings' | 'error' | 'promptCut'>>(),
   createdAt: integer('created_at').notNull(),
   startedAt: integer('started_at'),
   /** When somebody asked to cancel it; rank 0 may not have heard of that yet. */

@@ -1,5 +1,6 @@
 /** A member or an app gone bad, over real HTTP, sockets and SQLite: what floods the queue, and what others still get. */
 import assert from 'node:assert/strict'
+import { statSync } from 'node:fs'
 import { join as joinPath } from 'node:path'
 import { test, type TestContext } from 'node:test'
 import type { MeshError } from '../../shared/errors.ts'
@@ -9,7 +10,7 @@ import type { JobSubmission } from '../../shared/schema/job.ts'
 import { limits } from '../../shared/wire/limits.ts'
 import { openDatabase } from '../store/database.ts'
 import { JobStore } from '../store/job-store.ts'
-import { createKey, createPool, type FakeAgent, startPlane, submission, type TestPool } from './plane.ts'
+import { createKey, createPool, type FakeAgent, manifest, startPlane, submission, type TestPool } from './plane.ts'
 import { activeRing, done, join } from './steps.ts'
 
 const submit = async (app: Client, { poolId }: TestPool, name: string, change: Partial<JobSubmission> = {}): Promise<string> =>
@@ -105,4 +106,42 @@ test('floods: prompts that wait are bounded by their bytes, for a key and for a 
   await assert.rejects(put(keys[2].app, 'more'), { code: 'queueFull', message: /this device, with its API keys, may have 16.* of prompts waiting/ })
   await submit(bad.client(url), pool, 'small')
   await submit(pool.admin.client(url), pool, 'honest')
+})
+
+test('floods: what is surely too long is refused when it is submitted, and counts nowhere', async (t) => {
+  const { url } = await startPlane(t)
+  const pool = await createPool(url)
+  await join(pool.admin, pool, url, { model: { ...manifest, charactersPerToken: 16 } })
+  const client = pool.admin.client(url)
+  const most = 16 * manifest.shape.context
+  await assert.rejects(submit(client, pool, 'long', { prompt: 'x'.repeat(most) }), { code: 'promptTooLong', message: /at least 512 tokens, the context holds 512/ })
+  await submit(client, pool, 'short', { prompt: 'x'.repeat(most - 1) })
+  assert.equal((await client.call('listJobs', { params: { poolId: pool.poolId } })).length, 1)
+})
+
+test('floods: of prompts whose jobs failed or were cancelled the beginning is stored, not all', async (t) => {
+  const { url, folder, stop } = await startPlane(t)
+  const pool = await createPool(url)
+  const { agents: [leader], epoch } = await activeRing(t, pool, url, 1)
+  const client = pool.admin.client(url)
+  const prompt = `beginning ${'filler '.repeat(50_000)}`
+  for (let index = 0; index < 10; index++) {
+    const jobId = await submit(client, pool, `bad-${index}`, { prompt })
+    await leader.next('job-assign')
+    if (index > 0) await fail(leader, jobId, epoch)
+    else {
+      await client.call('cancelJob', { params: { poolId: pool.poolId, jobId: await submit(client, pool, 'waits', { prompt }) } })
+      leader.send(done(jobId, epoch, 'x', [1]))
+      await leader.next('job-settled')
+    }
+  }
+  const jobs = await client.call('listJobs', { params: { poolId: pool.poolId } })
+  assert.deepEqual(jobs.map(({ state }) => state).toSorted(), ['cancelled', 'done', ...Array.from({ length: 9 }, () => 'failed')])
+  for (const { state, promptCut, submission: { prompt: kept = '' } } of jobs) {
+    assert.deepEqual([promptCut, kept.length], state === 'done' ? [undefined, prompt.length] : [true, limits.keptPromptLength])
+    assert.ok(prompt.startsWith(kept))
+  }
+  await stop()
+  const { size } = statSync(joinPath(folder, 'mesh.sqlite'))
+  assert.ok(size < 8 * prompt.length, `${size} bytes for 11 prompts of ${prompt.length}, one of which was answered`)
 })

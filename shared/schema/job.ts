@@ -73,6 +73,7 @@ export const Job = Type.Object({
   usage: Type.Optional(Usage),
   timings: Type.Optional(Timings),
   error: Type.Optional(ErrorReportSchema),
+  promptCut: Type.Optional(Type.Boolean({ description: 'of a long prompt whose job failed or was cancelled only the beginning is kept' })),
   createdAt: Time,
   startedAt: Type.Optional(Time),
   finishedAt: Type.Optional(Time),

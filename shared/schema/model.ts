@@ -26,5 +26,7 @@ export const ModelManifest = Type.Object({
   revision: Hex64,
   shape: ModelShape,
   weightBytes: Count,
+  /** Characters of ordinary text that one token stands for at most; absent where there is no bound. */
+  charactersPerToken: Type.Optional(Size),
 })
 export type ModelManifest = Type.Static<typeof ModelManifest>

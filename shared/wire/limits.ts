@@ -55,6 +55,8 @@ export const limits = {
   apiKeys: 100,
   /** Tokens a day of an API key: far above what a pool can do, far below where sums become inexact. */
   keyTokens: 1e12,
+  /** Characters that are kept of the prompt of a job that failed or was cancelled: enough to know it again. */
+  keptPromptLength: 4000,
   /** Jobs waiting in one pool, of one member with all of its keys, and of one key: a member fills a tenth of it. */
   queuedJobs: 1000,
   queuedJobsOfMember: 100,
