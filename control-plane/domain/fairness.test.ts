@@ -124,7 +124,7 @@ for (const seed of [1, 2, 3]) {
       const size = devices.indexOf(turn.flow) % 3 === 0 ? 1500 : 300
       const tokens = 20 + Math.floor(random() * size)
       queue.end(turn, tokens)
-      const job: FinishedJob = { jobId: `job_${jobs++}`, submittedBy: turn.flow, epoch: 1, modelWeights: weightsOf(shape), tokens, workers }
+      const job: FinishedJob = { jobId: `job_${jobs++}`, submittedBy: turn.flow, epoch: 1, modelWeights: weightsOf(shape), tokens, mostTokens: tokens, workers }
       // ranks measure: their compute differs by a fifth from what the plan counted on
       const work = workers.map(({ deviceId, weights: held }) => ({ deviceId, kind: 'work' as const, jobId: job.jobId, epoch: 1, weights: held, tokens, computeUs: Math.round(tokens * 40_000 * (0.8 + 0.4 * random())), signature: '' }))
       for (const entry of entriesOf(job, work, 0)) {

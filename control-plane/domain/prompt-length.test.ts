@@ -8,7 +8,8 @@ import { checkPromptLength, keptOf } from './prompt-length.ts'
 test('prompt: too long by its characters is refused at the length where no cut into tokens could fit, not before', () => {
   const model = { ...manifest, charactersPerToken: 10 }
   const most = 10 * manifest.shape.context
-  const refusal = { code: 'promptTooLong', message: 'the prompt has at least 512 tokens, the context holds 512' }
+  const { context } = manifest.shape
+  const refusal = { code: 'promptTooLong', message: `the prompt has at least ${context} tokens, the context holds ${context}` }
   checkPromptLength({ prompt: 'x'.repeat(most - 1) }, model)
   assert.throws(() => checkPromptLength({ prompt: 'x'.repeat(most) }, model), refusal)
   // what nobody can know here is left to rank 0

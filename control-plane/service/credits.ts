@@ -2,13 +2,14 @@
 import { MeshError } from '../../shared/errors.ts'
 import { holdsStatement } from '../../shared/identity/statement.ts'
 import { type BilledJob, type CreditStore } from '../store/credit-store.ts'
-import { isAbout, isComplete } from '../../shared/ledger/job-entries.ts'
+import { billOf, isAbout, isComplete } from '../../shared/ledger/job-entries.ts'
 import type { Logger } from '../../shared/log.ts'
 import { heldWeights, weightsOf } from '../../shared/plan/shard-plan.ts'
 import type { CreditsView, LedgerPage, QuotaView, SignedStatement } from '../../shared/schema/credits.ts'
 import type { Job } from '../../shared/schema/job.ts'
 import { limits } from '../../shared/wire/limits.ts'
 import { finalStates, type JobResult } from '../domain/job-state.ts'
+import { claimedTokens, mostTokens } from '../domain/job-tokens.ts'
 import { type Contributor, type GraceSettings, queueWeights } from '../domain/queue-share.ts'
 import { standingsOf } from '../domain/standing.ts'
 import type { DeviceStore } from '../store/device-store.ts'
@@ -65,15 +66,19 @@ export class Credits {
    * @param finish stores the end
    */
   end<T>(job: Job, ring: StoredRing | undefined, result: JobResult, finish: () => T): T {
-    const { store, now } = this.#options
+    const { store, now, logger } = this.#options
     const ended = store.together(() => {
       const ends = finish()
-      const tokens = tokensOf(job, ring, result)
+      const tokens = claimedTokens(job, ring?.model.shape, result)
       if (!ring || tokens === 0) store.forget(job.jobId)
       else {
         const { shape } = ring.model
+        const most = mostTokens(job.submission, shape, result.tokens.length)
         const workers = ring.members.map(({ deviceId, ranges }) => ({ deviceId, weights: heldWeights(shape, ranges) }))
-        store.open(job.poolId, { jobId: job.jobId, submittedBy: job.submittedBy, epoch: job.epoch, modelWeights: weightsOf(shape), tokens, workers }, now())
+        const { jobId, submittedBy, epoch } = job
+        store.open(job.poolId, { jobId, submittedBy, epoch, modelWeights: weightsOf(shape), tokens, mostTokens: most, workers }, now())
+        const claimed = (result.usage?.promptTokens ?? 0) + result.tokens.length
+        if (claimed > most) logger.warn({ job: jobId, device: workers[0].deviceId, claimed, most }, 'rank 0 claims more tokens than the job can have had')
       }
       return ends
     })
@@ -112,7 +117,7 @@ export class Credits {
   settleDue(): void {
     const { store, now, settings, logger } = this.#options
     for (const jobId of store.due(now() - settings.settleMs, settledAtOnce)) {
-      if (store.settle(jobId, now())) logger.info({ job: jobId }, 'job settled without all statements')
+      if (this.#settle(jobId)) logger.info({ job: jobId }, 'job settled without all statements')
     }
   }
 
@@ -167,7 +172,11 @@ export class Credits {
     if (job?.poolId !== poolId) return 'there is no such job in this pool'
     if (!holdsStatement({ poolId, deviceId }, statement)) return 'the signature is not of the device that sent it'
     const billed = store.find(statement.jobId)
-    if (billed) return isAbout(billed, { ...statement, deviceId }) ? undefined : `it does not fit the job, which had ${billed.tokens} tokens in epoch ${billed.epoch}`
+    if (billed) {
+      const others = store.statements(statement.jobId)
+      if (isAbout(billed, { ...statement, deviceId }, others)) return undefined
+      return `it does not fit the job, which had ${billOf(billed, others).tokens} tokens in epoch ${billed.epoch}`
+    }
     const ring = rings.findByModel(poolId, job.submission.modelId)
     return finalStates.includes(job.state) || ring?.members.some((member) => member.deviceId === deviceId) ? undefined : 'the device has no part in the job'
   }
@@ -183,15 +192,27 @@ export class Credits {
   }
 
   #settleIfComplete(jobId: string): void {
-    const { store, now, logger } = this.#options
+    const { store, logger } = this.#options
     const job = store.find(jobId)
     if (!job || job.isSettled || !isComplete(job, store.statements(jobId))) return
-    store.settle(jobId, now())
+    this.#settle(jobId)
     logger.debug({ job: jobId }, 'job settled')
   }
+
+  /** Settles a job, and tells who spoke against the others. @returns false when it was settled before */
+  #settle(jobId: string): boolean {
+    const { store, now, jobs, logger } = this.#options
+    const job = store.find(jobId)
+    if (!job) return false
+    const { tokens, isCorrected, disputedBy, undecided } = billOf(job, store.statements(jobId))
+    if (!store.settle(jobId, now())) return false
+    // a job that was cancelled ends amid its prompt, of which rank 0 tells the whole length
+    if (isCorrected && jobs.head(jobId)?.state !== 'cancelled') {
+      logger.warn({ job: jobId, device: job.workers[0].deviceId, claimed: job.tokens, billed: tokens }, 'rank 0 claimed other tokens than the ranks of its ring signed')
+    }
+    for (const device of disputedBy) {
+      logger.warn({ job: jobId, device, billed: tokens }, undecided ? 'the ranks signed different numbers of tokens' : 'a rank signed another number of tokens than most of its ring')
+    }
+    return true
+  }
 }
-
-/** Tokens to be paid for: none of a job that failed. Rank 0 cannot claim more than the model and the submission allow. */
-export const tokensOf = (job: Pick<Job, 'submission'>, ring: Pick<StoredRing, 'model'> | undefined, { state, usage, tokens }: JobResult): number =>
-  !ring || state === 'failed' || !usage ? 0 : Math.min(usage.promptTokens, ring.model.shape.context) + Math.min(tokens.length, job.submission.maxTokens)
-

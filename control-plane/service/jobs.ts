@@ -4,13 +4,14 @@ import { newJobId } from '../../shared/ids.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { Job, JobSubmission } from '../../shared/schema/job.ts'
 import { failedWith, finalStates, type JobMessage, type JobResult, reactionTo, resultOf } from '../domain/job-state.ts'
+import { claimedTokens } from '../domain/job-tokens.ts'
 import { checkPromptLength } from '../domain/prompt-length.ts'
 import { checkQueue } from '../domain/queue-limits.ts'
 import type { JobStore } from '../store/job-store.ts'
 import type { RingStore, StoredRing } from '../store/ring-store.ts'
 import type { ApiKeys } from './api-keys.ts'
 import type { Background } from './background.ts'
-import { type Credits, tokensOf } from './credits.ts'
+import type { Credits } from './credits.ts'
 import type { JobHub } from './job-hub.ts'
 import type { Agent, Presence } from './presence.ts'
 import type { Rings } from './rings.ts'
@@ -262,7 +263,7 @@ export class Jobs {
     const { jobId, ringId } = running
     const ring = ringStore.find(ringId)
     const job = jobs.find(jobId) as Job
-    const tokens = tokensOf(job, ring, result)
+    const tokens = claimedTokens(job, ring?.model.shape, result)
     const events = credits.end(job, ring, result, () => jobs.finish(jobId, result, { now: now(), tokens }))
     // only now: what is not stored has not ended
     stopWaiting(running)

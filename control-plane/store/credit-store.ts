@@ -1,10 +1,11 @@
 /** Credits: finished jobs that wait for statements, the ledger, and its sums. Each method is one transaction. */
 import { and, asc, count, desc, eq, getTableColumns, gt, gte, isNull, lte, sql } from 'drizzle-orm'
 import { hashOf, noHash } from '../../shared/ledger/entry.ts'
-import { entriesOf, type FinishedJob, type StatementOf } from '../../shared/ledger/job-entries.ts'
+import { billOf, entriesOf, type FinishedJob, type StatementOf } from '../../shared/ledger/job-entries.ts'
 import type { LedgerEntry, SignedStatement } from '../../shared/schema/credits.ts'
 import type { Store } from './database.ts'
 import { billedJobs, creditDays, jobStatements, ledgerEntries, participants } from './credit-tables.ts'
+import { jobs } from './tables.ts'
 
 export interface BilledJob extends FinishedJob {
   readonly poolId: string
@@ -45,7 +46,8 @@ const prepare = (store: Store) => {
     forget: store.delete(jobStatements).where(eq(jobStatements.jobId, at('jobId'))).prepare(),
     keep: store.insert(jobStatements).values({ jobId: at('jobId'), deviceId: at('deviceId'), kind: at('kind'), statement: at('statement') }).onConflictDoNothing().prepare(),
     open: store.insert(billedJobs).values({
-      jobId: at('jobId'), poolId: at('poolId'), submittedBy: at('submittedBy'), epoch: at('epoch'), modelWeights: at('modelWeights'), tokens: at('tokens'), workers: at('workers'), finishedAt: at('finishedAt'), settledAt: null,
+      jobId: at('jobId'), poolId: at('poolId'), submittedBy: at('submittedBy'), epoch: at('epoch'), modelWeights: at('modelWeights'), tokens: at('tokens'),
+      mostTokens: at('mostTokens'), workers: at('workers'), finishedAt: at('finishedAt'), settledAt: null,
     }).onConflictDoNothing().prepare(),
   }
 }
@@ -109,13 +111,17 @@ export class CreditStore {
       if (!job || job.isSettled) return false
       const { poolId } = job
       let { sequence, hash } = this.#prepared.last.get({ poolId }) ?? { sequence: 0, hash: noHash }
-      for (const { deviceId, kind, epoch, weights, tokens, computeUs, modelWeights, amount, settledAt, signature } of entriesOf(job, this.statements(jobId), now)) {
+      const statements = this.statements(jobId)
+      for (const { deviceId, kind, epoch, weights, tokens, computeUs, modelWeights, amount, settledAt, signature } of entriesOf(job, statements, now)) {
         const entry = { sequence: ++sequence, deviceId, kind, jobId, epoch, weights, tokens, computeUs, modelWeights, amount, settledAt, signature }
         hash = hashOf(poolId, hash, entry)
         this.#prepared.append.run({ poolId, ...entry, hash })
         this.#prepared.sum.run({ poolId, deviceId, day: dayOf(now), earned: Math.max(amount, 0), used: Math.max(-amount, 0) })
         this.join(poolId, deviceId, now)
       }
+      const bill = billOf(job, statements)
+      // the quota of an API key was charged with what rank 0 claimed
+      if (bill.isCorrected) this.#store.update(jobs).set({ quotaTokens: bill.tokens }).where(eq(jobs.jobId, jobId)).run()
       this.#prepared.settled.run({ jobId, now })
       this.forget(jobId)
       return true

@@ -12,6 +12,7 @@ export const billedJobs = sqliteTable('billed_jobs', {
   epoch: integer('epoch').notNull(),
   modelWeights: integer('model_weights').notNull(),
   tokens: integer('tokens').notNull(),
+  mostTokens: integer('most_tokens').notNull().default(2 ** 32 - 1),
   workers: text('workers', { mode: 'json' }).$type<FinishedJob['workers']>().notNull(),
   finishedAt: integer('finished_at').notNull(),
   settledAt: integer('settled_at'),

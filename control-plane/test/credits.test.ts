@@ -7,6 +7,7 @@ import { heldWeights, planShards, weightsOf } from '../../shared/plan/shard-plan
 import type { CreditsView, LedgerEntry } from '../../shared/schema/credits.ts'
 import { CreditStore } from '../store/credit-store.ts'
 import { openDatabase } from '../store/database.ts'
+import { mostTokens } from '../domain/job-tokens.ts'
 import { type CreditSettings, defaultCreditSettings } from '../service/credits.ts'
 import { createPool, eventually, type FakeAgent, manifest, type Plane, quickSettings, startPlane, submission, type TestDevice, type TestPool } from './plane.ts'
 import { activeRing, done, epochWith, join } from './steps.ts'
@@ -170,7 +171,38 @@ test('credits: rank 0 cannot charge more than prompt and answer can have had', a
   await leader.next('job-assign')
   leader.send({ ...done(jobId, epoch, 'text', [1, 2, 3]), usage: { promptTokens: 1e9, completionTokens: 1e9, totalTokens: 2e9 } } as ReturnType<typeof done>)
   await eventually('it is settled', async () => (await ledgerOf(pool, url)).length > 0)
-  assert.equal((await ledgerOf(pool, url))[1].tokens, manifest.shape.context + 3)
+  assert.equal((await ledgerOf(pool, url))[1].tokens, mostTokens(submission('one', { maxTokens: 1000 }), manifest.shape, 3))
+})
+
+/** Rank 0 claims a billion tokens of prompt for a job of 5 and 60. @returns what the ledger says, and who is named */
+const billedOf = async (t: TestContext, signed: readonly number[]): Promise<{ entries: LedgerEntry[]; disputed: string[] }> => {
+  const { url } = await plane(t, { settleMs: 1500 })
+  const pool = await createPool(url)
+  const { agents, epoch } = await activeRing(t, pool, url, signed.length)
+  const params = { poolId: pool.poolId }
+  const { jobId } = await pool.admin.client(url).call('submitJob', { params, body: submission('long', { prompt: 'word '.repeat(1000), maxTokens: 60 }) })
+  await agents[0].next('job-assign')
+  const claim = { promptTokens: 1e9, completionTokens: 60, totalTokens: 1e9 + 60 }
+  agents[0].send({ ...done(jobId, epoch, 'text', tokens.slice(0, 60)), usage: claim } as ReturnType<typeof done>)
+  await agents[0].next('job-settled')
+  for (const [rank, count] of signed.entries()) {
+    report(agents[rank], pool, { ...workOf(jobId, epoch, rank, signed.length), tokens: count })
+    await agents[rank].next('report-kept')
+  }
+  await eventually('it is settled', async () => (await ledgerOf(pool, url)).length > 0)
+  const entries = await ledgerOf(pool, url)
+  const check = new LedgerCheck({ poolId: pool.poolId })
+  check.push(entries)
+  return { entries, disputed: [...check.finish().disputed.keys()].map((id) => String(agents.findIndex(({ device }) => device.deviceId === id))) }
+}
+
+test('credits: what rank 0 invents is not billed where its ring signed something else', async (t) => {
+  for (const [signed, disputed] of [[[64, 64], []], [[571, 64], ['0', '1']], [[2048, 64, 64], ['0']]] as const) {
+    const { entries, ...told } = await billedOf(t, signed)
+    assert.deepEqual(entries.map(({ kind, tokens: count, signature }) => [kind, count, signature !== null]), [...signed.map((count) => ['work', count, true]), ['use', 65, false]])
+    assert.equal(entries.at(-1)?.amount, -Math.ceil((weightsOf(manifest.shape) * 65) / 1e6))
+    assert.deepEqual(told.disputed, disputed)
+  }
 })
 
 test('turns: who queues more does not get more; a busy ring goes by what each contributed', async (t) => {

@@ -46,7 +46,7 @@ export interface LoadSettings {
 export const eventsOf = (number: number, { random, lost, repeated, sign }: LoadSettings): Event[] => {
   const tokens = 1 + Math.floor(random() * 2000)
   const job: FinishedJob = {
-    jobId: `job_${number}`, submittedBy: loadDevices[Math.floor(random() * loadDevices.length)], epoch: 1, modelWeights: weightsOf(model), tokens,
+    jobId: `job_${number}`, submittedBy: loadDevices[Math.floor(random() * loadDevices.length)], epoch: 1, modelWeights: weightsOf(model), tokens, mostTokens: tokens,
     workers: plan.map((ranges, rank) => ({ deviceId: loadDevices[rank], weights: heldWeights(model, ranges) })),
   }
   const open: Event = { at: number, run: (credits) => credits.open(loadPool, job, number) }

@@ -194,7 +194,7 @@ export class FakeAgent {
   }
 }
 
-export const manifest: ModelManifest = { modelId: 'tiny', revision: 'a'.repeat(64), weightBytes: 1000, shape: { layers: 2, hidden: 64, heads: 8, kvHeads: 4, headDim: 8, ffn: 704, vocab: 2048, context: 512 } }
+export const manifest: ModelManifest = { modelId: 'tiny', revision: 'a'.repeat(64), weightBytes: 1000, shape: { layers: 2, hidden: 64, heads: 8, kvHeads: 4, headDim: 8, ffn: 704, vocab: 2048, context: 2048 } }
 
 export const submission = (key: string, change: Partial<JobSubmission> = {}): JobSubmission => ({
   modelId: 'tiny', prompt: 'hello', maxTokens: 5, stop: [], idempotencyKey: `key-${key}-12345`,

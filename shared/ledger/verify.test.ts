@@ -5,7 +5,8 @@ import { type KeyPair, keyPairFromSeed } from '../identity/keys.ts'
 import { holdsStatement, signStatement, type Statement } from '../identity/statement.ts'
 import type { LedgerEntry } from '../schema/credits.ts'
 import { hashOf, noHash } from './entry.ts'
-import { entriesOf, type EntryDraft, type FinishedJob, isAbout, isComplete, type StatementOf } from './job-entries.ts'
+import { billOf, entriesOf, type EntryDraft, type FinishedJob, isAbout, isComplete, type StatementOf } from './job-entries.ts'
+import { earningsOf, priceOf } from './settlement.ts'
 import { LedgerCheck, type LedgerCheckOptions, type LedgerSummary } from './verify.ts'
 
 const poolId = 'ab'.repeat(32)
@@ -13,7 +14,7 @@ const keys = [1, 2, 3, 4].map((byte) => keyPairFromSeed(new Uint8Array(32).fill(
 const [first, second, third, submitter] = keys.map(deviceIdOf)
 
 const job = (jobId: string, tokens = 100): FinishedJob => ({
-  jobId, submittedBy: submitter, epoch: 3, modelWeights: 6_400_000, tokens,
+  jobId, submittedBy: submitter, epoch: 3, modelWeights: 6_400_000, tokens, mostTokens: 1000,
   workers: [{ deviceId: first, weights: 3_200_000 }, { deviceId: second, weights: 2_000_000 }, { deviceId: third, weights: 1_200_000 }],
 })
 
@@ -94,6 +95,60 @@ test('ledger: rows taken out, swapped, repeated or cut off are found', () => {
   assert.throws(() => check(chainOf(drafts.toSpliced(3, 1))), { message: /job job_1 has no submitter/ })
   assert.throws(() => check(chainOf([...drafts, ...drafts.slice(0, 4)])), { message: /job job_1 was settled before/ })
   assert.throws(() => check(ledger.slice(0, 6)), { message: /it ends amid job job_2/ })
+})
+
+/** All ranks sign, the first of `tokens` for rank 0; nobody signs the use. */
+const signedBy = ({ jobId, epoch, workers }: FinishedJob, tokens: readonly number[]): StatementOf[] =>
+  tokens.map((count, rank) => sign(keys[rank], { kind: 'work', jobId, epoch, weights: workers[rank].weights, tokens: count, computeUs: 0 }))
+
+test('ledger: a bill that its ranks did not sign is found, also with all hashes made anew, and rank 0 named', () => {
+  const honest = job('job_1', 65)
+  const invented = job('job_1', 572)
+  const [leader, ...others] = entriesOf(honest, signedBy(honest, [64, 64, 64]), 10)
+  assert.equal(check(chainOf([leader, ...others])).jobs, 1)
+  // what entriesOf made of the claim before it asked the ranks: prices and sums follow from the tokens
+  const bare = entriesOf(invented, [], 10)
+  for (const signers of [[0, 1, 2], [1, 2], [2]]) {
+    const rows = bare.map((entry, rank) => (signers.includes(rank) ? { ...entry, ...signedBy(honest, [64, 64, 64])[rank] } : entry))
+    const earned = earningsOf(priceOf(invented.modelWeights, 572), 572, rows.slice(0, 3))
+    const drafted = rows.map((entry, rank) => (rank < 3 ? { ...entry, amount: earned[rank] } : entry))
+    assert.throws(() => check(chainOf(drafted)), { code: 'ledgerInvalid', message: new RegExp(`entry 4: .*billed for 572 tokens, and its ranks signed 64: .*rank 0 \\(device ${first.slice(0, 8)}\\)`) })
+  }
+})
+
+test('ledger: who signed other tokens than the others is named, in what holds', () => {
+  const one = job('job_1', 65)
+  const two = { ...job('job_2', 65), workers: one.workers.slice(0, 2) }
+  const summary = check(chainOf([...entriesOf(one, signedBy(one, [571, 64, 64]), 10), ...entriesOf(two, signedBy(two, [571, 64]), 10)]))
+  assert.deepEqual(Object.fromEntries(summary.disputed), { [first]: { against: 1, undecided: 1 }, [second]: { against: 0, undecided: 1 } })
+  assert.equal(check(ledger).disputed.size, 0)
+})
+
+test('bill: what rank 0 claims counts as far as the others signed it, and no statement above what can be', () => {
+  const invented = { ...job('job_1', 572), mostTokens: 600 }
+  const billed = (tokens: readonly number[]): unknown[] => {
+    const { tokens: bill, isCorrected, disputedBy, undecided } = billOf(invented, signedBy(invented, tokens))
+    return [bill, isCorrected, disputedBy, undecided]
+  }
+  assert.deepEqual(billed([]), [572, false, [], false])
+  assert.deepEqual(billed([571, 571, 571]), [572, false, [], false])
+  assert.deepEqual(billed([64, 64, 64]), [65, true, [], false])
+  assert.deepEqual(billed([571, 64, 64]), [65, true, [first], false])
+  assert.deepEqual(billed([571, 64]), [65, true, [first, second], true])
+  assert.deepEqual(billed([571, 1, 571]), [572, false, [second], false])
+  assert.deepEqual(billed([600, 600, 600]), [600, true, [], false]) // a claim that is too low robs the others
+  assert.deepEqual(billed([601, 9999, 64]), [65, true, [], false])
+  assert.ok(!isAbout(invented, signedBy(invented, [601])[0]) && isAbout(invented, signedBy(invented, [600])[0]))
+})
+
+test('bill: the submitter signs what is billed, not what rank 0 claims', () => {
+  const invented = job('job_1', 572)
+  const work = signedBy(invented, [64, 64, 64])
+  const use = (tokens: number): StatementOf => sign(keys[3], { kind: 'use', jobId: 'job_1', epoch: 3, weights: 0, tokens, computeUs: 0 })
+  assert.ok(isAbout(invented, use(65), work) && !isAbout(invented, use(572), work) && isAbout(invented, use(572)))
+  assert.ok(isComplete(invented, [...work, use(65)]) && !isComplete(invented, [...work, use(572)]))
+  assert.deepEqual([65, 572].map((tokens) => entriesOf(invented, [...work, use(tokens)], 1)[3].signature === null), [false, true])
+  assert.equal(entriesOf(invented, [...work, use(572)], 1)[3].amount, -416) // 6.4 x 65
 })
 
 test('ledger: one that was cut or written anew since it was checked last is found', () => {

@@ -1,7 +1,12 @@
-/** Checks a ledger from its first entry on, as it comes: chain, signatures, amounts, and that every job sums to zero. */
+/**
+ * Checks a ledger from its first entry on, as it comes: chain, signatures, amounts, that every job sums to zero, and
+ * that no job was billed for other tokens than its ranks signed.
+ */
 import { MeshError } from '../errors.ts'
+import { shortId } from '../ids.ts'
 import { holdsStatement } from '../identity/statement.ts'
 import type { LedgerEntry } from '../schema/credits.ts'
+import { agreedTokens, billedTokens, disputeOf } from './agreement.ts'
 import { hashOf, noHash } from './entry.ts'
 import { earningsOf, priceOf } from './settlement.ts'
 
@@ -16,6 +21,14 @@ export interface Unsigned {
   use: number
 }
 
+/** Jobs of which one device signed another number of tokens than the others of its ring. */
+export interface Disputed {
+  /** More than half of its ring say otherwise. */
+  against: number
+  /** No number has more than half: any of the ring may be wrong. */
+  undecided: number
+}
+
 export interface LedgerSummary {
   readonly entries: number
   readonly jobs: number
@@ -23,6 +36,8 @@ export interface LedgerSummary {
   readonly signed: number
   /** By device. */
   readonly unsigned: ReadonlyMap<string, Readonly<Unsigned>>
+  /** By device. */
+  readonly disputed: ReadonlyMap<string, Readonly<Disputed>>
   /** Hash of the last entry. */
   readonly head: string
   readonly balances: ReadonlyMap<string, Readonly<Balance>>
@@ -44,6 +59,7 @@ export class LedgerCheck {
   #entries = 0
   #signed = 0
   readonly #unsigned = new Map<string, Unsigned>()
+  readonly #disputed = new Map<string, Disputed>()
   /** Workers of a job whose submitter comes last. */
   #open: LedgerEntry[] = []
 
@@ -61,7 +77,10 @@ export class LedgerCheck {
     const { known } = this.#options
     if (this.#open.length > 0) throw this.#bad(`it ends amid job ${this.#open[0].jobId}`)
     if (known && known.sequence > this.#entries) throw this.#bad(`it had ${known.sequence} entries when it was checked last, now ${this.#entries}`)
-    return { entries: this.#entries, jobs: this.#jobs.size, signed: this.#signed, unsigned: this.#unsigned, head: this.#head, balances: this.#balances }
+    return {
+      entries: this.#entries, jobs: this.#jobs.size, signed: this.#signed, unsigned: this.#unsigned, disputed: this.#disputed,
+      head: this.#head, balances: this.#balances,
+    }
   }
 
   #take(entry: LedgerEntry): void {
@@ -88,6 +107,7 @@ export class LedgerCheck {
     this.#open = []
     if (this.#jobs.has(use.jobId)) throw this.#bad(`job ${use.jobId} was settled before`)
     this.#jobs.add(use.jobId)
+    this.#compareTokens(use, work)
     const price = priceOf(use.modelWeights, use.tokens)
     const earned = earningsOf(price, use.tokens, work)
     const differs = work.findIndex((entry, rank) => entry.amount !== earned[rank] || entry.modelWeights !== use.modelWeights || entry.epoch !== use.epoch)
@@ -96,6 +116,23 @@ export class LedgerCheck {
     if (work.reduce((sum, { amount }) => sum + amount, use.amount) !== 0) throw this.#bad(`the amounts of job ${use.jobId} do not sum to zero`)
     for (const { deviceId, amount } of work) this.#balanceOf(deviceId).earned += amount
     this.#balanceOf(use.deviceId).used += price
+  }
+
+  /** The amounts may follow from the tokens, and the tokens be made up: are they what the ranks signed? */
+  #compareTokens({ jobId, tokens }: LedgerEntry, work: readonly LedgerEntry[]): void {
+    const signers = work.filter(({ signature }) => signature !== null)
+    const signed = signers.map((entry) => entry.tokens)
+    if (billedTokens(tokens, signed) !== tokens) {
+      const leader = shortId(work[0].deviceId)
+      throw this.#bad(`job ${jobId} was billed for ${tokens} tokens, and its ranks signed ${agreedTokens(signed)}: the others were made up by rank 0 (device ${leader}) or by who runs the control plane`)
+    }
+    const dispute = disputeOf(signed)
+    for (const index of dispute?.by ?? []) {
+      const { deviceId } = signers[index]
+      const of = this.#disputed.get(deviceId) ?? { against: 0, undecided: 0 }
+      this.#disputed.set(deviceId, of)
+      of[dispute?.undecided ? 'undecided' : 'against']++
+    }
   }
 
   #unsignedOf(deviceId: string): Unsigned {

@@ -22,7 +22,17 @@ const UnsignedOf = Type.Object({
 })
 type UnsignedOf = Static<typeof UnsignedOf>
 
-type Checked = Omit<LedgerSummary, 'unsigned'> & { readonly unsigned: readonly UnsignedOf[] }
+const DisputedOf = Type.Object({
+  deviceId: Hex64, name: Name,
+  against: Type.Integer({ minimum: 0, description: 'jobs of which it signed another number of tokens than most of its ring' }),
+  undecided: Type.Integer({ minimum: 0, description: 'jobs of which its ring signed different numbers, none of them by more than half' }),
+})
+type DisputedOf = Static<typeof DisputedOf>
+
+type Checked = Omit<LedgerSummary, 'unsigned' | 'disputed'> & {
+  readonly unsigned: readonly UnsignedOf[]
+  readonly disputed: readonly DisputedOf[]
+}
 
 /** Why entries have no signature, and what that means. */
 const unsignedText = (unsigned: readonly UnsignedOf[], columns: number): string => {
@@ -36,6 +46,18 @@ const unsignedText = (unsigned: readonly UnsignedOf[], columns: number): string 
     'not signed:', ...unsigned.map((one) => `- ${one.name} (${shortId(one.deviceId)}): ${kinds(one)}`),
     ...reasons,
     'they are checked like the others; who runs the control plane could make such entries up, but not change them after a check like this one. mesh ledger shows which they are',
+  ].map((line) => paragraph(line, columns)).join('')
+}
+
+/** Whose word stands against that of others. */
+const disputedText = (disputed: readonly DisputedOf[], columns: number): string => {
+  const listed = (title: string, jobsOf: (one: DisputedOf) => number): string[] => {
+    const those = disputed.filter((one) => jobsOf(one) > 0)
+    return those.length === 0 ? [] : [title, ...those.map((one) => `- ${one.name} (${shortId(one.deviceId)}): ${counted(jobsOf(one), 'job')}`)]
+  }
+  return [
+    ...listed('signed other tokens than most of its ring, which were not billed:', ({ against }) => against),
+    ...listed('signed other tokens than the rest of its ring, and nobody can tell who is right (the fewer are billed):', ({ undecided }) => undecided),
   ].map((line) => paragraph(line, columns)).join('')
 }
 
@@ -62,7 +84,9 @@ const checkAll = async ({ client }: Session, poolId: string, check: LedgerCheck)
       const summary = check.finish()
       checkSums(sums, summary)
       const names = new Map(sums.members.map(({ deviceId, name }) => [deviceId, name]))
-      return { ...summary, unsigned: [...summary.unsigned].map(([deviceId, count]) => ({ deviceId, name: names.get(deviceId) ?? shortId(deviceId), ...count })) }
+      const named = <T>(counts: ReadonlyMap<string, T>): ({ deviceId: string; name: string } & T)[] =>
+        [...counts].map(([deviceId, count]) => ({ deviceId, name: names.get(deviceId) ?? shortId(deviceId), ...count }))
+      return { ...summary, unsigned: named(summary.unsigned), disputed: named(summary.disputed) }
     }
     sums = await client.call('credits', { params })
   }
@@ -71,13 +95,14 @@ const checkAll = async ({ client }: Session, poolId: string, check: LedgerCheck)
 export const ledgerVerify = defineCommand({
   name: 'ledger-verify',
   summary: 'check the whole ledger: chain, signatures, amounts, sums (also: mesh ledger verify)',
-  details: 'Everything is computed again on this device. It remembers the last entry, so that a ledger that is cut or written anew later does not pass.',
+  details: 'Everything is computed again on this device, and what was billed is compared with what the devices signed. It remembers the last entry, so that a ledger that is cut or written anew later does not pass.',
   options: ['poolId', 'controlPlane', 'json'],
   examples: ['mesh ledger-verify', 'mesh ledger-verify --json'],
   json: Type.Object({
     valid: Type.Literal(true), entries: Count, jobs: Count,
     signed: Type.Integer({ minimum: 0, description: 'entries that their device signed' }),
     unsigned: Type.Array(UnsignedOf, { description: 'devices with entries that they did not sign' }),
+    disputed: Type.Array(DisputedOf, { description: 'devices that signed other tokens than the others of their ring' }),
     head: Hex64,
   }),
   run: async (context, values) => {
@@ -85,13 +110,13 @@ export const ledgerVerify = defineCommand({
     const { poolId, name } = selectPool(context.home, values.poolId)
     const file = context.home.pool(poolId).ledgerHead
     const known = readChecked(file, KnownHead)
-    const { entries, jobs, signed, unsigned, head } = await checkAll(session, poolId, new LedgerCheck({ poolId, ...(known ? { known } : {}) }))
+    const { entries, jobs, signed, unsigned, disputed, head } = await checkAll(session, poolId, new LedgerCheck({ poolId, ...(known ? { known } : {}) }))
     if (entries > 0) writeStateJson(file, { sequence: entries, hash: head })
-    if (values.json) context.printJson({ valid: true, entries, jobs, signed, unsigned, head })
+    if (values.json) context.printJson({ valid: true, entries, jobs, signed, unsigned, disputed, head })
     else {
       const { columns } = context.stdout
       context.stdout.write(paragraph(`the ledger of ${name} holds: ${counted(jobs, 'job')}, ${entries} entries (${signed} signed by their device), every job sums to zero`, columns))
-      context.stdout.write(unsignedText(unsigned, columns))
+      context.stdout.write(unsignedText(unsigned, columns) + disputedText(disputed, columns))
     }
   },
 })

@@ -1,0 +1,1 @@
+ALTER TABLE `billed_jobs` ADD `most_tokens` integer DEFAULT 4294967295 NOT NULL;
