@@ -114,7 +114,7 @@ test('floods: what is surely too long is refused when it is submitted, and count
   await join(pool.admin, pool, url, { model: { ...manifest, charactersPerToken: 16 } })
   const client = pool.admin.client(url)
   const most = 16 * manifest.shape.context
-  await assert.rejects(submit(client, pool, 'long', { prompt: 'x'.repeat(most) }), { code: 'promptTooLong', message: /at least 512 tokens, the context holds 512/ })
+  await assert.rejects(submit(client, pool, 'long', { prompt: 'x'.repeat(most) }), { code: 'promptTooLong', message: /at least 2048 tokens, the context holds 2048/ })
   await submit(client, pool, 'short', { prompt: 'x'.repeat(most - 1) })
   assert.equal((await client.call('listJobs', { params: { poolId: pool.poolId } })).length, 1)
 })
