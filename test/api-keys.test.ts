@@ -21,7 +21,7 @@ it('api keys: a prompt by key from a machine without a device, paid by who made 
   const root = temporaryFolder(t)
   const [a, b, guest] = ['a', 'b', 'guest'].map((name) => join(root, name))
   const json = async <T>(home: string, ...args: string[]): Promise<T> => JSON.parse(await mesh([...args, '--json'], { home })) as T
-  const { info, process: control } = await startReady(t, { name: 'control plane', program: 'mesh', args: ['control-plane', '--port', '0', '--settle-after', '100ms', '--log-level', 'trace', '--json'], home: join(root, 'services') })
+  const { info, process: control } = await startReady(t, { name: 'control plane', program: 'mesh', args: ['control-plane', '--port', '0', '--settle-after', '3s', '--log-level', 'trace', '--json'], home: join(root, 'services') })
   const url = String(info.url)
   await mesh(['init', '--network-id', 'home', '--name', 'Desktop', '--control-plane', url], { home: a })
   await mesh(['init', '--network-id', 'home', '--name', 'Laptop', '--control-plane', url], { home: b })

@@ -60,7 +60,7 @@ describe('membership', () => {
     const unset = join(admin, '..', 'Unset')
     await mesh(['init', '--network-id', 'home', '--name', 'Unset'], { home: unset })
     const before = readFileSync(openHome(unset).config, 'utf8')
-    for (const result of [await invited(unset, line), await runMesh(['join', line, '--name', 'Other', '-d'], { home: unset })]) {
+    for (const result of [await invited(unset, line), await runMesh(['join', line, '--name', 'Other', '--yes', '-d'], { home: unset })]) {
       refused(result, /^error: the invite was used already/m)
       assert.equal(readFileSync(openHome(unset).config, 'utf8'), before)
     }
