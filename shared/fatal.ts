@@ -1,18 +1,7 @@
 /** How a Mesh program ends when something failed: one line what went wrong, one line what to do; for programs one object. */
-import { writeSync } from 'node:fs'
-import { MeshError } from './errors.ts'
+import { printFailure, writer } from './failure-lines.ts'
 import { jsonLine } from './printed.ts'
 import { ErrorAnswer } from './schema/common.ts'
-import { oneLine } from './text.ts'
-
-// synchronous: the process ends right after it, and a pipe would lose what is still buffered
-const writer = (descriptor: number) => (text: string): void => {
-  try {
-    writeSync(descriptor, text)
-  } catch {
-    // nobody reads it any more
-  }
-}
 
 export interface FatalOutput {
   /** Tell programs as well: stdout then has `{"error": {"code", "message", "hint", "fields"}}`, and nothing else. */
@@ -25,18 +14,12 @@ export interface FatalOutput {
 export const jsonWanted = (args: readonly string[] = process.argv.slice(2)): boolean =>
   (args.includes('--') ? args.slice(0, args.indexOf('--')) : args).includes('--json')
 
-/** Lines of a stack; its first may quote anything. */
-const stackOf = ({ stack = '' }: Error): string => stack.split('\n').map((line) => `${oneLine(line)}\n`).join('')
-
 /**
- * Prints `error: ...` and `hint: ...` on stderr.
- * A failure that is our defect also shows its stack, so that a report can be useful.
+ * Prints what `printFailure` does, and the same as JSON where that is wanted.
  * @returns the exit code for it
  */
-export const printFatal = (error: unknown, { json = false, stdout = writer(1), stderr = writer(2) }: FatalOutput = {}): number => {
-  const failure = MeshError.from(error)
-  const stack = failure.code === 'internal' && failure.cause instanceof Error ? stackOf(failure.cause) : ''
-  stderr(`${stack}error: ${failure.message}\nhint: ${failure.hint}\n`)
+export const printFatal = (error: unknown, { json = false, stdout = writer(1), stderr }: FatalOutput = {}): number => {
+  const failure = printFailure(error, stderr)
   if (json) stdout(jsonLine(ErrorAnswer, { error: failure.toReport() }))
   return failure.exitCode
 }

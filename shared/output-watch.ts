@@ -1,6 +1,6 @@
 /** What a Mesh program does when its output can no longer be written: the reader went away (`mesh ... | head`), the disk is full. */
 import { exitCodes, MeshError } from './errors.ts'
-import { printFatal } from './fatal.ts'
+import { printFailure } from './failure-lines.ts'
 
 export interface OutputWatch {
   /** Nothing more need be written. */
@@ -25,7 +25,7 @@ export const watchOutput = (): OutputWatch => {
   process.once('exit', () => {
     if (failure === undefined) return
     const isUnread = failure.code === 'EPIPE' || failure.code === 'ECONNRESET'
-    process.exitCode = isUnread ? exitCodes.unread : printFatal(new MeshError('stateUnwritable', { file: 'the output', problem: failure.message }))
+    process.exitCode = isUnread ? exitCodes.unread : printFailure(new MeshError('stateUnwritable', { file: 'the output', problem: failure.message })).exitCode
   })
   return {
     lost,
