@@ -29,6 +29,10 @@ test('prompt: of what failed the beginning is kept, whole where it is short, nev
   const chat = submission('a', { prompt: undefined, messages: [{ role: 'system', content: 'short' }, { role: 'user', content: 'y'.repeat(most) }, { role: 'user', content: 'z' }] })
   const kept = keptOf(chat)
   assert.deepEqual([kept.isCut, kept.submission.messages?.map(({ content }) => content.length)], [true, [5, most - 45]])
+  // nothing is kept of what begins where there is no room left
+  const user = (length: number): { role: 'user'; content: string } => ({ role: 'user', content: 'y'.repeat(length) })
+  const full = keptOf(submission('a', { prompt: undefined, messages: [user(most - 40), user(0)] }))
+  assert.deepEqual(full, { submission: submission('a', { prompt: undefined, messages: [user(most - 40)] }), isCut: true })
   const content = fc.string({ maxLength: 3000 })
   fc.assert(fc.property(fc.array(content, { minLength: 1, maxLength: 300 }), (texts) => {
     const before = submission('a', { prompt: undefined, messages: texts.map((text) => ({ role: 'user', content: text })) })
