@@ -38,7 +38,7 @@ const firstJob = 1_000_000
 const tokensOperation = 0xfff0_0000
 
 /** What rank 0 draws for each row from the candidates of all ranks; every rank gets to know it. */
-const nextTokens = async ({ channel }: BatchRank, tag: FrameTag, own: readonly Candidates[]): Promise<number[]> => {
+const nextTokens = async ({ channel, vocab }: BatchRank, tag: FrameTag, own: readonly Candidates[]): Promise<number[]> => {
   const others = Array.from({ length: (channel?.worldSize ?? 1) - 1 }, (_, i) => i + 1)
   const rowTag = (row: number): FrameTag => ({ ...tag, operation: tokensOperation + 1 + row })
   const take = async (from: number, which: FrameTag): Promise<Uint8Array> => {
@@ -52,7 +52,7 @@ const nextTokens = async ({ channel }: BatchRank, tag: FrameTag, own: readonly C
     return [...new Uint32Array((await take(0, tag)).buffer)]
   }
   const drawn = await Promise.all(own.map(async (mine, row) => {
-    const theirs = await Promise.all(others.map(async (rank) => decodeCandidates(await take(rank, rowTag(row)))))
+    const theirs = await Promise.all(others.map(async (rank) => decodeCandidates(await take(rank, rowTag(row)), { start: 0, end: vocab })))
     return (sample([mine, ...theirs], greedy, tag.step) as { readonly id: number }).id // candidates always tell the greedy choice
   }))
   const bytes = new Uint8Array(Uint32Array.from(drawn).buffer)

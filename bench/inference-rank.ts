@@ -132,7 +132,8 @@ const start = async (options: InferenceSettings & RankIdentity): Promise<RankPro
   const { rank, worldSize, shape, quant, backend: choice, spinMs, folder } = options
   const logger = silentLogger()
   const node = await createRankNode(options)
-  const ranges = planShards(shape, Array.from({ length: worldSize }, () => 1))[rank]
+  const plan = planShards(shape, Array.from({ length: worldSize }, () => 1))
+  const ranges = plan[rank]
   const weights = await openWeights(options, ranges)
   const { shard, embed, normEpsilon, rope } = weights
   const loading = performance.now()
@@ -154,9 +155,9 @@ const start = async (options: InferenceSettings & RankIdentity): Promise<RankPro
     const times = { computeMs: 0, collectiveMs: 0 }
     const engine = timed(assembled, times)
     // a rank that is lost fails the prompt on rank 0, and with it the benchmark
-    if (channel && rank > 0) startFollower({ engine, channel, logger, onSettings: (told) => assembled.use(told), onLost: () => {}, onBusy: () => {}, onWork: () => {} })
+    if (channel && rank > 0) startFollower({ engine, channel, logger, leaderName: 'rank 0', stepTimeoutMs: channel.stepTimeoutMs, onSettings: (told) => assembled.use(told), onLost: () => {}, onBusy: () => {}, onWork: () => {} })
     measured = {
-      leader: rank === 0 ? new Leader({ engine, channel, settings: () => settings, decoder: { decode: () => '' } }) : undefined,
+      leader: rank === 0 ? new Leader({ engine, channel, members: plan.map((held, one) => ({ rank: one, name: `rank ${one}`, ranges: held })), settings: () => settings, decoder: { decode: () => '' } }) : undefined,
       rank: { engine, channel, times, vocab: shape.vocab, bytesSent: () => (channel?.bytesSent ?? 0) + assembled.bytesSent },
     }
     say({ type: 'connected', carrier: settings.carrier } satisfies Connected & { type: string })

@@ -9,6 +9,7 @@ import { createNode, type MeshNode } from '../agent/network/node.ts'
 import { openStream } from '../agent/network/open-stream.ts'
 import { createTestPool } from '../agent/network/test/pool-of-nodes.ts'
 import { SocketEnds } from '../agent/sockets/socket-ends.ts'
+import type { MeshError } from '../shared/errors.ts'
 import { newKeyPair } from '../shared/identity/keys.ts'
 import { silentLogger } from '../shared/log.ts'
 import { protocols } from '../shared/wire/protocols.ts'
@@ -49,9 +50,23 @@ test('relay: one that dies takes the links over it down at once', { timeout: 60_
   t.after(() => pool.stop())
   await reserved(pool.nodes.map(({ node }) => node), true)
   const channels = await pool.connect(pool.ring([0, 1]), [0, 1])
-  const running = channels.map((channel, index) => assert.rejects(channel.receive(1 - index, { job: 1, step: 0, operation: 0, phase: 3, chunk: 0 }), { code: 'peerLost' }))
+  const running = channels.map((channel, index) => assert.rejects(channel.receive(1 - index, { job: 1, step: 0, operation: 0, phase: 3, chunk: 0 }), (error: MeshError) => {
+    assert.deepEqual([error.code, error.fields.device, error.fields.peer], ['relayLost', `node ${index}`, `node ${1 - index}`])
+    return /^the relay between node \d and node \d \(rank \d\) is gone: /.test(error.message)
+  }))
   process.signal('SIGKILL')
   await within(2000, 'both ranks know', Promise.all(running))
+})
+
+test('relay: a rank that dies behind one that lives is lost, and not the relay', { timeout: 60_000 }, async (t) => {
+  const { address } = await relayProcess(t, join(temporaryFolder(t), 'relay'), '0')
+  const pool = await createTestPool(2, { listen: [], relays: [address], stepTimeoutMs: 20_000 })
+  t.after(() => pool.stop())
+  await reserved(pool.nodes.map(({ node }) => node), true)
+  const [stays] = await pool.connect(pool.ring([0, 1]), [0, 1])
+  const waiting = assert.rejects(stays.receive(1, { job: 1, step: 0, operation: 0, phase: 3, chunk: 0 }), { code: 'peerLost' })
+  await pool.nodes[1].node.stop()
+  await within(5000, 'the other rank knows', waiting)
 })
 
 test('relay: ranks with a relay between them agree at once that sums stay on the streams', { timeout: 60_000 }, async (t) => {

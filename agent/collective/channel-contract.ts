@@ -142,13 +142,13 @@ const losses: Contract<TensorChannel> = {
   'more than may be kept cuts the link, tiny frames included': async (make) => {
     for (const bytes of [new Uint8Array(6000), new Uint8Array(0)]) {
       const { channels: [a, b] } = await make(2, { earlyFrameBytes: 10_000 })
-      const waiting = assert.rejects(b.receive(0, tagOf({ chunk: 1000 })), { code: 'frameTooLarge' })
+      const waiting = assert.rejects(b.receive(0, tagOf({ chunk: 1000 })), { code: 'peerInvalid' })
       const sending = (async () => {
         for (let chunk = 0; chunk < 100; chunk++) await a.send(1, tagOf({ chunk }), { dtype: dtypes.f32, bytes })
       })()
       await sending.catch(() => {}) // the link may be cut before the last one
       await waiting
-      await assert.rejects(b.receive(0, tagOf({ chunk: 1001 })), { code: 'frameTooLarge' })
+      await assert.rejects(b.receive(0, tagOf({ chunk: 1001 })), { code: 'peerInvalid' })
     }
   },
 }
@@ -197,7 +197,7 @@ const control: Contract<Channel> = {
     const { channels: [a, b] } = await make(2, { earlyFrameBytes: 10_000 })
     const lost = new Promise<Error>((resolve) => b.onControl({ message: () => {}, lost: (_, error) => resolve(error) }))
     for (const chunk of [0, 1]) await a.send(1, tagOf({ chunk }), { dtype: dtypes.f32, bytes: new Uint8Array(6000) })
-    assert.equal(((await lost) as Failure).code, 'frameTooLarge')
+    assert.equal(((await lost) as Failure).code, 'peerInvalid')
   },
 }
 

@@ -6,7 +6,7 @@ import { type FrameTag, phases } from '../../shared/wire/frame.ts'
 import { BufferPool } from './buffer-pool.ts'
 import { othersOf, type TensorChannel } from './channel.ts'
 import type { Collective } from './collective.ts'
-import { partOf, type WireCodec, wireCodecs, type WireType } from './wire-types.ts'
+import { checkOwn, partOf, type WireCodec, wireCodecs, type WireType } from './wire-types.ts'
 
 /** Elements of one frame: a larger message travels in several (`limits.framePayloadBytes`). */
 const frameElements = 4 * 2 ** 20
@@ -36,11 +36,12 @@ export const createDirectCollective = (channel: TensorChannel, wireOf: (bytes: n
     const [other] = others
     const codec = wireCodecs[wireOf(data.byteLength)]
     const own = codec.encode(data, () => pool.take(codec.size(data.length)))
+    checkOwn(own, codec)
     const sending = channel.send(other, tag, { dtype: codec.dtype, bytes: own })
     sending.catch(() => {}) // awaited below; a failed receive comes first
     const received = await channel.receive(other, tag)
     await sending
-    addOther(data, own, partOf(received, codec, data.length), codec)
+    addOther(data, own, partOf(received, codec, { from: other, length: data.length }), codec)
     if (own.buffer !== data.buffer) pool.give(own)
     received.release?.()
   }
@@ -48,12 +49,13 @@ export const createDirectCollective = (channel: TensorChannel, wireOf: (bytes: n
   const exchangeWithAll = async (data: Float32Array, tag: FrameTag): Promise<void> => {
     const codec = wireCodecs[wireOf(data.byteLength)]
     const own = codec.encode(data, () => pool.take(codec.size(data.length)))
+    checkOwn(own, codec)
     const sending = Promise.all(others.map((other) => channel.send(other, tag, { dtype: codec.dtype, bytes: own })))
     sending.catch(() => {}) // awaited below; a failed receive comes first
     const received = await Promise.all(others.map((other) => channel.receive(other, tag)))
     await sending
     // Rank order on every rank, whatever came first: all ranks hold the same bits.
-    const parts: Uint8Array[] = received.map((payload) => partOf(payload, codec, data.length))
+    const parts: Uint8Array[] = received.map((payload, index) => partOf(payload, codec, { from: others[index], length: data.length }))
     parts.splice(rank, 0, own)
     if (sum.length < data.length) sum = new Float32Array(data.length)
     addUp(sum.subarray(0, data.length), parts, codec)

@@ -4,6 +4,7 @@ import { frameHeaderBytes } from '../../shared/wire/frame.ts'
 import type { Channel } from './channel.ts'
 import { ControlQueue } from './control-queue.ts'
 import { Inbox } from './inbox.ts'
+import { lostPeer } from './link-errors.ts'
 
 /** A channel that can be cut off, as when its process dies. */
 export interface MemoryChannel extends Channel {
@@ -15,7 +16,7 @@ export interface MemoryChannel extends Channel {
  * @param earlyFrameBytes most that is kept of what nobody asked for yet
  */
 export const createMemoryChannels = (worldSize: number, stepTimeoutMs = 5000, earlyFrameBytes?: number): MemoryChannel[] => {
-  const lostPeer = (rank: number): MeshError => new MeshError('peerLost', { peer: `rank ${rank}`, rank, problem: 'killed' })
+  const killed = (rank: number): MeshError => new MeshError('peerLost', { peer: `rank ${rank}`, rank, problem: 'killed' })
   const timeout = (rank: number) => (): MeshError => new MeshError('collectiveTimeout', { peer: `rank ${rank}`, rank, seconds: stepTimeoutMs / 1000 })
   const inboxes = Array.from({ length: worldSize }, () => Array.from({ length: worldSize }, (_, from) => new Inbox({ stepTimeoutMs, earlyFrameBytes, timeout: timeout(from) })))
   const queues = Array.from({ length: worldSize }, () => new ControlQueue())
@@ -24,8 +25,8 @@ export const createMemoryChannels = (worldSize: number, stepTimeoutMs = 5000, ea
   return inboxes.map((own, rank) => {
     let bytesSent = 0
     const check = (to: number): void => {
-      if (dead.has(to)) throw lostPeer(to)
-      if (dead.has(rank)) throw lostPeer(rank)
+      if (dead.has(to)) throw killed(to)
+      if (dead.has(rank)) throw killed(rank)
     }
     /** For that rank the link to this one is gone, and with it all that the epoch could compute. */
     const lose = (other: number, error: Error): void => {
@@ -39,15 +40,15 @@ export const createMemoryChannels = (worldSize: number, stepTimeoutMs = 5000, ea
         try {
           action()
         } catch (error) {
-          lose(to, error as Error)
+          lose(to, lostPeer({ rank, name: `rank ${rank}` }, error))
         }
       })
     }
     const kill = (): void => {
       if (dead.has(rank)) return
       dead.add(rank)
-      for (let other = 0; other < worldSize; other++) if (other !== rank) lose(other, lostPeer(rank))
-      for (const inbox of own) inbox.break(lostPeer(rank))
+      for (let other = 0; other < worldSize; other++) if (other !== rank) lose(other, killed(rank))
+      for (const inbox of own) inbox.break(killed(rank))
     }
     return {
       rank,

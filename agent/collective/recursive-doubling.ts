@@ -8,6 +8,7 @@ import { dtypes, type FrameTag, phases } from '../../shared/wire/frame.ts'
 import type { TensorChannel } from './channel.ts'
 import type { Collective } from './collective.ts'
 import { bytesOf, floatsOf } from './floats.ts'
+import { checkOwn, partOf, wireCodecs } from './wire-types.ts'
 
 /** Elements of one frame (`limits.framePayloadBytes`). */
 const frameElements = 4 * 2 ** 20
@@ -27,7 +28,8 @@ export const createRecursiveDoubling = (channel: TensorChannel): Collective => {
 
   const reduce = async (data: Float32Array, tagOf: (hop: number) => FrameTag): Promise<void> => {
     const send = (to: number, hop: number): Promise<void> => channel.send(to, tagOf(hop), { dtype: dtypes.f32, bytes: bytesOf(data) })
-    const receive = async (from: number, hop: number): Promise<Float32Array> => floatsOf((await channel.receive(from, tagOf(hop))).bytes, data.length)
+    const receive = async (from: number, hop: number): Promise<Float32Array> => floatsOf(partOf(await channel.receive(from, tagOf(hop)), wireCodecs.f32, { from, length: data.length }), data.length)
+    checkOwn(bytesOf(data), wireCodecs.f32)
     if (rank >= core) {
       await send(partner, foldHop)
       data.set(await receive(partner, backHop))

@@ -78,5 +78,5 @@ test('ring: a piece of the wrong size is refused', async () => {
   const channels = createMemoryChannels(2)
   const [first, second] = channels.map((channel) => createRingCollective(channel))
   const results = await Promise.allSettled([first.allReduce(new Float32Array(4), { job: 1, step: 0, operation: 0 }), second.allReduce(new Float32Array(40), { job: 1, step: 0, operation: 0 })])
-  for (const result of results) assert.ok(result.status === 'rejected' && MeshError.from(result.reason).code === 'frameInvalid')
+  for (const result of results) assert.ok(result.status === 'rejected' && MeshError.from(result.reason).code === 'peerInvalid')
 })

@@ -16,7 +16,7 @@ import { type FrameTag, phases } from '../../shared/wire/frame.ts'
 import { BufferPool } from './buffer-pool.ts'
 import type { TensorChannel, Payload } from './channel.ts'
 import type { Collective, OperationId } from './collective.ts'
-import { partOf, wireCodecs, type WireType } from './wire-types.ts'
+import { checkOwn, partOf, wireCodecs, type WireType } from './wire-types.ts'
 
 /** Elements of a piece: 256 KiB, large beside the cost of a frame, small beside a prefill chunk. */
 const pieceElements = 64 * 1024
@@ -71,13 +71,14 @@ export const createRingCollective = (channel: TensorChannel, wireOf: (bytes: num
     const sendOwn = (hop: number, piece: number, { start, end }: Piece): void => {
       const own = data.subarray(start, end)
       const bytes = codec.encode(own, () => pool.take(codec.size(own.length)))
+      checkOwn(bytes, codec)
       if (bytes.buffer === data.buffer) return send(hop, piece, bytes)
       if (hop === half) codec.set(own, bytes) // everybody ends with the sum as it travels
       send(hop, piece, bytes, () => pool.give(bytes))
     }
     const receive = async (hop: number, piece: number, { start, end }: Piece): Promise<void> => {
       const payload: Payload = await channel.receive(left, tagOf(id, hop, piece))
-      const part = partOf(payload, codec, end - start)
+      const part = partOf(payload, codec, { from: left, length: end - start })
       if (hop < half) codec.add(data.subarray(start, end), part)
       else codec.set(data.subarray(start, end), part)
       if (hop < half) sendOwn(hop + 1, piece, { start, end })

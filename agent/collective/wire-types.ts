@@ -12,6 +12,7 @@ import { MeshError } from '../../shared/errors.ts'
 import { type Dtype, dtypes } from '../../shared/wire/frame.ts'
 import type { Payload } from './channel.ts'
 import { bytesOf, floatsOf } from './floats.ts'
+import { wrongPeer } from './link-errors.ts'
 import { vectors } from './vectors.ts'
 
 export const wireTypes = ['f32', 'f16', 'q8'] as const
@@ -35,7 +36,24 @@ export interface WireCodec {
   set(sum: Float32Array, part: Uint8Array): void
   /** sum += part */
   add(sum: Float32Array, part: Uint8Array): void
+  /** No value of a part is NaN or infinite. */
+  isFinite(part: Uint8Array): boolean
 }
+
+/**
+ * All bits of the exponent set: not finite. Adding one to the lowest bit of the exponent carries into the bit of the sign
+ * then, and only then; half a nanosecond a word, where a comparison of each value takes several.
+ * @param mask of the exponents in a word, @param one the lowest bit of each, @param carry the bits of the signs
+ */
+const noneSet = (bytes: Uint8Array, { mask, one, carry }: { readonly mask: number; readonly one: number; readonly carry: number }): boolean => {
+  const words = new Int32Array(bytes.buffer, bytes.byteOffset, bytes.length >> 2)
+  let found = 0
+  for (let i = 0; i < words.length; i++) found |= ((words[i] & mask) + one) | 0
+  return (found & carry) === 0
+}
+const singles = { mask: 0x7f800000, one: 0x00800000, carry: 0x80000000 | 0 }
+/** Two in a word: the carry of the lower one ends at its own sign, which the mask took away. */
+const halves = { mask: 0x7c007c00, one: 0x04000400, carry: 0x80008000 | 0 }
 
 const f32: WireCodec = {
   dtype: dtypes.f32,
@@ -43,6 +61,7 @@ const f32: WireCodec = {
   encode: bytesOf,
   set: (sum, part) => sum.set(floatsOf(part, sum.length)),
   add: (sum, part) => vectors.add(sum, floatsOf(part, sum.length)),
+  isFinite: (part) => noneSet(part, singles),
 }
 
 const halvesOf = (bytes: Uint8Array, length: number): Uint16Array => new Uint16Array(bytes.buffer, bytes.byteOffset, length)
@@ -63,6 +82,10 @@ const f16: WireCodec = {
     const values = scratch.subarray(0, sum.length)
     vectors.toFloat(halvesOf(part, sum.length), values)
     vectors.add(sum, values)
+  },
+  isFinite: (part) => {
+    const last = part.length % 4 === 0 ? 0 : new Uint16Array(part.buffer, part.byteOffset + part.length - 2, 1)[0]
+    return (last & 0x7c00) !== 0x7c00 && noneSet(part, halves)
   },
 }
 
@@ -101,12 +124,27 @@ const q8: WireCodec = {
     // rounded before it is added, so that a + b is b + a
     for (let i = 0; i < sum.length; i++) sum[i] += Math.fround(codes[i] * scales[i >> 6])
   },
+  // a code is a small number: only the scales can be anything else, a quarter of the words before the codes
+  isFinite: (part) => noneSet(part.subarray(0, 4 * Math.floor((part.length + block + 3) / (block + 4))), singles),
 }
 
 export const wireCodecs: Readonly<Record<WireType, WireCodec>> = { f32, f16, q8 }
 
-/** Bytes of a part that came, aligned. @throws MeshError `frameInvalid` for another type or length */
-export const partOf = ({ dtype, bytes }: Payload, codec: WireCodec, length: number): Uint8Array => {
-  if (dtype !== codec.dtype || bytes.length !== codec.size(length)) throw new MeshError('frameInvalid', { problem: `a tensor of type ${dtype} and ${bytes.length} bytes, want type ${codec.dtype} and ${length} elements` })
-  return bytes.byteOffset % 4 === 0 ? bytes : bytes.slice()
+/**
+ * A part that another rank sent, aligned. Each rank looks at its own before it sends (`checkOwn`), so whoever sends what
+ * is not finite is wrong itself, and not the victim of somebody before it.
+ * @throws MeshError `peerInvalid` (by rank alone) for another type or length, and for a value that is not finite
+ */
+export const partOf = ({ dtype, bytes }: Payload, codec: WireCodec, { from, length }: { readonly from: number; readonly length: number }): Uint8Array => {
+  if (dtype !== codec.dtype || bytes.length !== codec.size(length)) {
+    throw wrongPeer({ rank: from }, `a tensor of type ${dtype} and ${bytes.length} bytes, want type ${codec.dtype} and ${length} elements`)
+  }
+  const part = bytes.byteOffset % 4 === 0 ? bytes : bytes.slice()
+  if (!codec.isFinite(part)) throw wrongPeer({ rank: from }, 'a tensor with a value that is no finite number')
+  return part
+}
+
+/** @throws MeshError `backendFailed` when what this rank computed is not finite: it says so itself, before the others find out */
+export const checkOwn = (part: Uint8Array, codec: WireCodec): void => {
+  if (!codec.isFinite(part)) throw new MeshError('backendFailed', { backend: 'compute', problem: 'its part of a sum has a value that is no finite number' })
 }

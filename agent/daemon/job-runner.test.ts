@@ -49,7 +49,7 @@ const openRunner = async (t: TestContext, change: (folder: string) => void): Pro
   const embedding = openEmbedding(model)
   const tokenizer = loadTokenizer(folder)
   const engine = createForward({ shape, ranges, backend, collective: soloCollective, embed: (tokens, into) => embedding.read(tokens, into) })
-  const leader = new Leader({ engine, channel: undefined, decoder: tokenizer })
+  const leader = new Leader({ engine, channel: undefined, members: [{ rank: 0, name: 'rank 0', ranges }], decoder: tokenizer })
   const session = { leader: { leader, loaded: { tokenizer, model, embedding, shard } } } as unknown as RingSession
   let jobs = 0
   return async (submission) => {

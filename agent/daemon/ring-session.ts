@@ -125,16 +125,17 @@ export class RingSession {
   #startRank(loaded: LoadedShard, links: readonly RingLink[]): void {
     const [channel, ringEngine] = [this.#channel, this.#engine]
     if (!ringEngine) throw new Error('the engine comes first')
-    const engine = nameEngine(ringEngine, this.member)
+    const engine = nameEngine(ringEngine, this.member.rank, this.ring.members)
     const onLost = (error: Error): void => this.#fail(MeshError.from(error))
     if (this.member.rank === 0) {
-      this.#leader = new Leader({ engine, channel, decoder: loaded.tokenizer, onLost, settings: () => this.#agree(ringEngine, links), onFailed: (error) => this.#distrust(ringEngine, links, error) })
+      this.#leader = new Leader({ engine, channel, members: this.ring.members, decoder: loaded.tokenizer, onLost, settings: () => this.#agree(ringEngine, links), onFailed: (error) => this.#distrust(ringEngine, links, error) })
       this.#agree(ringEngine, links)
       return
     }
     if (!channel) throw new Error('a follower needs links')
     this.#follower = startFollower({
       engine, channel, onLost, logger: this.#options.logger,
+      leaderName: this.ring.members[0].name, stepTimeoutMs: channel.stepTimeoutMs,
       onSettings: (settings) => ringEngine.use(settings),
       onBusy: (busy) => {
         this.#busy = busy ? 1 : 0

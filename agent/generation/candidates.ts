@@ -6,6 +6,7 @@
  * [own vocabulary columns].
  */
 import { MeshError } from '../../shared/errors.ts'
+import type { Range } from '../../shared/schema/common.ts'
 import type { Sampling } from '../../shared/schema/job.ts'
 import { limits } from '../../shared/wire/limits.ts'
 import type { RankLogits } from './sampler.ts'
@@ -39,8 +40,21 @@ export const encodeCandidates = ({ ids, logits, logSumExp, complete }: Candidate
   return bytes
 }
 
-/** @throws MeshError `frameInvalid` */
-export const decodeCandidates = (bytes: Uint8Array): Candidates => {
+/** No honest rank sends others: each from its own part of the vocabulary, the best first, all of them numbers. */
+const checkCandidates = ({ ids, logits, logSumExp, complete }: Candidates, { start, end }: Range): void => {
+  const invalid = (problem: string): MeshError => new MeshError('frameInvalid', { problem: `candidates: ${problem}` })
+  if (complete && ids.length !== end - start) throw invalid(`${ids.length} as all of ${end - start}`)
+  if (Number.isNaN(logSumExp) || logSumExp === Infinity) throw invalid(`a sum of ${logSumExp}`)
+  for (const [index, id] of ids.entries()) {
+    if (id < start || id >= end) throw invalid(`token ${id}, its part of the vocabulary is ${start} to ${end - 1}`)
+    const [before, logit] = [logits[index - 1], logits[index]]
+    if (!Number.isFinite(logit)) throw invalid(`token ${id} with a logit of ${logit}`)
+    if (index > 0 && (logit > before || (logit === before && id <= ids[index - 1]))) throw invalid('not in order')
+  }
+}
+
+/** @param vocabulary columns of the rank that sent them. @throws MeshError `frameInvalid` */
+export const decodeCandidates = (bytes: Uint8Array, vocabulary: Range): Candidates => {
   const invalid = (problem: string): MeshError => new MeshError('frameInvalid', { problem: `candidates: ${problem}` })
   if (bytes.length < headBytes) throw invalid(`${bytes.length} bytes`)
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
@@ -56,7 +70,9 @@ export const decodeCandidates = (bytes: Uint8Array): Candidates => {
     ids[index] = view.getUint32(headBytes + 4 * index, true)
     logits[index] = view.getFloat32(headBytes + 4 * (count + index), true)
   }
-  return { ids, logits, logSumExp: view.getFloat32(4, true), complete }
+  const candidates = { ids, logits, logSumExp: view.getFloat32(4, true), complete }
+  checkCandidates(candidates, vocabulary)
+  return candidates
 }
 
 const firstBytes = 4
@@ -68,12 +84,13 @@ export const encodeLogits = ({ vocabStart, logits }: RankLogits): Uint8Array => 
   return bytes
 }
 
-/** @throws MeshError `frameInvalid` */
-export const decodeLogits = (bytes: Uint8Array): RankLogits => {
+/** @param vocabulary columns of the rank that sent them. @throws MeshError `frameInvalid` */
+export const decodeLogits = (bytes: Uint8Array, { start, end }: Range): RankLogits => {
   const invalid = (problem: string): MeshError => new MeshError('frameInvalid', { problem: `logits: ${problem}` })
   if (bytes.length < firstBytes || bytes.length % 4 !== 0) throw invalid(`${bytes.length} bytes`)
   const vocabStart = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true)
   const logits = new Float32Array(bytes.slice(firstBytes).buffer)
-  if (logits.some(Number.isNaN)) throw invalid('one is not a number')
+  if (vocabStart !== start || logits.length !== end - start) throw invalid(`${logits.length} from ${vocabStart}, its part of the vocabulary is ${start} to ${end - 1}`)
+  if (!logits.every(Number.isFinite)) throw invalid('one is no finite number')
   return { vocabStart, logits }
 }

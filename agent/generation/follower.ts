@@ -6,8 +6,10 @@ import type { RingControl } from '../../shared/wire/envelope.ts'
 import type { Channel } from '../collective/channel.ts'
 import type { CollectiveSettings } from '../collective/chooser.ts'
 import type { Engine } from '../engine/engine.ts'
+import { silentPeer } from '../collective/link-errors.ts'
 import { type DrawnRow, sendCandidates, sendLogits } from './draw.ts'
 import type { RankWork } from './protocol.ts'
+import { Silence } from './silence.ts'
 
 /** How a job ended for the ring. One that was cancelled is done: what it had is the answer. */
 export type JobOutcome = 'done' | 'failed'
@@ -18,13 +20,20 @@ export interface FollowerOptions {
   readonly logger: Logger
   /** Rank 0 said how the ranks sum from now on. */
   onSettings(settings: CollectiveSettings): void
-  /** Called when a link breaks: the epoch is over. */
+  /** Called when a link breaks, or rank 0 says nothing any more: the epoch is over. */
   onLost(error: Error): void
+  /** Name of rank 0. */
+  readonly leaderName: string
+  /** How long rank 0 may be silent while a job runs and this rank has nothing to do. */
+  readonly stepTimeoutMs: number
   /** Called when a job starts and when it ends. */
   onBusy(busy: boolean): void
   /** Called when a job ends, however it does. */
   onWork(work: RankWork, outcome: JobOutcome): void
 }
+
+/** Milliseconds in which rank 0 answers an abort. */
+const abortMs = 1000
 
 export interface Follower {
   /** The epoch is over: what was done of a job counts, although nobody will say any more that it ended. */
@@ -58,17 +67,35 @@ const takePart = async (engine: Engine, channel: Channel, run: Current | undefin
   }
 }
 
-export const startFollower = ({ engine, channel, logger, onSettings, onLost, onBusy, onWork }: FollowerOptions): Follower => {
+const giveUp = async ({ channel, logger, silence }: Pick<FollowerOptions, 'channel' | 'logger'> & { readonly silence: Silence }, run: Current, error: unknown): Promise<void> => {
+  const { job } = run
+  run.failed = true
+  silence.expect(abortMs)
+  const report = MeshError.from(error).toReport()
+  logger.warn({ job, error: report }, 'job failed on this rank')
+  await channel.sendControl(0, { type: 'abort', job, error: report }).catch(() => {})
+}
+
+export const startFollower = ({ engine, channel, logger, onSettings, onLost, onBusy, onWork, leaderName, stepTimeoutMs }: FollowerOptions): Follower => {
   let current: Current | undefined
   /** Messages are worked off one after another, in the order in which rank 0 sent them. */
   let last: Promise<void> = Promise.resolve()
+  /** Messages that are not worked off yet. */
+  let waiting = 0
+  const silence = new Silence(() => leave(silentPeer({ rank: 0, name: leaderName }, stepTimeoutMs)))
 
   const close = (outcome: JobOutcome): void => {
     if (current === undefined) return
     const { jobId, history, computeMs } = current
+    silence.end()
     current = undefined
     onBusy(false)
     onWork({ jobId, tokens: history.length, computeMs }, outcome)
+  }
+
+  const leave = (error: Error): void => {
+    close('failed')
+    onLost(error)
   }
 
   const end = async (job: number, outcome: JobOutcome): Promise<void> => {
@@ -89,26 +116,22 @@ export const startFollower = ({ engine, channel, logger, onSettings, onLost, onB
     else await end(message.job, message.type === 'job-end' ? 'done' : 'failed')
   }
 
-  const fail = async (error: unknown): Promise<void> => {
-    if (current === undefined || current.failed) return
-    current.failed = true
-    const report = MeshError.from(error).toReport()
-    logger.warn({ job: current.job, error: report }, 'job failed on this rank')
-    await channel.sendControl(0, { type: 'abort', job: current.job, error: report }).catch(() => {})
-  }
-
   const workAfter = async (before: Promise<void>, message: RingControl): Promise<void> => {
     await before
     try {
       await work(message)
     } catch (error) {
-      await fail(error)
+      if (current && !current.failed) await giveUp({ channel, logger, silence }, current, error)
     }
+    // rank 0 waits as long for a third rank as this one for it, and then says so
+    if (--waiting === 0 && current !== undefined && !current.failed) silence.expect(stepTimeoutMs + abortMs)
   }
 
   channel.onControl({
     message: (from, message) => {
       if (from !== 0) return
+      silence.end()
+      waiting++
       // An abort must not wait behind the step that it ends.
       if (message.type === 'abort') {
         channel.forgetJob(message.job)
@@ -116,10 +139,7 @@ export const startFollower = ({ engine, channel, logger, onSettings, onLost, onB
       }
       last = workAfter(last, message)
     },
-    lost: (_, error) => {
-      close('failed')
-      onLost(error)
-    },
+    lost: (_, error) => leave(error),
   })
   return { close: () => close('failed') }
 }

@@ -5,13 +5,14 @@
  */
 import { setImmediate as turn } from 'node:timers/promises'
 import { MeshError } from '../../shared/errors.ts'
+import { reportedBy } from '../../shared/peer-report.ts'
 import type { FinishReason, Sampling, Timings, Usage } from '../../shared/schema/job.ts'
 import type { RingControl, SequenceStep } from '../../shared/wire/envelope.ts'
 import type { Channel } from '../collective/channel.ts'
 import { type CollectiveSettings, defaultSettings } from '../collective/chooser.ts'
 import type { Engine } from '../engine/engine.ts'
 import { createDetokenizer, type Decoder } from './detokenize.ts'
-import { drawToken } from './draw.ts'
+import { drawToken, type Rank } from './draw.ts'
 import { prefillChunkTokens, type RankWork } from './protocol.ts'
 import { createStopMatcher } from './stop.ts'
 
@@ -40,11 +41,16 @@ export interface GenerationResult {
   readonly work: RankWork
 }
 
+/** Milliseconds in which this rank may see for itself what another one says of a third. */
+const ownViewMs = 500
+
 export interface LeaderOptions {
   readonly engine: Engine
   /** Absent in a ring of one. */
   readonly channel: Channel | undefined
   readonly decoder: Decoder
+  /** All ranks, this one first. */
+  readonly members: readonly Rank[]
   /** How this ring sums; asked when a job starts, and announced to every rank. */
   settings?(): CollectiveSettings
   /** A job failed, here or on another rank; it was not cancelled. */
@@ -82,6 +88,7 @@ export class Leader {
   readonly #decoder: Decoder
   readonly #clock: () => number
   readonly #others: readonly number[]
+  readonly #members: readonly Rank[]
   readonly #settings: () => CollectiveSettings
   readonly #onFailed: (error: Error) => void
   #jobs = 0
@@ -91,17 +98,18 @@ export class Leader {
   #broken: Error | undefined
   #idle: Promise<unknown> = Promise.resolve()
 
-  constructor({ engine, channel, decoder, onLost, settings = () => defaultSettings, onFailed = () => {}, clock = () => performance.now() }: LeaderOptions) {
+  constructor({ engine, channel, decoder, members, onLost, settings = () => defaultSettings, onFailed = () => {}, clock = () => performance.now() }: LeaderOptions) {
     this.#engine = engine
     this.#channel = channel
     this.#decoder = decoder
+    this.#members = members
     this.#clock = clock
     this.#settings = settings
     this.#onFailed = onFailed
     this.#others = Array.from({ length: (channel?.worldSize ?? 1) - 1 }, (_, i) => i + 1)
     channel?.onControl({
-      message: (_, message) => {
-        if (message.type === 'abort' && message.job === this.#jobs) this.#interrupt(MeshError.fromReport(message.error))
+      message: (from, message) => {
+        if (message.type === 'abort' && message.job === this.#jobs) this.#gaveUp(from, message)
       },
       lost: (_, error) => {
         this.#broken ??= error
@@ -111,6 +119,15 @@ export class Leader {
     })
   }
 
+  /** Another rank gave up. What it says of a third rank is told only when this one sees nothing of it. */
+  #gaveUp(from: number, { job, error }: Extract<RingControl, { type: 'abort' }>): void {
+    const failure = reportedBy(this.#members[from], error)
+    if (failure.code === 'rankFailed') return this.#interrupt(failure)
+    setTimeout(() => {
+      if (job === this.#jobs) this.#interrupt(failure)
+    }, ownViewMs).unref()
+  }
+
   /** Tokens that prompt and answer may have together. */
   get contextLength(): number {
     return this.#engine.contextLength
@@ -118,7 +135,7 @@ export class Leader {
 
   /**
    * Runs one prompt; one at a time.
-   * @throws MeshError `promptEmpty` | `promptTooLong` | `peerLost` | `collectiveTimeout` | `rankFailed` | `backendFailed`
+   * @throws MeshError `promptEmpty` | `promptTooLong` | `peerLost` | `collectiveTimeout` | `peerInvalid` | `peerFailed` | `rankFailed`
    */
   async run(request: GenerationRequest): Promise<GenerationResult> {
     const { tokens } = request
@@ -136,12 +153,20 @@ export class Leader {
     try {
       return await Promise.race([work, interrupted])
     } catch (error) {
-      this.#onFailed(error as Error)
-      await this.#broadcast({ type: 'abort', job: run.job, error: MeshError.from(error).toReport() }).catch(() => {})
-      throw error
+      const failure = this.#named(error)
+      this.#onFailed(failure)
+      await this.#broadcast({ type: 'abort', job: run.job, error: failure.toReport() }).catch(() => {})
+      throw failure
     } finally {
       this.#end(run, work)
     }
+  }
+
+  /** What this rank computed itself is told by its name too: who reads it may sit at another. */
+  #named(error: unknown): MeshError {
+    const failure = MeshError.from(error)
+    const { rank, name } = this.#members[0]
+    return failure.code === 'backendFailed' ? new MeshError('rankFailed', { peer: name, rank, problem: failure.message }, error) : failure
   }
 
   #end(run: Run, work: Promise<unknown>): void {
@@ -238,7 +263,7 @@ export class Leader {
     if (sequence.logits === 'none') return undefined
     const started = this.#clock()
     const row = { job: run.job, step, vocabStart: this.#engine.vocabStart, logits: rows[0].logits, history: run.history, sampling }
-    const token = await drawToken(row, this.#channel, sequence.position + sequence.tokens.length)
+    const token = await drawToken(row, { channel: this.#channel, members: this.#members, position: sequence.position + sequence.tokens.length })
     run.times.collectiveMs += this.#clock() - started
     return token
   }

@@ -47,13 +47,13 @@ const split = (logits: Float32Array, ranks: number): { start: number; part: Floa
 /** A step whose candidates are there: draws at any position, and counts how often all logits were needed. */
 const step = (logits: Float32Array, ranks: number, { history, sampling }: DrawContext) => {
   const parts = split(logits, ranks)
-  const candidates = parts.map(({ start, part }): Candidates => decodeCandidates(encodeCandidates(topCandidates(part, start, { count: candidateCount(sampling), history, sampling }))))
+  const candidates = parts.map(({ start, part }): Candidates => decodeCandidates(encodeCandidates(topCandidates(part, start, { count: candidateCount(sampling), history, sampling })), { start, end: start + part.length }))
   const counts = { all: 0 }
   const draw = (change: Partial<Sampling>, position: number): number => {
     const drawn = sample(candidates, { ...sampling, ...change }, position)
     if (drawn) return drawn.id
     counts.all++
-    const all = parts.map(({ start, part }) => decodeLogits(encodeLogits({ vocabStart: start, logits: adjustLogits(part, start, { history, sampling }) })))
+    const all = parts.map(({ start, part }) => decodeLogits(encodeLogits({ vocabStart: start, logits: adjustLogits(part, start, { history, sampling }) }), { start, end: start + part.length }))
     return sampleAll(all, { ...sampling, ...change }, position).id
   }
   return { draw, counts }
@@ -150,13 +150,29 @@ test('sampler: a logit that is not a number is an error, not a token', () => {
 })
 
 test('candidates: malformed bytes are refused', () => {
-  const good = encodeCandidates({ ids: Uint32Array.of(1, 2), logits: Float32Array.of(3, 4), logSumExp: 5, complete: false })
+  const good = encodeCandidates({ ids: Uint32Array.of(1, 2), logits: Float32Array.of(4, 3), logSumExp: 5, complete: false })
   const all = encodeLogits({ vocabStart: 7, logits: Float32Array.of(1, -2) })
-  assert.deepEqual(decodeLogits(all), { vocabStart: 7, logits: Float32Array.of(1, -2) })
-  for (const bytes of [new Uint8Array(0), all.subarray(0, 6), encodeLogits({ vocabStart: 0, logits: Float32Array.of(NaN) })]) assert.throws(() => decodeLogits(bytes), { code: 'frameInvalid' })
-  assert.deepEqual(decodeCandidates(good).complete, false)
-  assert.throws(() => decodeCandidates(new Uint8Array(8)), { code: 'frameInvalid' }) // none of some
-  for (const bytes of [new Uint8Array(0), new Uint8Array(7), good.subarray(0, 20), Uint8Array.from([255, 255, 255, 255, 0, 0, 0, 0])]) assert.throws(() => decodeCandidates(bytes), { code: 'frameInvalid' })
+  const part = { start: 7, end: 9 }
+  assert.deepEqual(decodeLogits(all, part), { vocabStart: 7, logits: Float32Array.of(1, -2) })
+  for (const bytes of [new Uint8Array(0), all.subarray(0, 6), encodeLogits({ vocabStart: 7, logits: Float32Array.of(NaN, 1) }), encodeLogits({ vocabStart: 7, logits: Float32Array.of(Infinity, 1) }), encodeLogits({ vocabStart: 6, logits: Float32Array.of(1, 1) }), encodeLogits({ vocabStart: 7, logits: Float32Array.of(1) })]) assert.throws(() => decodeLogits(bytes, part), { code: 'frameInvalid' })
+  const vocabulary = { start: 0, end: 9 }
+  assert.deepEqual(decodeCandidates(good, vocabulary).complete, false)
+  assert.throws(() => decodeCandidates(new Uint8Array(8), vocabulary), { code: 'frameInvalid' }) // none of some
+  for (const bytes of [new Uint8Array(0), new Uint8Array(7), good.subarray(0, 20), Uint8Array.from([255, 255, 255, 255, 0, 0, 0, 0])]) assert.throws(() => decodeCandidates(bytes, vocabulary), { code: 'frameInvalid' })
+})
+
+test('candidates: what no honest rank sends is refused, and why', () => {
+  const vocabulary = { start: 10, end: 20 }
+  const sent = (ids: number[], logits: number[], logSumExp = 1, complete = false): Uint8Array => encodeCandidates({ ids: Uint32Array.from(ids), logits: Float32Array.from(logits), logSumExp, complete })
+  const lies: readonly (readonly [bytes: Uint8Array, problem: RegExp])[] = [
+    [sent([10, 11], [NaN, 1]), /token 10 with a logit of NaN/], [sent([10, 11], [2, NaN]), /token 11 with a logit of NaN/], [sent([10], [Infinity]), /a logit of Infinity/],
+    [sent([10], [1], NaN), /a sum of NaN/], [sent([10], [1], Infinity), /a sum of Infinity/], [sent([], []), /none/], [sent([], [], -Infinity, true), /0 as all of 10/], [sent([10], [1], 1, true), /1 as all of 10/],
+    [sent([9], [1]), /token 9, its part of the vocabulary is 10 to 19/], [sent([20], [1]), /token 20/],
+    [sent([10, 11], [1, 2]), /not in order/], [sent([11, 10], [1, 1]), /not in order/], [sent([10, 10], [1, 1]), /not in order/],
+  ]
+  for (const [bytes, problem] of lies) assert.throws(() => decodeCandidates(bytes, vocabulary), { code: 'frameInvalid', message: problem })
+  assert.deepEqual([...decodeCandidates(sent([12, 10, 11], [3, 2, 2]), vocabulary).ids], [12, 10, 11])
+  assert.equal(decodeCandidates(sent([], [], -Infinity, true), { start: 20, end: 20 }).ids.length, 0)
 })
 
 test('random: Philox4x32-10 known answers', () => {

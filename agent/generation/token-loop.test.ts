@@ -5,9 +5,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { fileURLToPath } from 'node:url'
+import type { MeshError } from '../../shared/errors.ts'
 import { silentLogger } from '../../shared/log.ts'
 import { planShards } from '../../shared/plan/shard-plan.ts'
 import type { Sampling } from '../../shared/schema/job.ts'
+import { dtypes } from '../../shared/wire/frame.ts'
+import { type Channel, payloadOf } from '../collective/channel.ts'
 import { createMemoryChannels, type MemoryChannel } from '../collective/memory-channel.ts'
 import { createRingCollective } from '../collective/ring.ts'
 import type { StepInput } from '../engine/engine.ts'
@@ -17,6 +20,7 @@ import { openEmbedding } from '../model/embedding.ts'
 import { type Model, openModel } from '../model/model-folder.ts'
 import { loadShard } from '../model/shard-cache.ts'
 import { loadTokenizer, type Tokenizer } from '../model/tokenizer.ts'
+import { type Candidates, encodeCandidates } from './candidates.ts'
 import { type Follower, type JobOutcome, startFollower } from './follower.ts'
 import { type GenerationRequest, Leader } from './leader.ts'
 import type { RankWork } from './protocol.ts'
@@ -54,8 +58,17 @@ describe('token loop', () => {
     rmSync(folder, { recursive: true, force: true })
   })
 
-  const createRing = async (worldSize: number, stepTimeoutMs = 5000, shares = Array.from({ length: worldSize }, () => 1)): Promise<Ring> => {
-    const plan = planShards(model.config.shape, shares)
+  interface RingOptions {
+    readonly stepTimeoutMs?: number
+    readonly shares?: readonly number[]
+    /** What a follower does to its own channel. */
+    altered?(channel: Channel): Channel
+    /** A rank whose memory is. */
+    readonly broken?: number
+  }
+
+  const createRing = async (worldSize: number, { stepTimeoutMs = 5000, shares = Array.from({ length: worldSize }, () => 1), altered = (channel) => channel, broken }: RingOptions = {}): Promise<Ring> => {
+    const plan = planShards(model.config.shape, [...shares])
     const channels = createMemoryChannels(worldSize, stepTimeoutMs)
     const lost: Error[] = []
     const work: RankWork[] = []
@@ -67,10 +80,10 @@ describe('token loop', () => {
       const backend = await createInlineOnnx({ shape, ranges, quant: 'f32', normEpsilon, rope, threads: 1, shard })
       closers.push(() => backend.close())
       const embedding = openEmbedding(model)
-      return createForward({ shape, ranges, backend, collective: createRingCollective(channels[rank]), embed: (tokens, into) => embedding.read(tokens, into) })
+      return createForward({ shape, ranges, backend, collective: createRingCollective(channels[rank]), embed: (tokens, into) => (rank === broken ? void into.fill(NaN) : embedding.read(tokens, into)) })
     }))
     for (const rank of Array.from({ length: worldSize - 1 }, (_, i) => i + 1)) {
-      followers.push(startFollower({ engine: engines[rank], channel: channels[rank], logger: silentLogger(), onSettings: () => {}, onLost: (error) => lost.push(error), onBusy: () => {}, onWork: (one, outcome) => {
+      followers.push(startFollower({ engine: engines[rank], channel: altered(channels[rank]), logger: silentLogger(), leaderName: 'Device 0', stepTimeoutMs, onSettings: () => {}, onLost: (error) => lost.push(error), onBusy: () => {}, onWork: (one, outcome) => {
         work.push(one)
         outcomes.push(outcome)
       } }))
@@ -85,7 +98,7 @@ describe('token loop', () => {
         return result
       },
     }
-    return { leader: new Leader({ engine: observed, channel: worldSize > 1 ? channels[0] : undefined, decoder: tokenizer, onLost: (error) => lost.push(error) }), channels, followers, lost, steps, work, outcomes }
+    return { leader: new Leader({ engine: observed, channel: worldSize > 1 ? channels[0] : undefined, members: plan.map((ranges, rank) => ({ rank, name: `Device ${rank}`, ranges })), decoder: tokenizer, onLost: (error) => lost.push(error) }), channels, followers, lost, steps, work, outcomes }
   }
 
   const request = (change: Partial<GenerationRequest>): GenerationRequest => ({
@@ -178,7 +191,7 @@ describe('token loop', () => {
     // of 2,048 tokens one rank holds more than it has candidates
     for (const shares of [[1], [3, 1], [1, 5, 1]]) {
       const worldSize = shares.length
-      const { leader, channels } = await createRing(worldSize, 5000, shares)
+      const { leader, channels } = await createRing(worldSize, { shares })
       const asked = channels[0].sendControl.bind(channels[0])
       let logits = 0
       if (worldSize > 1) channels[0].sendControl = (to, message) => {
@@ -233,6 +246,51 @@ describe('token loop', () => {
     await assert.rejects(leader.run(request({ tokens: [1, -5] })))
     await leader.run(request({ maxTokens: 2 }))
     assert.deepEqual(outcomes.slice(0, 2), ['failed', 'failed'])
+  })
+
+  it('a follower that lies about its candidates is named, and the answer does not end early', async () => {
+    const lies: readonly (readonly [Partial<Candidates>, RegExp])[] = [
+      [{ logits: Float32Array.of(NaN) }, /a logit of NaN/],
+      [{ ids: Uint32Array.of(1) }, /token 1, its part of the vocabulary is/],
+      [{ ids: new Uint32Array(0), logits: new Float32Array(0) }, /none/],
+      [{ logSumExp: NaN }, /a sum of NaN/],
+    ]
+    for (const [lie, problem] of lies) {
+      const { leader } = await createRing(2, { altered: (channel) => ({
+        ...channel,
+        send: (to, tag, payload) => channel.send(to, tag, payload.dtype === dtypes.bytes ? payloadOf(encodeCandidates({ ids: Uint32Array.of(2047), logits: Float32Array.of(1e9), logSumExp: 0, complete: false, ...lie })) : payload),
+      }) })
+      await assert.rejects(leader.run(request({})), (error: MeshError) => {
+        assert.deepEqual([error.code, error.exitCode, error.fields.peer, error.fields.rank], ['peerInvalid', 6, 'Device 1', 1])
+        return problem.test(error.message)
+      })
+    }
+  })
+
+  it('a follower has no say in the code and the hint that people see: its words are quoted', async () => {
+    const said = { message: 'no\nerror: forged\u001b[2J', hint: 'run rm -rf', fields: { problem: 'the "fan"\n' } }
+    const reports: readonly (readonly [code: string, want: string, text: RegExp])[] = [
+      ['jobCancelled', 'peerFailed', /^Device 1 \(rank 1\) gave up: "no error: forged\?\[2J"$/],
+      ['promptEmpty', 'peerFailed', /gave up/], ['newerCode', 'peerFailed', /gave up/],
+      ['peerLost', 'peerFailed', /gave up/],
+      ['rankFailed', 'rankFailed', /^Device 1 \(rank 1\) could not compute: "the 'fan' "$/], ['backendFailed', 'rankFailed', /could not compute/],
+    ]
+    for (const [code, want, text] of reports) {
+      const { leader, channels } = await createRing(2)
+      const abort = (index: number): void => void (index === 2 && channels[1].sendControl(0, { type: 'abort', job: 1, error: { code, ...said } }))
+      await assert.rejects(leader.run(request({ maxTokens: 100_000, endTokens: [], onToken: abort })), (error: MeshError) => {
+        assert.deepEqual([error.code, error.exitCode], [want, 6], code)
+        assert.doesNotMatch(error.hint, /rm/)
+        return text.test(error.message)
+      })
+    }
+  })
+
+  it('a rank whose own sums are not numbers says so itself', async () => {
+    for (const [worldSize, broken] of [[1, 0], [2, 0], [2, 1]] as const) {
+      const { leader } = await createRing(worldSize, { broken })
+      await assert.rejects(leader.run(request({})), { code: 'rankFailed', message: new RegExp(`^Device ${broken} \\(rank ${broken}\\) could not compute: .*(no finite number|not a number)`) })
+    }
   })
 
   it('a follower that dies fails the job at once and the epoch with it', async () => {

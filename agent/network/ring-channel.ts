@@ -26,6 +26,8 @@ export interface PathStream {
   readonly path: LinkPath
   /** Address or name of the machine at the other end of a direct connection. */
   readonly host?: string
+  /** Of a connection over a relay: whether this device still reaches that. */
+  readonly relayThere?: () => boolean
 }
 
 interface Link {
@@ -36,6 +38,7 @@ interface Link {
   stream: FrameStream | undefined
   path: LinkPath | undefined
   host: string | undefined
+  relayThere: (() => boolean) | undefined
   error: MeshError | undefined
 }
 
@@ -45,6 +48,7 @@ export class RingChannel implements Channel {
   readonly rank: number
   readonly worldSize: number
   readonly #epoch: number
+  readonly #ownName: string
   readonly stepTimeoutMs: number
   readonly #logger: Logger
   readonly #links = new Map<number, Link>()
@@ -56,20 +60,22 @@ export class RingChannel implements Channel {
     this.rank = rank
     this.worldSize = ring.members.length
     this.#epoch = ring.epoch
+    this.#ownName = ring.members[rank].name
     this.stepTimeoutMs = stepTimeoutMs
     this.#logger = logger
     for (const member of ring.members) {
       const timeout = (): MeshError => silentPeer(member, stepTimeoutMs)
-      this.#links.set(member.rank, { member, timeout, inbox: new Inbox({ stepTimeoutMs, earlyFrameBytes, timeout }), stream: undefined, path: undefined, host: undefined, error: undefined })
+      this.#links.set(member.rank, { member, timeout, inbox: new Inbox({ stepTimeoutMs, earlyFrameBytes, timeout }), stream: undefined, path: undefined, host: undefined, relayThere: undefined, error: undefined })
     }
   }
 
   /** The stream to one rank is there. A second one for the same rank is refused. */
-  attach(member: RingMember, { stream, path, host }: PathStream): void {
+  attach(member: RingMember, { stream, path, host, relayThere }: PathStream): void {
     const link = this.#link(member.rank)
     if (link.stream || this.#closed) return stream.abort(new MeshError('frameInvalid', { problem: 'a second stream of one rank' }))
     link.path = path
     link.host = host
+    link.relayThere = relayThere
     link.stream = new FrameStream(stream, {
       drainMs: this.stepTimeoutMs,
       allocate: (bytes) => this.#pool.take(bytes),
@@ -147,9 +153,16 @@ export class RingChannel implements Channel {
     else link.inbox.put(header, { dtype: header.dtype, bytes: payload, release: () => this.#pool.give(payload) })
   }
 
+  /** Where the relay between is gone too, nothing is known of the rank behind it. */
+  #lossOf({ member, relayThere }: Link, cause: Error): MeshError {
+    const lost = lostPeer(member, cause)
+    if (lost.code !== 'peerLost' || relayThere === undefined || relayThere()) return lost
+    return new MeshError('relayLost', { device: this.#ownName, peer: member.name, rank: member.rank, problem: String(lost.fields.problem) }, cause)
+  }
+
   #lost(link: Link, cause: Error): void {
     if (link.error || this.#closed) return
-    link.error = lostPeer(link.member, cause)
+    link.error = this.#lossOf(link, cause)
     this.#logger.warn({ rank: link.member.rank, peer: link.member.name, problem: link.error.message }, 'link lost')
     // no collective of this epoch can end without that rank: who waits for another one must not wait for its deadline
     for (const { inbox } of this.#links.values()) inbox.break(link.error)

@@ -96,14 +96,14 @@ test('links: a stalled rank is named after the step deadline, the link stays', a
 })
 
 const damages: Readonly<Record<string, { readonly bytes: () => Uint8Array; readonly code: string }>> = {
-  'a corrupt header': { bytes: () => header({}).fill(7, 0, 4), code: 'frameInvalid' },
+  'a corrupt header': { bytes: () => header({}).fill(7, 0, 4), code: 'peerInvalid' },
   'a gigabyte announced': { bytes: () => {
     const bytes = header({})
     new DataView(bytes.buffer).setUint32(8, 2 ** 30, true)
     return bytes
-  }, code: 'frameTooLarge' },
+  }, code: 'peerInvalid' },
   'a frame of another epoch': { bytes: () => Buffer.concat([header({ epoch: 49 }), new Uint8Array(16)]), code: 'epochStale' },
-  'garbage as control message': { bytes: () => Buffer.concat([header({ kind: frameKinds.control, payloadBytes: 3 }), Uint8Array.from([255, 1, 2])]), code: 'frameInvalid' },
+  'garbage as control message': { bytes: () => Buffer.concat([header({ kind: frameKinds.control, payloadBytes: 3 }), Uint8Array.from([255, 1, 2])]), code: 'peerInvalid' },
 }
 
 for (const [name, { bytes, code }] of Object.entries(damages)) {

@@ -94,7 +94,8 @@ const hostOf = (address: Multiaddr): string | undefined => /^\/(?:ip4|ip6|dns|dn
 /** Direct before relayed. */
 const byPath = (a: Connection, b: Connection): number => Number(isRelayed(a)) - Number(isRelayed(b))
 const isRelayed = (connection: Connection): boolean => connection.remoteAddr.toString().includes('/p2p-circuit')
-const linkOf = (stream: Stream, connection: Connection): PathStream => (isRelayed(connection) ? { stream, path: 'relayed' } : { stream, path: 'direct', host: hostOf(connection.remoteAddr) })
+/** Peer id of the relay in the address of a connection over one. */
+const relayOf = (connection: Connection): string | undefined => /\/p2p\/([^/]+)\/p2p-circuit/.exec(connection.remoteAddr.toString())?.[1]
 
 export class RingLinks {
   readonly #options: RingLinksOptions
@@ -141,7 +142,7 @@ export class RingLinks {
       const hello = decodeCbor(RingHello, await readMessage(stream, limits.gateBytes, AbortSignal.timeout(limits.gateMs)))
       const { expectation, member } = this.#identify(hello, connection)
       sendMessage(stream, encodeCbor(helloOf(expectation.ring, expectation.rank)))
-      expectation.accept(member, linkOf(stream, connection))
+      expectation.accept(member, this.#linkOf(stream, connection))
     } catch (error) {
       this.#options.logger.debug({ peer: connection.remotePeer.toString(), problem: problemOf(error) }, 'ring stream refused')
       await this.#refuse(stream, MeshError.from(error))
@@ -190,11 +191,18 @@ export class RingLinks {
     const connection = await this.#connect(member, attempt)
     try {
       await this.#options.gate.enter(connection, ring.poolId, attempt)
-      return linkOf(await this.#openLink(connection, { ring, rank, member }, attempt), connection)
+      return this.#linkOf(await this.#openLink(connection, { ring, rank, member }, attempt), connection)
     } catch (error) {
       if (attempt.aborted) this.#silent.add(connection)
       throw error
     }
+  }
+
+  #linkOf(stream: Stream, connection: Connection): PathStream {
+    if (!isRelayed(connection)) return { stream, path: 'direct', host: hostOf(connection.remoteAddr) }
+    const relay = relayOf(connection)
+    const { libp2p } = this.#options.node
+    return { stream, path: 'relayed', relayThere: () => libp2p.getConnections().some(({ status, remotePeer }) => status === 'open' && remotePeer.toString() === relay) }
   }
 
   async #openLink(connection: Connection, { ring, rank, member }: { readonly ring: RingEpoch; readonly rank: number; readonly member: RingMember }, attempt: AbortSignal): Promise<Stream> {

@@ -52,7 +52,7 @@ export type Decision =
   | { readonly action: 'withdraw'; readonly misfit: MeshError }
 
 /** Failures of links and timing: another epoch with the same members may work. */
-const passing = new Set(['peerLost', 'peerUnreachable', 'collectiveTimeout', 'epochStale', 'backendFailed', 'gateRefused'])
+const passing = new Set(['peerLost', 'peerUnreachable', 'collectiveTimeout', 'epochStale', 'backendFailed', 'gateRefused', 'peerInvalid', 'peerFailed', 'relayLost'])
 
 const list = (names: readonly string[]): string => (names.length <= 2 ? names.join(' and ') : `${names.slice(0, 2).join(', ')} and ${names.length - 2} more`)
 

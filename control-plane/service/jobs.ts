@@ -1,5 +1,7 @@
 /** The life of jobs: queued, given to a ring, streamed, ended. */
 import { MeshError } from '../../shared/errors.ts'
+import { reportedBy } from '../../shared/peer-report.ts'
+import type { ErrorReportJson } from '../../shared/schema/common.ts'
 import { newJobId } from '../../shared/ids.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { Job, JobSubmission } from '../../shared/schema/job.ts'
@@ -54,6 +56,9 @@ interface Running {
   timer?: NodeJS.Timeout
   awaited?: string
 }
+
+/** Milliseconds in which a leader that is there says something of its job. */
+const leaderWordMs = 1000
 
 export class Jobs {
   readonly #options: JobsOptions
@@ -186,6 +191,17 @@ export class Jobs {
       // the loss of the leader is the nearer end
       else if (member && running.awaited !== running.leader) this.#endAfter(reportMs, running, deviceId, new MeshError('peerLost', { peer: member.name, rank: member.rank, problem: 'its agent went away' }))
     }
+  }
+
+  /**
+   * A rank gave the epoch up. A leader that is there ends its job or goes on with it; of one that sleeps, or whose
+   * process stands still, nothing more comes, and its lease would end much later.
+   */
+  memberFailed(ringId: string, deviceId: string, error: ErrorReportJson | undefined): void {
+    const running = this.#running.get(ringId)
+    const member = this.#options.ringStore.find(ringId)?.members.find((one) => one.deviceId === deviceId)
+    if (!running || !member || !error || running.leader === deviceId || running.awaited === running.leader) return
+    this.#endAfter(leaderWordMs, running, deviceId, reportedBy(member, error))
   }
 
   /** A device was removed from the pool: a job that it takes part in ends at once. */

@@ -1,6 +1,7 @@
 /** Keeps every ring in the epoch it should be in: looks at wishes, presence and reports, and acts on the decision. */
 import { isDeepStrictEqual } from 'node:util'
 import { MeshError } from '../../shared/errors.ts'
+import type { ErrorReportJson } from '../../shared/schema/common.ts'
 import { newRingId } from '../../shared/ids.ts'
 import type { Logger } from '../../shared/log.ts'
 import { leastRankBytes, planWithin, type Shortage } from '../../shared/plan/shard-memory.ts'
@@ -32,6 +33,8 @@ export interface RingsOptions {
   isBusy(ringId: string): boolean
   /** A ring became active. */
   onActive(ringId: string): void
+  /** A member of an epoch says that it is over for it. */
+  onFailed(ringId: string, deviceId: string, error?: ErrorReportJson): void
   /** Something may have changed for those who wait for the ring. */
   onEvaluated(ringId: string): void
   /** Nobody serves that model any more. */
@@ -140,7 +143,10 @@ export class Rings {
     if (!isMember || ring.epoch !== report.epoch) return
     const live = this.#state(ringId)
     live.reports.set(agent.deviceId, report)
-    if (report.state === 'failed') live.fail(this.#options.now())
+    if (report.state === 'failed') {
+      live.fail(this.#options.now())
+      this.#options.onFailed(ringId, agent.deviceId, report.error)
+    }
     this.evaluate(ringId)
   }
 

@@ -79,6 +79,7 @@ export const createServices = ({ store, probe }: OpenDatabase, { heartbeatMs, le
     roomFor: (deviceId, ringId) => locks.roomFor(deviceId, ringId),
     isBusy: (ringId) => jobs.isBusy(ringId),
     onActive: (ringId) => jobs.dispatch(ringId),
+    onFailed: (ringId, deviceId, error) => jobs.memberFailed(ringId, deviceId, error),
     onEvaluated: (ringId) => jobs.waiting.changed(ringId),
     onDissolved: (ring) => jobs.failWaiting(ring),
   })
