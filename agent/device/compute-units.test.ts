@@ -36,7 +36,7 @@ test('units of other processes are seen, with what they told, until they are tak
   assert.equal(here.add(unit), undefined)
   assert.equal(here.add({ pid, agent: process.pid, wanted: 1, groups: [] }), undefined)
   const seen = there.list().toSorted((a, b) => a.wanted - b.wanted)
-  const told = (one: Omit<ComputeUnit, 'mark'>): unknown[] => [one.pid, one.agent, one.wanted, one.cpus, one.groups]
+  const told = (one: Omit<ComputeUnit, 'mark' | 'namespace'>): unknown[] => [one.pid, one.agent, one.wanted, one.cpus, one.groups]
   assert.deepEqual(seen.map(told), [{ pid, agent: process.pid, wanted: 1, groups: [] }, unit].map(told))
   here.add({ ...unit, wanted: 5 })
   assert.equal(there.list().find((one) => one.pid === process.pid)?.wanted, 5)
@@ -46,21 +46,24 @@ test('units of other processes are seen, with what they told, until they are tak
   assert.deepEqual(there.list(), [])
 })
 
-test('what is no unit of a running process counts for nothing, and goes after a day', (t) => {
+test('what is no unit of a running process counts for nothing: dead ones go, what cannot be known goes after a day', (t) => {
   const folder = folderFor(t)
   const units = new ComputeUnits(folder)
   units.add({ pid: process.pid, agent: process.pid, wanted: 3, groups: [] })
-  const write = (name: string, text: string): void => writeFileSync(join(folder, name), text)
-  write('999999999.json', JSON.stringify({ pid: 999999999, agent: 1, wanted: 2, groups: [] }))
-  write('1.json', JSON.stringify({ pid: 1, mark: 'another boot/1', agent: 1, wanted: 2, groups: [] }))
+  const [own] = units.list()
+  const write = (name: string, content: object | string): void => writeFileSync(join(folder, name), typeof content === 'string' ? content : JSON.stringify(content))
+  write('999999999.json', { ...own, pid: 999999999, mark: undefined }) // ended
+  write('1.json', { ...own, pid: 1, mark: 'another boot/1' }) // ended, and its id was given out again
+  write('5.json', { ...own, namespace: 'pid:[5]' }) // of another container
   write('2.json', '{"pid": 2')
-  write('3.json', JSON.stringify({ pid: process.pid, agent: 1, wanted: -2, groups: [] }))
-  write('4.json', `{"pid": 4, "filler": "${'x'.repeat(70_000)}"}`)
+  write('3.json', { ...own, wanted: -2 })
+  write('4.json', { ...own, filler: 'x'.repeat(70_000) })
   write('notes.txt', 'not ours')
-  assert.deepEqual(units.list().map(({ pid }) => pid), [process.pid])
-  assert.equal(readdirSync(folder).length, 7)
+  assert.deepEqual(units.list(), [own])
+  const names = ['2.json', '3.json', '4.json', '5.json', `${process.pid}.json`, 'notes.txt']
+  assert.deepEqual(readdirSync(folder).toSorted(), names.toSorted())
   for (const name of readdirSync(folder)) utimesSync(join(folder, name), new Date(), new Date(Date.now() - 25 * 3600 * 1000))
-  assert.deepEqual(units.list().map(({ pid }) => pid), [process.pid])
+  assert.deepEqual(units.list(), [own])
   assert.deepEqual(readdirSync(folder).toSorted(), [`${process.pid}.json`, 'notes.txt'].toSorted())
 })
 

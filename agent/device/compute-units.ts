@@ -2,7 +2,7 @@
  * What computes on this machine for this user: one small file for each compute unit, whatever home its agent has, so
  * that agents share the cores. A unit of another user or in another container is not seen here; its load is.
  */
-import { lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { lstatSync, mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir, userInfo } from 'node:os'
 import { join } from 'node:path'
 import { Type } from 'typebox'
@@ -14,6 +14,8 @@ export const ComputeUnit = Type.Object({
   pid: Type.Integer({ minimum: 1 }),
   /** Tells this process from a later one of the same id; absent where the system does not tell. */
   mark: Type.Optional(Type.String()),
+  /** In which the pid counts: containers may share this folder and not their processes. Absent where there is one. */
+  namespace: Type.Optional(Type.String()),
   /** The agent that it computes for. */
   agent: Type.Integer({ minimum: 1 }),
   /** Threads that it has work for. */
@@ -28,7 +30,7 @@ export type ComputeUnit = Type.Static<typeof ComputeUnit>
 /** A unit's file is small; more is not ours. */
 const maxBytes = 64 * 1024
 const maxUnits = 256
-/** Files of processes that are gone are kept so long, because a process of another container looks gone as well. */
+/** What is no unit, or one of another namespace, of which nobody here knows whether it lives, is kept so long. */
 const keptMs = 24 * 3600 * 1000
 
 const userName = (): string => {
@@ -36,6 +38,15 @@ const userName = (): string => {
     return String(process.getuid?.() ?? userInfo().username)
   } catch {
     return 'user'
+  }
+}
+
+/** `undefined` where the system has one for all. */
+const pidNamespace = (): string | undefined => {
+  try {
+    return readlinkSync('/proc/self/ns/pid')
+  } catch {
+    return undefined
   }
 }
 
@@ -49,19 +60,20 @@ const isOurs = (folder: string): boolean => {
 
 export class ComputeUnits {
   readonly #folder: string
+  readonly #namespace = pidNamespace()
 
   constructor(folder: string = computeUnitsFolder()) {
     this.#folder = folder
   }
 
   /** Tells the others; again when they are told already. @returns why they cannot be told, if so */
-  add(unit: Omit<ComputeUnit, 'mark'>): string | undefined {
+  add(unit: Omit<ComputeUnit, 'mark' | 'namespace'>): string | undefined {
     const file = this.#file(unit.pid)
     try {
       mkdirSync(this.#folder, { recursive: true, mode: 0o700 })
       if (!isOurs(this.#folder)) return `${this.#folder} belongs to somebody else`
       const mark = processMark(unit.pid)
-      const content = JSON.stringify({ ...unit, ...(mark === undefined ? {} : { mark }) })
+      const content = JSON.stringify({ ...unit, mark, namespace: this.#namespace } satisfies ComputeUnit)
       if (read(file) !== content) writeFileSync(file, content, { mode: 0o600 })
       return undefined
     } catch (error) {
@@ -86,9 +98,10 @@ export class ComputeUnits {
 
   #read(file: string): ComputeUnit[] {
     const unit = parse(read(file))
-    if (unit && isSameProcessAlive(unit)) return [unit]
+    const isHere = unit?.namespace === this.#namespace
+    if (unit && isHere && isSameProcessAlive(unit)) return [unit]
     try {
-      if (Date.now() - statSync(file).mtimeMs > keptMs) rmSync(file, { force: true })
+      if ((unit && isHere) || Date.now() - statSync(file).mtimeMs > keptMs) rmSync(file, { force: true })
     } catch {
       // its unit took it away meanwhile
     }
