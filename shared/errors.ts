@@ -67,10 +67,10 @@ export const errorTable = {
   controlPlaneProtocol: { status: 502, exit: 4, text: 'the control plane sent something unexpected: {problem}', hint: 'check that --control-plane names a Mesh control plane of the same version' },
   requestInvalid: { status: 400, exit: 2, text: 'invalid request: {problem}', hint: '{help|see /docs for the schema of each route}' },
   bodyTooLarge: {
-    status: 413, exit: 2, text: 'the body of {route} may have {limitBytes} bytes, and this one has more',
+    status: 413, exit: 2, text: 'the body of {route} may have {limitBytes}, and this one has more',
     hint: 'send less: a prompt may have {promptLength} characters; /docs shows the schema of each route',
   },
-  bodyTooSlow: { status: 408, exit: 4, text: 'the body of the request did not come within {seconds} s', hint: 'try again; the connection to the control plane may be bad' },
+  bodyTooSlow: { status: 408, exit: 4, text: 'the body of the request did not come within {seconds}', hint: 'try again; the connection to the control plane may be bad' },
   tooManyRequests: {
     status: 429, exit: 7, text: 'too many requests came from {sender}', hint: 'try again in {retryAfterSeconds}',
   },

@@ -5,7 +5,7 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
 import { temporaryFolder } from '../test/support/homes.ts'
-import { lockFolder, lockHolder, takeLock } from './folder-lock.ts'
+import { holderOf, lockFolder, takeLock } from './folder-lock.ts'
 
 const moduleUrl = new URL('./folder-lock.ts', import.meta.url).href
 /** Tries once, says how that went, and stays until it is killed or told to go. */
@@ -38,7 +38,7 @@ test('folder lock: of many processes at once one holds it, and SIGKILL frees it'
     const said = await Promise.all(contenders.map((one) => one.said))
     assert.deepEqual(said.toSorted(), ['held', 'refused', 'refused', 'refused'], `round ${round}`)
     const holder = contenders[said.indexOf('held')]
-    assert.equal(await lockHolder(file), holder.child.pid)
+    assert.equal(holderOf(file), holder.child.pid)
     await assert.rejects(lockFolder(file, 'a test'), { code: 'folderInUse', fields: { what: 'a test', folder: join(file, '..'), pid: holder.child.pid } })
     await Promise.all(contenders.map((one) => one.kill()))
   }
@@ -58,12 +58,12 @@ test('folder lock: given back it can be taken again, by the same process too, an
   second.release()
 })
 
-test('folder lock: the holder of before is not named', async (t) => {
+test('folder lock: the holder of before is not named', (t) => {
   const file = join(temporaryFolder(t), 'a.lock')
   writeFileSync(`${file}.pid`, '4194304\n') // above the largest id of a process
-  assert.equal(await lockHolder(file), undefined)
+  assert.equal(holderOf(file), undefined)
   const lock = takeLock(file)
-  assert.equal(await lockHolder(file), process.pid)
+  assert.equal(holderOf(file), process.pid)
   lock?.release()
 })
 

@@ -19,8 +19,9 @@ export interface FolderLock {
 const sqliteBusy = 5
 /** What is collected is closed, and the lock with it. */
 const held = new Set<DatabaseSync>()
-/** Milliseconds that the holder may take from the lock to its process id. */
-const noteMs = 500
+/** Milliseconds that the holder may take from the lock to its process id, on a busy machine too. */
+const noteMs = 3000
+const retryMs = 50
 
 const noteOf = (file: string): string => `${file}.pid`
 
@@ -68,23 +69,34 @@ export const takeLock = (file: string): FolderLock | undefined => {
   }
 }
 
-/** Process id of who holds the lock, for messages; `undefined` where it did not write it down. */
-export const lockHolder = async (file: string): Promise<number | undefined> => {
-  for (let waited = 0; waited <= noteMs; waited += 50) {
-    try {
-      const pid = Number(readFileSync(noteOf(file), 'utf8'))
-      if (Number.isInteger(pid) && pid > 0 && isProcessAlive(pid)) return pid // else: of the holder before
-    } catch {
-      // not written yet
-    }
-    await pause(50)
+/** Process id of who holds the lock; `undefined` where it did not write it down yet. */
+export const holderOf = (file: string): number | undefined => {
+  try {
+    const pid = Number(readFileSync(noteOf(file), 'utf8'))
+    return Number.isInteger(pid) && pid > 0 && isProcessAlive(pid) ? pid : undefined // else: of the holder before
+  } catch {
+    return undefined
   }
-  return undefined
+}
+
+/**
+ * Takes the lock, or tells who has it. Of several that try at once each may be refused because of the others, so it
+ * is asked again while nobody is known to hold it.
+ * @throws MeshError `stateUnwritable`
+ */
+export const lockOrHolder = async (file: string): Promise<FolderLock | { readonly pid: number | 'unknown' }> => {
+  for (let waited = 0; ; waited += retryMs) {
+    const lock = takeLock(file)
+    if (lock) return lock
+    const pid = holderOf(file)
+    if (pid !== undefined || waited >= noteMs) return { pid: pid ?? 'unknown' }
+    await pause(retryMs * (0.5 + Math.random()))
+  }
 }
 
 /** @param what the program that lives in that folder, for the message. @throws MeshError `folderInUse` | `stateUnwritable` */
 export const lockFolder = async (file: string, what: string): Promise<FolderLock> => {
-  const lock = takeLock(file)
-  if (lock) return lock
-  throw new MeshError('folderInUse', { what, folder: dirname(file), pid: (await lockHolder(file)) ?? 'unknown' })
+  const found = await lockOrHolder(file)
+  if ('release' in found) return found
+  throw new MeshError('folderInUse', { what, folder: dirname(file), pid: found.pid })
 }

@@ -5,7 +5,7 @@
 import { rmSync } from 'node:fs'
 import { Type } from 'typebox'
 import { MeshError } from '../../shared/errors.ts'
-import { takeLock } from '../../shared/folder-lock.ts'
+import { lockOrHolder } from '../../shared/folder-lock.ts'
 import { type Home, writeState } from '../../shared/home.ts'
 import { isSameProcessAlive, processMark } from '../../shared/process-alive.ts'
 import { Time } from '../../shared/schema/common.ts'
@@ -49,12 +49,12 @@ export interface Claim {
  * This process runs the service of this home from now on. The agent that `mesh up` starts is part of that and claims nothing.
  * @throws MeshError `agentAlreadyRunning` | `stateUnwritable`
  */
-export const claimService = (context: CommandContext, command: ServiceRecord['command']): Claim => {
+export const claimService = async (context: CommandContext, command: ServiceRecord['command']): Promise<Claim> => {
   const { home, background, now } = context
   const other = findService(home)
   if (other?.pid === process.ppid) return { ready: () => undefined, release: () => undefined }
-  const lock = takeLock(home.serviceLock)
-  if (lock === undefined) throw new MeshError('agentAlreadyRunning', { home: home.root, pid: other?.pid ?? 'unknown' })
+  const lock = await lockOrHolder(home.serviceLock)
+  if ('pid' in lock) throw new MeshError('agentAlreadyRunning', { home: home.root, pid: lock.pid })
   const record: ServiceRecord = { pid: process.pid, mark: processMark(process.pid), command, background: background !== undefined, startedAt: now() }
   // its ready line may hold an invite
   const write = (content: ServiceRecord): void => writeState(home.service, `${JSON.stringify(content, null, 2)}\n`, 0o600)

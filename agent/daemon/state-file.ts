@@ -1,6 +1,6 @@
 /** Writes what the agent says of itself to its home, for `mesh status` and `mesh shard-status`. */
 import { rmSync } from 'node:fs'
-import { type FolderLock, lockHolder, takeLock } from '../../shared/folder-lock.ts'
+import { type FolderLock, lockOrHolder } from '../../shared/folder-lock.ts'
 import { type Home, writeStateJson } from '../../shared/home.ts'
 import { MeshError } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/log.ts'
@@ -12,9 +12,9 @@ const settleMs = 100
 
 /** This home is ours until the lock is released. @throws MeshError `agentAlreadyRunning` | `stateUnwritable` */
 export const lockHome = async (home: Home): Promise<FolderLock> => {
-  const lock = takeLock(home.agentLock)
-  if (lock) return lock
-  throw new MeshError('agentAlreadyRunning', { home: home.root, pid: (await lockHolder(home.agentLock)) ?? 'unknown' })
+  const found = await lockOrHolder(home.agentLock)
+  if ('release' in found) return found
+  throw new MeshError('agentAlreadyRunning', { home: home.root, pid: found.pid })
 }
 
 export const ringStateOf = ({ ring, member, state, progress, loading, loaded, error }: SessionView): AgentRing => ({

@@ -125,7 +125,7 @@ export const join = defineCommand({
       return
     }
     if (values.detach) return await detach(context, { command: 'start', args: ['start', ...argumentsOf(context, [...agentOptions, 'logLevel'], values)], show: (info: AgentReady) => show(info, agentText(context, info, true) + askText(joined)) })
-    const claim = claimService(context, 'start')
+    const claim = await claimService(context, 'start')
     try {
       await runAgent(context, values, (agent) => {
         const info: AgentReady = { event: 'ready', ...agent, addresses: [...agent.addresses] }

@@ -20,7 +20,7 @@ export const start = defineCommand({
       else context.stdout.write(agentText(context, info, values.detach))
     }
     if (values.detach && context.background === undefined) return await detach(context, { command: 'start', args: ['start', ...context.rawArguments], show })
-    const claim = claimService(context, 'start')
+    const claim = await claimService(context, 'start')
     try {
       await runAgent(context, values, (agent) => {
         const info: AgentReady = { event: 'ready', ...agent, addresses: [...agent.addresses] }

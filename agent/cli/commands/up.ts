@@ -76,7 +76,7 @@ export const up = defineCommand({
     const { before, config } = identify(context, values)
     if (before) await confirmChange(context, before.config, config, values.yes)
     await checkNamedModel(context, values)
-    const claim = claimService(context, 'up')
+    const claim = await claimService(context, 'up')
     const services = new HostServices({
       home,
       host: values.host,
