@@ -324,6 +324,10 @@ export class MeshError extends Error {
   }
 }
 
+/** What the system calls a failure, as `ENOENT`; `undefined` of anything else. */
+export const systemCodeOf = (value: unknown): string | undefined =>
+  value instanceof Error && !(value instanceof MeshError) && 'code' in value && typeof value.code === 'string' ? value.code : undefined
+
 /** The message of a thrown value, for the `problem` field. */
 export const problemOf = (value: unknown): string => {
   if (!(value instanceof Error)) return String(value)

@@ -6,7 +6,7 @@ import { randomBytes } from 'node:crypto'
 import { closeSync, fsyncSync, linkSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
-import { MeshError, problemOf } from './errors.ts'
+import { MeshError, problemOf, systemCodeOf } from './errors.ts'
 import { homeFromEnvironment } from './options.ts'
 
 /** Paths of one home folder. */
@@ -77,7 +77,7 @@ export const openHome = (root: string = homeFromEnvironment() ?? join(homedir(),
   }
 }
 
-const isMissing = (error: unknown): boolean => error instanceof Error && 'code' in error && error.code === 'ENOENT'
+const isMissing = (error: unknown): boolean => systemCodeOf(error) === 'ENOENT'
 
 /** Content of a file, or `undefined` when there is none. @throws MeshError `stateUnreadable` */
 export const readState = (file: string): Buffer | undefined => {
@@ -159,7 +159,7 @@ export const createState = (file: string, content: string, mode = 0o644): boolea
       try {
         linkSync(temporary, file)
       } catch (error) {
-        if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error
+        if (systemCodeOf(error) !== 'EEXIST') throw error
         created = false
       }
       rmSync(temporary, { force: true })

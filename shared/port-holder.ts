@@ -1,16 +1,12 @@
 /** Which program listens on a port of this machine, as far as the system tells: Linux, and what this user may see. */
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
+import { readlinkSync } from 'node:fs'
 import { basename } from 'node:path'
+import { namesIn, textOf } from './lenient-files.ts'
 
 const stateListening = '0A'
 
-const read = (file: string): string => {
-  try {
-    return readFileSync(file, 'utf8')
-  } catch {
-    return '' // gone meanwhile, or somebody else's
-  }
-}
+/** Nothing where it is gone meanwhile, or somebody else's. */
+const read = (file: string): string => textOf(file) ?? ''
 
 /** Sockets that listen there, by the numbers that `/proc/<pid>/fd` shows. */
 const listenersAt = (port: number): ReadonlySet<string> => {
@@ -19,30 +15,20 @@ const listenersAt = (port: number): ReadonlySet<string> => {
   return new Set(found.map((fields) => `socket:[${fields[9]}]`))
 }
 
-const linksOf = (pid: string): string[] => {
+const linkAt = (path: string): string => {
   try {
-    return readdirSync(`/proc/${pid}/fd`).map((name) => {
-      try {
-        return readlinkSync(`/proc/${pid}/fd/${name}`)
-      } catch {
-        return ''
-      }
-    })
+    return readlinkSync(path)
   } catch {
-    return []
+    return '' // closed meanwhile
   }
 }
+
+const linksOf = (pid: string): string[] => namesIn(`/proc/${pid}/fd`).map((name) => linkAt(`/proc/${pid}/fd/${name}`))
 
 /** Programs of Mesh by their entry file. Of others the name alone: their arguments are nobody's business. */
 const ours = [[/\bcontrol-plane\/main\.ts$/, 'a Mesh control plane'], [/\brelay-server\/main\.ts$/, 'a Mesh relay'], [/\bagent\/main\.ts$/, 'a Mesh agent']] as const
 
-const programOf = (pid: string): string => {
-  try {
-    return basename(readlinkSync(`/proc/${pid}/exe`))
-  } catch {
-    return 'a program'
-  }
-}
+const programOf = (pid: string): string => basename(linkAt(`/proc/${pid}/exe`)) || 'a program'
 
 const nameOf = (pid: string): string => {
   const command = read(`/proc/${pid}/cmdline`).split('\0')
@@ -51,12 +37,8 @@ const nameOf = (pid: string): string => {
 
 /** `nginx (process 77)`; `undefined` where the system does not tell. */
 export const portHolder = (port: number): string | undefined => {
-  try {
-    const listeners = listenersAt(port)
-    if (listeners.size === 0) return undefined
-    const pid = readdirSync('/proc').find((name) => /^\d+$/.test(name) && linksOf(name).some((link) => listeners.has(link)))
-    return pid === undefined ? undefined : `${nameOf(pid)} (process ${pid})`
-  } catch {
-    return undefined // no Linux
-  }
+  const listeners = listenersAt(port)
+  if (listeners.size === 0) return undefined
+  const pid = namesIn('/proc').find((name) => /^\d+$/.test(name) && linksOf(name).some((link) => listeners.has(link)))
+  return pid === undefined ? undefined : `${nameOf(pid)} (process ${pid})`
 }

@@ -1,10 +1,10 @@
 /** Files that a command line names: what is wrong with one is a matter of the option, not of our own state. */
 import { readFileSync } from 'node:fs'
-import { MeshError, problemOf } from '../../shared/errors.ts'
+import { MeshError, problemOf, systemCodeOf } from '../../shared/errors.ts'
 
 /** Why a file that an option names could not be read: `fileMissing` or `fileUnreadable`. */
 export const givenFileError = (error: unknown, file: string, flag: `--${string}`): MeshError => {
-  const isMissing = error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR')
+  const isMissing = ['ENOENT', 'ENOTDIR'].includes(systemCodeOf(error) ?? '')
   return isMissing ? new MeshError('fileMissing', { file, flag }, error) : new MeshError('fileUnreadable', { file, flag, problem: problemOf(error) }, error)
 }
 

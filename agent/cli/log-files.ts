@@ -1,8 +1,9 @@
 /** The logs of a home, merged by time: the newest lines, and those that come. */
-import { closeSync, fstatSync, openSync, readdirSync, readFileSync, readSync, statSync } from 'node:fs'
+import { closeSync, fstatSync, openSync, readSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { StringDecoder } from 'node:string_decoder'
 import type { Home } from '../../shared/home.ts'
+import { namesIn, textOf } from '../../shared/lenient-files.ts'
 import { type LogEntry, parseLogLine } from '../../shared/log-text.ts'
 
 export interface LogLine {
@@ -18,15 +19,13 @@ export interface LogLine {
 const suffix = '.log'
 
 /** Names of the logs that there are. */
-export const logParts = (home: Home): string[] => {
-  try {
-    return readdirSync(home.logs).filter((name) => name.endsWith(suffix)).map((name) => name.slice(0, -suffix.length)).toSorted()
-  } catch {
-    return [] // none was written yet
-  }
-}
+export const logParts = (home: Home): string[] =>
+  namesIn(home.logs).filter((name) => name.endsWith(suffix)).map((name) => name.slice(0, -suffix.length)).toSorted()
 
 const fileOf = (home: Home, part: string): string => join(home.logs, part + suffix)
+
+/** Lines of a log file; none where it is not there. */
+const written = (file: string): string[] => (textOf(file) ?? '').split('\n').filter((line) => line !== '')
 
 const linesOf = (part: string, text: string, before = 0): LogLine[] => {
   let time = before
@@ -37,14 +36,6 @@ const linesOf = (part: string, text: string, before = 0): LogLine[] => {
   })
 }
 
-const readText = (file: string): string => {
-  try {
-    return readFileSync(file, 'utf8')
-  } catch {
-    return ''
-  }
-}
-
 /** Lines without any time (a crash before the first log line) are as old as their file. */
 const timeOfFile = (file: string): number => statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0
 
@@ -53,8 +44,8 @@ export const newestLines = (home: Home, parts: readonly string[], count: number)
   if (count === 0) return []
   const lines = parts.flatMap((part) => {
     const file = fileOf(home, part)
-    const newest = readText(file).split('\n').filter((line) => line !== '')
-    const text = newest.length >= count ? newest : [...readText(`${file}.1`).split('\n').filter((line) => line !== ''), ...newest]
+    const newest = written(file)
+    const text = newest.length >= count ? newest : [...written(`${file}.1`), ...newest]
     return linesOf(part, text.slice(-count).join('\n'), part === 'crash' ? timeOfFile(file) : 0)
   })
   return lines.toSorted((a, b) => a.time - b.time).slice(-count)

@@ -1,5 +1,5 @@
 /** Ends what runs from a home: that process and no other. */
-import { MeshError } from '../../shared/errors.ts'
+import { MeshError, systemCodeOf } from '../../shared/errors.ts'
 import { isSameProcessAlive } from '../../shared/process-alive.ts'
 import { formatDuration } from '../../shared/words.ts'
 import type { CommandContext } from './command.ts'
@@ -31,7 +31,7 @@ const signal = ({ pid }: RunningService, name: NodeJS.Signals): void => {
   try {
     process.kill(pid, name)
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'EPERM') throw new MeshError('processForeign', { pid }, error)
+    if (systemCodeOf(error) === 'EPERM') throw new MeshError('processForeign', { pid }, error)
     // it ended meanwhile
   }
 }

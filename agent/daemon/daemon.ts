@@ -4,7 +4,7 @@ import type { Client } from '../../shared/api/client.ts'
 import type { AgentMessage, ControlMessage } from '../../shared/api/messages.ts'
 import { MeshError } from '../../shared/errors.ts'
 import type { Home } from '../../shared/home.ts'
-import { Lifecycle } from '../../shared/lifecycle.ts'
+import { Lifecycle, untilAborted } from '../../shared/lifecycle.ts'
 import type { Logger } from '../../shared/log.ts'
 import { keepInterfaces } from '../../shared/network-interfaces.ts'
 import type { AgentState } from '../../shared/schema/agent-state.ts'
@@ -264,9 +264,3 @@ export const runDaemon = async (options: DaemonOptions): Promise<void> => {
 const membershipTypes = ['join-request', 'renewal-request', 'certificate', 'revocations'] as const
 type MembershipMessage = Extract<ControlMessage, { type: (typeof membershipTypes)[number] }>
 const isOfMembership = (message: ControlMessage): message is MembershipMessage => (membershipTypes as readonly string[]).includes(message.type)
-
-const untilAborted = (signal: AbortSignal): Promise<void> =>
-  new Promise((resolve) => {
-    if (signal.aborted) resolve()
-    else signal.addEventListener('abort', () => resolve(), { once: true })
-  })

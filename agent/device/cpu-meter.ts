@@ -1,24 +1,8 @@
 /** Who used the processors of this machine since the last look. */
-import { readdirSync, readFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
+import { namesIn, textOf } from '../../shared/lenient-files.ts'
 import type { ReadText } from './control-groups.ts'
 import { parseBusySeconds, parseUsedSeconds, parseWaitedSeconds, readAllowedCpus, readCpuQuotas, readPhysicalCores } from './cpu-sources.ts'
-
-const readText: ReadText = (file) => {
-  try {
-    return readFileSync(file, 'utf8')
-  } catch {
-    return undefined
-  }
-}
-
-const namesIn = (folder: string): string[] => {
-  try {
-    return readdirSync(folder)
-  } catch {
-    return []
-  }
-}
 
 /** Where the numbers come from; tests give recorded machines. */
 export interface CpuSources {
@@ -31,7 +15,7 @@ export interface CpuSources {
   readonly usable: () => number
 }
 
-export const systemSources: CpuSources = { read: readText, names: namesIn, clock: () => performance.now(), usable: availableParallelism }
+export const systemSources: CpuSources = { read: textOf, names: namesIn, clock: () => performance.now(), usable: availableParallelism }
 
 /** Physical cores that this process may use, whole or in parts. */
 export interface Cores {

@@ -12,6 +12,9 @@ import type { Capabilities } from '../../shared/schema/device.ts'
 import { readChecked } from './checked-state.ts'
 import { measureMemory } from './memory.ts'
 
+/** Network of a device that nobody told of another. */
+export const defaultNetwork = 'home'
+
 /** Where `mesh control-plane` listens unless told otherwise. */
 export const defaultControlPlaneUrl = `http://127.0.0.1:${defaultPorts.controlPlane}`
 

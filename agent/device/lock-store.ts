@@ -7,7 +7,7 @@
 import { readdirSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { Type } from 'typebox'
-import { MeshError, problemOf } from '../../shared/errors.ts'
+import { MeshError, problemOf, systemCodeOf } from '../../shared/errors.ts'
 import { createState, type Home, writeState, writeStateJson } from '../../shared/home.ts'
 import { signCommitment, verifyCommitment } from '../../shared/identity/lock-statement.ts'
 import { LockText } from '../../shared/schema/lock.ts'
@@ -33,7 +33,7 @@ const namesIn = (folder: string): string[] => {
   try {
     return readdirSync(folder)
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return []
+    if (systemCodeOf(error) === 'ENOENT') return []
     throw new MeshError('stateUnreadable', { file: folder, problem: problemOf(error) }, error)
   }
 }

@@ -1,7 +1,7 @@
 /** The memory of this machine as it is now: measured, with the limits of containers, never assumed. */
 import { execFileSync } from 'node:child_process'
-import { readdirSync, readFileSync } from 'node:fs'
 import { freemem, totalmem } from 'node:os'
+import { namesIn, textOf } from '../../shared/lenient-files.ts'
 import type { ReadText } from './control-groups.ts'
 import { type MemoryBound, parseMeminfo, parseOwnBytes, parseProcessTree, parseVmStat, readControlGroups } from './memory-sources.ts'
 
@@ -16,15 +16,6 @@ export interface MeasuredMemory {
 
 /** Milliseconds that a tool of the system may take. */
 const toolMs = 2000
-
-/** Files of /proc and /sys; `undefined` where there is none or it may not be read. */
-const readText: ReadText = (file) => {
-  try {
-    return readFileSync(file, 'utf8')
-  } catch {
-    return undefined
-  }
-}
 
 const runTool = (name: string, args: readonly string[]): string => {
   try {
@@ -46,22 +37,14 @@ export const readLinuxBounds = (read: ReadText, fallback: MemoryBound): MemoryBo
 
 export const measureMemory = (): MeasuredMemory => {
   const machine: MemoryBound = { source: 'the machine', limitBytes: totalmem(), availableBytes: freemem() }
-  if (process.platform === 'linux') return combineBounds(readLinuxBounds(readText, machine))
+  if (process.platform === 'linux') return combineBounds(readLinuxBounds(textOf, machine))
   if (process.platform !== 'darwin') return combineBounds([machine])
   return combineBounds([{ ...machine, availableBytes: parseVmStat(runTool('vm_stat', [])) ?? machine.availableBytes }])
-}
-
-const namesIn = (folder: string): string[] => {
-  try {
-    return readdirSync(folder)
-  } catch {
-    return []
-  }
 }
 
 /** Bytes that a process and its children hold: what would be available again without them. */
 export const heldBytes = (pid: number): number => {
   if (process.platform !== 'linux') return process.platform === 'win32' ? 0 : parseProcessTree(runTool('ps', ['-axo', 'pid=,ppid=,rss=']), pid)
-  const children = namesIn(`/proc/${pid}/task`).flatMap((thread) => (readText(`/proc/${pid}/task/${thread}/children`) ?? '').trim().split(' ').filter(Boolean).map(Number))
-  return children.reduce((sum, child) => sum + heldBytes(child), parseOwnBytes(readText(`/proc/${pid}/status`)))
+  const children = namesIn(`/proc/${pid}/task`).flatMap((thread) => (textOf(`/proc/${pid}/task/${thread}/children`) ?? '').trim().split(' ').filter(Boolean).map(Number))
+  return children.reduce((sum, child) => sum + heldBytes(child), parseOwnBytes(textOf(`/proc/${pid}/status`)))
 }

@@ -3,11 +3,12 @@
  * sent and removed when the control plane has it. Only the agent of this home writes here.
  */
 import { createHash } from 'node:crypto'
-import { readdirSync, rmSync, statSync } from 'node:fs'
+import { rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { AgentMessage } from '../../shared/api/messages.ts'
 import { problemOf } from '../../shared/errors.ts'
 import { writeState } from '../../shared/home.ts'
+import { namesIn } from '../../shared/lenient-files.ts'
 import type { Logger } from '../../shared/log.ts'
 import { readChecked } from './checked-state.ts'
 
@@ -48,11 +49,7 @@ export class MessageStore {
   }
 
   #names(): string[] {
-    try {
-      return readdirSync(this.#folder)
-    } catch {
-      return [] // nothing was ever kept
-    }
+    return namesIn(this.#folder)
   }
 
   /** The id comes from the control plane: as it is, it could name any file. */

@@ -1,7 +1,7 @@
 /** Pools of this device as its home folder holds them: one folder each, with certificate and (for its maker) root key. */
 import { readdirSync } from 'node:fs'
 import { Type } from 'typebox'
-import { MeshError, problemOf } from '../../shared/errors.ts'
+import { MeshError, problemOf, systemCodeOf } from '../../shared/errors.ts'
 import { type Home, readState, writeState, writeStateJson } from '../../shared/home.ts'
 import { loadKey, saveKey } from '../../shared/identity/device-key.ts'
 import { type KeyPair, newKeyPair, toHex } from '../../shared/identity/keys.ts'
@@ -50,7 +50,7 @@ export const listPools = (home: Home): LocalPool[] => {
   try {
     names = readdirSync(home.pools)
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return []
+    if (systemCodeOf(error) === 'ENOENT') return []
     throw new MeshError('stateUnreadable', { file: home.pools, problem: problemOf(error) }, error)
   }
   const pools = names.filter((name) => /^[0-9a-f]{64}$/.test(name)).map((name) => findPool(home, name))

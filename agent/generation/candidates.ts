@@ -40,30 +40,30 @@ export const encodeCandidates = ({ ids, logits, logSumExp, complete }: Candidate
   return bytes
 }
 
+const invalidCandidates = (problem: string): MeshError => new MeshError('frameInvalid', { problem: `candidates: ${problem}` })
+
 /** No honest rank sends others: each from its own part of the vocabulary, the best first, all of them numbers. */
 const checkCandidates = ({ ids, logits, logSumExp, complete }: Candidates, { start, end }: Range): void => {
-  const invalid = (problem: string): MeshError => new MeshError('frameInvalid', { problem: `candidates: ${problem}` })
-  if (complete && ids.length !== end - start) throw invalid(`${ids.length} as all of ${end - start}`)
-  if (Number.isNaN(logSumExp) || logSumExp === Infinity) throw invalid(`a sum of ${logSumExp}`)
+  if (complete && ids.length !== end - start) throw invalidCandidates(`${ids.length} as all of ${end - start}`)
+  if (Number.isNaN(logSumExp) || logSumExp === Infinity) throw invalidCandidates(`a sum of ${logSumExp}`)
   for (const [index, id] of ids.entries()) {
-    if (id < start || id >= end) throw invalid(`token ${id}, its part of the vocabulary is ${start} to ${end - 1}`)
+    if (id < start || id >= end) throw invalidCandidates(`token ${id}, its part of the vocabulary is ${start} to ${end - 1}`)
     const [before, logit] = [logits[index - 1], logits[index]]
-    if (!Number.isFinite(logit)) throw invalid(`token ${id} with a logit of ${logit}`)
-    if (index > 0 && (logit > before || (logit === before && id <= ids[index - 1]))) throw invalid('not in order')
+    if (!Number.isFinite(logit)) throw invalidCandidates(`token ${id} with a logit of ${logit}`)
+    if (index > 0 && (logit > before || (logit === before && id <= ids[index - 1]))) throw invalidCandidates('not in order')
   }
 }
 
 /** @param vocabulary columns of the rank that sent them. @throws MeshError `frameInvalid` */
 export const decodeCandidates = (bytes: Uint8Array, vocabulary: Range): Candidates => {
-  const invalid = (problem: string): MeshError => new MeshError('frameInvalid', { problem: `candidates: ${problem}` })
-  if (bytes.length < headBytes) throw invalid(`${bytes.length} bytes`)
+  if (bytes.length < headBytes) throw invalidCandidates(`${bytes.length} bytes`)
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   const word = view.getUint32(0, true)
   const complete = word >= completeBit
   const count = complete ? word - completeBit : word
-  if (count > limits.candidates) throw invalid(`${count} of them, ${limits.candidates} is the limit`)
-  if (bytes.length !== headBytes + 8 * count) throw invalid(`${bytes.length} bytes for ${count} of them`)
-  if (count === 0 && !complete) throw invalid('none of those that there are')
+  if (count > limits.candidates) throw invalidCandidates(`${count} of them, ${limits.candidates} is the limit`)
+  if (bytes.length !== headBytes + 8 * count) throw invalidCandidates(`${bytes.length} bytes for ${count} of them`)
+  if (count === 0 && !complete) throw invalidCandidates('none of those that there are')
   const ids = new Uint32Array(count)
   const logits = new Float32Array(count)
   for (let index = 0; index < count; index++) {

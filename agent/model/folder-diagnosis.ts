@@ -1,7 +1,8 @@
 /** What is wrong with a place that was named as a model: the mistakes that people make, each with its own way out. */
-import { existsSync, readdirSync, statSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { basename, dirname, extname, join } from 'node:path'
 import { MeshError } from '../../shared/errors.ts'
+import { isFolder, namesIn } from '../../shared/lenient-files.ts'
 
 /** Weights in other formats, by the ending of their files. */
 const otherFormats: Readonly<Record<string, string>> = {
@@ -17,21 +18,13 @@ const otherFormats: Readonly<Record<string, string>> = {
   '.onnx': 'in the ONNX format',
 }
 
-/** Entries of a folder; none for one that cannot be listed. */
-const entriesOf = (folder: string): readonly string[] => {
-  try {
-    return readdirSync(folder).toSorted()
-  } catch {
-    return []
-  }
-}
+/** In the same order everywhere. */
+const entriesOf = (folder: string): readonly string[] => namesIn(folder).toSorted()
 
 const formatOf = (file: string): string | undefined => {
   const ending = extname(file).toLowerCase()
   return Object.hasOwn(otherFormats, ending) ? otherFormats[ending] : undefined
 }
-
-const isFolder = (path: string): boolean => statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false
 
 /** A folder inside with a config.json: that of a clone in a clone, or of the cache of Hugging Face. */
 const innerModel = (folder: string): string | undefined => {

@@ -1,7 +1,7 @@
 /** Small files of a model folder, read whole and never without a limit. */
 import { existsSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { MeshError, problemOf } from '../../shared/errors.ts'
+import { MeshError, problemOf, systemCodeOf } from '../../shared/errors.ts'
 import { formatBytes } from '../../shared/words.ts'
 import { contentBytes, foreignContent, missingFile } from './folder-diagnosis.ts'
 
@@ -26,7 +26,7 @@ export const readModelFile = (folder: string, name: string, limitBytes: number):
     return bytes
   } catch (error) {
     if (error instanceof MeshError) throw error
-    if (error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR')) throw missingFile(folder, name, error)
+    if (['ENOENT', 'ENOTDIR'].includes(systemCodeOf(error) ?? '')) throw missingFile(folder, name, error)
     throw new MeshError('modelFileUnreadable', { file, problem: problemOf(error) }, error)
   }
 }

@@ -1,11 +1,12 @@
 /** A model folder, opened and checked: configuration, tensor table against the shape, and what identifies it. */
 import { createHash } from 'node:crypto'
-import { existsSync, statSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { join, resolve } from 'node:path'
 import { MeshError } from '../../shared/errors.ts'
 import type { Home } from '../../shared/home.ts'
 import { isModelId } from '../../shared/ids.ts'
+import { isFolder } from '../../shared/lenient-files.ts'
 import type { ModelManifest, ModelShape } from '../../shared/schema/model.ts'
 import { type ModelConfig, readConfig } from './config.ts'
 import { checkModelFolder, modelsIn, unknownModel } from './folder-diagnosis.ts'
@@ -142,8 +143,6 @@ const modelOf = (folder: string, modelId: string, config: ModelConfig, store: Te
     close: () => store.close(),
   }
 }
-
-const isFolder = (path: string): boolean => statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false
 
 /** Windows takes a colon in a name for something else. */
 const folderNameOf = (modelId: string): string => (process.platform === 'win32' ? modelId.replace(':', '@') : modelId)

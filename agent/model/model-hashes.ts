@@ -43,6 +43,8 @@ export const partsOf = (tensors: readonly HashedTensor[]): HashPart[] =>
     }))
   })
 
+const bytesIn = (tensors: readonly PlacedTensor[]): number => tensors.reduce((sum, { start, end }) => sum + end - start, 0)
+
 const digestsOf = (tensor: HashedTensor, all: Uint8Array): Uint8Array => all.subarray(tensor.at, tensor.at + piecesIn(tensor) * digestBytes)
 
 /** @returns bytes read */
@@ -74,7 +76,7 @@ export const readTensors = async (wanted: Iterable<TensorInfo>, files: readonly 
   const tensors = placed(inFileOrder(wanted), fileOf)
   const memory = new SharedArrayBuffer(tensors.reduce((sum, tensor) => sum + piecesIn(tensor) * digestBytes, 0))
   const all = new Uint8Array(memory)
-  const bytes = tensors.reduce((sum, { start, end }) => sum + end - start, 0)
+  const bytes = bytesIn(tensors)
   const parts = partsOf(tensors)
   if (bytes >= threadedBytes) {
     const input: HashInput = { tensors, memory }
@@ -101,8 +103,6 @@ export interface TensorHashes {
   /** Names of those that were read now. */
   readonly read: ReadonlySet<string>
 }
-
-const bytesIn = (tensors: readonly TensorInfo[]): number => tensors.reduce((sum, { start, end }) => sum + end - start, 0)
 
 /**
  * Hashes of the pieces of these tensors: as they are remembered for files that did not change, else by reading.

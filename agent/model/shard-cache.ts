@@ -9,7 +9,7 @@ import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { Type } from 'typebox'
 import { Value } from 'typebox/value'
-import { MeshError, problemOf } from '../../shared/errors.ts'
+import { MeshError, problemOf, systemCodeOf } from '../../shared/errors.ts'
 import { readStateJson, writeStateJson } from '../../shared/home.ts'
 import type { Quant } from '../../shared/schema/model.ts'
 import type { Loading, RankRanges } from '../../shared/schema/ring.ts'
@@ -153,8 +153,9 @@ const build = async (request: ShardRequest, identity: ModelIdentity, folder: str
     return { index, claim }
   } catch (error) {
     rmSync(temporary, { recursive: true, force: true })
-    if (error instanceof Error && 'code' in error && (error.code === 'ENOTEMPTY' || error.code === 'EEXIST')) return undefined
-    if (error instanceof Error && 'code' in error && error.code === 'ENOSPC') throw diskFull(folder, layout.bytes, error)
+    const code = systemCodeOf(error)
+    if (code === 'ENOTEMPTY' || code === 'EEXIST') return undefined
+    if (code === 'ENOSPC') throw diskFull(folder, layout.bytes, error)
     throw error
   }
 }

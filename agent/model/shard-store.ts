@@ -10,11 +10,12 @@
  * `<hash>.<pid>.<random>.tmp` is a shard that is being made, or taken away.
  */
 import { randomBytes } from 'node:crypto'
-import { readdirSync, renameSync, rmSync, statSync } from 'node:fs'
+import { renameSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { Type } from 'typebox'
 import { Value } from 'typebox/value'
 import { readStateJson, writeStateJson } from '../../shared/home.ts'
+import { namesIn } from '../../shared/lenient-files.ts'
 import { isProcessAlive, isSameProcessAlive, processMark } from '../../shared/process-alive.ts'
 import { Hex64, ModelId, Time } from '../../shared/schema/common.ts'
 import { Quant } from '../../shared/schema/model.ts'
@@ -58,18 +59,13 @@ const readKnown = <Schema extends typeof CurrentUse | typeof LastUse | typeof Kn
   }
 }
 
-const entriesOf = (folder: string): string[] => {
-  try {
-    return readdirSync(folder)
-  } catch {
-    return []
-  }
-}
-
 const statOf = (path: string): { readonly size: number; readonly mtimeMs: number } => statSync(path, { throwIfNoEntry: false }) ?? { size: 0, mtimeMs: 0 }
 
+/** Of all files in it. */
+const bytesIn = (folder: string): number => namesIn(folder).reduce((sum, name) => sum + statOf(join(folder, name)).size, 0)
+
 const usesIn = (folder: string): ShardUse[] =>
-  entriesOf(folder).filter(isUseName).flatMap((name) => {
+  namesIn(folder).filter(isUseName).flatMap((name) => {
     const use = readKnown(CurrentUse, join(folder, name))
     return use && isSameProcessAlive(use) ? [{ poolId: use.poolId, modelId: use.modelId }] : []
   })
@@ -80,7 +76,7 @@ const readShard = (root: string, hash: string): StoredShard => {
   return {
     hash,
     folder,
-    bytes: entriesOf(folder).reduce((sum, name) => sum + statOf(join(folder, name)).size, 0),
+    bytes: bytesIn(folder),
     about: readKnown(KnownIndex, join(folder, 'index.json'))?.about,
     uses: usesIn(folder),
     lastUse,
@@ -90,14 +86,14 @@ const readShard = (root: string, hash: string): StoredShard => {
 
 /** All shards of a home, the one used last first. */
 export const listShards = (root: string): StoredShard[] =>
-  entriesOf(root).filter((name) => /^[0-9a-f]{64}$/.test(name)).map((hash) => readShard(root, hash)).toSorted((a, b) => b.usedAt - a.usedAt)
+  namesIn(root).filter((name) => /^[0-9a-f]{64}$/.test(name)).map((hash) => readShard(root, hash)).toSorted((a, b) => b.usedAt - a.usedAt)
 
 /** A folder beside the shard, for making it or taking it away. */
 export const temporaryFolderFor = (folder: string): string => `${folder}.${process.pid}.${randomBytes(4).toString('hex')}.tmp`
 
 /** Folders that no process fills or removes any more: it was killed. Those of older versions name none, and get a day. */
 const abandonedFolders = (root: string): string[] =>
-  entriesOf(root).filter((name) => name.endsWith('.tmp')).filter((name) => {
+  namesIn(root).filter((name) => name.endsWith('.tmp')).filter((name) => {
     const pid = /^[0-9a-f]{64}\.(\d+)\.[0-9a-f]{8}\.tmp$/.exec(name)?.[1]
     return pid === undefined ? Date.now() - statOf(join(root, name)).mtimeMs > 86400e3 : !isProcessAlive(Number(pid))
   }).map((name) => join(root, name))
@@ -105,7 +101,7 @@ const abandonedFolders = (root: string): string[] =>
 /** Removes what killed processes left half made. @returns bytes that are free again */
 export const removeAbandoned = (root: string): number =>
   abandonedFolders(root).reduce((sum, folder) => {
-    const bytes = entriesOf(folder).reduce((total, name) => total + statOf(join(folder, name)).size, 0)
+    const bytes = bytesIn(folder)
     rmSync(folder, { recursive: true, force: true })
     return sum + bytes
   }, 0)

@@ -3,7 +3,7 @@
  * thread takes the next part that nobody took yet, says how many bytes it did, or why it failed.
  */
 import { parentPort, Worker, workerData } from 'node:worker_threads'
-import { type ErrorReport, MeshError } from '../../shared/errors.ts'
+import { type ErrorReport, MeshError, systemCodeOf } from '../../shared/errors.ts'
 
 /** `system`: code of the operating system, as `ENOSPC`. */
 type ThreadReport = { readonly bytes: number } | { readonly failed: ErrorReport; readonly system?: string }
@@ -63,7 +63,6 @@ export const runThread = <Input>(work: (input: Input, take: () => number) => Ite
   try {
     for (const bytes of work(input, () => Atomics.add(counter, 0, 1))) report({ bytes })
   } catch (error) {
-    const system = error instanceof Error && 'code' in error && !(error instanceof MeshError) ? { system: String(error.code) } : {}
-    report({ failed: MeshError.from(error).toReport(), ...system })
+    report({ failed: MeshError.from(error).toReport(), system: systemCodeOf(error) })
   }
 }

@@ -7,6 +7,7 @@ import type { Connection, PeerId } from '@libp2p/interface'
 import { multiaddr } from '@multiformats/multiaddr'
 import { MeshError, problemOf } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/log.ts'
+import { putLast } from '../../shared/put-last.ts'
 import type { FoundBy } from '../../shared/schema/known-peers.ts'
 import { limits } from '../../shared/wire/limits.ts'
 import type { Sighting } from '../device/known-peers.ts'
@@ -277,13 +278,8 @@ export class PoolPeers {
 }
 
 /** Keeps how it was found first, and moves it to the end; the oldest goes when there are too many. */
-const remember = (addresses: Map<string, FoundBy>, address: string, found: FoundBy): void => {
-  const first = addresses.get(address) ?? found
-  addresses.delete(address)
-  addresses.set(address, first)
-  const [oldest] = addresses.keys()
-  if (addresses.size > maxAddresses) addresses.delete(oldest)
-}
+const remember = (addresses: Map<string, FoundBy>, address: string, found: FoundBy): void =>
+  putLast(addresses, address, addresses.get(address) ?? found, maxAddresses)
 
 const keyOf = (poolId: string, peer: PeerId): string => `${poolId}/${peer.toString()}`
 

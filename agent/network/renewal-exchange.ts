@@ -5,6 +5,7 @@
 import type { Connection, Stream } from '@libp2p/interface'
 import { MeshError, problemOf } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/log.ts'
+import { putLast } from '../../shared/put-last.ts'
 import { decodeCbor, encodeCbor, RenewalAnswer, RenewalRequest } from '../../shared/wire/envelope.ts'
 import { limits } from '../../shared/wire/limits.ts'
 import { protocols } from '../../shared/wire/protocols.ts'
@@ -88,9 +89,6 @@ export class RenewalExchange {
   #pace(device: string): void {
     const now = this.#options.now()
     if (now - (this.#askedAt.get(device) ?? -Infinity) < everyMs) throw new MeshError('renewalRefused', { problem: `this device asked less than ${formatDuration(everyMs)} ago` })
-    this.#askedAt.delete(device) // the newest is the last in the map
-    this.#askedAt.set(device, now)
-    const [oldest] = this.#askedAt.keys()
-    if (this.#askedAt.size > mostDevices && oldest !== undefined) this.#askedAt.delete(oldest)
+    putLast(this.#askedAt, device, now, mostDevices)
   }
 }

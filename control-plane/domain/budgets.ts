@@ -2,6 +2,7 @@
  * What one sender may cost us: token buckets, by whoever it is. Units come back steadily up to a most; an act takes
  * some, and who has none left waits. Neither an address nor a device can use what belongs to the others.
  */
+import { putLast } from '../../shared/put-last.ts'
 
 export interface Budget {
   /** Units that a sender which was quiet for long may use at once. */
@@ -33,10 +34,7 @@ export class Budgets {
   /** Takes units, also those that are not there: what a refusal cost is paid before the next act. */
   charge(sender: string, units: number, now: number): void {
     const left = Math.max(this.#unitsOf(sender, now) - units, -this.#budget.most)
-    this.#levels.delete(sender) // the newest is the last in the map
-    const [oldest] = this.#levels.keys()
-    if (this.#levels.size >= mostSenders && oldest !== undefined) this.#levels.delete(oldest)
-    this.#levels.set(sender, { units: left, at: now })
+    putLast(this.#levels, sender, { units: left, at: now }, mostSenders)
   }
 
   #unitsOf(sender: string, now: number): number {

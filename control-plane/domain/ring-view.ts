@@ -1,5 +1,6 @@
 /** What `mesh ring-status` shows of a ring. */
 import { MeshError } from '../../shared/errors.ts'
+import { shortId } from '../../shared/ids.ts'
 import { neighbours } from './neighbours.ts'
 import type { ErrorReportJson } from '../../shared/schema/common.ts'
 import type { ModelManifest, Quant } from '../../shared/schema/model.ts'
@@ -20,7 +21,7 @@ export const viewOf = ({ ring, status, reason, wishes, reports }: RingFacts): Ri
     const member = ring.members.find((one) => one.deviceId === deviceId)
     const report = member && reports.get(deviceId)
     const state = !online ? 'offline' : !isMember || noRoom !== undefined ? 'failed' : (report?.state ?? 'waiting')
-    const error = state !== 'failed' ? undefined : isMember ? (noRoom?.toReport() ?? report?.error) : new MeshError('notMember', { deviceId: deviceId.slice(0, 8), poolId: ring.poolId.slice(0, 8) }).toReport()
+    const error = state !== 'failed' ? undefined : isMember ? (noRoom?.toReport() ?? report?.error) : new MeshError('notMember', { deviceId: shortId(deviceId), poolId: shortId(ring.poolId) }).toReport()
     return {
       deviceId, name, share, state,
       progress: state === 'offline' ? 0 : (report?.progress ?? 0),

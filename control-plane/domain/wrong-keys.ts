@@ -2,6 +2,7 @@
  * Wrong API keys, by address. Nobody guesses 256 bits; this keeps trying cheap for us: after a few wrong keys in a row
  * every further one makes the address wait, twice as long each time, and what comes meanwhile is refused unread.
  */
+import { putLast } from '../../shared/put-last.ts'
 
 /** A person may paste the wrong key that often before they have to wait. */
 const free = 10
@@ -29,10 +30,7 @@ export class WrongKeys {
   wrong(address: string, now: number): void {
     const wrong = (this.#of(address, now)?.wrong ?? 0) + 1
     const pauseMs = wrong < free ? 0 : Math.min(longestPauseMs, firstPauseMs * 2 ** (wrong - free))
-    this.#attempts.delete(address) // the newest is the last in the map
-    const [oldest] = this.#attempts.keys()
-    if (this.#attempts.size >= mostAddresses && oldest !== undefined) this.#attempts.delete(oldest)
-    this.#attempts.set(address, { wrong, at: now, until: now + pauseMs })
+    putLast(this.#attempts, address, { wrong, at: now, until: now + pauseMs }, mostAddresses)
   }
 
   right(address: string): void {

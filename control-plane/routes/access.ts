@@ -2,6 +2,7 @@
 import type { FastifyRequest } from 'fastify'
 import { headers, type RouteRecord } from '../../shared/api/routes.ts'
 import { MeshError } from '../../shared/errors.ts'
+import { shortId } from '../../shared/ids.ts'
 import { checkBody, verifyRequest } from '../../shared/identity/request-signature.ts'
 import type { Services } from '../service/services.ts'
 import { checkLength } from './body.ts'
@@ -53,9 +54,9 @@ const authorise = (request: FastifyRequest, route: Route, services: Services): C
   const { poolId } = request.params as { poolId: string }
   if (!services.pools.find(poolId)) throw new MeshError('notFound', { what: 'pool', id: poolId })
   const text = request.headers[headers.certificate]
-  if (typeof text !== 'string') throw new MeshError('notMember', { deviceId: deviceId.slice(0, 8), poolId: poolId.slice(0, 8) })
+  if (typeof text !== 'string') throw new MeshError('notMember', { deviceId: shortId(deviceId), poolId: shortId(poolId) })
   const certificate = services.memberships.show(text, deviceId, poolId)
-  if (route.access === 'admin' && certificate.role !== 'admin') throw new MeshError('notAdmin', { poolId: poolId.slice(0, 8) })
+  if (route.access === 'admin' && certificate.role !== 'admin') throw new MeshError('notAdmin', { poolId: shortId(poolId) })
   return { deviceId, address: request.ip, isAdmin: certificate.role === 'admin' }
 }
 

@@ -1,4 +1,5 @@
 import { MeshError } from '../../shared/errors.ts'
+import { shortId } from '../../shared/ids.ts'
 import { checkOwner, poolIdOf } from '../../shared/identity/pool-certificate.ts'
 import type { Pool, PoolPeer } from '../../shared/schema/pool.ts'
 import type { Services } from '../service/services.ts'
@@ -24,7 +25,7 @@ export const poolRoutes = (services: Services): Pick<Handlers, 'createPool' | 'g
       if (poolIdOf(root) !== body.poolId) throw new MeshError('poolKeyMismatch', { poolId: body.poolId })
       const certificate = memberships.verify({ ...body, createdAt: 0 }, body.certificate)
       checkOwner(certificate, caller.deviceId)
-      if (certificate.role !== 'admin') throw new MeshError('notAdmin', { poolId: body.poolId.slice(0, 8) })
+      if (certificate.role !== 'admin') throw new MeshError('notAdmin', { poolId: shortId(body.poolId) })
       pools.create(body, certificate, now())
       presence.admit(certificate)
       return viewOf(needPool(services, body.poolId))

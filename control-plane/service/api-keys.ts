@@ -1,5 +1,6 @@
 /** API keys of apps: made and ended by members, checked with every request that shows one, held to their quota. */
 import { MeshError } from '../../shared/errors.ts'
+import { shortId } from '../../shared/ids.ts'
 import { apiKeyHash, apiKeyIdIn, isSameHash, malformedKey } from '../../shared/identity/api-key.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { ApiKey, ApiKeyCreation } from '../../shared/schema/api-key.ts'
@@ -150,7 +151,7 @@ export class ApiKeys {
   }
 
   #viewOf({ keyId, poolId, deviceId, name, createdAt, expiresAt, revokedAt, lastUsedAt, tokensPerDay }: StoredKey): ApiKey {
-    const deviceName = this.#options.devices.find(deviceId)?.name ?? deviceId.slice(0, 8)
+    const deviceName = this.#options.devices.find(deviceId)?.name ?? shortId(deviceId)
     return {
       keyId, poolId, deviceId, deviceName, name, createdAt, expiresAt, ...this.#useOf(keyId),
       ...(revokedAt === null ? {} : { revokedAt }), ...(lastUsedAt === null ? {} : { lastUsedAt }), ...(tokensPerDay === null ? {} : { tokensPerDay }),

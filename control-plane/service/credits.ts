@@ -1,5 +1,6 @@
 /** Credits as they arise: jobs end, devices say what they did and got, and each job is settled once. */
 import { MeshError } from '../../shared/errors.ts'
+import { shortId } from '../../shared/ids.ts'
 import { holdsStatement } from '../../shared/identity/statement.ts'
 import { type BilledJob, type CreditStore } from '../store/credit-store.ts'
 import { billOf, isAbout, isComplete } from '../../shared/ledger/job-entries.ts'
@@ -136,7 +137,7 @@ export class Credits {
     const members = [...store.participants(poolId), ...others]
     const standings = standingsOf(members, store.sums(poolId, now() - settings.windowMs), now(), settings)
     const names = devices.names(members.map(({ deviceId }) => deviceId))
-    return { windowMs: settings.windowMs, unsettled: store.unsettled(poolId), members: standings.map((standing) => ({ ...standing, name: names.get(standing.deviceId) ?? standing.deviceId.slice(0, 8) })) }
+    return { windowMs: settings.windowMs, unsettled: store.unsettled(poolId), members: standings.map((standing) => ({ ...standing, name: names.get(standing.deviceId) ?? shortId(standing.deviceId) })) }
   }
 
   quota(poolId: string, deviceId: string): QuotaView {

@@ -2,7 +2,7 @@
 import { MeshError } from '../../shared/errors.ts'
 import { reportedBy } from '../../shared/peer-report.ts'
 import type { ErrorReportJson } from '../../shared/schema/common.ts'
-import { newJobId } from '../../shared/ids.ts'
+import { newJobId, shortId } from '../../shared/ids.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { Job, JobSubmission } from '../../shared/schema/job.ts'
 import { failedWith, finalStates, type JobMessage, type JobResult, reactionTo, resultOf } from '../domain/job-state.ts'
@@ -165,7 +165,7 @@ export class Jobs {
   /** @throws MeshError `notFound` | `notAdmin` */
   cancel(poolId: string, jobId: string, by: Submitter & { readonly isAdmin: boolean }): Job {
     const job = this.find(poolId, jobId, by)
-    if (job.submittedBy !== by.deviceId && !by.isAdmin) throw new MeshError('notAdmin', { poolId: poolId.slice(0, 8) })
+    if (job.submittedBy !== by.deviceId && !by.isAdmin) throw new MeshError('notAdmin', { poolId: shortId(poolId) })
     if (!finalStates.includes(job.state)) this.#cancel(jobId)
     return this.find(poolId, jobId)
   }

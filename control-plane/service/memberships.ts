@@ -2,6 +2,7 @@
 import { MeshError } from '../../shared/errors.ts'
 import { type Certificate, checkOwner, poolIdIn, verifyCertificate, verifyForRenewal } from '../../shared/identity/pool-certificate.ts'
 import { readRevocations, removalsOf, replaces, type RevocationList } from '../../shared/identity/revocation-list.ts'
+import { putLast } from '../../shared/put-last.ts'
 import type { PoolStore, StoredPool } from '../store/pool-store.ts'
 import type { RevocationStore } from '../store/revocation-store.ts'
 import type { Background } from './background.ts'
@@ -62,9 +63,7 @@ export class Memberships {
     if (known?.list === list && known && known.at <= now && now < known.certificate.notAfter) return known.certificate
     this.#valid.delete(key)
     const certificate = verifyCertificate(text, keyOf(pool), now, removalsOf(list))
-    const [oldest] = this.#valid.keys()
-    if (this.#valid.size >= mostValid && oldest !== undefined) this.#valid.delete(oldest)
-    this.#valid.set(key, { certificate, list, at: now })
+    putLast(this.#valid, key, { certificate, list, at: now }, mostValid)
     return certificate
   }
 

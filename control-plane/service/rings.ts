@@ -2,7 +2,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import { MeshError } from '../../shared/errors.ts'
 import type { ErrorReportJson } from '../../shared/schema/common.ts'
-import { newRingId } from '../../shared/ids.ts'
+import { newRingId, shortId } from '../../shared/ids.ts'
 import type { Logger } from '../../shared/log.ts'
 import { leastRankBytes, planWithin, type Shortage } from '../../shared/plan/shard-memory.ts'
 import { planShards } from '../../shared/plan/shard-plan.ts'
@@ -92,7 +92,7 @@ export class Rings {
     const ring = rings.findByModel(poolId, modelId)
     if (!ring) throw new MeshError('notFound', { what: 'ring for', id: modelId })
     const isAlone = this.#wishes(ring.ringId).every((wish) => wish.deviceId === deviceId)
-    if (!isAdmin && !isAlone) throw new MeshError('notAdmin', { poolId: poolId.slice(0, 8) })
+    if (!isAdmin && !isAlone) throw new MeshError('notAdmin', { poolId: shortId(poolId) })
     rings.unwishAll(ring.ringId)
     logger.info({ ring: ring.ringId, device: deviceId }, 'ring removed')
     const jobRuns = isBusy(ring.ringId)
@@ -354,7 +354,7 @@ export class Rings {
 
   #names(wishes: readonly Wish[]): (deviceId: string) => string {
     const names = this.#options.devices.names(wishes.map(({ deviceId }) => deviceId))
-    return (deviceId) => names.get(deviceId) ?? deviceId.slice(0, 8)
+    return (deviceId) => names.get(deviceId) ?? shortId(deviceId)
   }
 }
 

@@ -94,7 +94,7 @@ export class LedgerCheck {
     if (entry.signature === null) this.#unsignedOf(entry.deviceId)[entry.kind]++
     else {
       this.#signed++
-      if (signatures && !holdsStatement({ poolId, deviceId: entry.deviceId }, { ...statementIn(entry), signature: entry.signature })) throw this.#bad(`device ${entry.deviceId.slice(0, 8)} did not sign it`)
+      if (signatures && !holdsStatement({ poolId, deviceId: entry.deviceId }, { ...statementIn(entry), signature: entry.signature })) throw this.#bad(`device ${shortId(entry.deviceId)} did not sign it`)
     }
     if (this.#open.some(({ jobId }) => jobId !== entry.jobId)) throw this.#bad(`job ${this.#open[0].jobId} has no submitter`)
     if (entry.kind === 'work') this.#open.push(entry)

@@ -7,7 +7,7 @@ import type { AgentState } from '../../../shared/schema/agent-state.ts'
 import { ownCommand } from '../../../shared/options.ts'
 import { type AgentReady, JoinAnswer } from '../../../shared/schema/ready.ts'
 import { createDeviceClient } from '../../device/control-plane.ts'
-import { findDevice, type LocalDevice, parseControlPlaneUrl, saveDevice } from '../../device/device.ts'
+import { defaultNetwork, findDevice, type LocalDevice, parseControlPlaneUrl, saveDevice } from '../../device/device.ts'
 import { findPool, listPools, type LocalPool } from '../../device/pools.ts'
 import { detach } from '../background.ts'
 import { type CommandContext, defineCommand } from '../command.ts'
@@ -21,9 +21,6 @@ import { agentOptions, agentText, runAgent } from '../run-agent.ts'
 import { checkNamedModel, servePool } from '../serve-pool.ts'
 import { claimService } from '../service-record.ts'
 import { checkName, readAgentState } from '../session.ts'
-
-/** Until the pool tells of its own. */
-const defaultNetwork = 'home'
 
 /** The membership that this device holds already and can show. */
 const heldMembership = (context: CommandContext, { poolId, rootPublicKey }: Invite): { readonly pool: LocalPool; readonly notAfter: number } | undefined => {

@@ -1,3 +1,4 @@
+import { shortId } from '../../../shared/ids.ts'
 import { Type } from 'typebox'
 import { Count, Hex64, ModelId, Time } from '../../../shared/schema/common.ts'
 import { Quant } from '../../../shared/schema/model.ts'
@@ -52,7 +53,7 @@ const clean = async (context: CommandContext, shards: readonly Shard[]): Promise
 
 const listText = (context: CommandContext, shards: readonly Shard[]): string => {
   const poolNames = new Map<string, string>(listPools(context.home).map(({ poolId, name }) => [poolId, name]))
-  const usedBy = ({ rings }: Shard): string => (rings.length === 0 ? 'no ring' : rings.map(({ poolId }) => `pool ${poolNames.get(poolId) ?? poolId.slice(0, 8)}`).join(', '))
+  const usedBy = ({ rings }: Shard): string => (rings.length === 0 ? 'no ring' : rings.map(({ poolId }) => `pool ${poolNames.get(poolId) ?? shortId(poolId)}`).join(', '))
   const unused = shards.filter(({ rings }) => rings.length === 0)
   const rows = shards.map((shard) => [shard.modelId ?? '?', shard.quant ?? '?', formatBytes(shard.bytes), ago(shard.usedAt, context.now()), usedBy(shard)])
   const ending = unused.length === 0 ? 'a ring uses each of them' : `no ring uses ${formatBytes(total(unused))} of them: mesh shards --clean`

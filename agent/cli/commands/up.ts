@@ -1,9 +1,10 @@
 import { hostname } from 'node:os'
 import { MeshError } from '../../../shared/errors.ts'
+import { untilAborted } from '../../../shared/lifecycle.ts'
 import { defaultPorts, ownCommand } from '../../../shared/options.ts'
 import { UpReady } from '../../../shared/schema/ready.ts'
 import { createDeviceClient, publishPool, registerDevice } from '../../device/control-plane.ts'
-import { defaultControlPlaneUrl, type DeviceConfig, findDevice, type LocalDevice, readCapabilities, saveDevice } from '../../device/device.ts'
+import { defaultControlPlaneUrl, defaultNetwork, type DeviceConfig, findDevice, type LocalDevice, readCapabilities, saveDevice } from '../../device/device.ts'
 import { createPool, listPools } from '../../device/pools.ts'
 import { rankedLanAddresses } from '../../network/interfaces.ts'
 import { detach } from '../background.ts'
@@ -15,8 +16,6 @@ import { bold, counted, validity } from '../render.ts'
 import { claimService } from '../service-record.ts'
 import { checkNamedModel, type Served, servePool, type ServeWish } from '../serve-pool.ts'
 import { checkName, type Session } from '../session.ts'
-
-const defaultNetwork = 'home'
 
 interface Identity {
   /** The device of this home; absent where none is set up. */
@@ -49,12 +48,6 @@ const serveAll = async (context: CommandContext, session: Session, wish: ServeWi
   for (const { poolId } of listPools(context.home)) all.push(await servePool(context, session, poolId, wish))
   return { models: [...new Set(all.flatMap(({ models }) => models))], notes: all.flatMap(({ notes }) => notes) }
 }
-
-const untilAborted = (signal: AbortSignal): Promise<void> =>
-  new Promise((resolve) => {
-    if (signal.aborted) resolve()
-    else signal.addEventListener('abort', () => resolve(), { once: true })
-  })
 
 export const up = defineCommand({
   name: 'up',
