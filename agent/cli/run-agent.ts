@@ -2,26 +2,22 @@
 import { shortId } from '../../shared/ids.ts'
 import { createLogger } from '../../shared/log.ts'
 import { type OptionName, type OptionValues, ownCommand } from '../../shared/options.ts'
+import type { AgentReady } from '../../shared/schema/ready.ts'
 import type { CarrierChoice } from '../carrier/assemble-rank.ts'
+import type { DaemonOptions } from '../daemon/daemon.ts'
 import type { CollectiveChoice } from '../collective/chooser.ts'
 import type { WireChoice } from '../collective/wire-types.ts'
 import { loadDevice, parseControlPlaneUrl } from '../device/device.ts'
 import type { BackendChoice } from '../engine/choose-backend.ts'
 import type { CommandContext } from './command.ts'
+import { claimService } from './service-record.ts'
 
 /** Options of `mesh start` that say how the agent runs. */
 export const agentOptions = ['controlPlane', 'listen', 'announce', 'relay', 'discovery', 'backend', 'threads', 'spin', 'stepTimeout', 'collective', 'wire', 'carrier', 'maxShards'] as const satisfies readonly OptionName[]
 
 export type AgentValues = OptionValues<(typeof agentOptions)[number] | 'logLevel'>
 
-export interface AgentInfo {
-  readonly deviceId: string
-  readonly peerId: string
-  readonly addresses: readonly string[]
-}
-
-/** Runs until the signal. @throws MeshError as `runDaemon` | `usage` */
-export const runAgent = async (context: CommandContext, values: AgentValues, onReady: (info: AgentInfo) => void): Promise<void> => {
+const run = async (context: CommandContext, values: AgentValues, onReady: DaemonOptions['onReady']): Promise<void> => {
   const { runDaemon } = await import('../daemon/daemon.ts') // libp2p and onnxruntime: only the agent pays for them
   await runDaemon({
     home: context.home,
@@ -43,6 +39,24 @@ export const runAgent = async (context: CommandContext, values: AgentValues, onR
   })
 }
 
+/**
+ * Runs until the signal; it is what runs from this home meanwhile.
+ * @param show told when the agent is ready
+ * @throws MeshError as `runDaemon` | `usage` | `agentAlreadyRunning`
+ */
+export const runAgent = async (context: CommandContext, values: AgentValues, show: (info: AgentReady) => void): Promise<void> => {
+  const claim = await claimService(context, 'start')
+  try {
+    await run(context, values, (agent) => {
+      const info: AgentReady = { event: 'ready', ...agent, addresses: [...agent.addresses] }
+      show(info)
+      claim.ready(info)
+    })
+  } finally {
+    claim.release()
+  }
+}
+
 /** What people read when it runs. */
-export const agentText = (context: Pick<CommandContext, 'home'>, { addresses, deviceId }: AgentInfo, background: boolean): string =>
+export const agentText = (context: Pick<CommandContext, 'home'>, { addresses, deviceId }: Pick<AgentReady, 'addresses' | 'deviceId'>, background: boolean): string =>
   `agent of ${loadDevice(context.home).config.name} (${shortId(deviceId)}) runs${background ? ` in the background; ${ownCommand()} down ends it, ${ownCommand()} logs shows what it does` : '; Ctrl-C ends it'}\n${addresses.map((address) => `  ${address}\n`).join('')}`

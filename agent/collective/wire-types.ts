@@ -42,7 +42,7 @@ export interface WireCodec {
 
 /**
  * All bits of the exponent set: not finite. Adding one to the lowest bit of the exponent carries into the bit of the sign
- * then, and only then; half a nanosecond a word, where a comparison of each value takes several.
+ * then, and only then; under a nanosecond a word, where a comparison of each value takes several.
  * @param mask of the exponents in a word, @param one the lowest bit of each, @param carry the bits of the signs
  */
 const noneSet = (bytes: Uint8Array, { mask, one, carry }: { readonly mask: number; readonly one: number; readonly carry: number }): boolean => {

@@ -2,6 +2,7 @@
  * Rotary position embedding (Su et al., 2021) as config.json describes it: read, checked, and turned into frequencies.
  * Two spellings: transformers 5 has one dict `rope_parameters`; before there were `rope_theta` and `rope_scaling`.
  */
+import { isJson, type Json, shown } from './json.ts'
 
 /** Llama 3.1 and later: long waves are slowed down, short ones kept, those between are mixed. */
 export interface Llama3Scaling {
@@ -27,35 +28,29 @@ export interface RopeKeys {
   readonly original_max_position_embeddings?: unknown
 }
 
-type Dict = Readonly<Record<string, unknown>>
-
 /** What a class of transformers takes when no file says it. */
 const defaultTheta = 10_000
-
-const shown = (value: unknown): string => JSON.stringify(value)?.slice(0, 200) ?? String(value)
-
-const isDict = (value: unknown): value is Dict => typeof value === 'object' && value !== null && !Array.isArray(value)
 
 const isPositive = (value: unknown): value is number => typeof value === 'number' && Number.isFinite(value) && value > 0
 
 /** Same values under the same keys; `type` is the old name of `rope_type`, and null says nothing. */
-const canonical = (dict: Dict): string => {
+const canonical = (dict: Json): string => {
   const { type, ...rest } = dict
   const entries = Object.entries({ ...rest, rope_type: rest.rope_type ?? type })
   const said = entries.filter(([, value]) => value !== null && value !== undefined)
   return JSON.stringify(said.toSorted(([a], [b]) => (a < b ? -1 : 1)))
 }
 
-const withoutTheta = (dict: Dict): Dict => ({ ...dict, rope_theta: undefined })
+const withoutTheta = (dict: Json): Json => ({ ...dict, rope_theta: undefined })
 
 /** The one dict that counts, and under which name it stands in the file. @throws Error */
-const dictOf = ({ rope_scaling: old, rope_parameters: parameters }: RopeKeys): { name: string; dict: Dict } => {
+const dictOf = ({ rope_scaling: old, rope_parameters: parameters }: RopeKeys): { name: string; dict: Json } => {
   for (const [name, value] of Object.entries({ rope_scaling: old, rope_parameters: parameters })) {
-    if (value === undefined || value === null || isDict(value)) continue
+    if (value === undefined || value === null || isJson(value)) continue
     throw new Error(`${name} ${shown(value)} is not supported`)
   }
-  if (!isDict(parameters)) return { name: 'rope_scaling', dict: isDict(old) ? old : {} }
-  if (isDict(old) && canonical(withoutTheta(old)) !== canonical(withoutTheta(parameters))) {
+  if (!isJson(parameters)) return { name: 'rope_scaling', dict: isJson(old) ? old : {} }
+  if (isJson(old) && canonical(withoutTheta(old)) !== canonical(withoutTheta(parameters))) {
     throw new Error(`rope_scaling ${shown(old)} and rope_parameters ${shown(parameters)} contradict each other`)
   }
   return { name: 'rope_parameters', dict: parameters }
@@ -72,7 +67,7 @@ const thetaOf = (name: string, inside: unknown, outside: unknown): number => {
   return (inside ?? outside ?? defaultTheta) as number
 }
 
-const llama3Of = (name: string, dict: Dict, outside: unknown): Llama3Scaling => {
+const llama3Of = (name: string, dict: Json, outside: unknown): Llama3Scaling => {
   const read = (key: string, value: unknown = dict[key]): number => {
     if (!isPositive(value)) throw new Error(`${name}.${key} is ${shown(value)}, llama3 scaling needs a number above 0`)
     return value

@@ -127,24 +127,20 @@ export class Credits {
     return queueWeights(this.#contributors(poolId), this.#options.now(), this.#options.settings)
   }
 
-  view(poolId: string): CreditsView {
-    return this.#viewWith(poolId, [])
-  }
-
-  /** @param others who takes part and could not be stored */
-  #viewWith(poolId: string, others: readonly { readonly deviceId: string; readonly since: number }[]): CreditsView {
+  /** @param asking a member, also where it could not be stored that it takes part */
+  view(poolId: string, asking?: string): CreditsView {
     const { store, devices, now, settings } = this.#options
-    const members = [...store.participants(poolId), ...others]
+    const stored = store.participants(poolId)
+    const isStored = asking === undefined || stored.some(({ deviceId }) => deviceId === asking)
+    const members = isStored ? stored : [...stored, { deviceId: asking, since: now() }]
     const standings = standingsOf(members, store.sums(poolId, now() - settings.windowMs), now(), settings)
     const names = devices.names(members.map(({ deviceId }) => deviceId))
     return { windowMs: settings.windowMs, unsettled: store.unsettled(poolId), members: standings.map((standing) => ({ ...standing, name: names.get(standing.deviceId) ?? shortId(standing.deviceId) })) }
   }
 
   quota(poolId: string, deviceId: string): QuotaView {
-    const { background, store } = this.#options
-    background.run('storing who takes part', () => this.join(poolId, deviceId))
-    const isStored = store.participants(poolId).some((member) => member.deviceId === deviceId)
-    const { windowMs, members } = this.#viewWith(poolId, isStored ? [] : [{ deviceId, since: this.#options.now() }])
+    this.#options.background.run('storing who takes part', () => this.join(poolId, deviceId))
+    const { windowMs, members } = this.view(poolId, deviceId)
     const own = members.find((member) => member.deviceId === deviceId) as CreditsView['members'][number]
     const waiting = this.#options.jobs.waitingBySubmitter(poolId)
     const mine = waiting.find(({ submittedBy }) => submittedBy === deviceId)?.jobs ?? 0

@@ -19,7 +19,6 @@ import { inviteLine } from '../passphrase.ts'
 import { fields, validity } from '../render.ts'
 import { agentOptions, agentText, runAgent } from '../run-agent.ts'
 import { checkNamedModel, servePool } from '../serve-pool.ts'
-import { claimService } from '../service-record.ts'
 import { checkName, readAgentState } from '../session.ts'
 
 /** The membership that this device holds already and can show. */
@@ -121,16 +120,8 @@ export const join = defineCommand({
       show(undefined, running ? runningText(joined, running) : `${ownCommand()} start -d runs its agent\n`)
       return
     }
-    if (values.detach) return await detach(context, { command: 'start', args: ['start', ...argumentsOf(context, [...agentOptions, 'logLevel'], values)], show: (info: AgentReady) => show(info, agentText(context, info, true) + askText(joined)) })
-    const claim = await claimService(context, 'start')
-    try {
-      await runAgent(context, values, (agent) => {
-        const info: AgentReady = { event: 'ready', ...agent, addresses: [...agent.addresses] }
-        show(info, agentText(context, info, false) + askText(joined))
-        claim.ready(info)
-      })
-    } finally {
-      claim.release()
-    }
+    const showAgent = (info: AgentReady): void => show(info, agentText(context, info, values.detach) + askText(joined))
+    if (values.detach) return await detach(context, { command: 'start', args: ['start', ...argumentsOf(context, [...agentOptions, 'logLevel'], values)], show: showAgent })
+    await runAgent(context, values, showAgent)
   },
 })

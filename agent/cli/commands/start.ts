@@ -3,7 +3,6 @@ import { loadDevice } from '../../device/device.ts'
 import { detach } from '../background.ts'
 import { defineCommand } from '../command.ts'
 import { agentOptions, agentText, runAgent } from '../run-agent.ts'
-import { claimService } from '../service-record.ts'
 
 export const start = defineCommand({
   name: 'start',
@@ -20,15 +19,6 @@ export const start = defineCommand({
       else context.stdout.write(agentText(context, info, values.detach))
     }
     if (values.detach && context.background === undefined) return await detach(context, { command: 'start', args: ['start', ...context.rawArguments], show })
-    const claim = await claimService(context, 'start')
-    try {
-      await runAgent(context, values, (agent) => {
-        const info: AgentReady = { event: 'ready', ...agent, addresses: [...agent.addresses] }
-        show(info)
-        claim.ready(info)
-      })
-    } finally {
-      claim.release()
-    }
+    await runAgent(context, values, show)
   },
 })

@@ -1,5 +1,6 @@
 /** Tokens that stand in text as they are written, and where a text has them: `added_tokens` of tokenizer.json. */
-import { flag, isJson, type Json, knownFields, shown, text as field } from './component.ts'
+import { isJson, type Json, shown } from '../json.ts'
+import { flag, knownFields, text as field } from './component.ts'
 import { spaceAfter, spaceBefore } from './white-space.ts'
 
 export interface AddedToken {

@@ -1,6 +1,6 @@
 /** How many characters one token can stand for at most: a text much longer than that need not be cut to be too long. */
 import type { AddedToken } from './added-tokens.ts'
-import { isJson } from './component.ts'
+import { isJson } from '../json.ts'
 import type { Vocabulary } from './vocabulary.ts'
 
 /** Units of composed characters per unit of what they are composed of, from above (four letters, surrogates). */

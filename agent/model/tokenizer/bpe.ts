@@ -1,6 +1,7 @@
 /** Words to token ids by merging pairs (Sennrich et al., 2016), byte-level or with bytes to fall back to. */
 import { byteLetters, byteNames, bytesOf } from './byte-tokens.ts'
-import { flag, isJson, type Json, knownFields, list, shown } from './component.ts'
+import { isJson, type Json, shown } from '../json.ts'
+import { flag, knownFields, list } from './component.ts'
 import { BPE } from './library.ts'
 import { namesOf, type Vocabulary } from './vocabulary.ts'
 

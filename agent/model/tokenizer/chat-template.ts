@@ -4,7 +4,7 @@ import { Template } from '@huggingface/jinja'
 import { MeshError, problemOf } from '../../../shared/errors.ts'
 import type { Message } from '../../../shared/schema/job.ts'
 import { readOptionalFile } from '../model-file.ts'
-import { isJson, type Json, shown } from './component.ts'
+import { isJson, type Json, shown } from '../json.ts'
 
 /** Bytes; the longest ones have about thirty thousand. */
 const templateBytes = 4 * 2 ** 20

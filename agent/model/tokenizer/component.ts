@@ -1,10 +1,5 @@
 /** Parts of tokenizer.json, read with care: a kind or a field that is not known would give other tokens unnoticed. */
-
-export type Json = Readonly<Record<string, unknown>>
-
-export const isJson = (value: unknown): value is Json => typeof value === 'object' && value !== null && !Array.isArray(value)
-
-export const shown = (value: unknown): string => JSON.stringify(value)?.slice(0, 200) ?? String(value)
+import { isJson, type Json, shown } from '../json.ts'
 
 /** Fields of one kind of component, besides `type`. */
 export type Fields = readonly string[]

@@ -1,6 +1,6 @@
 /** The model of tokenizer.json by its kind. */
 import { createBpe } from './bpe.ts'
-import { isJson, shown } from './component.ts'
+import { isJson, shown } from '../json.ts'
 import { createUnigram } from './unigram.ts'
 import type { Vocabulary } from './vocabulary.ts'
 

@@ -1,6 +1,7 @@
 /** Tokens to text: the decoders of tokenizer.json, as Rust's `tokenizers` runs them. */
 import { byteLetters } from './byte-tokens.ts'
-import { byType, flag, type Json, knownFields, list, shown, text as field } from './component.ts'
+import { type Json, shown } from '../json.ts'
+import { byType, flag, knownFields, list, text as field } from './component.ts'
 import { patternOf } from './patterns.ts'
 
 /** Names of tokens in, pieces of text out. */

@@ -1,5 +1,6 @@
 /** What happens to text before it is cut: the normalizers of tokenizer.json. */
-import { byType, flag, type Json, knownFields, list, text as field } from './component.ts'
+import { type Json } from '../json.ts'
+import { byType, flag, knownFields, list, text as field } from './component.ts'
 import { patternOf } from './patterns.ts'
 import { createPrecompiled } from './precompiled.ts'
 import { spaceAfter, spaceBefore } from './white-space.ts'

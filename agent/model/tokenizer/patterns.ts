@@ -1,6 +1,6 @@
 /** Regular expressions of tokenizer.json, and cutting text at what they match, as Rust's `tokenizers` does it. */
 import { SplitPreTokenizer } from './library.ts'
-import { type Json, isJson, shown } from './component.ts'
+import { type Json, isJson, shown } from '../json.ts'
 
 /** What becomes of a match, beside the text between matches. */
 export const behaviours = ['Removed', 'Isolated', 'MergedWithPrevious', 'MergedWithNext', 'Contiguous'] as const

@@ -1,5 +1,6 @@
 /** Tokens that stand around every text: the post-processors of tokenizer.json. */
-import { byType, isJson, type Json, knownFields, list, shown } from './component.ts'
+import { isJson, type Json, shown } from '../json.ts'
+import { byType, knownFields, list } from './component.ts'
 
 export interface Surround {
   readonly before: readonly number[]

@@ -1,6 +1,7 @@
 /** How text is cut into words before tokens are looked up: the pre-tokenizers of tokenizer.json. */
 import { byteLetters } from './byte-tokens.ts'
-import { byType, flag, type Json, knownFields, list, shown, text as field } from './component.ts'
+import { type Json, shown } from '../json.ts'
+import { byType, flag, knownFields, list, text as field } from './component.ts'
 import { type Behaviour, behaviourOf, cut, patternOf } from './patterns.ts'
 
 /** @param isFirst the piece is the beginning of the whole text */

@@ -1,6 +1,6 @@
 /** Special tokens of a model folder, from all the files that name them. */
 import { type AddedToken, readAddedTokens } from './added-tokens.ts'
-import { isJson, type Json } from './component.ts'
+import { isJson, type Json } from '../json.ts'
 import type { Surround } from './post-processor.ts'
 
 const roles = ['bos_token', 'eos_token', 'unk_token', 'pad_token', 'sep_token', 'cls_token', 'mask_token'] as const

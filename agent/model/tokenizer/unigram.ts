@@ -1,6 +1,7 @@
 /** Words to token ids by the likeliest cut (Kudo, 2018), as SentencePiece has it. */
 import { byteNames, bytesOf } from './byte-tokens.ts'
-import { flag, type Json, knownFields, list, shown } from './component.ts'
+import { type Json, shown } from '../json.ts'
+import { flag, knownFields, list } from './component.ts'
 import { namesOf, type Vocabulary } from './vocabulary.ts'
 
 /** What a character outside of the vocabulary costs, below the least likely token (as SentencePiece has it). */
