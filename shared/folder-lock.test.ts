@@ -5,7 +5,7 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
 import { temporaryFolder } from '../test/support/homes.ts'
-import { holderOf, lockFolder, takeLock } from './folder-lock.ts'
+import { holderOf, lockFolder, lockOrHolder, takeLock } from './folder-lock.ts'
 
 const moduleUrl = new URL('./folder-lock.ts', import.meta.url).href
 /** Tries once, says how that went, and stays until it is killed or told to go. */
@@ -65,6 +65,30 @@ test('folder lock: the holder of before is not named', (t) => {
   const lock = takeLock(file)
   assert.equal(holderOf(file), process.pid)
   lock?.release()
+})
+
+test('folder lock: a note that names no process names nobody', (t) => {
+  const file = join(temporaryFolder(t), 'a.lock')
+  for (const note of ['0\n', '-1\n', '1.5\n', 'x\n', '']) {
+    writeFileSync(`${file}.pid`, note)
+    assert.equal(holderOf(file), undefined, note)
+  }
+})
+
+test('folder lock: while nobody is known to hold it, it is asked for again', async (t) => {
+  const file = join(temporaryFolder(t), 'a.lock')
+  const first = takeLock(file)
+  writeFileSync(`${file}.pid`, '4194304\n')
+  const asked = lockOrHolder(file)
+  await new Promise((resolve) => setTimeout(resolve, 120))
+  first?.release()
+  const second = await asked
+  assert.ok('release' in second)
+  writeFileSync(`${file}.pid`, '4194304\n')
+  const startedAt = Date.now()
+  assert.deepEqual(await lockOrHolder(file), { pid: 'unknown' })
+  assert.ok(Date.now() - startedAt > 1000, 'its process id may come late on a busy machine')
+  second.release()
 })
 
 test('folder lock: a folder that cannot be made is told', (t) => {
