@@ -115,13 +115,17 @@ export class JobStore {
       .all()
   }
 
-  /** Who has jobs in the queue, of that model or of all, and since when the oldest waits. */
-  waitingBySubmitter(poolId: string, modelId?: string): { readonly submittedBy: string; readonly jobs: number; readonly since: number }[] {
-    const isMeant = and(eq(jobs.poolId, poolId), ...(modelId === undefined ? [] : [eq(jobs.modelId, modelId)]), eq(jobs.state, 'queued'))
-    return this.#store.select({ submittedBy: jobs.submittedBy, jobs: count(), since: sql<number>`min(${jobs.createdAt})` }).from(jobs).where(isMeant).groupBy(jobs.submittedBy).all()
+  /** Who has jobs in the queue of a pool. */
+  waitingBySubmitter(poolId: string): { readonly submittedBy: string; readonly jobs: number }[] {
+    return this.#store
+      .select({ submittedBy: jobs.submittedBy, jobs: count() })
+      .from(jobs)
+      .where(and(eq(jobs.poolId, poolId), eq(jobs.state, 'queued')))
+      .groupBy(jobs.submittedBy)
+      .all()
   }
 
-  /** The same of one model, each key by itself; the key of a device's own jobs is empty. */
+  /** Who has jobs in the queue of a model, and since when the oldest waits: each key by itself; the key of a device's own jobs is empty. */
   waitingByKey(poolId: string, modelId: string): { readonly submittedBy: string; readonly keyId: string; readonly since: number }[] {
     return this.#store
       .select({ submittedBy: jobs.submittedBy, keyId: jobs.keyId, since: sql<number>`min(${jobs.createdAt})` })
