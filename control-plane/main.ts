@@ -1,11 +1,11 @@
 /** The control plane as a process: `mesh control-plane` starts it. With --json it prints one line of JSON when it is ready. */
 import type { AddressInfo } from 'node:net'
-import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { MeshError } from '../shared/errors.ts'
+import { ownControlPlaneKey } from '../shared/identity/control-plane-key.ts'
 import { jsonWanted, printFatal } from '../shared/fatal.ts'
 import { lockFolder } from '../shared/folder-lock.ts'
-import { openHome } from '../shared/home.ts'
+import { controlPlaneFolder, openHome } from '../shared/home.ts'
 import { Lifecycle, untilSignal } from '../shared/lifecycle.ts'
 import { listenError } from '../shared/listen-error.ts'
 import { createLogger } from '../shared/log.ts'
@@ -35,14 +35,15 @@ const run = async (): Promise<void> => {
   const ended = Promise.race([untilSignal(), watchOutput().lost]) // before anybody is told that we are ready: the signal may follow at once
   const parts = new Lifecycle()
   const port = options.port ?? defaultPorts.controlPlane
-  const file = options.data === undefined ? home.controlPlane.database : join(options.data, 'mesh.sqlite')
-  const lock = await lockFolder(`${file}.lock`, 'a control plane')
+  const folder = options.data === undefined ? home.controlPlane : controlPlaneFolder(options.data)
+  const lock = await lockFolder(`${folder.database}.lock`, 'a control plane')
   parts.add({ name: 'data folder', stop: () => lock.release() })
   try {
-    const database = openDatabase(file)
+    const key = ownControlPlaneKey(folder.key)
+    const database = openDatabase(folder.database)
     parts.add({ name: 'database', stop: () => database.close() })
     const credits = { settleMs: options.settleAfter, windowMs: options.creditWindow, graceMs: options.newcomerGrace, graceShare: Math.round(options.newcomerShare * wholeShare) }
-    const services = createServices(database, { heartbeatMs: options.heartbeat, leaseMs: options.lease, ringGraceMs: options.ringGrace, relays: checkRelays(options.relay), credits }, { now: Date.now, logger })
+    const services = createServices(database, { heartbeatMs: options.heartbeat, leaseMs: options.lease, ringGraceMs: options.ringGrace, relays: checkRelays(options.relay), credits }, { now: Date.now, logger, key })
     const app = await buildApp(services, logger)
     parts.add({ name: 'http', stop: () => app.close() })
     parts.add({ name: 'services', stop: () => services.stop() })

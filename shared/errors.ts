@@ -46,6 +46,10 @@ export const errorTable = {
   },
   stateUnreadable: { status: 500, exit: 3, text: 'cannot read {file}: {problem}', hint: 'restore the file from a copy, or remove it and set it up again' },
   stateUnwritable: { status: 500, exit: 3, text: 'cannot write {file}: {problem}', hint: 'check the free space and the permissions of the folder' },
+  controlPlaneKeyUnreadable: {
+    status: 500, exit: 3, text: 'the key of the control plane in {file} is damaged',
+    hint: 'restore the file from a copy (mesh control-plane-import-key); with a new key, made where the file is missing, every device of the group refuses this control plane',
+  },
   fileMissing: { status: 404, exit: 3, text: 'there is no file {file}', hint: 'check the path after {flag}' },
   fileUnreadable: {
     status: 422, exit: 3, text: 'cannot read {file}: {problem}',

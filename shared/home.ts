@@ -40,9 +40,18 @@ export interface Home {
   readonly outbox: { readonly answers: string; readonly reports: string }
   /** Memory locks: one file per signed statement, and the cooldown as it was last written down. */
   readonly locks: { readonly folder: string; readonly countdown: string }
-  readonly controlPlane: { readonly folder: string; readonly database: string }
+  /** Of a control plane that runs from here: database, its key, and the certificate of the key that browsers and apps are told to trust. */
+  readonly controlPlane: { readonly folder: string; readonly database: string; readonly key: string; readonly certificate: string }
   readonly relay: { readonly folder: string; readonly key: string; readonly config: string; readonly lists: string; readonly lock: string }
 }
+
+/** What a control plane keeps in its data folder. */
+export const controlPlaneFolder = (folder: string): Home['controlPlane'] => ({
+  folder,
+  database: join(folder, 'mesh.sqlite'),
+  key: join(folder, 'control-plane.key'),
+  certificate: join(folder, 'control-plane.crt'),
+})
 
 export const openHome = (root: string = homeFromEnvironment() ?? join(homedir(), '.meshnet')): Home => {
   const at = (...parts: string[]): string => resolve(root, ...parts)
@@ -72,7 +81,7 @@ export const openHome = (root: string = homeFromEnvironment() ?? join(homedir(),
     knownPeers: at('peers.json'),
     outbox: { answers: at('outbox', 'answers'), reports: at('outbox', 'reports') },
     locks: { folder: at('resource-lock'), countdown: at('resource-lock', 'countdown.json') },
-    controlPlane: { folder: at('control-plane'), database: at('control-plane', 'mesh.sqlite') },
+    controlPlane: controlPlaneFolder(at('control-plane')),
     relay: { folder: at('relay'), key: at('relay', 'relay.key'), config: at('relay', 'relay.json'), lists: at('relay', 'revocations'), lock: at('relay', 'relay.lock') },
   }
 }

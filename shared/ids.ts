@@ -10,6 +10,8 @@ type Branded<Name extends string> = string & { readonly [brand]: Name }
 export type DeviceId = Branded<'DeviceId'>
 /** SHA-256 of a domain tag and the pool's root public key, 64 lower-case hex digits. */
 export type PoolId = Branded<'PoolId'>
+/** SHA-256 of the public key of a control plane (DER SubjectPublicKeyInfo), 64 lower-case hex digits. */
+export type ControlPlaneId = Branded<'ControlPlaneId'>
 export type RingId = Branded<'RingId'>
 export type JobId = Branded<'JobId'>
 
@@ -22,6 +24,7 @@ const parseHex = <T>(what: string, text: string): T => {
 
 export const parseDeviceId = (text: string): DeviceId => parseHex('a device id', text)
 export const parsePoolId = (text: string): PoolId => parseHex('a pool id', text)
+export const parseControlPlaneId = (text: string): ControlPlaneId => parseHex('the key of a control plane', text)
 export const newRingId = (): RingId => `ring_${randomBytes(8).toString('hex')}` as RingId
 export const newJobId = (): JobId => `job_${randomBytes(8).toString('hex')}` as JobId
 

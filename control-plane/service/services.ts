@@ -1,4 +1,5 @@
 /** Everything behind the routes, wired once. */
+import type { ControlPlaneKey } from '../../shared/identity/control-plane-key.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { OpenDatabase } from '../store/database.ts'
 import { CreditStore } from '../store/credit-store.ts'
@@ -39,6 +40,8 @@ export interface Settings {
 const defaultReportMs = 10_000
 
 export interface Services {
+  /** Of this control plane. */
+  readonly key: ControlPlaneKey
   readonly admission: Admission
   readonly devices: DeviceStore
   readonly pools: PoolStore
@@ -60,7 +63,7 @@ export interface Services {
   stop(): void
 }
 
-export const createServices = ({ store, probe }: OpenDatabase, { heartbeatMs, leaseMs, ringGraceMs: graceMs, relays = [], reportMs = defaultReportMs, credits: creditSettings = defaultCreditSettings, admission: admissionSettings = defaultAdmission }: Settings, { now, logger }: { now: () => number; logger: Logger }): Services => {
+export const createServices = ({ store, probe }: OpenDatabase, { heartbeatMs, leaseMs, ringGraceMs: graceMs, relays = [], reportMs = defaultReportMs, credits: creditSettings = defaultCreditSettings, admission: admissionSettings = defaultAdmission }: Settings, { now, logger, key }: { now: () => number; logger: Logger; key: ControlPlaneKey }): Services => {
   const background = new Background({ logger, now, probe })
   const nonces = new NonceStore(store, (error) => background.note(error))
   background.onRecovery(() => nonces.flush())
@@ -91,7 +94,7 @@ export const createServices = ({ store, probe }: OpenDatabase, { heartbeatMs, le
   rings.sweep()
   credits.recover()
   return {
-    admission, devices, pools, jobStore, ringStore, nonces, memberships, removals, presence, rings, locks, jobs, keys, credits, hub, sockets, background, now,
+    key, admission, devices, pools, jobStore, ringStore, nonces, memberships, removals, presence, rings, locks, jobs, keys, credits, hub, sockets, background, now,
     stop: () => {
       sockets.stop()
       rings.stop()

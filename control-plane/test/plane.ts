@@ -8,7 +8,9 @@ import type { TestContext } from 'node:test'
 import WebSocket from 'ws'
 import { type Client, createClient } from '../../shared/api/client.ts'
 import type { AgentMessage, ControlMessage } from '../../shared/api/messages.ts'
+import { controlPlaneFolder } from '../../shared/home.ts'
 import { newApiKey } from '../../shared/identity/api-key.ts'
+import { ownControlPlaneKey } from '../../shared/identity/control-plane-key.ts'
 import { deviceIdOf } from '../../shared/identity/device-key.ts'
 import { type KeyPair, newKeyPair, toHex } from '../../shared/identity/keys.ts'
 import { issueCertificate, poolIdOf } from '../../shared/identity/pool-certificate.ts'
@@ -32,7 +34,7 @@ export const startPlane = async (t: TestContext, folder?: string, settings: Sett
   const place = folder ?? mkdtempSync(join(tmpdir(), 'mesh-plane-'))
   if (folder === undefined) t.after(() => rmSync(place, { recursive: true, force: true }))
   const database = openDatabase(join(place, 'mesh.sqlite'))
-  const services = createServices(database, settings, { now, logger: silentLogger() })
+  const services = createServices(database, settings, { now, logger: silentLogger(), key: ownControlPlaneKey(controlPlaneFolder(place).key) })
   const app = await buildApp(services, silentLogger())
   await app.listen({ host: '127.0.0.1', port: 0 })
   let stopped = false
