@@ -3,7 +3,7 @@ import { rmSync } from 'node:fs'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { assembleRank, type CarrierChoice } from '../agent/carrier/assemble-rank.ts'
 import { type CollectiveSettings, costOf, slowestOf } from '../agent/collective/chooser.ts'
-import { type BackendChoice, createBackend } from '../agent/engine/choose-backend.ts'
+import { createBackend } from '../agent/engine/choose-backend.ts'
 import type { Engine } from '../agent/engine/engine.ts'
 import { ThreadGovernor } from '../agent/daemon/thread-governor.ts'
 import { wantedThreads } from '../agent/engine/wanted-threads.ts'
@@ -12,21 +12,14 @@ import { Leader } from '../agent/generation/leader.ts'
 import { silentLogger } from '../shared/log.ts'
 import { planShards } from '../shared/plan/shard-plan.ts'
 import type { Timings } from '../shared/schema/job.ts'
-import type { ModelShape, Quant } from '../shared/schema/model.ts'
 import type { Carrier, RingEpoch } from '../shared/schema/ring.ts'
 import { type BatchOrder, type BatchRank, greedy, promptOf, runBatch } from './batch.ts'
 import { type CpuMs, cpuMeter, residentBytes } from './process-figures.ts'
 import { createRankNode, type RankIdentity, type RankProgram, routeOf, say, serveRank } from './rank-node.ts'
 import type { RingOrder } from './ranks.ts'
-import { openWeights } from './weights.ts'
+import { openWeights, type WeightSettings } from './weights.ts'
 
-export interface InferenceSettings {
-  /** That of the folder, if there is one. */
-  readonly shape: ModelShape
-  /** Weights of this model, in place of random ones. */
-  readonly modelFolder: string | undefined
-  readonly quant: Quant
-  readonly backend: BackendChoice
+export interface InferenceSettings extends WeightSettings {
   /** 0: as an agent does, as many as there are free cores. */
   readonly threads: number
   readonly spinMs: number

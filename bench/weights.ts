@@ -1,13 +1,23 @@
 /** The weights of one rank: cut from a model folder, or random ones of a shape. */
+import type { ModelShape, Quant } from '../shared/schema/model.ts'
 import type { RankRanges } from '../shared/schema/ring.ts'
-import { blockColumnsFor } from '../agent/engine/choose-backend.ts'
+import { type BackendChoice, blockColumnsFor } from '../agent/engine/choose-backend.ts'
 import { openEmbedding } from '../agent/model/embedding.ts'
 import { openModel } from '../agent/model/model-folder.ts'
 import type { Rope } from '../agent/model/rope.ts'
 import { loadShard, type ShardFile } from '../agent/model/shard-cache.ts'
-import type { InferenceSettings } from './inference-rank.ts'
 import { randomEmbedding, writeRandomShard } from './random-shard.ts'
 import type { RankIdentity } from './rank-node.ts'
+
+/** Which weights a rank computes with. */
+export interface WeightSettings {
+  /** That of the folder, if there is one. */
+  readonly shape: ModelShape
+  /** Weights of this model, in place of random ones. */
+  readonly modelFolder: string | undefined
+  readonly quant: Quant
+  readonly backend: BackendChoice
+}
 
 export interface Weights {
   readonly shard: ShardFile
@@ -20,7 +30,7 @@ export interface Weights {
 }
 
 /** @throws MeshError of model folder or shard cache */
-export const openWeights = async ({ shape, quant, backend, modelFolder, folder }: InferenceSettings & RankIdentity, ranges: RankRanges): Promise<Weights> => {
+export const openWeights = async ({ shape, quant, backend, modelFolder, folder }: WeightSettings & RankIdentity, ranges: RankRanges): Promise<Weights> => {
   const started = performance.now()
   const block = blockColumnsFor(backend, quant)
   if (modelFolder === undefined) {

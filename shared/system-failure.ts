@@ -1,9 +1,8 @@
 /** What the operating system or SQLite says of a disk, as codes of the error table: it is no defect of Mesh. */
-import type { ErrorCode, ErrorFields } from './errors.ts'
 
 export interface SystemFailure {
-  readonly code: ErrorCode
-  readonly fields: ErrorFields
+  readonly code: 'diskFull' | 'storageFailed' | 'storageFull'
+  readonly fields: Readonly<Record<string, string>>
 }
 
 /** Errors wrap errors: a library names what it did, and the system's word is the cause. */

@@ -1,10 +1,12 @@
 /** The lint rules that keep the architecture, each shown to fire: a small tree of violations, linted with our config. */
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs'
+import { copyFileSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { describe, it } from 'node:test'
 import { fileURLToPath } from 'node:url'
+import { owners, rooms } from '../oxlint.config.ts'
+import manifest from '../package.json' with { type: 'json' }
 import { temporaryFolder } from './support/homes.ts'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
@@ -39,7 +41,8 @@ const cases: readonly (readonly [file: string, content: string, rule: string | u
   ['control-plane/domain/p.ts', imports('drizzle-orm/sqlite-core'), 'no-restricted-imports'],
   ['control-plane/store/q.ts', imports('drizzle-orm/sqlite-core'), undefined],
   ['control-plane/store/r.ts', imports('fastify'), 'no-restricted-imports'],
-  ['control-plane/routes/s.ts', imports('@fastify/websocket'), undefined],
+  ['control-plane/routes/s.ts', imports('@fastify/websocket'), 'no-restricted-imports'],
+  ['control-plane/routes/s2.ts', imports('fastify'), undefined],
   ['shared/identity/t.ts', imports('cbor-x'), 'no-restricted-imports'],
   ['shared/wire/u.ts', imports('cbor-x'), 'no-restricted-imports'],
   ['shared/wire/envelope.ts', imports('cbor-x'), undefined],
@@ -52,6 +55,20 @@ const cases: readonly (readonly [file: string, content: string, rule: string | u
   ['agent/engine/ac.ts', "export { a } from '../daemon/daemon.ts'\n", 'no-restricted-imports'],
   ['agent/engine/onnx/ad.ts', imports('../../generation/leader.ts'), 'no-restricted-imports'],
   ['agent/engine/ae.ts', imports('../cli/run.ts'), 'no-restricted-imports'],
+  ['agent/cli/ap1.ts', imports('../network/node.ts'), 'no-restricted-imports'],
+  ['agent/engine/ap2.ts', imports('../network/node.ts'), 'no-restricted-imports'],
+  ['agent/collective/ap3.ts', imports('../sockets/tls-sockets.ts'), 'no-restricted-imports'],
+  ['agent/collective/ap4.ts', imports('../device/device.ts'), 'no-restricted-imports'],
+  ['agent/device/ap5.ts', imports('../collective/channel.ts'), 'no-restricted-imports'],
+  ['agent/model/ap6.ts', imports('../engine/engine.ts'), 'no-restricted-imports'],
+  ['agent/network/ap7.ts', imports('koffi'), 'no-restricted-imports'],
+  ['agent/engine/ggml/ap8.ts', imports('koffi'), undefined],
+  ['agent/engine/ap9.ts', imports('./test/reference-model.ts'), 'no-restricted-imports'],
+  ['agent/engine/ap9.test.ts', imports('./test/reference-model.ts'), undefined],
+  ['agent/engine/ap10.test.ts', imports('../../control-plane/app.ts'), 'no-restricted-imports'],
+  ['control-plane/domain/ap11.ts', imports('../service/rings.ts'), 'no-restricted-imports'],
+  ['control-plane/store/ap12.ts', imports('../service/rings.ts'), 'no-restricted-imports'],
+  ['control-plane/service/ap13.ts', imports('../routes/access.ts'), 'no-restricted-imports'],
   ['agent/network/af.ts', "import type { a } from '../engine/engine.ts'\nexport type b = a\n", 'no-restricted-imports'],
   ['agent/collective/ag.ts', imports('../network/node.ts'), 'no-restricted-imports'],
   ['agent/daemon/ah.ts', imports('../cli/run.ts'), 'no-restricted-imports'],
@@ -77,13 +94,35 @@ const cases: readonly (readonly [file: string, content: string, rule: string | u
   ['agent/cf.ts', 'export const f = (a: any) => a\n', 'no-explicit-any'],
   ['agent/cg.ts', "import { h } from './ch.ts'\nexport const g = () => h\n", 'no-cycle'],
   ['agent/ch.ts', "import { g } from './cg.ts'\nexport const h = () => g\n", 'no-cycle'],
+  ['agent/ci.ts', "import type { J } from './cj.ts'\nexport interface I { j: J }\n", 'no-cycle'],
+  ['agent/cj.ts', "import type { I } from './ci.ts'\nexport interface J { i: I }\n", 'no-cycle'],
 ]
+
+const partOf = (room: string): string => room.split('/')[0]
+
+/** One import from each room into each other one of its part. */
+const pairs = Object.keys(rooms).flatMap((from) =>
+  Object.keys(rooms)
+    .filter((to) => to !== from && partOf(to) === partOf(from) && to.includes('/'))
+    .map((to) => {
+      const file = `${from}/from-${to.split('/')[1]}.ts`
+      const rule = rooms[from].includes(to) ? undefined : 'no-restricted-imports'
+      return [file, imports(`../${to.split('/')[1]}/a.ts`), rule] as const
+    }),
+)
+
+/** Packages whose files are opened by path, never imported. */
+const boughtForTheirFiles = ['@node-llama-cpp/linux-x64', '@fastify/type-provider-typebox']
+
+/** What any file may use. */
+const forAll = ['node', 'typebox']
 
 describe('lint rules', () => {
   it('every violation of the architecture is an error, and what is allowed is not', (t) => {
     const tree = temporaryFolder(t)
-    copyFileSync(join(root, '.oxlintrc.json'), join(tree, '.oxlintrc.json'))
-    for (const [file, content] of cases) {
+    copyFileSync(join(root, 'oxlint.config.ts'), join(tree, 'oxlint.config.ts'))
+    symlinkSync(join(root, 'node_modules'), join(tree, 'node_modules'), 'junction')
+    for (const [file, content] of [...cases, ...pairs]) {
       mkdirSync(dirname(join(tree, file)), { recursive: true })
       writeFileSync(join(tree, file), content)
     }
@@ -91,6 +130,12 @@ describe('lint rules', () => {
     const { diagnostics } = JSON.parse(stdout) as Report
     assert.equal(status, 1)
     const rulesOf = (file: string): string[] => diagnostics.filter(({ filename }) => filename.endsWith(file)).map(({ code }) => code.replace(/^.*\((.*)\)$/, '$1'))
-    for (const [file, , rule] of cases) assert.deepEqual([...new Set(rulesOf(file))], rule === undefined ? [] : [rule], file)
+    for (const [file, , rule] of [...cases, ...pairs]) assert.deepEqual([...new Set(rulesOf(file))], rule === undefined ? [] : [rule], file)
+  })
+
+  it('every library that is installed has an owner, or is for all by name', () => {
+    const installed = [...Object.keys(manifest.dependencies), ...Object.keys(manifest.optionalDependencies)]
+    const known = new Set([...Object.keys(owners), ...forAll, ...boughtForTheirFiles])
+    assert.deepEqual(installed.filter((library) => !known.has(library)), [])
   })
 })

@@ -3,12 +3,8 @@ import { shortId } from '../../shared/ids.ts'
 import { createLogger } from '../../shared/log.ts'
 import { type OptionName, type OptionValues, ownCommand } from '../../shared/options.ts'
 import type { AgentReady } from '../../shared/schema/ready.ts'
-import type { CarrierChoice } from '../carrier/assemble-rank.ts'
 import type { DaemonOptions } from '../daemon/daemon.ts'
-import type { CollectiveChoice } from '../collective/chooser.ts'
-import type { WireChoice } from '../collective/wire-types.ts'
 import { loadDevice, parseControlPlaneUrl } from '../device/device.ts'
-import type { BackendChoice } from '../engine/choose-backend.ts'
 import type { CommandContext } from './command.ts'
 import { claimService } from './service-record.ts'
 
@@ -26,12 +22,12 @@ const run = async (context: CommandContext, values: AgentValues, onReady: Daemon
     relays: values.relay,
     announce: values.announce,
     discovery: values.discovery as 'lan' | 'none',
-    backend: values.backend as BackendChoice,
+    backend: values.backend as DaemonOptions['backend'],
     threads: values.threads,
     spinMs: values.spin,
     stepTimeoutMs: values.stepTimeout,
-    collective: { algorithm: values.collective as CollectiveChoice, wire: values.wire as WireChoice },
-    carrier: values.carrier as CarrierChoice,
+    collective: { algorithm: values.collective, wire: values.wire } as DaemonOptions['collective'],
+    carrier: values.carrier as DaemonOptions['carrier'],
     maxShardBytes: values.maxShards,
     logger: createLogger('agent', values.logLevel, context.logDestination),
     signal: context.signal,

@@ -9,7 +9,6 @@ import { MeshError } from '../../shared/errors.ts'
 import type { Range } from '../../shared/schema/common.ts'
 import type { Sampling } from '../../shared/schema/job.ts'
 import { limits } from '../../shared/wire/limits.ts'
-import type { RankLogits } from './sampler.ts'
 
 export interface Candidates {
   /** Sorted by logit, highest first; equal logits by id, lowest first. */
@@ -76,6 +75,12 @@ export const decodeCandidates = (bytes: Uint8Array, vocabulary: Range): Candidat
 }
 
 const firstBytes = 4
+
+/** Adjusted logits of one rank: that of token `vocabStart + i` at index i. */
+export interface RankLogits {
+  readonly vocabStart: number
+  readonly logits: Float32Array
+}
 
 export const encodeLogits = ({ vocabStart, logits }: RankLogits): Uint8Array => {
   const bytes = new Uint8Array(firstBytes + 4 * logits.length)

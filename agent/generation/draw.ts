@@ -5,9 +5,17 @@ import type { RingMember } from '../../shared/schema/ring.ts'
 import type { RingControl } from '../../shared/wire/envelope.ts'
 import { type Channel, othersOf, payloadOf } from '../collective/channel.ts'
 import { wrongPeer } from '../collective/link-errors.ts'
-import { candidateCount, type Candidates, decodeCandidates, decodeLogits, encodeCandidates, encodeLogits } from './candidates.ts'
+import {
+  candidateCount,
+  type Candidates,
+  decodeCandidates,
+  decodeLogits,
+  encodeCandidates,
+  encodeLogits,
+  type RankLogits,
+} from './candidates.ts'
 import { candidatesTag, logitsTag } from './protocol.ts'
-import { adjustLogits, type DrawContext, type RankLogits, sample, sampleAll, topCandidates } from './sampler.ts'
+import { adjustLogits, type DrawContext, sample, sampleAll, topCandidates } from './sampler.ts'
 
 /** One row of logits on one rank, and what is drawn from it. */
 export interface DrawnRow extends DrawContext {

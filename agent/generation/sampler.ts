@@ -12,7 +12,7 @@
  */
 import { MeshError } from '../../shared/errors.ts'
 import type { Sampling } from '../../shared/schema/job.ts'
-import type { Candidates } from './candidates.ts'
+import type { Candidates, RankLogits } from './candidates.ts'
 import { uniformAt } from './random.ts'
 
 /** What decides besides the logits. */
@@ -199,12 +199,6 @@ export const sample = (ranks: readonly Candidates[], sampling: Sampling, positio
   const whole = ranks.reduce((sum, rank) => sum + Math.exp(rank.logSumExp - logits[0] / temperature), 0)
   const index = drawIndex({ weights, complete, whole }, sampling, uniformAt(seed, position))
   return index === undefined ? undefined : { id: ids[index] }
-}
-
-/** Adjusted logits of one rank: that of token `vocabStart + i` at index i. */
-export interface RankLogits {
-  readonly vocabStart: number
-  readonly logits: Float32Array
 }
 
 /** Draws one token from all logits; the same one as `sample` where that can tell. */

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { dialableAddresses, listenedOn } from './dialable.ts'
-import { isInside } from './interfaces.ts'
+import { isInside } from '../device/interfaces.ts'
 
 const own = ['/ip4/127.0.0.1/tcp/1/p2p/Me', '/ip4/10.0.0.1/tcp/1/p2p/Me']
 

@@ -3,9 +3,8 @@ import { sizeOf } from '../../../shared/plan/shard-plan.ts'
 import type { BackendOptions, Buffers, Span } from '../backend.ts'
 import { type RopeTables, ropeTables } from '../rope.ts'
 import { type CacheRows, KvCache, tensorOf } from './kv-cache.ts'
-import type { OpenGraph } from './runner.ts'
 import { cacheTypeOf, fewRowsSegment, hasGroupQuery, manyRowsSegment, outputSegment, prefillRows, projectionSegment } from './segments.ts'
-import { f32, type Feeds, i32, i64, type Outputs, type Session, type Value } from './session.ts'
+import { f32, type Feeds, i32, i64, type OpenGraph, type Outputs, type Session, type Value } from './session.ts'
 
 /** Large enough to vanish in a softmax, small enough that adding to it stays finite. */
 const masked = -1e30

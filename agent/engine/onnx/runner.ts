@@ -6,10 +6,7 @@ import type { BackendOptions, Buffers, Span } from '../backend.ts'
 import type { Runner } from '../host/command.ts'
 import { Attention } from './attention.ts'
 import { headSegment, mlpSegment } from './segments.ts'
-import { f32, openSession, type Session, type Value } from './session.ts'
-
-/** Opens a graph after writing it beside the weights. */
-export type OpenGraph = <Name extends string>(name: string, bytes: Uint8Array, outputs: readonly Name[]) => Session<Name>
+import { f32, type OpenGraph, openSession, type Session, type Value } from './session.ts'
 
 export class OnnxRunner implements Runner {
   readonly #options: BackendOptions

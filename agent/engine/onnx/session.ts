@@ -63,3 +63,6 @@ export const f32 = (data: Float32Array, dims: readonly number[]): Value => ({ ty
 export const f16 = (data: Float16Array, dims: readonly number[]): Value => ({ type: 'float16', data: new Uint16Array(data.buffer, data.byteOffset, data.length), dims, location: 'cpu' })
 export const i64 = (numbers: readonly number[], dims: readonly number[]): Value => ({ type: 'int64', data: BigInt64Array.from(numbers, BigInt), dims, location: 'cpu' })
 export const i32 = (number: number): Value => ({ type: 'int32', data: Int32Array.of(number), dims: [1], location: 'cpu' })
+
+/** Opens a graph after writing it beside the weights. */
+export type OpenGraph = <Name extends string>(name: string, bytes: Uint8Array, outputs: readonly Name[]) => Session<Name>

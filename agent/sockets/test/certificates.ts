@@ -1,5 +1,4 @@
-/** Certificates of ranks, for tests. */
-// oxlint-disable-next-line no-restricted-imports -- sockets do without libp2p, but only libp2p's package makes certificates
+/** Certificates of ranks, for tests; sockets do without libp2p, but only its package makes certificates. */
 import { makeLinkCertificate } from '../../network/socket-tls.ts'
 import type { LinkCertificate } from '../tls-sockets.ts'
 
