@@ -107,6 +107,10 @@ export const errorTable = {
   noPool: { status: 409, exit: 3, text: 'this device is in no pool', hint: 'mesh pool-create --name home; or mesh join INVITE' },
   poolElsewhere: { status: 409, exit: 3, text: 'the control plane at {url}, which this device uses for its other pools, does not know the pool of the invite', hint: 'to be in both, give the new pool a folder of its own: MESHNET_HOME=FOLDER mesh join INVITE; to leave the others for it, add --control-plane {other}' },
   hostedElsewhere: { status: 409, exit: 3, text: 'this device uses the control plane at {url}{pools}; mesh up would start another one here', hint: 'mesh start runs the agent of this device; to host a group of your own as well, give it a folder of its own: MESHNET_HOME=FOLDER mesh up' },
+  poolMoved: {
+    status: 409, exit: 7, text: 'pool {poolId} is served by the control plane with the key {want}, and this is one with the key {got}',
+    hint: 'the agent follows by itself when a member tells it where that is (mesh status); or name it: --control-plane URL',
+  },
   poolKeyMismatch: { status: 400, exit: 7, text: 'pool id {poolId} does not belong to that root public key', hint: 'copy both values again from: mesh pool-list' },
   certificateInvalid: { status: 403, exit: 7, text: 'the membership certificate is not valid: {problem}', hint: 'join again with a new invite (mesh pool-invite makes one): mesh join INVITE' },
   certificateExpired: { status: 403, exit: 7, text: 'the membership certificate expired at {notAfter}', hint: 'join again with a new invite (mesh pool-invite makes one): mesh join INVITE' },
@@ -117,6 +121,10 @@ export const errorTable = {
   keyExportInvalid: { status: 400, exit: 3, text: 'the exported key is not valid: {problem}', hint: 'copy the whole file again that mesh pool-export-key wrote' },
   passphraseWrong: { status: 403, exit: 7, text: 'the passphrase is wrong, or the file was changed', hint: 'try again; without the passphrase nobody can read it' },
   revocationsInvalid: { status: 403, exit: 7, text: 'the revocation list is not valid: {problem}', hint: 'check the clock; then run the command again' },
+  pinInvalid: {
+    status: 403, exit: 7, text: 'what names the control plane of the pool is not valid: {problem}',
+    hint: 'check the clock of this machine; the agent of an admin signs it anew: mesh start there',
+  },
   memberRemoved: { status: 403, exit: 7, text: 'device {deviceId} was removed from pool {poolId}', hint: 'repeat mesh join INVITE there; an admin lets it in again with mesh pool-approve --device {deviceId}' },
   renewalRefused: { status: 409, exit: 7, text: 'the membership is not renewed here: {problem}', hint: 'nothing to do: the agent asks every admin that it reaches, again and again' },
   notMember: { status: 403, exit: 7, text: 'device {deviceId} is not a member of pool {poolId}', hint: 'an admin gives it an invite (mesh pool-invite), for: mesh join INVITE' },

@@ -15,7 +15,7 @@ export interface Home {
   readonly deviceKey: string
   readonly config: string
   /** Folder of one pool: certificate, root public key, invites made here, the end of the ledger as it was checked last and, on the device that made it, the root key. */
-  pool(poolId: string): { readonly folder: string; readonly config: string; readonly certificate: string; readonly rootKey: string; readonly ledgerHead: string; readonly invites: string; readonly revocations: string }
+  pool(poolId: string): { readonly folder: string; readonly config: string; readonly certificate: string; readonly rootKey: string; readonly ledgerHead: string; readonly invites: string; readonly revocations: string; readonly controlPlanePin: string }
   readonly pools: string
   /** Model folders by id, besides the bundled ones. */
   readonly models: string
@@ -67,6 +67,7 @@ export const openHome = (root: string = homeFromEnvironment() ?? join(homedir(),
       rootKey: at('pools', poolId, 'pool-root.key'),
       ledgerHead: at('pools', poolId, 'ledger-head.json'),
       revocations: at('pools', poolId, 'revocations'),
+      controlPlanePin: at('pools', poolId, 'control-plane-pin'),
       invites: at('pools', poolId, 'invites'),
     }),
     models: at('models'),

@@ -15,6 +15,7 @@ import { PeerCache } from '../device/known-peers.ts'
 import { MessageStore } from '../device/message-store.ts'
 import { listPools } from '../device/pools.ts'
 import { processMark } from '../../shared/process-alive.ts'
+import { Pins } from '../device/pins.ts'
 import { Revocations } from '../device/revocations.ts'
 import { unreadableWishes } from '../device/rings.ts'
 import type { CarrierChoice } from '../carrier/assemble-rank.ts'
@@ -35,6 +36,7 @@ import { Neighbours } from './neighbours.ts'
 import { LockKeeper } from './lock-keeper.ts'
 import { Outbox } from './outbox.ts'
 import { answerJoinRequest, type PoolAdminOptions, renewMember, signRenewal } from './pool-admin.ts'
+import { PoolPins } from './pool-pins.ts'
 import { RingRegistry, type RingRegistryOptions } from './ring-registry.ts'
 import { ShardLoader } from './shard-loader.ts'
 import { createStateFile, lockHome, ringStateOf, type StateFile } from './state-file.ts'
@@ -89,6 +91,7 @@ class Agent {
   readonly #node: MeshNode
   readonly #rings: RingRegistry
   readonly #membership: Membership
+  readonly #pins: PoolPins
   readonly #revocations: Revocations
   readonly #jobs: JobRunner
   readonly #outbox: Outbox
@@ -134,6 +137,14 @@ class Agent {
     const send = (message: AgentMessage): void => this.#link.send(message)
     const onChange = (): void => this.#stateFile.touch()
     this.#membership = parts.add(new Membership({ home, deviceId: device.deviceId, revocations, gate, spread, renewals, now, logger, send, onRenewed: () => this.#link.refresh() }))
+    const pins = new Pins(home, revocations, now)
+    this.#pins = parts.add(new PoolPins({
+      home, key: device.key, pins, revocations, now, logger,
+      client: () => this.#connected,
+      controlPlaneId: () => undefined,
+      tellMembers: (poolId) => this.#neighbours?.tellPin(poolId),
+      onChange: () => this.#stateFile?.touch(),
+    }))
     this.#reports = new WorkReports({ key: device.key, store: new MessageStore(home.outbox.reports, logger), send })
     const onWork: RingRegistryOptions['onWork'] = ({ ring, member }, work) => this.#reports.post(ring, member, work)
     this.#rings = parts.add(new RingRegistry({ deviceId: device.deviceId, loader, links, settings: options.collective, carrier: options.carrier, logger, send, onWork, onChange }))
@@ -144,7 +155,8 @@ class Agent {
     this.#link = parts.add(this.#createLink())
     this.#neighbours = parts.add(new Neighbours({
       home, node, gate, cache, logger, now, discovery: options.discovery,
-      controlPlane: () => (this.#controlState.connected ? this.#client : undefined),
+      controlPlane: () => this.#connected,
+      pins: { pinOf: (poolId) => pins.pinOf(poolId)?.text, onPin: (poolId, text) => this.#pins.receive(poolId, text) },
       onNews: () => this.#link.check(),
     }))
     this.#cache = cache
@@ -152,6 +164,11 @@ class Agent {
 
   get #client(): Client {
     return this.#plane.client
+  }
+
+  /** The control plane, while the agent is connected to it. */
+  get #connected(): Client | undefined {
+    return this.#controlState.connected ? this.#client : undefined
   }
 
   start(): void {
@@ -198,6 +215,7 @@ class Agent {
       this.#outbox.resend()
       this.#reports.resend()
       this.#membership.connected()
+      void this.#pins.connected()
     } else if (message.type === 'ring-epoch') this.#rings.enter(message.ring)
     else if (message.type === 'ring-left') this.#rings.leave(message.ringId)
     else if (message.type === 'job-assign') void this.#jobs.run(message)
@@ -217,7 +235,8 @@ class Agent {
       if (message.type === 'join-request') await answerJoinRequest(this.#admin, message.request)
       else if (message.type === 'renewal-request') await renewMember(this.#admin, message)
       else if (message.type === 'certificate') this.#membership.receiveCertificate(message.poolId, message.certificate)
-      else this.#membership.receiveList(message.poolId, message.list)
+      else if (message.type === 'revocations') this.#membership.receiveList(message.poolId, message.list)
+      else this.#pins.receiveFromControlPlane(message.poolId, message.pin)
     } catch (error) {
       this.#options.logger.warn({ type: message.type }, MeshError.from(error).message)
     }
@@ -261,6 +280,6 @@ export const runDaemon = async (options: DaemonOptions): Promise<void> => {
   }
 }
 
-const membershipTypes = ['join-request', 'renewal-request', 'certificate', 'revocations'] as const
+const membershipTypes = ['join-request', 'renewal-request', 'certificate', 'revocations', 'control-plane-pin'] as const
 type MembershipMessage = Extract<ControlMessage, { type: (typeof membershipTypes)[number] }>
 const isOfMembership = (message: ControlMessage): message is MembershipMessage => (membershipTypes as readonly string[]).includes(message.type)

@@ -6,7 +6,7 @@ import { parseDeviceId } from '../../shared/ids.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { PeerCache, Sighting } from '../device/known-peers.ts'
 import { listPools } from '../device/pools.ts'
-import { ControlPlaneExchange } from '../network/control-plane-exchange.ts'
+import { ControlPlaneExchange, type ControlPlaneExchangeOptions } from '../network/control-plane-exchange.ts'
 import type { Gate } from '../network/gate.ts'
 import { type LocalNetwork, localNetworks, rankedLanAddresses } from '../device/interfaces.ts'
 import { MdnsDiscovery } from '../network/mdns-discovery.ts'
@@ -25,6 +25,8 @@ export interface NeighboursOptions {
   readonly discovery: 'lan' | 'none'
   /** The control plane that this agent is connected to, if any. */
   controlPlane(): Client | undefined
+  /** Which control plane serves a pool, as this device knows it, and what members say of that. */
+  readonly pins: Pick<ControlPlaneExchangeOptions, 'pinOf' | 'onPin'>
   /** A member may know a control plane, or the network changed: look whether ours is still there. */
   onNews(): void
 }
@@ -52,7 +54,7 @@ export class Neighbours {
     const { node, gate, logger, now } = options
     this.#options = options
     this.#peers = new PoolPeers({ node, gate, logger, now, poolIds: () => this.#poolIds, onSeen: (sighting) => this.#saw(sighting), onMoved: () => options.onNews() })
-    this.#exchange = new ControlPlaneExchange({ node, gate, logger, answer: () => this.#ownControlPlane() })
+    this.#exchange = new ControlPlaneExchange({ node, gate, logger, answer: () => this.#ownControlPlane(), ...options.pins })
   }
 
   start(): void {
@@ -75,7 +77,14 @@ export class Neighbours {
   /** A connection passed the gate. */
   admitted(connection: Connection, poolId: string): void {
     this.#peers.admitted(connection, poolId)
+    // one question shows each side the pin of the other
+    if (connection.direction === 'outbound') void this.#exchange.ask(connection, poolId)
     if (this.#options.controlPlane() === undefined) this.#options.onNews()
+  }
+
+  /** Shows the pin of that pool to the members that are connected. */
+  tellPin(poolId: string): void {
+    for (const connection of this.#options.gate.connectionsOf(poolId)) void this.#exchange.ask(connection, poolId)
   }
 
   /** Which control planes the connected members use. */

@@ -34,7 +34,7 @@ const createMember = async (t: TestContext, signer = root): Promise<Member> => {
   const seen: Sighting[] = []
   const gate = new Gate(node, { rootKeyOf: (id) => (id === poolId ? root.publicKey : undefined), certificateOf: () => certificate }, { now: Date.now, logger, onAdmit: (connection, id) => peers.admitted(connection, id) })
   const peers: PoolPeers = new PoolPeers({ node, gate, logger, now: Date.now, poolIds: () => [poolId], onSeen: (sighting) => void seen.push(sighting) })
-  const exchange = new ControlPlaneExchange({ node, gate, logger, answer: async () => ['http://10.0.0.1:8080'] })
+  const exchange = new ControlPlaneExchange({ node, gate, logger, answer: async () => ['http://10.0.0.1:8080'], pinOf: () => undefined, onPin: () => {} })
   t.after(async () => {
     peers.stop()
     gate.stop()

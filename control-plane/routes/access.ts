@@ -29,9 +29,9 @@ const keyOf = ({ headers: sent }: FastifyRequest): string | undefined =>
 
 /**
  * The app behind a request that shows an API key; `undefined` when it shows none.
- * @throws MeshError `keyNotAccepted` | `keyInvalid` | `keyAttempts` | `keyRevoked` | `keyExpired` | `keyMakerGone` | `keyOtherPool`
+ * @throws MeshError `keyNotAccepted` | `keyInvalid` | `keyAttempts` | `keyRevoked` | `keyExpired` | `keyMakerGone` | `keyOtherPool` | `poolMoved`
  */
-const authoriseKey = (request: FastifyRequest, route: RouteRecord, { keys }: Services): Caller | undefined => {
+const authoriseKey = (request: FastifyRequest, route: RouteRecord, { keys, pools, pins }: Services): Caller | undefined => {
   const text = keyOf(request)
   if (text === undefined) {
     if (route.access === 'key') throw new MeshError('keyInvalid', { problem: 'the header Authorization: Bearer mesh_sk_... is missing' })
@@ -42,6 +42,8 @@ const authoriseKey = (request: FastifyRequest, route: RouteRecord, { keys }: Ser
   const { poolId = ownPool } = request.params as { poolId?: string }
   // the same answer whether that other pool exists or not
   if (poolId !== ownPool) throw new MeshError('keyOtherPool', { keyId })
+  const pool = pools.find(ownPool)
+  if (pool) pins.checkServed(pool)
   return { deviceId, address: request.ip, isAdmin: false, keyId }
 }
 

@@ -36,6 +36,7 @@ export const joinRoutes = (services: Services): Pick<Handlers, 'requestJoin' | '
     requestJoin: ({ caller, params, body }) => {
       const pool = needPool(services, params.poolId)
       if (pool.rootPublicKey !== body.rootPublicKey) throw new MeshError('poolKeyMismatch', { poolId: params.poolId })
+      services.pins.checkServed(pool)
       if (validCertificate(pool, caller.deviceId) === undefined) {
         const isKnown = pools.requestOf(pool.poolId, caller.deviceId) !== undefined
         if (!isKnown && pools.countRequests(pool.poolId) >= limits.joinRequests) throw new MeshError('overloaded', { what: 'the list of join requests of this pool', limit: limits.joinRequests })

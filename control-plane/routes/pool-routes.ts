@@ -13,8 +13,8 @@ export const needPool = ({ pools }: Pick<Services, 'pools'>, poolId: string): St
   return pool
 }
 
-export const poolRoutes = (services: Services): Pick<Handlers, 'createPool' | 'getPool' | 'listPools' | 'listPeers' | 'getRevocations' | 'publishRevocations'> => {
-  const { pools, memberships, removals, presence, locks, now } = services
+export const poolRoutes = (services: Services): Pick<Handlers, 'createPool' | 'getPool' | 'listPools' | 'listPeers' | 'getRevocations' | 'publishRevocations' | 'getPin' | 'publishPin'> => {
+  const { pools, memberships, pins, removals, presence, locks, now } = services
   const viewOf = (pool: StoredPool): Pool => {
     const members = pools.members(pool.poolId)
     return { ...pool, members: members.length, online: members.filter(({ deviceId }) => presence.isOnline(deviceId)).length }
@@ -41,6 +41,11 @@ export const poolRoutes = (services: Services): Pick<Handlers, 'createPool' | 'g
     getRevocations: ({ params }) => ({ list: memberships.revocations(needPool(services, params.poolId))?.text }),
     publishRevocations: ({ params, body }) => {
       if (!removals.publish(needPool(services, params.poolId), body.list)) throw new MeshError('revocationsInvalid', { problem: 'the control plane holds a newer one' })
+      return { ok: true }
+    },
+    getPin: ({ params }) => ({ pin: pins.pinOf(needPool(services, params.poolId))?.text }),
+    publishPin: ({ params, body }) => {
+      if (!pins.publish(needPool(services, params.poolId), body.pin)) throw new MeshError('pinInvalid', { problem: 'the control plane holds a newer one' })
       return { ok: true }
     },
   }

@@ -3,6 +3,7 @@ import { Value } from 'typebox/value'
 import type { WebSocket } from 'ws'
 import { AgentMessage } from '../../shared/api/messages.ts'
 import { MeshError } from '../../shared/errors.ts'
+import { poolIdIn } from '../../shared/identity/pool-certificate.ts'
 import type { Logger } from '../../shared/log.ts'
 import { oneLine } from '../../shared/text.ts'
 import type { DeviceStore } from '../store/device-store.ts'
@@ -15,6 +16,7 @@ import type { Jobs } from './jobs.ts'
 import { requestsFor } from './join-requests.ts'
 import type { Locks } from './locks.ts'
 import type { Memberships } from './memberships.ts'
+import type { Pins } from './pins.ts'
 import type { Agent, AgentSocket, Presence } from './presence.ts'
 import type { Rings } from './rings.ts'
 
@@ -28,6 +30,7 @@ export interface AgentSocketsOptions {
   readonly locks: Locks
   readonly jobs: Jobs
   readonly credits: Credits
+  readonly pins: Pins
   readonly background: Background
   readonly now: () => number
   readonly heartbeatMs: number
@@ -144,8 +147,9 @@ export class AgentSockets {
     agent.addresses = hello.addresses
     agent.missingMemoryBytes = hello.lockMissingBytes ?? 0
     agent.pools.clear()
+    const moved: string[] = []
     for (const certificate of new Set(hello.certificates)) {
-      if (agent.badCertificates.size <= tolerated) this.#admit(agent, certificate)
+      if (agent.badCertificates.size <= tolerated) moved.push(...this.#admit(agent, certificate))
     }
     agent.greeted = true
     this.#saw(agent.deviceId, now())
@@ -154,12 +158,19 @@ export class AgentSockets {
     agent.socket.send({ type: 'welcome', serverTime: now(), heartbeatMs, ...(relays.length === 0 ? {} : { relays: [...relays] }) })
     rings.greet(agent)
     jobs.greet(agent)
+    for (const poolId of [...moved, ...agent.pools.keys()]) this.#tellPin(agent, poolId)
     for (const [poolId, { role }] of agent.pools) {
       const pool = pools.find(poolId)
       const list = pool && memberships.revocations(pool)?.text
       if (list !== undefined) agent.socket.send({ type: 'revocations', poolId, list })
       if (role === 'admin') for (const request of requestsFor(pools, poolId)) agent.socket.send({ type: 'join-request', poolId, request })
     }
+  }
+
+  #tellPin(agent: Agent, poolId: string): void {
+    const pool = this.#options.pools.find(poolId)
+    const pin = pool && this.#options.pins.pinOf(pool)?.text
+    if (pin !== undefined) agent.socket.send({ type: 'control-plane-pin', poolId, pin })
   }
 
   /** Some admin whose agent is here may sign a new one; the device asks again until one did. */
@@ -169,17 +180,23 @@ export class AgentSockets {
     for (const admin of presence.admins(poolId, now())) admin.socket.send({ type: 'renewal-request', poolId, certificate })
   }
 
-  /** A certificate that does not hold costs the agent that pool, not the connection. */
-  #admit(agent: Agent, text: string): void {
+  /**
+   * A certificate that does not hold costs the agent that pool, not the connection.
+   * @returns the pool, where that was moved to another control plane while the agent was away
+   */
+  #admit(agent: Agent, text: string): string[] {
     const { memberships, logger } = this.#options
-    if (agent.badCertificates.has(text)) return
+    if (agent.badCertificates.has(text)) return []
     try {
       memberships.show(text, agent.deviceId)
     } catch (error) {
       const failure = MeshError.from(error)
       if (failure.code === 'certificateInvalid') agent.badCertificates.add(text)
       logger[failure.code === 'internal' ? 'error' : 'info']({ device: agent.deviceId, code: failure.code }, failure.message)
+      const poolId = failure.code === 'poolMoved' ? poolIdIn(text) : undefined
+      return poolId === undefined ? [] : [poolId]
     }
+    return []
   }
 
   #expire(): void {

@@ -14,6 +14,8 @@ export interface MembershipsOptions {
   readonly presence: Presence
   readonly background: Background
   readonly now: () => number
+  /** @throws MeshError `poolMoved` */
+  checkServed(pool: StoredPool): void
 }
 
 const keyOf = ({ rootPublicKey }: StoredPool): Uint8Array => Buffer.from(rootPublicKey, 'hex')
@@ -35,7 +37,7 @@ export class Memberships {
   /**
    * A device shows its certificate of a pool. One that we have not seen is stored: after the loss of our database the
    * members of a pool are known again as they come.
-   * @throws MeshError `notFound` (no such pool here) | `certificateInvalid` | `certificateExpired` | `memberRemoved`
+   * @throws MeshError `notFound` (no such pool here) | `poolMoved` | `certificateInvalid` | `certificateExpired` | `memberRemoved`
    */
   show(text: string, deviceId: string, poolId: string | undefined = poolIdIn(text)): Certificate {
     const { pools, presence, background } = this.#options
@@ -43,6 +45,8 @@ export class Memberships {
     const pool = this.#need(poolId)
     const certificate = this.verify(pool, text)
     checkOwner(certificate, deviceId)
+    // after the certificate: where a pool went is for its members
+    this.#options.checkServed(pool)
     const known = pools.membership(pool.poolId, deviceId)
     // a full disk keeps no member out: it shows the certificate again with its next request
     if (!known || known.notAfter < certificate.notAfter) background.run('storing a certificate', () => pools.publish(text, certificate))

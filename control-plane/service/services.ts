@@ -1,5 +1,6 @@
 /** Everything behind the routes, wired once. */
 import type { ControlPlaneKey } from '../../shared/identity/control-plane-key.ts'
+import { removalsOf } from '../../shared/identity/revocation-list.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { OpenDatabase } from '../store/database.ts'
 import { CreditStore } from '../store/credit-store.ts'
@@ -8,6 +9,7 @@ import { JobStore } from '../store/job-store.ts'
 import { KeyStore } from '../store/key-store.ts'
 import { LockStore } from '../store/lock-store.ts'
 import { NonceStore } from '../store/nonce-store.ts'
+import { PinStore } from '../store/pin-store.ts'
 import { PoolStore } from '../store/pool-store.ts'
 import { RevocationStore } from '../store/revocation-store.ts'
 import { RingStore } from '../store/ring-store.ts'
@@ -20,6 +22,7 @@ import { JobHub } from './job-hub.ts'
 import { Jobs } from './jobs.ts'
 import { Locks } from './locks.ts'
 import { Memberships } from './memberships.ts'
+import { Pins } from './pins.ts'
 import { Presence } from './presence.ts'
 import { Removals } from './removals.ts'
 import { Rings } from './rings.ts'
@@ -49,6 +52,7 @@ export interface Services {
   readonly ringStore: RingStore
   readonly nonces: NonceStore
   readonly memberships: Memberships
+  readonly pins: Pins
   readonly removals: Removals
   readonly presence: Presence
   readonly rings: Rings
@@ -73,7 +77,12 @@ export const createServices = ({ store, probe }: OpenDatabase, { heartbeatMs, le
   const jobStore = new JobStore(store)
   const ringStore = new RingStore(store)
   const presence = new Presence(now())
-  const memberships = new Memberships({ pools, revocations: new RevocationStore(store), presence, background, now })
+  const memberships = new Memberships({ pools, revocations: new RevocationStore(store), presence, background, now, checkServed: (pool) => pins.checkServed(pool) })
+  const pins: Pins = new Pins({
+    id: key.id, pins: new PinStore(store), presence, now, logger,
+    removalsOf: (pool) => removalsOf(memberships.revocations(pool)),
+    onMoved: (poolId) => rings.refreshPool(poolId),
+  })
   const hub = new JobHub()
   const credits = new Credits({ store: new CreditStore(store), jobs: jobStore, rings: ringStore, devices, background, now, settings: creditSettings, logger })
   const locks = new Locks({ store: new LockStore(store), devices, rings: ringStore, presence, now, onChange: (deviceId) => rings.refresh(deviceId) })
@@ -89,12 +98,12 @@ export const createServices = ({ store, probe }: OpenDatabase, { heartbeatMs, le
   const keys = new ApiKeys({ store: new KeyStore(store), jobs: jobStore, pools, devices, memberships, background, now, logger, onRevoked: ({ keyId }) => jobs.cancelOfKey(keyId) })
   const jobs: Jobs = new Jobs({ jobs: jobStore, ringStore, rings, presence, hub, credits, keys, background, now, graceMs, leaseMs, reportMs, logger })
   const removals = new Removals({ memberships, pools, presence, rings, jobs, keys, background, now, logger })
-  const sockets = new AgentSockets({ admission, presence, memberships, devices, pools, rings, locks, jobs, credits, background, now, heartbeatMs, leaseMs, relays, logger })
+  const sockets = new AgentSockets({ admission, presence, memberships, devices, pools, rings, locks, jobs, credits, pins, background, now, heartbeatMs, leaseMs, relays, logger })
   jobs.recover()
   rings.sweep()
   credits.recover()
   return {
-    key, admission, devices, pools, jobStore, ringStore, nonces, memberships, removals, presence, rings, locks, jobs, keys, credits, hub, sockets, background, now,
+    key, admission, devices, pools, jobStore, ringStore, nonces, memberships, pins, removals, presence, rings, locks, jobs, keys, credits, hub, sockets, background, now,
     stop: () => {
       sockets.stop()
       rings.stop()

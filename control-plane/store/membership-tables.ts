@@ -8,6 +8,12 @@ export const revocations = sqliteTable('revocations', {
   list: text('list').notNull(),
 })
 
+/** Which control plane serves each pool: the newest statement of its admins. */
+export const controlPlanePins = sqliteTable('control_plane_pins', {
+  poolId: text('pool_id').primaryKey().references(() => pools.poolId),
+  pin: text('pin').notNull(),
+})
+
 /** Nonces of signed requests, kept for as long as a request would be accepted. */
 export const requestNonces = sqliteTable('request_nonces', {
   deviceId: text('device_id').notNull(),

@@ -6,7 +6,7 @@ import { Type } from 'typebox'
 import { Count, ErrorReportSchema, Hex64, machineText } from '../schema/common.ts'
 import { SignedStatement } from '../schema/credits.ts'
 import { FinishReason, JobSubmission, Timings, Usage } from '../schema/job.ts'
-import { CertificateText, JoinRequest, RevocationText } from '../schema/pool.ts'
+import { CertificateText, JoinRequest, PinText, RevocationText } from '../schema/pool.ts'
 import { Loading, RingEpoch, RingNetwork } from '../schema/ring.ts'
 import { limits } from '../wire/limits.ts'
 
@@ -80,6 +80,8 @@ export const ControlMessage = Type.Union([
   Type.Object({ type: Type.Literal('certificate'), poolId: Hex64, certificate: CertificateText }),
   /** The newest revocation list of a pool of this device. */
   Type.Object({ type: Type.Literal('revocations'), poolId: Hex64, list: RevocationText }),
+  /** Which control plane serves a pool of this device; the text of `identity/control-plane-pin.ts`. */
+  Type.Object({ type: Type.Literal('control-plane-pin'), poolId: Hex64, pin: PinText }),
   Type.Object({ type: Type.Literal('error'), error: ErrorReportSchema }),
 ])
 export type ControlMessage = Type.Static<typeof ControlMessage>

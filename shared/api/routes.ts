@@ -14,7 +14,7 @@ import { CreditsView, LedgerPage, QuotaView, SignedStatement } from '../schema/c
 import { Device, DeviceRegistration } from '../schema/device.ts'
 import { Job, JobSubmission } from '../schema/job.ts'
 import { LockRecord, LockText } from '../schema/lock.ts'
-import { CertificateText, InviteProof, JoinRequest, Pool, PoolCreation, PoolPeer, RevocationText } from '../schema/pool.ts'
+import { CertificateText, InviteProof, JoinRequest, PinText, Pool, PoolCreation, PoolPeer, RevocationText } from '../schema/pool.ts'
 import { RingJoin, RingView } from '../schema/ring.ts'
 import { limits } from '../wire/limits.ts'
 
@@ -60,6 +60,14 @@ export const routes = {
   publishCertificate: { method: 'POST', path: '/api/pools/:poolId/certificates', access: 'admin', summary: 'Publish a certificate that an admin signed', params: PoolParams, body: Type.Object({ certificate: CertificateText }, { additionalProperties: false }), answer: Done },
   getRevocations: { method: 'GET', path: '/api/pools/:poolId/revocations', access: 'device', summary: 'The newest revocation list of a pool', params: PoolParams, answer: Type.Object({ list: Type.Optional(RevocationText) }) },
   publishRevocations: { method: 'POST', path: '/api/pools/:poolId/revocations', access: 'device', summary: 'Publish a newer revocation list; its signature decides whether it holds', params: PoolParams, bodyBytes: limits.revocationBytes + 1024, body: Type.Object({ list: RevocationText }, { additionalProperties: false }), answer: Done },
+  getPin: {
+    method: 'GET', path: '/api/pools/:poolId/control-plane-pin', access: 'device', summary: 'Which control plane serves a pool, signed by its admins',
+    params: PoolParams, answer: Type.Object({ pin: Type.Optional(PinText) }),
+  },
+  publishPin: {
+    method: 'POST', path: '/api/pools/:poolId/control-plane-pin', access: 'device', summary: 'Publish a newer statement of which control plane serves a pool; its signature decides whether it holds',
+    params: PoolParams, body: Type.Object({ pin: PinText }, { additionalProperties: false }), answer: Done,
+  },
 
   joinRing: { method: 'POST', path: '/api/pools/:poolId/rings/join', access: 'member', summary: 'Take part in serving a model', params: PoolParams, body: RingJoin, answer: RingView },
   leaveRing: { method: 'POST', path: '/api/pools/:poolId/rings/leave', access: 'member', summary: 'Stop taking part', params: PoolParams, body: Type.Object({ modelId: ModelId }, { additionalProperties: false }), answer: Done },

@@ -13,6 +13,9 @@ export const CertificateText = Type.String({ minLength: 1, maxLength: 4096, patt
 /** Base64url of the list in `identity/revocation-list.ts`. */
 export const RevocationText = Type.String({ minLength: 1, maxLength: limits.revocationBytes, pattern: '^[A-Za-z0-9_-]+$' })
 
+/** Base64url of the statement in `identity/control-plane-pin.ts`. */
+export const PinText = Type.String({ minLength: 1, maxLength: limits.pinLength, pattern: '^[A-Za-z0-9_-]+$' })
+
 export const PoolCreation = Type.Object({
   poolId: Hex64,
   networkId: GivenName,

@@ -49,6 +49,8 @@ export const limits = {
   /** Devices on one revocation list, and characters of its text: 34 bytes a device, four thirds of that in base64. */
   removedDevices: 4096,
   revocationBytes: 256 * 1024,
+  /** Characters of a pin of the control plane: 250 bytes, and the certificate of the admin that signed. */
+  pinLength: 2048,
   /** Devices that wait to be let into one pool. */
   joinRequests: 100,
   /** API keys of one device in one pool; of those that ended the oldest make room. */
@@ -71,6 +73,8 @@ export const limits = {
   jobCredits: 1e12,
   /** Entries of the ledger in one answer. */
   ledgerPage: 1000,
+  /** Addresses under which a member may say that it reaches its control plane. */
+  announcedControlPlanes: 8,
   /** Relays that a control plane names to its devices: a group has one or two. */
   announcedRelays: 8,
   /** Rings of one device in one pool: more models than a disk holds, and few enough to look at them all at once. */

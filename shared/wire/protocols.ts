@@ -10,6 +10,6 @@ export const protocols = {
   ring: '/meshnet/ring/2.0.0',
   /** To a relay that serves some pools only: membership of one of them, before it reserves a slot or connects to anybody. */
   relayProof: '/meshnet/relay-proof/1.0.0',
-  /** Between members: which control plane the other one uses. */
-  controlPlane: '/meshnet/control-plane/1.0.0',
+  /** Between members: which control plane serves the pool, and where it is. 1.0.0 told addresses alone. */
+  controlPlane: '/meshnet/control-plane/2.0.0',
 } as const
