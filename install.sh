@@ -135,14 +135,14 @@ install() {
 
   stage=$prefix/lib/.meshnet-stage.$$
   mkdir "$stage"
-  for part in agent bench control-plane relay-server shared models package.json package-lock.json .npmrc README.md; do
+  for part in agent bench control-plane relay-server shared tools models package.json package-lock.json .npmrc README.md; do
     [ ! -e "$source/$part" ] || cp -R "$source/$part" "$stage/" || fail "cannot copy $part to $stage" 'check the free space (about 1 GB is needed) and the permissions'
   done
   find "$stage" -name '*.test.ts' -exec rm -f {} +
   # a clone that was made with umask 077 is readable for its owner alone
   chmod -R u+rwX,go+rX "$stage"
-  fallback_node=$(node "$stage/shared/setup.mjs" --production --print-node --only-install)
-  node_flags=$(node "$stage/shared/setup.mjs" --production --print-flags --only-install)
+  fallback_node=$(node "$stage/tools/setup.mjs" --production --print-node --only-install)
+  node_flags=$(node "$stage/tools/setup.mjs" --production --print-flags --only-install)
   # a Node that lies in the stage moves with it; any other is the fallback of the wrapper
   case $fallback_node in "$stage"/*) fallback_node=node ;; esac
   { cat "$target/.made-folders" 2>/dev/null || true; printf '%s\n%s\n' "$made_bin" "$made_lib"; } >"$stage/.made-folders"

@@ -75,7 +75,7 @@ export const owners: Readonly<Record<string, readonly string[]>> = {
   ws: ['agent/daemon', 'control-plane/service', 'control-plane/test'],
 }
 
-const parts = ['agent', 'control-plane', 'relay-server', 'bench', 'test']
+const parts = ['agent', 'control-plane', 'relay-server', 'bench', 'test', 'tools']
 const sharedNote = 'shared knows nobody'
 const siblingNote = 'agent, control-plane and relay-server know shared alone; siblings are started as processes'
 
@@ -173,7 +173,7 @@ export default defineConfig({
       files: ['agent/main.ts', 'agent/background/main.ts', 'control-plane/main.ts', 'relay-server/main.ts'],
       rules: { 'no-restricted-properties': 'off' },
     },
-    { files: ['shared/options.ts', 'shared/setup.mjs'], rules: { 'node/no-process-env': 'off' } },
+    { files: ['shared/options.ts', 'tools/setup.mjs'], rules: { 'node/no-process-env': 'off' } },
     {
       files: ['**/*.test.ts', '**/contract.ts', 'test/**'],
       rules: { 'max-lines': ['error', { max: 600 }], 'max-lines-per-function': 'off' },

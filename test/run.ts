@@ -13,7 +13,7 @@ import { environmentFor } from '../shared/options.ts'
 import { endProcess, findLeftovers, newRunId, runMark } from './support/leftovers.ts'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
-export const unitPatterns = ['agent/**/*.test.ts', 'control-plane/**/*.test.ts', 'relay-server/**/*.test.ts', 'shared/**/*.test.ts']
+export const unitPatterns = ['agent/**/*.test.ts', 'control-plane/**/*.test.ts', 'relay-server/**/*.test.ts', 'shared/**/*.test.ts', 'tools/**/*.test.ts']
 export const allPatterns = [...unitPatterns, 'test/**/*.test.ts', 'bench/**/*.test.ts']
 
 /** Milliseconds after which a run hangs: all tests together need a few minutes on two cores. */

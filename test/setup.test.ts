@@ -1,5 +1,5 @@
 /**
- * `shared/setup.mjs` in a small clone of its own. npm is a script here that does what the test tells it to (the real
+ * `tools/setup.mjs` in a small clone of its own. npm is a script here that does what the test tells it to (the real
  * one takes half a minute and is run by `install.test.ts`).
  */
 import assert from 'node:assert/strict'
@@ -35,7 +35,7 @@ mkdir -p node_modules/node/bin && ln -sf "$MESH_TEST_NODE" node_modules/node/bin
 const makeClone = (t: TestContext, npm?: { version?: string; ci?: string }): Clone => {
   const root = temporaryFolder(t)
   for (const folder of ['shared', 'tools', 'bin']) mkdirSync(join(root, folder))
-  for (const file of ['setup.mjs', 'trim-modules.mjs']) copyFileSync(fileURLToPath(new URL(`../shared/${file}`, import.meta.url)), join(root, 'shared', file))
+  for (const file of ['setup.mjs', 'trim-modules.mjs']) copyFileSync(fileURLToPath(new URL(`../tools/${file}`, import.meta.url)), join(root, 'tools', file))
   writeFileSync(join(root, 'package-lock.json'), '{}')
   writeFileSync(join(root, 'package.json'), JSON.stringify({ config: { nodeFlags: ['--max-semi-space-size=2'] } }))
   writeFileSync(join(root, 'shared', 'script.mjs'), 'console.log(JSON.stringify({ args: process.argv.slice(2), flags: process.execArgv, node: process.argv0 })); process.exitCode = Number(process.argv[2] ?? 0)')
@@ -43,7 +43,7 @@ const makeClone = (t: TestContext, npm?: { version?: string; ci?: string }): Clo
   return {
     root,
     start: (...args) => {
-      const child = spawn(process.execPath, [join(root, 'shared', 'setup.mjs'), ...args], { cwd: join(root, 'tools'), env: { PATH: `${join(root, 'bin')}:/usr/bin:/bin`, MESH_TEST_NODE: process.execPath } })
+      const child = spawn(process.execPath, [join(root, 'tools', 'setup.mjs'), ...args], { cwd: join(root, 'tools'), env: { PATH: `${join(root, 'bin')}:/usr/bin:/bin`, MESH_TEST_NODE: process.execPath } })
       const output = { stdout: '', stderr: '' }
       child.stdout.setEncoding('utf8').on('data', (part: string) => (output.stdout += part))
       child.stderr.setEncoding('utf8').on('data', (part: string) => (output.stderr += part))
@@ -57,7 +57,7 @@ const makeClone = (t: TestContext, npm?: { version?: string; ci?: string }): Clo
 /** PATH without npm: /usr/bin has one on many machines, so these clones see an empty folder only. */
 const withoutNpm = (clone: Clone): Promise<{ code: number | null; stderr: string }> =>
   within(20_000, 'the set-up ends', new Promise((resolve) => {
-    const child = spawn(process.execPath, [join(clone.root, 'shared', 'setup.mjs'), '--only-install'], { env: { PATH: join(clone.root, 'bin') } })
+    const child = spawn(process.execPath, [join(clone.root, 'tools', 'setup.mjs'), '--only-install'], { env: { PATH: join(clone.root, 'bin') } })
     let stderr = ''
     child.stderr.setEncoding('utf8').on('data', (part: string) => (stderr += part))
     child.on('close', (code) => resolve({ code, stderr }))
@@ -176,7 +176,7 @@ describe('set-up', () => {
   })
 
   it('it runs on the oldest Node that is promised: no syntax or import newer than Node 18', () => {
-    const text = ['setup.mjs', 'trim-modules.mjs'].map((file) => readFileSync(fileURLToPath(new URL(`../shared/${file}`, import.meta.url)), 'utf8')).join('\n')
+    const text = ['setup.mjs', 'trim-modules.mjs'].map((file) => readFileSync(fileURLToPath(new URL(`../tools/${file}`, import.meta.url)), 'utf8')).join('\n')
     for (const newer of ['import.meta.dirname', 'import.meta.filename', 'Promise.withResolvers', '.toSorted(', '.findLast(', '.toReversed(', 'with { type:']) assert.ok(!text.includes(newer), newer)
     for (const [, from] of text.matchAll(/from '([^']+)'/g)) assert.match(from, /^(?:node:|\.\/trim-modules\.mjs$)/)
   })

@@ -1,9 +1,9 @@
 /**
  * Makes a clone ready to run and then runs a script of it with the project's own Node.
  *
- *   node shared/setup.mjs agent/main.ts demo      install what is missing, then run
- *   node shared/setup.mjs --only-install          install what is missing
- *   node shared/setup.mjs --only-install --production --print-node     for install.sh, as is --print-flags
+ *   node tools/setup.mjs agent/main.ts demo      install what is missing, then run
+ *   node tools/setup.mjs --only-install          install what is missing
+ *   node tools/setup.mjs --only-install --production --print-node     for install.sh, as is --print-flags
  *
  * Plain JavaScript without dependencies that Node 18 understands, because it is what runs before anything is
  * installed. When nothing changed it costs a few reads of files and the start of a process.
@@ -143,9 +143,17 @@ const discardLock = (pid) => {
   rmSync(aside, { force: true })
 }
 
+/** Settings of an npm that runs us to install the package for all users: they are about that, not about our folder. */
+const outerSettings = /^npm_config_(?:global|location|prefix|global_prefix|local_prefix|ignore_scripts|omit|include)$/i
+
+const npmEnvironment = () => {
+  const own = Object.entries(process.env).filter(([name]) => !outerSettings.test(name))
+  return { ...Object.fromEntries(own), ONNXRUNTIME_NODE_INSTALL: 'skip', npm_config_update_notifier: 'false' }
+}
+
 const runNpm = (npm, args) =>
   new Promise((resolve, reject) => {
-    const env = { ...process.env, ONNXRUNTIME_NODE_INSTALL: 'skip', npm_config_update_notifier: 'false' }
+    const env = npmEnvironment()
     const all = [...npm.before, ...args, '--no-audit', '--no-fund', '--loglevel=error']
     const child = spawn(npm.file, all, { cwd: root, env, shell: npm.shell, stdio: ['ignore', 'pipe', 'pipe'] })
     let output = ''
@@ -270,13 +278,13 @@ const main = async (args) => {
   const flags = new Set()
   while (args[0]?.startsWith('--')) flags.add(args.shift())
   for (const flag of flags) {
-    if (!['--only-install', '--production', '--print-node', '--print-flags'].includes(flag)) throw new SetupError(`unknown option ${flag}`, 'usage: node shared/setup.mjs [--only-install] [script [arguments]]')
+    if (!['--only-install', '--production', '--print-node', '--print-flags'].includes(flag)) throw new SetupError(`unknown option ${flag}`, 'usage: node tools/setup.mjs [--only-install] [script [arguments]]')
   }
   await install(flags.has('--production'))
   if (flags.has('--print-node')) process.stdout.write(`${findNode()}\n`)
   if (flags.has('--print-flags')) process.stdout.write(`${flagsFor(findNode()).join(' ')}\n`)
   if (flags.has('--only-install')) return 0
-  if (args.length === 0) throw new SetupError('no script is named', 'usage: node shared/setup.mjs [--only-install] [script [arguments]]')
+  if (args.length === 0) throw new SetupError('no script is named', 'usage: node tools/setup.mjs [--only-install] [script [arguments]]')
   return run(args[0], args.slice(1))
 }
 
