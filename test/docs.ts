@@ -15,8 +15,8 @@ const commands = await allCommands()
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 
 const pages: readonly { readonly file: string; readonly parts: Readonly<Record<string, () => string>> }[] = [
-  { file: 'README.md', parts: { cli: () => cliReference(commands), 'exit-codes': exitCodeReference } },
-  { file: 'shared/ERRORS.md', parts: { errors: errorReference } },
+  { file: 'docs/cli.md', parts: { cli: () => cliReference(commands) } },
+  { file: 'shared/ERRORS.md', parts: { 'exit-codes': exitCodeReference, errors: errorReference } },
 ]
 
 /** The page with its generated parts as they should be. @throws Error when a marker is missing */

@@ -10,35 +10,48 @@ const code = (text: string): string => `\`${text.replaceAll('|', '\\|')}\``
 const markdownTable = (headings: readonly string[], rows: readonly (readonly string[])[]): string =>
   [headings, headings.map(() => '---'), ...rows].map((row) => `| ${row.join(' | ')} |`).join('\n')
 
-/** Options that every command has are described once, below the table. */
-const everywhere: readonly OptionName[] = ['logLevel']
+/** Options that every command has are described once, at the top. */
+const everywhere: readonly OptionName[] = ['json', 'logLevel']
 
-const commandRow = (command: Command): string[] => {
-  const options = command.options.filter((name) => !everywhere.includes(name)).map((name) => {
-    const own = command.defaults[name] === undefined ? '' : ` (${defaultText(name, command)})`
-    return code(command.required.includes(name) ? flagText(name) : `[${flagText(name)}]`) + own
-  })
-  return [code(`mesh ${command.name}`), cell(command.summary), options.join(' ')]
-}
-
-const optionRow = (name: OptionName): string[] => {
+const optionRow = (name: OptionName, command?: Command): string[] => {
   const record = optionRecord(name)
   const choices = record.choices === undefined ? '' : `: ${record.choices.join(', ')}`
-  const text = defaultText(name)
-  return [code(flagText(name)), cell(record.help + choices), text === undefined ? '' : code(text), record.env === undefined ? '' : code(record.env)]
+  const required = command?.required.includes(name) ? ' (required)' : ''
+  const text = defaultText(name, command)
+  return [
+    code(flagText(name)),
+    cell(record.help + choices + required),
+    text === undefined ? '' : code(text),
+    record.env === undefined ? '' : code(record.env),
+  ]
 }
 
-/** Commands, then every option once. */
-export const cliReference = (commands: readonly Command[]): string => {
-  const used = new Set(commands.flatMap((command) => command.options))
-  return [
-    markdownTable(['command', 'what it does', 'options'], commands.map(commandRow)),
-    '',
-    'A flag goes before its environment variable, and that before the default. `MESHNET_HOME` (default `~/.meshnet`) is the folder of all state.',
-    '',
-    markdownTable(['option', 'meaning', 'default', 'environment'], [...used].map(optionRow)),
-  ].join('\n')
+const optionTable = (names: readonly OptionName[], command?: Command): string =>
+  markdownTable(['option', 'meaning', 'default', 'environment'], names.map((name) => optionRow(name, command)))
+
+const commandSection = (command: Command): string => {
+  const options = command.options.filter((name) => !everywhere.includes(name))
+  const parts = [
+    `## mesh ${command.name}`,
+    cell(command.summary),
+    ...(command.details === undefined ? [] : [cell(command.details)]),
+    ...(options.length === 0 ? [] : [optionTable(options, command)]),
+    ['```sh', ...command.examples, '```'].join('\n'),
+  ]
+  return parts.join('\n\n')
 }
+
+/** All commands in a table that leads to a section for each: what it does, its options, its examples. */
+export const cliReference = (commands: readonly Command[]): string =>
+  [
+    markdownTable(
+      ['command', 'what it does'],
+      commands.map(({ name, summary }) => [`[${code(`mesh ${name}`)}](#mesh-${name})`, cell(summary)]),
+    ),
+    `Every command takes these, and \`--help\`:`,
+    optionTable(everywhere),
+    ...commands.map(commandSection),
+  ].join('\n\n')
 
 const exitMeanings: Readonly<Record<keyof typeof exitCodes, string>> = {
   ok: 'done',
