@@ -128,6 +128,14 @@ export const errorTable = {
   memberRemoved: { status: 403, exit: 7, text: 'device {deviceId} was removed from pool {poolId}', hint: 'repeat mesh join INVITE there; an admin lets it in again with mesh pool-approve --device {deviceId}' },
   renewalRefused: { status: 409, exit: 7, text: 'the membership is not renewed here: {problem}', hint: 'nothing to do: the agent asks every admin that it reaches, again and again' },
   notMember: { status: 403, exit: 7, text: 'device {deviceId} is not a member of pool {poolId}', hint: 'an admin gives it an invite (mesh pool-invite), for: mesh join INVITE' },
+  charterInvalid: {
+    status: 403, exit: 7, text: 'what the pool was made to be cannot be believed: {problem}',
+    hint: 'the control plane shows something that the maker of the pool did not sign: tell its admins, and do not send prompts over it',
+  },
+  charterChanged: {
+    status: 403, exit: 7, text: 'text of pool {poolId} was {before} when this device joined, and the control plane now says {now}',
+    hint: 'who may read prompts and answers was changed: ask who made the pool; mesh pool-join takes the new terms',
+  },
   notAdmin: { status: 403, exit: 7, text: 'only an admin of pool {poolId} may do that', hint: 'run the command on the device that made the pool, or on one that it named admin' },
   joinPending: { status: 409, exit: 4, text: 'no admin of pool {poolId} answered within {seconds}', hint: 'the device that made the invite must run mesh start; without an invite an admin runs mesh pool-approve --device ID; then repeat the command' },
   // API keys
@@ -222,6 +230,10 @@ export const errorTable = {
   peerFailed: { status: 502, exit: 6, text: '{peer} (rank {rank}) gave up: {said}', hint: 'repeat the job; if that device gives up again, see what it says there: mesh logs' },
   relayLost: { status: 503, exit: 6, text: 'the relay between {device} and {peer} (rank {rank}) is gone: {problem}', hint: 'start the relay again with mesh relay, or let the devices reach each other directly; then repeat the job' },
   epochStale: { status: 409, exit: 6, text: 'the ring changed (epoch {got}, now {want})', hint: 'a device joined, left or came back: the ring forms anew by itself, repeat the job in a few seconds' },
+  jobPrivate: {
+    status: 403, exit: 7, text: 'the text of job {jobId} is not for this device: {readers}',
+    hint: 'mesh pool-status shows what members may see of it: model, state, tokens, times',
+  },
   jobCancelled: { status: 409, exit: 130, text: 'the job was cancelled', hint: 'mesh inference runs it again' },
   jobLost: {
     status: 503, exit: 6, text: 'the agent that ran the job went away: {peer}',

@@ -37,6 +37,7 @@ export const optionTable = {
   networkId: { flag: '--network-id', value: '<name>', type: 'string', help: 'name of the network this device belongs to' },
   name: { flag: '--name', value: '<text>', type: 'string', help: 'a name people will recognise' },
   poolId: { flag: '--pool-id', value: '<hex>', type: 'string', env: 'MESHNET_POOL', help: 'the pool, or the first eight digits of its id or more; may be left out when the device is in one pool' },
+  adminsReadText: { flag: '--admins-read-text', type: 'switch', help: 'make the pool one whose admins read prompts and answers of all members; signed when it is made, and never changed (else: the submitter alone)' },
   poolRootPubkey: { flag: '--pool-root-pubkey', value: '<hex>', type: 'string', help: 'root public key of the pool, from mesh pool-list of a member' },
   invite: { flag: '--invite', value: '<line>', type: 'string', help: 'the line that mesh up or mesh pool-invite printed (-: read it from standard input)' },
   uses: { flag: '--uses', value: '<n>', type: 'integer', default: 1, min: 1, max: 1000, help: 'how many devices may come in by it' },

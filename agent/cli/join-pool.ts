@@ -11,7 +11,7 @@ import { shownName } from '../../shared/text.ts'
 import { limits } from '../../shared/wire/limits.ts'
 import { registerDevice } from '../device/control-plane.ts'
 import { type LocalDevice, readCapabilities } from '../device/device.ts'
-import { findPool, type LocalPool, poolByDigits, savePool } from '../device/pools.ts'
+import { adminsReadText, findPool, type LocalPool, poolByDigits, readersText, savePool } from '../device/pools.ts'
 import type { CommandContext } from './command.ts'
 import { checkName, ifReachable, poll } from './session.ts'
 
@@ -63,6 +63,8 @@ interface Wish {
 }
 
 interface Signed {
+  /** What the pool was made to be, if the root key signed anything. */
+  readonly charter?: string
   readonly text: string
   readonly certificate: Certificate
 }
@@ -84,24 +86,40 @@ const membershipIn = ({ target, device, context }: Wish, request: JoinRequest): 
 const proofOf = ({ invite, poolId }: JoinTarget, { deviceId }: LocalDevice): InviteProof | undefined =>
   invite && { inviteId: invite.inviteId, proof: inviteProof(invite.secret, { poolId, inviteId: invite.inviteId, deviceId }) }
 
+/**
+ * What the pool was made to be, told before this device asks to be let in.
+ * @throws MeshError `charterInvalid` (not of the root key)
+ */
+const readTerms = async ({ client, context, target }: Wish): Promise<string | undefined> => {
+  const { poolId, rootPublicKey } = target
+  const charter = await client.call('getCharter', { params: { poolId } }).then((answer) => answer.charter, (error: unknown) => {
+    if (error instanceof MeshError && error.code === 'notFound') return undefined // older control planes know none
+    throw error
+  })
+  const isForAdmins = adminsReadText({ charter, rootPublicKey: toHex(rootPublicKey) })
+  if (isForAdmins) context.stderr.write(`prompts and answers in pool ${shortId(poolId)} are for ${readersText(isForAdmins)}\n`)
+  return charter
+}
+
 const obtain = async (wish: Wish): Promise<Signed> => {
   const { client, context, device, target } = wish
   const { poolId } = target
   const own = findPool(context.home, poolId)
   if (own?.rootKey !== undefined) {
     const text = issueCertificate(own.rootKey, { deviceId: device.deviceId, role: 'admin' }, context.now())
-    return { text, certificate: verifyCertificate(text, target.rootPublicKey, context.now()) }
+    return { text, certificate: verifyCertificate(text, target.rootPublicKey, context.now()), charter: own.charter }
   }
   // the control plane only talks to devices it knows, and it may have come up after `mesh init`
   await registerDevice(client, device, readCapabilities())
+  const charter = await readTerms(wish)
   const invite = proofOf(target, device)
   const first = membershipIn(wish, await client.call('requestJoin', { params: { poolId }, body: { rootPublicKey: toHex(target.rootPublicKey), invite } }))
-  if (first !== undefined) return first
+  if (first !== undefined) return { ...first, charter }
   const answer = invite ? 'the device that made the invite' : `an admin, who runs: mesh pool-approve --device ${shortId(device.deviceId)}`
   context.stderr.write(`asked to join pool ${shortId(poolId)}; waiting for ${answer} ...\n`)
   const found = await poll(async () => membershipIn(wish, await client.call('getJoin', { params: { poolId } })), { waitMs: wish.waitMs, everyMs: 250, context })
   if (found === undefined) throw new MeshError('joinPending', { poolId, seconds: wish.waitMs / 1000 })
-  return found
+  return { ...found, charter }
 }
 
 export interface JoinedPool {
@@ -120,8 +138,8 @@ export interface JoinedPool {
 export const joinPool = async (wish: Wish, name?: string): Promise<JoinedPool> => {
   const { context, client, target: { poolId, rootPublicKey } } = wish
   const before = findPool(context.home, poolId)
-  const { text, certificate } = await obtain(wish)
-  const pool: LocalPool = { poolId, name: checkName('--name', name ?? before?.name ?? shortId(poolId)), rootPublicKey: toHex(rootPublicKey), role: certificate.role, certificate: text }
+  const { text, certificate, charter } = await obtain(wish)
+  const pool: LocalPool = { poolId, name: checkName('--name', name ?? before?.name ?? shortId(poolId)), rootPublicKey: toHex(rootPublicKey), role: certificate.role, certificate: text, charter }
   savePool(context.home, pool)
   // members alone may ask for the name, so only now
   const result = await ifReachable(client.call('getPool', { params: { poolId } }))

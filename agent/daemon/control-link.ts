@@ -176,8 +176,8 @@ export class ControlLink {
     let message: unknown
     try {
       message = JSON.parse(text)
-    } catch (error) {
-      logger.warn({ problem: problemOf(error) }, 'the control plane sent no JSON')
+    } catch {
+      logger.warn({ length: text.length }, 'the control plane sent no JSON') // which words are no JSON would quote a prompt
       return
     }
     if (!Value.Check(ControlMessage, message)) {

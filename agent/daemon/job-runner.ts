@@ -47,7 +47,9 @@ export class JobRunner {
     } catch (error) {
       const failure = MeshError.from(error)
       this.#failed++
-      logger.warn({ job: jobId, code: failure.code }, failure.message)
+      const { peer, rank } = failure.fields
+      // the words of a failure may quote the prompt, and logs hold no text
+      logger.warn({ job: jobId, code: failure.code, peer, rank }, 'job failed')
       outbox.post({ type: 'job-failed', jobId, epoch, error: failure.toReport() })
     } finally {
       this.#running.delete(jobId)

@@ -162,9 +162,11 @@ export class RingSession {
   /** Rank 0: a job failed. Its sockets may be gone, on any rank; the streams tell when they are. */
   #distrust(engine: RingEngine, links: readonly RingLink[], error: Error): void {
     if (!engine.hasSockets) return
-    this.#options.logger.warn({ ring: this.ring.ringId, epoch: this.ring.epoch, problem: error.message }, 'after a failed job sums go over libp2p until the ring forms anew')
+    this.#options.logger.warn({ ring: this.ring.ringId, epoch: this.ring.epoch, code: MeshError.from(error).code }, 'after a failed job sums go over libp2p until the ring forms anew')
     engine.dropSockets()
-    this.#streamsReason = `a job failed (${error.message})`.slice(0, 500)
+    // all of the pool read this: the words of a failure may quote a prompt, its kind and the name of a member do not
+    const { code, fields: { peer } } = MeshError.from(error)
+    this.#streamsReason = `a job failed (${code}${this.ring.members.some(({ name }) => name === peer) ? `: ${peer}` : ''})`
     this.#agree(engine, links)
     this.#changed()
   }

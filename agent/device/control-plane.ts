@@ -36,5 +36,5 @@ export const registerDevice = (client: Client, device: LocalDevice, capabilities
 /** Publishes a pool that this device made; repeating it is harmless. @throws MeshError of the client */
 export const publishPool = (client: Client, device: LocalDevice, pool: LocalPool): Promise<Pool> =>
   client.call('createPool', {
-    body: { poolId: pool.poolId, networkId: networkOf(device), name: shownName(pool.name, shortId(pool.poolId)), rootPublicKey: pool.rootPublicKey, certificate: pool.certificate },
+    body: { poolId: pool.poolId, networkId: networkOf(device), name: shownName(pool.name, shortId(pool.poolId)), rootPublicKey: pool.rootPublicKey, certificate: pool.certificate, ...(pool.charter === undefined ? {} : { charter: pool.charter }) },
   })

@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto'
 import { rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { AgentMessage } from '../../shared/api/messages.ts'
-import { problemOf } from '../../shared/errors.ts'
+import { MeshError, systemCodeOf } from '../../shared/errors.ts'
 import { writeState } from '../../shared/home.ts'
 import { namesIn } from '../../shared/lenient-files.ts'
 import type { Logger } from '../../shared/log.ts'
@@ -61,7 +61,9 @@ export class MessageStore {
     try {
       action()
     } catch (error) {
-      this.#logger.warn({ problem: problemOf(error) }, `cannot ${what} a message about a job`)
+      // words about a damaged file quote it, and it may hold an answer
+      const problem = error instanceof MeshError ? error.code : (systemCodeOf(error) ?? 'internal')
+      this.#logger.warn({ problem }, `cannot ${what} a message about a job`)
     }
   }
 }

@@ -5,13 +5,14 @@ import { MeshError, problemOf, systemCodeOf } from '../../shared/errors.ts'
 import { type Home, readState, writeState, writeStateJson } from '../../shared/home.ts'
 import { loadKey, saveKey } from '../../shared/identity/device-key.ts'
 import { type KeyPair, newKeyPair, toHex } from '../../shared/identity/keys.ts'
+import { readCharter, signCharter } from '../../shared/identity/pool-charter.ts'
 import { issueCertificate, poolIdOf, type Signer } from '../../shared/identity/pool-certificate.ts'
 import { type ByDigits, type DeviceId, type PoolId, parseDigits, parsePoolId, selectByDigits, shortId } from '../../shared/ids.ts'
 import { Hex64, Name } from '../../shared/schema/common.ts'
-import { Role } from '../../shared/schema/pool.ts'
+import { CharterText, Role } from '../../shared/schema/pool.ts'
 import { readChecked } from './checked-state.ts'
 
-const PoolConfig = Type.Object({ poolId: Hex64, name: Name, rootPublicKey: Hex64, role: Role })
+const PoolConfig = Type.Object({ poolId: Hex64, name: Name, rootPublicKey: Hex64, role: Role, charter: Type.Optional(CharterText) })
 
 export interface LocalPool {
   readonly poolId: PoolId
@@ -21,6 +22,8 @@ export interface LocalPool {
   readonly role: Role
   /** Text form of the membership certificate; it may have expired since. */
   readonly certificate: string
+  /** What the pool was made to be, as this device saw it when it joined; absent: it was made without. */
+  readonly charter?: string
   /** Signing key of the pool, on the device that made it. */
   readonly rootKey?: KeyPair
 }
@@ -80,8 +83,32 @@ export const selectPool = (home: Home, poolId?: string): LocalPool => {
   return pools[0]
 }
 
-/** Makes a pool, its root key and our own certificate as its admin. @throws MeshError `stateUnwritable` */
-export const createPool = (home: Home, deviceId: DeviceId, name: string, now: number): LocalPool => {
+/** Whether admins read the text of all jobs of a pool, as this device knows it. @throws MeshError `charterInvalid` */
+export const adminsReadText = ({ charter, rootPublicKey }: Pick<LocalPool, 'charter' | 'rootPublicKey'>): boolean =>
+  readCharter(charter, Buffer.from(rootPublicKey, 'hex')).adminsReadText
+
+/** Who reads prompts and answers, in words. */
+export const readersText = (isForAdmins: boolean): string =>
+  isForAdmins ? 'who submitted them, and the admins of the pool: so it was made' : 'who submitted them, and nobody else of the pool'
+
+/**
+ * Whether admins read the text of all jobs, by what the control plane shows and what this device saw when it joined.
+ * @throws MeshError `charterInvalid` | `charterChanged` (the control plane lets more people read than the pool was made for)
+ */
+export const checkTerms = (local: Pick<LocalPool, 'poolId' | 'charter' | 'rootPublicKey'>, shown: { readonly charter?: string }): boolean => {
+  const before = adminsReadText(local)
+  const now = adminsReadText({ ...local, charter: shown.charter })
+  if (now && !before) throw new MeshError('charterChanged', { poolId: shortId(local.poolId), before: `for ${readersText(before)}`, now: readersText(now) })
+  return before
+}
+
+/**
+ * Makes a pool, its root key and our own certificate as its admin.
+ * @param wanted its name, and what it is made to be, for good
+ * @throws MeshError `stateUnwritable`
+ */
+export const createPool = (home: Home, deviceId: DeviceId, wanted: string | { readonly name: string; readonly adminsReadText: boolean }, now: number): LocalPool => {
+  const { name, ...terms } = typeof wanted === 'string' ? { name: wanted, adminsReadText: false } : wanted
   const rootKey = newKeyPair()
   const pool: LocalPool = {
     poolId: poolIdOf(rootKey.publicKey),
@@ -89,6 +116,7 @@ export const createPool = (home: Home, deviceId: DeviceId, name: string, now: nu
     rootPublicKey: toHex(rootKey.publicKey),
     role: 'admin',
     certificate: issueCertificate(rootKey, { deviceId, role: 'admin' }, now),
+    ...(terms.adminsReadText ? { charter: signCharter(rootKey, terms) } : {}),
     rootKey,
   }
   savePool(home, pool)
@@ -99,6 +127,6 @@ export const createPool = (home: Home, deviceId: DeviceId, name: string, now: nu
 export const savePool = (home: Home, pool: LocalPool): void => {
   const files = home.pool(pool.poolId)
   if (pool.rootKey !== undefined) saveKey(files.rootKey, pool.rootKey)
-  writeStateJson(files.config, { poolId: pool.poolId, name: pool.name, rootPublicKey: pool.rootPublicKey, role: pool.role })
+  writeStateJson(files.config, { poolId: pool.poolId, name: pool.name, rootPublicKey: pool.rootPublicKey, role: pool.role, ...(pool.charter === undefined ? {} : { charter: pool.charter }) })
   writeState(files.certificate, `${pool.certificate}\n`)
 }

@@ -4,6 +4,7 @@ import { headers } from '../../shared/api/routes.ts'
 import type { JobEvent, JobWaiting } from '../../shared/schema/job.ts'
 import { finalStates } from '../domain/job-state.ts'
 import type { Services } from '../service/services.ts'
+import type { Caller } from './access.ts'
 
 /** Proxies cut connections that are silent for a minute; this also tells us when the client is gone. */
 const keepAliveMs = 10_000
@@ -13,10 +14,10 @@ const lastSeen = (request: FastifyRequest): number => {
   return typeof header === 'string' && /^\d{1,12}$/.test(header) ? Number(header) : -1
 }
 
-/** @throws MeshError `notFound` before the stream begins */
+/** @throws MeshError `notFound` | `jobPrivate` before the stream begins */
 export const streamJob = ({ jobs, jobStore, hub, background }: Services, request: FastifyRequest, reply: FastifyReply): void => {
   const { poolId, jobId } = request.params as { poolId: string; jobId: string }
-  const job = jobs.find(poolId, jobId, request.caller)
+  const job = jobs.follow(poolId, jobId, request.caller as Caller)
   let sent = lastSeen(request)
   const missed = jobStore.events(jobId, sent)
   reply.hijack()

@@ -1,5 +1,6 @@
 import { MeshError } from '../../shared/errors.ts'
 import { shortId } from '../../shared/ids.ts'
+import { readCharter } from '../../shared/identity/pool-charter.ts'
 import { checkOwner, poolIdOf } from '../../shared/identity/pool-certificate.ts'
 import type { Pool, PoolPeer } from '../../shared/schema/pool.ts'
 import type { Services } from '../service/services.ts'
@@ -13,23 +14,25 @@ export const needPool = ({ pools }: Pick<Services, 'pools'>, poolId: string): St
   return pool
 }
 
-export const poolRoutes = (services: Services): Pick<Handlers, 'createPool' | 'getPool' | 'listPools' | 'listPeers' | 'getRevocations' | 'publishRevocations' | 'getPin' | 'publishPin'> => {
+export const poolRoutes = (services: Services): Pick<Handlers, 'createPool' | 'getPool' | 'getCharter' | 'listPools' | 'listPeers' | 'getRevocations' | 'publishRevocations' | 'getPin' | 'publishPin'> => {
   const { pools, memberships, pins, removals, presence, locks, now } = services
-  const viewOf = (pool: StoredPool): Pool => {
+  const viewOf = ({ charter, ...pool }: StoredPool): Pool => {
     const members = pools.members(pool.poolId)
-    return { ...pool, members: members.length, online: members.filter(({ deviceId }) => presence.isOnline(deviceId)).length }
+    return { ...pool, ...(charter === null ? {} : { charter }), members: members.length, online: members.filter(({ deviceId }) => presence.isOnline(deviceId)).length }
   }
   return {
     createPool: ({ caller, body }) => {
       const root = Buffer.from(body.rootPublicKey, 'hex')
       if (poolIdOf(root) !== body.poolId) throw new MeshError('poolKeyMismatch', { poolId: body.poolId })
-      const certificate = memberships.verify({ ...body, createdAt: 0 }, body.certificate)
+      readCharter(body.charter, root)
+      const certificate = memberships.verify({ ...body, charter: null, createdAt: 0 }, body.certificate)
       checkOwner(certificate, caller.deviceId)
       if (certificate.role !== 'admin') throw new MeshError('notAdmin', { poolId: shortId(body.poolId) })
       pools.create(body, certificate, now())
       presence.admit(certificate)
       return viewOf(needPool(services, body.poolId))
     },
+    getCharter: ({ params }) => ({ charter: needPool(services, params.poolId).charter ?? undefined }),
     getPool: ({ params }) => viewOf(needPool(services, params.poolId)),
     listPools: ({ caller }) => pools.ofDevice(caller.deviceId).map(viewOf),
     listPeers: ({ params }) =>

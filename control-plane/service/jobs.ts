@@ -6,6 +6,7 @@ import { newJobId, shortId } from '../../shared/ids.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { Job, JobSubmission } from '../../shared/schema/job.ts'
 import { failedWith, finalStates, type JobMessage, type JobResult, reactionTo, resultOf } from '../domain/job-state.ts'
+import { mayReadText, type Reader, type ReadingTerms, withoutText } from '../domain/job-readers.ts'
 import { claimedTokens } from '../domain/job-tokens.ts'
 import { checkPromptLength } from '../domain/prompt-length.ts'
 import { checkQueue } from '../domain/queue-limits.ts'
@@ -28,6 +29,8 @@ export interface JobsOptions {
   readonly hub: JobHub
   readonly credits: Credits
   readonly keys: Pick<ApiKeys, 'reserve'>
+  /** What a pool was made to be. */
+  readonly termsOf: (poolId: string) => ReadingTerms
   readonly background: Background
   readonly now: () => number
   readonly graceMs: number
@@ -163,11 +166,11 @@ export class Jobs {
   }
 
   /** @throws MeshError `notFound` | `notAdmin` */
-  cancel(poolId: string, jobId: string, by: Submitter & { readonly isAdmin: boolean }): Job {
+  cancel(poolId: string, jobId: string, by: Reader): Job {
     const job = this.find(poolId, jobId, by)
     if (job.submittedBy !== by.deviceId && !by.isAdmin) throw new MeshError('notAdmin', { poolId: shortId(poolId) })
     if (!finalStates.includes(job.state)) this.#cancel(jobId)
-    return this.find(poolId, jobId)
+    return this.find(poolId, jobId, by)
   }
 
   /** A key was revoked: nothing that was submitted with it goes on. */
@@ -175,10 +178,26 @@ export class Jobs {
     for (const jobId of this.#options.jobs.openOfKey(keyId)) this.#cancel(jobId)
   }
 
-  /** @param by who asks: an app sees nothing but the jobs of its own key @throws MeshError `notFound` */
-  find(poolId: string, jobId: string, by?: Submitter): Job {
+  /**
+   * A job as its reader may see it: an app sees nothing but the jobs of its own key.
+   * @throws MeshError `notFound`
+   */
+  find(poolId: string, jobId: string, by: Reader): Job {
     const job = this.#options.jobs.find(jobId)
-    if (!job || job.poolId !== poolId || (by?.keyId !== undefined && job.keyId !== by.keyId)) throw new MeshError('notFound', { what: 'job', id: jobId })
+    const isHidden = by.keyId !== undefined && job?.keyId !== by.keyId
+    if (job?.poolId !== poolId || isHidden) throw new MeshError('notFound', { what: 'job', id: jobId })
+    return this.#shown(job, by)
+  }
+
+  /** The newest jobs of a pool, as their reader may see them. */
+  list(poolId: string, limit: number, by: Reader): Job[] {
+    return this.#options.jobs.list(poolId, limit).map((job) => this.#shown(job, by))
+  }
+
+  /** A job whose text the reader may follow as it comes. @throws MeshError `notFound` | `jobPrivate` */
+  follow(poolId: string, jobId: string, by: Reader): Job {
+    const job = this.find(poolId, jobId, by)
+    if (job.withheld === 'private') throw new MeshError('jobPrivate', { jobId, readers: this.#readers(poolId) })
     return job
   }
 
@@ -222,6 +241,15 @@ export class Jobs {
     })
   }
 
+  #shown(job: Job, by: Reader): Job {
+    return mayReadText(job, by, this.#options.termsOf(job.poolId)) ? job : withoutText(job, 'private')
+  }
+
+  #readers(poolId: string): string {
+    const { adminsReadText } = this.#options.termsOf(poolId)
+    return `who submitted it reads it${adminsReadText ? ', and the admins of the pool' : ''}`
+  }
+
   stop(): void {
     for (const running of this.#running.values()) stopWaiting(running)
     this.waiting.stop()
@@ -245,7 +273,7 @@ export class Jobs {
 
   #assign(leader: Agent, { ringId }: Running, { jobId, epoch, submission, createdAt }: Job): void {
     const { jobs, now } = this.#options
-    leader.socket.send({ type: 'job-assign', jobId, epoch, ringId, queuedMs: Math.max(0, now() - createdAt), submission })
+    leader.socket.send({ type: 'job-assign', jobId, epoch, ringId, queuedMs: Math.max(0, now() - createdAt), submission: { ...submission, idempotencyKey: jobId } }) // the key is for who submitted it
     if (jobs.head(jobId)?.isCancelled) leader.socket.send({ type: 'job-cancel', jobId })
   }
 

@@ -1,6 +1,7 @@
 /** Everything behind the routes, wired once. */
 import type { ControlPlaneKey } from '../../shared/identity/control-plane-key.ts'
 import { removalsOf } from '../../shared/identity/revocation-list.ts'
+import { type PoolCharter, readCharter } from '../../shared/identity/pool-charter.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { OpenDatabase } from '../store/database.ts'
 import { CreditStore } from '../store/credit-store.ts'
@@ -10,7 +11,7 @@ import { KeyStore } from '../store/key-store.ts'
 import { LockStore } from '../store/lock-store.ts'
 import { NonceStore } from '../store/nonce-store.ts'
 import { PinStore } from '../store/pin-store.ts'
-import { PoolStore } from '../store/pool-store.ts'
+import { PoolStore, type StoredPool } from '../store/pool-store.ts'
 import { RevocationStore } from '../store/revocation-store.ts'
 import { RingStore } from '../store/ring-store.ts'
 import { Admission, type AdmissionSettings, defaultAdmission } from './admission.ts'
@@ -96,7 +97,7 @@ export const createServices = ({ store, probe }: OpenDatabase, { heartbeatMs, le
     onDissolved: (ring) => jobs.failWaiting(ring),
   })
   const keys = new ApiKeys({ store: new KeyStore(store), jobs: jobStore, pools, devices, memberships, background, now, logger, onRevoked: ({ keyId }) => jobs.cancelOfKey(keyId) })
-  const jobs: Jobs = new Jobs({ jobs: jobStore, ringStore, rings, presence, hub, credits, keys, background, now, graceMs, leaseMs, reportMs, logger })
+  const jobs: Jobs = new Jobs({ jobs: jobStore, ringStore, rings, presence, hub, credits, keys, termsOf: (poolId) => termsOf(pools.find(poolId)), background, now, graceMs, leaseMs, reportMs, logger })
   const removals = new Removals({ memberships, pools, presence, rings, jobs, keys, background, now, logger })
   const sockets = new AgentSockets({ admission, presence, memberships, devices, pools, rings, locks, jobs, credits, pins, background, now, heartbeatMs, leaseMs, relays, logger })
   jobs.recover()
@@ -111,5 +112,14 @@ export const createServices = ({ store, probe }: OpenDatabase, { heartbeatMs, le
       credits.stop()
       background.stop()
     },
+  }
+}
+
+/** What a pool was made to be. A charter that does not hold (the file was changed) lets nobody in. */
+const termsOf = (pool: StoredPool | undefined): PoolCharter => {
+  try {
+    return readCharter(pool?.charter, Buffer.from(pool?.rootPublicKey ?? '', 'hex'))
+  } catch {
+    return { adminsReadText: false }
   }
 }

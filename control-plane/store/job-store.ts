@@ -239,7 +239,7 @@ export class JobStore {
     const result = row.result ?? this.#streamed(tx, row.jobId)
     return without({
       jobId: row.jobId, poolId: row.poolId, submittedBy: row.submittedBy, keyId: row.keyId === '' ? undefined : row.keyId, submission: row.submission, state: row.state,
-      worldSize: row.worldSize, epoch: row.epoch, ...result, createdAt: row.createdAt,
+      worldSize: row.worldSize, epoch: row.epoch, ...result, answered: row.received, createdAt: row.createdAt,
       startedAt: row.startedAt ?? undefined, finishedAt: row.finishedAt ?? undefined,
     })
   }

@@ -11,6 +11,7 @@ export interface StoredPool {
   readonly networkId: string
   readonly name: string
   readonly rootPublicKey: string
+  readonly charter: string | null
   readonly createdAt: number
 }
 
@@ -42,7 +43,7 @@ export class PoolStore {
     this.#store = store
   }
 
-  /** Publishes a pool with its maker's certificate; repeating it changes nothing but name and certificate. */
+  /** Publishes a pool with its maker's certificate; repeating it changes nothing but name and certificate: what it was made to be stays. */
   create({ certificate: text, ...pool }: PoolCreation, certificate: Certificate, now: number): void {
     this.#store.transaction((tx) => {
       const known = tx.select({ name: pools.name }).from(pools).where(eq(pools.poolId, pool.poolId)).get()

@@ -26,6 +26,8 @@ export const pools = sqliteTable('pools', {
   networkId: text('network_id').notNull().references(() => networks.networkId),
   name: text('name').notNull(),
   rootPublicKey: text('root_public_key').notNull(),
+  /** What its root key signed that it is made to be; null: made without, as all once were. */
+  charter: text('charter'),
   createdAt: integer('created_at').notNull(),
 })
 

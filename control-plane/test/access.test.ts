@@ -81,7 +81,7 @@ test('access: every route refuses who its access does not name, and nobody else'
 test('access: what is open to strangers and to apps is this, and a new route joins it on purpose only', () => {
   const namesOf = (...kinds: RouteRecord['access'][]): string[] => (Object.entries(routes) as [string, RouteRecord][]).filter(([, { access }]) => kinds.includes(access)).map(([name]) => name)
   assert.deepEqual(namesOf('open'), ['health', 'ready'])
-  assert.deepEqual(namesOf('device'), ['registerDevice', 'getDevice', 'getLock', 'recordLock', 'agentSocket', 'createPool', 'listPools', 'requestJoin', 'getJoin', 'getRevocations', 'publishRevocations', 'getPin', 'publishPin'])
+  assert.deepEqual(namesOf('device'), ['registerDevice', 'getDevice', 'getLock', 'recordLock', 'agentSocket', 'createPool', 'getCharter', 'listPools', 'requestJoin', 'getJoin', 'getRevocations', 'publishRevocations', 'getPin', 'publishPin'])
   assert.deepEqual(namesOf('key', 'member-or-key'), ['listRings', 'submitJob', 'getJob', 'cancelJob', 'jobEvents', 'getKey'])
 })
 

@@ -87,7 +87,8 @@ export interface TestPool {
   member(name: string): Promise<TestDevice>
 }
 
-export const createPool = async (url: string): Promise<TestPool> => {
+/** @param charter of the pool, signed by the root key that the function is given */
+export const createPool = async (url: string, charter?: (root: KeyPair) => string): Promise<TestPool> => {
   const root = newKeyPair()
   const poolId = poolIdOf(root.publicKey)
   const rootPublicKey = toHex(root.publicKey)
@@ -95,7 +96,7 @@ export const createPool = async (url: string): Promise<TestPool> => {
   await admin.register(url)
   const certificate = issueCertificate(root, { deviceId: admin.deviceId, role: 'admin' }, Date.now())
   admin.certificates.set(poolId, certificate)
-  await admin.client(url).call('createPool', { body: { poolId, networkId: 'home', name: 'friends', rootPublicKey, certificate } })
+  await admin.client(url).call('createPool', { body: { poolId, networkId: 'home', name: 'friends', rootPublicKey, certificate, ...(charter ? { charter: charter(root) } : {}) } })
   return {
     root, poolId, rootPublicKey, admin,
     member: async (name) => {

@@ -14,7 +14,7 @@ import { CreditsView, LedgerPage, QuotaView, SignedStatement } from '../schema/c
 import { Device, DeviceRegistration } from '../schema/device.ts'
 import { Job, JobSubmission } from '../schema/job.ts'
 import { LockRecord, LockText } from '../schema/lock.ts'
-import { CertificateText, InviteProof, JoinRequest, PinText, Pool, PoolCreation, PoolPeer, RevocationText } from '../schema/pool.ts'
+import { CertificateText, CharterText, InviteProof, JoinRequest, PinText, Pool, PoolCreation, PoolPeer, RevocationText } from '../schema/pool.ts'
 import { RingJoin, RingView } from '../schema/ring.ts'
 import { limits } from '../wire/limits.ts'
 
@@ -51,6 +51,10 @@ export const routes = {
 
   createPool: { method: 'POST', path: '/api/pools', access: 'device', summary: 'Publish a pool; repeating it is harmless', body: PoolCreation, answer: Pool },
   getPool: { method: 'GET', path: '/api/pools/:poolId', access: 'member', summary: 'One pool', params: PoolParams, answer: Pool },
+  getCharter: {
+    method: 'GET', path: '/api/pools/:poolId/charter', access: 'device', summary: 'What the root key of a pool signed when it was made: who may read prompts and answers',
+    params: PoolParams, answer: Type.Object({ charter: Type.Optional(CharterText) }),
+  },
   listPools: { method: 'GET', path: '/api/pools', access: 'device', summary: 'Pools the signing device is a member of', answer: Type.Array(Pool) },
   listPeers: { method: 'GET', path: '/api/pools/:poolId/peers', access: 'member', summary: 'Members of a pool', params: PoolParams, answer: Type.Array(PoolPeer) },
   requestJoin: { method: 'POST', path: '/api/pools/:poolId/join-requests', access: 'device', summary: 'Ask the admins of a pool for a certificate; repeating it is harmless', params: PoolParams, body: Type.Object({ rootPublicKey: Hex64, invite: Type.Optional(InviteProof) }, { additionalProperties: false }), answer: JoinRequest },
@@ -78,11 +82,11 @@ export const routes = {
   listRings: { method: 'GET', path: '/api/pools/:poolId/rings', access: 'member-or-key', summary: 'Rings of a pool with members, neighbours and columns', params: PoolParams, answer: Type.Array(RingView) },
 
   submitJob: { method: 'POST', path: '/api/pools/:poolId/jobs', access: 'member-or-key', summary: 'Queue a prompt; the same idempotency key gives the same job', params: PoolParams, bodyBytes: limits.requestBytes, body: JobSubmission, answer: Job },
-  listJobs: { method: 'GET', path: '/api/pools/:poolId/jobs', access: 'member', summary: 'Job history, newest first', params: PoolParams, query: Type.Object({ limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 200, default: 20 })) }), answer: Type.Array(Job) },
-  getJob: { method: 'GET', path: '/api/pools/:poolId/jobs/:jobId', access: 'member-or-key', summary: 'One job', params: JobParams, answer: Job },
+  listJobs: { method: 'GET', path: '/api/pools/:poolId/jobs', access: 'member', summary: 'Job history, newest first; of jobs of others without their text', params: PoolParams, query: Type.Object({ limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 200, default: 20 })) }), answer: Type.Array(Job) },
+  getJob: { method: 'GET', path: '/api/pools/:poolId/jobs/:jobId', access: 'member-or-key', summary: 'One job; of others without its text', params: JobParams, answer: Job },
   cancelJob: { method: 'DELETE', path: '/api/pools/:poolId/jobs/:jobId', access: 'member-or-key', summary: 'Cancel a job', params: JobParams, answer: Job },
   confirmUse: { method: 'POST', path: '/api/pools/:poolId/jobs/:jobId/use', access: 'member', summary: 'The submitter signs what a finished job used; repeating it is harmless', params: JobParams, body: SignedStatement, answer: Done },
-  jobEvents: { method: 'GET', path: '/api/pools/:poolId/jobs/:jobId/events', access: 'member-or-key', summary: 'Server-sent events of a job (schema JobEvent), from the start or after Last-Event-ID; with the header mesh-events: waiting also what it waits for (schema JobWaiting)', params: JobParams, stream: 'sse' },
+  jobEvents: { method: 'GET', path: '/api/pools/:poolId/jobs/:jobId/events', access: 'member-or-key', summary: 'Server-sent events of a job (schema JobEvent), for who may read its text, from the start or after Last-Event-ID; with the header mesh-events: waiting also what it waits for (schema JobWaiting)', params: JobParams, stream: 'sse' },
 
   createKey: { method: 'POST', path: '/api/pools/:poolId/api-keys', access: 'member', summary: 'Store the hash of a new API key; repeating it is harmless', params: PoolParams, body: ApiKeyCreation, answer: ApiKey },
   listKeys: { method: 'GET', path: '/api/pools/:poolId/api-keys', access: 'member', summary: 'API keys of the signing device; for an admin all of the pool', params: PoolParams, answer: Type.Array(ApiKey) },

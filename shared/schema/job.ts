@@ -56,19 +56,33 @@ export type Timings = Type.Static<typeof Timings>
 export const JobState = Type.Union([Type.Literal('queued'), Type.Literal('assigned'), Type.Literal('running'), Type.Literal('done'), Type.Literal('failed'), Type.Literal('cancelled')])
 export type JobState = Type.Static<typeof JobState>
 
+/**
+ * Why a job is shown without its text: it is for others (`private`), or was forgotten (`forgotten`). What is left then
+ * is what a pool needs to know of it: no prompt, answer, token, stop string, or word of a failure.
+ */
+export const Withheld = Type.Union([Type.Literal('private'), Type.Literal('forgotten')])
+export type Withheld = Type.Static<typeof Withheld>
+
+/** What was asked, as it is kept and shown. */
+export const AskedJob = Type.Object({ ...JobSubmission.properties, idempotencyKey: Type.Optional(JobSubmission.properties.idempotencyKey) }, { additionalProperties: false })
+export type AskedJob = Type.Static<typeof AskedJob>
+
 export const Job = Type.Object({
   jobId: Type.String(),
   poolId: Hex64,
   submittedBy: Hex64,
   /** The API key that it came by; absent: the device itself submitted it. */
   keyId: Type.Optional(ApiKeyId),
-  submission: JobSubmission,
+  submission: AskedJob,
   state: JobState,
   /** World size of the ring that ran it; 0 before it was assigned. */
   worldSize: Count,
   epoch: Count,
   text: Type.String(),
   tokens: Type.Array(Count),
+  /** Tokens of the answer so far, also where they are not shown. */
+  answered: Type.Optional(Count),
+  withheld: Type.Optional(Withheld),
   finishReason: Type.Optional(FinishReason),
   usage: Type.Optional(Usage),
   timings: Type.Optional(Timings),

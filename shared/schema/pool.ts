@@ -16,12 +16,17 @@ export const RevocationText = Type.String({ minLength: 1, maxLength: limits.revo
 /** Base64url of the statement in `identity/control-plane-pin.ts`. */
 export const PinText = Type.String({ minLength: 1, maxLength: limits.pinLength, pattern: '^[A-Za-z0-9_-]+$' })
 
+/** Base64url of the statement in `identity/pool-charter.ts`. */
+export const CharterText = Type.String({ minLength: 1, maxLength: 4096, pattern: '^[A-Za-z0-9_-]+$' })
+
 export const PoolCreation = Type.Object({
   poolId: Hex64,
   networkId: GivenName,
   name: GivenName,
   rootPublicKey: Hex64,
   certificate: CertificateText,
+  /** What it is made to be; the first one that is published counts. */
+  charter: Type.Optional(CharterText),
 }, { additionalProperties: false })
 export type PoolCreation = Type.Static<typeof PoolCreation>
 
@@ -31,6 +36,7 @@ export const Pool = Type.Object({
   name: Name,
   rootPublicKey: Hex64,
   createdAt: Time,
+  charter: Type.Optional(CharterText),
   members: Count,
   online: Count,
 })

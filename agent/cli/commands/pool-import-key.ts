@@ -1,6 +1,7 @@
 import { Type } from 'typebox'
 import { importKey } from '../../../shared/identity/key-export.ts'
 import { toHex } from '../../../shared/identity/keys.ts'
+import { readCharter } from '../../../shared/identity/pool-charter.ts'
 import { issueCertificate, poolIdOf } from '../../../shared/identity/pool-certificate.ts'
 import { Hex64, Name } from '../../../shared/schema/common.ts'
 import { Role } from '../../../shared/schema/pool.ts'
@@ -30,6 +31,10 @@ export const poolImportKey = defineCommand({
     }
     savePool(context.home, pool)
     const result = await ifReachable(publishPool(client, device, pool))
+    // of what the pool was made to be only its members know: the file holds the key alone
+    const charter = 'answer' in result ? result.answer.charter : undefined
+    if (charter !== undefined) readCharter(charter, key.publicKey)
+    if (charter !== undefined) savePool(context.home, { ...pool, charter })
     if (values.json) return context.printJson({ ...pool, published: 'answer' in result })
     context.stdout.write(fields([['pool', pool.name], ['pool id', pool.poolId], ['role', 'admin, with the root key']], context.stdout.columns))
     if ('problem' in result) context.stderr.write(`${result.problem.message}\nthe pool is kept here and published by: mesh start\n`)

@@ -6,7 +6,7 @@ import { LockView } from '../../../shared/schema/lock.ts'
 import { Pool, type PoolPeer, Role } from '../../../shared/schema/pool.ts'
 import { RingView } from '../../../shared/schema/ring.ts'
 import { formatBytes } from '../../../shared/words.ts'
-import { selectPool } from '../../device/pools.ts'
+import { checkTerms, readersText, selectPool } from '../../device/pools.ts'
 import { defineCommand } from '../command.ts'
 import { ago, counted, fields, validity } from '../render.ts'
 import { openSession } from '../session.ts'
@@ -22,7 +22,7 @@ const submitterOf = ({ submittedBy, keyId }: Pick<Job, 'submittedBy' | 'keyId'>,
 }
 
 const jobText = (job: Job & { readonly submitter: string }, now: number): string =>
-  `${job.jobId}: ${job.submission.modelId}, by ${job.submitter}, ${ago(job.createdAt, now)}: ${job.state}, ${counted(job.tokens.length, 'token')}${job.error ? ` (${job.error.message})` : ''}`
+  `${job.jobId}: ${job.submission.modelId}, by ${job.submitter}, ${ago(job.createdAt, now)}: ${job.state}, ${counted(job.answered ?? job.tokens.length, 'token')}${job.error ? ` (${job.error.message})` : ''}`
 
 export const poolStatus = defineCommand({
   name: 'pool-status',
@@ -31,6 +31,7 @@ export const poolStatus = defineCommand({
   examples: ['mesh pool-status', 'mesh pool-status --json'],
   json: Type.Object({
     pool: Pool, role: Role, notAfter: Count,
+    adminsReadText: Type.Boolean({ description: 'admins of the pool read prompts and answers of all' }),
     rings: Type.Array(RingView),
     jobs: Type.Array(Type.Object({ ...Job.properties, submitter: Type.String() })),
     locks: Type.Array(Type.Object({ deviceId: Hex64, name: Name, ...LockView.properties })),
@@ -40,14 +41,16 @@ export const poolStatus = defineCommand({
     const local = selectPool(context.home, values.poolId)
     const params = { poolId: local.poolId }
     const [pool, rings, found, peers] = await Promise.all([client.call('getPool', { params }), client.call('listRings', { params }), client.call('listJobs', { params, query: { limit: 5 } }), client.call('listPeers', { params })])
+    const isForAdmins = checkTerms(local, pool)
     const jobs = found.map((job) => ({ ...job, submitter: submitterOf(job, peers) }))
     if (values.json) {
-      context.printJson({ pool, role: local.role, notAfter: notAfterOf(local, context.now()), rings, jobs, locks: peers.flatMap(({ deviceId, name, lock }) => (lock ? [{ deviceId, name, ...lock }] : [])) })
+      context.printJson({ pool, adminsReadText: isForAdmins, role: local.role, notAfter: notAfterOf(local, context.now()), rings, jobs, locks: peers.flatMap(({ deviceId, name, lock }) => (lock ? [{ deviceId, name, ...lock }] : [])) })
       return
     }
     context.stdout.write(fields([
       ['pool', `${pool.name} (${shortId(pool.poolId)})`],
       ['role', `${local.role}, valid for ${validity(notAfterOf(local, context.now()), context.now())}`],
+      ['text is for', readersText(isForAdmins)],
       ['members', `${pool.members}, ${pool.online} online`],
       ...(rings.length === 0 ? [['rings', 'none: mesh join-ring --model-id tiny-story'] as const] : []),
       ...rings.map((ring): [string, string] => ['ring', `${ring.modelId} ${ring.quant}: ${ring.status}, ${counted(ring.worldSize, 'worker')}${ring.reason ? ` (${ring.reason})` : ''}`]),
