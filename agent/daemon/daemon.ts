@@ -130,7 +130,7 @@ class Agent {
     const spread = new RevocationSpread({ node, gate, logger, textOf: (poolId) => revocations.listOf(poolId)?.text, onList: (poolId, text) => this.#membership.receiveList(poolId, text) })
     const renewals = new RenewalExchange({ node, gate, logger, now, renew: (request, asker) => signRenewal(this.#admin, request, asker) })
     const links = new RingLinks({ node, gate, stepTimeoutMs: options.stepTimeoutMs, connectTimeoutMs, logger })
-    this.#locks = parts.add(new LockKeeper({ home, device, client: this.#client, logger, onChange: () => this.#stateFile?.touch() }))
+    this.#locks = parts.add(new LockKeeper({ home, device, client: () => this.#client, logger, onChange: () => this.#stateFile?.touch() }))
     const loader = new ShardLoader({ home, bundledModels, admit: (ring, member) => this.#locks.admit(ring, member, this.#rings.views()), backend: options.backend, governor: new ThreadGovernor({ threads: options.threads, logger }), spinMs: options.spinMs, maxBytes: options.maxShardBytes, logger })
     loader.tidy()
     parts.add({ name: 'shards', stop: () => loader.close() })

@@ -1,4 +1,5 @@
 /** Keeps the memory lock while the agent runs: measures, counts the cooldown, tells the control plane, refuses too much. */
+import type { Client } from '../../shared/api/client.ts'
 import { MeshError } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/log.ts'
 import { rankBytes } from '../../shared/plan/shard-memory.ts'
@@ -17,8 +18,10 @@ const lookMs = 15_000
 /** How often a running cooldown is written down: a crash of the machine costs this much at most. */
 const writeMs = 60_000
 
-export interface LockKeeperOptions extends LockSync {
+export interface LockKeeperOptions extends Pick<LockSync, 'home' | 'device'> {
   readonly logger: Logger
+  /** The control plane that the agent talks to now: it may turn to another one at any time. */
+  client(): Client
   onChange(): void
 }
 
@@ -39,8 +42,8 @@ export class LockKeeper {
     this.#options = options
     this.#memory = { ...measureMemory(), heldBytes: 0 }
     this.#standing = standingOf(undefined, readClock(), { obtainable: 0, wasDegraded: false })
-    this.#look()
-    this.#timer = setInterval(() => this.#look(), lookMs).unref()
+    this.look()
+    this.#timer = setInterval(() => this.look(), lookMs).unref()
   }
 
   get missingBytes(): number {
@@ -69,7 +72,7 @@ export class LockKeeper {
    * @throws MeshError `ringTooLarge`
    */
   admit({ ringId, model, quant }: RingEpoch, member: RingMember, others: readonly { readonly ring: RingEpoch; readonly member: RingMember }[]): void {
-    this.#look()
+    this.look()
     if (this.#standing.phase === 'unlocked') return
     const needs = rankBytes(model.shape, quant, member.ranges, member.context ?? model.shape.context)
     const taken = others.filter(({ ring }) => ring.ringId !== ringId).reduce((sum, { member: { bytes = 0 } }) => sum + bytes, 0)
@@ -84,7 +87,8 @@ export class LockKeeper {
     this.#count()
   }
 
-  #look(): void {
+  /** Measures, counts, and tells the control plane what it does not know. */
+  look(): void {
     const { logger, onChange } = this.#options
     try {
       this.#count()
@@ -125,9 +129,12 @@ export class LockKeeper {
   #tell(): void {
     if (!this.#connected || (this.#lock !== undefined && this.#confirmed === this.#lock.statement)) return
     const wanted = this.#lock?.statement
-    syncLock(this.#options).then((lock) => {
-      this.#confirmed = lock?.statement
-      if (lock?.statement !== wanted) this.#look()
+    const { home, device } = this.#options
+    const client = this.#options.client()
+    syncLock({ home, device, client }).then((lock) => {
+      // what the one of before confirmed says nothing of this one
+      if (client === this.#options.client()) this.#confirmed = lock?.statement
+      if (lock?.statement !== wanted) this.look()
     }).catch((error: unknown) => this.#options.logger.warn({ problem: MeshError.from(error).message }, 'the memory lock is not recorded at the control plane yet; trying again'))
   }
 }
