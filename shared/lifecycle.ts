@@ -1,4 +1,4 @@
-/** Start in order, stop in reverse, each with a deadline; the one place that knows about signals. */
+/** What was started stops in reverse, each part with a deadline; the one place that knows about signals. */
 import { formatDuration } from './words.ts'
 
 export interface Part {

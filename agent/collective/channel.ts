@@ -49,7 +49,7 @@ export interface TensorChannel {
   close(): Promise<void>
 }
 
-/** Links that carry control messages too. Implemented over libp2p by `network/ring-links.ts`; tests put an in-memory one here. */
+/** Links that carry control messages too. Implemented over libp2p by `network/ring-channel.ts`; tests put an in-memory one here. */
 export interface Channel extends TensorChannel {
   /** Sends a control message, in order with the tensor frames. @throws MeshError `peerLost` */
   sendControl(to: number, message: RingControl): Promise<void>

@@ -61,7 +61,7 @@ const report = tagOf(tableJob, 0)
 const table = tagOf(tableJob, 1)
 
 const nothing = payloadOf(new Uint8Array(0))
-const noise = new Uint8Array(pieceBytes) // encrypted on its way, so zeros are as long as anything
+const zeros = new Uint8Array(pieceBytes) // encrypted on their way, so they take as long as anything
 
 /** @param deadline of `performance.now()` */
 const by = <T>(deadline: number, work: Promise<T>): Promise<T> => within(deadline - performance.now(), 'it took too long', work)
@@ -116,7 +116,7 @@ class Measurement {
     this.#chunk += pieces.length
     const started = performance.now()
     const send = async (): Promise<void> => {
-      for (const { tag, size } of pieces) await channel.send(this.#to, tag, payloadOf(noise.subarray(0, size)))
+      for (const { tag, size } of pieces) await channel.send(this.#to, tag, payloadOf(zeros.subarray(0, size)))
     }
     const receive = async (): Promise<void> => {
       for (const { tag, size } of pieces) {

@@ -12,7 +12,7 @@
  * | 12 | u32 | ring epoch |
  * | 16 | u32 | job: number that rank 0 gave it inside the epoch |
  * | 20 | u32 | step inside the job |
- * | 24 | u32 | operation inside the step (layer * 2 for attention, + 1 for the MLP) |
+ * | 24 | u32 | sum inside the step: half layer (2 x layer, + 1 for the MLP) x lanes of the step + lane |
  * | 28 | u32 | chunk inside the phase |
  * | 32 | 16 bytes | zero, reserved |
  *

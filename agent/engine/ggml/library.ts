@@ -1,7 +1,7 @@
 /**
  * Binding to ggml's C interface (llama.cpp's kernels) in the prebuilt libraries of `@node-llama-cpp/<platform>`.
  * There is no ABI promise between releases: exact package and library versions are checked before the first call.
- * A wrong pointer or shape ends the process, so this runs only in a child process (`process-host.ts`).
+ * A wrong pointer or shape ends the process, so this runs only in a child process (`process-main.ts`).
  */
 import { readdirSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
