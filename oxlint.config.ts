@@ -173,7 +173,7 @@ export default defineConfig({
       files: ['agent/main.ts', 'agent/background/main.ts', 'control-plane/main.ts', 'relay-server/main.ts'],
       rules: { 'no-restricted-properties': 'off' },
     },
-    { files: ['shared/options.ts', 'tools/setup.mjs'], rules: { 'node/no-process-env': 'off' } },
+    { files: ['shared/options.ts', 'tools/setup.mjs', 'examples/**'], rules: { 'node/no-process-env': 'off' } },
     {
       files: ['**/*.test.ts', '**/contract.ts', 'test/**'],
       rules: { 'max-lines': ['error', { max: 600 }], 'max-lines-per-function': 'off' },

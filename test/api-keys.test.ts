@@ -3,13 +3,14 @@ import assert from 'node:assert/strict'
 import { existsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { it } from 'node:test'
+import { fileURLToPath } from 'node:url'
 import { openHome } from '../shared/home.ts'
 import type { Printed } from '../shared/printed.ts'
 import type { CreditsView } from '../shared/schema/credits.ts'
 import type { Job } from '../shared/schema/job.ts'
 import type { RingView } from '../shared/schema/ring.ts'
 import { temporaryFolder } from './support/homes.ts'
-import { eventually, mesh, runMesh, startReady } from './support/processes.ts'
+import { eventually, mesh, runMesh, runProgram, type RunResult, startReady } from './support/processes.ts'
 
 interface Made {
   readonly key: string
@@ -66,6 +67,15 @@ it('api keys: a prompt by key from a machine without a device, paid by who made 
   const { members } = await json<Printed<CreditsView>>(b, 'credits')
   const [desktop, laptop] = ['Desktop', 'Laptop'].map((name) => members.find((member) => member.name === name)?.used ?? 0)
   assert.ok(laptop === 3 * desktop && desktop > 0)
+
+  // the program that people copy
+  const spare = await json<Made>(a, 'api-key-create', '--name', 'an example')
+  const example = (env: Readonly<Record<string, string | undefined>>): Promise<RunResult> =>
+    runProgram(process.execPath, [fileURLToPath(new URL('../examples/ask.mjs', import.meta.url)), 'Once upon a time'], { home: guest, env: { MESH_URL: url, ...env } })
+  const shown = await example({ MESH_API_KEY: spare.key })
+  assert.deepEqual([shown.code, shown.stderr], [0, ''])
+  assert.match(shown.stdout, /\w+ \w+.*\n$/)
+  assert.match((await example({ MESH_API_KEY: `${spare.key.slice(0, -1)}x` })).stderr, /^error: .*key.*\n$/)
 
   assert.match(await mesh(['api-key-revoke', keyId], { home: a }), /^revoked home page/)
   const refused = await runMesh([...question, '--api-key-file', keyFile], { home: guest })
