@@ -24,6 +24,7 @@ import { joinRoutes } from './routes/join-routes.ts'
 import { keyRoutes } from './routes/key-routes.ts'
 import { lockRoutes } from './routes/lock-routes.ts'
 import { streamJob } from './routes/job-stream.ts'
+import { refuseExpectations, refuseUnreadable } from './routes/refused-early.ts'
 import { poolRoutes } from './routes/pool-routes.ts'
 import { ringRoutes } from './routes/ring-routes.ts'
 import type { Services } from './service/services.ts'
@@ -102,10 +103,13 @@ export const buildApp = async (services: Services, logger: Logger): Promise<Fast
     forceCloseConnections: true,
     requestTimeout: longestRequestMs,
     http: { headersTimeout: limits.headersMs, connectionsCheckingInterval: 1000 },
+    clientErrorHandler: refuseUnreadable,
+    frameworkErrors: (error, request, reply) => answerError(error, request, reply, { logger, background: services.background }),
   })
   app.setValidatorCompiler(compileValidator)
   app.setSerializerCompiler(() => (data) => JSON.stringify(data))
   app.setErrorHandler((error, request, reply) => answerError(error, request, reply, { logger, background: services.background }))
+  refuseExpectations(app)
   addFrontDoor(app)
   app.removeAllContentTypeParsers() // a body that we do not hash must not get in
   app.addContentTypeParser('application/json', (request: FastifyRequest, payload: Readable) => readBody(request, payload, checkSignedBody))

@@ -163,3 +163,9 @@ test('parts of tokenizer.json that are not known are refused by name', (t) => {
     [{ chat_template: 'x' }, /chat_template is "x"/],
   ] as const) assert.throws(() => load(t, { 'tokenizer.json': { ...llama2, ...change } }), { code: 'modelConfigInvalid', message }, JSON.stringify(change))
 })
+
+test('an id as large as numbers go costs no more than another one', (t) => {
+  const [vocab, added] = [{ ...(llama2.model.vocab as Record<string, number>), large: 2 ** 32 - 2 }, [...llama2.added_tokens, { id: 2 ** 31, content: '<far>', special: true }]]
+  const tokenizer = load(t, { 'tokenizer.json': { ...llama2, model: { ...llama2.model, vocab }, added_tokens: added } })
+  assert.deepEqual([tokenizer.nameOf(2 ** 32 - 2), tokenizer.nameOf(2 ** 31), tokenizer.nameOf(2 ** 30)], ['large', '<far>', undefined])
+})

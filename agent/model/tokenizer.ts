@@ -125,7 +125,7 @@ class FolderTokenizer implements Tokenizer {
   readonly #all: Finders
   /** Without special tokens: they stay text. */
   readonly #ordinary: Finders
-  readonly #names: readonly (string | undefined)[]
+  readonly #names: ReadonlyMap<number, string>
   readonly #special: ReadonlySet<number>
 
   constructor(folder: string, parts: Parts, special: SpecialNames, template: ChatTemplate | undefined) {
@@ -138,9 +138,9 @@ class FolderTokenizer implements Tokenizer {
     this.#all = findersOf(tokens, parts)
     this.#ordinary = findersOf(tokens.filter(({ isSpecial }) => !isSpecial), parts)
     this.charactersPerToken = this.#ordinary.charactersPerToken
-    const names = [...vocabulary.names]
+    const names = new Map(vocabulary.names)
     // as Rust has it: what was matched is what comes back, with the space that normalising put in front
-    for (const { id, content, isNormalized } of tokens) names[id] = isNormalized ? normalize(content) : content
+    for (const { id, content, isNormalized } of tokens) names.set(id, isNormalized ? normalize(content) : content)
     this.#names = names
     this.#special = new Set(specials.map(({ id }) => id))
     this.endTokenIds = specials.filter(({ content }) => content === special.byRole.eos_token).map(({ id }) => id)
@@ -193,14 +193,14 @@ class FolderTokenizer implements Tokenizer {
   decode(tokens: readonly number[]): string {
     const names: string[] = []
     for (const token of tokens) {
-      const name = this.#names[token]
+      const name = this.#names.get(token)
       if (name !== undefined && !this.#special.has(token)) names.push(name)
     }
     return names.length === 0 ? '' : this.#parts.decode(names)
   }
 
   nameOf(token: number): string | undefined {
-    return this.#names[token]
+    return this.#names.get(token)
   }
 }
 

@@ -18,8 +18,8 @@ import type { MeshNode } from './node.ts'
 import { openStream } from './open-stream.ts'
 
 /** Both ends show the pin that they hold. */
-const Question = Type.Object({ poolId: Hex64, pin: Type.Optional(PinText) })
-const Answer = Type.Object({
+export const Question = Type.Object({ poolId: Hex64, pin: Type.Optional(PinText) })
+export const Answer = Type.Object({
   /** Best first. */
   urls: Type.Array(Type.String({ minLength: 1, maxLength: 300, pattern: '^https?://[^\\s]+$' }), { maxItems: limits.announcedControlPlanes }),
   pin: Type.Optional(PinText),

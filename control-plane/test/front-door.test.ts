@@ -1,6 +1,9 @@
 /** What somebody meets who tries an address that is no route. */
 import assert from 'node:assert/strict'
+import { connect } from 'node:net'
 import { test } from 'node:test'
+import { Value } from 'typebox/value'
+import { ErrorAnswer } from '../../shared/schema/common.ts'
 import { startPlane } from './plane.ts'
 
 interface OpenAiAnswer {
@@ -37,5 +40,33 @@ test('front door: any other address says so, and where the routes are', async (t
     const answer = await fetch(url + path)
     const { error } = (await answer.json()) as { error: { code: string; message: string; hint: string } }
     assert.deepEqual([answer.status, error.code, error.message, error.hint], [404, 'notFound', `there is no route GET ${path}`, 'GET /docs shows every route'])
+  }
+})
+
+/** Says that over a connection of its own. @returns status and body of the answer */
+const say = async (url: string, text: string): Promise<{ readonly status: number; readonly body: unknown }> => {
+  const { hostname, port } = new URL(url)
+  const socket = connect({ host: hostname, port: Number(port) })
+  socket.setTimeout(10_000, () => socket.destroy(new Error('no answer')))
+  socket.end(text)
+  const parts: Buffer[] = []
+  for await (const part of socket) parts.push(part as Buffer)
+  const [head, body] = Buffer.concat(parts).toString().split('\r\n\r\n')
+  return { status: Number(head.split(' ')[1]), body: JSON.parse(body) as unknown }
+}
+
+test('front door: what is refused before a route is asked is told in the form of all errors', async (t) => {
+  const { url } = await startPlane(t)
+  const requests: readonly (readonly [string, number])[] = [
+    ['GET /api/pools/%/peers HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n', 400],
+    ['GET /health HTTP/1.1\r\nhost: x\r\nexpect: a-miracle\r\n\r\n', 417],
+    ['GARBAGE\r\n\r\n', 400],
+    [`GET /health HTTP/1.1\r\nhost: x\r\nlong: ${'x'.repeat(40_000)}\r\n\r\n`, 431],
+  ]
+  for (const [text, wanted] of requests) {
+    const { status, body } = await say(url, text)
+    assert.equal(status, wanted, text.slice(0, 60))
+    assert.ok(Value.Check(ErrorAnswer, body), JSON.stringify(body))
+    assert.equal(body.error.code, 'requestInvalid')
   }
 })

@@ -37,7 +37,7 @@ export const charactersPerToken = (
   // runs of unknown characters, or of white space beside a token, may be of any length
   if (!vocabulary.losesNothing || !keepsAll(preTokenizer) || tokens.some(({ takesLeft, takesRight }) => takesLeft || takesRight)) return Infinity
   let longest = 1
-  for (const name of vocabulary.names) longest = Math.max(longest, name?.length ?? 0)
+  for (const { length } of vocabulary.names.values()) longest = Math.max(longest, length)
   for (const { content } of tokens) longest = Math.max(longest, content.length)
   return longest * shrinkage(normalizer)
 }
