@@ -230,6 +230,10 @@ export const errorTable = {
   peerFailed: { status: 502, exit: 6, text: '{peer} (rank {rank}) gave up: {said}', hint: 'repeat the job; if that device gives up again, see what it says there: mesh logs' },
   relayLost: { status: 503, exit: 6, text: 'the relay between {device} and {peer} (rank {rank}) is gone: {problem}', hint: 'start the relay again with mesh relay, or let the devices reach each other directly; then repeat the job' },
   epochStale: { status: 409, exit: 6, text: 'the ring changed (epoch {got}, now {want})', hint: 'a device joined, left or came back: the ring forms anew by itself, repeat the job in a few seconds' },
+  jobForgotten: {
+    status: 410, exit: 6, text: 'the text of job {jobId} ({state}) is forgotten: prompts and answers are kept for a while only',
+    hint: 'mesh inference asks again; whoever runs the control plane decides for how long (--keep-text)',
+  },
   jobPrivate: {
     status: 403, exit: 7, text: 'the text of job {jobId} is not for this device: {readers}',
     hint: 'mesh pool-status shows what members may see of it: model, state, tokens, times',

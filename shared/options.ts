@@ -109,6 +109,7 @@ export const optionTable = {
   lease: { flag: '--lease', value: '<time>', type: 'duration', env: 'MESHNET_LEASE', default: '15s', min: 200, help: 'silence after which a device counts as gone' },
   ringGrace: { flag: '--ring-grace', value: '<time>', type: 'duration', env: 'MESHNET_RING_GRACE', default: '3s', min: 0, help: 'how long a ring waits for a lost device before it forms without it' },
   settleAfter: { flag: '--settle-after', value: '<time>', type: 'duration', env: 'MESHNET_SETTLE_AFTER', default: '2m', min: 0, help: 'how long reports on a finished job are waited for before it is settled without them' },
+  keepText: { flag: '--keep-text', value: '<time>', type: 'duration', env: 'MESHNET_KEEP_TEXT', default: '7d', min: 0, max: 3650 * 86400e3, help: 'how long prompts and answers are kept after a job has ended, a minute at least (0: a minute after the answer was read, ten if it never is)' },
   creditWindow: { flag: '--credit-window', value: '<time>', type: 'duration', env: 'MESHNET_CREDIT_WINDOW', default: '30d', min: 86_400_000, help: 'contributions of that time decide who gets how much of a busy ring' },
   newcomerGrace: { flag: '--newcomer-grace', value: '<time>', type: 'duration', env: 'MESHNET_NEWCOMER_GRACE', default: '7d', min: 0, help: 'how long a new member gets the share of a newcomer' },
   newcomerShare: { flag: '--newcomer-share', value: '<fraction>', type: 'number', env: 'MESHNET_NEWCOMER_SHARE', default: 0.05, min: 0, max: 1, help: 'share of a busy ring that a new member gets at least' },

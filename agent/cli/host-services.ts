@@ -12,6 +12,8 @@ export interface HostServicesOptions {
   readonly host: string
   readonly controlPlanePort: number
   readonly relayPort: number
+  /** Further arguments of `mesh control-plane`. */
+  readonly controlPlane: readonly string[]
   /** Further arguments of `mesh start`. */
   readonly agent: readonly string[]
   readonly logLevel: string
@@ -49,8 +51,8 @@ export class HostServices {
 
   /** @param relay its address, for the devices of the group. @returns its port; @throws MeshError `processEnded` */
   async startControlPlane(relay: string): Promise<number> {
-    const { host, controlPlanePort } = this.#options
-    const plane = await this.#start('control plane', 'controlPlane', (ready) => ['--host', host, '--port', ready === undefined ? String(controlPlanePort) : portIn(textOf(ready.url)), '--relay', relay, '--json'])
+    const { host, controlPlanePort, controlPlane } = this.#options
+    const plane = await this.#start('control plane', 'controlPlane', (ready) => ['--host', host, '--port', ready === undefined ? String(controlPlanePort) : portIn(textOf(ready.url)), '--relay', relay, ...controlPlane, '--json'])
     return Number(portIn(textOf(plane.url)))
   }
 

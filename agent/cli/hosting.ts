@@ -9,7 +9,7 @@ import { standingInvite, type StandingInvite } from '../device/invites.ts'
 import { listPools, type LocalPool } from '../device/pools.ts'
 
 /** Options of `mesh up` that say how it hosts. */
-export const hostOptions = ['networkId', 'name', 'yes', 'modelId', 'modelDir', 'quant', 'noServe', 'host', 'port', 'relayPort', 'discovery', 'backend', 'threads'] as const satisfies readonly OptionName[]
+export const hostOptions = ['networkId', 'name', 'yes', 'modelId', 'modelDir', 'quant', 'noServe', 'host', 'port', 'relayPort', 'keepText', 'discovery', 'backend', 'threads'] as const satisfies readonly OptionName[]
 
 /** Needs not be named. */
 const defaultModel = optionTable.modelId.default

@@ -178,6 +178,7 @@ export const runJob = async (run: JobRun): Promise<Job> => {
       why = progress.waiting === undefined ? '' : `: ${progress.waiting}`
       return progress
     })
+    if (job.withheld !== undefined) throw new MeshError('jobForgotten', { jobId, state: job.state })
     if (job.state === 'failed') throw job.error ? MeshError.fromReport(job.error) : new MeshError('controlPlaneProtocol', { problem: `job ${jobId} failed without a reason` })
     await confirmUse(run, job)
     if (job.state === 'cancelled') throw new MeshError('jobCancelled')

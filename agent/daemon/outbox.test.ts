@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { readdirSync, statSync, writeFileSync } from 'node:fs'
+import { readdirSync, statSync, utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, it, type TestContext } from 'node:test'
 import type { AgentMessage } from '../../shared/api/messages.ts'
@@ -18,13 +18,13 @@ interface Process {
 }
 
 /** Each call is a process that starts in the same home. */
-const inOneHome = (t: TestContext): { readonly folder: string; start(): Process } => {
+const inOneHome = (t: TestContext): { readonly folder: string; start(now?: () => number): Process } => {
   const folder = join(temporaryFolder(t), 'outbox')
   return {
     folder,
-    start: () => {
+    start: (now) => {
       const sent: AgentMessage[] = []
-      return { outbox: new Outbox(new MessageStore(folder, silentLogger()), (message) => sent.push(message)), sent }
+      return { outbox: new Outbox(new MessageStore(folder, silentLogger()), (message) => sent.push(message), now), sent }
     },
   }
 }
@@ -57,6 +57,26 @@ describe('outbox', () => {
     outbox.resend()
     assert.deepEqual(sent, [done('job_1')])
     assert.deepEqual(readdirSync(folder).toSorted(), [file, 'damaged.json'].toSorted())
+  })
+
+  it('an answer that nobody takes is given up after a week, by this process or the next, also after a clock ran ahead', (t) => {
+    const { folder, start } = inOneHome(t)
+    const day = 86_400_000
+    let at = Date.now()
+    const { outbox } = start(() => at)
+    for (const id of ['job_1', 'job_2']) outbox.post(done(id))
+    outbox.post(token('job_3', 0)) // still runs: nothing of it is on the disk
+    const [file] = readdirSync(folder)
+    utimesSync(join(folder, file), (at + 300 * day) / 1000, (at + 300 * day) / 1000)
+    at += 7 * day - 60_000
+    outbox.forgetOld()
+    assert.equal(readdirSync(folder).length, 2)
+    at += 120_000
+    outbox.forgetOld()
+    assert.deepEqual(readdirSync(folder), [file])
+    at += 7 * day
+    assert.deepEqual([start(() => at).outbox.has('job_1'), start(() => at).outbox.has('job_2'), readdirSync(folder)], [false, false, []])
+    assert.ok(outbox.has('job_3'))
   })
 
   it('the id of a job names no other file, and a folder that cannot be written costs no message', (t) => {

@@ -3,7 +3,7 @@
  * sent and removed when the control plane has it. Only the agent of this home writes here.
  */
 import { createHash } from 'node:crypto'
-import { rmSync, statSync } from 'node:fs'
+import { rmSync, statSync, utimesSync } from 'node:fs'
 import { join } from 'node:path'
 import { AgentMessage } from '../../shared/api/messages.ts'
 import { MeshError, systemCodeOf } from '../../shared/errors.ts'
@@ -32,6 +32,15 @@ export class MessageStore {
 
   remove(jobId: string): void {
     this.#try('remove', () => rmSync(this.#fileOf(jobId), { force: true }))
+  }
+
+  /** When the message of a job was written down; `undefined` when there is none. A time to come counts as now. */
+  writtenAt(jobId: string, now: number): number | undefined {
+    const file = this.#fileOf(jobId)
+    const written = statSync(file, { throwIfNoEntry: false })?.mtimeMs
+    if (written === undefined || written <= now) return written
+    this.#try('date', () => utimesSync(file, now / 1000, now / 1000)) // a clock ran ahead: it must not keep an answer for years
+    return now
   }
 
   /** What an earlier process left, oldest first. A damaged file is left where it is, and logged. */

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Job } from '../../shared/schema/job.ts'
-import { mayReadText, type Reader, withoutText } from './job-readers.ts'
+import { isSubmitter, mayReadText, type Reader, withoutText } from './job-readers.ts'
 
 const [owner, other] = ['a'.repeat(64), 'b'.repeat(64)]
 
@@ -28,4 +28,12 @@ test('readers: what is left without text has none of it, and all else', () => {
   const left = withoutText(job, 'private')
   assert.ok(!JSON.stringify(left).includes(text))
   assert.deepEqual(left, { ...facts, submission: { ...asked, stop: [] }, text: '', tokens: [], error: { code: 'rankFailed', message: 'failed: rankFailed' }, withheld: 'private' })
+})
+
+test('readers: who asked is the device or the key, not the maker of the key', () => {
+  const byKey = { submittedBy: owner, keyId: 'k1' }
+  for (const [job, reader, is] of [
+    [{ submittedBy: owner }, { deviceId: owner }, true], [{ submittedBy: owner }, { deviceId: other }, false], [{ submittedBy: owner }, { deviceId: owner, keyId: 'k1' }, false],
+    [byKey, { deviceId: owner, keyId: 'k1' }, true], [byKey, { deviceId: owner }, false], [byKey, { deviceId: owner, keyId: 'k2' }, false],
+  ] as const) assert.equal(isSubmitter(job, { ...reader, isAdmin: false }), is)
 })

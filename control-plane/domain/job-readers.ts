@@ -27,11 +27,15 @@ export const mayReadText = (
   return reader.deviceId === submittedBy || (reader.isAdmin && adminsReadText)
 }
 
+/** Whoever asked: the device itself, or the app by its key, not the device that made that. */
+export const isSubmitter = ({ submittedBy, keyId }: Pick<Job, 'submittedBy' | 'keyId'>, reader: Reader): boolean =>
+  reader.deviceId === submittedBy && reader.keyId === keyId
+
 /** Of a failure its kind alone: message, hint and fields come from whoever failed. */
-const failureWithoutText = ({ code }: ErrorReportJson): ErrorReportJson => ({ code, message: `failed: ${code}` })
+export const failureWithoutText = ({ code }: ErrorReportJson): ErrorReportJson => ({ code, message: `failed: ${code}` })
 
 /** Named field by field: what is added to a submission is hidden until somebody decides otherwise. */
-const askedWithoutText = ({ modelId, maxTokens, sampling }: AskedJob): AskedJob => ({ modelId, maxTokens, sampling, stop: [] })
+export const askedWithoutText = ({ modelId, maxTokens, sampling }: AskedJob): AskedJob => ({ modelId, maxTokens, sampling, stop: [] })
 
 /** What a pool needs to know of a job: who, which model, how long, how many tokens, how it ended. */
 export const withoutText = (job: Job, withheld: Withheld): Job => ({

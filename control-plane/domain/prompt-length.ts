@@ -1,6 +1,6 @@
 /** Prompts that are too long to run, and what is kept of those that did not: pure decisions. */
 import { MeshError } from '../../shared/errors.ts'
-import type { JobSubmission, Message } from '../../shared/schema/job.ts'
+import type { AskedJob, JobSubmission, Message } from '../../shared/schema/job.ts'
 import type { ModelManifest } from '../../shared/schema/model.ts'
 import { limits } from '../../shared/wire/limits.ts'
 
@@ -27,7 +27,7 @@ const beginningOf = (text: string, length: number): string => {
 }
 
 /** What stays of a prompt when its job failed or was cancelled: who floods shall not fill the disk. */
-export const keptOf = (submission: JobSubmission): { readonly submission: JobSubmission; readonly isCut: boolean } => {
+export const keptOf = (submission: AskedJob): { readonly submission: AskedJob; readonly isCut: boolean } => {
   const { prompt, messages } = submission
   if (messages === undefined) {
     const isCut = prompt !== undefined && prompt.length > limits.keptPromptLength

@@ -2,6 +2,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { headers } from '../../shared/api/routes.ts'
 import type { JobEvent, JobWaiting } from '../../shared/schema/job.ts'
+import { isSubmitter } from '../domain/job-readers.ts'
 import { finalStates } from '../domain/job-state.ts'
 import type { Services } from '../service/services.ts'
 import type { Caller } from './access.ts'
@@ -15,7 +16,7 @@ const lastSeen = (request: FastifyRequest): number => {
 }
 
 /** @throws MeshError `notFound` | `jobPrivate` before the stream begins */
-export const streamJob = ({ jobs, jobStore, hub, background }: Services, request: FastifyRequest, reply: FastifyReply): void => {
+export const streamJob = ({ jobs, jobStore, hub, background, textKeeper }: Services, request: FastifyRequest, reply: FastifyReply): void => {
   const { poolId, jobId } = request.params as { poolId: string; jobId: string }
   const job = jobs.follow(poolId, jobId, request.caller as Caller)
   let sent = lastSeen(request)
@@ -33,7 +34,9 @@ export const streamJob = ({ jobs, jobStore, hub, background }: Services, request
     if (event.sequence <= sent) return // replayed and live may overlap
     sent = event.sequence
     response.write(`id: ${event.sequence}\nevent: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`)
-    if (event.type === 'end') end()
+    if (event.type !== 'end') return
+    end()
+    if (isSubmitter(job, request.caller as Caller)) textKeeper.wasRead(jobId)
   }
   let told = JSON.stringify({ type: 'waiting', before: 0, reason: '' } satisfies JobWaiting)
   const tell = (waiting: JobWaiting): void => {

@@ -97,7 +97,7 @@ export class Jobs {
       if (running.awaited === agent.deviceId) stopWaiting(running)
       if (running.leader !== agent.deviceId) continue
       const job = this.#options.jobs.find(running.jobId)
-      if (job) this.#assign(agent, running, job)
+      if (job && !job.withheld) this.#assign(agent, running, job)
     }
   }
 
@@ -111,6 +111,7 @@ export class Jobs {
     if ((submission.prompt === undefined) === (submission.messages === undefined)) throw new MeshError('requestInvalid', { problem: 'give either prompt or messages' })
     // first of all: whoever repeats a request gets the job, whatever happened to ring and queue meanwhile
     const known = jobs.findByKey({ poolId, submittedBy, keyId, idempotencyKey: submission.idempotencyKey })
+    if (known?.withheld) throw new MeshError('jobForgotten', { jobId: known.jobId, state: known.state })
     if (known) return known
     const ring = rings.serving(poolId, submission.modelId)
     if (!ring) throw new MeshError('ringEmpty', { modelId: submission.modelId })
@@ -139,11 +140,19 @@ export class Jobs {
     const leader = ring && presence.find(ring.members[0]?.deviceId)
     const job = ring && leader && this.#turns.next(ring)
     if (!job) return
+    if (job.withheld) return this.#failUnread(ring, job)
     const running: Running = { jobId: job.jobId, ringId, leader: leader.deviceId, leaderName: ring.members[0].name, since: now() }
     const assigned = jobs.advance(job.jobId, 'assigned', { epoch: ring.epoch, worldSize: ring.members.length, now: now() })
     this.#running.set(ringId, running) // only now: what is not stored does not run
     hub.publish(job.jobId, [assigned])
     this.#assign(leader, running, { ...job, epoch: ring.epoch })
+  }
+
+  /** Its prompt was sealed under another key of this control plane: nobody can run it. */
+  #failUnread({ ringId, model }: StoredRing, { jobId, state }: Job): void {
+    this.#turns.end(ringId, { tokens: 0, received: 0, ms: 0, context: model.shape.context })
+    this.#fail(jobId, new MeshError('jobForgotten', { jobId, state }))
+    this.#dispatch(ringId)
   }
 
   /** A message of rank 0. Only the leader that the job was given to is heard. */

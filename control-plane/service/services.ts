@@ -6,6 +6,7 @@ import type { Logger } from '../../shared/log.ts'
 import type { OpenDatabase } from '../store/database.ts'
 import { CreditStore } from '../store/credit-store.ts'
 import { DeviceStore } from '../store/device-store.ts'
+import { JobTexts } from '../store/job-texts.ts'
 import { JobStore } from '../store/job-store.ts'
 import { KeyStore } from '../store/key-store.ts'
 import { LockStore } from '../store/lock-store.ts'
@@ -13,6 +14,8 @@ import { NonceStore } from '../store/nonce-store.ts'
 import { PinStore } from '../store/pin-store.ts'
 import { PoolStore, type StoredPool } from '../store/pool-store.ts'
 import { RevocationStore } from '../store/revocation-store.ts'
+import { TextStore } from '../store/text-store.ts'
+import { TextVault } from '../store/text-vault.ts'
 import { RingStore } from '../store/ring-store.ts'
 import { Admission, type AdmissionSettings, defaultAdmission } from './admission.ts'
 import { AgentSockets } from './agent-sockets.ts'
@@ -27,6 +30,7 @@ import { Pins } from './pins.ts'
 import { Presence } from './presence.ts'
 import { Removals } from './removals.ts'
 import { Rings } from './rings.ts'
+import { defaultTexts, TextKeeper, type TextSettings } from './text-keeper.ts'
 
 export interface Settings {
   readonly heartbeatMs: number
@@ -38,6 +42,7 @@ export interface Settings {
   readonly reportMs?: number
   readonly credits?: CreditSettings
   readonly admission?: AdmissionSettings
+  readonly texts?: TextSettings
 }
 
 /** The time limit of a step (8 s) and some. */
@@ -64,18 +69,21 @@ export interface Services {
   readonly hub: JobHub
   readonly sockets: AgentSockets
   readonly background: Background
+  readonly textKeeper: TextKeeper
   readonly now: () => number
   stop(): void
 }
 
-export const createServices = ({ store, probe }: OpenDatabase, { heartbeatMs, leaseMs, ringGraceMs: graceMs, relays = [], reportMs = defaultReportMs, credits: creditSettings = defaultCreditSettings, admission: admissionSettings = defaultAdmission }: Settings, { now, logger, key }: { now: () => number; logger: Logger; key: ControlPlaneKey }): Services => {
+export const createServices = (database: OpenDatabase, { heartbeatMs, leaseMs, ringGraceMs: graceMs, relays = [], reportMs = defaultReportMs, credits: creditSettings = defaultCreditSettings, admission: admissionSettings = defaultAdmission, texts: textSettings = defaultTexts }: Settings, { now, logger, key }: { now: () => number; logger: Logger; key: ControlPlaneKey }): Services => {
+  const { store, probe } = database
   const background = new Background({ logger, now, probe })
   const nonces = new NonceStore(store, (error) => background.note(error))
   background.onRecovery(() => nonces.flush())
   const devices = new DeviceStore(store)
   const pools = new PoolStore(store)
   const admission = new Admission(admissionSettings, (deviceId) => pools.ofDevice(deviceId).length > 0, now)
-  const jobStore = new JobStore(store)
+  const texts = new JobTexts(new TextVault(key.secretFor('text of jobs')))
+  const jobStore = new JobStore(store, texts)
   const ringStore = new RingStore(store)
   const presence = new Presence(now())
   const memberships = new Memberships({ pools, revocations: new RevocationStore(store), presence, background, now, checkServed: (pool) => pins.checkServed(pool) })
@@ -100,12 +108,14 @@ export const createServices = ({ store, probe }: OpenDatabase, { heartbeatMs, le
   const jobs: Jobs = new Jobs({ jobs: jobStore, ringStore, rings, presence, hub, credits, keys, termsOf: (poolId) => termsOf(pools.find(poolId)), background, now, graceMs, leaseMs, reportMs, logger })
   const removals = new Removals({ memberships, pools, presence, rings, jobs, keys, background, now, logger })
   const sockets = new AgentSockets({ admission, presence, memberships, devices, pools, rings, locks, jobs, credits, pins, background, now, heartbeatMs, leaseMs, relays, logger })
+  const textKeeper = new TextKeeper({ store: new TextStore(store, texts), database, background, now, settings: textSettings, logger })
   jobs.recover()
   rings.sweep()
   credits.recover()
   return {
-    key, admission, devices, pools, jobStore, ringStore, nonces, memberships, pins, removals, presence, rings, locks, jobs, keys, credits, hub, sockets, background, now,
+    key, admission, devices, pools, jobStore, ringStore, nonces, memberships, pins, removals, presence, rings, locks, jobs, keys, credits, hub, sockets, background, textKeeper, now,
     stop: () => {
+      textKeeper.stop()
       sockets.stop()
       rings.stop()
       jobs.stop()

@@ -11,13 +11,17 @@ import * as creditTables from './credit-tables.ts'
 import { openDatabase } from './database.ts'
 import { DeviceStore } from './device-store.ts'
 import { JobStore } from './job-store.ts'
+import { JobTexts } from './job-texts.ts'
 import { apiKeys } from './key-tables.ts'
 import { resourceLocks } from './lock-tables.ts'
 import { requestNonces, revocations } from './membership-tables.ts'
+import { TextVault } from './text-vault.ts'
 import { devices, jobEvents, jobs, joinRequests, memberships, networks, pools, rings, ringWishes } from './tables.ts'
 
 const migrations = fileURLToPath(new URL('./migrations', import.meta.url))
-const tables = ['api_keys', 'billed_jobs', 'credit_days', 'devices', 'job_events', 'job_statements', 'jobs', 'join_requests', 'ledger_entries', 'memberships', 'networks', 'participants', 'pools', 'request_nonces', 'resource_locks', 'revocations', 'ring_wishes', 'rings']
+const tables = ['api_keys', 'billed_jobs', 'control_plane_pins', 'credit_days', 'devices', 'job_events', 'job_statements', 'jobs', 'join_requests', 'ledger_entries', 'memberships', 'networks', 'participants', 'pools', 'request_nonces', 'resource_locks', 'revocations', 'ring_wishes', 'rings']
+
+const texts = new JobTexts(new TextVault(Buffer.alloc(32, 7)))
 
 const fileOf = (t: TestContext): string => {
   const folder = mkdtempSync(join(tmpdir(), 'mesh-database-'))
@@ -69,8 +73,8 @@ test('database: a file of the first version is brought up to date and keeps its 
 
   const { store, close } = openDatabase(file)
   t.after(close)
-  assert.equal(new JobStore(store).head('job_1')?.isCancelled, false)
-  assert.equal(new JobStore(store).find('job_1')?.createdAt, 5)
+  assert.equal(new JobStore(store, texts).head('job_1')?.isCancelled, false)
+  assert.equal(new JobStore(store, texts).find('job_1')?.createdAt, 5)
 })
 
 test('database: opening twice changes nothing', (t) => {
@@ -103,7 +107,7 @@ test('jobs: tokens are stored once, whole messages in order, and none after the 
   t.after(close)
   new DeviceStore(store).register('d'.repeat(64), { networkId: 'home', name: 'D', capabilities: { cpuCores: 1, memoryBytes: 1, platform: 'x', arch: 'y', backends: [] } }, 0)
   store.insert(pools).values({ poolId: 'p', networkId: 'home', name: 'P', rootPublicKey: 'k', createdAt: 0 }).run()
-  const jobStore = new JobStore(store)
+  const jobStore = new JobStore(store, texts)
   const { jobId } = jobStore.submit(newJobId(), { poolId: 'p', submittedBy: 'd', submission: submission('x') }, 1)
   const add = (first: number, tokens: number[], text: string): boolean => jobStore.addTokens(jobId, first, tokens, text) !== undefined
   assert.deepEqual([add(0, [1, 2], 'ab'), add(0, [1, 2], 'ab'), add(3, [4], 'd'), add(1, [2, 3], 'bc'), add(2, [3], 'c')], [true, false, false, false, true])

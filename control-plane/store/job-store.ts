@@ -2,11 +2,14 @@
 import { and, asc, count, desc, eq, gt, gte, inArray, isNull, max, or, sql, type SQL } from 'drizzle-orm'
 import type { JobId } from '../../shared/ids.ts'
 import type { Job, JobEvent, JobState, JobSubmission } from '../../shared/schema/job.ts'
+import { withoutText } from '../domain/job-readers.ts'
 import { finalStates, type JobResult } from '../domain/job-state.ts'
 import { keptOf } from '../domain/prompt-length.ts'
 import type { Queued, QueueOwner } from '../domain/queue-limits.ts'
 import type { Store, Transaction } from './database.ts'
-import { jobEvents, jobs } from './tables.ts'
+import { keyHash, type JobTexts } from './job-texts.ts'
+import { jobEvents, jobs, textForms } from './tables.ts'
+import { sealPlainJob } from './text-store.ts'
 
 type Row = typeof jobs.$inferSelect
 
@@ -31,16 +34,22 @@ const without = <T extends object>(value: T): T => JSON.parse(JSON.stringify(val
 
 export class JobStore {
   readonly #store: Store
+  readonly #texts: JobTexts
 
-  constructor(store: Store) {
+  constructor(store: Store, texts: JobTexts) {
     this.#store = store
+    this.#texts = texts
   }
 
   /** Queues a job. A key that the device used before is a mistake of the caller: `findByKey` comes first. */
   submit(jobId: JobId, { poolId, submittedBy, keyId = '', quotaTokens = 0, submission }: NewJob, now: number): Job {
     return this.#store.transaction((tx) => {
       const { idempotencyKey, modelId } = submission
-      const row: Row = { jobId, poolId, submittedBy, keyId, quotaTokens, idempotencyKey, modelId, submission, state: 'queued', worldSize: 0, epoch: 0, received: 0, result: null, createdAt: now, startedAt: null, cancelRequestedAt: null, finishedAt: null }
+      const row: Row = {
+        jobId, poolId, submittedBy, keyId, quotaTokens, modelId, ...this.#texts.asked(jobId, submission), idempotencyKey: keyHash(idempotencyKey),
+        state: 'queued', worldSize: 0, epoch: 0, received: 0, result: null, answer: null, textSince: null,
+        createdAt: now, startedAt: null, cancelRequestedAt: null, finishedAt: null,
+      }
       tx.insert(jobs).values(row).run()
       this.#append(tx, jobId, (sequence) => ({ sequence, type: 'state', state: 'queued', worldSize: 0 }))
       return this.#jobOf(tx, row)
@@ -50,7 +59,8 @@ export class JobStore {
   /** The job that a device, or an app by its API key, submitted under that idempotency key. */
   findByKey({ poolId, submittedBy, keyId = '', idempotencyKey }: Pick<NewJob, 'poolId' | 'submittedBy' | 'keyId'> & { readonly idempotencyKey: string }): Job | undefined {
     return this.#store.transaction((tx) => {
-      const row = tx.select().from(jobs).where(and(eq(jobs.poolId, poolId), eq(jobs.submittedBy, submittedBy), eq(jobs.keyId, keyId), eq(jobs.idempotencyKey, idempotencyKey))).get()
+      const isKey = or(eq(jobs.idempotencyKey, keyHash(idempotencyKey)), and(eq(jobs.textForm, textForms.plain), eq(jobs.idempotencyKey, idempotencyKey)))
+      const row = tx.select().from(jobs).where(and(eq(jobs.poolId, poolId), eq(jobs.submittedBy, submittedBy), eq(jobs.keyId, keyId), isKey)).get()
       return row && this.#jobOf(tx, row)
     })
   }
@@ -71,7 +81,7 @@ export class JobStore {
     const isMember = sql`${jobs.submittedBy} = ${submittedBy}`
     const sumOf = (value: SQL, isMeant: SQL): SQL<number> => sql<number>`coalesce(sum(case when ${isMeant} then ${value} else 0 end), 0)`
     // octet_length reads the length alone: no prompt is loaded for it
-    const [one, bytes] = [sql`1`, sql`octet_length(${jobs.submission})`]
+    const [one, bytes] = [sql`1`, sql`octet_length(${jobs.submission}) + coalesce(octet_length(${jobs.asked}), 0)`]
     const isKey = sql`${isMember} and ${jobs.keyId} = ${keyId}`
     const sums = this.#store
       .select({
@@ -194,8 +204,9 @@ export class JobStore {
    */
   finish(jobId: string, { state, ...result }: JobResult, { now, tokens: quotaTokens = 0 }: { readonly now: number; readonly tokens?: number }): JobEvent[] {
     return this.#store.transaction((tx) => {
-      const row = tx.select().from(jobs).where(eq(jobs.jobId, jobId)).get()
-      if (!row || finalStates.includes(row.state)) return []
+      const found = tx.select().from(jobs).where(eq(jobs.jobId, jobId)).get()
+      if (!found || finalStates.includes(found.state)) return []
+      const row = found.textForm === textForms.plain ? sealPlainJob(tx, this.#texts, jobId) : found
       const streamed = this.#streamed(tx, jobId)
       const rest = result.text.startsWith(streamed.text) ? result.text.slice(streamed.text.length) : ''
       const events: JobEvent[] = []
@@ -203,44 +214,64 @@ export class JobStore {
         const tokens = result.tokens.slice(streamed.tokens.length)
         events.push(this.#append(tx, jobId, (sequence) => ({ sequence, type: 'tokens', firstIndex: streamed.tokens.length, tokens, text: rest })))
       }
-      const { submission, isCut } = state === 'done' ? { submission: row.submission, isCut: false } : keptOf(row.submission)
-      const stored = without({ ...result, promptCut: isCut ? true : undefined })
-      tx.update(jobs).set({ state, submission, result: stored, received: result.tokens.length, quotaTokens, finishedAt: now }).where(eq(jobs.jobId, jobId)).run()
-      const job = this.#jobOf(tx, { ...row, state, submission, result: stored, finishedAt: now })
+      const asked = this.#texts.askedIn(row)
+      const kept = state === 'done' || !asked ? undefined : keptOf(asked)
+      const change = {
+        state, received: result.tokens.length, quotaTokens, finishedAt: now, textSince: now,
+        ...(kept?.isCut ? this.#texts.asked(jobId, kept.submission) : {}),
+        ...this.#texts.result(jobId, { ...result, ...(kept?.isCut ? { promptCut: true } : {}) }),
+      }
+      tx.update(jobs).set(change).where(eq(jobs.jobId, jobId)).run()
+      const job = this.#jobOf(tx, { ...row, ...change })
       events.push(this.#append(tx, jobId, (sequence) => ({ sequence, type: 'end', job })))
       return events
     })
   }
 
-  /** Events with a higher sequence number, in order. */
+  /** Events with a higher sequence number, in order; of what is forgotten those without text. */
   events(jobId: string, after: number): JobEvent[] {
-    return this.#store.select({ event: jobEvents.event }).from(jobEvents).where(and(eq(jobEvents.jobId, jobId), gt(jobEvents.sequence, after))).orderBy(asc(jobEvents.sequence)).all().map(({ event }) => event)
+    return this.#store.transaction((tx) => {
+      const isMeant = and(eq(jobEvents.jobId, jobId), gt(jobEvents.sequence, after))
+      const rows = tx.select().from(jobEvents).where(isMeant).orderBy(asc(jobEvents.sequence)).all()
+      return rows.flatMap((row): JobEvent[] => {
+        const { event } = row
+        if (event.type === 'state') return [event]
+        const tokens = this.#texts.tokensIn(row)
+        if (event.type === 'tokens') return tokens ? [tokens] : []
+        const ended = tx.select().from(jobs).where(eq(jobs.jobId, jobId)).get()
+        return ended ? [{ sequence: event.sequence, type: 'end', job: this.#jobOf(tx, ended) }] : []
+      })
+    })
   }
 
   #append(tx: Transaction, jobId: string, make: (sequence: number) => JobEvent): JobEvent {
     const last = tx.select({ last: max(jobEvents.sequence) }).from(jobEvents).where(eq(jobEvents.jobId, jobId)).get()?.last ?? -1
     const event = make(last + 1)
-    tx.insert(jobEvents).values({ jobId, sequence: event.sequence, event }).run()
+    tx.insert(jobEvents).values({ jobId, sequence: event.sequence, ...this.#texts.event(jobId, event) }).run()
     return event
   }
 
   #streamed(tx: Transaction, jobId: string): { text: string; tokens: number[] } {
     const streamed = { text: '', tokens: [] as number[] }
-    for (const { event } of tx.select({ event: jobEvents.event }).from(jobEvents).where(eq(jobEvents.jobId, jobId)).orderBy(asc(jobEvents.sequence)).all()) {
-      if (event.type !== 'tokens') continue
-      streamed.text += event.text
-      streamed.tokens.push(...event.tokens)
+    for (const row of tx.select().from(jobEvents).where(eq(jobEvents.jobId, jobId)).orderBy(asc(jobEvents.sequence)).all()) {
+      const tokens = this.#texts.tokensIn(row)
+      streamed.text += tokens?.text ?? ''
+      streamed.tokens.push(...(tokens?.tokens ?? []))
     }
     return streamed
   }
 
-  /** A job that is not final shows what arrived so far. */
+  /** A job that is not final shows what arrived so far; one whose text cannot be read any more what is no text. */
   #jobOf(tx: Transaction, row: Row): Job {
-    const result = row.result ?? this.#streamed(tx, row.jobId)
-    return without({
-      jobId: row.jobId, poolId: row.poolId, submittedBy: row.submittedBy, keyId: row.keyId === '' ? undefined : row.keyId, submission: row.submission, state: row.state,
-      worldSize: row.worldSize, epoch: row.epoch, ...result, answered: row.received, createdAt: row.createdAt,
+    const asked = this.#texts.askedIn(row)
+    const isOpen = row.result === null
+    const result = isOpen && asked ? this.#streamed(tx, row.jobId) : this.#texts.resultIn(row)
+    const job: Job = without({
+      jobId: row.jobId, poolId: row.poolId, submittedBy: row.submittedBy, keyId: row.keyId === '' ? undefined : row.keyId,
+      submission: asked ?? row.submission, state: row.state,
+      worldSize: row.worldSize, epoch: row.epoch, text: '', tokens: [], ...(result ?? row.result), answered: row.received, createdAt: row.createdAt,
       startedAt: row.startedAt ?? undefined, finishedAt: row.finishedAt ?? undefined,
     })
+    return asked && result ? job : withoutText(job, 'forgotten')
   }
 }

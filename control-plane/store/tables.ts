@@ -1,7 +1,7 @@
 /** Tables. A change here needs a migration: `npx drizzle-kit generate --config control-plane/drizzle.config.ts`. */
-import { index, integer, primaryKey, real, sqliteTable, text, uniqueIndex } from 'drizzle-orm/sqlite-core'
+import { blob, index, integer, primaryKey, real, sqliteTable, text, uniqueIndex } from 'drizzle-orm/sqlite-core'
 import type { Capabilities } from '../../shared/schema/device.ts'
-import type { Job, JobEvent, JobSubmission } from '../../shared/schema/job.ts'
+import type { AskedJob, Job, JobEvent } from '../../shared/schema/job.ts'
 import type { ModelManifest, Quant } from '../../shared/schema/model.ts'
 import type { ErrorReportJson } from '../../shared/schema/common.ts'
 import type { InviteProof, Role } from '../../shared/schema/pool.ts'
@@ -68,6 +68,12 @@ export const ringWishes = sqliteTable('ring_wishes', {
   joinedAt: integer('joined_at').notNull(),
 }, (table) => [primaryKey({ columns: [table.ringId, table.deviceId] })])
 
+/**
+ * How the text of a job lies here. `plain`: as older versions wrote it, sealed soon after the start. `forgetting`: no
+ * longer read by anybody, its pieces are still to be deleted.
+ */
+export const textForms = { plain: 0, sealed: 1, forgetting: 2, forgotten: 3 } as const
+
 export const jobs = sqliteTable('jobs', {
   jobId: text('job_id').primaryKey(),
   poolId: text('pool_id').notNull().references(() => pools.poolId),
@@ -76,16 +82,24 @@ export const jobs = sqliteTable('jobs', {
   keyId: text('key_id').notNull().default(''),
   /** Counted against the quota of its key: while it is open the most that it may use, then what it used. */
   quotaTokens: integer('quota_tokens').notNull().default(0),
+  /** Its hash; of older versions the key itself. */
   idempotencyKey: text('idempotency_key').notNull(),
   modelId: text('model_id').notNull(),
-  submission: text('submission', { mode: 'json' }).$type<JobSubmission>().notNull(),
+  /** What is asked, without its text. */
+  submission: text('submission', { mode: 'json' }).$type<AskedJob>().notNull(),
+  textForm: integer('text_form').notNull().default(textForms.plain),
+  /** Text of what is asked, and of what came of it, sealed: `text-vault.ts`. */
+  asked: blob('asked', { mode: 'buffer' }),
+  answer: blob('answer', { mode: 'buffer' }),
+  /** From when on its text is kept for as long as texts are; null while it is open. */
+  textSince: integer('text_since'),
   state: text('state').$type<Job['state']>().notNull(),
   worldSize: integer('world_size').notNull(),
   epoch: integer('epoch').notNull(),
   /** Number of tokens that arrived so far. */
   received: integer('received').notNull(),
-  /** What only a finished job has: text, tokens, usage, timings, error, whether its prompt was cut. */
-  result: text('result', { mode: 'json' }).$type<Pick<Job, 'text' | 'tokens' | 'finishReason' | 'usage' | 'timings' | 'error' | 'promptCut'>>(),
+  /** What only a finished job has, without its text: usage, timings, kind of failure, whether its prompt was cut. */
+  result: text('result', { mode: 'json' }).$type<Pick<Job, 'finishReason' | 'usage' | 'timings' | 'error' | 'promptCut'>>(),
   createdAt: integer('created_at').notNull(),
   startedAt: integer('started_at'),
   /** When somebody asked to cancel it; rank 0 may not have heard of that yet. */
@@ -94,12 +108,22 @@ export const jobs = sqliteTable('jobs', {
 }, (table) => [
   uniqueIndex('jobs_idempotency').on(table.poolId, table.submittedBy, table.keyId, table.idempotencyKey),
   index('jobs_key').on(table.keyId, table.finishedAt),
+  index('jobs_text').on(table.textForm, table.textSince),
   index('jobs_queue').on(table.poolId, table.modelId, table.state, table.createdAt),
 ])
+
+/** The row of an event: tokens and text of those that have any lie sealed beside it, the end of a job in the job. */
+export type StoredEvent =
+  | Extract<JobEvent, { type: 'state' }>
+  | Pick<Extract<JobEvent, { type: 'tokens' }>, 'sequence' | 'type' | 'firstIndex'>
+  | { readonly sequence: number; readonly type: 'end' }
 
 /** What streams to clients, numbered per job, so that a client can go on where it was cut off. */
 export const jobEvents = sqliteTable('job_events', {
   jobId: text('job_id').notNull().references(() => jobs.jobId),
   sequence: integer('sequence').notNull(),
-  event: text('event', { mode: 'json' }).$type<JobEvent>().notNull(),
+  /** Without its text; of older versions with it. */
+  event: text('event', { mode: 'json' }).$type<StoredEvent>().notNull(),
+  /** Tokens and their text, sealed. */
+  piece: blob('piece', { mode: 'buffer' }),
 }, (table) => [primaryKey({ columns: [table.jobId, table.sequence] })])

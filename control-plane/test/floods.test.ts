@@ -6,10 +6,14 @@ import { test, type TestContext } from 'node:test'
 import type { MeshError } from '../../shared/errors.ts'
 import { type DeviceId, newJobId } from '../../shared/ids.ts'
 import type { Client } from '../../shared/api/client.ts'
+import { controlPlaneFolder } from '../../shared/home.ts'
+import { ownControlPlaneKey } from '../../shared/identity/control-plane-key.ts'
 import type { JobSubmission } from '../../shared/schema/job.ts'
 import { limits } from '../../shared/wire/limits.ts'
 import { openDatabase } from '../store/database.ts'
 import { JobStore } from '../store/job-store.ts'
+import { JobTexts } from '../store/job-texts.ts'
+import { TextVault } from '../store/text-vault.ts'
 import { createKey, createPool, type FakeAgent, manifest, startPlane, submission, type TestPool } from './plane.ts'
 import { activeRing, done, join } from './steps.ts'
 
@@ -25,7 +29,7 @@ const fail = async (leader: FakeAgent, jobId: string, epoch: number): Promise<vo
 const storeOf = (t: TestContext, folder: string): JobStore => {
   const { store, close } = openDatabase(joinPath(folder, 'mesh.sqlite'))
   t.after(close)
-  return new JobStore(store)
+  return new JobStore(store, new JobTexts(new TextVault(ownControlPlaneKey(controlPlaneFolder(folder).key).secretFor('text of jobs'))))
 }
 
 for (const maker of ['a member', 'the admin']) {

@@ -7,7 +7,7 @@ import { newKeyPair } from '../../shared/identity/keys.ts'
 import { signCharter } from '../../shared/identity/pool-charter.ts'
 import { MeshError } from '../../shared/errors.ts'
 import type { Job } from '../../shared/schema/job.ts'
-import { createKey, createPool, FakeAgent, startPlane, submission, type TestPool } from './plane.ts'
+import { createKey, createPool, FakeAgent, quickSettings, startPlane, submission, type TestPool } from './plane.ts'
 import { activeRing, done, type Ring } from './steps.ts'
 
 const marker = 'XYZZYMARKER'
@@ -60,7 +60,7 @@ interface Asked {
 }
 
 const setUp = async (t: TestContext, charter?: Parameters<typeof createPool>[1]): Promise<Asked> => {
-  const { url } = await startPlane(t)
+  const { url } = await startPlane(t, undefined, { ...quickSettings, leaseMs: 60_000 }) // agents that say nothing stay
   const pool = await createPool(url, charter)
   const ring = await activeRing(t, pool, url, 3)
   const [, follower, third] = ring.agents

@@ -75,6 +75,7 @@ export const up = defineCommand({
       host: values.host,
       controlPlanePort: values.port,
       relayPort: values.relayPort,
+      controlPlane: ['--keep-text', `${values.keepText}ms`],
       agent: ['--discovery', values.discovery, '--backend', values.backend, '--threads', String(values.threads)],
       logLevel: values.logLevel,
       onEvent: (text) => context.stderr.write(`${text}\n`),
