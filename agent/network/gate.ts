@@ -177,13 +177,14 @@ export class Gate {
     await connection.close({ signal: AbortSignal.timeout(closeMs) }).catch(() => connection.abort(error))
   }
 
-  /** @throws MeshError `notMember` | `certificateInvalid` | `certificateExpired` | `memberRemoved` */
+  /** @throws MeshError `notMember` | `certificateInvalid` | `certificateExpired` | `memberRemoved` | `gateRefused` (too many connections) */
   #check(connection: Connection, poolId: string, text: string): Certificate {
     const rootKey = this.#directory.rootKeyOf(poolId)
     const device = deviceIdOfPeer(connection.remotePeer)
     if (rootKey === undefined || device === undefined) throw new MeshError('notMember', { deviceId: shortId(device ?? connection.remotePeer.toString()), poolId: shortId(poolId) })
     const certificate = verifyCertificate(text, rootKey, this.#options.now(), this.#directory.removalsOf?.(poolId))
     checkOwner(certificate, device)
+    this.#node.doorway.admit(connection)
     return certificate
   }
 
@@ -276,7 +277,7 @@ export class Gate {
       this.#enterAgain(connection).catch((error: unknown) => this.#options.logger.debug({ peer, problem: problemOf(error) }, 'gate: not passed on a further connection'))
       return
     }
-    if (this.#options.isRelay?.(peer)) return
+    if (this.#options.isRelay?.(peer)) return this.#node.doorway.spare(connection)
     const timer = setTimeout(() => {
       this.#deadlines.delete(connection.id)
       if (!this.isMember(connection)) connection.abort(new MeshError('gateRefused', { peer, problem: 'no certificate in time' }))

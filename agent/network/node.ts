@@ -15,6 +15,7 @@ import type { KeyPair } from '../../shared/identity/keys.ts'
 import { listenError } from '../../shared/listen-error.ts'
 import type { Logger } from '../../shared/log.ts'
 import { limits } from '../../shared/wire/limits.ts'
+import { Doorway } from './doorway.ts'
 import { type OwnProtocols, ownProtocols } from './own-protocols.ts'
 import { type Credential, RelayProofs } from './relay-proof.ts'
 import { keepReservations, type RelayState } from './relay-reservation.ts'
@@ -37,6 +38,7 @@ export interface MeshNode {
   readonly libp2p: Libp2p
   readonly peerId: string
   readonly ownProtocols: OwnProtocols
+  readonly doorway: Doorway
   /** Where others can reach this node now, relayed addresses included. */
   addresses(): string[]
   relays(): RelayState[]
@@ -59,6 +61,9 @@ const streamWindowBytes = 4 * 2 ** 20
  */
 const pingMs = 30_000
 
+/** Of libp2p's own, which count strangers and members alike: the doorway decides. */
+const noLimits = { maxConnections: Infinity, inboundConnectionThreshold: Infinity, maxIncomingPendingConnections: Infinity } as const
+
 const parseAddress = (text: string): Multiaddr => {
   try {
     return multiaddr(text)
@@ -77,22 +82,32 @@ const readable = (addresses: readonly string[], logger: Logger): Multiaddr[] => 
   }
 })
 
+const build = async ({ key, listen, announce }: NodeOptions, doorway: Doorway) =>
+  createLibp2p({
+    privateKey: await generateKeyPairFromSeed('Ed25519', key.seed),
+    addresses: { listen: [...listen], announce: [...announce] },
+    transports: [tcp(), circuitRelayTransport()],
+    connectionEncrypters: [doorway.paced(socketTls()), doorway.paced(noise())], // TLS first: about twice as fast in Node
+    streamMuxers: [yamux({ streamOptions: { maxStreamWindowSize: streamWindowBytes, maxReadBufferLength: 2 * streamWindowBytes } })],
+    connectionGater: doorway.gater,
+    connectionManager: {
+      ...noLimits,
+      inboundUpgradeTimeout: limits.handshakeMs,
+      inboundStreamProtocolNegotiationTimeout: limits.gateMs,
+    },
+    connectionMonitor: { pingTimeout: { minTimeout: pingMs } },
+    services: { identify: identify({ runOnConnectionOpen: false }), dcutr: dcutr(), ownProtocols: ownProtocols() },
+    start: false,
+  })
+
 /** @throws MeshError `portInUse` | `usage` (a malformed address) */
 export const createNode = async (options: NodeOptions): Promise<MeshNode> => {
   const { logger } = options
   const relays = options.relays.map(parseAddress)
   for (const address of [...options.listen, ...options.announce]) parseAddress(address)
-  const libp2p = await createLibp2p({
-    privateKey: await generateKeyPairFromSeed('Ed25519', options.key.seed),
-    addresses: { listen: [...options.listen], announce: [...options.announce] },
-    transports: [tcp(), circuitRelayTransport()],
-    connectionEncrypters: [socketTls(), noise()], // TLS first: about twice as fast in Node
-    streamMuxers: [yamux({ streamOptions: { maxStreamWindowSize: streamWindowBytes, maxReadBufferLength: 2 * streamWindowBytes } })],
-    connectionManager: { maxConnections: 4 * limits.worldSize, inboundConnectionThreshold: limits.worldSize, maxIncomingPendingConnections: limits.worldSize },
-    connectionMonitor: { pingTimeout: { minTimeout: pingMs } },
-    services: { identify: identify(), dcutr: dcutr(), ownProtocols: ownProtocols() },
-    start: false,
-  })
+  const doorway = new Doorway()
+  const libp2p = await build(options, doorway)
+  doorway.attach(libp2p)
   try {
     await libp2p.start()
   } catch (error) {
@@ -116,6 +131,7 @@ export const createNode = async (options: NodeOptions): Promise<MeshNode> => {
     libp2p,
     peerId: libp2p.peerId.toString(),
     ownProtocols: libp2p.services.ownProtocols,
+    doorway,
     addresses,
     relays: () => reservations.states(),
     learnRelays: (named) => reservations.learn(readable(named, logger)),

@@ -6,6 +6,7 @@
 import type { Connection, PeerId } from '@libp2p/interface'
 import { multiaddr } from '@multiformats/multiaddr'
 import { MeshError, problemOf } from '../../shared/errors.ts'
+import { householdOf } from '../../shared/household.ts'
 import type { Logger } from '../../shared/log.ts'
 import { putLast } from '../../shared/put-last.ts'
 import type { FoundBy } from '../../shared/schema/known-peers.ts'
@@ -46,6 +47,8 @@ interface Candidate {
   readonly peer: PeerId
   /** How each address was found first; the one told last is at the end. */
   readonly addresses: Map<string, FoundBy>
+  /** It passed the gate, or who knows the members told of it: multicast DNS is open to everybody. */
+  isMember: boolean
   pauseMs: number
   notBefore: number
   busy: boolean
@@ -63,6 +66,8 @@ const longestPauseMs = 60_000
 const refusedPauseMs = 5 * 60_000
 /** Dials at once: a few, so that a long list of absent devices does not keep the others waiting. */
 const dialsAtOnce = 8
+/** Milliseconds for which the addresses of members are not looked up again. */
+const householdsMs = 1000
 /** Most devices of a pool that are kept in mind, and addresses of one. */
 const maxCandidates = 4 * limits.worldSize
 const maxAddresses = 16
@@ -79,11 +84,15 @@ export class PoolPeers {
   /** How the address of a connection was found. */
   readonly #found = new WeakMap<Connection, FoundBy>()
   readonly #latency = new WeakMap<Connection, number>()
+  readonly #unknow: () => void
+  /** Where members may come from, and until when that is true enough: it is asked for each connection of a flood. */
+  #homes: { readonly households: ReadonlySet<string>; readonly until: number } = { households: new Set(), until: 0 }
   #timer: NodeJS.Timeout | undefined
   #stopped = false
 
   constructor(options: PoolPeersOptions) {
     this.#options = options
+    this.#unknow = options.node.doorway.knowFrom({ isPeer: (peerId) => this.#isMember(peerId), isHousehold: (household) => this.#households().has(household) })
   }
 
   start(): void {
@@ -92,6 +101,7 @@ export class PoolPeers {
 
   stop(): void {
     this.#stopped = true
+    this.#unknow()
     clearInterval(this.#timer)
   }
 
@@ -103,6 +113,7 @@ export class PoolPeers {
     const usable = dialableAddresses(addresses, node.addresses())
     const isNews = candidate !== undefined && usable.some((address) => !candidate.addresses.has(address))
     if (candidate === undefined) return
+    if (found !== 'mdns') candidate.isMember = true
     for (const address of usable) remember(candidate.addresses, address, found)
     if (isNews) candidate.notBefore = Math.min(candidate.notBefore, this.#options.now() + candidate.pauseMs)
     // it moved: what leads to an address that it no longer has is dead, and nobody would notice for half a minute
@@ -114,7 +125,8 @@ export class PoolPeers {
 
   /** A connection passed the gate of a pool. */
   admitted(connection: Connection, poolId: string): void {
-    this.#candidate(poolId, connection.remotePeer)
+    const candidate = this.#candidate(poolId, connection.remotePeer)
+    if (candidate) candidate.isMember = true
     // it dialled again from elsewhere: the older connection may lead to where it was
     const older = isRelayed(connection) ? [] : this.#connections(connection.remotePeer).filter((other) => !isRelayed(other) && hostOf(other.remoteAddr.toString()) !== hostOf(connection.remoteAddr.toString()))
     if (older.length > 0) this.#moved(older, probeOlderMs)
@@ -198,9 +210,24 @@ export class PoolPeers {
     const key = keyOf(poolId, peer)
     const known = this.#candidates.get(key)
     if (known !== undefined || this.#candidates.size >= maxCandidates) return known
-    const candidate: Candidate = { poolId, peer, addresses: new Map(), pauseMs: firstPauseMs, notBefore: 0, busy: false }
+    const candidate: Candidate = { poolId, peer, addresses: new Map(), isMember: false, pauseMs: firstPauseMs, notBefore: 0, busy: false }
     this.#candidates.set(key, candidate)
     return candidate
+  }
+
+  #isMember(peerId: string): boolean {
+    return this.#options.poolIds().some((poolId) => this.#candidates.get(`${poolId}/${peerId}`)?.isMember === true)
+  }
+
+  #households(): ReadonlySet<string> {
+    const now = this.#options.now()
+    if (now < this.#homes.until && now + householdsMs >= this.#homes.until) return this.#homes.households
+    const members = [...this.#candidates.values()].filter(({ isMember }) => isMember)
+    const told = members.flatMap(({ addresses }) => [...addresses].filter(([, found]) => found !== 'mdns').map(([address]) => address))
+    const connected = members.flatMap(({ peer }) => this.#connections(peer)).filter((connection) => this.#options.gate.isMember(connection))
+    const hosts = [...told, ...connected.map(({ remoteAddr }) => remoteAddr.toString())].map(hostOf).filter((host) => host !== '')
+    this.#homes = { households: new Set(hosts.map(householdOf)), until: now + householdsMs }
+    return this.#homes.households
   }
 
   #connections(peer: PeerId): Connection[] {

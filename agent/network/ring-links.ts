@@ -5,12 +5,15 @@
 import type { Connection, Stream } from '@libp2p/interface'
 import { type Multiaddr, multiaddr } from '@multiformats/multiaddr'
 import { MeshError, problemOf } from '../../shared/errors.ts'
+import { householdOf } from '../../shared/household.ts'
 import { parseDeviceId } from '../../shared/ids.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { RingEpoch, RingMember } from '../../shared/schema/ring.ts'
 import { decodeCbor, encodeCbor, RingAnswer, RingHello } from '../../shared/wire/envelope.ts'
 import { limits } from '../../shared/wire/limits.ts'
 import { protocols } from '../../shared/wire/protocols.ts'
+import { hostOf as ipOf } from './dialable.ts'
+import type { KnownMembers } from './doorway.ts'
 import type { Gate } from './gate.ts'
 import { readMessage, sendMessage } from '../../shared/wire/message-stream.ts'
 import type { MeshNode } from './node.ts'
@@ -88,6 +91,14 @@ const addressesOf = (member: RingMember, suffix: string): Multiaddr[] =>
     }
   })
 
+/** The ranks of an epoch, where they say that they are: their places at the door are not for strangers. */
+const knownBy = ({ members }: RingEpoch): KnownMembers => {
+  const peers = new Set(members.map(({ deviceId }) => peerIdOf(parseDeviceId(deviceId)).toString()))
+  const direct = members.flatMap(({ addresses }) => addresses.filter((address) => !address.includes('/p2p-circuit')))
+  const households = new Set(direct.map(ipOf).filter((host) => host !== '').map(householdOf))
+  return { isPeer: (peerId) => peers.has(peerId), isHousehold: (household) => households.has(household) }
+}
+
 /** IP address or name in an address of libp2p. */
 const hostOf = (address: Multiaddr): string | undefined => /^\/(?:ip4|ip6|dns|dns4|dns6)\/([^/]+)/.exec(address.toString())?.[1]
 
@@ -122,6 +133,7 @@ export class RingLinks {
     const arrivals = new Map<number, (link: PathStream) => void>()
     const inbound = ring.members.filter((member) => member.rank < rank).map((member) => untilDialled(member, deadline, (resolve) => arrivals.set(member.rank, (link) => resolve(channel.attach(member, link)))))
     this.#newest.set(ring.ringId, Math.max(ring.epoch, this.#newest.get(ring.ringId) ?? 0))
+    const unknow = this.#options.node.doorway.knowFrom(knownBy(ring))
     this.#expected.set(key, { ring, rank, accept: (from, link) => arrivals.get(from.rank)?.(link) })
     try {
       const outbound = ring.members.filter((member) => member.rank > rank).map(async (member) => channel.attach(member, await this.#dial(ring, rank, member, deadline)))
@@ -131,6 +143,7 @@ export class RingLinks {
       await channel.close()
       throw signal.aborted ? signal.reason : error
     } finally {
+      unknow()
       this.#expected.delete(key)
     }
   }

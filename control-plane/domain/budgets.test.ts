@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { Budgets, householdOf } from './budgets.ts'
+import { Budgets } from './budgets.ts'
 
 test('budgets: what was used comes back steadily, up to the most', () => {
   const budgets = new Budgets({ most: 10, perSecond: 2 })
@@ -35,12 +35,4 @@ test('budgets: ten thousand senders are remembered, those that came last', () =>
   budgets.charge('first', 0, 0)
   budgets.charge('another', 1, 0)
   assert.deepEqual([budgets.waitMs('first', 1, 0), budgets.waitMs('second', 1, 0)], [1000, 0])
-})
-
-test('budgets: addresses of one household count together', () => {
-  for (const [address, household] of [
-    ['192.168.1.20', '192.168.1.20'], ['::ffff:10.0.0.1', '10.0.0.1'], ['::1', '0:0:0:0'],
-    ['2001:db8:1:2:aaaa:bbbb:cccc:dddd', '2001:db8:1:2'], ['2001:db8:1:2::1', '2001:db8:1:2'], ['2001:0DB8:1:2::', '2001:db8:1:2'],
-    ['2001:db8::2', '2001:db8:0:0'], ['2001:db8::1:2:3:4:5', '2001:db8:0:1'], ['fe80::1%eth0', 'fe80:0:0:0'],
-  ]) assert.equal(householdOf(address), household, address)
 })

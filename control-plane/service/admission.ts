@@ -3,7 +3,8 @@
  * devices that are known to no pool; a member pays for itself, so that whoever shares its address cannot lock it out.
  */
 import { MeshError } from '../../shared/errors.ts'
-import { type Budget, Budgets, householdOf } from '../domain/budgets.ts'
+import { householdOf } from '../../shared/household.ts'
+import { type Budget, Budgets } from '../domain/budgets.ts'
 
 export interface AdmissionSettings {
   /** Requests of one address that prove no membership. */

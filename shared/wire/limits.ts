@@ -17,7 +17,9 @@ export const limits = {
   certificateBytes: 2048,
   /** Bytes that a peer may send before it proved membership. */
   gateBytes: 4096,
-  /** Milliseconds a new connection has to pass the gate. */
+  /** Milliseconds a new connection has for encryption and multiplexing: some ten round trips of the slowest line. */
+  handshakeMs: 5000,
+  /** Milliseconds that it then has to pass the gate. */
   gateMs: 5000,
   /** Frames kept for a step that this rank has not reached yet, in bytes: four of the largest. */
   earlyFrameBytes: 256 * 2 ** 20,

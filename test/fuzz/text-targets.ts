@@ -12,7 +12,7 @@ import { parseBusySeconds, parseCpuList, parseUsedSeconds, parseWaitedSeconds, r
 import { readLinuxBounds } from '../../agent/device/memory.ts'
 import { parseMeminfo, parseOwnBytes, parseProcessTree, parseVmStat } from '../../agent/device/memory-sources.ts'
 import { dialableAddresses, hostOf, listenedOn, withoutPeerId } from '../../agent/network/dialable.ts'
-import { householdOf } from '../../control-plane/domain/budgets.ts'
+import { householdOf } from '../../shared/household.ts'
 import { createClient } from '../../shared/api/client.ts'
 import { type RouteName, routes, type RouteRecord } from '../../shared/api/routes.ts'
 import { MeshError } from '../../shared/errors.ts'
