@@ -23,6 +23,8 @@ export interface Home {
   readonly shards: string
   /** Hashes of weights that were read whole, one file for each of theirs. */
   readonly hashes: string
+  /** Half layers that spot checks compute with; without names where the system can do that. */
+  readonly checks: string
   /** What the running agent says of itself; read by `mesh status` and `mesh shard-status`. */
   readonly agentState: string
   /** Held by the running agent: one for a home (`folder-lock.ts`). */
@@ -73,6 +75,7 @@ export const openHome = (root: string = homeFromEnvironment() ?? join(homedir(),
     models: at('models'),
     shards: at('shards'),
     hashes: at('hashes'),
+    checks: at('checks'),
     agentState: at('run', 'agent.json'),
     agentLock: at('run', 'agent.lock'),
     service: at('run', 'service.json'),

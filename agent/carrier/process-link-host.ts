@@ -2,10 +2,10 @@
 import { MeshError } from '../../shared/errors.ts'
 import type { RingLink } from '../../shared/schema/ring.ts'
 import { type CollectiveSettings, defaultSettings } from '../collective/chooser.ts'
-import type { Engine, StepTimes } from '../engine/engine.ts'
+import type { Engine } from '../engine/engine.ts'
 import { type ForwardOptions, planStep, rowLogits } from '../engine/forward.ts'
 import type { HostedBackend } from '../engine/host/hosted-backend.ts'
-import { type LinkedStep, linkRequests } from '../engine/host/link-requests.ts'
+import { decodeSeen, type LinkedStep, type LinkedStepResult, linkRequests } from '../engine/host/link-requests.ts'
 import type { LinkPlan } from '../sockets/link-plan.ts'
 import type { LinkCertificate } from '../sockets/tls-sockets.ts'
 import type { LinkHost } from './link-host.ts'
@@ -47,9 +47,9 @@ export class ProcessLinkHost implements LinkHost {
         const plan = planStep(input, shape)
         const { hidden, logits } = await backend.buffers(plan.rows)
         embed(plan.tokens, hidden.subarray(0, plan.rows * shape.hidden))
-        const { times, bytesSent } = await backend.ask<{ times: StepTimes; bytesSent: number }>(linkRequests.step, { input, settings: this.#settings } satisfies LinkedStep, plan.spans)
+        const { times, bytesSent, seen } = await backend.ask<LinkedStepResult>(linkRequests.step, { input, settings: this.#settings } satisfies LinkedStep, plan.spans)
         this.bytesSent = bytesSent
-        return { rows: rowLogits(plan, logits, ranges), times }
+        return { rows: rowLogits(plan, logits, ranges), times, seen: seen && decodeSeen(seen) }
       },
       forget: (job) => backend.tell(linkRequests.forget, { job }),
       release: (slot) => backend.release(slot),

@@ -109,6 +109,6 @@ export const createCollective = (channel: TensorChannel): AdjustableCollective =
       settings = next
       chosen.clear()
     },
-    allReduce: (data, id) => choiceFor(data.byteLength).allReduce(data, id),
+    allReduce: (data, id, sink) => choiceFor(data.byteLength).allReduce(data, id, sink),
   }
 }

@@ -5,7 +5,7 @@
 import { type FrameTag, phases } from '../../shared/wire/frame.ts'
 import { BufferPool } from './buffer-pool.ts'
 import { othersOf, type TensorChannel } from './channel.ts'
-import type { Collective } from './collective.ts'
+import type { Collective, PartSink } from './collective.ts'
 import { checkOwn, partOf, type WireCodec, wireCodecs, type WireType } from './wire-types.ts'
 
 /** Elements of one frame: a larger message travels in several (`limits.framePayloadBytes`). */
@@ -32,22 +32,26 @@ export const createDirectCollective = (channel: TensorChannel, wireOf: (bytes: n
   const pool = new BufferPool()
   let sum = new Float32Array(0)
 
-  const exchangeWithOne = async (data: Float32Array, tag: FrameTag): Promise<void> => {
+  const exchangeWithOne = async (data: Float32Array, tag: FrameTag, sink?: PartSink): Promise<void> => {
     const [other] = others
-    const codec = wireCodecs[wireOf(data.byteLength)]
+    const wire = wireOf(data.byteLength)
+    const codec = wireCodecs[wire]
     const own = codec.encode(data, () => pool.take(codec.size(data.length)))
     checkOwn(own, codec)
     const sending = channel.send(other, tag, { dtype: codec.dtype, bytes: own })
     sending.catch(() => {}) // awaited below; a failed receive comes first
     const received = await channel.receive(other, tag)
     await sending
-    addOther(data, own, partOf(received, codec, { from: other, length: data.length }), codec)
+    const part = partOf(received, codec, { from: other, length: data.length })
+    sink?.({ rank: other, bytes: part, wire })
+    addOther(data, own, part, codec)
     if (own.buffer !== data.buffer) pool.give(own)
     received.release?.()
   }
 
-  const exchangeWithAll = async (data: Float32Array, tag: FrameTag): Promise<void> => {
-    const codec = wireCodecs[wireOf(data.byteLength)]
+  const exchangeWithAll = async (data: Float32Array, tag: FrameTag, sink?: PartSink): Promise<void> => {
+    const wire = wireOf(data.byteLength)
+    const codec = wireCodecs[wire]
     const own = codec.encode(data, () => pool.take(codec.size(data.length)))
     checkOwn(own, codec)
     const sending = Promise.all(others.map((other) => channel.send(other, tag, { dtype: codec.dtype, bytes: own })))
@@ -56,6 +60,7 @@ export const createDirectCollective = (channel: TensorChannel, wireOf: (bytes: n
     await sending
     // Rank order on every rank, whatever came first: all ranks hold the same bits.
     const parts: Uint8Array[] = received.map((payload, index) => partOf(payload, codec, { from: others[index], length: data.length }))
+    if (sink) for (const [index, bytes] of parts.entries()) sink({ rank: others[index], bytes, wire })
     parts.splice(rank, 0, own)
     if (sum.length < data.length) sum = new Float32Array(data.length)
     addUp(sum.subarray(0, data.length), parts, codec)
@@ -70,10 +75,10 @@ export const createDirectCollective = (channel: TensorChannel, wireOf: (bytes: n
     name: 'direct',
     rank,
     worldSize,
-    allReduce: async (data, id) => {
+    allReduce: async (data, id, sink) => {
       if (worldSize === 1) return
       for (let start = 0, chunk = 0; start < data.length; start += frameElements, chunk++) {
-        await exchange(data.subarray(start, start + frameElements), { ...id, phase: phases.exchange, chunk })
+        await exchange(data.subarray(start, start + frameElements), { ...id, phase: phases.exchange, chunk }, data.length <= frameElements ? sink : undefined)
       }
     },
   }

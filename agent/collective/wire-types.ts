@@ -36,24 +36,28 @@ export interface WireCodec {
   set(sum: Float32Array, part: Uint8Array): void
   /** sum += part */
   add(sum: Float32Array, part: Uint8Array): void
-  /** No value of a part is NaN or infinite. */
-  isFinite(part: Uint8Array): boolean
+  /** No value of a part is NaN, infinite or absurd: 2^24 or more, which nothing in a model comes near. */
+  isPlausible(part: Uint8Array): boolean
 }
 
 /**
- * All bits of the exponent set: not finite. Adding one to the lowest bit of the exponent carries into the bit of the sign
- * then, and only then; under a nanosecond a word, where a comparison of each value takes several.
- * @param mask of the exponents in a word, @param one the lowest bit of each, @param carry the bits of the signs
+ * An exponent too high: all bits of it set is not finite. Adding what lacks to the next power of two carries into the bit
+ * of the sign then, and only then; under a nanosecond a word, where a comparison of each value takes several.
+ * @param mask of the exponents in a word, @param lacks added to each, @param carry the bits of the signs
  */
-const noneSet = (bytes: Uint8Array, { mask, one, carry }: { readonly mask: number; readonly one: number; readonly carry: number }): boolean => {
+const noneAbove = (bytes: Uint8Array, { mask, lacks, carry }: { readonly mask: number; readonly lacks: number; readonly carry: number }): boolean => {
   const words = new Int32Array(bytes.buffer, bytes.byteOffset, bytes.length >> 2)
   let found = 0
-  for (let i = 0; i < words.length; i++) found |= ((words[i] & mask) + one) | 0
+  for (let i = 0; i < words.length; i++) found |= ((words[i] & mask) + lacks) | 0
   return (found & carry) === 0
 }
-const singles = { mask: 0x7f800000, one: 0x00800000, carry: 0x80000000 | 0 }
-/** Two in a word: the carry of the lower one ends at its own sign, which the mask took away. */
-const halves = { mask: 0x7c007c00, one: 0x04000400, carry: 0x80008000 | 0 }
+/** f32 below 2^power: with the exponents of those at or above it. */
+const singlesBelow = (power: number) => ({ mask: 0x7f800000, lacks: (256 - 127 - power) << 23, carry: 0x80000000 | 0 })
+const singles = singlesBelow(24)
+/** Of a block of q8, whose largest value is 127 of them. */
+const scalesOfQ8 = singlesBelow(17)
+/** Two in a word: the carry of the lower one ends at its own sign, which the mask took away. Finite ones end at 65504. */
+const halves = { mask: 0x7c007c00, lacks: 0x04000400, carry: 0x80008000 | 0 }
 
 const f32: WireCodec = {
   dtype: dtypes.f32,
@@ -61,7 +65,7 @@ const f32: WireCodec = {
   encode: bytesOf,
   set: (sum, part) => sum.set(floatsOf(part, sum.length)),
   add: (sum, part) => vectors.add(sum, floatsOf(part, sum.length)),
-  isFinite: (part) => noneSet(part, singles),
+  isPlausible: (part) => noneAbove(part, singles),
 }
 
 const halvesOf = (bytes: Uint8Array, length: number): Uint16Array => new Uint16Array(bytes.buffer, bytes.byteOffset, length)
@@ -83,9 +87,9 @@ const f16: WireCodec = {
     vectors.toFloat(halvesOf(part, sum.length), values)
     vectors.add(sum, values)
   },
-  isFinite: (part) => {
+  isPlausible: (part) => {
     const last = part.length % 4 === 0 ? 0 : new Uint16Array(part.buffer, part.byteOffset + part.length - 2, 1)[0]
-    return (last & 0x7c00) !== 0x7c00 && noneSet(part, halves)
+    return (last & 0x7c00) !== 0x7c00 && noneAbove(part, halves)
   },
 }
 
@@ -125,26 +129,58 @@ const q8: WireCodec = {
     for (let i = 0; i < sum.length; i++) sum[i] += Math.fround(codes[i] * scales[i >> 6])
   },
   // a code is a small number: only the scales can be anything else, a quarter of the words before the codes
-  isFinite: (part) => noneSet(part.subarray(0, 4 * Math.floor((part.length + block + 3) / (block + 4))), singles),
+  isPlausible: (part) => noneAbove(part.subarray(0, 4 * Math.floor((part.length + block + 3) / (block + 4))), scalesOfQ8),
 }
 
 export const wireCodecs: Readonly<Record<WireType, WireCodec>> = { f32, f16, q8 }
 
+/** Elements that another rank sent, and how many there are in all. */
+export interface PartPlace {
+  readonly start: number
+  readonly length: number
+  readonly total: number
+}
+
+/**
+ * Some elements of a part as f32, a copy.
+ * @returns `undefined` where others share their blocks: then they cannot be told for themselves
+ */
+export const rowOf = (part: Uint8Array, wire: WireType, { start, length, total }: PartPlace): Float32Array | undefined => {
+  if (wire === 'q8' && (start % block !== 0 || (length % block !== 0 && start + length !== total))) return undefined
+  const codec = wireCodecs[wire]
+  const row = new Float32Array(length)
+  if (wire !== 'q8') {
+    codec.set(row, part.subarray(codec.size(start), codec.size(start + length)))
+    return row
+  }
+  const all = new Float32Array(total)
+  codec.set(all, part)
+  return all.slice(start, start + length)
+}
+
+/** Values as other ranks get them, a copy. */
+export const asSent = (values: Float32Array, wire: WireType): Float32Array => {
+  const codec = wireCodecs[wire]
+  const sent = new Float32Array(values.length)
+  codec.set(sent, codec.encode(values, () => new Uint8Array(codec.size(values.length))))
+  return sent
+}
+
 /**
  * A part that another rank sent, aligned. Each rank looks at its own before it sends (`checkOwn`), so whoever sends what
- * is not finite is wrong itself, and not the victim of somebody before it.
- * @throws MeshError `peerInvalid` (by rank alone) for another type or length, and for a value that is not finite
+ * is not plausible is wrong itself, and not the victim of somebody before it.
+ * @throws MeshError `peerInvalid` (by rank alone) for another type or length, and for a value that is not plausible
  */
 export const partOf = ({ dtype, bytes }: Payload, codec: WireCodec, { from, length }: { readonly from: number; readonly length: number }): Uint8Array => {
   if (dtype !== codec.dtype || bytes.length !== codec.size(length)) {
     throw wrongPeer({ rank: from }, `a tensor of type ${dtype} and ${bytes.length} bytes, want type ${codec.dtype} and ${length} elements`)
   }
   const part = bytes.byteOffset % 4 === 0 ? bytes : bytes.slice()
-  if (!codec.isFinite(part)) throw wrongPeer({ rank: from }, 'a tensor with a value that is no finite number')
+  if (!codec.isPlausible(part)) throw wrongPeer({ rank: from }, 'a tensor with a value that is no finite number, or absurd (2^24 or more)')
   return part
 }
 
-/** @throws MeshError `backendFailed` when what this rank computed is not finite: it says so itself, before the others find out */
+/** @throws MeshError `backendFailed` when what this rank computed is not plausible: it says so itself, before the others find out */
 export const checkOwn = (part: Uint8Array, codec: WireCodec): void => {
-  if (!codec.isFinite(part)) throw new MeshError('backendFailed', { backend: 'compute', problem: 'its part of a sum has a value that is no finite number' })
+  if (!codec.isPlausible(part)) throw new MeshError('backendFailed', { backend: 'compute', problem: 'its part of a sum has a value that is no finite number, or absurd (2^24 or more)' })
 }

@@ -147,7 +147,7 @@ class Agent {
     }))
     this.#reports = new WorkReports({ key: device.key, store: new MessageStore(home.outbox.reports, logger), send })
     const onWork: RingRegistryOptions['onWork'] = ({ ring, member }, work) => this.#reports.post(ring, member, work)
-    this.#rings = parts.add(new RingRegistry({ deviceId: device.deviceId, loader, links, settings: options.collective, carrier: options.carrier, logger, send, onWork, onChange }))
+    this.#rings = parts.add(new RingRegistry({ deviceId: device.deviceId, loader, checksFolder: home.checks, links, settings: options.collective, carrier: options.carrier, logger, send, onWork, onChange }))
     this.#outbox = parts.add(new Outbox(new MessageStore(home.outbox.answers, logger), send))
     this.#jobs = new JobRunner({ outbox: this.#outbox, logger, sessionOf: ({ ringId, epoch }) => this.#rings.session(ringId, epoch), onWork, onChange })
     this.#stateFile = parts.add(createStateFile(home, () => this.#state(), logger))

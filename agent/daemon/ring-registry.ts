@@ -4,6 +4,8 @@ import { MeshError } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { RingEpoch } from '../../shared/schema/ring.ts'
 import type { CarrierChoice } from '../carrier/assemble-rank.ts'
+import type { RankView } from '../checks/checked-rank.ts'
+import { checksPerChange } from '../checks/spot-checks.ts'
 import type { CollectiveSettings } from '../collective/chooser.ts'
 import type { JobOutcome } from '../generation/follower.ts'
 import type { RankWork } from '../generation/protocol.ts'
@@ -15,6 +17,7 @@ export interface RingRegistryOptions {
   readonly deviceId: string
   readonly loader: ShardLoader
   readonly links: RingLinks
+  readonly checksFolder: string
   readonly settings: CollectiveSettings
   readonly carrier: CarrierChoice
   readonly logger: Logger
@@ -23,6 +26,10 @@ export interface RingRegistryOptions {
   onWork(session: RingSession, work: RankWork): void
   onChange(): void
 }
+
+/** What of the checks is worth a message: a verdict, and now and then how many there were. */
+const checksSummary = (checks: readonly RankView[]): string =>
+  checks.map((one) => `${Math.floor(one.checks / checksPerChange)},${one.isWrong},${one.isWrong ? one.wrong : 0},${one.problem ?? ''}`).join(';')
 
 /** Steps of loading that are worth a message. */
 const progressStep = 0.05
@@ -45,9 +52,9 @@ export class RingRegistry {
     const present = this.#sessions.get(ring.ringId)
     if (present && present.ring.epoch > ring.epoch) return
     if (present && present.ring.epoch === ring.epoch && present.view.state !== 'failed') return this.#report(present, true)
-    const { deviceId, loader, links, settings, carrier, logger, onWork } = this.#options
+    const { deviceId, loader, checksFolder, links, settings, carrier, logger, onWork } = this.#options
     const session = new RingSession({
-      ring, deviceId, loader, settings, carrier, logger, onWork,
+      ring, deviceId, loader, checksFolder, settings, carrier, logger, onWork,
       onFollowed: (outcome) => {
         this.#followed[outcome]++
         this.#options.onChange()
@@ -97,12 +104,12 @@ export class RingRegistry {
   }
 
   #report(session: RingSession, always: boolean): void {
-    const { ring, state, progress, loading, error, network } = session.view
+    const { ring, state, progress, loading, error, network, checks } = session.view
     if (state === 'closed' || this.#sessions.get(ring.ringId) !== session) return
-    const summary = `${ring.epoch}/${state}/${loading?.phase}/${Math.floor(progress / progressStep)}/${network?.carrier}`
+    const summary = `${ring.epoch}/${state}/${loading?.phase}/${Math.floor(progress / progressStep)}/${network?.carrier}/${checksSummary(checks)}`
     this.#options.onChange()
     if (!always && this.#reported.get(ring.ringId) === summary) return
     this.#reported.set(ring.ringId, summary)
-    this.#options.send({ type: 'ring-state', ringId: ring.ringId, epoch: ring.epoch, state, progress, ...(loading ? { loading } : {}), ...(error ? { error: error.toReport() } : {}), ...(network ? { network } : {}) })
+    this.#options.send({ type: 'ring-state', ringId: ring.ringId, epoch: ring.epoch, state, progress, ...(loading ? { loading } : {}), ...(error ? { error: error.toReport() } : {}), ...(network ? { network } : {}), ...(checks.length > 0 ? { checks: [...checks] } : {}) })
   }
 }

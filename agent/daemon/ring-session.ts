@@ -12,6 +12,9 @@ import { type Follower, type JobOutcome, startFollower } from '../generation/fol
 import { Leader } from '../generation/leader.ts'
 import type { RankWork } from '../generation/protocol.ts'
 import type { RingChannel } from '../network/ring-channel.ts'
+import type { RankView } from '../checks/checked-rank.ts'
+import { SpotChecks } from '../checks/spot-checks.ts'
+import { watchEngine } from '../checks/watched-engine.ts'
 import { fractionOf } from './load-progress.ts'
 import { networkOf } from './ring-network.ts'
 import { nameEngine } from './named-engine.ts'
@@ -32,12 +35,16 @@ export interface SessionView {
   readonly bytesSent: number
   /** On rank 0 of a ready epoch of several ranks. */
   readonly network: RingNetwork | undefined
+  /** What the sums of the other ranks turned out to be. */
+  readonly checks: readonly RankView[]
 }
 
 export interface RingSessionOptions {
   readonly ring: RingEpoch
   readonly deviceId: string
   readonly loader: ShardLoader
+  /** Where half layers lie that spot checks compute with. */
+  readonly checksFolder: string
   /** Links of this epoch to the other ranks; aborting the signal gives up. */
   connect(ring: RingEpoch, rank: number, signal: AbortSignal): Promise<RingChannel>
   /** What this device wants when it leads. */
@@ -67,6 +74,7 @@ export class RingSession {
   #streamsReason: string | undefined
   #leader: Leader | undefined
   #follower: Follower | undefined
+  #checks: SpotChecks | undefined
   /** Jobs that run here now. */
   #busy = 0
 
@@ -90,12 +98,15 @@ export class RingSession {
       await this.#loaded.backend.release('all') // sequences of an older epoch
       const links = await this.#assemble(this.#loaded)
       this.#abort.signal.throwIfAborted()
+      this.#checks = await this.#startChecks(this.#loaded)
+      this.#abort.signal.throwIfAborted()
       this.#startRank(this.#loaded, links)
       this.#state = 'ready'
       logger.info({ ring: this.ring.ringId, epoch: this.ring.epoch, rank: this.member.rank, worldSize: this.ring.members.length }, 'ring epoch ready')
       this.#changed()
     } catch (error) {
       if (this.#state !== 'closed') this.#fail(MeshError.from(error))
+      await this.#checks?.close()
       await this.#channel?.close()
     }
   }
@@ -122,10 +133,24 @@ export class RingSession {
     return links
   }
 
+  /** In a ring of one there is nobody to check. */
+  async #startChecks({ model, block }: LoadedShard): Promise<SpotChecks | undefined> {
+    const { members, quant } = this.ring
+    if (members.length === 1) return undefined
+    const { config, folder: modelFolder } = model
+    const { digests } = await model.identify()
+    return new SpotChecks({
+      rank: this.member.rank, ffn: members.map(({ ranges }) => ranges.ffn), quant, block,
+      modelFolder, digests, config: { shape: config.shape, tiedEmbeddings: config.tiedEmbeddings }, epsilon: config.normEpsilon,
+      folder: this.#options.checksFolder, logger: this.#options.logger,
+      onChange: () => this.#changed(),
+    })
+  }
+
   #startRank(loaded: LoadedShard, links: readonly RingLink[]): void {
     const [channel, ringEngine] = [this.#channel, this.#engine]
     if (!ringEngine) throw new Error('the engine comes first')
-    const engine = nameEngine(ringEngine, this.member.rank, this.ring.members)
+    const engine = watchEngine(nameEngine(ringEngine, this.member.rank, this.ring.members), this.#checks)
     const onLost = (error: Error): void => this.#fail(MeshError.from(error))
     if (this.member.rank === 0) {
       this.#leader = new Leader({ engine, channel, members: this.ring.members, decoder: loaded.tokenizer, onLost, settings: () => this.#agree(ringEngine, links), onFailed: (error) => this.#distrust(ringEngine, links, error) })
@@ -181,7 +206,7 @@ export class RingSession {
   get view(): SessionView {
     const loading = this.#state === 'loading' ? this.#loading : undefined
     const progress = this.#state === 'ready' ? 1 : this.#loading ? fractionOf(this.#loading) : 0
-    return { ring: this.ring, member: this.member, state: this.#state, progress, loading, loaded: this.#loaded, error: this.#error, bytesSent: (this.#channel?.bytesSent ?? 0) + (this.#engine?.bytesSent ?? 0), network: this.#state === 'ready' ? this.#network : undefined }
+    return { ring: this.ring, member: this.member, state: this.#state, progress, loading, loaded: this.#loaded, error: this.#error, bytesSent: (this.#channel?.bytesSent ?? 0) + (this.#engine?.bytesSent ?? 0), network: this.#state === 'ready' ? this.#network : undefined, checks: this.#checks?.views ?? [] }
   }
 
   get running(): number {
@@ -200,6 +225,7 @@ export class RingSession {
     this.#state = 'closed'
     this.#abort.abort(new MeshError('epochStale', { got: this.ring.epoch, want: 'a newer one' }))
     this.#engine?.dropSockets()
+    await this.#checks?.close()
     await this.#channel?.close()
   }
 

@@ -12,6 +12,7 @@ import { embeddingTensor, type EmbeddingReader, openEmbedding } from '../model/e
 import { forgetHashes } from '../model/hash-store.ts'
 import { type Model, type ModelIdentity, openModel, resolveModel } from '../model/model-folder.ts'
 import { checkTensor } from '../model/model-hashes.ts'
+import type { BlockColumns } from '../model/quantize.ts'
 import { loadShard, type ShardFile } from '../model/shard-cache.ts'
 import { releaseShard } from '../model/shard-store.ts'
 import { loadTokenizer, type Tokenizer } from '../model/tokenizer.ts'
@@ -24,6 +25,8 @@ export interface LoadedShard {
   readonly tokenizer: Tokenizer
   readonly embedding: EmbeddingReader
   readonly shard: ShardFile
+  /** Columns of a block of quantisation in it. */
+  readonly block: BlockColumns
   readonly backend: HostedBackend
   /** Its threads follow nothing any more. */
   ungovern(): void
@@ -149,8 +152,9 @@ export class ShardLoader {
     const digests = await this.#identify(model, { revision, signal, progress })
     const embedding = openEmbedding(model, digests)
     const use = { poolId: ring.poolId, modelId: ring.model.modelId }
+    const block = blockColumnsFor(choice, quant)
     const shard = await loadShard({
-      model, ranges: member.ranges, quant, block: blockColumnsFor(choice, quant), cacheFolder: home.shards, threads: governor.workers, signal, onProgress: progress,
+      model, ranges: member.ranges, quant, block, cacheFolder: home.shards, threads: governor.workers, signal, onProgress: progress,
       use,
       makeRoom: (bytes) => keepShardsWithin(this.#options, { ...use, bytes }),
     })
@@ -166,7 +170,7 @@ export class ShardLoader {
       { logger, progress: (fraction) => progress({ phase: 'loading', bytes: Math.round(fraction * shard.bytes), totalBytes: shard.bytes }) },
     )
     acquired.defer(() => backend.close())
-    return { key, model, tokenizer, embedding, shard, backend, ungovern: governor.govern(backend, wanted, threads) }
+    return { key, model, tokenizer, embedding, shard, block, backend, ungovern: governor.govern(backend, wanted, threads) }
   }
 
   /** Reads what must be read to know that our files are those of the ring. @returns hashes of their pieces */

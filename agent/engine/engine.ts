@@ -1,10 +1,39 @@
 /** What the generation loop sees of the sharded model. */
 import type { SequenceStep } from '../../shared/wire/envelope.ts'
+import type { WireType } from '../collective/wire-types.ts'
+
+/** An MLP half whose parts are wanted: of one row of a step. */
+export interface Watch {
+  readonly layer: number
+  /** In the whole step. */
+  readonly row: number
+}
 
 export interface StepInput {
   readonly job: number
   readonly step: number
   readonly sequences: readonly SequenceStep[]
+  /** The job that it is for, as the control plane names it. */
+  readonly jobId?: string
+  readonly watch?: Watch
+}
+
+/** What a rank saw of a watched half: what went in, and what each other rank says it gives. */
+export interface Seen {
+  readonly layer: number
+  /** The residual before the half, f32 [hidden]: the same on every rank. */
+  readonly x: Float32Array
+  /** By rank, f32 [hidden]; those that did not arrive one by one are absent. */
+  readonly parts: ReadonlyMap<number, Float32Array>
+  /** How they travelled. */
+  readonly wire: WireType
+}
+
+export interface StepResult {
+  readonly rows: readonly RowLogits[]
+  readonly times: StepTimes
+  /** Where the step was watched, and parts arrived one by one. */
+  readonly seen?: Seen
 }
 
 /** Logits of one wanted row: f32 [own vocabulary columns], of this rank alone. */
@@ -28,7 +57,7 @@ export interface Engine {
   readonly vocabStart: number
   readonly contextLength: number
   /** @throws MeshError `peerLost` | `collectiveTimeout` | `backendFailed` */
-  step(input: StepInput): Promise<{ readonly rows: readonly RowLogits[]; readonly times: StepTimes }>
+  step(input: StepInput): Promise<StepResult>
   /** Gives up what is awaited for a job, and drops what still comes for it; for engines that hold links of their own. */
   forget?(job: number): void
   /** Forgets a sequence. */

@@ -13,8 +13,9 @@ import type { SequenceStep } from '../../shared/wire/envelope.ts'
 import type { Collective } from '../collective/collective.ts'
 import { vectors } from '../collective/vectors.ts'
 import type { Backend, Span } from './backend.ts'
-import type { Engine, RowLogits, StepInput, StepTimes } from './engine.ts'
+import type { Engine, RowLogits, StepInput, StepResult } from './engine.ts'
 import { type Lane, lanesOf } from './lanes.ts'
+import { createSight } from './sight.ts'
 import { StepTimer } from './step-timer.ts'
 
 export interface ForwardOptions {
@@ -89,17 +90,19 @@ export const createForward = (options: ForwardOptions): Engine => {
   const { shape, ranges, backend, collective, embed } = options
   const clock = options.clock ?? (() => performance.now())
 
-  const step = async (input: StepInput): Promise<{ rows: readonly RowLogits[]; times: StepTimes }> => {
+  const step = async (input: StepInput): Promise<StepResult> => {
     const { job, step: number } = input
     const plan = planStep(input, shape)
     const { spans, rows, wanted } = plan
     const { hidden, partial, logits } = await backend.buffers(rows)
     const rowsIn = (data: Float32Array, { start, count }: Pick<Lane, 'start' | 'count'>): Float32Array => data.subarray(start * shape.hidden, (start + count) * shape.hidden)
     const timer = new StepTimer(clock)
-    const reduce = async (lane: Lane, operation: number): Promise<void> => {
+    const sight = input.watch && createSight(input.watch, shape.hidden)
+    const reduce = async (lane: Lane, half: number, operation: number): Promise<void> => {
       const part = rowsIn(partial, lane)
-      await collective.allReduce(part, { job, step: number, operation })
-      vectors.add(rowsIn(hidden, lane), part)
+      const residual = rowsIn(hidden, lane)
+      await collective.allReduce(part, { job, step: number, operation }, sight?.look(half, lane, residual))
+      vectors.add(residual, part)
     }
     const sharded = async (): Promise<void> => {
       const lanes = lanesOf(spans, rows, options.laneRows)
@@ -110,7 +113,7 @@ export const createForward = (options: ForwardOptions): Engine => {
         for (const [index, lane] of lanes.entries()) {
           await timer.wait(sums[index])
           await timer.compute(() => (half % 2 === 0 ? backend.attention(layer, lane.spans) : backend.feedForward(layer, lane.count, lane.start)))
-          sums[index] = timer.begin(() => reduce(lane, half * lanes.length + index))
+          sums[index] = timer.begin(() => reduce(lane, half, half * lanes.length + index))
         }
       }
       for (const sum of sums) await timer.wait(sum)
@@ -126,6 +129,7 @@ export const createForward = (options: ForwardOptions): Engine => {
     return {
       rows: rowLogits(plan, logits, ranges),
       times: timer.times,
+      seen: sight?.seen,
     }
   }
 

@@ -59,7 +59,8 @@ const takePart = async (engine: Engine, channel: Channel, run: Current | undefin
   if (run?.job !== message.job || run.failed) return
   if (message.type === 'logits') return sendLogits(run.row, message, channel)
   for (const { tokens } of message.sequences) run.history.push(...tokens)
-  const { rows, times } = await engine.step(message)
+  const { job, step, sequences } = message
+  const { rows, times } = await engine.step({ job, step, sequences, jobId: run.jobId })
   run.computeMs += times.computeMs
   for (const { logits } of rows) {
     run.row = { job: message.job, step: message.step, vocabStart: engine.vocabStart, logits, history: run.history, sampling: run.sampling }

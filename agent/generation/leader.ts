@@ -256,7 +256,7 @@ export class Leader {
     const step = run.step++
     const { sampling } = run.request
     await this.#broadcast({ type: 'step', job: run.job, step, sequences: [sequence] })
-    const { rows, times } = await this.#engine.step({ job: run.job, step, sequences: [sequence] })
+    const { rows, times } = await this.#engine.step({ job: run.job, jobId: run.request.jobId, step, sequences: [sequence] })
     run.tokens += sequence.tokens.length
     run.times.computeMs += times.computeMs
     run.times.collectiveMs += times.collectiveMs

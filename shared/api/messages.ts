@@ -7,7 +7,7 @@ import { Count, ErrorReportSchema, Hex64, machineText } from '../schema/common.t
 import { SignedStatement } from '../schema/credits.ts'
 import { FinishReason, JobSubmission, Timings, Usage } from '../schema/job.ts'
 import { CertificateText, JoinRequest, PinText, RevocationText } from '../schema/pool.ts'
-import { Loading, RingEpoch, RingNetwork } from '../schema/ring.ts'
+import { Loading, RankCheck, RingEpoch, RingNetwork } from '../schema/ring.ts'
 import { limits } from '../wire/limits.ts'
 
 const RingRef = { ringId: Type.String({ maxLength: 100 }), epoch: Count }
@@ -36,6 +36,8 @@ export const AgentMessage = Type.Union([
     error: Type.Optional(ErrorReportSchema),
     /** From rank 0 of a ready epoch of several. */
     network: Type.Optional(RingNetwork),
+    /** What this rank found out about the sums of others; none of itself. */
+    checks: Type.Optional(Type.Array(RankCheck, { maxItems: limits.worldSize })),
   }),
   Type.Object({ type: Type.Literal('job-started'), ...JobRef, promptTokens: Count }),
   /** Tokens `firstIndex`, `firstIndex + 1`, ...; `text` is what they add to the answer (may be empty: held back). */

@@ -101,6 +101,19 @@ export type LoadPhase = Type.Static<typeof LoadPhase>
 export const Loading = Type.Object({ phase: LoadPhase, bytes: Count, totalBytes: Count })
 export type Loading = Type.Static<typeof Loading>
 
+/** What one rank found out about the sums of another one by spot checks, in this epoch. */
+export const RankCheck = Type.Object({
+  rank: Count,
+  checks: Count,
+  wrong: Count,
+  worst: Type.Number({ minimum: 0, description: 'largest error, as a fraction of the norm' }),
+  isWrong: Type.Boolean({ description: 'enough checks were wrong to say so' }),
+  jobs: Type.Array(Type.String({ maxLength: 100 }), { maxItems: 16, description: 'in which it was found wrong, the newest last' }),
+  unseen: Type.Optional(Count),
+  problem: Type.Optional(Type.String({ maxLength: 500, description: 'why it cannot be checked' })),
+})
+export type RankCheck = Type.Static<typeof RankCheck>
+
 /** What `mesh ring-status` shows. A device that wants to take part but is not in the epoch has no rank. */
 export const RingView = Type.Object({
   ringId: Type.String(),

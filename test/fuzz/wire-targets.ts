@@ -131,7 +131,7 @@ const frameTargets = [
     cases: fc.tuple(fc.constantFrom(...Object.values(wireCodecs)), fc.integer({ min: 1, max: 64 }), byte),
     run: ([codec, length, fill]) => outcomeOf(() => {
       const part = new Uint8Array(codec.size(length)).fill(fill)
-      codec.isFinite(part)
+      codec.isPlausible(part)
       codec.set(new Float32Array(length), part)
       codec.add(new Float32Array(length), part)
     }),

@@ -13,7 +13,7 @@ import type { LinkCertificate } from '../../sockets/tls-sockets.ts'
 import type { Backend, BackendOptions, Buffers } from '../backend.ts'
 import type { Engine } from '../engine.ts'
 import { createForward } from '../forward.ts'
-import { type LinkedStep, type LinkRequest, linkRequests } from '../host/link-requests.ts'
+import { encodeSeen, type LinkedStep, type LinkedStepResult, type LinkRequest, linkRequests } from '../host/link-requests.ts'
 import { createReader, decodeRequest, kinds, linkedInputFile, type Message, type Request, writeMessage } from './process-protocol.ts'
 import type { GgmlRunner } from './runner.ts'
 
@@ -97,11 +97,11 @@ class Links {
     this.#linked = { collective, engine }
   }
 
-  async #step({ input, settings }: LinkedStep): Promise<object> {
+  async #step({ input, settings }: LinkedStep): Promise<LinkedStepResult> {
     if (!this.#linked) throw new Error('no links are open')
     this.#linked.collective.use(settings)
-    const { times } = await this.#linked.engine.step(input)
-    return { times, bytesSent: this.#ends.channel.bytesSent }
+    const { times, seen } = await this.#linked.engine.step(input)
+    return { times, bytesSent: this.#ends.channel.bytesSent, seen: seen && encodeSeen(seen) }
   }
 }
 

@@ -1,0 +1,126 @@
+/** The MLP half of one rank for one row, in plain JavaScript: what the rank should have sent. */
+import type { HalfRequest, HeldRows, MatrixName } from './half-layer.ts'
+import { shapeOf } from './half-layer.ts'
+import { type BackendKind, closeCalls, type Rounded, roundActivations, turnedOver } from './rounding.ts'
+
+/** A half layer that can be multiplied with. */
+export interface HeldHalf {
+  readonly request: HalfRequest
+  /** f32 [hidden] */
+  readonly norm: Float32Array
+  /** All rows of a matrix, piece by piece; each is valid until the next one is asked for. */
+  rows(name: MatrixName): Iterable<HeldRows>
+}
+
+export interface Partial {
+  /** f32 [hidden] */
+  readonly values: Float32Array
+  /** Root of the summed squares of all that is added up in it: how large it would be if nothing cancelled out. */
+  readonly terms: number
+}
+
+/** x / rms(x) * weight, rounded to f32 where the backends do. */
+export const normed = (x: Float32Array, weight: Float32Array, epsilon: number): Float32Array => {
+  let squares = 0
+  for (let i = 0; i < x.length; i++) squares += x[i] * x[i]
+  const scale = Math.fround(1 / Math.sqrt(Math.fround(squares / x.length) + epsilon))
+  return Float32Array.from(x, (value, i) => Math.fround(value * scale) * weight[i])
+}
+
+/** silu(gate) * up */
+export const activated = (gateUp: Float32Array): Float32Array => {
+  const columns = gateUp.length / 2
+  const out = new Float32Array(columns)
+  for (let i = 0; i < columns; i++) out[i] = Math.fround(gateUp[i] / (1 + Math.exp(-gateUp[i]))) * gateUp[columns + i]
+  return out
+}
+
+/** y of some rows, from 8-bit codes; adds the squares of what each block gives to `squares`. */
+const multiplyCodes = (y: Float32Array, { codes, scales }: Extract<HeldRows, { kind: 'codes' }>, input: Rounded): number => {
+  const blocks = input.scales.length
+  const block = input.codes.length / blocks
+  const rows = scales.length / blocks
+  let squares = 0
+  for (let row = 0, at = 0, weight = 0; row < rows; row++) {
+    let sum = 0
+    for (let index = 0, column = 0; index < blocks; index++, at++) {
+      let dot = 0
+      for (const end = column + block; column < end; column++, weight++) dot += input.codes[column] * codes[weight]
+      const term = dot * scales[at] * input.scales[index]
+      sum += term
+      squares += term * term
+    }
+    y[row] = sum
+  }
+  return squares
+}
+
+const multiplyFloats = (y: Float32Array, { values }: Extract<HeldRows, { kind: 'floats' }>, input: Float32Array): number => {
+  let squares = 0
+  for (let row = 0, at = 0; at < values.length; row++) {
+    let sum = 0
+    for (let column = 0; column < input.length; column++, at++) {
+      const term = values[at] * input[column]
+      sum += term
+      squares += term * term
+    }
+    y[row] = sum
+  }
+  return squares
+}
+
+/** What goes into a product. */
+type Input = { readonly kind: 'codes'; readonly rounded: Rounded } | { readonly kind: 'floats'; readonly values: Float32Array }
+
+const inputOf = ({ request }: HeldHalf, name: MatrixName, values: Float32Array, kind: BackendKind): Input => {
+  if (request.quant === 'f32') return { kind: 'floats', values }
+  const { width, lead } = shapeOf(request, name)
+  const padded = new Float32Array(width)
+  padded.set(values, lead)
+  return { kind: 'codes', rounded: roundActivations(padded, request.block, kind) }
+}
+
+const multiply = (half: HeldHalf, name: MatrixName, input: Input): { readonly y: Float32Array; readonly squares: number } => {
+  const y = new Float32Array(shapeOf(half.request, name).rows)
+  let done = 0
+  let squares = 0
+  for (const rows of half.rows(name)) {
+    const count = rows.kind === 'codes' ? rows.codes.length / shapeOf(half.request, name).width : rows.values.length / shapeOf(half.request, name).width
+    const into = y.subarray(done, done + count)
+    if (rows.kind === 'codes' && input.kind === 'codes') squares += multiplyCodes(into, rows, input.rounded)
+    else if (rows.kind === 'floats' && input.kind === 'floats') squares += multiplyFloats(into, rows, input.values)
+    done += count
+  }
+  return { y, squares }
+}
+
+/** As a backend computes; `epsilon` is that of the norm. */
+export interface Numerics {
+  readonly kind: BackendKind
+  readonly epsilon: number
+}
+
+const partialOf = (half: HeldHalf, first: Input, kind: BackendKind): Partial => {
+  const { y: gateUp } = multiply(half, 'gateUp', first)
+  const second = inputOf(half, 'down', activated(gateUp), kind)
+  const { y: values, squares } = multiply(half, 'down', second)
+  return { values, terms: Math.sqrt(squares) }
+}
+
+/** More than these are never looked at: each costs as much as the check. */
+const mostCloseCalls = 8
+
+/**
+ * What the rank should have sent, and then what else it may honestly have: one value of the normed row that is a close
+ * call, rounded the other way. That moves the whole of what follows by half a percent, in one check of fifty.
+ * @param x f32 [hidden], the residual before the half
+ */
+export function* recompute(half: HeldHalf, x: Float32Array, { kind, epsilon }: Numerics): Generator<Partial> {
+  const first = inputOf(half, 'gateUp', normed(x, half.norm, epsilon), kind)
+  yield partialOf(half, first, kind)
+  if (first.kind === 'floats') return
+  const { rounded } = first
+  for (const index of closeCalls(rounded).slice(0, mostCloseCalls)) {
+    yield partialOf(half, { kind: 'codes', rounded: turnedOver(rounded, index) }, kind)
+  }
+}
