@@ -10,6 +10,7 @@ export const rooms: Readonly<Record<string, readonly string[]>> = {
   'agent/cli': ['agent/daemon', 'agent/device', 'agent/model'],
   'agent/daemon': [
     'agent/carrier',
+    'agent/checks',
     'agent/collective',
     'agent/device',
     'agent/engine',
@@ -18,6 +19,7 @@ export const rooms: Readonly<Record<string, readonly string[]>> = {
     'agent/network',
   ],
   'agent/carrier': ['agent/collective', 'agent/engine', 'agent/network', 'agent/sockets'],
+  'agent/checks': ['agent/collective', 'agent/engine', 'agent/model'],
   'agent/generation': ['agent/collective', 'agent/engine'],
   'agent/engine': ['agent/collective', 'agent/model', 'agent/sockets'],
   'agent/network': ['agent/collective', 'agent/device', 'agent/sockets'],
