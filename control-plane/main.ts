@@ -29,7 +29,7 @@ const checkRelays = (relays: readonly string[]): readonly string[] => {
 }
 
 const run = async (): Promise<void> => {
-  const options = parseFlags(['host', 'port', 'data', 'heartbeat', 'lease', 'ringGrace', 'settleAfter', 'creditWindow', 'newcomerGrace', 'newcomerShare', 'keepText', 'relay', 'logLevel', 'json'], parseArgs)
+  const options = parseFlags(['host', 'port', 'data', 'heartbeat', 'lease', 'ringGrace', 'loadTimeout', 'settleAfter', 'creditWindow', 'newcomerGrace', 'newcomerShare', 'keepText', 'relay', 'logLevel', 'json'], parseArgs)
   const logger = createLogger('control-plane', options.logLevel)
   const home = openHome()
   const ended = Promise.race([untilSignal(), watchOutput().lost]) // before anybody is told that we are ready: the signal may follow at once
@@ -43,7 +43,7 @@ const run = async (): Promise<void> => {
     const database = openDatabase(folder.database)
     parts.add({ name: 'database', stop: () => database.close() })
     const credits = { settleMs: options.settleAfter, windowMs: options.creditWindow, graceMs: options.newcomerGrace, graceShare: Math.round(options.newcomerShare * wholeShare) }
-    const services = createServices(database, { heartbeatMs: options.heartbeat, leaseMs: options.lease, ringGraceMs: options.ringGrace, relays: checkRelays(options.relay), credits, texts: { keepMs: options.keepText } }, { now: Date.now, logger, key })
+    const services = createServices(database, { heartbeatMs: options.heartbeat, leaseMs: options.lease, ringGraceMs: options.ringGrace, relays: checkRelays(options.relay), credits, health: { silenceMs: options.loadTimeout }, texts: { keepMs: options.keepText } }, { now: Date.now, logger, key })
     const app = await buildApp(services, logger)
     parts.add({ name: 'http', stop: () => app.close() })
     parts.add({ name: 'services', stop: () => services.stop() })

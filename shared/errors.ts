@@ -209,7 +209,23 @@ export const errorTable = {
   },
   ringBlocked: {
     status: 409, exit: 6, text: 'no ring can form for {modelId}: {device}: {problem}',
-    hint: 'on {device}: {advice}; then there mesh join-ring --model-id {modelId}, or mesh leave-ring to let the others go on',
+    hint: 'on {device}: {advice}; then there mesh join-ring --model-id {modelId}, or wait: it is tried again by itself{when|}',
+  },
+  jobStalled: {
+    status: 504, exit: 6, text: '{peer} did not get on with the job for {seconds}',
+    hint: 'repeat the job: the ring goes on without that device if it does it again; what it does is told by mesh status and mesh logs there',
+  },
+  loadStalled: {
+    status: 503, exit: 6, text: '{peer} {problem} for {seconds}',
+    hint: 'see what it says there: mesh status and mesh logs; mesh join-ring there tries it again at once',
+  },
+  linksMissing: {
+    status: 503, exit: 6, text: '{peer} has no link to {others}',
+    hint: 'check that these machines reach each other, or give them a relay: mesh start --relay ADDRESS; mesh join-ring there tries it again at once',
+  },
+  memberRestless: {
+    status: 503, exit: 6, text: '{peer} came and went again and again',
+    hint: 'see why its agent or its network stops: mesh logs there; mesh join-ring there tries it again at once',
   },
   notInRing: { status: 409, exit: 2, text: 'this device is in no ring for {modelId}', hint: 'mesh ring-status' },
   promptTooLong: { status: 422, exit: 2, text: 'the prompt has {tokens} tokens, the context holds {context}', hint: 'shorten the prompt' },
@@ -252,7 +268,7 @@ export const errorTable = {
   lockCooling: { status: 409, exit: 7, text: '{locked} stay locked until about {until} ({left} left of the cooldown)', hint: 'lock as much or more now, or less after that time; mesh resource-status shows what is left' },
   lockInvalid: { status: 400, exit: 7, text: 'the statement on locked memory is not valid: {problem}', hint: 'mesh lock-resources --memory 7GB signs a new one' },
   memoryShort: { status: 409, exit: 3, text: '{wanted} cannot be locked: {problem}', hint: 'lock less, or end programs that use memory; mesh resource-status shows what was measured' },
-  ringTooLarge: { status: 409, exit: 6, text: '{modelId} {quant} does not fit: {device} lacks {lacks} (its part needs {needs}, {room} of its memory may be used)', hint: 'lock more memory there (mesh lock-resources --memory SIZE), add a device (mesh join-ring --model-id {modelId} there), or use a smaller --quant' },
+  ringTooLarge: { status: 409, exit: 6, text: '{modelId} {quant} does not fit: {device} lacks {lacks} (its part needs {needs}, {room} of its memory may be used){without|}', hint: 'lock more memory there (mesh lock-resources --memory SIZE), add a device (mesh join-ring --model-id {modelId} there), or use a smaller --quant' },
   // peers and frames
   peerUnreachable: { status: 503, exit: 4, text: 'cannot reach {peer} at any of its addresses: {problem}', hint: 'check that both machines are on one network, or give both a relay: mesh start --relay ADDRESS' },
   gateRefused: { status: 403, exit: 7, text: 'peer {peer} refused the connection: {problem}', hint: 'both devices must be members of the same pool' },

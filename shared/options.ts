@@ -108,6 +108,10 @@ export const optionTable = {
   heartbeat: { flag: '--heartbeat', value: '<time>', type: 'duration', env: 'MESHNET_HEARTBEAT', default: '5s', min: 100, help: 'how often agents report' },
   lease: { flag: '--lease', value: '<time>', type: 'duration', env: 'MESHNET_LEASE', default: '15s', min: 200, help: 'silence after which a device counts as gone' },
   ringGrace: { flag: '--ring-grace', value: '<time>', type: 'duration', env: 'MESHNET_RING_GRACE', default: '3s', min: 0, help: 'how long a ring waits for a lost device before it forms without it' },
+  loadTimeout: {
+    flag: '--load-timeout', value: '<time>', type: 'duration', env: 'MESHNET_LOAD_TIMEOUT', default: '60s', min: 1000,
+    help: 'how long a member that loads may make no progress before the ring forms without it',
+  },
   settleAfter: { flag: '--settle-after', value: '<time>', type: 'duration', env: 'MESHNET_SETTLE_AFTER', default: '2m', min: 0, help: 'how long reports on a finished job are waited for before it is settled without them' },
   keepText: { flag: '--keep-text', value: '<time>', type: 'duration', env: 'MESHNET_KEEP_TEXT', default: '7d', min: 0, max: 3650 * 86400e3, help: 'how long prompts and answers are kept after a job has ended, a minute at least (0: a minute after the answer was read, ten if it never is)' },
   creditWindow: { flag: '--credit-window', value: '<time>', type: 'duration', env: 'MESHNET_CREDIT_WINDOW', default: '30d', min: 86_400_000, help: 'contributions of that time decide who gets how much of a busy ring' },

@@ -37,6 +37,7 @@ import { LockKeeper } from './lock-keeper.ts'
 import { Outbox } from './outbox.ts'
 import { answerJoinRequest, type PoolAdminOptions, renewMember, signRenewal } from './pool-admin.ts'
 import { PoolPins } from './pool-pins.ts'
+import { onMoreRoom } from './room-watch.ts'
 import { RingRegistry, type RingRegistryOptions } from './ring-registry.ts'
 import { ShardLoader } from './shard-loader.ts'
 import { createStateFile, lockHome, ringStateOf, type StateFile } from './state-file.ts'
@@ -68,8 +69,11 @@ export interface DaemonOptions {
   onReady?(info: { readonly deviceId: string; readonly peerId: string; readonly addresses: readonly string[] }): void
 }
 
-/** How long ranks of a new epoch wait for each other to load and listen. */
-const connectTimeoutMs = 120_000
+/**
+ * How long ranks of a new epoch wait for each other: loading takes as long as it takes. Who does not get on is left out
+ * by the control plane, which ends the epoch.
+ */
+const connectTimeoutMs = 86_400_000
 
 const now = Date.now
 
@@ -147,9 +151,9 @@ class Agent {
     }))
     this.#reports = new WorkReports({ key: device.key, store: new MessageStore(home.outbox.reports, logger), send })
     const onWork: RingRegistryOptions['onWork'] = ({ ring, member }, work) => this.#reports.post(ring, member, work)
-    this.#rings = parts.add(new RingRegistry({ deviceId: device.deviceId, loader, checksFolder: home.checks, links, settings: options.collective, carrier: options.carrier, logger, send, onWork, onChange }))
+    this.#rings = parts.add(new RingRegistry({ deviceId: device.deviceId, loader, checksFolder: home.checks, links, settings: options.collective, carrier: options.carrier, logger, now, send, onWork, onChange, onMoreRoom: (then) => onMoreRoom(home.root, then) }))
     this.#outbox = parts.add(new Outbox(new MessageStore(home.outbox.answers, logger), send))
-    this.#jobs = new JobRunner({ outbox: this.#outbox, logger, sessionOf: ({ ringId, epoch }) => this.#rings.session(ringId, epoch), onWork, onChange })
+    this.#jobs = new JobRunner({ outbox: this.#outbox, logger, send, sessionOf: ({ ringId, epoch }) => this.#rings.session(ringId, epoch), onWork, onChange })
     this.#stateFile = parts.add(createStateFile(home, () => this.#state(), logger))
     parts.add({ name: 'jobs', stop: () => this.#jobs.cancelAll() })
     this.#link = parts.add(this.#createLink())
@@ -192,7 +196,7 @@ class Agent {
         await registerDevice(this.#client, this.#device, readCapabilities())
         for (const pool of listPools(home)) if (pool.rootKey) await publishPool(this.#client, this.#device, pool)
       },
-      hello: () => ({ type: 'hello', version, peerId: this.#node.peerId, addresses: this.#node.addresses(), certificates: listPools(home).map(({ certificate }) => certificate), lockMissingBytes: this.#locks.missingBytes }),
+      hello: () => ({ type: 'hello', version, peerId: this.#node.peerId, addresses: this.#node.addresses(), certificates: listPools(home).map(({ certificate }) => certificate), lockMissingBytes: this.#locks.missingBytes, trials: true }),
       heartbeat: () => ({ type: 'heartbeat', freeMemoryBytes: this.#locks.availableBytes, lockMissingBytes: this.#locks.missingBytes }),
       onMessage: (message) => this.#receive(message),
       onState: (connected) => {
@@ -217,6 +221,8 @@ class Agent {
       this.#membership.connected()
       void this.#pins.connected()
     } else if (message.type === 'ring-epoch') this.#rings.enter(message.ring)
+    else if (message.type === 'ring-trial') this.#rings.try(message.ring)
+    else if (message.type === 'ring-left-out') this.#rings.leftOut(message)
     else if (message.type === 'ring-left') this.#rings.leave(message.ringId)
     else if (message.type === 'job-assign') void this.#jobs.run(message)
     else if (message.type === 'job-cancel') this.#jobs.cancel(message.jobId)
@@ -247,7 +253,7 @@ class Agent {
     return {
       pid: process.pid, mark: processMark(process.pid), startedAt: this.#startedAt, updatedAt: now(), version, deviceId: this.#device.deviceId,
       peerId: this.#node.peerId, addresses: this.#node.addresses(), controlPlane: this.#controlState, relays: this.#node.relays(),
-      rings: this.#rings.views().map(ringStateOf),
+      rings: this.#rings.views().map(ringStateOf), leftOut: this.#rings.allLeftOut,
       memory: this.#locks.view,
       jobs: { running: led.running + followed.running, done: led.done + followed.done, failed: led.failed + followed.failed },
     }

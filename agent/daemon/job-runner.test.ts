@@ -55,7 +55,7 @@ const openRunner = async (t: TestContext, change: (folder: string) => void): Pro
   return async (submission) => {
     const sent: AgentMessage[] = []
     const outbox = new Outbox(new MessageStore(join(folder, 'outbox'), silentLogger()), (message) => sent.push(message))
-    const runner = new JobRunner({ outbox, logger: silentLogger(), sessionOf: () => session, onChange: () => {}, onWork: () => {} })
+    const runner = new JobRunner({ send: () => {}, outbox, logger: silentLogger(), sessionOf: () => session, onChange: () => {}, onWork: () => {} })
     await runner.run({ type: 'job-assign', jobId: `job_${++jobs}`, epoch: 1, queuedMs: 0, submission: { ...question, ...submission } } as Assignment)
     return sent
   }

@@ -1,5 +1,5 @@
 /** Runs assigned jobs on rank 0 and reports them, token by token, through the outbox. */
-import type { ControlMessage } from '../../shared/api/messages.ts'
+import type { AgentMessage, ControlMessage } from '../../shared/api/messages.ts'
 import { MeshError } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { RankWork } from '../generation/protocol.ts'
@@ -12,11 +12,24 @@ export type Assignment = Extract<ControlMessage, { type: 'job-assign' }>
 export interface JobRunnerOptions {
   readonly outbox: Outbox
   readonly logger: Logger
+  /** For what need not be repeated when it is lost. */
+  send(message: AgentMessage): void
   /** The session that an assignment means. @throws MeshError `epochStale` */
   sessionOf(assignment: Assignment): RingSession
   onChange(): void
   /** This device did its part of a job. */
   onWork(session: RingSession, work: RankWork): void
+}
+
+/** A prompt of minutes is told of every few seconds, one of milliseconds not at all. */
+const progressMs = 3000
+const everyFew = (tell: (tokens: number) => void): ((tokens: number) => void) => {
+  let last = performance.now()
+  return (tokens) => {
+    if (performance.now() - last < progressMs) return
+    last = performance.now()
+    tell(tokens)
+  }
 }
 
 export class JobRunner {
@@ -73,6 +86,7 @@ export class JobRunner {
       stop: submission.stop,
       endTokens: [...model.config.eosTokenIds, ...tokenizer.endTokenIds],
       queuedMs: assignment.queuedMs,
+      onRead: everyFew((readTokens) => this.#options.send({ type: 'job-progress', jobId, epoch, readTokens })),
       onToken: (index, token, text) => outbox.post({ type: 'job-tokens', jobId, epoch, firstIndex: index, tokens: [token], text }),
     })
     const { finishReason, usage, timings, text } = result

@@ -1,7 +1,8 @@
 /** The rings that this device serves: at most one epoch of each. */
-import type { AgentMessage } from '../../shared/api/messages.ts'
+import type { AgentMessage, ControlMessage } from '../../shared/api/messages.ts'
 import { MeshError } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/log.ts'
+import type { AgentLeftOut } from '../../shared/schema/agent-state.ts'
 import type { RingEpoch } from '../../shared/schema/ring.ts'
 import type { CarrierChoice } from '../carrier/assemble-rank.ts'
 import type { RankView } from '../checks/checked-rank.ts'
@@ -10,7 +11,9 @@ import type { CollectiveSettings } from '../collective/chooser.ts'
 import type { JobOutcome } from '../generation/follower.ts'
 import type { RankWork } from '../generation/protocol.ts'
 import type { RingLinks } from '../network/ring-links.ts'
+import { ReportPace } from './report-pace.ts'
 import { RingSession, type SessionView } from './ring-session.ts'
+import { RingTrial } from './ring-trial.ts'
 import type { ShardLoader } from './shard-loader.ts'
 
 export interface RingRegistryOptions {
@@ -21,6 +24,9 @@ export interface RingRegistryOptions {
   readonly settings: CollectiveSettings
   readonly carrier: CarrierChoice
   readonly logger: Logger
+  readonly now: () => number
+  /** Calls back when the disk that shards lie on has more room. @returns a function that ends it */
+  onMoreRoom(then: () => void): () => void
   send(message: AgentMessage): void
   /** This device did its part of a job. */
   onWork(session: RingSession, work: RankWork): void
@@ -31,26 +37,35 @@ export interface RingRegistryOptions {
 const checksSummary = (checks: readonly RankView[]): string =>
   checks.map((one) => `${Math.floor(one.checks / checksPerChange)},${one.isWrong},${one.isWrong ? one.wrong : 0},${one.problem ?? ''}`).join(';')
 
-/** Steps of loading that are worth a message. */
-const progressStep = 0.05
+type LeftOutMessage = Extract<ControlMessage, { type: 'ring-left-out' }>
+
+/** Failures that more room on the disk mends. */
+const mendedByRoom: readonly string[] = ['diskFull', 'stateUnwritable']
 
 export class RingRegistry {
   readonly name = 'rings'
   readonly #options: RingRegistryOptions
   readonly #sessions = new Map<string, RingSession>()
   readonly #followed: Record<JobOutcome, number> = { done: 0, failed: 0 }
-  readonly #reported = new Map<string, string>()
+  readonly #pace: ReportPace
+  readonly #trials = new Map<string, RingTrial>()
+  readonly #leftOut = new Map<string, AgentLeftOut>()
+  /** Ends the look for more room, by ring. */
+  readonly #watching = new Map<string, () => void>()
   /** Closing of an older epoch, which the next one waits for. */
   readonly #closing = new Map<string, Promise<void>>()
 
   constructor(options: RingRegistryOptions) {
     this.#options = options
+    this.#pace = new ReportPace(options.now)
   }
 
   /** A new epoch: the older one of the same ring ends. An epoch that is already here is only reported again. */
   enter(ring: RingEpoch): void {
     const present = this.#sessions.get(ring.ringId)
     if (present && present.ring.epoch > ring.epoch) return
+    this.#endTrial(ring.ringId)
+    this.#forgetLeftOut(ring.ringId)
     if (present && present.ring.epoch === ring.epoch && present.view.state !== 'failed') return this.#report(present, true)
     const { deviceId, loader, checksFolder, links, settings, carrier, logger, onWork } = this.#options
     const session = new RingSession({
@@ -59,7 +74,7 @@ export class RingRegistry {
         this.#followed[outcome]++
         this.#options.onChange()
       },
-      connect: (epoch, rank, signal) => links.open({ ring: epoch, rank, signal }),
+      connect: (epoch, rank, signal, onMissing) => links.open({ ring: epoch, rank, signal, onMissing }),
       onChange: (changed) => this.#report(changed, false),
     })
     this.#sessions.set(ring.ringId, session)
@@ -69,13 +84,44 @@ export class RingRegistry {
   }
 
   leave(ringId: string): void {
-    const session = this.#sessions.get(ringId)
-    if (!session) return
-    this.#sessions.delete(ringId)
-    this.#reported.delete(ringId)
-    const closed = session.close().then(() => this.#options.loader.unload(ringId))
-    closed.catch((error: unknown) => this.#options.logger.warn(MeshError.from(error).message))
+    this.#forgetLeftOut(ringId)
+    this.#close(ringId)
     this.#options.onChange()
+  }
+
+  /** The others go on without this device. */
+  leftOut({ ringId, poolId, modelId, error: report, retryMs }: LeftOutMessage): void {
+    const { logger, now, send, onMoreRoom, onChange } = this.#options
+    this.#forgetLeftOut(ringId)
+    this.#close(ringId)
+    const error = MeshError.fromReport(report).toReport()
+    if (mendedByRoom.includes(error.code)) this.#watching.set(ringId, onMoreRoom(() => send({ type: 'ring-retry', ringId })))
+    this.#leftOut.set(ringId, { ringId, poolId, modelId, error, retryAt: now() + Math.round(retryMs) })
+    logger.warn({ ring: ringId, code: error.code }, `the ring for ${modelId} goes on without this device: ${error.message}`)
+    onChange()
+  }
+
+  /** Loads its part of an epoch that may come, to show that it can. */
+  try(ring: RingEpoch): void {
+    const { deviceId, loader, links, logger, onChange } = this.#options
+    this.#close(ring.ringId, { keepShard: true })
+    const trial = new RingTrial({
+      ring, deviceId, loader,
+      reach: (epoch, rank, signal) => links.reach({ ring: epoch, rank, signal }),
+      onChange: (changed) => {
+        this.#reportTrial(changed)
+        onChange()
+      },
+    })
+    this.#trials.set(ring.ringId, trial)
+    logger.info({ ring: ring.ringId, model: ring.model.modelId }, 'tried again: loading its part while the others go on')
+    const closed = this.#closing.get(ring.ringId) ?? Promise.resolve()
+    void closed.then(() => trial.run()).then(() => (trial.view.state === 'failed' && this.#trials.get(ring.ringId) === trial ? loader.unload(ring.ringId) : undefined))
+  }
+
+  /** Rings that go on without this device, and why. */
+  get allLeftOut(): AgentLeftOut[] {
+    return [...this.#leftOut.values()]
   }
 
   /** @throws MeshError `epochStale` */
@@ -96,20 +142,54 @@ export class RingRegistry {
 
   /** Tells the control plane where every ring stands. */
   report(): void {
+    for (const [ringId, trial] of this.#trials) {
+      this.#pace.forget(ringId)
+      this.#reportTrial(trial)
+    }
     for (const session of this.#sessions.values()) this.#report(session, true)
   }
 
   async stop(): Promise<void> {
+    for (const end of this.#watching.values()) end()
+    for (const trial of this.#trials.values()) trial.close()
     await Promise.all([...this.#sessions.values()].map((session) => session.close()))
+  }
+
+  #forgetLeftOut(ringId: string): void {
+    this.#watching.get(ringId)?.()
+    this.#watching.delete(ringId)
+    this.#leftOut.delete(ringId)
+  }
+
+  #endTrial(ringId: string): void {
+    this.#trials.get(ringId)?.close()
+    this.#trials.delete(ringId)
+  }
+
+  /** Ends what this device does for a ring. */
+  #close(ringId: string, { keepShard = false } = {}): void {
+    const session = this.#sessions.get(ringId)
+    const wasTried = this.#trials.has(ringId)
+    this.#endTrial(ringId)
+    this.#sessions.delete(ringId)
+    this.#pace.forget(ringId)
+    if (!session && !wasTried) return
+    const closed = (session?.close() ?? Promise.resolve()).then(() => (keepShard ? undefined : this.#options.loader.unload(ringId)))
+    closed.catch((error: unknown) => this.#options.logger.warn(MeshError.from(error).message))
+  }
+
+  #reportTrial(trial: RingTrial): void {
+    const { ring, view: { state, progress, loading, error } } = trial
+    if (this.#trials.get(ring.ringId) !== trial) return
+    if (!this.#pace.isDue(ring.ringId, `trial/${ring.epoch}/${state}`, { progress, loading })) return
+    this.#options.send({ type: 'ring-trial-state', ringId: ring.ringId, epoch: ring.epoch, state, progress, ...(loading ? { loading } : {}), ...(error ? { error: error.toReport() } : {}) })
   }
 
   #report(session: RingSession, always: boolean): void {
     const { ring, state, progress, loading, error, network, checks } = session.view
     if (state === 'closed' || this.#sessions.get(ring.ringId) !== session) return
-    const summary = `${ring.epoch}/${state}/${loading?.phase}/${Math.floor(progress / progressStep)}/${network?.carrier}/${checksSummary(checks)}`
     this.#options.onChange()
-    if (!always && this.#reported.get(ring.ringId) === summary) return
-    this.#reported.set(ring.ringId, summary)
+    if (!this.#pace.isDue(ring.ringId, `${ring.epoch}/${state}/${network?.carrier}/${checksSummary(checks)}`, { progress, loading }) && !always) return
     this.#options.send({ type: 'ring-state', ringId: ring.ringId, epoch: ring.epoch, state, progress, ...(loading ? { loading } : {}), ...(error ? { error: error.toReport() } : {}), ...(network ? { network } : {}), ...(checks.length > 0 ? { checks: [...checks] } : {}) })
   }
 }

@@ -46,7 +46,7 @@ export interface RingSessionOptions {
   /** Where half layers lie that spot checks compute with. */
   readonly checksFolder: string
   /** Links of this epoch to the other ranks; aborting the signal gives up. */
-  connect(ring: RingEpoch, rank: number, signal: AbortSignal): Promise<RingChannel>
+  connect(ring: RingEpoch, rank: number, signal: AbortSignal, onMissing: (ranks: readonly number[]) => void): Promise<RingChannel>
   /** What this device wants when it leads. */
   readonly settings: CollectiveSettings
   readonly carrier: CarrierChoice
@@ -92,8 +92,10 @@ export class RingSession {
     try {
       this.#loaded = await loader.load(this.ring, this.member, (loading) => this.#show(loading))
       this.#abort.signal.throwIfAborted()
-      this.#show({ phase: 'linking', bytes: this.#loaded.shard.bytes, totalBytes: this.#loaded.shard.bytes })
-      if (this.ring.members.length > 1) this.#channel = await connect(this.ring, this.member.rank, this.#abort.signal)
+      const { bytes } = this.#loaded.shard
+      const linking = (missing: readonly number[]): void => this.#show({ phase: 'linking', bytes, totalBytes: bytes, missing: [...missing] })
+      linking(this.ring.members.map(({ rank }) => rank).filter((rank) => rank !== this.member.rank))
+      if (this.ring.members.length > 1) this.#channel = await connect(this.ring, this.member.rank, this.#abort.signal, linking)
       this.#abort.signal.throwIfAborted()
       await this.#loaded.backend.release('all') // sequences of an older epoch
       const links = await this.#assemble(this.#loaded)

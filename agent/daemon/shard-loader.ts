@@ -66,6 +66,8 @@ interface RingWork {
   last: Promise<unknown>
   abort: AbortController
   loaded: LoadedShard | undefined
+  /** Of the newest request: while an older one is finished first, it is told of that. */
+  progress: (loading: Loading) => void
 }
 
 /** Runs after what was asked for before, whether that worked or not. */
@@ -86,6 +88,9 @@ const drop = async (work: RingWork): Promise<void> => {
     loaded?.model.close()
   }
 }
+
+/** The epoch that it was for is over, and another one of that ring was asked for. */
+const superseded = (): Error => new Error('loading was not begun: the ring has another epoch')
 
 const givenUp = (): Error => new Error('loading was given up: the ring was left, or the agent ends')
 
@@ -113,10 +118,14 @@ export class ShardLoader {
    */
   load(ring: RingEpoch, member: RingMember, progress: (loading: Loading) => void): Promise<LoadedShard> {
     if (this.#closed) return Promise.reject(givenUp())
-    const work = this.#rings.get(ring.ringId) ?? { last: Promise.resolve(), abort: new AbortController(), loaded: undefined }
+    const work = this.#rings.get(ring.ringId) ?? { last: Promise.resolve(), abort: new AbortController(), loaded: undefined, progress }
     this.#rings.set(ring.ringId, work)
     const { signal } = work.abort
-    return enqueue(work, () => this.#load(work, { ring, member, progress, signal }))
+    work.progress = progress
+    return enqueue(work, () => {
+      if (work.progress !== progress) throw superseded()
+      return this.#load(work, { ring, member, progress: (loading) => work.progress(loading), signal })
+    })
   }
 
   async #load(work: RingWork, { ring, member, progress, signal }: LoadRequest): Promise<LoadedShard> {

@@ -12,9 +12,9 @@ import { namesIn } from '../../shared/lenient-files.ts'
 import type { Logger } from '../../shared/log.ts'
 import { readChecked } from './checked-state.ts'
 
-export type JobMessage = Extract<AgentMessage, { jobId: string }>
+export type JobMessage = Exclude<Extract<AgentMessage, { jobId: string }>, { type: 'job-progress' }>
 
-const isOfJob = (message: AgentMessage): message is JobMessage => 'jobId' in message
+const isOfJob = (message: AgentMessage): message is JobMessage => 'jobId' in message && message.type !== 'job-progress'
 
 export class MessageStore {
   readonly #folder: string

@@ -27,6 +27,8 @@ export interface GenerationRequest {
   readonly endTokens: readonly number[]
   readonly queuedMs: number
   readonly signal: AbortSignal
+  /** Called while the prompt is read, with the tokens that are done. */
+  onRead?(tokens: number): void
   /** Called for every token: its index in the answer, and the text that may now be shown (empty while held back). */
   onToken(index: number, token: number, text: string): void
 }
@@ -248,6 +250,7 @@ export class Leader {
       const isLast = position + chunk.length >= tokens.length
       const next = await this.#step(run, { slot: run.job, position, tokens: chunk, logits: isLast ? 'last' : 'none' })
       if (next !== undefined) return next
+      run.request.onRead?.(position + chunk.length)
     }
   }
 

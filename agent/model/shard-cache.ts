@@ -4,9 +4,10 @@
  */
 
 import { createHash } from 'node:crypto'
-import { closeSync, createReadStream, existsSync, fsyncSync, ftruncateSync, mkdirSync, openSync, renameSync, rmSync, statfsSync, statSync } from 'node:fs'
+import { closeSync, createReadStream, existsSync, fsync, ftruncateSync, mkdirSync, openSync, renameSync, rmSync, statfsSync, statSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { Type } from 'typebox'
 import { Value } from 'typebox/value'
 import { MeshError, problemOf, systemCodeOf } from '../../shared/errors.ts'
@@ -28,6 +29,7 @@ export { layoutShard, type ShardTensor }
 const formatVersion = 2
 /** Bytes of a shard from which threads pay: each takes a quarter of a second to start. */
 const threadedBytes = 2 * 2 ** 20
+const syncFile = promisify(fsync)
 const indexName = 'index.json'
 const weightsName = 'weights.bin'
 
@@ -104,6 +106,36 @@ const checkSpace = (folder: string, bytes: number): void => {
   if (bavail * bsize < bytes) throw diskFull(folder, bytes)
 }
 
+/** Bytes that wait for the disk at most, so that the end does not wait for gigabytes, and what is told as done is. */
+const flushBytes = 64 * 2 ** 20
+
+/** Brings what is written to the disk, piece by piece and not on this thread. */
+const createFlush = (handle: number): { upTo(bytes: number): void; end(): Promise<void>; idle(): Promise<void> } => {
+  let flushed = 0
+  let running: Promise<void> | undefined
+  let failure: unknown
+  const idle = async (): Promise<void> => {
+    await running
+  }
+  return {
+    upTo: (bytes) => {
+      if (running || bytes - flushed < flushBytes) return
+      flushed = bytes
+      running = syncFile(handle).catch((error: unknown) => {
+        failure ??= error // the system tells it once
+      }).finally(() => {
+        running = undefined
+      })
+    },
+    end: async () => {
+      await idle()
+      if (failure) throw failure
+      await syncFile(handle)
+    },
+    idle,
+  }
+}
+
 /** Writes all tensors into an empty file. */
 const writeWeights = async (request: ShardRequest, { digests }: ModelIdentity, { file, totalBytes }: { readonly file: string; readonly totalBytes: number }): Promise<void> => {
   const { model, ranges, quant, block = blockColumns, threads = availableParallelism(), signal, onProgress } = request
@@ -112,8 +144,10 @@ const writeWeights = async (request: ShardRequest, { digests }: ModelIdentity, {
   const wrote = (count: number): void => {
     bytes += count
     onProgress?.({ phase: quant === 'f32' ? 'cutting' : 'quantising', bytes, totalBytes })
+    flush.upTo(bytes)
   }
   const handle = openSync(file, 'w')
+  const flush = createFlush(handle)
   try {
     ftruncateSync(handle, totalBytes)
     const writer = new ShardWriter(content, handle)
@@ -123,8 +157,9 @@ const writeWeights = async (request: ShardRequest, { digests }: ModelIdentity, {
     const pieces = piecesOf(content)
     if (totalBytes >= threadedBytes) await writePiecesInThreads({ content, modelFolder: model.folder, digests, shardFile: file }, { threads: Math.min(threads, pieces.length), signal, onBytes: wrote })
     else for (const piece of pieces) wrote(writer.piece(tensors, piece))
-    fsyncSync(handle)
+    await flush.end()
   } finally {
+    await flush.idle()
     closeSync(handle)
   }
 }

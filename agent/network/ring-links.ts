@@ -41,6 +41,14 @@ interface Expectation {
   accept(from: RingMember, link: PathStream): void
 }
 
+export interface OpenRequest {
+  readonly ring: RingEpoch
+  readonly rank: number
+  readonly signal: AbortSignal
+  /** Called with the ranks that still lack, whenever a link comes. */
+  readonly onMissing?: (ranks: readonly number[]) => void
+}
+
 const firstPauseMs = 50
 const longestPauseMs = 1000
 /** A few round trips of the slowest link that a ring makes sense on. */
@@ -67,7 +75,7 @@ const pause = (ms: number, signal: AbortSignal): Promise<void> =>
 const untilDialled = (member: RingMember, deadline: AbortSignal, register: (resolve: (done: void) => void) => void): Promise<void> =>
   new Promise((resolve, reject) => {
     register(resolve)
-    const giveUp = (): void => reject(new MeshError('peerUnreachable', { peer: member.name, problem: 'it did not dial in time' }))
+    const giveUp = (): void => reject(new MeshError('peerUnreachable', { peer: member.name, rank: member.rank, problem: 'it did not dial in time' }))
     if (deadline.aborted) giveUp()
     else deadline.addEventListener('abort', giveUp, { once: true })
   })
@@ -125,18 +133,23 @@ export class RingLinks {
    * Links to all other ranks of an epoch.
    * @throws MeshError `peerUnreachable` (names the device) | `gateRefused` | `epochStale` (another rank is ahead) | the reason of the signal
    */
-  async open({ ring, rank, signal }: { readonly ring: RingEpoch; readonly rank: number; readonly signal: AbortSignal }): Promise<RingChannel> {
+  async open({ ring, rank, signal, onMissing }: OpenRequest): Promise<RingChannel> {
     const { connectTimeoutMs, stepTimeoutMs, earlyFrameBytes, logger } = this.#options
     const key = keyOf(ring.ringId, ring.epoch)
     const deadline = AbortSignal.any([signal, AbortSignal.timeout(connectTimeoutMs)])
     const channel = new RingChannel({ ring, rank, stepTimeoutMs, earlyFrameBytes, logger })
     const arrivals = new Map<number, (link: PathStream) => void>()
-    const inbound = ring.members.filter((member) => member.rank < rank).map((member) => untilDialled(member, deadline, (resolve) => arrivals.set(member.rank, (link) => resolve(channel.attach(member, link)))))
+    const missing = new Set(ring.members.map((member) => member.rank).filter((other) => other !== rank))
+    const attach = (member: RingMember, link: PathStream): void => {
+      channel.attach(member, link)
+      if (missing.delete(member.rank)) onMissing?.([...missing])
+    }
+    const inbound = ring.members.filter((member) => member.rank < rank).map((member) => untilDialled(member, deadline, (resolve) => arrivals.set(member.rank, (link) => resolve(attach(member, link)))))
     this.#newest.set(ring.ringId, Math.max(ring.epoch, this.#newest.get(ring.ringId) ?? 0))
     const unknow = this.#options.node.doorway.knowFrom(knownBy(ring))
     this.#expected.set(key, { ring, rank, accept: (from, link) => arrivals.get(from.rank)?.(link) })
     try {
-      const outbound = ring.members.filter((member) => member.rank > rank).map(async (member) => channel.attach(member, await this.#dial(ring, rank, member, deadline)))
+      const outbound = ring.members.filter((member) => member.rank > rank).map(async (member) => attach(member, await this.#dial(ring, rank, member, deadline)))
       await Promise.all([...inbound, ...outbound])
       return channel
     } catch (error) {
@@ -146,6 +159,23 @@ export class RingLinks {
       unknow()
       this.#expected.delete(key)
     }
+  }
+
+  /**
+   * Connects to all other ranks, whatever epoch they are in: links to them would open.
+   * @throws MeshError `peerUnreachable` | `gateRefused` | the reason of the signal
+   */
+  async reach({ ring, rank, signal }: Omit<OpenRequest, 'onMissing'>): Promise<void> {
+    await Promise.all(ring.members.filter((member) => member.rank !== rank).map(async (member) => {
+      const attempt = AbortSignal.any([signal, AbortSignal.timeout(this.#options.attemptMs ?? attemptMs)])
+      try {
+        await this.#options.gate.enter(await this.#connect(member, attempt), ring.poolId, attempt)
+      } catch (error) {
+        signal.throwIfAborted()
+        if (isFinal(error, ring.epoch)) throw error
+        throw new MeshError('peerUnreachable', { peer: member.name, rank: member.rank, problem: problemOf(error) }, error)
+      }
+    }))
   }
 
   async #serve(stream: Stream, connection: Connection): Promise<void> {
@@ -194,7 +224,7 @@ export class RingLinks {
         if (isFinal(error, ring.epoch)) throw error
         if (!signal.aborted) last = error
       }
-      if (signal.aborted) throw last instanceof MeshError && last.code === 'peerUnreachable' ? last : new MeshError('peerUnreachable', { peer: member.name, problem: problemOf(last ?? signal.reason) }, last)
+      if (signal.aborted) throw last instanceof MeshError && last.code === 'peerUnreachable' ? last : new MeshError('peerUnreachable', { peer: member.name, rank: member.rank, problem: problemOf(last ?? signal.reason) }, last)
       await pause(pauseMs, signal)
     }
   }

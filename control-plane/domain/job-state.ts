@@ -3,7 +3,7 @@ import type { AgentMessage } from '../../shared/api/messages.ts'
 import type { Job, JobState } from '../../shared/schema/job.ts'
 
 /** What rank 0 says of a job. */
-export type JobMessage = Exclude<Extract<AgentMessage, { jobId: string }>, { type: 'work-report' }>
+export type JobMessage = Exclude<Extract<AgentMessage, { jobId: string }>, { type: 'work-report' | 'job-progress' }>
 
 export const finalStates: readonly JobState[] = ['done', 'failed', 'cancelled']
 

@@ -19,6 +19,14 @@ export interface WishState {
   readonly noRoom?: MeshError
   /** The current epoch gives it more than it has room for now: it locked less since. */
   readonly overfull?: boolean
+  /** It kept the ring from working, and has not shown yet that it does so no more. */
+  readonly leftOut?: {
+    /** When it is tried again. */
+    readonly until: number
+    /** It can show that it loads its part before anybody waits for it. */
+    readonly canTry: boolean
+    readonly problem: string
+  }
 }
 
 /** What a member of the current epoch said last about it. */
@@ -38,6 +46,8 @@ export interface RingInput {
   readonly now: number
   /** No other epoch before this time: changes that come together make one epoch, failures do not make a storm. */
   readonly retryAt: number
+  /** Why the model does not fit on these devices, if so. Absent: it does. */
+  misfitOf?(wishes: readonly WishState[]): MeshError | undefined
 }
 
 export type Decision =
@@ -51,9 +61,6 @@ export type Decision =
   /** The same, and the current epoch takes more than was locked: it ends. */
   | { readonly action: 'withdraw'; readonly misfit: MeshError }
 
-/** Failures of links and timing: another epoch with the same members may work. */
-const passing = new Set(['peerLost', 'peerUnreachable', 'collectiveTimeout', 'epochStale', 'backendFailed', 'gateRefused', 'peerInvalid', 'peerFailed', 'relayLost'])
-
 const list = (names: readonly string[]): string => (names.length <= 2 ? names.join(' and ') : `${names.slice(0, 2).join(', ')} and ${names.length - 2} more`)
 
 /** Why nobody can serve: they are away, or connected and their certificates do not hold. */
@@ -63,46 +70,61 @@ const nobodyThere = (wishes: readonly WishState[]): string => {
   return `${list(unproven)} ${unproven.length === 1 ? 'is' : 'are'} online, but ${unproven.length === 1 ? 'its' : 'their'} membership of the pool is over: an admin's agent renews it`
 }
 
+/**
+ * Who shall be in the ring now. Who is left out comes back by showing that it can load; or, where it cannot show that
+ * or the others are not enough, when its pause is over.
+ */
+const wantedOf = ({ wishes, now, misfitOf = () => undefined }: RingInput): { readonly wanted: readonly WishState[]; readonly misfit: MeshError | undefined } => {
+  const able = wishes.filter(({ available, noRoom }) => available && noRoom === undefined)
+  const first = (choose: (leftOut: NonNullable<WishState['leftOut']>) => boolean): readonly WishState[] =>
+    able.filter(({ leftOut }) => leftOut === undefined || choose(leftOut)).slice(0, limits.worldSize)
+  const wanted = first(({ until, canTry }) => !canTry && until <= now)
+  const misfit = wanted.length === 0 ? undefined : misfitOf(wanted)
+  if (wanted.length > 0 && misfit === undefined) return { wanted, misfit }
+  const withDue = first(({ until }) => until <= now)
+  if (withDue.length > wanted.length && misfitOf(withDue) === undefined) return { wanted: withDue, misfit: undefined }
+  return { wanted, misfit }
+}
+
+/** What there is to wait for while no device may serve. */
+const nobodyWanted = ({ wishes, current }: RingInput): Decision => {
+  const leftOut = wishes.filter(({ available, leftOut: out }) => available && out)
+  if (leftOut.length > 0) return { action: 'wait', reason: leftOut.map(({ name, leftOut: out }) => `${name}: ${out?.problem}`).join('; ') }
+  const full = wishes.find(({ available, noRoom }) => available && noRoom !== undefined)
+  if (full?.noRoom === undefined) return { action: 'wait', reason: nobodyThere(wishes) }
+  const isMember = current.some(({ deviceId }) => deviceId === full.deviceId)
+  return isMember ? { action: 'withdraw', misfit: full.noRoom } : { action: 'wait', reason: full.noRoom.message, misfit: full.noRoom }
+}
+
 export const decideRing = (input: RingInput): Decision => {
   const { wishes, current, reports, busy, now, retryAt } = input
-  const wanted = wishes.filter(({ available, noRoom }) => available && noRoom === undefined).slice(0, limits.worldSize)
+  if (wishes.length === 0 && !busy) return { action: 'dissolve' }
+  const { wanted, misfit } = wantedOf(input)
   const isSame = wanted.length === current.length && current.every(({ deviceId, share }, rank) => wanted[rank].deviceId === deviceId && wanted[rank].share === share)
   const isReady = isSame && current.length > 0 && current.every(({ deviceId }) => reports.get(deviceId)?.state === 'ready')
   const isOverfull = wanted.some(({ overfull }) => overfull)
-  if (isReady && (!isOverfull || busy)) return { action: 'activate' }
+  const isTriedAgain = wanted.some(({ leftOut }) => leftOut)
+  if (isReady && !isTriedAgain && (!isOverfull || busy)) return { action: 'activate' }
   // Links of a running job must not be cut by a newcomer; a job that lost a member ends by itself first.
   if (busy) return { action: 'wait', reason: 'a job runs' }
-  if (wishes.length === 0) return current.length > 0 ? { action: 'dissolve' } : { action: 'wait', reason: 'no device serves this model' }
-  const full = wishes.find(({ available, noRoom }) => available && noRoom !== undefined)
-  if (wanted.length === 0 && full?.noRoom !== undefined) {
-    const isMember = current.some(({ deviceId }) => deviceId === full.deviceId)
-    return isMember ? { action: 'withdraw', misfit: full.noRoom } : { action: 'wait', reason: full.noRoom.message, misfit: full.noRoom }
-  }
-  if (wanted.length === 0) return { action: 'wait', reason: nobodyThere(wishes) }
+  if (wanted.length === 0) return nobodyWanted(input)
 
-  const lost = wishes.filter(({ deviceId, available }) => !available && current.some((member) => member.deviceId === deviceId))
+  const lost = wishes.filter(({ deviceId, available, leftOut }) => !available && !leftOut && current.some((member) => member.deviceId === deviceId))
   const until = Math.max(...lost.map(({ awaitedUntil }) => awaitedUntil), 0)
   if (lost.length > 0 && now < until) return { action: 'wait', reason: `waiting for ${list(lost.map(({ name }) => name))}`, again: until }
-  const form = (cause: 'change' | 'failure', reason: string): Decision =>
-    now < retryAt ? { action: 'wait', reason, again: retryAt } : { action: 'form', cause, members: wanted.map(({ deviceId }) => deviceId) }
-  if (!isSame || isOverfull || wanted.some(({ deviceId, moved }) => moved && reports.get(deviceId)?.state !== 'ready')) return form('change', 'forming again soon')
+  const form = (cause: 'change' | 'failure', reason: string): Decision => {
+    if (misfit) return wishes.some(({ overfull }) => overfull) ? { action: 'withdraw', misfit } : { action: 'wait', reason: misfit.message, misfit }
+    return now < retryAt ? { action: 'wait', reason, again: retryAt } : { action: 'form', cause, members: wanted.map(({ deviceId }) => deviceId) }
+  }
+  const isMoved = wanted.some(({ deviceId, moved }) => moved && reports.get(deviceId)?.state !== 'ready')
+  if (!isSame || isTriedAgain || isOverfull || isMoved) return form('change', 'forming again soon')
   return decideLoading(wanted, reports, (reason) => form('failure', `forming again: ${reason}`))
 }
 
-/** The member that keeps an epoch from working, whatever its links do: somebody has to mend something there. */
-export const blockingMember = <Member extends { readonly deviceId: string }>(members: readonly Member[], reports: RingInput['reports']): Member | undefined =>
-  members.find(({ deviceId }) => {
-    const report = reports.get(deviceId)
-    return report?.state === 'failed' && !passing.has(report.error?.code ?? '')
-  })
-
-/** The members are the right ones, and not all are ready. */
+/** The members are the right ones, and not all are ready. Who keeps failing is left out by `RingHealth`. */
 const decideLoading = (members: readonly WishState[], reports: RingInput['reports'], formAgain: (reason: string) => Decision): Decision => {
-  const failed = members.filter(({ deviceId }) => reports.get(deviceId)?.state === 'failed')
-  const problemOf = ({ deviceId }: WishState): string => reports.get(deviceId)?.error?.message ?? 'it failed'
-  const blocking = blockingMember(members, reports)
-  if (blocking) return { action: 'wait', reason: `${blocking.name}: ${problemOf(blocking)}` }
-  if (failed.length > 0) return formAgain(problemOf(failed[0]))
+  const failed = members.find(({ deviceId }) => reports.get(deviceId)?.state === 'failed')
+  if (failed) return formAgain(`${failed.name}: ${reports.get(failed.deviceId)?.error?.message ?? 'it failed'}`)
   const pending = members.filter(({ deviceId }) => reports.get(deviceId)?.state !== 'ready').map(({ name }) => name)
   return { action: 'wait', reason: `${list(pending)} ${pending.length === 1 ? 'is' : 'are'} loading` }
 }

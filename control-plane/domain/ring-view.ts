@@ -1,6 +1,7 @@
 /** What `mesh ring-status` shows of a ring. */
 import { MeshError } from '../../shared/errors.ts'
 import { shortId } from '../../shared/ids.ts'
+import type { LeftOut } from './ring-health.ts'
 import { neighbours } from './neighbours.ts'
 import type { ErrorReportJson } from '../../shared/schema/common.ts'
 import type { ModelManifest, Quant } from '../../shared/schema/model.ts'
@@ -10,16 +11,25 @@ export interface RingFacts {
   readonly ring: { readonly ringId: string; readonly poolId: string; readonly modelId: string; readonly quant: Quant; readonly model: ModelManifest; readonly epoch: number; readonly members: readonly RingMember[]; readonly updatedAt: number }
   readonly status: RingStatus
   readonly reason: string
-  readonly wishes: readonly { readonly deviceId: string; readonly name: string; readonly share: number; readonly online: boolean; readonly isMember: boolean; readonly noRoom?: MeshError }[]
+  readonly wishes: readonly { readonly deviceId: string; readonly name: string; readonly share: number; readonly online: boolean; readonly isMember: boolean; readonly noRoom?: MeshError; readonly leftOut?: LeftOut }[]
   readonly reports: ReadonlyMap<string, { readonly state: 'waiting' | 'loading' | 'ready' | 'failed'; readonly progress: number; readonly loading?: Loading; readonly error?: ErrorReportJson; readonly network?: RingNetwork }>
 }
 
 type MemberView = RingView['members'][number]
 
+/** A member that the others go on without; while it is tried, how that goes. */
+const leftOutView = ({ since, until, error, trial }: LeftOut): Pick<MemberView, 'state' | 'progress' | 'loading' | 'error' | 'leftOut'> => ({
+  state: trial ? 'loading' : 'failed', progress: trial?.progress ?? 0,
+  ...(trial?.loading ? { loading: trial.loading } : {}),
+  ...(error ? { error } : {}),
+  leftOut: { since, retryAt: until },
+})
+
 export const viewOf = ({ ring, status, reason, wishes, reports }: RingFacts): RingView => {
-  const members = wishes.map(({ deviceId, name, share, online, isMember, noRoom }): MemberView => {
+  const members = wishes.map(({ deviceId, name, share, online, isMember, noRoom, leftOut }): MemberView => {
     const member = ring.members.find((one) => one.deviceId === deviceId)
-    const report = member && reports.get(deviceId)
+    if (leftOut?.error && online && isMember && noRoom === undefined) return { deviceId, name, share, ...leftOutView(leftOut) }
+    const report = leftOut?.trial ?? (member && reports.get(deviceId))
     const state = !online ? 'offline' : !isMember || noRoom !== undefined ? 'failed' : (report?.state ?? 'waiting')
     const error = state !== 'failed' ? undefined : isMember ? (noRoom?.toReport() ?? report?.error) : new MeshError('notMember', { deviceId: shortId(deviceId), poolId: shortId(ring.poolId) }).toReport()
     return {

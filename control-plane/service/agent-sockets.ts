@@ -133,10 +133,13 @@ export class AgentSockets {
     else if (!agent.greeted) throw new MeshError('requestInvalid', { problem: `${message.type} before hello` })
     else if (message.type === 'renew') this.#renew(agent, message.certificate)
     else if (message.type === 'ring-state') rings.report(agent, message.ringId, message)
+    else if (message.type === 'ring-trial-state') rings.tried(agent, message.ringId, message)
+    else if (message.type === 'ring-retry') rings.askAgain(agent, message.ringId)
     else if (message.type === 'work-report') {
       credits.receive(agent.deviceId, message.poolId, message.report)
       agent.socket.send({ type: 'report-kept', jobId: message.jobId })
     } else if (message.type === 'heartbeat') locks.measured(agent.deviceId, message.lockMissingBytes ?? 0)
+    else if (message.type === 'job-progress') jobs.progress(agent, message.jobId, message.readTokens)
     else jobs.receive(agent, message)
   }
 
@@ -145,6 +148,7 @@ export class AgentSockets {
     const isNew = !agent.greeted
     agent.peerId = hello.peerId
     agent.addresses = hello.addresses
+    agent.canTry = hello.trials ?? false
     agent.missingMemoryBytes = hello.lockMissingBytes ?? 0
     agent.pools.clear()
     const moved: string[] = []

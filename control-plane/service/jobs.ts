@@ -8,6 +8,7 @@ import type { Job, JobSubmission } from '../../shared/schema/job.ts'
 import { failedWith, finalStates, type JobMessage, type JobResult, reactionTo, resultOf } from '../domain/job-state.ts'
 import { mayReadText, type Reader, type ReadingTerms, withoutText } from '../domain/job-readers.ts'
 import { claimedTokens } from '../domain/job-tokens.ts'
+import { type JobNews, type JobWatch, jobWatched, jobWatchFrom } from '../domain/job-watch.ts'
 import { checkPromptLength } from '../domain/prompt-length.ts'
 import { checkQueue } from '../domain/queue-limits.ts'
 import type { JobStore } from '../store/job-store.ts'
@@ -38,6 +39,10 @@ export interface JobsOptions {
   readonly leaseMs: number
   /** How long rank 0 may take to report a job that lost another rank. */
   readonly reportMs: number
+  /** How long rank 0 may get on neither with reading a prompt nor with writing. */
+  readonly stallMs: number
+  /** How long it may take to end a job that was cancelled: a step that runs has to end first. */
+  readonly cancelMs: number
   readonly logger: Logger
 }
 
@@ -58,10 +63,21 @@ interface Running {
   /** Ends the job, unless the device `awaited` comes back or rank 0 is heard. */
   timer?: NodeJS.Timeout
   awaited?: string
+  /** Tokens that it may read and write. */
+  readonly most: { readonly read: number; readonly written: number }
+  /** How rank 0 gets on, and when to look at that. */
+  watch: JobWatch
+  look?: NodeJS.Timeout
 }
 
 /** Milliseconds in which a leader that is there says something of its job. */
 const leaderWordMs = 1000
+const mostOf = ({ model }: StoredRing, { maxTokens }: Pick<JobSubmission, 'maxTokens'>): Running['most'] => ({ read: model.shape.context, written: maxTokens })
+
+const newsOf = (message: JobMessage): JobNews => {
+  if (message.type === 'job-tokens') return { written: message.firstIndex + message.tokens.length }
+  return message.type === 'job-started' ? { started: true } : {}
+}
 
 export class Jobs {
   readonly #options: JobsOptions
@@ -84,8 +100,9 @@ export class Jobs {
       const lost = new MeshError('epochStale', { got: epoch, want: ring?.epoch ?? 'none' })
       if (!ring || !leader || ring.epoch !== epoch) background.untilStored(`job/${jobId}`, () => this.#fail(jobId, lost))
       else {
-        const running: Running = { jobId, ringId: ring.ringId, leader: leader.deviceId, leaderName: leader.name, since: now() }
+        const running: Running = { jobId, ringId: ring.ringId, leader: leader.deviceId, leaderName: leader.name, since: now(), most: mostOf(ring, submission), watch: jobWatchFrom(now()) }
         this.#running.set(ring.ringId, running)
+        this.#watch(running)
         this.#endAfter(leaseMs, running, leader.deviceId, new MeshError('jobLost', { peer: leader.name }))
       }
     }
@@ -141,9 +158,10 @@ export class Jobs {
     const job = ring && leader && this.#turns.next(ring)
     if (!job) return
     if (job.withheld) return this.#failUnread(ring, job)
-    const running: Running = { jobId: job.jobId, ringId, leader: leader.deviceId, leaderName: ring.members[0].name, since: now() }
+    const running: Running = { jobId: job.jobId, ringId, leader: leader.deviceId, leaderName: ring.members[0].name, since: now(), most: mostOf(ring, job.submission), watch: jobWatchFrom(now()) }
     const assigned = jobs.advance(job.jobId, 'assigned', { epoch: ring.epoch, worldSize: ring.members.length, now: now() })
     this.#running.set(ringId, running) // only now: what is not stored does not run
+    this.#watch(running)
     hub.publish(job.jobId, [assigned])
     this.#assign(leader, running, { ...job, epoch: ring.epoch })
   }
@@ -163,7 +181,10 @@ export class Jobs {
     const head = jobs.head(jobId)
     const isLeader = running?.leader === agent.deviceId
     const reaction = reactionTo(message.type, head?.state, isLeader)
-    if (running && isLeader) stopWaiting(running)
+    if (running && isLeader) {
+      stopWaiting(running)
+      this.#gotOn(running, newsOf(message))
+    }
     if (reaction === 'settle') agent.socket.send({ type: 'job-settled', jobId })
     else if (reaction === 'stop') agent.socket.send({ type: 'job-cancel', jobId })
     else if (reaction === 'start' && head) hub.publish(jobId, [jobs.advance(jobId, 'running', { ...head, now: now() })])
@@ -172,6 +193,12 @@ export class Jobs {
       const result = resultOf(message, jobs.find(jobId) as Job, head?.isCancelled === true)
       this.#finish(running, result, () => agent.socket.send({ type: 'job-settled', jobId }))
     }
+  }
+
+  /** Rank 0 reads a long prompt. */
+  progress(agent: Agent, jobId: string, read: number): void {
+    const running = [...this.#running.values()].find((one) => one.jobId === jobId && one.leader === agent.deviceId)
+    if (running) this.#gotOn(running, { read })
   }
 
   /** @throws MeshError `notFound` | `notAdmin` */
@@ -260,7 +287,10 @@ export class Jobs {
   }
 
   stop(): void {
-    for (const running of this.#running.values()) stopWaiting(running)
+    for (const running of this.#running.values()) {
+      stopWaiting(running)
+      clearTimeout(running.look)
+    }
     this.waiting.stop()
   }
 
@@ -271,6 +301,8 @@ export class Jobs {
     if (running) {
       jobs.requestCancel(jobId, now()) // a leader that is away hears of it when it comes back
       presence.find(running.leader)?.socket.send({ type: 'job-cancel', jobId })
+      // one that is there ends it at once, or when the step is over
+      this.#watch(running, this.#options.cancelMs)
     } else {
       credits.forget(jobId)
       hub.publish(jobId, jobs.finish(jobId, { state: 'cancelled', text: '', tokens: [], finishReason: 'cancelled' }, { now: now() }))
@@ -284,6 +316,26 @@ export class Jobs {
     const { jobs, now } = this.#options
     leader.socket.send({ type: 'job-assign', jobId, epoch, ringId, queuedMs: Math.max(0, now() - createdAt), submission: { ...submission, idempotencyKey: jobId } }) // the key is for who submitted it
     if (jobs.head(jobId)?.isCancelled) leader.socket.send({ type: 'job-cancel', jobId })
+  }
+
+  #gotOn(running: Running, news: JobNews): void {
+    running.watch = jobWatched(running.watch, news, running.most, this.#options.now())
+  }
+
+  /** Ends the job when rank 0 does not get on with it. @param leftMs from now on, whatever it says meanwhile; absent: since it got on last */
+  #watch(running: Running, leftMs?: number): void {
+    const { stallMs, now, background } = this.#options
+    clearTimeout(running.look)
+    const look = (): void => {
+      if (this.#running.get(running.ringId) !== running) return
+      // what it said meanwhile could not be stored: it is asked to say it again
+      if (background.problem) running.watch = { ...running.watch, at: now() }
+      if (background.problem || (leftMs === undefined && now() - running.watch.at < stallMs)) return this.#watch(running)
+      const error = new MeshError('jobStalled', { peer: running.leaderName, seconds: (leftMs ?? stallMs) / 1000 })
+      this.#end(running, error)
+    }
+    const waitMs = leftMs ?? Math.max(1, running.watch.at + stallMs - now())
+    running.look = setTimeout(() => background.untilStored(`job/${running.jobId}`, look), waitMs).unref()
   }
 
   #endAfter(afterMs: number, running: Running, awaited: string, error: MeshError): void {
@@ -300,7 +352,7 @@ export class Jobs {
     const { jobs, presence } = this.#options
     const isCancelled = jobs.head(running.jobId)?.isCancelled === true
     presence.find(running.leader)?.socket.send({ type: 'job-cancel', jobId: running.jobId })
-    this.#finish(running, failedWith(error.toReport(), jobs.find(running.jobId) as Job, isCancelled))
+    this.#finish(running, failedWith(error.toReport(), jobs.find(running.jobId) as Job, isCancelled), undefined, error.toReport())
   }
 
   /** Ends a job that no ring has. */
@@ -310,8 +362,8 @@ export class Jobs {
     hub.publish(jobId, jobs.finish(jobId, failedWith(error.toReport(), jobs.find(jobId) as Job, jobs.head(jobId)?.isCancelled === true), { now: now() }))
   }
 
-  /** @param stored called when the result cannot be lost any more */
-  #finish(running: Running, result: JobResult, stored: () => void = () => {}): void {
+  /** @param stored called when the result cannot be lost any more @param why we ended it, whatever is told */
+  #finish(running: Running, result: JobResult, stored: () => void = () => {}, why?: ErrorReportJson): void {
     const { jobs, hub, rings, ringStore, credits, now, logger } = this.#options
     const { jobId, ringId } = running
     const ring = ringStore.find(ringId)
@@ -320,11 +372,13 @@ export class Jobs {
     const events = credits.end(job, ring, result, () => jobs.finish(jobId, result, { now: now(), tokens }))
     // only now: what is not stored has not ended
     stopWaiting(running)
+    clearTimeout(running.look)
     this.#running.delete(ringId)
     this.#turns.end(ringId, { tokens, received: result.tokens.length, ms: now() - running.since, context: ring?.model.shape.context })
     hub.publish(jobId, events)
     stored()
     logger.info({ job: jobId, state: result.state, code: result.error?.code }, 'job ended')
+    if (result.state !== 'cancelled' || why) rings.jobEnded(ringId, result.error ?? why)
     rings.evaluate(ringId)
     this.dispatch(ringId)
   }

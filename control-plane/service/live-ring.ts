@@ -1,15 +1,21 @@
 /** What is known of a ring only while this process lives: what its members said of the epoch, and when to look again. */
 import type { MeshError } from '../../shared/errors.ts'
 import type { RingStatus } from '../../shared/schema/ring.ts'
+import { type HealthSettings, RingHealth } from '../domain/ring-health.ts'
 import type { Report } from './presence.ts'
 
 const firstRetryMs = 250
 const longestRetryMs = 10_000
+/** Timers of Node overflow beyond 24 days. */
+const longestTimerMs = 3_600_000
 
 export class LiveRing {
   status: RingStatus = 'waiting'
   reason = 'starting'
   readonly reports = new Map<string, Report>()
+  readonly health: RingHealth
+  /** Members that know until when they are left out. */
+  readonly told = new Map<string, number>()
   /** No other epoch before this time. */
   retryAt = 0
   /** Why its model does not fit on the devices that are there. */
@@ -17,6 +23,10 @@ export class LiveRing {
   /** Epochs in a row that did not work. */
   #failures = 0
   #timer: NodeJS.Timeout | undefined
+
+  constructor(health: HealthSettings) {
+    this.health = new RingHealth(health)
+  }
 
   /** Another epoch begins. */
   begin(cause: 'change' | 'failure', now: number): void {
@@ -47,9 +57,9 @@ export class LiveRing {
   }
 
   /** Only the latest call counts; without a time there is nothing to look at again. */
-  lookAgain(at: number | undefined, now: number, look: () => void): void {
+  lookAgain(times: readonly number[], now: number, look: () => void): void {
     clearTimeout(this.#timer)
-    if (at !== undefined) this.#timer = setTimeout(look, Math.max(1, at - now)).unref()
+    if (times.length > 0) this.#timer = setTimeout(look, Math.min(Math.max(1, Math.min(...times) - now), longestTimerMs)).unref()
   }
 
   stop(): void {

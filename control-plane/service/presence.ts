@@ -27,6 +27,8 @@ export interface Agent {
   missingMemoryBytes: number
   /** It said hello. */
   greeted: boolean
+  /** It knows trials: it loads its part of an epoch before anybody waits for it. */
+  canTry: boolean
   /** Texts that it showed and that are no certificate of its own: looked at once. */
   readonly badCertificates: Set<string>
   /** Something that it said could not be stored: it shall say it again when there is room. */
@@ -45,7 +47,7 @@ export class Presence {
   /** A newer socket of the same device replaces the older one. */
   connect(deviceId: string, socket: AgentSocket, now: number): Agent {
     this.#agents.get(deviceId)?.socket.close('replaced by a newer connection')
-    const agent: Agent = { deviceId, socket, peerId: '', addresses: [], pools: new Map(), badCertificates: new Set(), lastSeenAt: now, missingMemoryBytes: 0, greeted: false, unheard: false }
+    const agent: Agent = { deviceId, socket, peerId: '', addresses: [], pools: new Map(), badCertificates: new Set(), lastSeenAt: now, missingMemoryBytes: 0, greeted: false, canTry: false, unheard: false }
     this.#agents.set(deviceId, agent)
     return agent
   }

@@ -4,31 +4,23 @@ import { MeshError } from '../../shared/errors.ts'
 import type { ErrorReportJson } from '../../shared/schema/common.ts'
 import { newRingId, shortId } from '../../shared/ids.ts'
 import type { Logger } from '../../shared/log.ts'
-import { leastRankBytes, planWithin, type Shortage } from '../../shared/plan/shard-memory.ts'
 import { planShards } from '../../shared/plan/shard-plan.ts'
-import type { RingEpoch, RingJoin, RingMember, RingView } from '../../shared/schema/ring.ts'
-import { formatBytes } from '../../shared/words.ts'
+import type { RingJoin, RingMember, RingView } from '../../shared/schema/ring.ts'
 import { limits } from '../../shared/wire/limits.ts'
-import { blockingMember, decideRing, type WishState } from '../domain/ring-formation.ts'
-import { viewOf } from '../domain/ring-view.ts'
-import type { DeviceStore } from '../store/device-store.ts'
-import type { RingStore, StoredRing, Wish } from '../store/ring-store.ts'
+import { Budgets } from '../domain/budgets.ts'
+import { type Decision, decideRing, type WishState } from '../domain/ring-formation.ts'
+import type { HealthSettings } from '../domain/ring-health.ts'
+import type { StoredRing, Wish } from '../store/ring-store.ts'
 import type { Background } from './background.ts'
 import { LiveRing } from './live-ring.ts'
-import type { Agent, Presence, Report } from './presence.ts'
+import type { Agent, Report } from './presence.ts'
+import { epochOf, RingFacts, type RingFactsOptions } from './ring-facts.ts'
+import { RingTrials } from './ring-trials.ts'
 
-export interface RingsOptions {
-  readonly rings: RingStore
-  readonly devices: DeviceStore
-  readonly presence: Presence
+export interface RingsOptions extends RingFactsOptions {
   readonly background: Background
-  readonly now: () => number
-  readonly graceMs: number
-  /** After a restart of the control plane agents need this long to find it again. */
-  readonly leaseMs: number
+  readonly health: HealthSettings
   readonly logger: Logger
-  /** Bytes that a device may hold in a ring: what it locked, less what other rings have of it. */
-  roomFor(deviceId: string, ringId: string): number
   /** A job runs on that ring. */
   isBusy(ringId: string): boolean
   /** A ring became active. */
@@ -41,13 +33,23 @@ export interface RingsOptions {
   onDissolved(ring: StoredRing): void
 }
 
+/** What one agent may say of its rings: it reports what changed, and while it loads every few seconds. */
+const reportBudget = { most: 500, perSecond: 50 }
+/** To be tried before its time is for once in a while. */
+const askUnits = 50
+
 export class Rings {
   readonly #options: RingsOptions
+  readonly #facts: RingFacts
+  readonly #trials: RingTrials
   readonly #live = new Map<string, LiveRing>()
+  readonly #budgets = new Budgets(reportBudget)
   #stopped = false
 
   constructor(options: RingsOptions) {
     this.#options = options
+    this.#facts = new RingFacts(options)
+    this.#trials = new RingTrials({ ...options, facts: this.#facts })
   }
 
   /** @throws MeshError `modelMismatch` | `quantMismatch` when others serve the model with other files or quantisation | `planImpossible` | `ringLimit` */
@@ -55,7 +57,7 @@ export class Rings {
     const { rings, now } = this.#options
     planShards(join.model.shape, [join.share]) // a shape that nobody could split must not be stored
     const known = rings.findByModel(poolId, join.model.modelId)
-    const isNew = !known || !this.#wishes(known.ringId).some((wish) => wish.deviceId === deviceId)
+    const isNew = !known || !this.#facts.wishes(known.ringId).some((wish) => wish.deviceId === deviceId)
     if (isNew && rings.countOf(poolId, deviceId) >= limits.ringsOfDevice) throw new MeshError('ringLimit', { limit: limits.ringsOfDevice })
     const ring = this.#ringFor(poolId, deviceId, join)
     try {
@@ -65,8 +67,7 @@ export class Rings {
       throw error
     }
     // joining again is a request to try again
-    const { reports } = this.#state(ring.ringId)
-    if (reports.get(deviceId)?.state === 'failed') reports.delete(deviceId)
+    this.#askAgain(ring.ringId, deviceId)
     this.evaluate(ring.ringId)
     this.#remind(ring, deviceId)
     return this.view(ring.ringId)
@@ -91,7 +92,7 @@ export class Rings {
     const { rings, isBusy, logger } = this.#options
     const ring = rings.findByModel(poolId, modelId)
     if (!ring) throw new MeshError('notFound', { what: 'ring for', id: modelId })
-    const isAlone = this.#wishes(ring.ringId).every((wish) => wish.deviceId === deviceId)
+    const isAlone = this.#facts.wishes(ring.ringId).every((wish) => wish.deviceId === deviceId)
     if (!isAdmin && !isAlone) throw new MeshError('notAdmin', { poolId: shortId(poolId) })
     rings.unwishAll(ring.ringId)
     logger.info({ ring: ring.ringId, device: deviceId }, 'ring removed')
@@ -100,9 +101,19 @@ export class Rings {
     return jobRuns
   }
 
-  /** After the start: older versions kept rings in which nobody serves. */
+  /**
+   * After the start: older versions kept rings in which nobody serves. And nobody knows any more why a device is no part
+   * of the epoch that is there: it is tried first.
+   */
   sweep(): void {
-    for (const { ringId } of this.#options.rings.all()) if (this.#wishes(ringId).length === 0) this.evaluate(ringId)
+    const { rings, now } = this.#options
+    for (const { ringId, members } of rings.all()) {
+      const wishes = this.#facts.wishes(ringId)
+      if (wishes.length === 0) this.evaluate(ringId)
+      if (members.length === 0) continue
+      const outside = wishes.filter(({ deviceId }) => !members.some((member) => member.deviceId === deviceId))
+      for (const { deviceId } of outside) this.#state(ringId).health.doubt(deviceId, now())
+    }
   }
 
   /** A device was removed from the pool: it serves nothing there any more. A running job is for others to end first. */
@@ -121,7 +132,10 @@ export class Rings {
   /** An agent said hello: it gets the epochs it is part of, and may complete others. */
   greet(agent: Agent): void {
     for (const ring of this.#ringsOf(agent.deviceId)) {
-      this.#state(ring.ringId).reports.delete(agent.deviceId) // it may have been started again
+      const live = this.#state(ring.ringId)
+      live.reports.delete(agent.deviceId) // it may have been started again
+      live.health.greeted(agent.deviceId, this.#options.now())
+      live.told.delete(agent.deviceId)
       this.evaluate(ring.ringId)
       this.#remind(ring, agent.deviceId)
     }
@@ -132,29 +146,70 @@ export class Rings {
     for (const ring of this.#ringsOf(deviceId)) this.evaluate(ring.ringId)
   }
 
+  /** @throws MeshError `tooManyRequests`: no honest agent says so much */
   report(agent: Agent, ringId: string, report: Report): void {
-    const ring = this.#options.rings.find(ringId)
+    const { now, rings, onFailed } = this.#options
+    this.#charge(agent)
+    const ring = rings.find(ringId)
     const isMember = ring?.members.some(({ deviceId }) => deviceId === agent.deviceId)
-    if (!ring || (!isMember && !this.#wishes(ringId).some(({ deviceId }) => deviceId === agent.deviceId))) {
+    if (!ring || (!isMember && !this.#facts.wishes(ringId).some(({ deviceId }) => deviceId === agent.deviceId))) {
       // it left while it was away
       agent.socket.send({ type: 'ring-left', ringId })
       return
     }
     if (!isMember || ring.epoch !== report.epoch) return
     const live = this.#state(ringId)
+    const before = live.reports.get(agent.deviceId)
+    if (before?.state === 'ready' && report.state === 'loading') return // what is ready stays so, or fails
     live.reports.set(agent.deviceId, report)
+    live.health.heard(agent.deviceId, report, ring.members, now())
     if (report.state === 'failed') {
-      live.fail(this.#options.now())
-      this.#options.onFailed(ringId, agent.deviceId, report.error)
+      live.fail(now())
+      onFailed(ringId, agent.deviceId, report.error)
     }
+    const isMoreOfTheSame = report.state === 'loading' && before?.state === 'loading' && report.loading?.phase === before.loading?.phase
+    if (!isMoreOfTheSame || report.loading?.missing?.length !== before.loading?.missing?.length) this.evaluate(ringId)
+  }
+
+  /** A device that is left out shows whether it can load. @throws MeshError `tooManyRequests` */
+  tried(agent: Agent, ringId: string, report: Report): void {
+    this.#charge(agent)
+    const live = this.#live.get(ringId)
+    if (!live) return
+    live.health.tried(agent.deviceId, report.epoch, report, this.#options.now())
+    if (report.state !== 'loading') this.evaluate(ringId)
+  }
+
+  /** A device says that what kept it out is gone. @throws MeshError `tooManyRequests` */
+  askAgain(agent: Agent, ringId: string): void {
+    this.#charge(agent, askUnits)
+    if (!this.#live.has(ringId)) return
+    this.#askAgain(ringId, agent.deviceId)
+    this.evaluate(ringId)
+  }
+
+  /** A job ended on the epoch that is there. @param error why it failed; absent: it was done */
+  jobEnded(ringId: string, error?: ErrorReportJson): void {
+    const ring = this.#options.rings.find(ringId)
+    if (ring) this.#state(ringId).health.jobEnded(ring.members, error, this.#options.now())
+  }
+
+  /** Somebody found a member to be unfit: the others go on without it. */
+  leaveOut(ringId: string, deviceId: string, error: ErrorReportJson): void {
+    this.#state(ringId).health.accuse(deviceId, error, this.#options.now())
     this.evaluate(ringId)
   }
 
   /** An agent went away. */
   lose(deviceId: string): void {
-    for (const ring of this.#options.rings.all()) {
-      if (!ring.members.some((member) => member.deviceId === deviceId)) continue
-      this.#state(ring.ringId).reports.delete(deviceId)
+    const { rings, now } = this.#options
+    for (const ring of rings.all()) {
+      const live = this.#state(ring.ringId)
+      live.health.untry(deviceId)
+      const member = ring.members.find((one) => one.deviceId === deviceId)
+      if (!member) continue
+      live.reports.delete(deviceId)
+      live.health.went(member, live.status !== 'active', now())
       this.evaluate(ring.ringId)
     }
   }
@@ -166,16 +221,41 @@ export class Rings {
   }
 
   #evaluate(ringId: string): void {
-    const { rings, presence, now, isBusy, onActive } = this.#options
+    const { rings, now, isBusy } = this.#options
     const ring = rings.find(ringId)
     if (!ring || this.#stopped) return
     const live = this.#state(ringId)
-    const wishes = this.#wishes(ringId)
     const busy = isBusy(ringId)
-    const decision = decideRing({ wishes: this.#wishStates(ring, wishes), current: ring.members, reports: live.reports, busy, now: now(), retryAt: live.retryAt })
-    live.lookAgain(decision.action === 'wait' ? decision.again : undefined, now(), () => this.evaluate(ringId))
-    if (decision.action === 'form') this.#form(ring, wishes.filter(({ deviceId }) => decision.members.includes(deviceId)), decision.cause)
-    else if (wishes.length === 0 && !busy) this.#dissolve(ring)
+    const { health } = live
+    health.keep(new Set(this.#facts.wishes(ringId).map(({ deviceId }) => deviceId)))
+    const said = this.#facts.saidBy(ring, live)
+    health.look(ring.members, said, live.status === 'active', now())
+    let { wishes, decision } = this.#decide(ring, live, busy)
+    const missing = ring.members.filter(({ deviceId }) => wishes.some((wish) => wish.deviceId === deviceId && (!wish.available || wish.moved)))
+    if (decision.action === 'form' && health.settle(ring.members, missing, now())) ({ wishes, decision } = this.#decide(ring, live, busy))
+    this.#act(ring, live, decision, busy)
+    if (decision.action === 'dissolve') return
+    const present = rings.find(ringId) ?? ring
+    // links of who is left out are needed until the next epoch, where there will be one
+    const stay = busy || (decision.action === 'wait' && decision.again !== undefined) ? present.members : []
+    this.#trials.tell(ring, live, wishes.filter(({ deviceId }) => !stay.some((member) => member.deviceId === deviceId)))
+    this.#trials.begin(present, live, wishes)
+    const again = [decision.action === 'wait' ? decision.again : undefined, health.next(present.members, said, now())]
+    live.lookAgain(again.filter((time) => time !== undefined), now(), () => this.evaluate(ringId))
+  }
+
+  #decide(ring: StoredRing, live: LiveRing, busy: boolean): { wishes: WishState[]; decision: Decision } {
+    const { now } = this.#options
+    const wishes = this.#facts.wishStates(ring, this.#facts.wishes(ring.ringId), live.health)
+    const misfitOf = (some: readonly WishState[]): MeshError | undefined => this.#facts.misfit(ring, some, wishes)
+    return { wishes, decision: decideRing({ wishes, current: ring.members, reports: live.reports, busy, now: now(), retryAt: live.retryAt, misfitOf }) }
+  }
+
+  #act(ring: StoredRing, live: LiveRing, decision: Decision, busy: boolean): void {
+    const { presence, onActive } = this.#options
+    const { ringId } = ring
+    if (decision.action === 'form') this.#form(ring, this.#facts.wishes(ringId).filter(({ deviceId }) => decision.members.includes(deviceId)), decision.cause)
+    else if (decision.action === 'dissolve') this.#dissolve(ring)
     else if (decision.action === 'withdraw') this.#withdraw(ring, decision.misfit)
     else if (decision.action === 'wait') {
       live.misfit = decision.misfit
@@ -187,17 +267,10 @@ export class Rings {
     }
   }
 
-  /** Why no epoch of the devices that are there can work, if so: no waiting helps. */
+  /** Why no epoch of the devices that are there can work, if so: no waiting helps, or only that for a pause. */
   obstacle(ringId: string): MeshError | undefined {
-    const { rings, presence, now } = this.#options
-    const { misfit, status, reports } = this.#state(ringId)
-    const ring = rings.find(ringId)
-    if (misfit || status === 'active' || !ring) return misfit
-    const there = ring.members.filter(({ deviceId }) => presence.isMember(deviceId, ring.poolId, now()))
-    const member = blockingMember(there, reports)
-    if (!member) return undefined
-    const failure = MeshError.fromReport(reports.get(member.deviceId)?.error ?? { code: 'backendFailed', message: 'it failed' })
-    return new MeshError('ringBlocked', { modelId: ring.modelId, device: member.name, problem: failure.message, advice: failure.hint })
+    const ring = this.#options.rings.find(ringId)
+    return ring && this.#facts.obstacle(ring, this.#state(ringId))
   }
 
   /** Why the ring is not active; empty when it is. */
@@ -213,21 +286,11 @@ export class Rings {
   /** The ring of a model, if any device wants to serve it. */
   serving(poolId: string, modelId: string): StoredRing | undefined {
     const ring = this.#options.rings.findByModel(poolId, modelId)
-    return ring && this.#wishes(ring.ringId).length > 0 ? ring : undefined
+    return ring && this.#facts.wishes(ring.ringId).length > 0 ? ring : undefined
   }
 
   view(ringId: string): RingView {
-    const { rings, presence, now } = this.#options
-    const ring = rings.find(ringId) as StoredRing
-    const { status, reason, reports } = this.#state(ringId)
-    const wishes = this.#wishes(ringId)
-    const names = this.#names(wishes)
-    return viewOf({
-      ring, status, reason, reports,
-      wishes: wishes.map(({ deviceId, share }) => ({
-        deviceId, share, name: names(deviceId), noRoom: this.#fit(ring, deviceId, names(deviceId)).noRoom, online: presence.isOnline(deviceId), isMember: presence.isMember(deviceId, ring.poolId, now()),
-      })),
-    })
+    return this.#facts.view(this.#options.rings.find(ringId) as StoredRing, this.#state(ringId))
   }
 
   stop(): void {
@@ -240,7 +303,7 @@ export class Rings {
     const { rings, now, isBusy } = this.#options
     const ring = rings.findByModel(poolId, model.modelId)
     if (!ring) return rings.define(newRingId(), poolId, { model, quant }, now())
-    const isTaken = isBusy(ring.ringId) || this.#wishes(ring.ringId).some((wish) => wish.deviceId !== deviceId)
+    const isTaken = isBusy(ring.ringId) || this.#facts.wishes(ring.ringId).some((wish) => wish.deviceId !== deviceId)
     if (ring.model.revision === model.revision && ring.quant === quant) {
       if (!isDeepStrictEqual(ring.model.shape, model.shape)) throw new MeshError('requestInvalid', { problem: `the shape of ${model.modelId} differs from the one the ring has for the same files` })
       return ring
@@ -259,56 +322,20 @@ export class Rings {
     presence.find(deviceId)?.socket.send({ type: 'ring-epoch', ring: epochOf(ring) })
   }
 
-  #wishStates(ring: StoredRing, wishes: readonly Wish[]): WishState[] {
-    const { presence, now, graceMs, leaseMs } = this.#options
-    const names = this.#names(wishes)
-    return wishes.map(({ deviceId, share }) => {
-      const agent = presence.find(deviceId)
-      const member = ring.members.find((one) => one.deviceId === deviceId)
-      return {
-        deviceId, share, name: names(deviceId),
-        available: presence.isMember(deviceId, ring.poolId, now()),
-        online: agent !== undefined,
-        awaitedUntil: presence.awaitedUntil(deviceId, { graceMs, leaseMs }),
-        ...this.#fit(ring, deviceId, names(deviceId)),
-        moved: agent !== undefined && member !== undefined && (agent.peerId !== member.peerId || agent.addresses.some((address) => !member.addresses.includes(address))),
-      }
-    })
-  }
-
   #form(ring: StoredRing, wishes: readonly Wish[], cause: 'change' | 'failure'): void {
     const { rings, presence, now, logger } = this.#options
+    const plan = this.#facts.plan(ring, wishes)
+    if (!plan.fits) throw new Error('a plan that does not fit was looked at before')
     const epoch = ring.epoch + 1
-    const names = this.#names(wishes)
-    const plan = planWithin(ring.model.shape, ring.quant, wishes.map(({ deviceId, share }) => ({ share, roomBytes: this.#options.roomFor(deviceId, ring.ringId) })))
-    if (!plan.fits) return this.#refuse(ring, wishes, plan)
-    const members = wishes.map(({ deviceId, share }, rank): RingMember => {
-      const agent = presence.find(deviceId)
-      return { deviceId, name: names(deviceId), peerId: agent?.peerId ?? '', addresses: [...(agent?.addresses ?? [])], rank, share, ranges: plan.ranges[rank], bytes: plan.bytes[rank], context: plan.context }
-    })
+    const members = this.#facts.membersOf(wishes, plan)
     rings.saveEpoch(ring.ringId, epoch, members, now())
-    this.#state(ring.ringId).begin(cause, now())
+    const live = this.#state(ring.ringId)
+    live.begin(cause, now())
+    live.health.begin(members, now())
     logger.info({ ring: ring.ringId, epoch, cause, members: members.map(({ name }) => name) }, 'new ring epoch')
     const formed = epochOf({ ...ring, epoch, members })
     for (const { deviceId } of members) presence.find(deviceId)?.socket.send({ type: 'ring-epoch', ring: formed })
     this.#release(ring, members)
-  }
-
-  /** Whether a device can hold a part at all, and still holds no more than it may. */
-  #fit({ ringId, model, quant, members }: StoredRing, deviceId: string, name: string): Pick<WishState, 'noRoom' | 'overfull'> {
-    const roomBytes = this.#options.roomFor(deviceId, ringId)
-    const needsBytes = leastRankBytes(model.shape, quant)
-    if (roomBytes < needsBytes) return { noRoom: tooLarge({ model, quant }, name, { needsBytes, lacksBytes: needsBytes - roomBytes }) }
-    return { overfull: (members.find((member) => member.deviceId === deviceId)?.bytes ?? 0) > roomBytes }
-  }
-
-  /** The model does not fit: nothing is placed, and an epoch that takes more than was locked ends. */
-  #refuse(ring: StoredRing, wishes: readonly Wish[], shortage: Shortage): void {
-    const misfit = tooLarge(ring, this.#names(wishes)(wishes[shortage.rank].deviceId), shortage)
-    if (ring.members.some(({ deviceId }) => this.#fit(ring, deviceId, '').overfull)) return this.#withdraw(ring, misfit)
-    const live = this.#state(ring.ringId)
-    live.misfit = misfit
-    live.wait(misfit.message)
   }
 
   #withdraw(ring: StoredRing, misfit: MeshError): void {
@@ -333,32 +360,37 @@ export class Rings {
   /** Tells members of the older epoch that are not in the new one. */
   #release(ring: StoredRing, members: readonly RingMember[]): void {
     const stay = new Set(members.map(({ deviceId }) => deviceId))
+    const { health } = this.#state(ring.ringId)
     for (const { deviceId } of ring.members) {
-      if (!stay.has(deviceId)) this.#options.presence.find(deviceId)?.socket.send({ type: 'ring-left', ringId: ring.ringId })
+      const isTold = health.leftOut(deviceId)?.error !== undefined && this.#options.presence.find(deviceId)?.canTry
+      if (!stay.has(deviceId) && !isTold) this.#options.presence.find(deviceId)?.socket.send({ type: 'ring-left', ringId: ring.ringId })
     }
   }
 
   #ringsOf(deviceId: string): StoredRing[] {
-    return this.#options.rings.all().filter(({ ringId }) => this.#wishes(ringId).some((wish) => wish.deviceId === deviceId))
+    return this.#options.rings.all().filter(({ ringId }) => this.#facts.wishes(ringId).some((wish) => wish.deviceId === deviceId))
   }
 
-  #wishes(ringId: string): Wish[] {
-    return this.#options.rings.wishes(ringId)
+  #askAgain(ringId: string, deviceId: string): void {
+    const { rings, now } = this.#options
+    const { reports, health } = this.#state(ringId)
+    if (reports.get(deviceId)?.state === 'failed') reports.delete(deviceId)
+    health.ask(deviceId, now())
+    const members = rings.find(ringId)?.members ?? []
+    const isReady = ({ deviceId: id }: RingMember): boolean => id === deviceId || (!health.leftOut(id) && reports.get(id)?.state !== 'failed')
+    // nothing came after the epoch that it failed in: it goes on with that one
+    if ((health.leftOut(deviceId)?.until ?? Infinity) <= now() && members.some((one) => one.deviceId === deviceId) && members.every(isReady)) health.begin(members, now())
+  }
+
+  #charge({ deviceId }: Agent, units = 1): void {
+    const now = this.#options.now()
+    if (this.#budgets.waitMs(deviceId, units, now) > 0) throw new MeshError('tooManyRequests', { sender: 'this device, about its rings', retryAfterSeconds: 1 })
+    this.#budgets.charge(deviceId, units, now)
   }
 
   #state(ringId: string): LiveRing {
-    const live = this.#live.get(ringId) ?? new LiveRing()
+    const live = this.#live.get(ringId) ?? new LiveRing(this.#options.health)
     this.#live.set(ringId, live)
     return live
   }
-
-  #names(wishes: readonly Wish[]): (deviceId: string) => string {
-    const names = this.#options.devices.names(wishes.map(({ deviceId }) => deviceId))
-    return (deviceId) => names.get(deviceId) ?? shortId(deviceId)
-  }
 }
-
-const tooLarge = ({ model, quant }: Pick<StoredRing, 'model' | 'quant'>, device: string, { needsBytes, lacksBytes }: Omit<Shortage, 'fits' | 'rank'>): MeshError =>
-  new MeshError('ringTooLarge', { modelId: model.modelId, quant, device, lacks: formatBytes(lacksBytes), needs: formatBytes(needsBytes), room: formatBytes(needsBytes - lacksBytes) })
-
-const epochOf = ({ ringId, poolId, epoch, model, quant, members }: StoredRing): RingEpoch => ({ ringId, poolId, epoch, model, quant, members: [...members] })

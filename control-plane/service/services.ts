@@ -17,6 +17,7 @@ import { RevocationStore } from '../store/revocation-store.ts'
 import { TextStore } from '../store/text-store.ts'
 import { TextVault } from '../store/text-vault.ts'
 import { RingStore } from '../store/ring-store.ts'
+import { defaultHealth, type HealthSettings } from '../domain/ring-health.ts'
 import { Admission, type AdmissionSettings, defaultAdmission } from './admission.ts'
 import { AgentSockets } from './agent-sockets.ts'
 import { ApiKeys } from './api-keys.ts'
@@ -40,13 +41,21 @@ export interface Settings {
   readonly relays?: readonly string[]
   /** How long rank 0 may take to report a job that lost another rank. */
   readonly reportMs?: number
+  /** How long a job may stand still. */
+  readonly stallMs?: number
+  /** How long a job may go on that was cancelled. */
+  readonly cancelMs?: number
   readonly credits?: CreditSettings
   readonly admission?: AdmissionSettings
   readonly texts?: TextSettings
+  /** When members of rings are left out, and tried again. */
+  readonly health?: Partial<HealthSettings>
 }
 
 /** The time limit of a step (8 s) and some. */
 const defaultReportMs = 10_000
+/** A step of 256 tokens takes minutes where a large model runs on slow machines. */
+const defaultStallMs = 300_000
 
 export interface Services {
   /** Of this control plane. */
@@ -74,7 +83,7 @@ export interface Services {
   stop(): void
 }
 
-export const createServices = (database: OpenDatabase, { heartbeatMs, leaseMs, ringGraceMs: graceMs, relays = [], reportMs = defaultReportMs, credits: creditSettings = defaultCreditSettings, admission: admissionSettings = defaultAdmission, texts: textSettings = defaultTexts }: Settings, { now, logger, key }: { now: () => number; logger: Logger; key: ControlPlaneKey }): Services => {
+export const createServices = (database: OpenDatabase, { heartbeatMs, leaseMs, ringGraceMs: graceMs, relays = [], reportMs = defaultReportMs, stallMs = defaultStallMs, cancelMs = defaultStallMs, credits: creditSettings = defaultCreditSettings, admission: admissionSettings = defaultAdmission, texts: textSettings = defaultTexts, health = {} }: Settings, { now, logger, key }: { now: () => number; logger: Logger; key: ControlPlaneKey }): Services => {
   const { store, probe } = database
   const background = new Background({ logger, now, probe })
   const nonces = new NonceStore(store, (error) => background.note(error))
@@ -97,6 +106,7 @@ export const createServices = (database: OpenDatabase, { heartbeatMs, leaseMs, r
   const locks = new Locks({ store: new LockStore(store), devices, rings: ringStore, presence, now, onChange: (deviceId) => rings.refresh(deviceId) })
   const rings: Rings = new Rings({
     rings: ringStore, devices, presence, background, now, graceMs, leaseMs, logger,
+    health: { ...defaultHealth, ...health },
     roomFor: (deviceId, ringId) => locks.roomFor(deviceId, ringId),
     isBusy: (ringId) => jobs.isBusy(ringId),
     onActive: (ringId) => jobs.dispatch(ringId),
@@ -105,7 +115,7 @@ export const createServices = (database: OpenDatabase, { heartbeatMs, leaseMs, r
     onDissolved: (ring) => jobs.failWaiting(ring),
   })
   const keys = new ApiKeys({ store: new KeyStore(store), jobs: jobStore, pools, devices, memberships, background, now, logger, onRevoked: ({ keyId }) => jobs.cancelOfKey(keyId) })
-  const jobs: Jobs = new Jobs({ jobs: jobStore, ringStore, rings, presence, hub, credits, keys, termsOf: (poolId) => termsOf(pools.find(poolId)), background, now, graceMs, leaseMs, reportMs, logger })
+  const jobs: Jobs = new Jobs({ jobs: jobStore, ringStore, rings, presence, hub, credits, keys, termsOf: (poolId) => termsOf(pools.find(poolId)), background, now, graceMs, leaseMs, reportMs, stallMs, cancelMs, logger })
   const removals = new Removals({ memberships, pools, presence, rings, jobs, keys, background, now, logger })
   const sockets = new AgentSockets({ admission, presence, memberships, devices, pools, rings, locks, jobs, credits, pins, background, now, heartbeatMs, leaseMs, relays, logger })
   const textKeeper = new TextKeeper({ store: new TextStore(store, texts), database, background, now, settings: textSettings, logger })

@@ -135,13 +135,15 @@ export class FakeAgent {
     })
   }
 
-  static async connect(t: TestContext, device: TestDevice, url: string, port = 1): Promise<FakeAgent> {
+  /** @param about its port, or that it shows whether it can load before anybody waits for it */
+  static async connect(t: TestContext, device: TestDevice, url: string, about: number | { readonly trials: true } = 1): Promise<FakeAgent> {
+    const { port, trials } = typeof about === 'number' ? { port: about, trials: undefined } : { port: 1, trials: about.trials }
     const { url: address, headers } = device.client(url).socket()
     const socket = new WebSocket(address, { headers })
     t.after(() => socket.terminate())
     await once(socket, 'open')
     const agent = new FakeAgent(device, socket)
-    agent.send({ type: 'hello', version: '0', peerId: `peer-${device.name}`, addresses: [`/ip4/127.0.0.1/tcp/${port}`], certificates: [...device.certificates.values()] })
+    agent.send({ type: 'hello', version: '0', peerId: `peer-${device.name}`, addresses: [`/ip4/127.0.0.1/tcp/${port}`], certificates: [...device.certificates.values()], ...(trials ? { trials } : {}) })
     await agent.next('welcome')
     return agent
   }

@@ -3,7 +3,7 @@
  * The opening HTTP request is signed like any other (`identity/request-signature.ts`).
  */
 import { Type } from 'typebox'
-import { Count, ErrorReportSchema, Hex64, machineText } from '../schema/common.ts'
+import { Count, ErrorReportSchema, Hex64, machineText, ModelId } from '../schema/common.ts'
 import { SignedStatement } from '../schema/credits.ts'
 import { FinishReason, JobSubmission, Timings, Usage } from '../schema/job.ts'
 import { CertificateText, JoinRequest, PinText, RevocationText } from '../schema/pool.ts'
@@ -24,6 +24,8 @@ export const AgentMessage = Type.Union([
     certificates: Type.Array(Type.String({ maxLength: 4096 }), { maxItems: 64 }),
     /** Bytes that the machine lacks to keep its memory lock; above 0 it is degraded. */
     lockMissingBytes: Type.Optional(Count),
+    /** It knows `ring-trial`. */
+    trials: Type.Optional(Type.Boolean()),
   }),
   /** Half of the time of this certificate is over, or all of it: some admin may sign a new one. */
   Type.Object({ type: Type.Literal('renew'), certificate: CertificateText }),
@@ -39,7 +41,19 @@ export const AgentMessage = Type.Union([
     /** What this rank found out about the sums of others; none of itself. */
     checks: Type.Optional(Type.Array(RankCheck, { maxItems: limits.worldSize })),
   }),
+  /** How a `ring-trial` goes; `ready`: the part is loaded, and every other member is reached. */
+  Type.Object({
+    type: Type.Literal('ring-trial-state'), ...RingRef,
+    state: Type.Union([Type.Literal('loading'), Type.Literal('ready'), Type.Literal('failed')]),
+    progress: Type.Number({ minimum: 0, maximum: 1 }),
+    loading: Type.Optional(Loading),
+    error: Type.Optional(ErrorReportSchema),
+  }),
+  /** What kept this device out of a ring is gone (its disk has room again): it may be tried before its time. */
+  Type.Object({ type: Type.Literal('ring-retry'), ringId: RingRef.ringId }),
   Type.Object({ type: Type.Literal('job-started'), ...JobRef, promptTokens: Count }),
+  /** While rank 0 reads a long prompt: so many of its tokens are done. */
+  Type.Object({ type: Type.Literal('job-progress'), ...JobRef, readTokens: Count }),
   /** Tokens `firstIndex`, `firstIndex + 1`, ...; `text` is what they add to the answer (may be empty: held back). */
   Type.Object({ type: Type.Literal('job-tokens'), ...JobRef, firstIndex: Count, tokens: Type.Array(Count, { maxItems: 4096 }), text: Type.String() }),
   Type.Object({
@@ -65,6 +79,13 @@ export const ControlMessage = Type.Union([
   Type.Object({ type: Type.Literal('ring-epoch'), ring: RingEpoch }),
   /** All members are ready: jobs may come. */
   Type.Object({ type: Type.Literal('ring-active'), ...RingRef }),
+  /** The others go on without this device; after that time it is tried again. Replaces every epoch of the ring. */
+  Type.Object({
+    type: Type.Literal('ring-left-out'), ringId: RingRef.ringId, poolId: Hex64, modelId: ModelId,
+    error: ErrorReportSchema, retryMs: Type.Number({ minimum: 0 }),
+  }),
+  /** Load this shard and reach these peers, without linking to them; answer with `ring-trial-state`. */
+  Type.Object({ type: Type.Literal('ring-trial'), ring: RingEpoch }),
   /** This device is no longer part of the ring. */
   Type.Object({ type: Type.Literal('ring-left'), ringId: Type.String({ maxLength: 100 }) }),
   /** To rank 0 only. */

@@ -25,6 +25,17 @@ export const AgentRing = Type.Object({
 })
 export type AgentRing = Type.Static<typeof AgentRing>
 
+/** A ring that goes on without this device. */
+export const AgentLeftOut = Type.Object({
+  ringId: Type.String(),
+  poolId: Hex64,
+  modelId: ModelId,
+  error: ErrorReportSchema,
+  /** When it is tried again. */
+  retryAt: Time,
+})
+export type AgentLeftOut = Type.Static<typeof AgentLeftOut>
+
 export const AgentState = Type.Object({
   pid: Type.Integer({ minimum: 1 }),
   /** Tells this process from a later one of the same id; absent where the system does not tell. */
@@ -39,6 +50,8 @@ export const AgentState = Type.Object({
   controlPlane: Type.Object({ url: Type.String(), connected: Type.Boolean(), since: Time }),
   relays: Type.Array(Type.Object({ address: Type.String(), reserved: Type.Boolean(), problem: Type.Optional(Type.String()) })),
   rings: Type.Array(AgentRing),
+  /** Absent in files of older versions. */
+  leftOut: Type.Optional(Type.Array(AgentLeftOut)),
   /** What the agent measured last; absent in files of older versions. */
   memory: Type.Optional(Type.Object({
     limitBytes: Count,

@@ -98,7 +98,10 @@ export const LoadPhase = Type.Union([Type.Literal('checking'), Type.Literal('cut
 export type LoadPhase = Type.Static<typeof LoadPhase>
 
 /** How far a phase is, in bytes of the shard. */
-export const Loading = Type.Object({ phase: LoadPhase, bytes: Count, totalBytes: Count })
+export const Loading = Type.Object({
+  phase: LoadPhase, bytes: Count, totalBytes: Count,
+  missing: Type.Optional(Type.Array(Count, { maxItems: limits.worldSize, description: 'while it links: ranks to which there is no link yet' })),
+})
 export type Loading = Type.Static<typeof Loading>
 
 /** What one rank found out about the sums of another one by spot checks, in this epoch. */
@@ -133,6 +136,7 @@ export const RingView = Type.Object({
     loading: Type.Optional(Loading),
     share: Type.Number(),
     error: Type.Optional(ErrorReportSchema),
+    leftOut: Type.Optional(Type.Object({ since: Time, retryAt: Time }, { description: 'the others go on without it; when it is tried again' })),
     rank: Type.Optional(Count),
     leftNeighbor: Type.Optional(Hex64),
     rightNeighbor: Type.Optional(Hex64),

@@ -6,7 +6,7 @@ import { runSibling } from '../sibling.ts'
 export const controlPlane = defineCommand({
   name: 'control-plane',
   summary: 'run the control plane: one for a group, on a machine that all can reach',
-  options: ['host', 'port', 'data', 'heartbeat', 'lease', 'ringGrace', 'settleAfter', 'creditWindow', 'newcomerGrace', 'newcomerShare', 'keepText', 'relay', 'json'],
+  options: ['host', 'port', 'data', 'heartbeat', 'lease', 'ringGrace', 'loadTimeout', 'settleAfter', 'creditWindow', 'newcomerGrace', 'newcomerShare', 'keepText', 'relay', 'json'],
   defaults: { port: defaultPorts.controlPlane },
   examples: ['mesh control-plane', 'mesh control-plane --host 0.0.0.0 --port 8080'],
   service: true,

@@ -11,6 +11,7 @@ import { defineCommand } from '../command.ts'
 import { ago, counted, fields, validity } from '../render.ts'
 import { openSession } from '../session.ts'
 import { notAfterOf } from './pool-list.ts'
+import { leftOutText } from './ring-status.ts'
 
 const lockedText = ({ phase, memoryBytes, missingBytes }: LockView): string =>
   `${formatBytes(memoryBytes)} locked${phase === 'cooling' ? ', cooling down' : ''}${missingBytes > 0 ? `, degraded: ${formatBytes(missingBytes)} missing` : ''}`
@@ -54,6 +55,10 @@ export const poolStatus = defineCommand({
       ['members', `${pool.members}, ${pool.online} online`],
       ...(rings.length === 0 ? [['rings', 'none: mesh join-ring --model-id tiny-story'] as const] : []),
       ...rings.map((ring): [string, string] => ['ring', `${ring.modelId} ${ring.quant}: ${ring.status}, ${counted(ring.worldSize, 'worker')}${ring.reason ? ` (${ring.reason})` : ''}`]),
+      ...rings.flatMap(({ modelId, members }) => members.flatMap((member): [string, string][] => {
+        const text = leftOutText(member, context.now())
+        return text === undefined ? [] : [[modelId, `${member.name} is ${text}`]]
+      })),
       ...peers.flatMap(({ name, lock }): [string, string][] => (lock ? [['memory', `${name}: ${lockedText(lock)}`]] : [])),
       ...jobs.map((job): [string, string] => ['job', jobText(job, context.now())]),
     ], context.stdout.columns))

@@ -2,7 +2,7 @@ import { Type } from 'typebox'
 import { shortId } from '../../../shared/ids.ts'
 import { type RingNetwork, RingView } from '../../../shared/schema/ring.ts'
 import { oneLine } from '../../../shared/text.ts'
-import { formatBytes } from '../../../shared/words.ts'
+import { formatBytes, formatDuration } from '../../../shared/words.ts'
 import { selectPool } from '../../device/pools.ts'
 import { defineCommand, type Output } from '../command.ts'
 import { loadText } from '../progress.ts'
@@ -11,7 +11,16 @@ import { openSession } from '../session.ts'
 
 type Member = RingView['members'][number]
 
-const stateOf = (member: Member, output: Pick<Output, 'isTTY'>): string => {
+/** Why the others go on without a member, and when it is tried again. */
+export const leftOutText = ({ state, error, leftOut }: Pick<Member, 'state' | 'error' | 'leftOut'>, now: number): string | undefined => {
+  if (!leftOut) return undefined
+  const again = state === 'loading' ? 'it is tried again now' : `tried again ${leftOut.retryAt > now ? `in ${formatDuration(leftOut.retryAt - now)}` : 'soon'}`
+  return `left out: ${oneLine(error?.message ?? 'it failed')}; ${again}`
+}
+
+const stateOf = (member: Member, output: Pick<Output, 'isTTY'>, now: number): string => {
+  const leftOut = leftOutText(member, now)
+  if (leftOut !== undefined) return leftOut
   if (member.state === 'loading') return loadText(member, output)
   return member.error ? `${member.state}: ${member.error.message}` : member.state
 }
@@ -37,7 +46,7 @@ const networkText = ({ links, slowest, collective, carrier, streamsReason, decod
 }
 
 /** One ring as lines for people. */
-export const ringText = (ring: RingView, output: Pick<Output, 'isTTY' | 'columns'>): string => {
+export const ringText = (ring: RingView, output: Pick<Output, 'isTTY' | 'columns'>, now = Date.now()): string => {
   const { columns } = output
   const head = paragraph(`${ring.modelId} ${ring.quant}, epoch ${ring.epoch}: ${ring.status}${ring.reason ? ` (${oneLine(ring.reason)})` : ''}`, columns)
   const members = ring.members.toSorted((a, b) => (a.rank ?? Infinity) - (b.rank ?? Infinity))
@@ -46,7 +55,7 @@ export const ringText = (ring: RingView, output: Pick<Output, 'isTTY' | 'columns
     member.rank === undefined ? '-' : String(member.rank),
     shortId(member.deviceId),
     member.name,
-    stateOf(member, output),
+    stateOf(member, output, now),
     String(member.share),
     member.ranges ? rangeText(member.ranges.kvHeads) : '-',
     member.ranges ? rangeText(member.ranges.ffn) : '-',
@@ -68,6 +77,6 @@ export const ringStatus = defineCommand({
     const rings = await client.call('listRings', { params: { poolId: pool.poolId } })
     if (values.json) context.printJson(rings)
     else if (rings.length === 0) context.stdout.write(`no ring in pool ${pool.name} yet: mesh join-ring --model-id tiny-story\n`)
-    else context.stdout.write(rings.map((ring) => ringText(ring, context.stdout)).join('\n'))
+    else context.stdout.write(rings.map((ring) => ringText(ring, context.stdout, context.now())).join('\n'))
   },
 })

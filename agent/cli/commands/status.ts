@@ -12,6 +12,7 @@ import { healthText, lockText, readResources, ResourcesAnswer } from '../resourc
 import { findService, ServiceRecord, serviceText } from '../service-record.ts'
 import { openSession, readAgentState, type Session } from '../session.ts'
 import { notAfterOf } from './pool-list.ts'
+import { leftOutText } from './ring-status.ts'
 
 const ControlPlaneView = Type.Object({
   url: Type.String(),
@@ -58,6 +59,7 @@ const agentRows = (state: AgentState | undefined, now: number): [string, string]
     ['agent link', state.controlPlane.connected ? `connected to ${state.controlPlane.url}` : `not connected to ${state.controlPlane.url} since ${ago(state.controlPlane.since, now)}; it keeps trying`],
     ...state.relays.map(({ address, reserved, problem }): [string, string] => ['relay', `${address} (${reserved ? 'slot reserved' : `no slot${problem ? `: ${problem}` : ''}`})`]),
     ...state.rings.map((ring): [string, string] => ['ring', `${ring.modelId}: ${ring.state}, rank ${ring.rank} of ${ring.worldSize}`]),
+    ...(state.leftOut ?? []).map(({ modelId, error, retryAt }): [string, string] => ['ring', `${modelId}: ${leftOutText({ state: 'failed', error, leftOut: { since: retryAt, retryAt } }, now)}; mesh join-ring --model-id ${modelId} tries at once`]),
     ['jobs', `${state.jobs.running} running, ${state.jobs.done} done, ${state.jobs.failed} failed`],
   ]
 }

@@ -1,0 +1,147 @@
+/** What is known of a ring now, for decisions about it: who wants to serve, who is there, what has room where. */
+import { MeshError } from '../../shared/errors.ts'
+import { shortId } from '../../shared/ids.ts'
+import { type FittedPlan, leastRankBytes, planWithin, type Shortage } from '../../shared/plan/shard-memory.ts'
+import type { RingEpoch, RingMember, RingView } from '../../shared/schema/ring.ts'
+import { formatBytes, formatDuration } from '../../shared/words.ts'
+import type { SaidBy } from '../domain/epoch-watch.ts'
+import type { WishState } from '../domain/ring-formation.ts'
+import type { RingHealth } from '../domain/ring-health.ts'
+import { viewOf } from '../domain/ring-view.ts'
+import type { DeviceStore } from '../store/device-store.ts'
+import type { RingStore, StoredRing, Wish } from '../store/ring-store.ts'
+import type { LiveRing } from './live-ring.ts'
+import type { Presence } from './presence.ts'
+
+export interface RingFactsOptions {
+  readonly rings: RingStore
+  readonly devices: DeviceStore
+  readonly presence: Presence
+  readonly now: () => number
+  readonly graceMs: number
+  /** After a restart of the control plane agents need this long to find it again. */
+  readonly leaseMs: number
+  /** Bytes that a device may hold in a ring: what it locked, less what other rings have of it. */
+  roomFor(deviceId: string, ringId: string): number
+}
+
+/** Who serves how much: a wish, whatever else is known of it. */
+type Part = Pick<Wish, 'deviceId' | 'share'>
+
+export class RingFacts {
+  readonly #options: RingFactsOptions
+
+  constructor(options: RingFactsOptions) {
+    this.#options = options
+  }
+
+  wishes(ringId: string): Wish[] {
+    return this.#options.rings.wishes(ringId)
+  }
+
+  names(wishes: readonly Pick<Wish, 'deviceId'>[]): (deviceId: string) => string {
+    const names = this.#options.devices.names(wishes.map(({ deviceId }) => deviceId))
+    return (deviceId) => names.get(deviceId) ?? shortId(deviceId)
+  }
+
+  /** Whether a device can hold a part at all, and still holds no more than it may. */
+  fit({ ringId, model, quant, members }: StoredRing, deviceId: string, name: string): Pick<WishState, 'noRoom' | 'overfull'> {
+    const roomBytes = this.#options.roomFor(deviceId, ringId)
+    const needsBytes = leastRankBytes(model.shape, quant)
+    if (roomBytes < needsBytes) return { noRoom: tooLarge({ model, quant }, name, { needsBytes, lacksBytes: needsBytes - roomBytes }) }
+    return { overfull: (members.find((member) => member.deviceId === deviceId)?.bytes ?? 0) > roomBytes }
+  }
+
+  /** Every device that wants to serve, as it stands now. */
+  wishStates(ring: StoredRing, wishes: readonly Wish[], health: RingHealth): WishState[] {
+    const { presence, now, graceMs, leaseMs } = this.#options
+    const names = this.names(wishes)
+    return wishes.map(({ deviceId, share }) => {
+      const agent = presence.find(deviceId)
+      const member = ring.members.find((one) => one.deviceId === deviceId)
+      const leftOut = health.leftOut(deviceId)
+      return {
+        deviceId, share, name: names(deviceId),
+        available: presence.isMember(deviceId, ring.poolId, now()),
+        online: agent !== undefined,
+        awaitedUntil: presence.awaitedUntil(deviceId, { graceMs, leaseMs }),
+        ...this.fit(ring, deviceId, names(deviceId)),
+        moved: agent !== undefined && member !== undefined && (agent.peerId !== member.peerId || agent.addresses.some((address) => !member.addresses.includes(address))),
+        ...(leftOut ? { leftOut: { until: leftOut.until, canTry: agent?.canTry === true, problem: leftOut.error?.message ?? 'it is tried first' } } : {}),
+      }
+    })
+  }
+
+  /** What members of the epoch that are there said last. */
+  saidBy({ members, poolId }: StoredRing, { reports }: Pick<LiveRing, 'reports'>): SaidBy {
+    const { presence, now } = this.#options
+    const there = members.filter(({ deviceId }) => presence.isMember(deviceId, poolId, now()))
+    return new Map(there.map(({ deviceId }) => [deviceId, reports.get(deviceId) ?? { state: 'waiting', progress: 0 }]))
+  }
+
+  /** Why no epoch can work, if so. */
+  obstacle(ring: StoredRing, { misfit, status, health }: LiveRing): MeshError | undefined {
+    if (misfit || status === 'active') return misfit
+    const able = this.wishStates(ring, this.wishes(ring.ringId), health).filter(({ available, noRoom }) => available && noRoom === undefined)
+    const [first] = able
+    const out = first && health.leftOut(first.deviceId)
+    if (!out?.error || able.some(({ leftOut }) => !leftOut)) return undefined
+    const failure = MeshError.fromReport(out.error)
+    const { now } = this.#options
+    return new MeshError('ringBlocked', {
+      modelId: ring.modelId, device: first.name, problem: failure.message, advice: failure.hint, when: out.until > now() ? `, in ${formatDuration(out.until - now())}` : ', now',
+    })
+  }
+
+  /** What `mesh ring-status` shows. */
+  view(ring: StoredRing, { status, reason, reports, health }: LiveRing): RingView {
+    const { presence, now } = this.#options
+    const wishes = this.wishes(ring.ringId)
+    const names = this.names(wishes)
+    return viewOf({
+      ring, status, reason, reports,
+      wishes: wishes.map(({ deviceId, share }) => ({
+        deviceId, share, name: names(deviceId),
+        noRoom: this.fit(ring, deviceId, names(deviceId)).noRoom,
+        online: presence.isOnline(deviceId), isMember: presence.isMember(deviceId, ring.poolId, now()),
+        leftOut: health.leftOut(deviceId),
+      })),
+    })
+  }
+
+  plan({ ringId, model, quant }: StoredRing, parts: readonly Part[]): FittedPlan | Shortage {
+    return planWithin(model.shape, quant, parts.map(({ deviceId, share }) => ({ share, roomBytes: this.#options.roomFor(deviceId, ringId) })))
+  }
+
+  /** Why the model does not fit on some of the devices; names those that are left out as well. */
+  misfit(ring: StoredRing, parts: readonly Part[], wishes: readonly WishState[]): MeshError | undefined {
+    const plan = this.plan(ring, parts)
+    if (plan.fits) return undefined
+    const out = wishes.filter(({ deviceId, available, leftOut }) => available && leftOut && !parts.some((part) => part.deviceId === deviceId))
+    const without = out.map(({ name, leftOut }) => `; ${name} is left out: ${leftOut?.problem}, ${againIn(leftOut?.until ?? 0, this.#options.now())}`).join('')
+    return tooLarge(ring, this.names(parts)(parts[plan.rank].deviceId), plan, without)
+  }
+
+  /** The members of an epoch, by rank. */
+  membersOf(parts: readonly Part[], plan: FittedPlan): RingMember[] {
+    const names = this.names(parts)
+    return parts.map(({ deviceId, share }, rank): RingMember => {
+      const agent = this.#options.presence.find(deviceId)
+      return {
+        deviceId, name: names(deviceId), peerId: agent?.peerId ?? '', addresses: [...(agent?.addresses ?? [])],
+        rank, share, ranges: plan.ranges[rank], bytes: plan.bytes[rank], context: plan.context,
+      }
+    })
+  }
+}
+
+/** When somebody is tried again. */
+export const againIn = (until: number, now: number): string => (until > now ? `tried again in ${formatDuration(until - now)}` : 'tried again now')
+
+const tooLarge = ({ model, quant }: Pick<StoredRing, 'model' | 'quant'>, device: string, { needsBytes, lacksBytes }: Omit<Shortage, 'fits' | 'rank'>, without = ''): MeshError =>
+  new MeshError('ringTooLarge', {
+    modelId: model.modelId, quant, device, lacks: formatBytes(lacksBytes), needs: formatBytes(needsBytes), room: formatBytes(needsBytes - lacksBytes),
+    ...(without === '' ? {} : { without }),
+  })
+
+export const epochOf = ({ ringId, poolId, epoch, model, quant, members }: StoredRing): RingEpoch => ({ ringId, poolId, epoch, model, quant, members: [...members] })
