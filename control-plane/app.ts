@@ -1,13 +1,14 @@
 /** The HTTP application: every route of the table, validated, authorised, documented at /docs. */
+import { createServer, type Server, type ServerOptions } from 'node:http'
 import type { Readable } from 'node:stream'
 import swagger from '@fastify/swagger'
 import swaggerUi from '@fastify/swagger-ui'
 import websocket from '@fastify/websocket'
-import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
+import fastify, { type FastifyHttpOptions, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import type { TSchema } from 'typebox'
 import { Compile } from 'typebox/compile'
 import { Value } from 'typebox/value'
-import { type RouteName, type RouteRecord, routes } from '../shared/api/routes.ts'
+import { type AnswerOf, type RouteName, type RouteRecord, routes } from '../shared/api/routes.ts'
 import { ErrorAnswer } from '../shared/schema/common.ts'
 import { MeshError } from '../shared/errors.ts'
 import type { Logger } from '../shared/log.ts'
@@ -28,6 +29,7 @@ import { refuseExpectations, refuseUnreadable } from './routes/refused-early.ts'
 import { poolRoutes } from './routes/pool-routes.ts'
 import { ringRoutes } from './routes/ring-routes.ts'
 import type { Services } from './service/services.ts'
+import { createSharedPort, type SharedPortOptions } from './tls/shared-port.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -95,17 +97,24 @@ const documentation = {
 /** The largest body at the slowest rate that is allowed; what is slower than the rate is cut before. */
 const longestRequestMs = limits.headersMs + limits.bodyMs + (1000 * limits.requestBytes) / limits.bodyBytesPerSecond
 
-/** Builds the application; nothing listens yet. */
-export const buildApp = async (services: Services, logger: Logger): Promise<FastifyInstance> => {
-  const app = fastify({
+const httpOptions: ServerOptions = {
+  requestTimeout: longestRequestMs,
+  headersTimeout: limits.headersMs,
+  keepAliveTimeout: limits.keepAliveMs,
+  connectionsCheckingInterval: 1000,
+}
+
+/** Builds the application; nothing listens yet. @param port TLS on its port; absent: plain HTTP for everybody */
+export const buildApp = async (services: Services, logger: Logger, port?: SharedPortOptions): Promise<FastifyInstance> => {
+  const options: FastifyHttpOptions<Server> = {
     logger: false,
     bodyLimit: limits.bodyBytes,
     forceCloseConnections: true,
-    requestTimeout: longestRequestMs,
-    http: { headersTimeout: limits.headersMs, connectionsCheckingInterval: 1000 },
     clientErrorHandler: refuseUnreadable,
     frameworkErrors: (error, request, reply) => answerError(error, request, reply, { logger, background: services.background }),
-  })
+    serverFactory: (handler) => (port ? createSharedPort(handler, httpOptions, port) : createServer(httpOptions, handler)),
+  }
+  const app = fastify(options)
   app.setValidatorCompiler(compileValidator)
   app.setSerializerCompiler(() => (data) => JSON.stringify(data))
   app.setErrorHandler((error, request, reply) => answerError(error, request, reply, { logger, background: services.background }))
@@ -117,7 +126,8 @@ export const buildApp = async (services: Services, logger: Logger): Promise<Fast
   await app.register(swaggerUi, { routePrefix: '/docs' })
   await app.register(websocket, { options: { maxPayload: limits.requestBytes } })
 
-  const handlers: Handlers = { ...deviceRoutes(services), ...poolRoutes(services), ...joinRoutes(services), ...ringRoutes(services), ...lockRoutes(services), ...jobRoutes(services), ...creditRoutes(services), ...keyRoutes(services) }
+  const controlPlane = (): AnswerOf<'controlPlane'> => ({ controlPlaneKey: services.key.id, ...(port ? { certificate: port.identities.authority } : {}) })
+  const handlers: Handlers = { controlPlane, ...deviceRoutes(services), ...poolRoutes(services), ...joinRoutes(services), ...ringRoutes(services), ...lockRoutes(services), ...jobRoutes(services), ...creditRoutes(services), ...keyRoutes(services) }
   // the plugins above must be ready before routes are added
   await app.register(async (scope) => {
     for (const [name, route] of Object.entries(routes) as [RouteName, RouteRecord][]) {

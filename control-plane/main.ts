@@ -10,15 +10,19 @@ import { Lifecycle, untilSignal } from '../shared/lifecycle.ts'
 import { listenError } from '../shared/listen-error.ts'
 import { createLogger } from '../shared/log.ts'
 import { parseFlags } from '../shared/flags.ts'
-import { defaultPorts } from '../shared/options.ts'
+import { defaultPorts, type OptionValues } from '../shared/options.ts'
 import { watchOutput } from '../shared/output-watch.ts'
 import { jsonLine } from '../shared/printed.ts'
 import { ControlPlaneReady } from '../shared/schema/ready.ts'
 import { limits } from '../shared/wire/limits.ts'
 import { buildApp } from './app.ts'
 import { wholeShare } from './domain/queue-share.ts'
-import { createServices } from './service/services.ts'
+import { createServices, type Settings } from './service/services.ts'
 import { openDatabase } from './store/database.ts'
+import { certificateFiles } from './tls/given-certificate.ts'
+import { hostNames } from './tls/host-names.ts'
+import { isLoopback } from './tls/shared-port.ts'
+import { TlsIdentities } from './tls/tls-identities.ts'
 
 /** @throws MeshError `usage` */
 const checkRelays = (relays: readonly string[]): readonly string[] => {
@@ -28,8 +32,37 @@ const checkRelays = (relays: readonly string[]): readonly string[] => {
   return relays
 }
 
+const optionNames = ['host', 'port', 'data', 'heartbeat', 'lease', 'ringGrace', 'loadTimeout', 'settleAfter', 'creditWindow', 'newcomerGrace', 'newcomerShare', 'keepText', 'relay', 'plainHttp', 'tlsCert', 'tlsKey', 'logLevel', 'json'] as const
+type Options = OptionValues<(typeof optionNames)[number]>
+
+const settingsOf = (options: Options): Settings => ({
+  heartbeatMs: options.heartbeat,
+  leaseMs: options.lease,
+  ringGraceMs: options.ringGrace,
+  relays: checkRelays(options.relay),
+  texts: { keepMs: options.keepText },
+  health: { silenceMs: options.loadTimeout },
+  credits: { settleMs: options.settleAfter, windowMs: options.creditWindow, graceMs: options.newcomerGrace, graceShare: Math.round(options.newcomerShare * wholeShare) },
+})
+
+/** How programs of this machine reach it: plain HTTP is for addresses that nobody else has. */
+const localUrl = ({ address, family, port }: AddressInfo): string => {
+  const host = family === 'IPv6' ? `[${address}]` : address
+  if (host === '0.0.0.0' || host === '[::]') return `http://127.0.0.1:${port}`
+  return `${isLoopback(address) ? 'http' : 'https'}://${host}:${port}`
+}
+
+const plainHttpWarning = 'plain HTTP is served to other machines (--plain-http): what programs send without TLS, API keys and prompts too, can be read and changed on the way'
+
+const readyText = (url: string, key: string, { plainHttp }: Options): string => [
+  `control plane runs at ${url}, routes at ${url}/docs; Ctrl-C ends it\n`,
+  `its key is ${key}\n`,
+  plainHttp ? `warning: ${plainHttpWarning}\n` : '',
+].join('')
+
 const run = async (): Promise<void> => {
-  const options = parseFlags(['host', 'port', 'data', 'heartbeat', 'lease', 'ringGrace', 'loadTimeout', 'settleAfter', 'creditWindow', 'newcomerGrace', 'newcomerShare', 'keepText', 'relay', 'logLevel', 'json'], parseArgs)
+  const options = parseFlags(optionNames, parseArgs)
+  const given = certificateFiles(options)
   const logger = createLogger('control-plane', options.logLevel)
   const home = openHome()
   const ended = Promise.race([untilSignal(), watchOutput().lost]) // before anybody is told that we are ready: the signal may follow at once
@@ -40,11 +73,11 @@ const run = async (): Promise<void> => {
   parts.add({ name: 'data folder', stop: () => lock.release() })
   try {
     const key = ownControlPlaneKey(folder.key)
+    const identities = parts.add(await TlsIdentities.open({ key, file: folder.certificate, names: () => hostNames(options.host), given, logger, now: Date.now }))
     const database = openDatabase(folder.database)
     parts.add({ name: 'database', stop: () => database.close() })
-    const credits = { settleMs: options.settleAfter, windowMs: options.creditWindow, graceMs: options.newcomerGrace, graceShare: Math.round(options.newcomerShare * wholeShare) }
-    const services = createServices(database, { heartbeatMs: options.heartbeat, leaseMs: options.lease, ringGraceMs: options.ringGrace, relays: checkRelays(options.relay), credits, health: { silenceMs: options.loadTimeout }, texts: { keepMs: options.keepText } }, { now: Date.now, logger, key })
-    const app = await buildApp(services, logger)
+    const services = createServices(database, settingsOf(options), { now: Date.now, logger, key })
+    const app = await buildApp(services, logger, { identities, plainHttp: options.plainHttp })
     parts.add({ name: 'http', stop: () => app.close() })
     parts.add({ name: 'services', stop: () => services.stop() })
     try {
@@ -52,11 +85,12 @@ const run = async (): Promise<void> => {
     } catch (error) {
       throw listenError(error, [`${options.host}:${port}`])
     }
+    identities.start()
     const address = app.server.address() as AddressInfo
-    const host = address.family === 'IPv6' ? `[${address.address}]` : address.address
-    const url = `http://${host === '0.0.0.0' || host === '[::]' ? '127.0.0.1' : host}:${address.port}`
-    process.stdout.write(options.json ? jsonLine(ControlPlaneReady, { event: 'ready', url }) : `control plane runs at ${url}, routes at ${url}/docs; Ctrl-C ends it\n`)
-    logger.info({ host: address.address, port: address.port }, 'control plane ready')
+    const url = localUrl(address)
+    process.stdout.write(options.json ? jsonLine(ControlPlaneReady, { event: 'ready', url, controlPlaneKey: key.id }) : readyText(url, key.id, options))
+    logger.info({ host: address.address, port: address.port, key: key.id }, 'control plane ready')
+    if (options.plainHttp) logger.warn(plainHttpWarning)
     logger.info({ signal: await ended }, 'stopping')
   } finally {
     for (const problem of await parts.stop()) logger.warn(problem)

@@ -46,10 +46,9 @@ export const errorTable = {
   },
   stateUnreadable: { status: 500, exit: 3, text: 'cannot read {file}: {problem}', hint: 'restore the file from a copy, or remove it and set it up again' },
   stateUnwritable: { status: 500, exit: 3, text: 'cannot write {file}: {problem}', hint: 'check the free space and the permissions of the folder' },
-  controlPlaneKeyUnreadable: {
-    status: 500, exit: 3, text: 'the key of the control plane in {file} is damaged',
-    hint: 'restore the file from a copy (mesh control-plane-import-key); with a new key, made where the file is missing, every device of the group refuses this control plane',
-  },
+  controlPlaneKeyUnreadable: { status: 500, exit: 3, text: 'the key of the control plane in {file} is damaged', hint: 'restore the file from a copy (mesh control-plane-import-key --file FILE); with a new key, made where the file is missing, every device of the group refuses this control plane' },
+  controlPlaneKeyMissing: { status: 404, exit: 3, text: 'no control plane was started from {folder}: it has no key yet', hint: 'run this on the machine of the control plane, with the same MESHNET_HOME or --data; mesh up makes one here' },
+  controlPlaneKeyPresent: { status: 409, exit: 3, text: 'the control plane in {folder} has the key {known} already; with {imported} in its place, devices that know it refuse it, and what is stored under its key cannot be read any more', hint: 'add --yes to replace it (mesh control-plane-export-key keeps a copy of the old one), or name another folder with --data' },
   fileMissing: { status: 404, exit: 3, text: 'there is no file {file}', hint: 'check the path after {flag}' },
   fileUnreadable: {
     status: 422, exit: 3, text: 'cannot read {file}: {problem}',
@@ -68,6 +67,10 @@ export const errorTable = {
     status: 503, exit: 4, text: 'no control plane answers at {url}: {problem}',
     hint: '{look|start it with mesh up (or mesh control-plane), or name another with --control-plane URL}',
   },
+  tlsRequired: { status: 426, exit: 4, text: 'this control plane speaks plain HTTP on its own machine only; from elsewhere it is at {url}, and programs of Mesh that do not know that are of an older version: update them', hint: 'use {url}; mesh api-key-create names the file that programs and browsers can trust' },
+  controlPlaneChanged: { status: 502, exit: 7, text: 'the control plane at {url} is not the one that this device knows: its key begins with {got}, the known one with {known}; nothing was sent to it', hint: 'somebody may be in between. mesh control-plane-key on the machine of the control plane prints its key; where that is a new one, mesh init --network-id NAME --name NAME --control-plane-key KEY --yes takes it over' },
+  controlPlaneUntrusted: { status: 502, exit: 7, text: 'nobody whom this machine trusts vouches for the control plane at {url}: {problem}; nothing was sent to it', hint: 'give its key with --control-plane-key (mesh control-plane-key on its machine prints it), or the file to trust with NODE_EXTRA_CA_CERTS (mesh api-key-create names it)' },
+  wrongControlPlane: { status: 421, exit: 7, text: 'the request was signed for the control plane {wanted}, and this one is {own}', hint: 'mesh control-plane-key on the machine of the control plane prints its key; where that is a new one, mesh init --network-id NAME --name NAME --control-plane-key KEY --yes takes it over' },
   controlPlaneProtocol: { status: 502, exit: 4, text: 'the control plane sent something unexpected: {problem}', hint: 'check that --control-plane names a Mesh control plane of the same version' },
   requestInvalid: { status: 400, exit: 2, text: 'invalid request: {problem}', hint: '{help|see /docs for the schema of each route}' },
   bodyTooLarge: {
@@ -118,7 +121,7 @@ export const errorTable = {
   inviteExpired: { status: 403, exit: 7, text: 'the invite expired at {notAfter}', hint: 'ask for a new one: mesh pool-invite --expires 24h' },
   inviteUsed: { status: 403, exit: 7, text: 'the invite was used already ({uses} times at most)', hint: 'ask for a new one: mesh pool-invite --uses 2' },
   joinDenied: { status: 403, exit: 7, text: 'an admin of pool {poolId} denied the request', hint: 'talk to the person who runs the pool' },
-  keyExportInvalid: { status: 400, exit: 3, text: 'the exported key is not valid: {problem}', hint: 'copy the whole file again that mesh pool-export-key wrote' },
+  keyExportInvalid: { status: 400, exit: 3, text: 'the exported key is not valid: {problem}', hint: 'copy the whole file again that mesh pool-export-key or mesh control-plane-export-key wrote, and give each to its own command' },
   passphraseWrong: { status: 403, exit: 7, text: 'the passphrase is wrong, or the file was changed', hint: 'try again; without the passphrase nobody can read it' },
   revocationsInvalid: { status: 403, exit: 7, text: 'the revocation list is not valid: {problem}', hint: 'check the clock; then run the command again' },
   pinInvalid: {

@@ -12,6 +12,7 @@ import { findPool, type LocalPool } from '../agent/device/pools.ts'
 import { readMessage } from '../shared/wire/message-stream.ts'
 import { createTestNode, type TestNode } from '../agent/network/test/pool-of-nodes.ts'
 import { createClient } from '../shared/api/client.ts'
+import { controlPlaneAt } from '../shared/api/contact.ts'
 import { MeshError } from '../shared/errors.ts'
 import { openHome } from '../shared/home.ts'
 import { deviceIdOf } from '../shared/identity/device-key.ts'
@@ -179,7 +180,8 @@ test('attacks on a pool that works', { timeout: 170_000 }, async (t) => {
   await t.test('a replayed request and a wrong clock are refused', async () => {
     const key = newKeyPair()
     await register(key, 'Echo')
-    const send = async (at: number, signed = signRequest(key, { method: 'GET', path: '/api/devices/self', body: '' }, at)): Promise<string> => {
+    const recipient = await controlPlaneAt(url)
+    const send = async (at: number, signed = signRequest(key, { method: 'GET', path: '/api/devices/self', body: '', recipient }, at)): Promise<string> => {
       const answers = [await fetch(`${url}/api/devices/self`, { headers: signed }), await fetch(`${url}/api/devices/self`, { headers: signed })]
       return (await Promise.all(answers.map(async (answer) => (answer.ok ? 'ok' : ((await answer.json()) as { error: { code: string } }).error.code)))).join()
     }

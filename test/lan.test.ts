@@ -80,9 +80,9 @@ const story = async (t: TestContext, a: Device, b: Device): Promise<{ agentB: Aw
 
   // A invites, B joins: the invite works for one device and names an address that B can reach
   const { invite, urls } = await a.json<{ invite: string; urls: string[] }>('pool-invite', '--expires', '10m')
-  assert.equal(urls[0], 'http://10.77.0.1:8080')
+  assert.equal(urls[0], 'https://10.77.0.1:8080')
   const agentB = await b.start(t, 'join', invite, '--name', 'Laptop', '--no-serve')
-  assert.equal(agentB.info.control_plane, 'http://10.77.0.1:8080')
+  assert.equal(agentB.info.control_plane, 'https://10.77.0.1:8080')
   await eventually(15_000, 'the control plane told where the relay is', () => {
     const [relay] = readAgentState(openHome(b.home))?.relays ?? []
     return relay?.reserved && relay.address.startsWith('/ip4/10.77.0.1/tcp/4001/') ? true : undefined
@@ -131,7 +131,7 @@ test('lan: create, invite, join, lock, ring, prompt; then the host moves, then b
       const status = await b.json<{ agent: { control_plane: { url: string; connected: boolean } } }>('status')
       return status.agent.control_plane.connected && status.agent.control_plane.url.includes('10.77.0.9') ? status : undefined
     })
-    assert.equal(agent.control_plane.url, 'http://10.77.0.9:8080')
+    assert.equal(agent.control_plane.url, 'https://10.77.0.9:8080')
     await ringOfTwo(b, first.epoch)
     assert.equal((await b.json<{ text: string }>(...prompt)).text, text)
   })

@@ -36,7 +36,7 @@ const refusesMember = async (home: string, url: string): Promise<void> => {
   const before = configOf(home)
   const { code, stderr } = await runMesh(['up', '--port', '0', '--relay-port', '0'], { home })
   assert.equal(code, 3)
-  assert.match(stderr, /^error: this device uses the control plane at http:\/\/[\d.:]+ for pool home; mesh up would start another one here\nhint: mesh start /)
+  assert.match(stderr, /^error: this device uses the control plane at https:\/\/[\d.:]+ for pool home; mesh up would start another one here\nhint: mesh start /)
   assert.equal(configOf(home), before)
   assert.ok(before.includes(new URL(url).port))
 }

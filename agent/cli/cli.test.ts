@@ -98,7 +98,7 @@ describe('mesh', () => {
     const before = nameOf()
     const changes: readonly (readonly [readonly string[], RegExp])[] = [
       [['init', '--network-id', 'home', '--name', 'desk'], /set up already, as "laptop": its name would become "desk"/],
-      [['init', '--network-id', 'home', '--name', 'laptop', '--control-plane', 'http://other:1'], /its control plane would become http:\/\/other:1 \(now http:\/\/127\.0\.0\.1/],
+      [['init', '--network-id', 'home', '--name', 'laptop', '--control-plane', 'http://other:1'], /its control plane would become https:\/\/other:1 \(now http:\/\/127\.0\.0\.1/],
       [['join', someInvite(), '--name', 'desk', '--no-start'], /its name would become "desk"/],
     ]
     for (const [args, error] of changes) {

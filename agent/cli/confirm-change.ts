@@ -1,6 +1,7 @@
 /** Asks before what others know of this device becomes something else. */
 import { createInterface } from 'node:readline'
 import { MeshError } from '../../shared/errors.ts'
+import { shortId } from '../../shared/ids.ts'
 import type { DeviceConfig } from '../device/device.ts'
 import type { CommandContext } from './command.ts'
 
@@ -23,6 +24,9 @@ const changesOf = (before: DeviceConfig, wanted: Partial<DeviceConfig>): string[
   ...(wanted.controlPlaneUrl === undefined || wanted.controlPlaneUrl === before.controlPlaneUrl
     ? []
     : [`its control plane would become ${wanted.controlPlaneUrl} (now ${before.controlPlaneUrl})`]),
+  ...(wanted.controlPlaneKey === undefined || before.controlPlaneKey === undefined || wanted.controlPlaneKey === before.controlPlaneKey
+    ? []
+    : [`it would know its control plane by the key ${shortId(wanted.controlPlaneKey)} (now ${shortId(before.controlPlaneKey)})`]),
 ]
 
 /**

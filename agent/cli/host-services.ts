@@ -2,6 +2,7 @@
 import { join } from 'node:path'
 import { MeshError } from '../../shared/errors.ts'
 import type { Home } from '../../shared/home.ts'
+import { type ControlPlaneId, parseControlPlaneId } from '../../shared/ids.ts'
 import { Lifecycle } from '../../shared/lifecycle.ts'
 import { LogFile } from './log-file.ts'
 import { SupervisedService } from './supervised-service.ts'
@@ -49,11 +50,11 @@ export class HostServices {
     return Object.fromEntries(this.#services.map(({ name, pid }) => [name, pid]))
   }
 
-  /** @param relay its address, for the devices of the group. @returns its port; @throws MeshError `processEnded` */
-  async startControlPlane(relay: string): Promise<number> {
+  /** @param relay its address, for the devices of the group. @returns its port and its key; @throws MeshError `processEnded` */
+  async startControlPlane(relay: string): Promise<{ readonly controlPlanePort: number; readonly controlPlaneKey: ControlPlaneId }> {
     const { host, controlPlanePort, controlPlane } = this.#options
     const plane = await this.#start('control plane', 'controlPlane', (ready) => ['--host', host, '--port', ready === undefined ? String(controlPlanePort) : portIn(textOf(ready.url)), '--relay', relay, ...controlPlane, '--json'])
-    return Number(portIn(textOf(plane.url)))
+    return { controlPlanePort: Number(portIn(textOf(plane.url))), controlPlaneKey: parseControlPlaneId(textOf(plane.control_plane_key)) }
   }
 
   /** For the members of these pools. @returns its port and peer id; @throws MeshError `processEnded` */
@@ -77,8 +78,8 @@ export class HostServices {
   }
 
   /** @param controlPlaneUrl address of ours. @returns the ready line of the agent; @throws MeshError `processEnded` */
-  startAgent(controlPlaneUrl: string): Promise<Record<string, unknown>> {
-    return this.#start('agent', 'mesh', () => ['start', '--json', '--control-plane', controlPlaneUrl, ...this.#options.agent])
+  startAgent(controlPlaneUrl: string, controlPlaneKey: ControlPlaneId): Promise<Record<string, unknown>> {
+    return this.#start('agent', 'mesh', () => ['start', '--json', '--control-plane', controlPlaneUrl, '--control-plane-key', controlPlaneKey, ...this.#options.agent])
   }
 
   /** Ends everything, the agent first. @returns what went wrong */

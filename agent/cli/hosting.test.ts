@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { networkInterfaces } from 'node:os'
 import { describe, it, type TestContext } from 'node:test'
 import { type Home, openHome, writeState } from '../../shared/home.ts'
+import { newControlPlaneKey } from '../../shared/identity/control-plane-key.ts'
 import { decodeInvite } from '../../shared/identity/invite.ts'
 import { temporaryFolder } from '../../test/support/homes.ts'
 import { defaultControlPlaneUrl, type LocalDevice, saveDevice } from '../device/device.ts'
@@ -70,11 +71,13 @@ describe('hosting a group', () => {
   it('invites are for pools that were made here, hold a day, and stay the same', (t) => {
     const now = Date.UTC(2027, 0, 1) + 500
     const { home } = set(t, { url: defaultControlPlaneUrl, pool: 'made' })
-    const [invite, ...more] = groupInvites(home, ['http://192.0.2.20:8080'], now)
+    const where = { urls: ['https://192.0.2.20:8080'], controlPlaneKey: newControlPlaneKey().id }
+    const [invite, ...more] = groupInvites(home, where, now)
     assert.deepEqual([more, invite.pool, invite.usesLeft, invite.notAfter], [[], 'home', 10, Date.UTC(2027, 0, 2)])
-    assert.deepEqual(decodeInvite(invite.line).urls, ['http://192.0.2.20:8080'])
-    assert.deepEqual(groupInvites(home, ['http://192.0.2.20:8080'], now + 1000), [invite])
-    assert.deepEqual(groupInvites(set(t, { url: defaultControlPlaneUrl, pool: 'joined' }).home, [], now), [])
+    const { urls, controlPlaneKey } = decodeInvite(invite.line)
+    assert.deepEqual({ urls, controlPlaneKey }, where)
+    assert.deepEqual(groupInvites(home, where, now + 1000), [invite])
+    assert.deepEqual(groupInvites(set(t, { url: defaultControlPlaneUrl, pool: 'joined' }).home, { urls: [] }, now), [])
   })
 
   it('what others type names the model unless it is the usual one', () => {

@@ -5,11 +5,11 @@ import { MeshError } from '../../shared/errors.ts'
 import type { Home } from '../../shared/home.ts'
 import { type OptionName, optionTable, ownCommand } from '../../shared/options.ts'
 import { defaultControlPlaneUrl, type LocalDevice } from '../device/device.ts'
-import { standingInvite, type StandingInvite } from '../device/invites.ts'
+import { type InviteTerms, standingInvite, type StandingInvite } from '../device/invites.ts'
 import { listPools, type LocalPool } from '../device/pools.ts'
 
 /** Options of `mesh up` that say how it hosts. */
-export const hostOptions = ['networkId', 'name', 'yes', 'modelId', 'modelDir', 'quant', 'noServe', 'host', 'port', 'relayPort', 'keepText', 'discovery', 'backend', 'threads'] as const satisfies readonly OptionName[]
+export const hostOptions = ['networkId', 'name', 'yes', 'modelId', 'modelDir', 'quant', 'noServe', 'host', 'port', 'plainHttp', 'tlsCert', 'tlsKey', 'relayPort', 'keepText', 'discovery', 'backend', 'threads'] as const satisfies readonly OptionName[]
 
 /** Needs not be named. */
 const defaultModel = optionTable.modelId.default
@@ -43,10 +43,10 @@ export interface GroupInvite extends StandingInvite {
 }
 
 /** One invite for each pool that this device made; a later start gives the same one while it can be used. */
-export const groupInvites = (home: Home, urls: readonly string[], now: number): GroupInvite[] =>
+export const groupInvites = (home: Home, { urls, controlPlaneKey }: Pick<InviteTerms, 'urls' | 'controlPlaneKey'>, now: number): GroupInvite[] =>
   listPools(home).filter((pool): pool is LocalPool & Required<Pick<LocalPool, 'rootKey'>> => pool.rootKey !== undefined).map((pool) => ({
     pool: pool.name,
-    ...standingInvite(home, pool, 'mesh up', { role: 'member', uses: inviteUses, notAfter: Math.floor(now / 1000) * 1000 + inviteMs, urls, now }),
+    ...standingInvite(home, pool, 'mesh up', { role: 'member', uses: inviteUses, notAfter: Math.floor(now / 1000) * 1000 + inviteMs, urls, controlPlaneKey, now }),
   }))
 
 /** How somebody gets an answer of a model. */

@@ -8,6 +8,7 @@ import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { describe, it, type TestContext } from 'node:test'
+import { routes } from '../../shared/api/routes.ts'
 import { MeshError } from '../../shared/errors.ts'
 import { openHome } from '../../shared/home.ts'
 import { environmentFor } from '../../shared/options.ts'
@@ -44,7 +45,8 @@ const play = async (t: TestContext, script: (job: Job, response: ServerResponse)
         submissions.push(submission)
         job = { jobId: 'job_1', poolId: 'ab'.repeat(32), submittedBy: 'cd'.repeat(32), submission, state: 'queued', worldSize: 0, epoch: 0, text: '', tokens: [], createdAt: 1 }
       }
-      if (url.endsWith('/events') && job) script(job, response.writeHead(200, { 'content-type': 'text/event-stream' }))
+      if (url === routes.controlPlane.path) response.end(JSON.stringify({ controlPlaneKey: 'ef'.repeat(32) }))
+      else if (url.endsWith('/events') && job) script(job, response.writeHead(200, { 'content-type': 'text/event-stream' }))
       else response.end(JSON.stringify(job ?? {}))
     })
   })

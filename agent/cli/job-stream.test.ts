@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net'
 import { describe, it, type TestContext } from 'node:test'
 import { createClient } from '../../shared/api/client.ts'
 import { MeshError } from '../../shared/errors.ts'
+import { newControlPlaneKey } from '../../shared/identity/control-plane-key.ts'
 import { newKeyPair } from '../../shared/identity/keys.ts'
 import type { Job, JobEvent, JobWaiting } from '../../shared/schema/job.ts'
 import { type FollowOptions, followJob } from './job-stream.ts'
@@ -39,7 +40,7 @@ const serve = async (t: TestContext, streams: readonly Answer[], onJob: Answer =
     server.closeAllConnections()
   })
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-  const client = createClient({ url, key: newKeyPair(), certificateOf: () => undefined, timeoutMs: 2000 })
+  const client = createClient({ url, key: newKeyPair(), certificateOf: () => undefined, controlPlaneKey: newControlPlaneKey().id, timeoutMs: 2000 })
   return { lastIds, follow: (changes = {}) => followJob({ client, poolId, jobId: 'job_1', signal: new AbortController().signal, absenceMs: 1000, now: Date.now, ...changes }) }
 }
 

@@ -1,11 +1,12 @@
 /** How a device becomes a member of a pool: it asks, an admin signs, and what was signed is checked here. */
 import type { Client } from '../../shared/api/client.ts'
-import { routes } from '../../shared/api/routes.ts'
+import { controlPlaneAt } from '../../shared/api/contact.ts'
+import { checkKey } from '../../shared/api/pinned-tls.ts'
 import { MeshError } from '../../shared/errors.ts'
 import { decodeInvite, type Invite, inviteProof } from '../../shared/identity/invite.ts'
 import { fromHex, toHex } from '../../shared/identity/keys.ts'
 import { type Certificate, issueCertificate, poolIdOf, verifyCertificate } from '../../shared/identity/pool-certificate.ts'
-import { parseDigits, type PoolId, shortId } from '../../shared/ids.ts'
+import { type ControlPlaneId, parseDigits, type PoolId, shortId } from '../../shared/ids.ts'
 import type { InviteProof, JoinRequest, Pool } from '../../shared/schema/pool.ts'
 import { shownName } from '../../shared/text.ts'
 import { limits } from '../../shared/wire/limits.ts'
@@ -41,16 +42,25 @@ export const namedTarget = (values: { readonly poolId?: string; readonly poolRoo
   return { poolId, rootPublicKey }
 }
 
-/** The first address at which a control plane answers. @throws MeshError `controlPlaneUnreachable` */
-export const firstThatAnswers = async ({ fetch: send, signal }: Pick<CommandContext, 'fetch' | 'signal'>, urls: readonly string[]): Promise<string> => {
+/**
+ * The first address at which the control plane answers. @param key absent: any
+ * @throws MeshError `controlPlaneUnreachable` | `controlPlaneChanged` (only others answer)
+ */
+export const firstThatAnswers = async (
+  { fetch: send, signal }: Pick<CommandContext, 'fetch' | 'signal'>, urls: readonly string[], key: ControlPlaneId | undefined,
+): Promise<string> => {
+  let other: MeshError | undefined
   for (const url of urls) {
     signal.throwIfAborted()
     try {
-      if ((await send(url + routes.health.path, { signal: AbortSignal.timeout(findMs) })).ok) return url
-    } catch {
-      // the next one
+      const got = await controlPlaneAt(url, { fetch: send, signal: AbortSignal.timeout(findMs) })
+      checkKey(url, key ?? got, got)
+      return url
+    } catch (error) {
+      if (error instanceof MeshError && error.code === 'controlPlaneChanged') other ??= error
     }
   }
+  if (other) throw other
   throw new MeshError('controlPlaneUnreachable', { url: urls.join(', ') || 'no address', problem: 'none of the addresses of the invite answers', look: 'the machine that made the invite must run mesh up, and this one must be on its network; or ask for a new invite' })
 }
 

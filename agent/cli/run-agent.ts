@@ -7,9 +7,10 @@ import type { DaemonOptions } from '../daemon/daemon.ts'
 import { loadDevice, parseControlPlaneUrl } from '../device/device.ts'
 import type { CommandContext } from './command.ts'
 import { claimService } from './service-record.ts'
+import { controlPlaneKeyIn } from './session.ts'
 
 /** Options of `mesh start` that say how the agent runs. */
-export const agentOptions = ['controlPlane', 'listen', 'announce', 'relay', 'discovery', 'backend', 'threads', 'spin', 'stepTimeout', 'collective', 'wire', 'carrier', 'maxShards'] as const satisfies readonly OptionName[]
+export const agentOptions = ['controlPlane', 'controlPlaneKey', 'listen', 'announce', 'relay', 'discovery', 'backend', 'threads', 'spin', 'stepTimeout', 'collective', 'wire', 'carrier', 'maxShards'] as const satisfies readonly OptionName[]
 
 export type AgentValues = OptionValues<(typeof agentOptions)[number] | 'logLevel'>
 
@@ -18,6 +19,7 @@ const run = async (context: CommandContext, values: AgentValues, onReady: Daemon
   await runDaemon({
     home: context.home,
     controlPlaneUrl: values.controlPlane === undefined ? undefined : parseControlPlaneUrl(values.controlPlane),
+    controlPlaneKey: controlPlaneKeyIn(values),
     listen: values.listen,
     relays: values.relay,
     announce: values.announce,

@@ -5,11 +5,12 @@ import { type Client, createClient } from '../../shared/api/client.ts'
 import { MeshError } from '../../shared/errors.ts'
 import type { Home } from '../../shared/home.ts'
 import { apiKeyIdIn, malformedKey } from '../../shared/identity/api-key.ts'
+import { type ControlPlaneId, parseControlPlaneId } from '../../shared/ids.ts'
 import { GivenName } from '../../shared/schema/common.ts'
 import { terminalJson } from '../../shared/text.ts'
 import { AgentState } from '../../shared/schema/agent-state.ts'
 import { readChecked } from '../device/checked-state.ts'
-import { createDeviceClient } from '../device/control-plane.ts'
+import { createDeviceClient, firstContactText } from '../device/control-plane.ts'
 import { defaultControlPlaneUrl, findDevice, type LocalDevice, loadDevice, parseControlPlaneUrl } from '../device/device.ts'
 import { isSameProcessAlive } from '../../shared/process-alive.ts'
 import type { CommandContext } from './command.ts'
@@ -33,21 +34,41 @@ const agentControlPlane = (home: Home): string | undefined => {
  * Talks to the control plane of the option, else the one that the running agent is connected to, else the one of `mesh init`.
  * @throws MeshError `notInitialised` | `stateUnreadable` | `usage` (not an address)
  */
-export const openSession = (context: CommandContext, values: { readonly controlPlane?: string } = {}): Session => {
+export const openSession = (context: CommandContext, values: ControlPlaneValues = {}): Session => {
   const device = loadDevice(context.home)
   const url = values.controlPlane === undefined ? agentControlPlane(context.home) : parseControlPlaneUrl(values.controlPlane)
-  return { device, client: createDeviceClient({ home: context.home, device, url, fetch: context.fetch, now: context.now }) }
+  return { device, client: clientOf(context, device, { url, controlPlaneKey: controlPlaneKeyIn(values) }) }
 }
+
+/** What the options say of the control plane. */
+export interface ControlPlaneValues {
+  readonly controlPlane?: string
+  readonly controlPlaneKey?: string
+}
+
+export const controlPlaneKeyIn = ({ controlPlaneKey }: ControlPlaneValues): ControlPlaneId | undefined =>
+  controlPlaneKey === undefined ? undefined : parseControlPlaneId(controlPlaneKey)
+
+/** Talks to a control plane as a device; where it is met for the first time, the person at the terminal is told its key. */
+export const clientOf = (
+  { home, fetch: send, now, stderr }: Pick<CommandContext, 'home' | 'fetch' | 'now' | 'stderr'>,
+  device: LocalDevice,
+  where: { readonly url?: string; readonly controlPlaneKey?: ControlPlaneId } = {},
+): Client => createDeviceClient({ home, device, fetch: send, now, ...where, onFirstContact: (key, url) => stderr.write(`${firstContactText(key, url)}\n`) })
 
 /**
  * Talks to the control plane as an app does, with an API key: this machine need not be set up as a device.
  * @throws MeshError `keyInvalid` | `usage` (not an address)
  */
-export const openKeyClient = (context: CommandContext, values: { readonly apiKey: string; readonly controlPlane?: string }): Client => {
+export const openKeyClient = (context: CommandContext, values: { readonly apiKey: string } & ControlPlaneValues): Client => {
   const apiKey = values.apiKey.trim()
   if (apiKeyIdIn(apiKey) === undefined) throw new MeshError('keyInvalid', { problem: malformedKey })
-  const url = values.controlPlane === undefined ? (agentControlPlane(context.home) ?? findDevice(context.home)?.config.controlPlaneUrl ?? defaultControlPlaneUrl) : parseControlPlaneUrl(values.controlPlane)
-  return createClient({ url, apiKey, fetch: context.fetch, now: context.now })
+  const known = findDevice(context.home)?.config
+  const told = values.controlPlane === undefined ? undefined : parseControlPlaneUrl(values.controlPlane)
+  const url = told ?? agentControlPlane(context.home) ?? known?.controlPlaneUrl ?? defaultControlPlaneUrl
+  // the key that this device knows is that of its own control plane, and the app may mean another one
+  const controlPlaneKey = controlPlaneKeyIn(values) ?? (told === undefined || told === known?.controlPlaneUrl ? known?.controlPlaneKey : undefined)
+  return createClient({ url, controlPlaneKey, apiKey, fetch: context.fetch, now: context.now })
 }
 
 /** The answer, or why nobody answered: for commands that have something to say without the control plane. */

@@ -9,6 +9,7 @@ import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import type { AnswerOf, RouteName } from '../../shared/api/routes.ts'
+import { parseControlPlaneId } from '../../shared/ids.ts'
 import { routes } from '../../shared/api/routes.ts'
 import { openHome, writeStateJson } from '../../shared/home.ts'
 import { listPools } from '../device/pools.ts'
@@ -58,6 +59,7 @@ const answers: { readonly [Name in RouteName]?: AnswerOf<Name> } = {
   listRings: [ring],
   listJoins: names.map((name, index) => ({ poolId: idOf(0), deviceId: idOf(index), name, createdAt: now - 3600e3, status: 'pending', invite: { inviteId: '0123456789abcdef', proof: idOf(1) } })),
   credits: { windowMs: 30 * 86400e3, unsettled: 12, members: names.map(standing) },
+  controlPlane: { controlPlaneKey: parseControlPlaneId(idOf(7)) },
   quota: { ...standing(longName, 0), windowMs: 30 * 86400e3, waiting: 3, waitingOfOthers: 100 },
   ledger: {
     more: false,
@@ -102,7 +104,7 @@ const tooWide = (text: string, columns: number): string[] => text.split('\n').fi
 
 before(async () => {
   home = mkdtempSync(join(tmpdir(), 'mesh-widths-'))
-  await show(['init', '--network-id', 'home', '--name', longName, '--control-plane', 'http://192.0.2.1:8080'], 80)
+  await show(['init', '--network-id', 'home', '--name', longName, '--control-plane', 'http://127.0.0.1:8080'], 80)
   await show(['pool-create', '--name', wideName], 80)
   const { shards } = openHome(home)
   const [{ poolId }] = listPools(openHome(home))

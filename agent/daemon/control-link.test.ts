@@ -8,6 +8,7 @@ import { type WebSocket, WebSocketServer } from 'ws'
 import { createClient } from '../../shared/api/client.ts'
 import type { ControlMessage } from '../../shared/api/messages.ts'
 import { MeshError } from '../../shared/errors.ts'
+import { newControlPlaneKey } from '../../shared/identity/control-plane-key.ts'
 import { newKeyPair } from '../../shared/identity/keys.ts'
 import { silentLogger } from '../../shared/log.ts'
 import { eventually } from '../../test/support/processes.ts'
@@ -29,7 +30,7 @@ test('control link: state that cannot be read and a message that cannot be handl
     server.close()
     server.closeAllConnections()
   })
-  const client = createClient({ url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, key: newKeyPair(), certificateOf: () => undefined })
+  const client = createClient({ url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, key: newKeyPair(), certificateOf: () => undefined, controlPlaneKey: newControlPlaneKey().id })
   let isDamaged = true
   const problems: string[] = []
   const link = new ControlLink({

@@ -4,7 +4,7 @@
  */
 import { Value } from 'typebox/value'
 import WebSocket from 'ws'
-import type { Client } from '../../shared/api/client.ts'
+import type { Client, SocketPlan } from '../../shared/api/client.ts'
 import { AgentMessage, ControlMessage } from '../../shared/api/messages.ts'
 import { MeshError, problemOf } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/log.ts'
@@ -100,7 +100,8 @@ export class ControlLink {
     const attempt = ++this.#attempt
     try {
       await this.#options.prepare()
-      if (!this.#stopped && attempt === this.#attempt) this.#openSocket()
+      const plan = await this.#options.client().socket()
+      if (!this.#stopped && attempt === this.#attempt) this.#openSocket(plan)
     } catch (error) {
       if (attempt !== this.#attempt) return
       const failure = MeshError.from(error)
@@ -108,9 +109,8 @@ export class ControlLink {
     }
   }
 
-  #openSocket(): void {
-    const { url, headers } = this.#options.client().socket()
-    const socket = new WebSocket(url, { headers, maxPayload: limits.requestBytes, handshakeTimeout: 10_000 })
+  #openSocket({ url, ...plan }: SocketPlan): void {
+    const socket = new WebSocket(url, { ...plan, maxPayload: limits.requestBytes, handshakeTimeout: 10_000 })
     this.#socket = socket
     let problem = 'connection closed'
     socket.on('open', () => {

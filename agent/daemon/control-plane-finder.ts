@@ -1,9 +1,11 @@
 /**
- * Which control plane the agent talks to: the one it was given while that answers, else one that worked before, else
- * one that members of its pools use now.
+ * Where the control plane is: at the address that the agent was given while it answers there, else where it was before,
+ * else where members of its pools reach theirs. It is known by its key; at the address that was given, where no key is
+ * known yet, whoever answers is the one.
  */
 import type { Client } from '../../shared/api/client.ts'
-import { routes } from '../../shared/api/routes.ts'
+import { controlPlaneAt } from '../../shared/api/contact.ts'
+import type { ControlPlaneId } from '../../shared/ids.ts'
 import type { Logger } from '../../shared/log.ts'
 
 export interface ControlPlaneFinderOptions {
@@ -12,6 +14,8 @@ export interface ControlPlaneFinderOptions {
   readonly logger: Logger
   readonly fetch: typeof fetch
   connect(url: string): Client
+  /** Key of the control plane; `undefined` before it was met. */
+  key(): ControlPlaneId | undefined
   /** Others that worked before. */
   remembered(): readonly string[]
   /** Asks the members that are connected now. */
@@ -40,19 +44,21 @@ export class ControlPlaneFinder {
 
   /** Turns to one that answers; where none does, to the one that was given. */
   async find(): Promise<void> {
-    const { given, remembered, ask, logger, connect } = this.#options
-    const url = (await this.#firstAnswering([given])) ?? (await this.#firstAnswering([...(await ask()), ...remembered()])) ?? given
+    const { given, remembered, ask, logger, connect, key } = this.#options
+    const others = async (): Promise<string[]> => (key() === undefined ? [] : [...(await ask()), ...remembered()])
+    const url = (await this.#firstAnswering([given])) ?? (await this.#firstAnswering(await others())) ?? given
     if (url === this.#client.url) return
     logger.info({ url, given }, `turning to the control plane at ${url}`)
     this.#client = connect(url)
   }
 
-  /** The first of the list among those that answer. */
+  /** The first of the list among those where the control plane answers. */
   async #firstAnswering(urls: readonly string[]): Promise<string | undefined> {
     const answers = await Promise.all([...new Set(urls)].map(async (url) => {
       try {
-        const { ok } = await this.#options.fetch(url + routes.health.path, { signal: AbortSignal.timeout(probeMs) })
-        return ok ? url : undefined
+        const { fetch: send, key } = this.#options
+        const got = await controlPlaneAt(url, { fetch: send, signal: AbortSignal.timeout(probeMs) })
+        return got === (key() ?? got) ? url : undefined
       } catch {
         return undefined
       }

@@ -1,10 +1,6 @@
 /** Addresses of a control plane on this machine, seen from here and from others. */
 import { isIP } from 'node:net'
-
-export const isLoopbackUrl = (url: string): boolean => {
-  const { hostname } = new URL(url)
-  return hostname === 'localhost' || hostname === '[::1]' || hostname.startsWith('127.')
-}
+import { isLoopbackUrl, secureUrl } from '../../shared/api/control-plane-url.ts'
 
 /**
  * Where a relay that the control plane names is, seen from a device that reaches the control plane at `url`. One that
@@ -19,9 +15,9 @@ export const relayAt = (relay: string, url: string): string | undefined => {
   return `/${isIP(literal) === 4 ? 'ip4' : isIP(literal) === 6 ? 'ip6' : 'dns'}/${literal}${rest}`
 }
 
-/** The same address with another host; without a trailing slash. */
+/** The same address with another host, as that is spoken to; without a trailing slash. */
 export const urlFor = (url: string, host: string): string => {
   const other = new URL(url)
   other.hostname = host
-  return other.toString().replace(/\/+$/, '')
+  return secureUrl(other.toString().replace(/\/+$/, ''))
 }

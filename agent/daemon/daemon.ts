@@ -4,12 +4,13 @@ import type { Client } from '../../shared/api/client.ts'
 import type { AgentMessage, ControlMessage } from '../../shared/api/messages.ts'
 import { MeshError } from '../../shared/errors.ts'
 import type { Home } from '../../shared/home.ts'
+import type { ControlPlaneId } from '../../shared/ids.ts'
 import { Lifecycle, untilAborted } from '../../shared/lifecycle.ts'
 import type { Logger } from '../../shared/log.ts'
 import { keepInterfaces } from '../../shared/network-interfaces.ts'
 import type { AgentState } from '../../shared/schema/agent-state.ts'
 import { version } from '../../shared/version.ts'
-import { createDeviceClient, publishPool, registerDevice } from '../device/control-plane.ts'
+import { createDeviceClient, firstContactText, publishPool, registerDevice } from '../device/control-plane.ts'
 import { loadDevice, type LocalDevice, readCapabilities } from '../device/device.ts'
 import { PeerCache } from '../device/known-peers.ts'
 import { MessageStore } from '../device/message-store.ts'
@@ -48,6 +49,8 @@ export interface DaemonOptions {
   readonly home: Home
   /** Overrides the address given to `mesh init`. */
   readonly controlPlaneUrl?: string
+  /** Overrides the key that the device knows its control plane by. */
+  readonly controlPlaneKey?: ControlPlaneId
   readonly listen: readonly string[]
   readonly relays: readonly string[]
   readonly announce: readonly string[]
@@ -107,15 +110,19 @@ class Agent {
   readonly #cache: PeerCache
   readonly #answering = new Map<string, Promise<boolean>>()
   #controlState: AgentState['controlPlane']
+  /** Of the control plane that this agent speaks to, once it was met. */
+  #controlPlaneKey: ControlPlaneId | undefined
 
   constructor(options: DaemonOptions, { device, node, cache, revocations }: AgentParts, parts: Lifecycle) {
     const { home, logger } = options
     this.#options = options
     this.#device = device
     this.#node = node
+    this.#controlPlaneKey = options.controlPlaneKey ?? device.config.controlPlaneKey
     this.#plane = new ControlPlaneFinder({
       given: options.controlPlaneUrl ?? device.config.controlPlaneUrl, logger, fetch,
-      connect: (url) => createDeviceClient({ home, device, url }),
+      connect: (url) => this.#connectTo(url),
+      key: () => this.#controlPlaneKey,
       remembered: () => cache.controlPlanes,
       ask: () => this.#neighbours.askMembers(),
     })
@@ -145,7 +152,7 @@ class Agent {
     this.#pins = parts.add(new PoolPins({
       home, key: device.key, pins, revocations, now, logger,
       client: () => this.#connected,
-      controlPlaneId: () => undefined,
+      controlPlaneId: () => this.#controlPlaneKey,
       tellMembers: (poolId) => this.#neighbours?.tellPin(poolId),
       onChange: () => this.#stateFile?.touch(),
     }))
@@ -164,6 +171,17 @@ class Agent {
       onNews: () => this.#link.check(),
     }))
     this.#cache = cache
+  }
+
+  #connectTo(url: string): Client {
+    const { home, logger } = this.#options
+    return createDeviceClient({
+      home, device: this.#device, url, controlPlaneKey: this.#controlPlaneKey,
+      onMet: (key) => {
+        this.#controlPlaneKey = key
+      },
+      onFirstContact: (key, at) => logger.warn({ url: at, key }, firstContactText(key, at)),
+    })
   }
 
   get #client(): Client {

@@ -1,5 +1,6 @@
 /** The agent and the other devices of its pools: finding them, remembering them, and noticing that the network changed. */
 import type { Client } from '../../shared/api/client.ts'
+import { isLoopbackUrl } from '../../shared/api/control-plane-url.ts'
 import { MeshError, problemOf } from '../../shared/errors.ts'
 import type { Home } from '../../shared/home.ts'
 import { parseDeviceId } from '../../shared/ids.ts'
@@ -13,7 +14,7 @@ import { MdnsDiscovery } from '../network/mdns-discovery.ts'
 import type { MeshNode } from '../network/node.ts'
 import { peerIdOf } from '../network/peer-id.ts'
 import { type Connection, PoolPeers } from '../network/pool-peers.ts'
-import { isLoopbackUrl, urlFor } from './control-plane-url.ts'
+import { urlFor } from './control-plane-url.ts'
 
 export interface NeighboursOptions {
   readonly home: Home

@@ -1,11 +1,12 @@
 /** The control plane as this device talks to it: signed requests, certificates from the home folder. */
 import { type Client, createClient } from '../../shared/api/client.ts'
+import { isLoopbackUrl } from '../../shared/api/control-plane-url.ts'
 import type { Home } from '../../shared/home.ts'
 import type { Capabilities, Device } from '../../shared/schema/device.ts'
 import type { Pool } from '../../shared/schema/pool.ts'
-import { shortId } from '../../shared/ids.ts'
+import { type ControlPlaneId, shortId } from '../../shared/ids.ts'
 import { shownName } from '../../shared/text.ts'
-import type { LocalDevice } from './device.ts'
+import { type LocalDevice, rememberControlPlane } from './device.ts'
 import { findPool, type LocalPool } from './pools.ts'
 
 export interface DeviceClientOptions {
@@ -13,15 +14,35 @@ export interface DeviceClientOptions {
   readonly device: LocalDevice
   /** Overrides the address given to `mesh init`. */
   readonly url?: string
+  /** Overrides the key that this device knows its control plane by. */
+  readonly controlPlaneKey?: ControlPlaneId
+  /** Told the key of the control plane when it is met for the first time. */
+  onMet?(key: ControlPlaneId): void
+  /** Told that a control plane on another machine is trusted from now on, because it is the first that was met. */
+  onFirstContact?(key: ControlPlaneId, url: string): void
   readonly fetch?: typeof fetch
   readonly now?: () => number
   /** Milliseconds until an answer must have begun. */
   readonly timeoutMs?: number
 }
 
-export const createDeviceClient = ({ home, device, url, ...rest }: DeviceClientOptions): Client =>
+/** How a person may be sure of it. */
+export const firstContactText = (key: ControlPlaneId, url: string): string =>
+  `first contact with the control plane at ${url}: from now on this device knows it by its key, ${key}; mesh control-plane-key on its machine must print the same`
+
+/**
+ * A client that signs as this device. It speaks to the control plane that this device knows and to no other; where it
+ * knows none yet, to the first that answers, which it knows from then on.
+ */
+export const createDeviceClient = ({ home, device, url, controlPlaneKey, onMet, onFirstContact, ...rest }: DeviceClientOptions): Client =>
   createClient({
     ...rest,
+    controlPlaneKey: controlPlaneKey ?? device.config.controlPlaneKey,
+    onFirstContact: (key, at) => {
+      rememberControlPlane(home, key)
+      onMet?.(key)
+      if (!isLoopbackUrl(at)) onFirstContact?.(key, at)
+    },
     url: url ?? device.config.controlPlaneUrl,
     key: device.key,
     certificateOf: (poolId) => findPool(home, poolId)?.certificate,

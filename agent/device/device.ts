@@ -1,13 +1,14 @@
 /** The device as its home folder describes it: key, network, name and control plane. */
 import { cpus } from 'node:os'
 import { Type } from 'typebox'
+import { secureUrl } from '../../shared/api/control-plane-url.ts'
 import { MeshError } from '../../shared/errors.ts'
 import { type Home, writeStateJson } from '../../shared/home.ts'
 import { deviceIdOf, loadKey, ownKey } from '../../shared/identity/device-key.ts'
 import type { KeyPair } from '../../shared/identity/keys.ts'
-import type { DeviceId } from '../../shared/ids.ts'
+import type { ControlPlaneId, DeviceId } from '../../shared/ids.ts'
 import { defaultPorts } from '../../shared/options.ts'
-import { Name } from '../../shared/schema/common.ts'
+import { Hex64, Name } from '../../shared/schema/common.ts'
 import type { Capabilities } from '../../shared/schema/device.ts'
 import { readChecked } from './checked-state.ts'
 import { measureMemory } from './memory.ts'
@@ -22,6 +23,8 @@ export const DeviceConfig = Type.Object({
   networkId: Name,
   name: Name,
   controlPlaneUrl: Type.String({ minLength: 1, maxLength: 2000 }),
+  /** By which the control plane is known, wherever it is; absent before it was met. */
+  controlPlaneKey: Type.Optional(Type.Unsafe<ControlPlaneId>(Hex64)),
 })
 export type DeviceConfig = Type.Static<typeof DeviceConfig>
 
@@ -35,7 +38,8 @@ export interface LocalDevice {
 export const findDevice = (home: Home): LocalDevice | undefined => {
   const key = loadKey(home.deviceKey)
   const config = readChecked(home.config, DeviceConfig)
-  return key === undefined || config === undefined ? undefined : { deviceId: deviceIdOf(key), key, config }
+  if (key === undefined || config === undefined) return undefined
+  return { deviceId: deviceIdOf(key), key, config: { ...config, controlPlaneUrl: secureUrl(config.controlPlaneUrl) } }
 }
 
 /** @throws MeshError `notInitialised` | `stateUnreadable` */
@@ -56,13 +60,25 @@ export const saveDevice = (home: Home, config: DeviceConfig): LocalDevice => {
   return { deviceId: deviceIdOf(key), key, config }
 }
 
-/** @throws MeshError `usage` for anything but an http(s) address; @returns it without a trailing slash */
+/**
+ * The control plane was met for the first time: from now on this device knows it by its key.
+ * @throws MeshError `stateUnreadable` | `stateUnwritable`
+ */
+export const rememberControlPlane = (home: Home, key: ControlPlaneId): void => {
+  const config = readChecked(home.config, DeviceConfig)
+  if (config !== undefined && config.controlPlaneKey === undefined) writeStateJson(home.config, { ...config, controlPlaneKey: key })
+}
+
+/**
+ * An address as somebody typed it. @returns it without a trailing slash, https unless it is of this machine
+ * @throws MeshError `usage` for anything but an http(s) address
+ */
 export const parseControlPlaneUrl = (text: string): string => {
   const url = URL.canParse(text) ? new URL(text) : undefined
   if (url === undefined || !['http:', 'https:'].includes(url.protocol)) {
     throw new MeshError('usage', { problem: `--control-plane wants an address like ${defaultControlPlaneUrl}, got "${text}"` })
   }
-  return text.replace(/\/+$/, '')
+  return secureUrl(text.replace(/\/+$/, ''))
 }
 
 /** What this machine offers. @param backends names of the compute backends that run here */

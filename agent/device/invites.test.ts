@@ -53,10 +53,10 @@ test('invites: a standing one is given out again while devices can come in by it
   const home = openHome(temporaryFolder(t))
   const terms = { role: 'member', uses: 2, notAfter: now + 7_200_000, urls: ['http://a'], now } as const
   const given = standingInvite(home, pool, 'mesh up', terms)
-  const again = standingInvite(home, pool, 'mesh up', { ...terms, notAfter: now + 9_000_000, urls: ['http://b'] })
+  const again = standingInvite(home, pool, 'mesh up', { ...terms, notAfter: now + 9_000_000, urls: ['https://b'] })
   assert.deepEqual([given.usesLeft, again.usesLeft, again.notAfter], [2, 2, given.notAfter])
   const [one, other] = [decodeInvite(given.line), decodeInvite(again.line)]
-  assert.deepEqual([other.inviteId, other.secret, other.urls], [one.inviteId, one.secret, ['http://b']])
+  assert.deepEqual([other.inviteId, other.secret, other.urls], [one.inviteId, one.secret, ['https://b']])
   assert.notEqual(decodeInvite(standingInvite(home, pool, 'else', terms).line).inviteId, one.inviteId)
   assert.notEqual(decodeInvite(makeInvite(home, pool, terms)).inviteId, one.inviteId)
 
@@ -73,6 +73,6 @@ test('invites: a standing one is given out again while devices can come in by it
 })
 
 test('invites: an address that means this machine is told as others see it', () => {
-  assert.deepEqual(reachableUrls('http://127.0.0.1:8080', ['192.168.1.20', '10.0.0.5']), ['http://192.168.1.20:8080', 'http://10.0.0.5:8080', 'http://127.0.0.1:8080'])
+  assert.deepEqual(reachableUrls('http://127.0.0.1:8080', ['192.168.1.20', '10.0.0.5']), ['https://192.168.1.20:8080', 'https://10.0.0.5:8080', 'http://127.0.0.1:8080'])
   assert.deepEqual(reachableUrls('https://mesh.example.org', ['192.168.1.20']), ['https://mesh.example.org'])
 })

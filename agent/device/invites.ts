@@ -9,6 +9,7 @@ import { Type } from 'typebox'
 import { MeshError } from '../../shared/errors.ts'
 import { type Home, writeState } from '../../shared/home.ts'
 import { encodeInvite, inviteIdBytes, inviteProof, inviteSecretBytes, isProof } from '../../shared/identity/invite.ts'
+import type { ControlPlaneId } from '../../shared/ids.ts'
 import { fromHex } from '../../shared/identity/keys.ts'
 import { Hex64, Time } from '../../shared/schema/common.ts'
 import { InviteId, type InviteProof, Role } from '../../shared/schema/pool.ts'
@@ -38,10 +39,12 @@ export interface InviteTerms {
   readonly uses: number
   readonly notAfter: number
   readonly urls: readonly string[]
+  /** Key of the control plane; absent: whoever uses the invite trusts the one that answers. */
+  readonly controlPlaneKey?: ControlPlaneId
 }
 
 /** Makes an invite and remembers it. @returns the line to hand over; @throws MeshError `stateUnwritable` */
-export const makeInvite = (home: Home, pool: LocalPool, terms: InviteTerms): string => lineOf(pool, newInvite(home, pool, terms), terms.urls)
+export const makeInvite = (home: Home, pool: LocalPool, terms: InviteTerms): string => lineOf(pool, newInvite(home, pool, terms), terms)
 
 const newInvite = (home: Home, pool: LocalPool, { role, uses, notAfter, standing }: InviteTerms & { readonly standing?: string }): StoredInvite => {
   const invite: StoredInvite = {
@@ -53,8 +56,8 @@ const newInvite = (home: Home, pool: LocalPool, { role, uses, notAfter, standing
   return invite
 }
 
-const lineOf = (pool: LocalPool, { inviteId, secret, notAfter }: Pick<StoredInvite, 'inviteId' | 'secret' | 'notAfter'>, urls: readonly string[]): string =>
-  encodeInvite({ rootPublicKey: fromHex(pool.rootPublicKey, 32, 'root public key'), inviteId, secret: fromHex(secret, inviteSecretBytes, 'secret'), notAfter, urls })
+const lineOf = (pool: LocalPool, { inviteId, secret, notAfter }: Pick<StoredInvite, 'inviteId' | 'secret' | 'notAfter'>, { urls, controlPlaneKey }: Pick<InviteTerms, 'urls' | 'controlPlaneKey'>): string =>
+  encodeInvite({ controlPlaneKey, rootPublicKey: fromHex(pool.rootPublicKey, 32, 'root public key'), inviteId, secret: fromHex(secret, inviteSecretBytes, 'secret'), notAfter, urls })
 
 /** Invites of a pool that this device made; a damaged file costs that invite only. */
 const storedInvites = (home: Home, poolId: string): StoredInvite[] => {
@@ -89,7 +92,7 @@ export const standingInvite = (home: Home, pool: LocalPool, standing: string, te
     .filter((invite) => invite.standing === standing && invite.role === terms.role && invite.usedBy.length < invite.uses && invite.notAfter > terms.now + standingMs)
     .toSorted((a, b) => b.notAfter - a.notAfter)
   const { inviteId, secret, uses, usedBy, notAfter } = usable[0] ?? newInvite(home, pool, { ...terms, standing })
-  return { line: lineOf(pool, { inviteId, secret, notAfter }, terms.urls), usesLeft: uses - usedBy.length, notAfter }
+  return { line: lineOf(pool, { inviteId, secret, notAfter }, terms), usesLeft: uses - usedBy.length, notAfter }
 }
 
 /**

@@ -47,9 +47,9 @@ const authoriseKey = (request: FastifyRequest, route: RouteRecord, { keys, pools
   return { deviceId, address: request.ip, isAdmin: false, keyId }
 }
 
-/** @throws MeshError `signatureInvalid` | `clockSkew` | `replayed` | `deviceUnknown` | `notFound` | certificate errors | `notAdmin` */
+/** @throws MeshError `signatureInvalid` | `wrongControlPlane` | `clockSkew` | `replayed` | `deviceUnknown` | `notFound` | certificate errors | `notAdmin` */
 const authorise = (request: FastifyRequest, route: Route, services: Services): Caller => {
-  const deviceId = verifyRequest(request.headers, { method: request.method, path: request.url }, services.nonces, services.now())
+  const deviceId = verifyRequest(request.headers, { method: request.method, path: request.url }, { own: services.key.id, guard: services.nonces, now: services.now() })
   if (!route.registers && !services.devices.find(deviceId)) throw new MeshError('deviceUnknown')
   if (route.access === 'device') return { deviceId, address: request.ip, isAdmin: false }
 

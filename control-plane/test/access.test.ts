@@ -9,8 +9,7 @@ import { ErrorAnswer } from '../../shared/schema/common.ts'
 import { newApiKey } from '../../shared/identity/api-key.ts'
 import { newKeyPair } from '../../shared/identity/keys.ts'
 import { certificateLifetimeMs, issueCertificate } from '../../shared/identity/pool-certificate.ts'
-import { signRequest } from '../../shared/identity/request-signature.ts'
-import { createKey, createPool, FakeAgent, startPlane, TestDevice } from './plane.ts'
+import { createKey, createPool, FakeAgent, startPlane, TestDevice, signFor } from './plane.ts'
 
 const errorOf = async (answer: Response): Promise<string> => {
   const body: unknown = await answer.json()
@@ -38,7 +37,7 @@ const sendersFor = async (url: string): Promise<{ poolId: string; headersOf: Rec
   const { text: key } = await createKey(member, pool, url)
   const { text: keyOfOther } = await createKey(other.admin, other, url)
   const signed = (device: TestDevice, certificate?: string) => (method: string, path: string) => ({
-    ...signRequest(device.key, { method, path, body: '' }, Date.now()),
+    ...signFor(url, device.key, { method, path, body: '' }, Date.now()),
     ...(certificate === undefined ? {} : { [headers.certificate]: certificate }),
   })
   const bearer = (text: string) => () => ({ authorization: `Bearer ${text}` })
@@ -80,7 +79,7 @@ test('access: every route refuses who its access does not name, and nobody else'
 
 test('access: what is open to strangers and to apps is this, and a new route joins it on purpose only', () => {
   const namesOf = (...kinds: RouteRecord['access'][]): string[] => (Object.entries(routes) as [string, RouteRecord][]).filter(([, { access }]) => kinds.includes(access)).map(([name]) => name)
-  assert.deepEqual(namesOf('open'), ['health', 'ready'])
+  assert.deepEqual(namesOf('open'), ['health', 'ready', 'controlPlane'])
   assert.deepEqual(namesOf('device'), ['registerDevice', 'getDevice', 'getLock', 'recordLock', 'agentSocket', 'createPool', 'getCharter', 'listPools', 'requestJoin', 'getJoin', 'getRevocations', 'publishRevocations', 'getPin', 'publishPin'])
   assert.deepEqual(namesOf('key', 'member-or-key'), ['listRings', 'submitJob', 'getJob', 'cancelJob', 'jobEvents', 'getKey'])
 })
@@ -101,11 +100,11 @@ test('access: a replayed request, a changed body and a wrong clock are refused',
   const body = JSON.stringify({ networkId: 'home', name: 'A', capabilities: { cpuCores: 1, memoryBytes: 1, platform: 'x', arch: 'y', backends: [] } })
   const parts = { method: 'POST', path: '/api/devices', body }
   const send = (signed: Record<string, string>, text: string): Promise<Response> => fetch(`${url}/api/devices`, { method: 'POST', body: text, headers: { ...signed, 'content-type': 'application/json' } })
-  const signed = signRequest(device.key, parts, Date.now())
+  const signed = signFor(url, device.key, parts, Date.now())
   assert.equal((await send(signed, body)).status, 200)
   assert.equal(await errorOf(await send(signed, body)), '401 replayed')
-  assert.equal(await errorOf(await send(signRequest(device.key, parts, Date.now()), body.replace('"A"', '"B"'))), '401 signatureInvalid')
-  assert.equal(await errorOf(await send(signRequest(device.key, parts, Date.now() - 3600e3), body)), '401 clockSkew')
+  assert.equal(await errorOf(await send(signFor(url, device.key, parts, Date.now()), body.replace('"A"', '"B"'))), '401 signatureInvalid')
+  assert.equal(await errorOf(await send(signFor(url, device.key, parts, Date.now() - 3600e3), body)), '401 clockSkew')
 })
 
 test('access: a device must register first, and its request must fit the schema', async (t) => {
@@ -172,7 +171,7 @@ test('access: a body that is not JSON by its type is not read, and bytes count, 
   const { url } = await startPlane(t)
   const device = new TestDevice('A')
   const send = (type: string, body: Buffer, signed: Buffer = body): Promise<Response> =>
-    fetch(`${url}/api/devices`, { method: 'POST', body, headers: { ...signRequest(device.key, { method: 'POST', path: '/api/devices', body: signed }, Date.now()), 'content-type': type } })
+    fetch(`${url}/api/devices`, { method: 'POST', body, headers: { ...signFor(url, device.key, { method: 'POST', path: '/api/devices', body: signed }, Date.now()), 'content-type': type } })
   assert.match(await errorOf(await send('text/plain', Buffer.from('hello'), Buffer.alloc(0))), /^415 /)
   const wellFormed = Buffer.from('{"name":"\ufffd"}')
   const malformed = Buffer.from(wellFormed.toString('latin1').replace('\xef\xbf\xbd', '\xff'), 'latin1') // the same text, once it is decoded
@@ -191,9 +190,9 @@ test('access: a socket wants the signature of a registered device, and hello fir
   }
   assert.equal(await refusal({}), 401)
   const device = new TestDevice('A')
-  assert.equal(await refusal(device.client(url).socket().headers), 403)
+  assert.equal(await refusal((await device.client(url).socket()).headers), 403)
   await device.register(url)
-  const { headers: signed, url: address } = device.client(url).socket()
+  const { headers: signed, url: address } = await device.client(url).socket()
   const socket = new WebSocket(address, { headers: signed })
   t.after(() => socket.terminate())
   await once(socket, 'open')

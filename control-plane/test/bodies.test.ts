@@ -4,11 +4,11 @@ import { readFileSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
 import { test, type TestContext } from 'node:test'
 import { headers } from '../../shared/api/routes.ts'
-import { bodyHash, signRequest } from '../../shared/identity/request-signature.ts'
+import { bodyHash } from '../../shared/identity/request-signature.ts'
 import { limits } from '../../shared/wire/limits.ts'
 import { temporaryFolder } from '../../test/support/homes.ts'
 import { startReady } from '../../test/support/processes.ts'
-import { createKey, createPool, type Plane, quickSettings, startPlane, TestDevice, type TestPool } from './plane.ts'
+import { createKey, createPool, type Plane, quickSettings, startPlane, TestDevice, type TestPool, signFor } from './plane.ts'
 
 const json = { 'content-type': 'application/json' }
 const codeOf = async (answer: Response): Promise<string> => {
@@ -98,7 +98,7 @@ test('bodies: a byte a second is cut: in the headers, in a body that nobody sign
   const pool = await createPool(url)
   const path = `/api/pools/${pool.poolId}/rings/leave`
   const signed = {
-    ...signRequest(pool.admin.key, { method: 'POST', path, body: 'never' }, Date.now()),
+    ...signFor(url, pool.admin.key, { method: 'POST', path, body: 'never' }, Date.now()),
     [headers.certificate]: String(pool.admin.certificates.get(pool.poolId)),
   }
   const [slowHeaders, stranger, member] = await Promise.all([
@@ -119,16 +119,18 @@ test('bodies: what came instead of the signed body is refused before it is parse
   await device.register(url)
   const path = '/api/devices'
   const send = (body: string | undefined, signedBody: string): Promise<Response> =>
-    fetch(url + path, { method: 'POST', body, headers: { ...signRequest(device.key, { method: 'POST', path, body: signedBody }, Date.now()), ...(body === undefined ? {} : json) } })
+    fetch(url + path, { method: 'POST', body, headers: { ...signFor(url, device.key, { method: 'POST', path, body: signedBody }, Date.now()), ...(body === undefined ? {} : json) } })
   assert.equal(await codeOf(await send('{ not JSON', '{}')), '401 signatureInvalid')
   assert.equal(await codeOf(await send('{ not JSON', '{ not JSON')), '400 requestInvalid')
   assert.equal(await codeOf(await send(undefined, '{}')), '401 signatureInvalid')
-  const forged = { ...signRequest(device.key, { method: 'POST', path, body: '{}' }, Date.now()), [headers.body]: bodyHash('[]') }
+  const forged = { ...signFor(url, device.key, { method: 'POST', path, body: '{}' }, Date.now()), [headers.body]: bodyHash('[]') }
   assert.equal(await codeOf(await fetch(url + path, { method: 'POST', body: '[]', headers: { ...forged, ...json } })), '401 signatureInvalid')
-  const { [headers.body]: _, ...older } = signRequest(device.key, { method: 'POST', path, body: '{}' }, Date.now())
-  const answer = (await (await fetch(url + path, { method: 'POST', body: '{}', headers: { ...older, ...json } })).json()) as { error: { code: string; message: string; hint: string } }
-  assert.equal(answer.error.code, 'signatureInvalid')
-  assert.match(answer.error.message + answer.error.hint, /older version of mesh.*mesh --version/)
+  for (const name of [headers.body, headers.recipient]) {
+    const { [name]: _, ...older } = signFor(url, device.key, { method: 'POST', path, body: '{}' }, Date.now())
+    const answer = (await (await fetch(url + path, { method: 'POST', body: '{}', headers: { ...older, ...json } })).json()) as { error: { code: string; message: string; hint: string } }
+    assert.equal(answer.error.code, 'signatureInvalid')
+    assert.match(answer.error.message + answer.error.hint, /older version of mesh, update it.*mesh --version/)
+  }
 })
 
 /** As a stream, so that its size is not announced. */
@@ -145,7 +147,7 @@ test('bodies: more than a route takes is refused by what is announced, or once t
   assert.equal(await codeOf(await fetch(url + jobs, { method: 'POST', ...streamed(tooMuch), headers: auth })), '413 bodyTooLarge')
   assert.equal(await codeOf(await fetch(url + jobs, { method: 'POST', body: 'x'.repeat(most), headers: auth })), '400 requestInvalid')
   const path = '/api/devices'
-  const signed = (body: string): Record<string, string> => ({ ...json, ...signRequest(pool.admin.key, { method: 'POST', path, body }, Date.now()) })
+  const signed = (body: string): Record<string, string> => ({ ...json, ...signFor(url, pool.admin.key, { method: 'POST', path, body }, Date.now()) })
   const [large, larger] = ['x'.repeat(limits.bodyBytes), 'x'.repeat(limits.bodyBytes + 1)]
   assert.equal(await codeOf(await fetch(url + path, { method: 'POST', body: larger, headers: signed(larger) })), '413 bodyTooLarge')
   assert.equal(await codeOf(await fetch(url + path, { method: 'POST', body: large, headers: signed(large) })), '400 requestInvalid')

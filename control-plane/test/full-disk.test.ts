@@ -1,9 +1,8 @@
 /** A disk that is full under the control plane: nothing ends, everybody is told, and all goes on when there is room. */
 import assert from 'node:assert/strict'
 import { test, type TestContext } from 'node:test'
-import { signRequest } from '../../shared/identity/request-signature.ts'
 import { createSmallDisk, type SmallDisk, smallDiskImpossible } from '../../test/support/small-disk.ts'
-import { createKey, createPool, eventually, FakeAgent, type Plane, quickSettings, startPlane, submission, type TestPool } from './plane.ts'
+import { createKey, createPool, eventually, FakeAgent, type Plane, quickSettings, startPlane, submission, type TestPool, signFor } from './plane.ts'
 import { activeRing, done, events, join, type Ring, view } from './steps.ts'
 
 const skip = smallDiskImpossible()
@@ -65,7 +64,7 @@ test('full disk: a request that was seen is refused, also when it could not be w
   const { disk, plane: { url }, pool } = await ringOnSmallDisk(t, 1)
   const path = `/api/pools/${pool.poolId}/peers`
   const certificate = String(pool.admin.certificates.get(pool.poolId))
-  const signed = { ...signRequest(pool.admin.key, { method: 'GET', path, body: '' }, Date.now()), 'mesh-certificate': certificate }
+  const signed = { ...signFor(url, pool.admin.key, { method: 'GET', path, body: '' }, Date.now()), 'mesh-certificate': certificate }
   disk.fill()
   const send = async (): Promise<number> => (await fetch(url + path, { headers: signed })).status
   assert.deepEqual([await send(), await send()], [200, 401])

@@ -11,6 +11,8 @@ import type { AgentMessage, ControlMessage } from '../../shared/api/messages.ts'
 import { controlPlaneFolder } from '../../shared/home.ts'
 import { newApiKey } from '../../shared/identity/api-key.ts'
 import { ownControlPlaneKey } from '../../shared/identity/control-plane-key.ts'
+import { type RequestParts, signRequest } from '../../shared/identity/request-signature.ts'
+import type { ControlPlaneId } from '../../shared/ids.ts'
 import { deviceIdOf } from '../../shared/identity/device-key.ts'
 import { type KeyPair, newKeyPair, toHex } from '../../shared/identity/keys.ts'
 import { issueCertificate, poolIdOf } from '../../shared/identity/pool-certificate.ts'
@@ -19,23 +21,44 @@ import type { ApiKeyCreation } from '../../shared/schema/api-key.ts'
 import type { JobSubmission } from '../../shared/schema/job.ts'
 import type { ModelManifest } from '../../shared/schema/model.ts'
 import { buildApp } from '../app.ts'
+import type { SharedPortOptions } from '../tls/shared-port.ts'
+import { TlsIdentities } from '../tls/tls-identities.ts'
 import { createServices, type Settings } from '../service/services.ts'
 import { openDatabase } from '../store/database.ts'
 
 export interface Plane {
   readonly url: string
+  readonly key: ControlPlaneId
   readonly folder: string
   stop(): Promise<void>
 }
 
+/** Keys of the control planes that were started, by address. */
+const keys = new Map<string, ControlPlaneId>()
+
+/** Headers that sign a request for the control plane at that address. */
+export const signFor = (url: string, key: KeyPair, parts: RequestParts, now: number): Record<string, string> => {
+  const recipient = keys.get(url)
+  assert.ok(recipient, `no control plane was started at ${url}`)
+  return signRequest(key, { ...parts, recipient }, now)
+}
+
 export const quickSettings: Settings = { heartbeatMs: 200, leaseMs: 2000, ringGraceMs: 150 }
 
-export const startPlane = async (t: TestContext, folder?: string, settings: Settings = quickSettings, now: () => number = Date.now): Promise<Plane> => {
+export interface PlaneSettings extends Settings {
+  /** TLS on its port; absent: plain HTTP for everybody. */
+  readonly port?: Omit<SharedPortOptions, 'identities'>
+}
+
+export const startPlane = async (t: TestContext, folder?: string, settings: PlaneSettings = quickSettings, now: () => number = Date.now): Promise<Plane> => {
+  const { port } = settings
   const place = folder ?? mkdtempSync(join(tmpdir(), 'mesh-plane-'))
   if (folder === undefined) t.after(() => rmSync(place, { recursive: true, force: true }))
   const database = openDatabase(join(place, 'mesh.sqlite'))
-  const services = createServices(database, settings, { now, logger: silentLogger(), key: ownControlPlaneKey(controlPlaneFolder(place).key) })
-  const app = await buildApp(services, silentLogger())
+  const key = ownControlPlaneKey(controlPlaneFolder(place).key)
+  const services = createServices(database, settings, { now, logger: silentLogger(), key })
+  const identities = port && (await TlsIdentities.open({ key, file: controlPlaneFolder(place).certificate, names: () => ['127.0.0.1'], logger: silentLogger(), now }))
+  const app = await buildApp(services, silentLogger(), identities && { ...port, identities })
   await app.listen({ host: '127.0.0.1', port: 0 })
   let stopped = false
   const stop = async (): Promise<void> => {
@@ -48,7 +71,9 @@ export const startPlane = async (t: TestContext, folder?: string, settings: Sett
   t.after(stop)
   const address = app.server.address()
   assert.ok(address !== null && typeof address === 'object')
-  return { url: `http://127.0.0.1:${address.port}`, folder: place, stop }
+  const url = `http://127.0.0.1:${address.port}`
+  keys.set(url, key.id)
+  return { url, key: key.id, folder: place, stop }
 }
 
 /** A device with certificates, and the client it would use. */
@@ -62,8 +87,9 @@ export class TestDevice {
     this.name = name
   }
 
-  client(url: string): Client {
-    return createClient({ url, key: this.key, certificateOf: (poolId) => this.certificates.get(poolId) })
+  /** @param controlPlaneKey absent: whoever answers */
+  client(url: string, controlPlaneKey?: ControlPlaneId): Client {
+    return createClient({ url, controlPlaneKey, key: this.key, certificateOf: (poolId) => this.certificates.get(poolId) })
   }
 
   async register(url: string): Promise<void> {
@@ -138,8 +164,8 @@ export class FakeAgent {
   /** @param about its port, or that it shows whether it can load before anybody waits for it */
   static async connect(t: TestContext, device: TestDevice, url: string, about: number | { readonly trials: true } = 1): Promise<FakeAgent> {
     const { port, trials } = typeof about === 'number' ? { port: about, trials: undefined } : { port: 1, trials: about.trials }
-    const { url: address, headers } = device.client(url).socket()
-    const socket = new WebSocket(address, { headers })
+    const { url: address, ...plan } = await device.client(url).socket()
+    const socket = new WebSocket(address, plan)
     t.after(() => socket.terminate())
     await once(socket, 'open')
     const agent = new FakeAgent(device, socket)

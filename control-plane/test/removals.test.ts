@@ -4,9 +4,8 @@ import { test } from 'node:test'
 import { newKeyPair } from '../../shared/identity/keys.ts'
 import { certificateLifetimeMs, issueCertificate, verifyCertificate } from '../../shared/identity/pool-certificate.ts'
 import { signRevocations } from '../../shared/identity/revocation-list.ts'
-import { signRequest } from '../../shared/identity/request-signature.ts'
 import { limits } from '../../shared/wire/limits.ts'
-import { createPool, FakeAgent, startPlane, submission, TestDevice, type TestPool } from './plane.ts'
+import { createPool, FakeAgent, startPlane, submission, TestDevice, type TestPool, signFor } from './plane.ts'
 import { activeRing, done, epochWith } from './steps.ts'
 
 const remove = (pool: TestPool, url: string, after: number, ...removed: string[]): Promise<unknown> =>
@@ -131,7 +130,7 @@ test('replay: a request that was seen is refused by the next process too', async
   const first = await startPlane(t)
   const device = new TestDevice('A')
   await device.register(first.url)
-  const signed = signRequest(device.key, { method: 'GET', path: '/api/devices/self', body: '' }, Date.now())
+  const signed = signFor(first.url, device.key, { method: 'GET', path: '/api/devices/self', body: '' }, Date.now())
   const send = async (url: string): Promise<number> => (await fetch(`${url}/api/devices/self`, { headers: signed })).status
   assert.equal(await send(first.url), 200)
   assert.equal(await send(first.url), 401)

@@ -14,7 +14,7 @@ import { createPool, eventually, FakeAgent, quickSettings, startPlane, TestDevic
 
 /** Sockets of a device that say whatever a test wants. */
 const openSocket = async (t: TestContext, device: TestDevice, url: string): Promise<WebSocket> => {
-  const { url: address, headers } = device.client(url).socket()
+  const { url: address, headers } = await device.client(url).socket()
   const socket = new WebSocket(address, { headers })
   t.after(() => socket.terminate())
   await once(socket, 'open')

@@ -2,10 +2,13 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { newKeyPair } from '../identity/keys.ts'
 import { createClient } from './client.ts'
+import { isLoopbackUrl } from './control-plane-url.ts'
+import { unreachable } from './failures.ts'
 
 test('client: a control plane that does not answer is told with where to look: here, or on the machine that hosts it', async () => {
   const refuse: typeof fetch = () => Promise.reject(new Error('connect ECONNREFUSED'))
   const hintFor = async (url: string): Promise<string> => {
+    if (!isLoopbackUrl(url)) return unreachable(url, 'connect ECONNREFUSED').hint
     const client = createClient({ url, key: newKeyPair(), certificateOf: () => undefined, fetch: refuse })
     try {
       await client.call('getDevice', {})

@@ -1,7 +1,12 @@
 /** Typed client of the control plane, built from the route table. Signs every request, or shows the API key of an app. */
+import type { createConnection } from 'node:net'
 import { MeshError, problemOf } from '../errors.ts'
 import type { KeyPair } from '../identity/keys.ts'
+import type { ControlPlaneId } from '../ids.ts'
 import { signRequest } from '../identity/request-signature.ts'
+import { Contact } from './contact.ts'
+import { isTlsUrl } from './control-plane-url.ts'
+import { errorOf, failureOf } from './failures.ts'
 import { type AnswerOf, type BodyOf, headers, type ParamsOf, type QueryOf, type RouteName, type RouteRecord, routes } from './routes.ts'
 
 /** Who sends: a device, or an app. */
@@ -16,6 +21,10 @@ export type Identity =
 export type ClientOptions = Identity & {
   /** Base address, for example `http://127.0.0.1:8080`. */
   readonly url: string
+  /** The key that the control plane must have. Absent for a device: whoever answers first; for an app: TLS as programs do it. */
+  readonly controlPlaneKey?: ControlPlaneId
+  /** Told, where no key was given, whose key it is from now on. */
+  onFirstContact?(key: ControlPlaneId, url: string): void
   readonly fetch?: typeof fetch
   readonly now?: () => number
   /** Milliseconds until an answer must have begun. */
@@ -45,33 +54,49 @@ export interface Client {
   call<Name extends RouteName>(name: Name, call: CallArguments<Name>): Promise<AnswerOf<Name>>
   /** The raw answer, for the event stream. */
   open(name: RouteName, call: RawCall & { readonly headers?: Record<string, string>; readonly signal?: AbortSignal }): Promise<Response>
-  /** Headers of the WebSocket's opening request, and its address. */
-  socket(): { readonly url: string; readonly headers: Record<string, string> }
+  /** The key of the control plane, where it was given or met. */
+  readonly controlPlaneKey: ControlPlaneId | undefined
+  /**
+   * The key of the control plane: the one that was given, else that of whoever answers.
+   * @throws MeshError `controlPlaneUnreachable` | `controlPlaneProtocol`
+   */
+  controlPlane(): Promise<ControlPlaneId>
+  /** Headers of the WebSocket's opening request, its address, and how to connect where that matters. @throws as `controlPlane` */
+  socket(): Promise<SocketPlan>
 }
 
-/** Where to look for a control plane that does not answer: here, or on the machine that hosts the group. */
-const whereToLook = (url: string): { readonly look?: string } => {
-  const host = URL.canParse(url) ? new URL(url).hostname : 'localhost'
-  if (host === 'localhost' || host === '[::1]' || host.startsWith('127.')) return {}
-  return { look: `mesh up must run on the machine at ${host}, and this one must reach it; where it has another address now, name that with --control-plane URL` }
+export interface SocketPlan {
+  readonly url: string
+  readonly headers: Record<string, string>
+  /** In the manner of `http.request`; for TLS to the one control plane. */
+  readonly createConnection?: typeof createConnection
 }
 
-/** Nobody answers at `url`. */
-export const unreachable = (url: string, problem: string, cause?: unknown): MeshError =>
-  new MeshError('controlPlaneUnreachable', { url, problem, ...whereToLook(url) }, cause)
+const jsonOf = async (answer: Response): Promise<unknown> => {
+  try {
+    return await answer.json()
+  } catch (error) {
+    throw new MeshError('controlPlaneProtocol', { problem: `not JSON (${problemOf(error)})` }, error)
+  }
+}
 
 export const createClient = (options: ClientOptions): Client => {
   const now = options.now ?? Date.now
-  const send = options.fetch ?? fetch
   const base = options.url.replace(/\/+$/, '')
+  const contact = new Contact({ ...options, url: base })
 
-  const signed = (route: RouteRecord, call: RawCall, path: string, body: string): Record<string, string> => {
+  /** Apps sign nothing, and where they were given no key to go by they trust whom programs trust. */
+  const isAnonymous = (route: RouteRecord): boolean => 'apiKey' in options || (route.access === 'open' && !isTlsUrl(base))
+
+  const signed = async (route: RouteRecord, call: RawCall, { signal, ...line }: { readonly path: string; readonly body: string; readonly signal?: AbortSignal }): Promise<Record<string, string>> => {
+    const recipient = isAnonymous(route) ? undefined : await contact.meet(signal)
     if (route.access === 'open') return {}
     if ('apiKey' in options) return { [headers.key]: `Bearer ${options.apiKey}` }
+    if (recipient === undefined) throw new Error('a signed request names its control plane')
     const poolId = call.params?.poolId
     const certificate = typeof poolId === 'string' ? options.certificateOf(poolId) : undefined
     return {
-      ...signRequest(options.key, { method: route.method, path, body }, now()),
+      ...signRequest(options.key, { method: route.method, ...line, recipient }, now()),
       ...(certificate === undefined ? {} : { [headers.certificate]: certificate }),
     }
   }
@@ -86,17 +111,18 @@ export const createClient = (options: ClientOptions): Client => {
     timeout.addEventListener('abort', giveUp)
     const signal = call.signal ? AbortSignal.any([call.signal, untilAnswer.signal]) : untilAnswer.signal
     try {
-      const answer = await send(base + path, {
+      const proof = await signed(route, call, { path, body, signal })
+      const answer = await contact.fetch(base + path, {
         method: route.method,
-        headers: { ...signed(route, call, path, body), ...(body === '' ? {} : { 'content-type': 'application/json' }), ...call.headers },
+        headers: { ...proof, ...(body === '' ? {} : { 'content-type': 'application/json' }), ...call.headers },
         body: body === '' ? undefined : body,
         signal,
       })
       if (!answer.ok) throw await errorOf(answer, base)
       return answer
     } catch (error) {
-      if (error instanceof MeshError || call.signal?.aborted) throw error
-      throw unreachable(base, problemOf(error), error)
+      if (call.signal?.aborted) throw error
+      throw failureOf(base, error)
     } finally {
       timeout.removeEventListener('abort', giveUp)
     }
@@ -105,28 +131,16 @@ export const createClient = (options: ClientOptions): Client => {
   return {
     url: base,
     open,
-    call: async (name, call) => {
-      const answer = await open(name, call as RawCall)
-      try {
-        return (await answer.json()) as AnswerOf<typeof name>
-      } catch (error) {
-        throw new MeshError('controlPlaneProtocol', { problem: `not JSON (${problemOf(error)})` }, error)
-      }
+    get controlPlaneKey() {
+      return contact.key
     },
-    socket: () => ({
-      url: base.replace(/^http/, 'ws') + routes.agentSocket.path,
-      headers: signed(routes.agentSocket, {}, routes.agentSocket.path, ''),
-    }),
+    controlPlane: () => contact.meet(),
+    call: async (name, call) => (await jsonOf(await open(name, call as RawCall))) as AnswerOf<typeof name>,
+    socket: async () => {
+      const route = routes.agentSocket
+      const proof = await signed(route, {}, { path: route.path, body: '' })
+      const { createConnection: connect } = contact
+      return { url: base.replace(/^http/, 'ws') + route.path, headers: proof, ...(connect ? { createConnection: connect } : {}) }
+    },
   }
-}
-
-const errorOf = async (answer: Response, url: string): Promise<MeshError> => {
-  const text = await answer.text().catch(() => '')
-  try {
-    const { error } = JSON.parse(text) as { error?: { code?: unknown; message?: unknown; fields?: Record<string, string | number> } }
-    if (typeof error?.code === 'string' && typeof error.message === 'string') return MeshError.fromReport({ code: error.code, message: error.message, fields: error.fields })
-  } catch {
-    // not ours: fall through
-  }
-  return new MeshError('controlPlaneProtocol', { problem: `HTTP ${answer.status} from ${url}: ${text.slice(0, 200)}` })
 }

@@ -8,6 +8,7 @@
  * `:poolId`, which then sees only the jobs that were submitted with it.
  */
 import { type Static, type TSchema, Type } from 'typebox'
+import type { ControlPlaneId } from '../ids.ts'
 import { ApiKey, ApiKeyCreation, ApiKeyId } from '../schema/api-key.ts'
 import { Count, ErrorReportSchema, Hex64, ModelId, Time } from '../schema/common.ts'
 import { CreditsView, LedgerPage, QuotaView, SignedStatement } from '../schema/credits.ts'
@@ -42,6 +43,13 @@ const Done = Type.Object({ ok: Type.Literal(true) })
 export const routes = {
   health: { method: 'GET', path: '/health', access: 'open', summary: 'Is the process alive?', answer: Type.Object({ status: Type.Literal('ok'), version: Type.String(), uptimeSeconds: Type.Number() }) },
   ready: { method: 'GET', path: '/ready', access: 'open', summary: 'Can it serve? 503 while nothing can be stored', answer: Type.Object({ ready: Type.Boolean(), devicesOnline: Count, jobsQueued: Count }) },
+  controlPlane: {
+    method: 'GET', path: '/api/control-plane', access: 'open', summary: 'The key of this control plane, and the certificate that programs may be told to trust: worth as much as the connection that it came by',
+    answer: Type.Object({
+      controlPlaneKey: Type.Unsafe<ControlPlaneId>(Hex64),
+      certificate: Type.Optional(Type.String({ description: 'PEM; absent where it speaks no TLS' })),
+    }),
+  },
 
   registerDevice: { method: 'POST', path: '/api/devices', access: 'device', summary: 'Register the signing device, or update what is known of it', body: DeviceRegistration, answer: Device },
   getDevice: { method: 'GET', path: '/api/devices/self', access: 'device', summary: 'The signing device', answer: Device },
@@ -110,6 +118,8 @@ export type AnswerOf<Name extends RouteName> = Part<Routes[Name], 'answer'>
 /** Header names; lower case, as Node gives them. */
 export const headers = {
   device: 'mesh-device',
+  /** Key of the control plane that a signed request is for. */
+  recipient: 'mesh-recipient',
   time: 'mesh-time',
   nonce: 'mesh-nonce',
   /** SHA-256 of the body in hex: known, and covered by the signature, before the body is read. */

@@ -47,10 +47,10 @@ export const newControlPlaneKey = (): ControlPlaneKey => keyOf(generateKeyPairSy
 /** The key as its file has it. */
 export const controlPlaneKeyText = ({ privateKey }: ControlPlaneKey): string => String(privateKey.export({ type: 'pkcs8', format: 'pem' }))
 
-/** @returns `undefined` for a text that is no key of this kind */
-export const parseControlPlaneKey = (pem: string): ControlPlaneKey | undefined => {
+/** @param encoded PEM, or DER of PKCS #8. @returns `undefined` for what is no key of this kind */
+export const parseControlPlaneKey = (encoded: string | Buffer): ControlPlaneKey | undefined => {
   try {
-    const privateKey = createPrivateKey({ key: pem, format: 'pem' })
+    const privateKey = createPrivateKey(typeof encoded === 'string' ? encoded : { key: encoded, format: 'der', type: 'pkcs8' })
     return privateKey.asymmetricKeyDetails?.namedCurve === curve ? keyOf(privateKey) : undefined
   } catch {
     return undefined

@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { encodeCbor } from '../wire/envelope.ts'
+import { newControlPlaneKey } from './control-plane-key.ts'
 import { decodeInvite, encodeInvite, inviteProof, isProof } from './invite.ts'
 import { newKeyPair } from './keys.ts'
 import { poolIdOf } from './pool-certificate.ts'
 
 const root = newKeyPair().publicKey
-const invite = { rootPublicKey: Uint8Array.from(root), inviteId: '0123456789abcdef', secret: new Uint8Array(16).fill(7), notAfter: 1_800_000_000_000, urls: ['http://192.168.1.20:8080', 'http://127.0.0.1:8080'] }
+const invite = { rootPublicKey: Uint8Array.from(root), inviteId: '0123456789abcdef', secret: new Uint8Array(16).fill(7), notAfter: 1_800_000_000_000, urls: ['https://192.168.1.20:8080', 'http://127.0.0.1:8080'], controlPlaneKey: newControlPlaneKey().id }
 const line = encodeInvite(invite)
 
 test('invite: one line, read back as it was, with spaces around it or not', () => {
@@ -15,7 +16,7 @@ test('invite: one line, read back as it was, with spaces around it or not', () =
     const { poolId, rootPublicKey, secret, ...rest } = decodeInvite(text)
     assert.equal(poolId, poolIdOf(root))
     assert.deepEqual([Buffer.from(rootPublicKey), Buffer.from(secret)], [Buffer.from(root), Buffer.from(invite.secret)])
-    assert.deepEqual(rest, { inviteId: invite.inviteId, notAfter: invite.notAfter, urls: invite.urls })
+    assert.deepEqual(rest, { inviteId: invite.inviteId, notAfter: invite.notAfter, urls: invite.urls, controlPlaneKey: invite.controlPlaneKey })
   }
 })
 
@@ -29,13 +30,27 @@ for (const [name, text, problem] of [
   ['half of it', line.slice(0, -20), /missing/],
   ['two lines', `${line.slice(0, 40)}\n${line.slice(40)}`, /whole line/],
   ['a very long one', `mesh-invite:${'A'.repeat(10_000)}`, /whole line/],
-  ['a version of the future', withFields(2, ...parts, []), /version 2/],
+  ['a version of the future', withFields(3, ...parts, [], Buffer.alloc(32)), /version 3/],
+  ['one of before with a key', withFields(1, ...parts, [], Buffer.alloc(32)), /version 1/],
+  ['one of now without', withFields(2, ...parts, []), /version 2/],
+  ['half a key of the control plane', withFields(2, ...parts, [], Buffer.alloc(16)), /damaged/],
+  ['a text for that key', withFields(2, ...parts, [], 'a'.repeat(64)), /damaged/],
   ['a short key', withFields(1, Buffer.alloc(31), ...parts.slice(1), []), /damaged/],
   ['an address that is none', withFields(1, ...parts, ['file:///etc/passwd']), /damaged/],
   ['a hundred addresses', withFields(1, ...parts, Array.from({ length: 100 }, () => 'http://a')), /damaged/],
 ] as const) {
   test(`invite: refused: ${name}`, () => assert.throws(() => decodeInvite(text), { code: 'inviteInvalid', message: problem }))
 }
+
+test('invite: one of before control planes had keys, or of a maker that knew none, is read: its addresses are spoken to by TLS', () => {
+  const urls = ['http://192.168.1.20:8080', 'http://127.0.0.1:8080', 'http://desk.local']
+  const secure = ['https://192.168.1.20:8080', 'http://127.0.0.1:8080', 'https://desk.local:80']
+  const { controlPlaneKey: _, ...keyless } = invite
+  for (const text of [withFields(1, ...parts, urls), encodeInvite({ ...keyless, urls })]) {
+    const read = decodeInvite(text)
+    assert.deepEqual([read.urls, read.controlPlaneKey], [secure, undefined])
+  }
+})
 
 test('invite: a proof holds for one device, one pool and one secret', () => {
   const subject = { poolId: 'p', inviteId: 'i', deviceId: 'd' }

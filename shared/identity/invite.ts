@@ -2,12 +2,14 @@
  * Invites: one line that lets whoever holds it join a pool, without an admin at the keyboard.
  *
  * `mesh-invite:` and base64url of canonical CBOR `[version, root public key, expiry in seconds, invite id, secret,
- * [control plane addresses]]`. The pool id is the hash of the root key, so it is in there too. The secret never
+ * [control plane addresses], key of the control plane]`; the key is 32 bytes, or none where the maker did not know it,
+ * and version 1 had no such field: whoever uses such an invite trusts the control plane that answers. The pool id is the hash of the root key, so it is in there too. The secret never
  * travels further: a device proves that it knows it by an HMAC over its own key, which is worth nothing to anybody else.
  */
 import { createHmac, timingSafeEqual } from 'node:crypto'
+import { secureUrl } from '../api/control-plane-url.ts'
 import { MeshError } from '../errors.ts'
-import type { PoolId } from '../ids.ts'
+import { type ControlPlaneId, parseControlPlaneId, type PoolId } from '../ids.ts'
 import { encodeCbor } from '../wire/envelope.ts'
 import { toHex } from './keys.ts'
 import { poolIdOf } from './pool-certificate.ts'
@@ -25,6 +27,8 @@ export interface Invite {
   readonly notAfter: number
   /** Where the control plane of the pool may be found; the first that answers is taken. */
   readonly urls: readonly string[]
+  /** By which it is known; absent: whoever answers. */
+  readonly controlPlaneKey?: ControlPlaneId
 }
 
 export const inviteSecretBytes = 16
@@ -33,11 +37,15 @@ export const inviteIdBytes = 8
 export const inviteUrls = 4
 
 const prefix = 'mesh-invite:'
-const version = 1
+const version = 2
+/** Of before control planes had keys. */
+const keylessVersion = 1
 const maxLength = 2000
 
-export const encodeInvite = ({ rootPublicKey, inviteId, secret, notAfter, urls }: Omit<Invite, 'poolId'>): string =>
-  prefix + Buffer.from(encodeCbor([version, Buffer.from(rootPublicKey), Math.floor(notAfter / 1000), Buffer.from(inviteId, 'hex'), Buffer.from(secret), urls.slice(0, inviteUrls)])).toString('base64url')
+export const encodeInvite = ({ rootPublicKey, inviteId, secret, notAfter, urls, controlPlaneKey = '' }: Omit<Invite, 'poolId' | 'controlPlaneKey'> & { readonly controlPlaneKey?: string }): string => {
+  const head = [version, Buffer.from(rootPublicKey), Math.floor(notAfter / 1000), Buffer.from(inviteId, 'hex'), Buffer.from(secret)]
+  return prefix + Buffer.from(encodeCbor([...head, urls.slice(0, inviteUrls), Buffer.from(controlPlaneKey, 'hex')])).toString('base64url')
+}
 
 const bad = (problem: string): MeshError => new MeshError('inviteInvalid', { problem })
 
@@ -45,6 +53,9 @@ const bytesOf = (value: unknown, length: number): Uint8Array => {
   if (!(value instanceof Uint8Array) || value.length !== length) throw bad('it is damaged')
   return value
 }
+
+const keyIn = (value: unknown): { readonly controlPlaneKey?: ControlPlaneId } =>
+  value === undefined || (value instanceof Uint8Array && value.length === 0) ? {} : { controlPlaneKey: parseControlPlaneId(toHex(bytesOf(value, 32))) }
 
 const isUrl = (value: unknown): value is string => typeof value === 'string' && URL.canParse(value) && /^https?:\/\/[\x21-\x7e]+$/.test(value)
 
@@ -56,15 +67,18 @@ export const decodeInvite = (pasted: string): Invite => {
   if (digits.length > maxLength || !/^[A-Za-z0-9_-]+$/.test(digits)) throw bad('it is not one whole line')
   let fields: unknown[]
   try {
-    fields = decodeArray(Buffer.from(digits, 'base64url'), [6])
+    fields = decodeArray(Buffer.from(digits, 'base64url'), [6, 7])
   } catch (error) {
     throw new MeshError('inviteInvalid', { problem: 'it is damaged, or a part of it is missing' }, error)
   }
-  const [kind, rootPublicKey, expiry, id, secret, urls] = fields
-  if (kind !== version) throw bad(`version ${String(kind)} is unknown`)
+  const [kind, rootPublicKey, expiry, id, secret, urls, key] = fields
+  if (kind !== (key === undefined ? keylessVersion : version)) throw bad(`version ${String(kind)} is unknown`)
   if (typeof expiry !== 'number' || !Array.isArray(urls) || urls.length > inviteUrls || !urls.every(isUrl)) throw bad('it is damaged')
   const root = bytesOf(rootPublicKey, 32)
-  return { poolId: poolIdOf(root), rootPublicKey: root, inviteId: toHex(bytesOf(id, inviteIdBytes)), secret: bytesOf(secret, inviteSecretBytes), notAfter: expiry * 1000, urls }
+  return {
+    poolId: poolIdOf(root), rootPublicKey: root, inviteId: toHex(bytesOf(id, inviteIdBytes)), secret: bytesOf(secret, inviteSecretBytes),
+    notAfter: expiry * 1000, urls: urls.map(secureUrl), ...keyIn(key),
+  }
 }
 
 /** What a device shows instead of the secret: 64 hex digits that only this device can use. */

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { decodeCbor, encodeCbor } from '../wire/envelope.ts'
 import { Type } from 'typebox'
-import { exportKey, importKey } from './key-export.ts'
+import { newControlPlaneKey } from './control-plane-key.ts'
+import { exportControlPlaneKey, exportKey, importControlPlaneKey, importKey } from './key-export.ts'
 import { newKeyPair, toHex } from './keys.ts'
 
 const key = newKeyPair()
@@ -46,3 +47,13 @@ for (const [name, text, problem] of [
 ] as const) {
   test(`key export: refused: ${name}`, () => assert.throws(() => importKey(text, passphrase), { code: 'keyExportInvalid', message: problem }))
 }
+
+test('key export: the key of a control plane comes back, and neither file is taken for the other', () => {
+  const own = newControlPlaneKey()
+  const text = exportControlPlaneKey(own, passphrase)
+  const back = importControlPlaneKey(`${text}\n`, passphrase)
+  assert.deepEqual([back.id, back.secretFor('x')], [own.id, own.secretFor('x')])
+  assert.throws(() => importControlPlaneKey(text, 'correct horse batterz'), { code: 'passphraseWrong' })
+  assert.throws(() => importKey(text, passphrase), { code: 'keyExportInvalid', message: /does not begin with mesh-pool-key:/ })
+  for (const other of [line, text.slice(0, -8), line.replace('mesh-pool-key:', 'mesh-control-plane-key:')]) assert.throws(() => importControlPlaneKey(other, passphrase), { code: 'keyExportInvalid' })
+})

@@ -1,12 +1,14 @@
 /**
- * The root key of a pool as a line that can be kept elsewhere, encrypted with a passphrase.
+ * The root key of a pool, or the key of a control plane, as a line that can be kept elsewhere, encrypted with a passphrase.
  *
  * `mesh-pool-key:` and base64url of canonical CBOR `[version, log2 N, salt, nonce, sealed]`: scrypt (RFC 7914, r 8, p 1)
  * makes a key of the passphrase, AES-256-GCM seals CBOR `[seed, name]` with it; the fields before are authenticated too.
+ * `mesh-control-plane-key:` is the same with `[key in DER of PKCS #8]`.
  */
 import { createCipheriv, createDecipheriv, randomBytes, scryptSync } from 'node:crypto'
 import { MeshError } from '../errors.ts'
 import { encodeCbor } from '../wire/envelope.ts'
+import { type ControlPlaneKey, parseControlPlaneKey } from './control-plane-key.ts'
 import { type KeyPair, keyPairFromSeed } from './keys.ts'
 import { decodeArray } from './signed-statement.ts'
 
@@ -19,7 +21,8 @@ export interface ExportedKey {
 /** Shorter ones fall to a list of words, whatever scrypt costs. */
 export const passphraseLength = 10
 
-const prefix = 'mesh-pool-key:'
+const poolPrefix = 'mesh-pool-key:'
+const controlPlanePrefix = 'mesh-control-plane-key:'
 const version = 1
 /** 128 MiB and half a second on a laptop, for each guess. */
 const logN = 17
@@ -35,14 +38,21 @@ const keyOf = (passphrase: string, salt: Uint8Array, cost: number): Buffer => sc
 const headOf = (cost: number, salt: Uint8Array, nonce: Uint8Array): Uint8Array => encodeCbor([version, cost, Buffer.from(salt), Buffer.from(nonce)])
 
 /** @throws MeshError `usage` for a passphrase that is too short */
-export const exportKey = ({ key, name }: ExportedKey, passphrase: string): string => {
+const seal = (prefix: string, content: readonly unknown[], passphrase: string): string => {
   if (passphrase.length < passphraseLength) throw new MeshError('usage', { problem: `the passphrase needs ${passphraseLength} characters or more` })
   const [salt, nonce] = [randomBytes(saltBytes), randomBytes(nonceBytes)]
   const cipher = createCipheriv('aes-256-gcm', keyOf(passphrase, salt, logN), nonce)
   cipher.setAAD(headOf(logN, salt, nonce))
-  const sealed = Buffer.concat([cipher.update(encodeCbor([Buffer.from(key.seed), name])), cipher.final(), cipher.getAuthTag()])
+  const sealed = Buffer.concat([cipher.update(encodeCbor(content)), cipher.final(), cipher.getAuthTag()])
   return prefix + Buffer.from(encodeCbor([version, logN, salt, nonce, sealed])).toString('base64url')
 }
+
+/** @throws MeshError `usage` for a passphrase that is too short */
+export const exportKey = ({ key, name }: ExportedKey, passphrase: string): string => seal(poolPrefix, [Buffer.from(key.seed), name], passphrase)
+
+/** @throws MeshError `usage` for a passphrase that is too short */
+export const exportControlPlaneKey = ({ privateKey }: ControlPlaneKey, passphrase: string): string =>
+  seal(controlPlanePrefix, [privateKey.export({ type: 'pkcs8', format: 'der' })], passphrase)
 
 const bad = (problem: string): MeshError => new MeshError('keyExportInvalid', { problem })
 
@@ -61,7 +71,7 @@ const fieldsOf = (bytes: Uint8Array, length: number): unknown[] => {
   }
 }
 
-const read = (pasted: string): Sealed => {
+const read = (prefix: string, pasted: string): Sealed => {
   const text = pasted.trim()
   if (!text.startsWith(prefix)) throw bad(`it does not begin with ${prefix}`)
   const digits = text.slice(prefix.length)
@@ -74,8 +84,8 @@ const read = (pasted: string): Sealed => {
 }
 
 /** @throws MeshError `keyExportInvalid` | `passphraseWrong` (or a changed byte: the two cannot be told apart) */
-export const importKey = (text: string, passphrase: string): ExportedKey => {
-  const { cost, salt, nonce, sealed } = read(text)
+const unseal = (prefix: string, text: string, { passphrase, length }: { readonly passphrase: string; readonly length: number }): unknown[] => {
+  const { cost, salt, nonce, sealed } = read(prefix, text)
   const decipher = createDecipheriv('aes-256-gcm', keyOf(passphrase, salt, cost), nonce, { authTagLength: tagBytes })
   decipher.setAAD(headOf(cost, salt, nonce))
   decipher.setAuthTag(sealed.subarray(-tagBytes))
@@ -85,7 +95,20 @@ export const importKey = (text: string, passphrase: string): ExportedKey => {
   } catch (error) {
     throw new MeshError('passphraseWrong', {}, error)
   }
-  const [seed, name] = fieldsOf(content, 2)
+  return fieldsOf(content, length)
+}
+
+/** @throws MeshError `keyExportInvalid` | `passphraseWrong` */
+export const importControlPlaneKey = (text: string, passphrase: string): ControlPlaneKey => {
+  const [der] = unseal(controlPlanePrefix, text, { passphrase, length: 1 })
+  const key = der instanceof Uint8Array ? parseControlPlaneKey(Buffer.from(der)) : undefined
+  if (key === undefined) throw bad('it holds no key')
+  return key
+}
+
+/** @throws MeshError `keyExportInvalid` | `passphraseWrong` */
+export const importKey = (text: string, passphrase: string): ExportedKey => {
+  const [seed, name] = unseal(poolPrefix, text, { passphrase, length: 2 })
   if (!(seed instanceof Uint8Array) || seed.length !== 32 || typeof name !== 'string') throw bad('it holds no key')
   return { key: keyPairFromSeed(new Uint8Array(seed)), name }
 }

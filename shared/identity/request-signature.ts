@@ -1,13 +1,14 @@
 /**
  * How a device signs an HTTP request to the control plane (and the opening request of its WebSocket).
- * Signed text: domain tag, method, path with query, SHA-256 of the body, time in milliseconds, nonce; one per line.
+ * Signed text: domain tag, key of the control plane that it is for, method, path with query, SHA-256 of the body, time
+ * in milliseconds, nonce; one per line. A control plane that passes a request on to another one has no use of it there.
  * The hash travels as a header, so that who sends is known before a byte of the body is read; the body is then compared
  * with the hash.
  */
 import { createHash, randomBytes } from 'node:crypto'
 import { headers } from '../api/routes.ts'
 import { MeshError } from '../errors.ts'
-import { type DeviceId, parseDeviceId } from '../ids.ts'
+import { type ControlPlaneId, type DeviceId, parseControlPlaneId, parseDeviceId, shortId } from '../ids.ts'
 import { limits } from '../wire/limits.ts'
 import { type KeyPair, signBytes, toHex, verifyBytes } from './keys.ts'
 
@@ -27,25 +28,29 @@ export const bodyHash = (body: string | Uint8Array): string => createHash('sha25
 const emptyHash = bodyHash('')
 
 interface SignedValues {
+  /** Key of the control plane. */
+  readonly recipient: ControlPlaneId
   readonly hash: string
   readonly time: string
   readonly nonce: string
 }
 
-const signedText = ({ method, path }: RequestLine, { hash, time, nonce }: SignedValues): Uint8Array =>
-  Buffer.from(['meshnet-request-v1', method.toUpperCase(), path, hash, time, nonce].join('\n'))
+const signedText = ({ method, path }: RequestLine, { recipient, hash, time, nonce }: SignedValues): Uint8Array =>
+  Buffer.from(['meshnet-request-v2', recipient, method.toUpperCase(), path, hash, time, nonce].join('\n'))
 
-/** Headers that prove who sends the request. */
-export const signRequest = (key: KeyPair, parts: RequestParts, now: number): Record<string, string> => {
+/** Headers that prove who sends the request, to that control plane and no other. */
+export const signRequest = (key: KeyPair, parts: RequestParts & { readonly recipient: ControlPlaneId }, now: number): Record<string, string> => {
+  const { recipient } = parts
   const hash = bodyHash(parts.body)
   const time = String(now)
   const nonce = randomBytes(16).toString('hex')
   return {
     [headers.device]: toHex(key.publicKey),
+    [headers.recipient]: recipient,
     [headers.time]: time,
     [headers.nonce]: nonce,
     [headers.body]: hash,
-    [headers.signature]: toHex(signBytes(key, signedText(parts, { hash, time, nonce }))),
+    [headers.signature]: toHex(signBytes(key, signedText(parts, { recipient, hash, time, nonce }))),
   }
 }
 
@@ -60,13 +65,13 @@ type SentHeaders = Readonly<Record<string, string | string[] | undefined>>
 
 /**
  * Who signed the request, by its headers alone: `checkBody` compares what comes behind them.
- * @throws MeshError `signatureInvalid` | `clockSkew` | `replayed`
+ * @param own key of this control plane
+ * @throws MeshError `signatureInvalid` | `wrongControlPlane` | `clockSkew` | `replayed`
  */
 export const verifyRequest = (
   sent: SentHeaders,
   line: RequestLine,
-  guard: NonceGuard,
-  now: number,
+  { own, guard, now }: { readonly own: ControlPlaneId; readonly guard: NonceGuard; readonly now: number },
 ): DeviceId => {
   const read = (name: string, pattern: RegExp): string => {
     const value = sent[name]
@@ -77,10 +82,12 @@ export const verifyRequest = (
   const time = read(headers.time, /^\d{1,15}$/)
   const nonce = read(headers.nonce, /^[0-9a-f]{32}$/)
   const signature = read(headers.signature, /^[0-9a-f]{128}$/)
-  if (sent[headers.body] === undefined) {
-    throw new MeshError('signatureInvalid', { problem: `header ${headers.body} is missing: the sender runs an older version of mesh` })
+  for (const name of [headers.body, headers.recipient]) {
+    if (sent[name] === undefined) throw new MeshError('signatureInvalid', { problem: `header ${name} is missing: the sender runs an older version of mesh, update it` })
   }
-  const text = signedText(line, { hash: read(headers.body, /^[0-9a-f]{64}$/), time, nonce })
+  const recipient = parseControlPlaneId(read(headers.recipient, /^[0-9a-f]{64}$/))
+  if (recipient !== own) throw new MeshError('wrongControlPlane', { wanted: shortId(recipient), own: shortId(own) })
+  const text = signedText(line, { recipient, hash: read(headers.body, /^[0-9a-f]{64}$/), time, nonce })
   if (!verifyBytes(Buffer.from(device, 'hex'), text, Buffer.from(signature, 'hex'))) {
     throw new MeshError('signatureInvalid', { problem: 'the signature does not match the request' })
   }

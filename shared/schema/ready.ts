@@ -8,7 +8,11 @@ const Addresses = Type.Array(Type.String(), { description: 'multiaddrs that lead
 const Serving = Type.Array(Type.String(), { description: 'models that the device takes part in' })
 const Notes = Type.Array(Type.String(), { description: 'why it does not take part in others' })
 
-export const ControlPlaneReady = Type.Object({ event, url: Type.String() })
+export const ControlPlaneReady = Type.Object({
+  event,
+  url: Type.String({ description: 'on this machine' }),
+  controlPlaneKey: Hex64,
+})
 
 export const RelayReady = Type.Object({
   event,

@@ -40,6 +40,13 @@ export const limits = {
   bodyMs: 5000,
   /** A body must come this fast on the average: a tenth of the slowest line that homes have. */
   bodyBytesPerSecond: 64 * 1024,
+  /** Milliseconds that a connection waits for its next request. */
+  keepAliveMs: 72_000,
+  /** Milliseconds until the first byte of a connection to the control plane, and again for its TLS handshake. */
+  controlPlaneTlsMs: 5000,
+  /** Connections that have not come so far: of one address, as of a household that starts at once, and of all. */
+  waitingConnectionsOfAddress: 64,
+  waitingConnections: 1024,
   /** Milliseconds that a refused sender may go on sending what is not read. */
   lingerMs: 5000,
   /** Bytes of a message of a device that showed no certificate yet: a hello with all that fits in, in characters of one byte. */

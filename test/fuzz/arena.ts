@@ -43,6 +43,8 @@ export interface Arena {
   readonly bodies: Partial<Record<RouteName, unknown>>
   /** Brings about what a request of the route speaks of, where an earlier one ended it. */
   readonly prepare: Partial<Record<RouteName, () => Promise<unknown>>>
+  /** Key of the control plane. */
+  readonly controlPlaneId: ControlPlaneId
   /** Ids and statements of what is there. */
   readonly words: readonly string[]
   /** Throws what the control plane wrote to its log as an error since the last call. */
@@ -73,8 +75,8 @@ const startServer = async (folder: string, cleanups: (() => unknown)[]): Promise
 }
 
 /** An agent that answers every job at once, so that there are jobs of all states. */
-const serveJobs = (device: TestDevice, url: string): Promise<WebSocket> => {
-  const { url: address, headers } = device.client(url).socket()
+const serveJobs = async (device: TestDevice, url: string): Promise<WebSocket> => {
+  const { url: address, headers } = await device.client(url).socket()
   const socket = new WebSocket(address, { headers })
   const send = (message: AgentMessage): void => socket.send(JSON.stringify(message))
   socket.on('open', () => send({ type: 'hello', version: '0', peerId: 'peer', addresses: ['/ip4/127.0.0.1/tcp/1'], certificates: [...device.certificates.values()] }))
@@ -179,6 +181,7 @@ export const openArena = async (): Promise<Arena> => {
     url, pool, member, words, senders,
     params: { poolId: [poolId], jobId: [jobId], keyId: spare.map(({ keyId }) => keyId) },
     prepare: { leaveRing: joinSpare, removeRing: joinSpare },
+    controlPlaneId,
     bodies: bodiesFor({ pool, stranger: senders.stranger, guests, member, finished, controlPlaneId }),
     checkLog: () => {
       if (errors.length > 0) throw new Error(`the control plane wrote: ${errors.splice(0).join('')}`)

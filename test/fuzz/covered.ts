@@ -43,7 +43,7 @@ export const coveredBy: Readonly<Record<string, readonly string[]>> = {
   'relay-server/relay-gate.ts': ['CBOR RelayProof', 'CBOR RevocationMessage'],
   'relay-server/served-pools.ts': ['file a list at a relay'],
   'relay-server/settings.ts': ['file relay.json'],
-  'shared/api/client.ts': ['answers of a control plane'],
+  'shared/api/failures.ts': ['answers of a control plane'],
   'shared/home.ts': ['file '],
   'shared/identity/control-plane-key.ts': ['file control-plane.key', 'ids of control planes'],
   'shared/identity/control-plane-pin.ts': ['pins of a control plane'],

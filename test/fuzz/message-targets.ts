@@ -42,7 +42,7 @@ class HostileAgent {
   async #open(): Promise<WebSocket> {
     if (this.#socket?.readyState === WebSocket.OPEN) return this.#socket
     const { member, url, pool } = this.#arena
-    const { url: address, headers } = member.client(url).socket()
+    const { url: address, headers } = await member.client(url).socket()
     const socket = new WebSocket(address, { headers })
     this.#socket = socket
     socket.on('message', (data: Buffer) => this.#hear(JSON.parse(data.toString()) as ControlMessage))

@@ -4,6 +4,7 @@ import { Agent, type IncomingMessage, request as openRequest } from 'node:http'
 import type { TSchema } from 'typebox'
 import { Value } from 'typebox/value'
 import { headers as names, type RouteName, type RouteRecord, routes } from '../../shared/api/routes.ts'
+import type { ControlPlaneId } from '../../shared/ids.ts'
 import { signRequest } from '../../shared/identity/request-signature.ts'
 import { ErrorAnswer } from '../../shared/schema/common.ts'
 import type { Arena, Sender } from './arena.ts'
@@ -79,10 +80,10 @@ const casesOf = (name: RouteName, { senders, words, params: known, bodies }: Are
   })
 }
 
-const headersOf = (sender: Sender, { method, path, body }: { readonly method: string; readonly path: string; readonly body: Uint8Array }): Record<string, string> => {
+const headersOf = (sender: Sender, signed: { readonly method: string; readonly path: string; readonly body: Uint8Array; readonly recipient: ControlPlaneId }): Record<string, string> => {
   if ('key' in sender) return sender.key === '' ? {} : { [names.key]: `Bearer ${sender.key}` }
   const { device, certificate } = sender
-  return { ...signRequest(device.key, { method, path, body }, Date.now()), ...(certificate === undefined ? {} : { [names.certificate]: certificate }) }
+  return { ...signRequest(device.key, signed, Date.now()), ...(certificate === undefined ? {} : { [names.certificate]: certificate }) }
 }
 
 interface Answer {
@@ -149,7 +150,7 @@ export const routeTargets = (arena: Arena): Target[] => {
     await arena.prepare[name]?.()
     const { method }: RouteRecord = routes[name]
     const signed = { method, path: isForged ? `${path}x` : path, body: body ?? Buffer.alloc(0) }
-    const headers: Record<string, string> = { ...headersOf(arena.senders[sender], signed), ...(body === undefined ? {} : { 'content-type': 'application/json' }) }
+    const headers: Record<string, string> = { ...headersOf(arena.senders[sender], { ...signed, recipient: arena.controlPlaneId }), ...(body === undefined ? {} : { 'content-type': 'application/json' }) }
     for (const { name: header, value } of edits) {
       if (value === undefined) delete headers[header]
       else headers[header] = value

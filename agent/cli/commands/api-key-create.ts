@@ -11,7 +11,7 @@ export const apiKeyCreate = defineCommand({
   name: 'api-key-create',
   summary: 'make an API key: lets an app run prompts on the pool without being a device of it',
   details: 'The key is printed once and stored nowhere; the control plane keeps a hash. What the app uses counts as use of this device. It sees its own jobs and the rings of the pool, nothing else. The key ends when this device leaves the pool.',
-  options: ['name', 'quota', 'expires', 'poolId', 'controlPlane', 'json'],
+  options: ['name', 'quota', 'expires', 'poolId', 'controlPlane', 'controlPlaneKey', 'json'],
   required: ['name'],
   defaults: { expires: '90d' },
   examples: ['mesh api-key-create --name "home page"', 'mesh api-key-create --name editor --quota 200000 --expires 30d'],

@@ -13,7 +13,7 @@ const useText = ({ usedToday, reserved, tokensPerDay }: ApiKey): string => `${us
 export const apiKeyList = defineCommand({
   name: 'api-key-list',
   summary: 'API keys of this device in a pool, and what they used; an admin sees those of all',
-  options: ['poolId', 'controlPlane', 'json'],
+  options: ['poolId', 'controlPlane', 'controlPlaneKey', 'json'],
   examples: ['mesh api-key-list', 'mesh api-key-list --json'],
   json: Type.Array(ApiKey),
   run: async (context, values) => {

@@ -17,7 +17,7 @@ export const apiKeyRevoke = defineCommand({
   name: 'api-key-revoke',
   summary: 'end an API key at once, and the jobs that run with it',
   details: 'For the device that made it, and for admins. The id may be given without its flag: mesh api-key-revoke ID.',
-  options: ['key', 'poolId', 'controlPlane', 'json'],
+  options: ['key', 'poolId', 'controlPlane', 'controlPlaneKey', 'json'],
   required: ['key'],
   bare: 'key',
   examples: ['mesh api-key-revoke 0123456789abcdef'],

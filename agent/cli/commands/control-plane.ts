@@ -6,9 +6,9 @@ import { runSibling } from '../sibling.ts'
 export const controlPlane = defineCommand({
   name: 'control-plane',
   summary: 'run the control plane: one for a group, on a machine that all can reach',
-  options: ['host', 'port', 'data', 'heartbeat', 'lease', 'ringGrace', 'loadTimeout', 'settleAfter', 'creditWindow', 'newcomerGrace', 'newcomerShare', 'keepText', 'relay', 'json'],
+  options: ['host', 'port', 'data', 'heartbeat', 'lease', 'ringGrace', 'loadTimeout', 'settleAfter', 'creditWindow', 'newcomerGrace', 'newcomerShare', 'keepText', 'relay', 'plainHttp', 'tlsCert', 'tlsKey', 'json'],
   defaults: { port: defaultPorts.controlPlane },
-  examples: ['mesh control-plane', 'mesh control-plane --host 0.0.0.0 --port 8080'],
+  examples: ['mesh control-plane', 'mesh control-plane --host 0.0.0.0 --port 8080', 'mesh control-plane --host 0.0.0.0 --tls-cert fullchain.pem --tls-key privkey.pem'],
   service: true,
   json: ControlPlaneReady,
   run: (context) => runSibling(context, 'controlPlane'),

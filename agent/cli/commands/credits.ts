@@ -15,7 +15,7 @@ export const credits = defineCommand({
   name: 'credits',
   summary: 'who contributed and used how much of the pool',
   details: 'One credit is a million multiply-adds: a million weights of a model times one token. Shares count what is recent, and decide who gets how much when the pool is busy; nobody is ever refused.',
-  options: ['poolId', 'controlPlane', 'json'],
+  options: ['poolId', 'controlPlane', 'controlPlaneKey', 'json'],
   examples: ['mesh credits', 'mesh credits --json'],
   json: CreditsView,
   run: async (context, values) => {

@@ -95,7 +95,7 @@ export const inference = defineCommand({
     'The prompt is the argument, or --prompt, a file (--prompt-file) or standard input: that of a pipe, or with - in place of the text. Files and standard input must be text in UTF-8; one line end at their end is left out, all else is taken as it is.',
     'Text goes to stdout, in a terminal behind the prompt that it continues; a status line to stderr when it is a terminal. Ctrl-C cancels the job. --wait limits how long the job may wait for a ring. With an API key (MESH_API_KEY or --api-key-file) a machine that is no device of the pool may ask.',
   ].join('\n\n'),
-  options: [...jobOptions, 'promptFile', 'apiKey', 'apiKeyFile', 'poolId', 'controlPlane', 'wait', 'json'],
+  options: [...jobOptions, 'promptFile', 'apiKey', 'apiKeyFile', 'poolId', 'controlPlane', 'controlPlaneKey', 'wait', 'json'],
   bare: 'prompt',
   examples: [
     'mesh inference "Once upon a time"',

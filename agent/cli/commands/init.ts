@@ -2,22 +2,23 @@ import { Type } from 'typebox'
 import { MeshError } from '../../../shared/errors.ts'
 import { shortId } from '../../../shared/ids.ts'
 import { Hex64, Name } from '../../../shared/schema/common.ts'
-import { createDeviceClient, registerDevice } from '../../device/control-plane.ts'
+import { registerDevice } from '../../device/control-plane.ts'
 import { defaultControlPlaneUrl, findDevice, parseControlPlaneUrl, readCapabilities, saveDevice } from '../../device/device.ts'
 import { defineCommand } from '../command.ts'
 import { confirmChange } from '../confirm-change.ts'
 import { fields } from '../render.ts'
-import { checkName, ifReachable } from '../session.ts'
+import { checkName, clientOf, controlPlaneKeyIn, ifReachable } from '../session.ts'
 
 export const init = defineCommand({
   name: 'init',
   summary: 'set this device up: make its key, remember network, name and control plane',
   details: 'Repeating it is harmless; before another name or control plane replaces the old one it asks, or wants --yes. The key is never replaced.',
-  options: ['networkId', 'name', 'controlPlane', 'yes', 'json'],
+  options: ['networkId', 'name', 'controlPlane', 'controlPlaneKey', 'yes', 'json'],
   required: ['networkId', 'name'],
-  examples: ['mesh init --network-id home --name "My laptop"', 'mesh init --network-id home --name "Desktop" --control-plane http://192.168.1.20:8080'],
+  examples: ['mesh init --network-id home --name "My laptop"', 'mesh init --network-id home --name "Desktop" --control-plane https://192.168.1.20:8080'],
   json: Type.Object({
     deviceId: Hex64, networkId: Name, name: Name, controlPlane: Type.String(),
+    controlPlaneKey: Type.Optional(Hex64),
     registered: Type.Boolean({ description: 'false: no control plane answered; the agent registers the device later' }),
     home: Type.String(), created: Type.Boolean(),
   }),
@@ -25,18 +26,21 @@ export const init = defineCommand({
     const { home } = context
     const before = findDevice(home)
     if (before !== undefined && before.config.networkId !== values.networkId) throw new MeshError('alreadyInitialised', { ...before.config, home: home.root })
+    const controlPlaneUrl = parseControlPlaneUrl(values.controlPlane ?? before?.config.controlPlaneUrl ?? defaultControlPlaneUrl)
+    // at another address may be another one: it is met for the first time
+    const known = before?.config.controlPlaneUrl === controlPlaneUrl ? before.config.controlPlaneKey : undefined
     const config = {
       networkId: checkName('--network-id', values.networkId),
       name: checkName('--name', values.name),
-      controlPlaneUrl: parseControlPlaneUrl(values.controlPlane ?? before?.config.controlPlaneUrl ?? defaultControlPlaneUrl),
+      controlPlaneUrl, controlPlaneKey: controlPlaneKeyIn(values) ?? known,
     }
     if (before !== undefined) await confirmChange(context, before.config, config, values.yes)
     const device = saveDevice(home, config)
-    const client = createDeviceClient({ home, device, fetch: context.fetch, now: context.now })
+    const client = clientOf(context, device)
     const result = await ifReachable(registerDevice(client, device, readCapabilities()))
     const registered = 'answer' in result
     if (values.json) {
-      context.printJson({ ...device.config, deviceId: device.deviceId, controlPlane: client.url, registered, home: home.root, created: before === undefined })
+      context.printJson({ ...device.config, controlPlaneKey: client.controlPlaneKey, deviceId: device.deviceId, controlPlane: client.url, registered, home: home.root, created: before === undefined })
       return
     }
     context.stdout.write(fields([

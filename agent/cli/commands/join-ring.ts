@@ -41,7 +41,7 @@ export const joinRing = defineCommand({
   name: 'join-ring',
   summary: 'take part in serving a model',
   details: 'The files of the model must be on this device: bundled, under MESHNET_HOME/models/<model id>, or in --model-dir, whose name is that of the model where --model-id gives none. What is refused leaves this device as it was. The agent (mesh start) loads its share of the columns; in a terminal this shows how far it is (Ctrl-C stops looking, not loading).',
-  options: ['modelId', 'modelDir', 'quant', 'share', 'poolId', 'controlPlane', 'json'],
+  options: ['modelId', 'modelDir', 'quant', 'share', 'poolId', 'controlPlane', 'controlPlaneKey', 'json'],
   examples: ['mesh join-ring --model-id tiny-story', 'mesh join-ring --model-dir ~/models/Llama-3.2-1B', 'mesh join-ring --model-id meta-llama/Llama-3.2-1B --model-dir ~/models/Llama-3.2-1B --quant q8 --share 2'],
   json: RingView,
   run: async (context, values) => {

@@ -2,11 +2,10 @@ import { hostname } from 'node:os'
 import { MeshError } from '../../../shared/errors.ts'
 import { decodeInvite, type Invite } from '../../../shared/identity/invite.ts'
 import { verifyCertificate } from '../../../shared/identity/pool-certificate.ts'
-import { shortId } from '../../../shared/ids.ts'
+import { type ControlPlaneId, shortId } from '../../../shared/ids.ts'
 import type { AgentState } from '../../../shared/schema/agent-state.ts'
 import { ownCommand } from '../../../shared/options.ts'
 import { type AgentReady, JoinAnswer } from '../../../shared/schema/ready.ts'
-import { createDeviceClient } from '../../device/control-plane.ts'
 import { defaultNetwork, findDevice, type LocalDevice, parseControlPlaneUrl, saveDevice } from '../../device/device.ts'
 import { findPool, listPools, type LocalPool } from '../../device/pools.ts'
 import { detach } from '../background.ts'
@@ -19,7 +18,7 @@ import { inviteLine } from '../passphrase.ts'
 import { fields, validity } from '../render.ts'
 import { agentOptions, agentText, runAgent } from '../run-agent.ts'
 import { checkNamedModel, servePool } from '../serve-pool.ts'
-import { checkName, readAgentState } from '../session.ts'
+import { checkName, clientOf, controlPlaneKeyIn, type ControlPlaneValues, readAgentState } from '../session.ts'
 
 /** The membership that this device holds already and can show. */
 const heldMembership = (context: CommandContext, { poolId, rootPublicKey }: Invite): { readonly pool: LocalPool; readonly notAfter: number } | undefined => {
@@ -31,15 +30,28 @@ const heldMembership = (context: CommandContext, { poolId, rootPublicKey }: Invi
   }
 }
 
+interface Place {
+  readonly url: string
+  /** Absent: whoever answers there. */
+  readonly controlPlaneKey?: ControlPlaneId
+}
+
 /**
  * Where the control plane of the pool is: as told, else the one that other pools of this device need, else the first
- * of the invite that answers. @throws MeshError `controlPlaneUnreachable` | `usage`
+ * of the invite that answers. @throws MeshError `controlPlaneUnreachable` | `controlPlaneChanged` | `poolElsewhere` | `usage`
  */
-const findControlPlane = async (context: CommandContext, invite: Invite, before: LocalDevice | undefined, told: string | undefined): Promise<string> => {
-  if (told !== undefined) return parseControlPlaneUrl(told)
+const findControlPlane = async (context: CommandContext, invite: Invite, before: LocalDevice | undefined, told: ControlPlaneValues): Promise<Place> => {
+  const known = before?.config
+  const controlPlaneKey = controlPlaneKeyIn(told) ?? invite.controlPlaneKey ?? known?.controlPlaneKey
+  if (told.controlPlane !== undefined) return { url: parseControlPlaneUrl(told.controlPlane), controlPlaneKey }
   const isBound = listPools(context.home).some(({ poolId }) => poolId !== invite.poolId)
-  if (before && isBound) return before.config.controlPlaneUrl
-  return firstThatAnswers(context, [...new Set([...invite.urls, ...(before ? [before.config.controlPlaneUrl] : [])])])
+  if (known && isBound) {
+    const isOther = controlPlaneKey !== undefined && known.controlPlaneKey !== undefined && controlPlaneKey !== known.controlPlaneKey
+    if (isOther) throw new MeshError('poolElsewhere', { url: known.controlPlaneUrl, other: invite.urls[0] ?? 'URL' })
+    return { url: known.controlPlaneUrl, controlPlaneKey }
+  }
+  const urls = [...new Set([...invite.urls, ...(known ? [known.controlPlaneUrl] : [])])]
+  return { url: await firstThatAnswers(context, urls, controlPlaneKey), controlPlaneKey }
 }
 
 /** The other pools of this device are at another control plane than this one. */
@@ -53,6 +65,7 @@ interface Wanted {
   readonly name?: string
   readonly yes: boolean
   readonly controlPlane?: string
+  readonly controlPlaneKey?: string
   readonly wait: number
   readonly modelId: string
   readonly modelDir?: string
@@ -70,14 +83,14 @@ const setUp = async (context: CommandContext, line: string, values: Wanted): Pro
   const name = checkName('--name', values.name ?? before?.config.name ?? hostname())
   if (before) await confirmChange(context, before.config, { name }, values.yes)
   await checkNamedModel(context, values)
-  const url = await findControlPlane(context, invite, before, values.controlPlane)
-  const device = before ?? saveDevice(home, { networkId: defaultNetwork, name, controlPlaneUrl: url })
-  const client = createDeviceClient({ home, device: { ...device, config: { ...device.config, name } }, url, fetch: context.fetch, now: context.now })
+  const { url, controlPlaneKey } = await findControlPlane(context, invite, before, values)
+  const device = before ?? saveDevice(home, { networkId: defaultNetwork, name, controlPlaneUrl: url, controlPlaneKey })
+  const client = clientOf(context, { ...device, config: { ...device.config, name } }, { url, controlPlaneKey })
   const target = { poolId: invite.poolId, rootPublicKey: invite.rootPublicKey, invite }
   const { pool, notAfter, published } = await joinPool({ context, client, device, target, waitMs: values.wait }).catch((error: unknown) => {
     throw elsewhere(error, url, invite)
   })
-  const config = { networkId: before?.config.networkId ?? published?.networkId ?? defaultNetwork, name, controlPlaneUrl: url }
+  const config = { networkId: before?.config.networkId ?? published?.networkId ?? defaultNetwork, name, controlPlaneUrl: url, controlPlaneKey: client.controlPlaneKey }
   const ready = saveDevice(home, config)
   const { models, notes } = await servePool(context, { device: ready, client }, pool.poolId, values)
   return { deviceId: ready.deviceId, name, controlPlane: url, poolId: pool.poolId, pool: pool.name, role: pool.role, notAfter, serving: models, notes }

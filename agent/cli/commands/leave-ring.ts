@@ -9,7 +9,7 @@ import { openSession } from '../session.ts'
 export const leaveRing = defineCommand({
   name: 'leave-ring',
   summary: 'stop serving a model',
-  options: ['modelId', 'poolId', 'controlPlane', 'json'],
+  options: ['modelId', 'poolId', 'controlPlane', 'controlPlaneKey', 'json'],
   examples: ['mesh leave-ring --model-id tiny-story'],
   json: Type.Object({ modelId: ModelId, poolId: Hex64, left: Type.Literal(true) }),
   run: async (context, values) => {

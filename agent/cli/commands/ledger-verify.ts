@@ -96,7 +96,7 @@ export const ledgerVerify = defineCommand({
   name: 'ledger-verify',
   summary: 'check the whole ledger: chain, signatures, amounts, sums (also: mesh ledger verify)',
   details: 'Everything is computed again on this device, and what was billed is compared with what the devices signed. It remembers the last entry, so that a ledger that is cut or written anew later does not pass.',
-  options: ['poolId', 'controlPlane', 'json'],
+  options: ['poolId', 'controlPlane', 'controlPlaneKey', 'json'],
   examples: ['mesh ledger-verify', 'mesh ledger-verify --json'],
   json: Type.Object({
     valid: Type.Literal(true), entries: Count, jobs: Count,

@@ -14,7 +14,7 @@ import { publishRemovals } from '../revocations.ts'
 export const poolApprove = defineCommand({
   name: 'pool-approve',
   summary: 'let a device that asks into the pool, also one that was removed',
-  options: ['device', 'role', 'poolId', 'controlPlane', 'json'],
+  options: ['device', 'role', 'poolId', 'controlPlane', 'controlPlaneKey', 'json'],
   required: ['device'],
   examples: ['mesh pool-approve --device 3fa94c11', 'mesh pool-approve --device 3fa94c11 --role admin'],
   json: Type.Object({ poolId: Hex64, deviceId: Hex64, name: Name, role: Role }),

@@ -15,7 +15,7 @@ export const poolCreate = defineCommand({
   name: 'pool-create',
   summary: 'make a pool; this device becomes its admin',
   details: 'Keeps the root key of the pool on this device (mode 0600). Repeating it with the same name publishes the same pool again. Who reads prompts and answers is signed now, for good: their submitter alone, or with --admins-read-text the admins too; whoever joins is told.',
-  options: ['name', 'adminsReadText', 'controlPlane', 'json'],
+  options: ['name', 'adminsReadText', 'controlPlane', 'controlPlaneKey', 'json'],
   required: ['name'],
   examples: ['mesh pool-create --name home', 'mesh pool-create --name school --admins-read-text'],
   json: Type.Object({

@@ -9,7 +9,7 @@ import { oneLine } from '../../../shared/text.ts'
 export const poolDeny = defineCommand({
   name: 'pool-deny',
   summary: 'refuse a device that asks to join',
-  options: ['device', 'poolId', 'controlPlane', 'json'],
+  options: ['device', 'poolId', 'controlPlane', 'controlPlaneKey', 'json'],
   required: ['device'],
   examples: ['mesh pool-deny --device 3fa94c11'],
   json: Type.Object({ poolId: Hex64, deviceId: Hex64, name: Name, denied: Type.Literal(true) }),

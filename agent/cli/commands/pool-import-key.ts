@@ -17,7 +17,7 @@ export const poolImportKey = defineCommand({
   name: 'pool-import-key',
   summary: 'take over a pool on this device, from the file of mesh pool-export-key',
   details: 'This device becomes an admin that holds the root key, as the maker of the pool does.',
-  options: ['file', 'passphraseFile', 'controlPlane', 'json'],
+  options: ['file', 'passphraseFile', 'controlPlane', 'controlPlaneKey', 'json'],
   required: ['file'],
   examples: ['mesh pool-import-key --file home-pool.key'],
   json: Type.Object({ poolId: Hex64, name: Name, role: Role, published: Type.Boolean() }),

@@ -23,7 +23,7 @@ export const notAfterOf = (pool: LocalPool, now: number): number => {
 export const poolList = defineCommand({
   name: 'pool-list',
   summary: 'pools of this device, with the values that others need to join',
-  options: ['controlPlane', 'json'],
+  options: ['controlPlane', 'controlPlaneKey', 'json'],
   examples: ['mesh pool-list', 'mesh pool-list --json'],
   json: Type.Array(Type.Object({
     poolId: Hex64, name: Name, role: Role, rootPublicKey: Hex64,

@@ -75,7 +75,7 @@ export const poolPeers = defineCommand({
   name: 'pool-peers',
   summary: 'members of a pool: where they are, how they were found, how far away',
   details: 'Without a control plane it shows the devices that the agent of this device met.',
-  options: ['poolId', 'controlPlane', 'json'],
+  options: ['poolId', 'controlPlane', 'controlPlaneKey', 'json'],
   examples: ['mesh pool-peers', 'mesh pool-peers --pool-id 3f...c1 --json'],
   json: Type.Array(PeerAnswer),
   run: async (context, values) => {

@@ -49,7 +49,7 @@ export const poolRemove = defineCommand({
   name: 'pool-remove',
   summary: 'remove a device from the pool: its connections are cut, its certificate is void',
   details: 'Signs the next revocation list, which spreads through the control plane and from member to member. mesh pool-approve lets the device in again. Without the control plane give the whole device id; the agent of this device tells the members it reaches.',
-  options: ['device', 'poolId', 'controlPlane', 'json'],
+  options: ['device', 'poolId', 'controlPlane', 'controlPlaneKey', 'json'],
   required: ['device'],
   examples: ['mesh pool-remove --device 3fa94c11'],
   json: Type.Object({

@@ -9,7 +9,7 @@ import { ago, paragraph, table } from '../render.ts'
 export const poolRequests = defineCommand({
   name: 'pool-requests',
   summary: 'devices that ask to join a pool of which this device is an admin',
-  options: ['poolId', 'controlPlane', 'json'],
+  options: ['poolId', 'controlPlane', 'controlPlaneKey', 'json'],
   examples: ['mesh pool-requests', 'mesh pool-requests --json'],
   json: Type.Array(Type.Object({ deviceId: Hex64, name: Name, createdAt: Time, inviteId: Type.Optional(InviteId) })),
   run: async (context, values) => {

@@ -28,7 +28,7 @@ const jobText = (job: Job & { readonly submitter: string }, now: number): string
 export const poolStatus = defineCommand({
   name: 'pool-status',
   summary: 'a pool at a glance: members, rings, recent jobs',
-  options: ['poolId', 'controlPlane', 'json'],
+  options: ['poolId', 'controlPlane', 'controlPlaneKey', 'json'],
   examples: ['mesh pool-status', 'mesh pool-status --json'],
   json: Type.Object({
     pool: Pool, role: Role, notAfter: Count,

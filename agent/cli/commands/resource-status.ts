@@ -18,7 +18,7 @@ const recordOf = async ({ client }: Session): Promise<{ readonly statement: stri
 export const resourceStatus = defineCommand({
   name: 'resource-status',
   summary: 'memory of this device: what is measured, what is locked, what is left of a cooldown',
-  options: ['controlPlane', 'json'],
+  options: ['controlPlane', 'controlPlaneKey', 'json'],
   examples: ['mesh resource-status', 'mesh resource-status --json'],
   json: Type.Object({
     ...ResourcesAnswer.properties,

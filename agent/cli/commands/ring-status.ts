@@ -68,7 +68,7 @@ export const ringText = (ring: RingView, output: Pick<Output, 'isTTY' | 'columns
 export const ringStatus = defineCommand({
   name: 'ring-status',
   summary: 'rings of a pool: members, positions, neighbours, columns, links',
-  options: ['poolId', 'controlPlane', 'json'],
+  options: ['poolId', 'controlPlane', 'controlPlaneKey', 'json'],
   examples: ['mesh ring-status', 'mesh ring-status --json'],
   json: Type.Array(RingView),
   run: async (context, values) => {

@@ -68,7 +68,7 @@ export const status = defineCommand({
   name: 'status',
   summary: 'this device at a glance: agent, control plane, pools, rings',
   details: 'Ends with 0 when the agent of this device runs, with 3 when it does not.',
-  options: ['controlPlane', 'json'],
+  options: ['controlPlane', 'controlPlaneKey', 'json'],
   examples: ['mesh status', 'mesh status --json'],
   json: StatusAnswer,
   run: async (context, values) => {

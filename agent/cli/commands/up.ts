@@ -1,9 +1,10 @@
 import { hostname } from 'node:os'
+import { secureUrl } from '../../../shared/api/control-plane-url.ts'
 import { MeshError } from '../../../shared/errors.ts'
 import { untilAborted } from '../../../shared/lifecycle.ts'
 import { defaultPorts, ownCommand } from '../../../shared/options.ts'
 import { UpReady } from '../../../shared/schema/ready.ts'
-import { createDeviceClient, publishPool, registerDevice } from '../../device/control-plane.ts'
+import { publishPool, registerDevice } from '../../device/control-plane.ts'
 import { defaultControlPlaneUrl, defaultNetwork, type DeviceConfig, findDevice, type LocalDevice, readCapabilities, saveDevice } from '../../device/device.ts'
 import { createPool, listPools } from '../../device/pools.ts'
 import { rankedLanAddresses } from '../../device/interfaces.ts'
@@ -12,16 +13,17 @@ import { type CommandContext, defineCommand } from '../command.ts'
 import { confirmChange } from '../confirm-change.ts'
 import { HostServices } from '../host-services.ts'
 import { checkHosting, groupInvites, hostOptions, joinLines } from '../hosting.ts'
+import { argumentsOf } from '../option-text.ts'
 import { bold, counted, validity } from '../render.ts'
 import { claimService } from '../service-record.ts'
 import { checkNamedModel, type Served, servePool, type ServeWish } from '../serve-pool.ts'
-import { checkName, type Session } from '../session.ts'
+import { checkName, clientOf, type Session } from '../session.ts'
 
 interface Identity {
   /** The device of this home; absent where none is set up. */
   readonly before?: LocalDevice
   /** What it is called from now on. */
-  readonly config: Omit<DeviceConfig, 'controlPlaneUrl'>
+  readonly config: Omit<DeviceConfig, 'controlPlaneUrl' | 'controlPlaneKey'>
 }
 
 /** @throws MeshError `usage` | `alreadyInitialised` (another network) | `hostedElsewhere` */
@@ -36,8 +38,8 @@ const identify = ({ home }: CommandContext, wanted: { readonly networkId?: strin
 }
 
 /** The control plane learns of the device and of the pools it made. */
-const register = async (context: CommandContext, device: LocalDevice, url: string): Promise<Session> => {
-  const client = createDeviceClient({ home: context.home, device, url, fetch: context.fetch, now: context.now })
+const register = async (context: CommandContext, device: LocalDevice): Promise<Session> => {
+  const client = clientOf(context, device)
   await registerDevice(client, device, readCapabilities())
   for (const pool of listPools(context.home)) if (pool.rootKey) await publishPool(client, device, pool)
   return { device, client }
@@ -75,7 +77,7 @@ export const up = defineCommand({
       host: values.host,
       controlPlanePort: values.port,
       relayPort: values.relayPort,
-      controlPlane: ['--keep-text', `${values.keepText}ms`],
+      controlPlane: ['--keep-text', `${values.keepText}ms`, ...argumentsOf(context, ['plainHttp', 'tlsCert', 'tlsKey'], values)],
       agent: ['--discovery', values.discovery, '--backend', values.backend, '--threads', String(values.threads)],
       logLevel: values.logLevel,
       onEvent: (text) => context.stderr.write(`${text}\n`),
@@ -86,19 +88,20 @@ export const up = defineCommand({
       if (listPools(home).length === 0) createPool(home, known.deviceId, config.networkId, context.now())
       const relay = await services.startRelay(listPools(home).map(({ poolId }) => poolId))
       context.signal.throwIfAborted()
-      const controlPlanePort = await services.startControlPlane(relayAt(values.host, relay))
+      const { controlPlanePort, controlPlaneKey } = await services.startControlPlane(relayAt(values.host, relay))
       context.signal.throwIfAborted()
-      const url = `http://${everywhere ? '127.0.0.1' : values.host}:${controlPlanePort}`
-      const session = await register(context, { ...known, config: { ...config, controlPlaneUrl: url } }, url)
-      await services.startAgent(url)
+      const url = secureUrl(`http://${everywhere ? '127.0.0.1' : values.host}:${controlPlanePort}`)
+      const own = { ...config, controlPlaneUrl: url, controlPlaneKey }
+      const session = await register(context, { ...known, config: own })
+      await services.startAgent(url, controlPlaneKey)
       const { models, notes } = await serveAll(context, session, values)
       // all of it runs: only now this is the control plane that the device keeps
-      saveDevice(home, { ...config, controlPlaneUrl: url })
+      saveDevice(home, own)
       const hosts = everywhere ? await rankedLanAddresses() : [values.host]
-      const urls = (hosts.length === 0 ? ['127.0.0.1'] : hosts).map((host) => `http://${host}:${controlPlanePort}`)
+      const urls = (hosts.length === 0 ? ['127.0.0.1'] : hosts).map((host) => secureUrl(`http://${host}:${controlPlanePort}`))
       const info: UpReady = {
         event: 'ready', deviceId: known.deviceId, url, hosts, relay: hosts.map((host) => relayAt(host, relay)), pids: services.pids(), serving: models, notes,
-        join: groupInvites(home, urls, context.now()).map(({ pool, line, usesLeft, notAfter }) => ({ pool, lines: joinLines(line, models[0]), usesLeft, notAfter })),
+        join: groupInvites(home, { urls, controlPlaneKey }, context.now()).map(({ pool, line, usesLeft, notAfter }) => ({ pool, lines: joinLines(line, models[0]), usesLeft, notAfter })),
       }
       show(info)
       claim.ready(info)
