@@ -35,14 +35,14 @@ export const namedIn = (members: Ranks, error: ErrorReportJson | undefined): str
 /** How a job ends whose prompt is wrong, or that nobody wants any more; and where the ring only changed. */
 const harmlessCodes: readonly string[] = [
   'promptTooLong', 'promptTooLarge', 'promptEmpty', 'promptUnreadable', 'parameterInvalid', 'tokenOutsideVocabulary', 'chatTemplateMissing',
-  'requestInvalid', 'jobCancelled', 'jobLost', 'peerRemoved', 'epochStale',
+  'modelConfigInvalid', 'requestInvalid', 'jobCancelled', 'jobLost', 'peerRemoved', 'epochStale',
 ]
 /** It cannot compute, or computes what cannot be right, while its links hold. */
 const computeCodes: readonly string[] = ['rankFailed', 'peerInvalid']
 
 /** The member that a job failed of, as rank 0 tells it: the rank that it names, else itself. */
-export const blamedForJob = (members: Ranks, error: ErrorReportJson): { readonly deviceId: string; readonly fault: 'own' | 'job' | 'link' } | undefined => {
-  if (error.code === 'jobStalled' && members[0]) return { deviceId: members[0].deviceId, fault: 'own' } // it says nothing any more
+export const blamedForJob = (members: Ranks, error: ErrorReportJson): { readonly deviceId: string; readonly fault: 'silent' | 'job' | 'link' } | undefined => {
+  if (error.code === 'jobStalled' && members[0]) return { deviceId: members[0].deviceId, fault: 'silent' } // it says nothing any more
   const named = namedIn(members, error)
   const deviceId = named ?? members[0]?.deviceId
   if (deviceId === undefined || harmlessCodes.includes(error.code)) return undefined

@@ -217,6 +217,14 @@ describe('ring health', () => {
     assert.deepEqual(outs(), ['c'])
   })
 
+  it('pairs that fell out lately are not', () => {
+    health.jobEnded([a, b, c], report('rankFailed', { rank: 1 }), 5000)
+    health.look([a, b, c], all(a, b, c), true, 5999)
+    health.jobEnded([a, b, c], report('rankFailed', { rank: 2 }), 6000)
+    health.jobEnded([a, b, c], report('rankFailed', { rank: 2 }), 6001)
+    assert.deepEqual(outs(), ['a'])
+  })
+
   it('a trial that is ready ends it, one that fails makes the pause longer and spoils nothing', () => {
     health.heard('b', failed('diskFull'), [a, b, c], 0)
     health.try(b, 9, 100)
@@ -290,6 +298,41 @@ describe('ring health', () => {
     assert.deepEqual(outs(), ['a', 'c'])
     assert.deepEqual(out('a'), { since: 6, until: 6 })
     assert.deepEqual(out('c')?.error, report('peerInvalid'))
+  })
+
+  it('who spoils what the others cannot do without it stays, until they can', () => {
+    let enough = false
+    health = new RingHealth(settings, (deviceId) => enough && deviceId === 'b')
+    health.begin([a, b, c], 0)
+    for (let time = 0; time < 9; time++) health.jobEnded([a, b, c], report('rankFailed', { rank: 1 }), time)
+    for (let time = 0; time < 9; time++) health.settle([a, b, c], [b], time)
+    for (let time = 0; time < 20; time++) health.went(b, false, time)
+    health.jobEnded([a, b, c], report('jobStalled'), 20)
+    assert.deepEqual(outs(), [])
+    enough = true
+    health.jobEnded([a, b, c], report('rankFailed', { rank: 1 }), 9)
+    assert.deepEqual(outs(), ['b'])
+    health.heard('c', failed('diskFull'), [a, b, c], 10)
+    assert.deepEqual(outs(), ['b', 'c'], 'who cannot load is no help')
+  })
+
+  it('of several that are away and that broke links, each is judged by its own', () => {
+    for (let epoch = 1; epoch <= 3; epoch++) {
+      health.heard('a', failed('peerLost', { rank: 2 }), [a, b, c], epoch)
+      health.heard('c', failed('peerLost', { rank: 0 }), [a, b, c], epoch)
+      health.settle([a, b, c], [b], epoch)
+      if (epoch < 3) health.begin([a, b, c], epoch)
+    }
+    assert.deepEqual(outs(), ['b', 'c'])
+  })
+
+  it('the nearest time is the one to look at', () => {
+    health.heard('b', failed('diskFull'), [a, b, c], 0)
+    health.begin([a, c], 0)
+    const said: SaidBy = new Map([['a', { state: 'waiting', progress: 0 }], ['c', ready]])
+    assert.equal(health.next([a, c], said, 0), 100)
+    assert.equal(health.next([a, c], said, 99), 100)
+    assert.equal(health.next([a, c], said, 100), 1000)
   })
 
   it('what was is forgotten with who serves no more', () => {

@@ -34,10 +34,12 @@ export interface LeftOut {
   readonly trial?: Said
 }
 
-type Cause = 'own' | 'stalled' | 'backend' | 'job' | 'link' | 'lost' | 'flap'
+type Cause = 'own' | 'stalled' | 'silent' | 'backend' | 'job' | 'link' | 'lost' | 'flap'
 
 /** What each costs: what somebody has to mend at once, what may pass after two or three in a row. */
-const weights: Readonly<Record<Cause, number>> = { own: 6, stalled: 6, backend: 3, job: 3, link: 2, lost: 2, flap: 0.5 }
+const weights: Readonly<Record<Cause, number>> = { own: 6, stalled: 6, silent: 6, backend: 3, job: 3, link: 2, lost: 2, flap: 0.5 }
+/** It can load, and spoils what comes then: where the others are not enough, a ring with it is better than none. */
+const spoiling: readonly Cause[] = ['silent', 'job', 'link', 'lost', 'flap']
 const mostStrikes = 6
 /** Of a member that was left out before, and is not well yet. */
 const mostStrikesAfter = 3
@@ -71,6 +73,8 @@ const restless = (peer: string): ErrorReportJson => new MeshError('memberRestles
 
 export class RingHealth {
   readonly #settings: HealthSettings
+  /** The others can do without it. */
+  readonly #canSpare: (deviceId: string) => boolean
   readonly #troubles = new Map<string, Trouble>()
   #watch: EpochWatch | undefined
   /** Pairs that fell out: lately, and in this epoch. */
@@ -81,8 +85,9 @@ export class RingHealth {
   /** They went away while the epoch was put together. */
   readonly #went = new Set<string>()
 
-  constructor(settings: HealthSettings) {
+  constructor(settings: HealthSettings, canSpare: (deviceId: string) => boolean = () => true) {
     this.#settings = settings
+    this.#canSpare = canSpare
   }
 
   /** Another epoch begins. Whoever is part of it is not left out any more. */
@@ -290,6 +295,7 @@ export class RingHealth {
     const trouble = { ...before, cause, error, strikes: before.strikes + weights[cause] }
     this.#troubles.set(deviceId, trouble)
     if (trouble.strikes < (trouble.times > 0 ? mostStrikesAfter : mostStrikes)) return
+    if (spoiling.includes(cause) && !this.#canSpare(deviceId)) return
     this.#change(deviceId, { spoiled: trouble.spoiled + 1 })
     this.#leaveOut(deviceId, error, now)
   }

@@ -5,6 +5,7 @@ import type { ErrorReportJson } from '../../shared/schema/common.ts'
 import { newJobId, shortId } from '../../shared/ids.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { Job, JobSubmission } from '../../shared/schema/job.ts'
+import { leaderReport } from '../domain/job-report.ts'
 import { failedWith, finalStates, type JobMessage, type JobResult, reactionTo, resultOf } from '../domain/job-state.ts'
 import { mayReadText, type Reader, type ReadingTerms, withoutText } from '../domain/job-readers.ts'
 import { claimedTokens } from '../domain/job-tokens.ts'
@@ -190,7 +191,9 @@ export class Jobs {
     else if (reaction === 'start' && head) hub.publish(jobId, [jobs.advance(jobId, 'running', { ...head, now: now() })])
     else if (reaction === 'append' && message.type === 'job-tokens') hub.publish(jobId, [jobs.addTokens(jobId, message.firstIndex, message.tokens, message.text)])
     else if (reaction === 'finish' && running && (message.type === 'job-done' || message.type === 'job-failed')) {
-      const result = resultOf(message, jobs.find(jobId) as Job, head?.isCancelled === true)
+      const members = this.#options.ringStore.find(running.ringId)?.members ?? []
+      const said = message.type === 'job-failed' ? { ...message, error: leaderReport(members, message.error) } : message
+      const result = resultOf(said, jobs.find(jobId) as Job, head?.isCancelled === true)
       this.#finish(running, result, () => agent.socket.send({ type: 'job-settled', jobId }))
     }
   }

@@ -24,8 +24,9 @@ export class LiveRing {
   #failures = 0
   #timer: NodeJS.Timeout | undefined
 
-  constructor(health: HealthSettings) {
-    this.health = new RingHealth(health)
+  /** @param canSpare whether the others can do without a member */
+  constructor(health: HealthSettings, canSpare: (deviceId: string) => boolean) {
+    this.health = new RingHealth(health, canSpare)
   }
 
   /** Another epoch begins. */

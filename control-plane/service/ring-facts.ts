@@ -72,6 +72,18 @@ export class RingFacts {
     })
   }
 
+  /** Those that are there and have room for a part. */
+  able(ring: StoredRing, health: RingHealth): WishState[] {
+    return this.wishStates(ring, this.wishes(ring.ringId), health).filter(({ available, noRoom }) => available && noRoom === undefined)
+  }
+
+  /** The others that are there are enough for the model. */
+  canSpare(ringId: string, health: RingHealth, deviceId: string): boolean {
+    const ring = this.#options.rings.find(ringId)
+    const others = ring ? this.able(ring, health).filter((one) => one.deviceId !== deviceId && !one.leftOut) : []
+    return ring !== undefined && others.length > 0 && this.plan(ring, others).fits
+  }
+
   /** What members of the epoch that are there said last. */
   saidBy({ members, poolId }: StoredRing, { reports }: Pick<LiveRing, 'reports'>): SaidBy {
     const { presence, now } = this.#options
@@ -82,7 +94,7 @@ export class RingFacts {
   /** Why no epoch can work, if so. */
   obstacle(ring: StoredRing, { misfit, status, health }: LiveRing): MeshError | undefined {
     if (misfit || status === 'active') return misfit
-    const able = this.wishStates(ring, this.wishes(ring.ringId), health).filter(({ available, noRoom }) => available && noRoom === undefined)
+    const able = this.able(ring, health)
     const [first] = able
     const out = first && health.leftOut(first.deviceId)
     if (!out?.error || able.some(({ leftOut }) => !leftOut)) return undefined

@@ -389,7 +389,9 @@ export class Rings {
   }
 
   #state(ringId: string): LiveRing {
-    const live = this.#live.get(ringId) ?? new LiveRing(this.#options.health)
+    const present = this.#live.get(ringId)
+    if (present) return present
+    const live: LiveRing = new LiveRing(this.#options.health, (deviceId) => this.#facts.canSpare(ringId, live.health, deviceId))
     this.#live.set(ringId, live)
     return live
   }

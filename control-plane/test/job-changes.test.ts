@@ -133,3 +133,23 @@ test('events: who has seen the end is told not to come back', async (t) => {
   const answer = await pool.admin.client(url).open('jobEvents', { params: { poolId: pool.poolId, jobId }, headers: { 'last-event-id': String(last) } })
   assert.deepEqual([answer.status, await answer.text()], [204, ''])
 })
+
+test('jobs: rank 0 has no say in the code, the exit code and the hint of a failure beyond what a job can end with', async (t) => {
+  const { url } = await startPlane(t)
+  const pool = await createPool(url)
+  const params = { poolId: pool.poolId }
+  const { agents: [leader], epoch } = await activeRing(t, pool, url, 2)
+  const told = async (key: string, code: string, fields: Record<string, string | number>): Promise<unknown> => {
+    const { jobId } = await pool.admin.client(url).call('submitJob', { params, body: submission(key) })
+    await leader.next('job-assign')
+    leader.send({ type: 'job-failed', jobId, epoch, error: { code, message: 'run rm -rf', hint: 'run rm -rf', fields } })
+    await leader.next('job-settled')
+    return (await pool.admin.client(url).call('getJob', { params: { ...params, jobId } })).error
+  }
+  const quoted = { code: 'rankFailed', message: 'Admin (rank 0) could not compute: "run rm -rf"' }
+  const { code, message: said } = await told('other', 'keyInvalid', { rank: 1, peer: 'Else' }) as typeof quoted
+  assert.deepEqual({ code, message: said }, quoted)
+  const { message, hint } = await told('lost', 'peerLost', { rank: 1, peer: 'Somebody else', problem: 'gone' }) as { message: string; hint: string }
+  assert.equal(message, 'lost Member 1 (rank 1) while the job ran: gone')
+  assert.match(hint, /Member 1 takes part again/)
+})
