@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
+import { loadControlPlaneKey } from '../shared/identity/control-plane-key.ts'
 import { environmentFor } from '../shared/options.ts'
 import { createSmallDisk, smallDiskImpossible } from '../test/support/small-disk.ts'
 import { createPool, eventually, FakeAgent } from './test/plane.ts'
@@ -65,7 +66,7 @@ test('process: one line when ready, data under the home, exit code 0 after a sig
   const stopping = Date.now()
   plane.signal('SIGTERM')
   const { code, stdout } = await plane.ended
-  assert.deepEqual([code, stdout], [0, `{"event":"ready","url":"${url}"}\n`])
+  assert.deepEqual([code, stdout], [0, `{"event":"ready","url":"${url}","control_plane_key":"${loadControlPlaneKey(join(home, 'control-plane', 'control-plane.key'))?.id}"}\n`])
   assert.ok(Date.now() - stopping < 4000, `took ${Date.now() - stopping} ms`)
 })
 
@@ -74,7 +75,15 @@ test('process: a port in use, an unknown flag and a damaged database are two cle
   const { port } = new URL(await first.url)
   const data = folderOf(t)
   writeFileSync(join(data, 'mesh.sqlite'), 'no database at all, only text '.repeat(50))
+  const damaged = folderOf(t)
+  writeFileSync(join(damaged, 'control-plane.key'), '-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEGCCqG\n')
+  const [cert, key] = ['cert.pem', 'key.pem'].map((name) => join(damaged, name))
+  writeFileSync(cert, 'no certificate')
   const cases = [
+    [['--port', '0', '--data', damaged], 3, /^error: the key of the control plane in .*control-plane\.key is damaged\nhint: restore the file from a copy \(mesh control-plane-import-key/],
+    [['--port', '0', '--tls-cert', cert], 2, /^error: --tls-cert and --tls-key are given together/],
+    [['--port', '0', '--tls-cert', cert, '--tls-key', key], 3, /^error: cannot read .*key\.pem: .*ENOENT.*\nhint: check that the path after --tls-key/],
+    [['--port', '0', '--tls-cert', cert, '--tls-key', cert], 3, /^error: cannot read .*cert\.pem: it holds no certificate in PEM .*\nhint: check that the path after --tls-cert/],
     [['--port', port], 3, process.platform === 'linux' ? /^error: port \d+ is in use\nhint: choose another with --port, or stop what holds it: a Mesh control plane \(process \d+\)\n$/ : /^error: port \d+ is in use\nhint: choose/],
     [['--prot', '1'], 2, /^error: Unknown option '--prot'.*\nhint: mesh control-plane --help\n$/],
     [['--port', '99999'], 2, /^error: --port wants a whole number from 0 to 65535, got "99999"\nhint: .*\n$/],

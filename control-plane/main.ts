@@ -72,10 +72,10 @@ const run = async (): Promise<void> => {
   const lock = await lockFolder(`${folder.database}.lock`, 'a control plane')
   parts.add({ name: 'data folder', stop: () => lock.release() })
   try {
-    const key = ownControlPlaneKey(folder.key)
-    const identities = parts.add(await TlsIdentities.open({ key, file: folder.certificate, names: () => hostNames(options.host), given, logger, now: Date.now }))
     const database = openDatabase(folder.database)
     parts.add({ name: 'database', stop: () => database.close() })
+    const key = ownControlPlaneKey(folder.key)
+    const identities = parts.add(await TlsIdentities.open({ key, file: folder.certificate, names: () => hostNames(options.host), given, logger, now: Date.now }))
     const services = createServices(database, settingsOf(options), { now: Date.now, logger, key })
     const app = await buildApp(services, logger, { identities, plainHttp: options.plainHttp })
     parts.add({ name: 'http', stop: () => app.close() })

@@ -38,6 +38,8 @@ export interface Home {
   readonly logs: string
   /** Where the other devices of our pools were met; see `schema/known-peers.ts`. */
   readonly knownPeers: string
+  /** Certificate of the control plane that this device uses, for programs that are told to trust it. */
+  readonly trusted: string
   /** What the control plane has not confirmed yet of jobs that ended here, one file for each: answers, and reports on own work. */
   readonly outbox: { readonly answers: string; readonly reports: string }
   /** Memory locks: one file per signed statement, and the cooldown as it was last written down. */
@@ -83,6 +85,7 @@ export const openHome = (root: string = homeFromEnvironment() ?? join(homedir(),
     rings: at('rings.json'),
     logs: at('logs'),
     knownPeers: at('peers.json'),
+    trusted: at('trusted-control-plane.crt'),
     outbox: { answers: at('outbox', 'answers'), reports: at('outbox', 'reports') },
     locks: { folder: at('resource-lock'), countdown: at('resource-lock', 'countdown.json') },
     controlPlane: controlPlaneFolder(at('control-plane')),

@@ -133,7 +133,16 @@ const alone = async (t: TestContext, walk: Walk, root: string): Promise<void> =>
   await walk.json(home, 'init', '--network-id', 'home', '--name', 'services')
   await walk.json(home, 'service-install', '--print')
   await walk.json(home, 'service-remove')
-  const { url } = await walk.service(t, home, 'control-plane', '--port', '0')
+  const { url, control_plane_key: key } = await walk.service(t, home, 'control-plane', '--port', '0')
+  assert.deepEqual(await walk.json(home, 'control-plane-key'), { control_plane_key: key, is_own: true })
+  const [file, passphrase] = [join(root, 'control-plane.key'), join(root, 'passphrase')]
+  await walk.json(home, 'control-plane-export-key', '--file', file, '--passphrase-file', passphrase)
+  const moved = await walk.json<Record<string, unknown>>(home, 'control-plane-import-key', '--file', file, '--passphrase-file', passphrase, '--data', join(root, 'moved'))
+  assert.deepEqual([moved.control_plane_key, (await walk.json<Record<string, unknown>>(home, 'control-plane-key', '--data', join(root, 'moved'))).control_plane_key], [key, key])
+  // of another control plane: nothing is replaced without a word
+  await walk.service(t, join(root, 'third'), 'control-plane', '--port', '0', '--data', join(root, 'third'))
+  const inUse = await run(home, ['control-plane-import-key', '--file', file, '--passphrase-file', passphrase, '--data', join(root, 'third')])
+  assert.equal(failure(inUse).code, 'folderInUse')
   await walk.service(t, home, 'relay', '--port', '0')
   const taken = await runMesh(['control-plane', '--port', new URL(String(url)).port, '--data', join(root, 'elsewhere'), '--json'], { home })
   assert.equal(failure(taken).code, 'portInUse')
@@ -165,7 +174,7 @@ describe('--json', () => {
       assert.equal(failure(await run(home, [name, '--no-such-option'])).code, 'usage', name)
       if (service || ['demo', 'init', 'down', 'logs', 'service-remove'].includes(name)) continue // these need no device
       const { code } = failure(await run(home, [name]))
-      assert.ok(['usage', 'notInitialised', 'noPool', 'promptEmpty'].includes(code), `${name}: ${code}`)
+      assert.ok(['usage', 'notInitialised', 'noPool', 'promptEmpty', 'controlPlaneKeyMissing'].includes(code), `${name}: ${code}`)
     }
   })
 })

@@ -13,7 +13,7 @@ import { secretIn } from '../passphrase.ts'
 import { readPrompt } from '../prompt.ts'
 import { bold, counted } from '../render.ts'
 import { type JobProgress, jobOptions, runJob, submissionOf } from '../run-job.ts'
-import { openKeyClient, openSession } from '../session.ts'
+import { type ControlPlaneValues, openKeyClient, openSession } from '../session.ts'
 
 /** The answer of `--json`. Times in milliseconds. */
 export const JobAnswer = Type.Object({
@@ -59,11 +59,10 @@ interface Sender {
   readonly key?: KeyPair
 }
 
-interface SenderValues {
+interface SenderValues extends ControlPlaneValues {
   readonly apiKey?: string
   readonly apiKeyFile?: string
   readonly poolId?: string
-  readonly controlPlane?: string
 }
 
 /** @throws MeshError `usage` (two keys) | those of `readGivenFile` */
@@ -75,14 +74,14 @@ const keyOf = ({ isGiven }: CommandContext, { apiKey, apiKeyFile }: SenderValues
 
 /** This device, or an app with an API key, which tells the pool as well. */
 const openSender = async (context: CommandContext, values: SenderValues): Promise<Sender> => {
-  const { poolId, controlPlane } = values
+  const { poolId } = values
   const apiKey = keyOf(context, values)
   if (apiKey === undefined) {
-    const { client, device } = openSession(context, { controlPlane })
+    const { client, device } = openSession(context, values)
     return { client, key: device.key, poolId: selectPool(context.home, poolId).poolId }
   }
   const digits = poolId === undefined ? '' : parseDigits(poolId, poolByDigits)
-  const client = openKeyClient(context, { apiKey, controlPlane })
+  const client = openKeyClient(context, { ...values, apiKey })
   const key = await client.call('getKey', {})
   if (!key.poolId.startsWith(digits)) throw new MeshError('keyOtherPool', { keyId: key.keyId })
   return { client, poolId: key.poolId }
@@ -102,7 +101,7 @@ export const inference = defineCommand({
     'mesh inference --prompt-file story.txt --max-tokens 400',
     'mesh inference --chat --prompt "What colour is the sky?" --temperature 0',
     'mesh inference --prompt "Once upon a time" --seed 7 --max-tokens 50 --stop "The end" --json',
-    'mesh inference --prompt "Once upon a time" --api-key-file key.txt --control-plane http://192.168.1.20:8080',
+    'mesh inference --prompt "Once upon a time" --api-key-file key.txt --control-plane https://192.168.1.20:8080 --control-plane-key 3f...c1',
   ],
   json: JobAnswer,
   run: async (context, values) => {
