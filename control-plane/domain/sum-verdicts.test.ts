@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { RankCheck } from '../../shared/schema/ring.ts'
-import { judgeSums, type SumVerdict } from './sum-verdicts.ts'
+import type { RankCheck, SumVerdict } from '../../shared/schema/ring.ts'
+import { judgeSums } from './sum-verdicts.ts'
 
 const members = ['a', 'b', 'c', 'd', 'e']
 

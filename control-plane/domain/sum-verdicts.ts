@@ -3,10 +3,7 @@
  * word names a member and does no more: a member's sums count as wrong when two others at least say so, and more than
  * half of those that checked it. Members that are found wrong have no say about the others. Pure.
  */
-import type { RankCheck } from '../../shared/schema/ring.ts'
-
-/** `unchecked`: nobody checked it yet, or can. `disputed`: said to be wrong, by too few. */
-export type SumVerdict = 'unchecked' | 'right' | 'disputed' | 'wrong'
+import type { RankCheck, SumVerdict } from '../../shared/schema/ring.ts'
 
 export interface JudgedMember {
   readonly deviceId: string

@@ -19,6 +19,7 @@ import type { Memberships } from './memberships.ts'
 import type { Pins } from './pins.ts'
 import type { Agent, AgentSocket, Presence } from './presence.ts'
 import type { Rings } from './rings.ts'
+import type { SumChecks } from './sum-checks.ts'
 
 export interface AgentSocketsOptions {
   readonly admission: Admission
@@ -27,6 +28,7 @@ export interface AgentSocketsOptions {
   readonly devices: DeviceStore
   readonly pools: PoolStore
   readonly rings: Rings
+  readonly sums: SumChecks
   readonly locks: Locks
   readonly jobs: Jobs
   readonly credits: Credits
@@ -128,12 +130,14 @@ export class AgentSockets {
   }
 
   #receive(agent: Agent, message: AgentMessage): void {
-    const { rings, locks, jobs, credits } = this.#options
+    const { rings, sums, locks, jobs, credits } = this.#options
     if (message.type === 'hello') this.#greet(agent, message)
     else if (!agent.greeted) throw new MeshError('requestInvalid', { problem: `${message.type} before hello` })
     else if (message.type === 'renew') this.#renew(agent, message.certificate)
-    else if (message.type === 'ring-state') rings.report(agent, message.ringId, message)
-    else if (message.type === 'ring-trial-state') rings.tried(agent, message.ringId, message)
+    else if (message.type === 'ring-state') {
+      rings.report(agent, message.ringId, message)
+      sums.receive(agent.deviceId, message)
+    } else if (message.type === 'ring-trial-state') rings.tried(agent, message.ringId, message)
     else if (message.type === 'ring-retry') rings.askAgain(agent, message.ringId)
     else if (message.type === 'work-report') {
       credits.receive(agent.deviceId, message.poolId, message.report)
@@ -257,6 +261,11 @@ const parse = (text: string): AgentMessage => {
 /** What others are shown of it: failures are kept and told to the whole pool. */
 const cleaned = (message: AgentMessage): AgentMessage => {
   const shown = 'error' in message && message.error ? { ...message, error: MeshError.cleanReport(message.error) } : message
-  if (shown.type !== 'ring-state' || shown.network?.streamsReason === undefined) return shown
-  return { ...shown, network: { ...shown.network, streamsReason: oneLine(shown.network.streamsReason) } }
+  if (shown.type !== 'ring-state') return shown
+  const { network, checks } = shown
+  return {
+    ...shown,
+    ...(network?.streamsReason === undefined ? {} : { network: { ...network, streamsReason: oneLine(network.streamsReason) } }),
+    ...(checks ? { checks: checks.map((one) => (one.problem === undefined ? one : { ...one, problem: oneLine(one.problem) })) } : {}),
+  }
 }

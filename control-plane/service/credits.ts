@@ -36,6 +36,8 @@ export interface CreditsOptions {
   readonly now: () => number
   readonly settings: CreditSettings
   readonly logger: Logger
+  /** The sums of a member of that epoch are known to be wrong: it earns nothing. */
+  isWrong(ringId: string, epoch: number, deviceId: string): boolean
 }
 
 /** Jobs settled in one go when many are due: the process has other things to do in between. */
@@ -67,7 +69,7 @@ export class Credits {
    * @param finish stores the end
    */
   end<T>(job: Job, ring: StoredRing | undefined, result: JobResult, finish: () => T): T {
-    const { store, now, logger } = this.#options
+    const { store, now, logger, isWrong } = this.#options
     const ended = store.together(() => {
       const ends = finish()
       const tokens = claimedTokens(job, ring?.model.shape, result)
@@ -75,8 +77,11 @@ export class Credits {
       else {
         const { shape } = ring.model
         const most = mostTokens(job.submission, shape, result.tokens.length)
-        const workers = ring.members.map(({ deviceId, ranges }) => ({ deviceId, weights: heldWeights(shape, ranges) }))
         const { jobId, submittedBy, epoch } = job
+        const workers = ring.members.map(({ deviceId, ranges }) => ({
+          deviceId, weights: heldWeights(shape, ranges),
+          ...(isWrong(ring.ringId, epoch, deviceId) ? { isWrong: true } : {}),
+        }))
         store.open(job.poolId, { jobId, submittedBy, epoch, modelWeights: weightsOf(shape), tokens, mostTokens: most, workers }, now())
         const claimed = (result.usage?.promptTokens ?? 0) + result.tokens.length
         if (claimed > most) logger.warn({ job: jobId, device: workers[0].deviceId, claimed, most }, 'rank 0 claims more tokens than the job can have had')
@@ -90,6 +95,14 @@ export class Credits {
   /** A job ended that no ring has: there is nothing to settle. */
   forget(jobId: string): void {
     this.#options.store.forget(jobId)
+  }
+
+  /** The sums of a device in a job that ended turned out to be wrong: what is not settled yet brings it nothing. */
+  spoil(jobId: string, deviceId: string): void {
+    this.#options.background.run('marking a job as spoiled', () => {
+      this.#options.store.spoil(jobId, deviceId)
+      this.#trySettling(jobId)
+    })
   }
 
   /** What a rank says it did. What does not hold is logged, and never asked for again. */

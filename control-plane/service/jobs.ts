@@ -262,6 +262,12 @@ export class Jobs {
     this.#endAfter(leaderWordMs, running, deviceId, reportedBy(member, error))
   }
 
+  /** What runs there is spoiled: it fails at once. */
+  failRunning(ringId: string, error: ErrorReportJson): void {
+    const running = this.#running.get(ringId)
+    if (running) this.#end(running, MeshError.fromReport(error))
+  }
+
   /** A device was removed from the pool: a job that it takes part in ends at once. */
   expel(poolId: string, deviceId: string, error: MeshError): void {
     for (const running of this.#running.values()) {

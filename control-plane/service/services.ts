@@ -6,6 +6,7 @@ import type { Logger } from '../../shared/log.ts'
 import type { OpenDatabase } from '../store/database.ts'
 import { CreditStore } from '../store/credit-store.ts'
 import { DeviceStore } from '../store/device-store.ts'
+import { FindingStore } from '../store/finding-store.ts'
 import { JobTexts } from '../store/job-texts.ts'
 import { JobStore } from '../store/job-store.ts'
 import { KeyStore } from '../store/key-store.ts'
@@ -31,6 +32,7 @@ import { Pins } from './pins.ts'
 import { Presence } from './presence.ts'
 import { Removals } from './removals.ts'
 import { Rings } from './rings.ts'
+import { SumChecks, type SumChecksOptions } from './sum-checks.ts'
 import { defaultTexts, TextKeeper, type TextSettings } from './text-keeper.ts'
 
 export interface Settings {
@@ -71,6 +73,7 @@ export interface Services {
   readonly removals: Removals
   readonly presence: Presence
   readonly rings: Rings
+  readonly sums: SumChecks
   readonly locks: Locks
   readonly jobs: Jobs
   readonly keys: ApiKeys
@@ -81,6 +84,14 @@ export interface Services {
   readonly textKeeper: TextKeeper
   readonly now: () => number
   stop(): void
+}
+
+/** The sums of a member are wrong: the ring goes on without it, what runs fails, and it earns nothing of what it worked on. */
+const spoiling = (parts: () => Pick<Services, 'rings' | 'jobs' | 'credits'>): SumChecksOptions['onWrong'] => ({ ringId }, { deviceId, jobs: spoiled, error }) => {
+  const { rings, jobs, credits } = parts()
+  for (const jobId of spoiled) credits.spoil(jobId, deviceId)
+  jobs.failRunning(ringId, error)
+  rings.leaveOut(ringId, deviceId, error)
 }
 
 export const createServices = (database: OpenDatabase, { heartbeatMs, leaseMs, ringGraceMs: graceMs, relays = [], reportMs = defaultReportMs, stallMs = defaultStallMs, cancelMs = defaultStallMs, credits: creditSettings = defaultCreditSettings, admission: admissionSettings = defaultAdmission, texts: textSettings = defaultTexts, health = {} }: Settings, { now, logger, key }: { now: () => number; logger: Logger; key: ControlPlaneKey }): Services => {
@@ -102,7 +113,7 @@ export const createServices = (database: OpenDatabase, { heartbeatMs, leaseMs, r
     onMoved: (poolId) => rings.refreshPool(poolId),
   })
   const hub = new JobHub()
-  const credits = new Credits({ store: new CreditStore(store), jobs: jobStore, rings: ringStore, devices, background, now, settings: creditSettings, logger })
+  const credits = new Credits({ store: new CreditStore(store), jobs: jobStore, rings: ringStore, devices, background, now, settings: creditSettings, logger, isWrong: (ringId, epoch, deviceId) => sums.isWrong(ringId, epoch, deviceId) })
   const locks = new Locks({ store: new LockStore(store), devices, rings: ringStore, presence, now, onChange: (deviceId) => rings.refresh(deviceId) })
   const rings: Rings = new Rings({
     rings: ringStore, devices, presence, background, now, graceMs, leaseMs, logger,
@@ -112,18 +123,25 @@ export const createServices = (database: OpenDatabase, { heartbeatMs, leaseMs, r
     onActive: (ringId) => jobs.dispatch(ringId),
     onFailed: (ringId, deviceId, error) => jobs.memberFailed(ringId, deviceId, error),
     onEvaluated: (ringId) => jobs.waiting.changed(ringId),
-    onDissolved: (ring) => jobs.failWaiting(ring),
+    onDissolved: (ring) => {
+      sums.forget(ring.ringId)
+      jobs.failWaiting(ring)
+    },
+  })
+  const sums = new SumChecks({
+    rings: ringStore, devices, findings: new FindingStore(store), background, now, logger,
+    onWrong: spoiling(() => ({ rings, jobs, credits })),
   })
   const keys = new ApiKeys({ store: new KeyStore(store), jobs: jobStore, pools, devices, memberships, background, now, logger, onRevoked: ({ keyId }) => jobs.cancelOfKey(keyId) })
   const jobs: Jobs = new Jobs({ jobs: jobStore, ringStore, rings, presence, hub, credits, keys, termsOf: (poolId) => termsOf(pools.find(poolId)), background, now, graceMs, leaseMs, reportMs, stallMs, cancelMs, logger })
   const removals = new Removals({ memberships, pools, presence, rings, jobs, keys, background, now, logger })
-  const sockets = new AgentSockets({ admission, presence, memberships, devices, pools, rings, locks, jobs, credits, pins, background, now, heartbeatMs, leaseMs, relays, logger })
+  const sockets = new AgentSockets({ admission, presence, memberships, devices, pools, rings, sums, locks, jobs, credits, pins, background, now, heartbeatMs, leaseMs, relays, logger })
   const textKeeper = new TextKeeper({ store: new TextStore(store, texts), database, background, now, settings: textSettings, logger })
   jobs.recover()
   rings.sweep()
   credits.recover()
   return {
-    key, admission, devices, pools, jobStore, ringStore, nonces, memberships, pins, removals, presence, rings, locks, jobs, keys, credits, hub, sockets, background, textKeeper, now,
+    key, admission, devices, pools, jobStore, ringStore, nonces, memberships, pins, removals, presence, rings, sums, locks, jobs, keys, credits, hub, sockets, background, textKeeper, now,
     stop: () => {
       textKeeper.stop()
       sockets.stop()

@@ -101,6 +101,16 @@ export class CreditStore {
     this.#prepared.forget.run({ jobId })
   }
 
+  /** That device earns nothing of a job that is not settled. */
+  spoil(jobId: string, deviceId: string): void {
+    this.#store.transaction((tx) => {
+      const job = this.find(jobId)
+      if (!job || job.isSettled) return
+      const workers = job.workers.map((worker) => (worker.deviceId === deviceId ? { ...worker, isWrong: true } : worker))
+      tx.update(billedJobs).set({ workers }).where(eq(billedJobs.jobId, jobId)).run()
+    })
+  }
+
   /**
    * Writes the entries of a finished job, once.
    * @returns false when there is no such job or it was settled before

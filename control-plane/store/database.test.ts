@@ -19,7 +19,7 @@ import { TextVault } from './text-vault.ts'
 import { devices, jobEvents, jobs, joinRequests, memberships, networks, pools, rings, ringWishes } from './tables.ts'
 
 const migrations = fileURLToPath(new URL('./migrations', import.meta.url))
-const tables = ['api_keys', 'billed_jobs', 'control_plane_pins', 'credit_days', 'devices', 'job_events', 'job_statements', 'jobs', 'join_requests', 'ledger_entries', 'memberships', 'networks', 'participants', 'pools', 'request_nonces', 'resource_locks', 'revocations', 'ring_wishes', 'rings']
+const tables = ['api_keys', 'billed_jobs', 'control_plane_pins', 'credit_days', 'devices', 'job_events', 'job_statements', 'jobs', 'join_requests', 'ledger_entries', 'memberships', 'networks', 'participants', 'pools', 'request_nonces', 'resource_locks', 'revocations', 'ring_wishes', 'rings', 'sum_findings']
 
 const texts = new JobTexts(new TextVault(Buffer.alloc(32, 7)))
 

@@ -4,6 +4,14 @@ import type { LedgerEntry } from '../schema/credits.ts'
 import { billedTokens, type Dispute, disputeOf } from './agreement.ts'
 import { earningsOf, priceOf } from './settlement.ts'
 
+/** A rank of a finished job. */
+interface Worker {
+  readonly deviceId: string
+  readonly weights: number
+  /** Its sums were wrong: it earns nothing, and has no say. */
+  readonly isWrong?: boolean
+}
+
 /** A finished job as the control plane knows it. */
 export interface FinishedJob {
   readonly jobId: string
@@ -15,7 +23,7 @@ export interface FinishedJob {
   /** The most that prompt and answer can have had. */
   readonly mostTokens: number
   /** By rank, as the plan of the epoch says. */
-  readonly workers: readonly { readonly deviceId: string; readonly weights: number }[]
+  readonly workers: readonly Worker[]
 }
 
 /** A statement and who made it. */
@@ -26,7 +34,7 @@ export type EntryDraft = Omit<LedgerEntry, 'sequence' | 'hash'>
 /** A worker's statement counts if it speaks of the shard that the plan gave it, and of no more than the job can have had. */
 const isWork = (job: FinishedJob, { kind, deviceId, jobId, epoch, weights, tokens }: StatementOf): boolean =>
   kind === 'work' && jobId === job.jobId && epoch === job.epoch && tokens <= job.mostTokens
-  && job.workers.some((worker) => worker.deviceId === deviceId && worker.weights === weights)
+  && job.workers.some((worker) => worker.deviceId === deviceId && worker.weights === weights && !worker.isWrong)
 
 /** A submitter's statement counts if it names the tokens that are billed. */
 const isUse = (job: FinishedJob, tokens: number, statement: StatementOf): boolean =>
@@ -58,7 +66,7 @@ export const isAbout = (job: FinishedJob, statement: StatementOf, others: readon
 /** All devices of the job made a statement that counts. */
 export const isComplete = (job: FinishedJob, statements: readonly StatementOf[]): boolean => {
   const good = statements.filter((statement) => isAbout(job, statement, statements))
-  return good.some(({ kind }) => kind === 'use') && job.workers.every(({ deviceId }) => good.some((one) => one.kind === 'work' && one.deviceId === deviceId))
+  return good.some(({ kind }) => kind === 'use') && job.workers.every(({ deviceId, isWrong }) => isWrong || good.some((one) => one.kind === 'work' && one.deviceId === deviceId))
 }
 
 /** What the control plane says in place of a device that stayed silent. */
@@ -68,8 +76,8 @@ const inPlaceOf = ({ jobId, epoch }: FinishedJob, kind: 'work' | 'use', { weight
 /** @returns what each worker earned, by rank, and last what the submitter used; the amounts sum to zero */
 export const entriesOf = (job: FinishedJob, statements: readonly StatementOf[], settledAt: number): EntryDraft[] => {
   const { tokens } = billOf(job, statements)
-  const work = job.workers.map(({ deviceId, weights }) =>
-    statements.find((one) => one.deviceId === deviceId && isWork(job, one)) ?? { deviceId, ...inPlaceOf(job, 'work', { weights, tokens }) })
+  const work = job.workers.map(({ deviceId, weights, isWrong }) =>
+    statements.find((one) => one.deviceId === deviceId && isWork(job, one)) ?? { deviceId, ...inPlaceOf(job, 'work', { weights, tokens: isWrong ? 0 : tokens }) })
   const use = statements.find((one) => isUse(job, tokens, one)) ?? { deviceId: job.submittedBy, ...inPlaceOf(job, 'use', { weights: 0, tokens }) }
   const price = priceOf(job.modelWeights, tokens)
   const earned = earningsOf(price, tokens, work)

@@ -117,6 +117,22 @@ export const RankCheck = Type.Object({
 })
 export type RankCheck = Type.Static<typeof RankCheck>
 
+/** `unchecked`: nobody checked them yet, or can. `disputed`: said to be wrong, by too few to know who is. */
+export const SumVerdict = Type.Union([Type.Literal('unchecked'), Type.Literal('right'), Type.Literal('disputed'), Type.Literal('wrong')])
+export type SumVerdict = Type.Static<typeof SumVerdict>
+
+/** What the spot checks of others say about the sums of a member. */
+export const MemberSums = Type.Object({
+  verdict: SumVerdict,
+  checks: Count,
+  wrong: Count,
+  worst: Type.Number({ description: 'largest error, as a fraction of the norm' }),
+  accusers: Type.Array(Type.Object({ deviceId: Hex64, name: Name }), { description: 'who found them wrong' }),
+  problem: Type.Optional(Type.String({ description: 'why they cannot be checked' })),
+  foundAt: Type.Optional(Time),
+})
+export type MemberSums = Type.Static<typeof MemberSums>
+
 /** What `mesh ring-status` shows. A device that wants to take part but is not in the epoch has no rank. */
 export const RingView = Type.Object({
   ringId: Type.String(),
@@ -141,6 +157,7 @@ export const RingView = Type.Object({
     leftNeighbor: Type.Optional(Hex64),
     rightNeighbor: Type.Optional(Hex64),
     ranges: Type.Optional(RankRanges),
+    sums: Type.Optional(MemberSums),
   })),
   network: Type.Optional(RingNetwork),
   updatedAt: Time,

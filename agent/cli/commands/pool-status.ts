@@ -11,7 +11,7 @@ import { defineCommand } from '../command.ts'
 import { ago, counted, fields, validity } from '../render.ts'
 import { openSession } from '../session.ts'
 import { notAfterOf } from './pool-list.ts'
-import { leftOutText } from './ring-status.ts'
+import { leftOutText, sumsText } from './ring-status.ts'
 
 const lockedText = ({ phase, memoryBytes, missingBytes }: LockView): string =>
   `${formatBytes(memoryBytes)} locked${phase === 'cooling' ? ', cooling down' : ''}${missingBytes > 0 ? `, degraded: ${formatBytes(missingBytes)} missing` : ''}`
@@ -58,6 +58,10 @@ export const poolStatus = defineCommand({
       ...rings.flatMap(({ modelId, members }) => members.flatMap((member): [string, string][] => {
         const text = leftOutText(member, context.now())
         return text === undefined ? [] : [[modelId, `${member.name} is ${text}`]]
+      })),
+      ...rings.flatMap(({ members }) => members.flatMap((member): [string, string][] => {
+        const text = sumsText(member)
+        return text === undefined ? [] : [['warning', text]]
       })),
       ...peers.flatMap(({ name, lock }): [string, string][] => (lock ? [['memory', `${name}: ${lockedText(lock)}`]] : [])),
       ...jobs.map((job): [string, string] => ['job', jobText(job, context.now())]),

@@ -45,12 +45,33 @@ const networkText = ({ links, slowest, collective, carrier, streamsReason, decod
   return figures + paragraph(`sums: ${sums.map(([name, { bytes, algorithm }]) => `${name} ${formatBytes(bytes)} ${algorithm}`).join(', ')} (${why})${over}`, columns)
 }
 
+const percent = (part: number): string => `${part < 0.1 ? (part * 100).toFixed(2) : Math.round(part * 100)} %`
+
+/** What others found of a member's sums, where somebody should know. */
+export const sumsText = ({ name, sums }: Pick<Member, 'name' | 'sums'>): string | undefined => {
+  if (sums?.problem !== undefined) return `the sums of ${name} cannot be checked: ${oneLine(sums.problem)}`
+  if (sums?.verdict !== 'wrong' && sums?.verdict !== 'disputed') return undefined
+  const by = sums.accusers.map((accuser) => accuser.name).join(', ')
+  const figures = `${sums.wrong} of ${sums.checks} checks, off by up to ${percent(sums.worst)} (found by ${by})`
+  if (sums.verdict === 'wrong') return `the sums of ${name} are wrong: ${figures}; have its memory tested and Mesh installed anew there, or remove it`
+  return `the sums of ${name} or what ${by} ${sums.accusers.length > 1 ? 'compute' : 'computes'} is wrong: ${figures}; a third device in the ring can tell which`
+}
+
+/** Who is checked by how many. */
+const checkedText = (ring: RingView): string => {
+  const checked = ring.members.filter(({ rank, sums }) => rank !== undefined && sums !== undefined)
+  if (checked.length === 0) return ''
+  return `spot checks of sums: ${checked.map(({ name, sums }) => `${name} ${sums?.verdict === 'unchecked' ? 'not yet' : `${sums?.checks} (${sums?.verdict})`}`).join(', ')}`
+}
+
 /** One ring as lines for people. */
 export const ringText = (ring: RingView, output: Pick<Output, 'isTTY' | 'columns'>, now = Date.now()): string => {
   const { columns } = output
   const head = paragraph(`${ring.modelId} ${ring.quant}, epoch ${ring.epoch}: ${ring.status}${ring.reason ? ` (${oneLine(ring.reason)})` : ''}`, columns)
   const members = ring.members.toSorted((a, b) => (a.rank ?? Infinity) - (b.rank ?? Infinity))
   const network = ring.network === undefined ? '' : networkText(ring.network, columns)
+  const warnings = members.flatMap((member) => sumsText(member) ?? []).map((text) => paragraph(text, columns)).join('')
+  const checked = checkedText(ring)
   return head + table(['rank', 'device', 'name', 'state', 'share', 'kv heads', 'MLP columns', 'vocabulary', 'left', 'right'], members.map((member) => [
     member.rank === undefined ? '-' : String(member.rank),
     shortId(member.deviceId),
@@ -62,7 +83,7 @@ export const ringText = (ring: RingView, output: Pick<Output, 'isTTY' | 'columns
     member.ranges ? rangeText(member.ranges.vocab) : '-',
     member.leftNeighbor ? shortId(member.leftNeighbor) : '-',
     member.rightNeighbor ? shortId(member.rightNeighbor) : '-',
-  ]), { columns, below: ['left', 'right', 'share', 'vocabulary'] }) + network
+  ]), { columns, below: ['left', 'right', 'share', 'vocabulary'] }) + network + (checked === '' ? '' : paragraph(checked, columns)) + warnings
 }
 
 export const ringStatus = defineCommand({
