@@ -67,6 +67,7 @@ export const owners: Readonly<Record<string, readonly string[]>> = {
   'drizzle-orm': ['control-plane/store'],
   'eventsource-parser': ['agent/cli', 'control-plane/test'],
   fastify: ['control-plane/app.ts', 'control-plane/routes'],
+  'ipaddr.js': ['agent/network/announced-address.ts'],
   koffi: ['agent/engine/ggml'],
   libp2p: ['agent/network', 'relay-server/relay.ts'],
   'onnxruntime-common': ['agent/engine/onnx'],

@@ -154,4 +154,22 @@ test('lan: create, invite, join, lock, ring, prompt; then the host moves, then b
     await ringOfTwo(b)
     assert.equal((await b.json<{ text: string }>(...prompt)).text, text)
   })
+
+  await t.test('an admin moves the pool to a control plane with another key on the other machine: both agents follow', async (st) => {
+    const args = ['control-plane', '--host', '0.0.0.0', '--port', '8090', '--json']
+    const { info } = await startReady(st, { name: 'second control plane', program: 'mesh', args, home: b.home, through: machines[1].through })
+    const url = 'https://10.78.0.2:8090'
+    await a.run('pool-move', '--control-plane', url, '--control-plane-key', String(info.control_plane_key))
+    for (const device of [a, b]) {
+      const { agent } = await eventually(60_000, 'the agent turned to the new control plane', async () => {
+        const status = await device.tryJson<{ agent: { control_plane: { url: string; connected: boolean } } }>('status')
+        return status?.agent.control_plane.connected && status.agent.control_plane.url.endsWith(':8090') ? status : undefined
+      })
+      // nobody told B: its peer did
+      assert.equal(agent.control_plane.url, url)
+      await device.run('join-ring', '--model-id', 'tiny-story')
+    }
+    await ringOfTwo(b)
+    assert.equal((await b.json<{ text: string }>(...prompt)).text, text)
+  })
 })

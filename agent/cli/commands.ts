@@ -16,6 +16,7 @@ const table: Readonly<Record<string, () => Promise<Command>>> = {
   'pool-approve': async () => (await import('./commands/pool-approve.ts')).poolApprove,
   'pool-deny': async () => (await import('./commands/pool-deny.ts')).poolDeny,
   'pool-remove': async () => (await import('./commands/pool-remove.ts')).poolRemove,
+  'pool-move': async () => (await import('./commands/pool-move.ts')).poolMove,
   'pool-list': async () => (await import('./commands/pool-list.ts')).poolList,
   'pool-peers': async () => (await import('./commands/pool-peers.ts')).poolPeers,
   'pool-status': async () => (await import('./commands/pool-status.ts')).poolStatus,

@@ -18,6 +18,12 @@ const answerTo = async ({ stdin, stderr, signal }: Pick<CommandContext, 'stdin' 
   }
 }
 
+/** Whether the person at the terminal says yes; without a terminal nobody does. */
+export const isConfirmed = async (context: Pick<CommandContext, 'stdin' | 'stderr' | 'signal'>, question: string): Promise<boolean> => {
+  if (!context.stdin.isTTY || !context.stderr.isTTY) return false
+  return /^\s*y(?:es)?\s*$/i.test((await answerTo(context, `${question} [y/N] `)) ?? '')
+}
+
 /** What would become different, in words. */
 const changesOf = (before: DeviceConfig, wanted: Partial<DeviceConfig>): string[] => [
   ...(wanted.name === undefined || wanted.name === before.name ? [] : [`its name would become "${wanted.name}"`]),
@@ -37,8 +43,6 @@ const changesOf = (before: DeviceConfig, wanted: Partial<DeviceConfig>): string[
 export const confirmChange = async (context: Pick<CommandContext, 'stdin' | 'stderr' | 'signal'>, before: DeviceConfig, wanted: Partial<DeviceConfig>, yes: boolean): Promise<void> => {
   const changes = changesOf(before, wanted).join(', ')
   if (changes === '' || yes) return
-  const canAsk = context.stdin.isTTY && context.stderr.isTTY
-  const answer = canAsk ? await answerTo(context, `this device is set up as "${before.name}": ${changes}. Change it? [y/N] `) : undefined
-  if (/^\s*y(?:es)?\s*$/i.test(answer ?? '')) return
+  if (await isConfirmed(context, `this device is set up as "${before.name}": ${changes}. Change it?`)) return
   throw new MeshError('deviceSetUp', { name: before.name, changes })
 }

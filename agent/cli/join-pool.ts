@@ -4,16 +4,18 @@ import { controlPlaneAt } from '../../shared/api/contact.ts'
 import { checkKey } from '../../shared/api/pinned-tls.ts'
 import { MeshError } from '../../shared/errors.ts'
 import { decodeInvite, type Invite, inviteProof } from '../../shared/identity/invite.ts'
+import { readPin } from '../../shared/identity/control-plane-pin.ts'
 import { fromHex, toHex } from '../../shared/identity/keys.ts'
 import { type Certificate, issueCertificate, poolIdOf, verifyCertificate } from '../../shared/identity/pool-certificate.ts'
 import { type ControlPlaneId, parseDigits, type PoolId, shortId } from '../../shared/ids.ts'
 import type { InviteProof, JoinRequest, Pool } from '../../shared/schema/pool.ts'
 import { shownName } from '../../shared/text.ts'
 import { limits } from '../../shared/wire/limits.ts'
-import { registerDevice } from '../device/control-plane.ts'
+import { checkServed, registerDevice } from '../device/control-plane.ts'
 import { type LocalDevice, readCapabilities } from '../device/device.ts'
 import { adminsReadText, findPool, type LocalPool, poolByDigits, readersText, savePool } from '../device/pools.ts'
 import type { CommandContext } from './command.ts'
+import { openPins } from './pool-pin.ts'
 import { checkName, ifReachable, poll } from './session.ts'
 
 /** Milliseconds that one address of an invite gets to answer. */
@@ -111,6 +113,17 @@ const readTerms = async ({ client, context, target }: Wish): Promise<string | un
   return charter
 }
 
+/**
+ * What the admins say of the control plane of the pool, if they said it: it must be the one that this device speaks to.
+ * @throws MeshError `pinInvalid` | `poolMoved`
+ */
+const readPlaneOf = async ({ client, context, target: { poolId, rootPublicKey } }: Wish): Promise<string | undefined> => {
+  const result = await ifReachable(client.call('getPin', { params: { poolId } }))
+  const text = 'answer' in result ? result.answer.pin : undefined
+  if (text !== undefined) checkServed(readPin(text, rootPublicKey, context.now()), client.controlPlaneKey)
+  return text
+}
+
 const obtain = async (wish: Wish): Promise<Signed> => {
   const { client, context, device, target } = wish
   const { poolId } = target
@@ -150,7 +163,9 @@ export const joinPool = async (wish: Wish, name?: string): Promise<JoinedPool> =
   const before = findPool(context.home, poolId)
   const { text, certificate, charter } = await obtain(wish)
   const pool: LocalPool = { poolId, name: checkName('--name', name ?? before?.name ?? shortId(poolId)), rootPublicKey: toHex(rootPublicKey), role: certificate.role, certificate: text, charter }
+  const pin = await readPlaneOf(wish)
   savePool(context.home, pool)
+  if (pin !== undefined) openPins(context).accept(poolId, pin)
   // members alone may ask for the name, so only now
   const result = await ifReachable(client.call('getPool', { params: { poolId } }))
   const published = 'answer' in result ? result.answer : undefined

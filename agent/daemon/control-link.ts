@@ -83,6 +83,15 @@ export class ControlLink {
     }
   }
 
+  /** Begins anew, be it with another control plane. */
+  reconnect(): void {
+    if (this.#stopped) return
+    this.#pauseMs = firstPauseMs
+    if (this.#socket !== undefined) return this.#socket.terminate()
+    clearTimeout(this.#retry)
+    void this.#connect()
+  }
+
   async stop(): Promise<void> {
     this.#stopped = true
     clearTimeout(this.#retry)

@@ -10,7 +10,7 @@ import type { Logger } from '../../shared/log.ts'
 import { keepInterfaces } from '../../shared/network-interfaces.ts'
 import type { AgentState } from '../../shared/schema/agent-state.ts'
 import { version } from '../../shared/version.ts'
-import { createDeviceClient, firstContactText, publishPool, registerDevice } from '../device/control-plane.ts'
+import { publishPool, registerDevice } from '../device/control-plane.ts'
 import { loadDevice, type LocalDevice, readCapabilities } from '../device/device.ts'
 import { PeerCache } from '../device/known-peers.ts'
 import { MessageStore } from '../device/message-store.ts'
@@ -28,7 +28,7 @@ import { RenewalExchange } from '../network/renewal-exchange.ts'
 import { RevocationSpread } from '../network/revocation-spread.ts'
 import { RingLinks } from '../network/ring-links.ts'
 import { ControlLink } from './control-link.ts'
-import { ControlPlaneFinder } from './control-plane-finder.ts'
+import { CurrentPlane } from './current-plane.ts'
 import { relayAt } from './control-plane-url.ts'
 import { JobRunner } from './job-runner.ts'
 import { createNodeAtKnownPort } from './listen-port.ts'
@@ -93,7 +93,7 @@ interface AgentParts {
 class Agent {
   readonly #options: DaemonOptions
   readonly #device: LocalDevice
-  readonly #plane: ControlPlaneFinder
+  readonly #plane: CurrentPlane
   readonly #neighbours: Neighbours
   readonly #node: MeshNode
   readonly #rings: RingRegistry
@@ -107,23 +107,17 @@ class Agent {
   readonly #link: ControlLink
   readonly #stateFile: StateFile
   readonly #startedAt = now()
-  readonly #cache: PeerCache
   readonly #answering = new Map<string, Promise<boolean>>()
   #controlState: AgentState['controlPlane']
-  /** Of the control plane that this agent speaks to, once it was met. */
-  #controlPlaneKey: ControlPlaneId | undefined
 
   constructor(options: DaemonOptions, { device, node, cache, revocations }: AgentParts, parts: Lifecycle) {
     const { home, logger } = options
     this.#options = options
     this.#device = device
     this.#node = node
-    this.#controlPlaneKey = options.controlPlaneKey ?? device.config.controlPlaneKey
-    this.#plane = new ControlPlaneFinder({
-      given: options.controlPlaneUrl ?? device.config.controlPlaneUrl, logger, fetch,
-      connect: (url) => this.#connectTo(url),
-      key: () => this.#controlPlaneKey,
-      remembered: () => cache.controlPlanes,
+    const pins = new Pins(home, revocations, now)
+    this.#plane = new CurrentPlane({
+      home, device, url: options.controlPlaneUrl, key: options.controlPlaneKey, pins, cache, now, logger,
       ask: () => this.#neighbours.askMembers(),
     })
     this.#controlState = { url: this.#client.url, connected: false, since: this.#startedAt }
@@ -148,13 +142,12 @@ class Agent {
     const send = (message: AgentMessage): void => this.#link.send(message)
     const onChange = (): void => this.#stateFile.touch()
     this.#membership = parts.add(new Membership({ home, deviceId: device.deviceId, revocations, gate, spread, renewals, now, logger, send, onRenewed: () => this.#link.refresh() }))
-    const pins = new Pins(home, revocations, now)
     this.#pins = parts.add(new PoolPins({
       home, key: device.key, pins, revocations, now, logger,
       client: () => this.#connected,
-      controlPlaneId: () => this.#controlPlaneKey,
-      tellMembers: (poolId) => this.#neighbours?.tellPin(poolId),
-      onChange: () => this.#stateFile?.touch(),
+      controlPlaneId: () => this.#plane.key,
+      tellMembers: (poolId) => this.#neighbours.tellPin(poolId),
+      onChange: () => this.#checkPlane(),
     }))
     this.#reports = new WorkReports({ key: device.key, store: new MessageStore(home.outbox.reports, logger), send })
     const onWork: RingRegistryOptions['onWork'] = ({ ring, member }, work) => this.#reports.post(ring, member, work)
@@ -169,19 +162,15 @@ class Agent {
       controlPlane: () => this.#connected,
       pins: { pinOf: (poolId) => pins.pinOf(poolId)?.text, onPin: (poolId, text) => this.#pins.receive(poolId, text) },
       onNews: () => this.#link.check(),
+      onMoved: () => this.#plane.moved(),
     }))
-    this.#cache = cache
   }
 
-  #connectTo(url: string): Client {
-    const { home, logger } = this.#options
-    return createDeviceClient({
-      home, device: this.#device, url, controlPlaneKey: this.#controlPlaneKey,
-      onMet: (key) => {
-        this.#controlPlaneKey = key
-      },
-      onFirstContact: (key, at) => logger.warn({ url: at, key }, firstContactText(key, at)),
-    })
+  /** The admins of a pool named another control plane: the agent turns to it, or leaves that pool out. */
+  #checkPlane(): void {
+    if (this.#plane.isRight()) this.#link.refresh()
+    else this.#link.reconnect()
+    this.#stateFile.touch()
   }
 
   get #client(): Client {
@@ -205,16 +194,20 @@ class Agent {
   }
 
   #createLink(): ControlLink {
-    const { home, logger } = this.#options
+    const { logger } = this.#options
     return new ControlLink({
       client: () => this.#client,
       logger,
       prepare: async () => {
         await this.#plane.find()
         await registerDevice(this.#client, this.#device, readCapabilities())
-        for (const pool of listPools(home)) if (pool.rootKey) await publishPool(this.#client, this.#device, pool)
+        for (const pool of this.#plane.servedPools()) if (pool.rootKey) await publishPool(this.#client, this.#device, pool)
       },
-      hello: () => ({ type: 'hello', version, peerId: this.#node.peerId, addresses: this.#node.addresses(), certificates: listPools(home).map(({ certificate }) => certificate), lockMissingBytes: this.#locks.missingBytes, trials: true }),
+      hello: () => ({
+        type: 'hello', version, peerId: this.#node.peerId, addresses: this.#node.addresses(), trials: true,
+        certificates: this.#plane.servedPools().map(({ certificate }) => certificate),
+        lockMissingBytes: this.#locks.missingBytes,
+      }),
       heartbeat: () => ({ type: 'heartbeat', freeMemoryBytes: this.#locks.availableBytes, lockMissingBytes: this.#locks.missingBytes }),
       onMessage: (message) => this.#receive(message),
       onState: (connected) => {
@@ -231,7 +224,7 @@ class Agent {
     else if (message.type === 'welcome') {
       logger.info({ url: this.#client.url }, 'connected to the control plane')
       this.#node.learnRelays((message.relays ?? []).flatMap((relay) => relayAt(relay, this.#client.url) ?? []))
-      if (this.#client.url !== this.#plane.given) this.#cache.rememberControlPlane(this.#client.url)
+      this.#plane.connected()
       void this.#neighbours.askControlPlane()
       this.#rings.report()
       this.#outbox.resend()

@@ -7,6 +7,8 @@ import { parseDeviceId } from '../../shared/ids.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { PeerCache, Sighting } from '../device/known-peers.ts'
 import { listPools } from '../device/pools.ts'
+import { reachOf } from '../network/announced-address.ts'
+import { hostOf } from '../network/dialable.ts'
 import { ControlPlaneExchange, type ControlPlaneExchangeOptions } from '../network/control-plane-exchange.ts'
 import type { Gate } from '../network/gate.ts'
 import { type LocalNetwork, localNetworks, rankedLanAddresses } from '../device/interfaces.ts'
@@ -14,6 +16,7 @@ import { MdnsDiscovery } from '../network/mdns-discovery.ts'
 import type { MeshNode } from '../network/node.ts'
 import { peerIdOf } from '../network/peer-id.ts'
 import { type Connection, PoolPeers } from '../network/pool-peers.ts'
+import type { Announcement } from './announced-planes.ts'
 import { urlFor } from './control-plane-url.ts'
 
 export interface NeighboursOptions {
@@ -28,6 +31,8 @@ export interface NeighboursOptions {
   controlPlane(): Client | undefined
   /** Which control plane serves a pool, as this device knows it, and what members say of that. */
   readonly pins: Pick<ControlPlaneExchangeOptions, 'pinOf' | 'onPin'>
+  /** The network changed, before anything else is done about it. */
+  onMoved(): void
   /** A member may know a control plane, or the network changed: look whether ours is still there. */
   onNews(): void
 }
@@ -38,6 +43,8 @@ const lookMs = 2000
 const listMs = 60_000
 const saveMs = 30_000
 const settleMs = 500
+/** Members that are asked at a time where the control plane is. */
+const mostAsked = 32
 
 export class Neighbours {
   readonly name = 'neighbours'
@@ -88,11 +95,12 @@ export class Neighbours {
     for (const connection of this.#options.gate.connectionsOf(poolId)) void this.#exchange.ask(connection, poolId)
   }
 
-  /** Which control planes the connected members use. */
-  async askMembers(): Promise<readonly string[]> {
+  /** Where the connected members reach their control planes. */
+  async askMembers(): Promise<readonly Announcement[]> {
     const asked = new Map(this.#poolIds.flatMap((poolId) => this.#peers.membersOf(poolId).map((connection) => [connection.remotePeer.toString(), { connection, poolId }] as const)))
-    const answers = await Promise.all([...asked.values()].map(({ connection, poolId }) => this.#exchange.ask(connection, poolId)))
-    return answers.flat()
+    return Promise.all([...asked.values()].slice(0, mostAsked).map(async ({ connection, poolId }) => ({
+      from: connection.remotePeer.toString(), isNear: isNear(connection), urls: await this.#exchange.ask(connection, poolId),
+    })))
   }
 
   /** Takes the members that the control plane knows. */
@@ -155,8 +163,9 @@ export class Neighbours {
 
   /** Other addresses than before: say so, ask on the new network, and end what led over the old one. */
   async #moved(before: readonly LocalNetwork[]): Promise<void> {
-    const { node, logger, onNews } = this.#options
+    const { node, logger, onNews, onMoved } = this.#options
     const now = this.#networks
+    onMoved()
     logger.info({ before: before.map(({ address }) => address), now: now.map(({ address }) => address) }, 'the network of this machine changed')
     await node.announce()
     this.#peers.moved(before, now)
@@ -184,6 +193,12 @@ export class Neighbours {
       this.#options.logger.warn(MeshError.from(error).message) // a full disk must not end the agent
     }
   }
+}
+
+/** The member is on a private network that this device is on too; over a relay nobody knows where it is. */
+const isNear = ({ remoteAddr }: Connection): boolean => {
+  const address = remoteAddr.toString()
+  return !address.includes('/p2p-circuit') && reachOf(hostOf(address)) === 'private'
 }
 
 const textOf = (networks: readonly LocalNetwork[]): string => networks.map(({ address, cidr }) => `${address} ${cidr}`).toSorted().join()

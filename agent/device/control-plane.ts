@@ -1,13 +1,17 @@
 /** The control plane as this device talks to it: signed requests, certificates from the home folder. */
 import { type Client, createClient } from '../../shared/api/client.ts'
 import { isLoopbackUrl } from '../../shared/api/control-plane-url.ts'
+import { MeshError } from '../../shared/errors.ts'
+import type { ControlPlanePin } from '../../shared/identity/control-plane-pin.ts'
 import type { Home } from '../../shared/home.ts'
 import type { Capabilities, Device } from '../../shared/schema/device.ts'
 import type { Pool } from '../../shared/schema/pool.ts'
 import { type ControlPlaneId, shortId } from '../../shared/ids.ts'
 import { shownName } from '../../shared/text.ts'
 import { type LocalDevice, rememberControlPlane } from './device.ts'
+import { Pins } from './pins.ts'
 import { findPool, type LocalPool } from './pools.ts'
+import { Revocations } from './revocations.ts'
 
 export interface DeviceClientOptions {
   readonly home: Home
@@ -34,8 +38,10 @@ export const firstContactText = (key: ControlPlaneId, url: string): string =>
  * A client that signs as this device. It speaks to the control plane that this device knows and to no other; where it
  * knows none yet, to the first that answers, which it knows from then on.
  */
-export const createDeviceClient = ({ home, device, url, controlPlaneKey, onMet, onFirstContact, ...rest }: DeviceClientOptions): Client =>
-  createClient({
+export const createDeviceClient = ({ home, device, url, controlPlaneKey, onMet, onFirstContact, ...rest }: DeviceClientOptions): Client => {
+  const now = rest.now ?? Date.now
+  const pins = new Pins(home, new Revocations(home, now), now)
+  const client = createClient({
     ...rest,
     controlPlaneKey: controlPlaneKey ?? device.config.controlPlaneKey,
     onFirstContact: (key, at) => {
@@ -45,8 +51,19 @@ export const createDeviceClient = ({ home, device, url, controlPlaneKey, onMet, 
     },
     url: url ?? device.config.controlPlaneUrl,
     key: device.key,
-    certificateOf: (poolId) => findPool(home, poolId)?.certificate,
+    certificateOf: (poolId) => {
+      checkServed(pins.pinOf(poolId), client.controlPlaneKey)
+      return findPool(home, poolId)?.certificate
+    },
   })
+  return client
+}
+
+/** A pool is served by the control plane that its admins name, and by no other. @throws MeshError `poolMoved` */
+export const checkServed = (pin: ControlPlanePin | undefined, key: ControlPlaneId | undefined): void => {
+  if (pin === undefined || key === undefined || pin.controlPlaneId === key) return
+  throw new MeshError('poolMoved', { poolId: shortId(pin.poolId), want: shortId(pin.controlPlaneId), got: shortId(key) })
+}
 
 const networkOf = ({ config }: LocalDevice): string => shownName(config.networkId, 'home')
 

@@ -70,6 +70,13 @@ export const rememberControlPlane = (home: Home, key: ControlPlaneId): void => {
 }
 
 /**
+ * The pools of this device are served by another control plane now. @returns the device as it is from now on
+ * @throws MeshError `notInitialised` | `stateUnreadable` | `stateUnwritable`
+ */
+export const turnToControlPlane = (home: Home, { url, key }: { readonly url: string; readonly key: ControlPlaneId }): LocalDevice =>
+  saveDevice(home, { ...loadDevice(home).config, controlPlaneUrl: url, controlPlaneKey: key })
+
+/**
  * An address as somebody typed it. @returns it without a trailing slash, https unless it is of this machine
  * @throws MeshError `usage` for anything but an http(s) address
  */

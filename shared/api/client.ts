@@ -93,7 +93,8 @@ export const createClient = (options: ClientOptions): Client => {
     if (route.access === 'open') return {}
     if ('apiKey' in options) return { [headers.key]: `Bearer ${options.apiKey}` }
     if (recipient === undefined) throw new Error('a signed request names its control plane')
-    const poolId = call.params?.poolId
+    // who is no more than a device has no use for the certificate, and needs none to say or ask where a pool is served
+    const poolId = route.access === 'device' ? undefined : call.params?.poolId
     const certificate = typeof poolId === 'string' ? options.certificateOf(poolId) : undefined
     return {
       ...signRequest(options.key, { method: route.method, ...line, recipient }, now()),
@@ -116,6 +117,7 @@ export const createClient = (options: ClientOptions): Client => {
         method: route.method,
         headers: { ...proof, ...(body === '' ? {} : { 'content-type': 'application/json' }), ...call.headers },
         body: body === '' ? undefined : body,
+        redirect: 'error', // a control plane sends nobody elsewhere; who does is none
         signal,
       })
       if (!answer.ok) throw await errorOf(answer, base)

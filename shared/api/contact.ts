@@ -15,7 +15,7 @@ export const controlPlaneAt = async (url: string, { fetch: send = fetch, signal 
   let answer: Response
   try {
     if (isTlsUrl(url)) return await provenKey(url, signal)
-    answer = await send(url + routes.controlPlane.path, { signal })
+    answer = await send(url + routes.controlPlane.path, { redirect: 'error', signal })
   } catch (error) {
     throw unreachable(url, problemOf(error), error)
   }

@@ -6,6 +6,7 @@ import { publishPool } from '../../device/control-plane.ts'
 import { adminsReadText, createPool, listPools, type LocalPool, readersText } from '../../device/pools.ts'
 import { defineCommand } from '../command.ts'
 import { fields } from '../render.ts'
+import { pinNewPool } from '../pool-pin.ts'
 import { checkName, ifReachable, openSession } from '../session.ts'
 
 /** The command with which others ask to come in. */
@@ -36,6 +37,7 @@ export const poolCreate = defineCommand({
     const isForAdmins = adminsReadText(pool)
     const result = await ifReachable(publishPool(client, device, pool))
     const published = 'answer' in result
+    if (pool.rootKey) await pinNewPool(context, { pool, signer: pool.rootKey, client })
     if (values.json) {
       context.printJson({ ...pool, published, created: existing === undefined, adminsReadText: isForAdmins, join: joinLine(pool) })
       return

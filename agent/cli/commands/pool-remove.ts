@@ -10,6 +10,7 @@ import { Revocations } from '../../device/revocations.ts'
 import { type CommandContext, defineCommand } from '../command.ts'
 import { type AdminSession, openAdminSession, selectDevice } from '../join-requests.ts'
 import { counted, fields } from '../render.ts'
+import { pinOf, pinPool } from '../pool-pin.ts'
 import { publishRemovals } from '../revocations.ts'
 import { ifReachable } from '../session.ts'
 
@@ -45,6 +46,17 @@ const findMembers = async (client: Client, poolId: string, isWhole: boolean): Pr
   throw new MeshError(code, { ...known, problem: `${known.problem}; without it --device wants the whole id (64 digits)` }, result.problem)
 }
 
+/**
+ * What the removed admin said of the control plane would bind nobody any more: this admin says it now.
+ * @returns the key, where it was that admin who had named it
+ */
+const keepControlPlane = async (context: CommandContext, { client, pool, signer }: AdminSession, removed: string): Promise<string | undefined> => {
+  const held = pinOf(context, pool.poolId)
+  if (held?.signedBy !== removed) return undefined
+  await pinPool(context, { pool, signer, controlPlaneId: held.controlPlaneId, client })
+  return held.controlPlaneId
+}
+
 export const poolRemove = defineCommand({
   name: 'pool-remove',
   summary: 'remove a device from the pool: its connections are cut, its certificate is void',
@@ -57,6 +69,7 @@ export const poolRemove = defineCommand({
     list: Type.Integer({ minimum: 0, description: 'number of the revocation list that says so' }),
     published: Type.Boolean(),
     keptMembers: Type.Integer({ minimum: 0, description: 'members that the removed admin had let in, and that stay' }),
+    keptControlPlane: Type.Optional(Hex64),
   }),
   run: async (context, values) => {
     const session = openAdminSession(context, values)
@@ -66,12 +79,24 @@ export const poolRemove = defineCommand({
     const target = isWhole ? { deviceId: values.device, name: peers.find(({ deviceId }) => deviceId === values.device)?.name ?? shortId(values.device) } : selectDevice(peers, values.device, 'member with the id')
     if (target.deviceId === device.deviceId) throw new MeshError('usage', { problem: 'a device cannot remove itself; ask another admin' })
     const kept = await keepMembersOf(context, session, peers, target.deviceId)
+    // before the removal is known, so that nobody is without a statement that holds
+    const before = await keepControlPlane(context, session, target.deviceId).catch((error: unknown) => {
+      if (error instanceof MeshError && error.code === 'pinInvalid') return undefined // it used up the numbers: it loses them next
+      throw error
+    })
     const { number, problem } = await publishRemovals(context, session, (removed) => {
       removed.delete(device.deviceId)
       removed.add(target.deviceId)
     })
-    if (values.json) return context.printJson({ poolId: pool.poolId, ...target, list: number, published: problem === undefined, keptMembers: kept })
-    context.stdout.write(fields([['removed', `${target.name} (${shortId(target.deviceId)})`], ['pool', pool.name], ['list', `number ${number}`], ...(kept === 0 ? [] : [['kept', `${counted(kept, 'member')} that it had let in`] as const])], context.stdout.columns))
+    const controlPlane = before ?? (await keepControlPlane(context, session, target.deviceId))
+    if (values.json) return context.printJson({ poolId: pool.poolId, ...target, list: number, published: problem === undefined, keptMembers: kept, keptControlPlane: controlPlane })
+    context.stdout.write(fields([
+      ['removed', `${target.name} (${shortId(target.deviceId)})`],
+      ['pool', pool.name],
+      ['list', `number ${number}`],
+      ...(kept === 0 ? [] : [['kept', `${counted(kept, 'member')} that it had let in`] as const]),
+      ...(controlPlane === undefined ? [] : [['control plane', `key ${shortId(controlPlane)}, which it had named; if that is not yours: mesh pool-move --control-plane URL`] as const]),
+    ], context.stdout.columns))
     if (problem) context.stderr.write(`${problem.message}\nthe list is kept here; mesh start passes it on to the members it reaches; repeat the command when the control plane is there\n`)
   },
 })

@@ -1,4 +1,5 @@
 import { Type } from 'typebox'
+import type { ControlPlanePin } from '../../../shared/identity/control-plane-pin.ts'
 import { shortId } from '../../../shared/ids.ts'
 import { Count, Hex64, Name } from '../../../shared/schema/common.ts'
 import { Job } from '../../../shared/schema/job.ts'
@@ -8,6 +9,7 @@ import { RingView } from '../../../shared/schema/ring.ts'
 import { formatBytes } from '../../../shared/words.ts'
 import { checkTerms, readersText, selectPool } from '../../device/pools.ts'
 import { defineCommand } from '../command.ts'
+import { pinOf } from '../pool-pin.ts'
 import { ago, counted, fields, validity } from '../render.ts'
 import { openSession } from '../session.ts'
 import { notAfterOf } from './pool-list.ts'
@@ -22,6 +24,10 @@ const submitterOf = ({ submittedBy, keyId }: Pick<Job, 'submittedBy' | 'keyId'>,
   return keyId === undefined ? name : `an app of ${name} (key ${keyId})`
 }
 
+/** Who named the control plane of the pool. */
+const signerText = ({ signedBy }: ControlPlanePin, peers: readonly Pick<PoolPeer, 'deviceId' | 'name'>[]): string =>
+  signedBy === undefined ? 'the maker of the pool' : (peers.find(({ deviceId }) => deviceId === signedBy)?.name ?? shortId(signedBy))
+
 const jobText = (job: Job & { readonly submitter: string }, now: number): string =>
   `${job.jobId}: ${job.submission.modelId}, by ${job.submitter}, ${ago(job.createdAt, now)}: ${job.state}, ${counted(job.answered ?? job.tokens.length, 'token')}${job.error ? ` (${job.error.message})` : ''}`
 
@@ -32,6 +38,7 @@ export const poolStatus = defineCommand({
   examples: ['mesh pool-status', 'mesh pool-status --json'],
   json: Type.Object({
     pool: Pool, role: Role, notAfter: Count,
+    controlPlaneKey: Type.Optional(Type.String({ description: 'of the control plane that its admins named' })),
     adminsReadText: Type.Boolean({ description: 'admins of the pool read prompts and answers of all' }),
     rings: Type.Array(RingView),
     jobs: Type.Array(Type.Object({ ...Job.properties, submitter: Type.String() })),
@@ -43,9 +50,10 @@ export const poolStatus = defineCommand({
     const params = { poolId: local.poolId }
     const [pool, rings, found, peers] = await Promise.all([client.call('getPool', { params }), client.call('listRings', { params }), client.call('listJobs', { params, query: { limit: 5 } }), client.call('listPeers', { params })])
     const isForAdmins = checkTerms(local, pool)
+    const pin = pinOf(context, local.poolId)
     const jobs = found.map((job) => ({ ...job, submitter: submitterOf(job, peers) }))
     if (values.json) {
-      context.printJson({ pool, adminsReadText: isForAdmins, role: local.role, notAfter: notAfterOf(local, context.now()), rings, jobs, locks: peers.flatMap(({ deviceId, name, lock }) => (lock ? [{ deviceId, name, ...lock }] : [])) })
+      context.printJson({ controlPlaneKey: pin?.controlPlaneId, pool, adminsReadText: isForAdmins, role: local.role, notAfter: notAfterOf(local, context.now()), rings, jobs, locks: peers.flatMap(({ deviceId, name, lock }) => (lock ? [{ deviceId, name, ...lock }] : [])) })
       return
     }
     context.stdout.write(fields([
@@ -53,6 +61,7 @@ export const poolStatus = defineCommand({
       ['role', `${local.role}, valid for ${validity(notAfterOf(local, context.now()), context.now())}`],
       ['text is for', readersText(isForAdmins)],
       ['members', `${pool.members}, ${pool.online} online`],
+      ['control plane', pin ? `key ${shortId(pin.controlPlaneId)}, named by ${signerText(pin, peers)}` : 'not named yet: the agent of an admin does it (mesh start there)'],
       ...(rings.length === 0 ? [['rings', 'none: mesh join-ring --model-id tiny-story'] as const] : []),
       ...rings.map((ring): [string, string] => ['ring', `${ring.modelId} ${ring.quant}: ${ring.status}, ${counted(ring.worldSize, 'worker')}${ring.reason ? ` (${ring.reason})` : ''}`]),
       ...rings.flatMap(({ modelId, members }) => members.flatMap((member): [string, string][] => {

@@ -7,6 +7,7 @@ import { exitCodes, MeshError } from '../../../shared/errors.ts'
 import { version } from '../../../shared/version.ts'
 import { listPools } from '../../device/pools.ts'
 import { defineCommand } from '../command.ts'
+import { pinOf } from '../pool-pin.ts'
 import { ago, counted, fields, validity } from '../render.ts'
 import { healthText, lockText, readResources, ResourcesAnswer } from '../resource-view.ts'
 import { findService, ServiceRecord, serviceText } from '../service-record.ts'
@@ -18,6 +19,7 @@ const ControlPlaneView = Type.Object({
   url: Type.String(),
   reachable: Type.Boolean(),
   registered: Type.Boolean({ description: 'it knows this device' }),
+  key: Type.Optional(Type.String({ description: 'by which this device knows it' })),
   problem: Type.Optional(Type.String()),
 })
 type ControlPlaneView = Type.Static<typeof ControlPlaneView>
@@ -27,7 +29,11 @@ const StatusAnswer = Type.Object({
   home: Type.String(),
   device: Type.Object({ deviceId: Hex64, name: Name, networkId: Name }),
   controlPlane: ControlPlaneView,
-  pools: Type.Array(Type.Object({ poolId: Hex64, name: Name, role: Role, notAfter: Count })),
+  pools: Type.Array(Type.Object({
+    poolId: Hex64, name: Name, role: Role, notAfter: Count,
+    controlPlaneKey: Type.Optional(Type.String({ description: 'of the control plane that its admins named' })),
+    served: Type.Boolean({ description: 'false: by another control plane than the one of this device' }),
+  })),
   memory: Type.Object({
     phase: ResourcesAnswer.properties.phase, memoryBytes: Count, degraded: Type.Boolean(), missingBytes: Count,
   }),
@@ -40,15 +46,15 @@ const StatusAnswer = Type.Object({
 const lookAtControlPlane = async ({ client }: Session): Promise<ControlPlaneView> => {
   try {
     await client.call('getDevice', {})
-    return { url: client.url, reachable: true, registered: true }
+    return { url: client.url, reachable: true, registered: true, key: client.controlPlaneKey }
   } catch (error) {
     if (!(error instanceof MeshError)) throw error
     const reachable = error.code !== 'controlPlaneUnreachable' && error.code !== 'controlPlaneProtocol'
-    return { url: client.url, reachable, registered: false, problem: error.message }
+    return { url: client.url, reachable, registered: false, key: client.controlPlaneKey, problem: error.message }
   }
 }
 
-const controlPlaneText = ({ url, registered, problem }: ControlPlaneView): string => (registered ? `${url} (this device is registered)` : problem?.includes(url) ? problem : `${url}: ${problem ?? ''}`)
+const controlPlaneText = ({ url, registered, key, problem }: ControlPlaneView): string => (registered ? `${url} (key ${shortId(key ?? 'unknown')}, this device is registered)` : problem?.includes(url) ? problem : `${url}: ${problem ?? ''}`)
 
 const agentRows = (state: AgentState | undefined, now: number): [string, string][] => {
   if (state === undefined) return [['agent', 'not running: mesh start -d']]
@@ -64,6 +70,10 @@ const agentRows = (state: AgentState | undefined, now: number): [string, string]
   ]
 }
 
+/** A pool whose admins named another control plane than the one that this device speaks to. */
+const unservedText = ({ controlPlaneKey = '' }: { readonly controlPlaneKey?: string }): string =>
+  `served by the control plane with the key ${shortId(controlPlaneKey)}, which this device has not found: mesh start --control-plane URL names it`
+
 export const status = defineCommand({
   name: 'status',
   summary: 'this device at a glance: agent, control plane, pools, rings',
@@ -77,8 +87,11 @@ export const status = defineCommand({
     const now = context.now()
     const state = readAgentState(context.home)
     const service = findService(context.home)
-    const pools = listPools(context.home)
     const controlPlane = await lookAtControlPlane(session)
+    const pools = listPools(context.home).map((pool) => {
+      const controlPlaneKey = pinOf(context, pool.poolId)?.controlPlaneId
+      return { ...pool, controlPlaneKey, served: (controlPlaneKey ?? controlPlane.key) === controlPlane.key }
+    })
     const { standing, clock } = readResources(context.home, device)
     if (values.json) {
       context.printJson({
@@ -96,6 +109,7 @@ export const status = defineCommand({
       ['home', context.home.root],
       ['control plane', controlPlaneText(controlPlane)],
       ['pools', pools.length === 0 ? 'none: mesh pool-create --name home' : `${counted(pools.length, 'pool')}: ${pools.map((pool) => `${pool.name} (${pool.role}, ${validity(notAfterOf(pool, now), now)})`).join(', ')}`],
+      ...pools.filter(({ served }) => !served).map((pool): [string, string] => [pool.name, unservedText(pool)]),
       ...(standing.phase === 'unlocked' ? [] : [['memory', `${lockText(standing, clock)}; ${healthText(standing)}`] as const]),
       ...(service === undefined ? [] : [['runs', `${serviceText(service)}, since ${ago(service.startedAt, now).replace(/ ago$/, '')}; mesh down ends it`] as const]),
       ...agentRows(state, now),

@@ -14,6 +14,7 @@ import { confirmChange } from '../confirm-change.ts'
 import { HostServices } from '../host-services.ts'
 import { checkHosting, groupInvites, hostOptions, joinLines } from '../hosting.ts'
 import { argumentsOf } from '../option-text.ts'
+import { pinNewPool } from '../pool-pin.ts'
 import { bold, counted, validity } from '../render.ts'
 import { claimService } from '../service-record.ts'
 import { checkNamedModel, type Served, servePool, type ServeWish } from '../serve-pool.ts'
@@ -41,7 +42,11 @@ const identify = ({ home }: CommandContext, wanted: { readonly networkId?: strin
 const register = async (context: CommandContext, device: LocalDevice): Promise<Session> => {
   const client = clientOf(context, device)
   await registerDevice(client, device, readCapabilities())
-  for (const pool of listPools(context.home)) if (pool.rootKey) await publishPool(client, device, pool)
+  for (const pool of listPools(context.home)) {
+    if (pool.rootKey === undefined) continue
+    await publishPool(client, device, pool)
+    await pinNewPool(context, { pool, signer: pool.rootKey, client })
+  }
   return { device, client }
 }
 
