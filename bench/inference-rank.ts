@@ -13,6 +13,7 @@ import { silentLogger } from '../shared/log.ts'
 import { planShards } from '../shared/plan/shard-plan.ts'
 import type { Timings } from '../shared/schema/job.ts'
 import type { Carrier, RingEpoch } from '../shared/schema/ring.ts'
+import { type BenchChecks, openChecks } from './rank-checks.ts'
 import { type BatchOrder, type BatchRank, greedy, promptOf, runBatch } from './batch.ts'
 import { type CpuMs, cpuMeter, residentBytes } from './process-figures.ts'
 import { createRankNode, type RankIdentity, type RankProgram, routeOf, say, serveRank } from './rank-node.ts'
@@ -25,6 +26,8 @@ export interface InferenceSettings extends WeightSettings {
   readonly spinMs: number
   readonly collective: CollectiveSettings
   readonly carrier: CarrierChoice
+  /** Ranks check each other's sums when they are told to; wants a model folder. */
+  readonly spotChecks?: boolean
 }
 
 export type InferenceOrder =
@@ -32,6 +35,8 @@ export type InferenceOrder =
   | ({ readonly type: 'run' } & PromptOrder)
   | ({ readonly type: 'batch' } & BatchOrder)
   | { readonly type: 'measure' }
+  /** Answered when no check is under way and nothing is being cut. */
+  | { readonly type: 'checks'; readonly on: boolean }
 
 export interface PromptOrder {
   readonly promptTokens: number
@@ -136,6 +141,7 @@ const start = async (options: InferenceSettings & RankIdentity): Promise<RankPro
   const backend = await createBackend(choice, { shape, ranges, quant, normEpsilon, rope, threads, spinMs, shard }, { logger, progress: () => {} })
   const loadMs = performance.now() - loading
   governor.govern(backend, wanted, threads)
+  let checks: BenchChecks | undefined
   let measured: { readonly leader: Leader | undefined; readonly rank: MeasuredRank } | undefined
 
   const connect = async (ring: RingEpoch): Promise<void> => {
@@ -146,7 +152,8 @@ const start = async (options: InferenceSettings & RankIdentity): Promise<RankPro
     const settings: CollectiveSettings = { ...options.collective, link: costOf(slowestOf(links)), carrier: assembled.hasSockets ? 'sockets' : 'streams' }
     assembled.use(settings)
     const times = { computeMs: 0, collectiveMs: 0 }
-    const engine = timed(assembled, times)
+    checks = options.spotChecks ? await openChecks({ ...options, plan }) : undefined
+    const engine = timed(checks?.around(assembled) ?? assembled, times)
     // a rank that is lost fails the prompt on rank 0, and with it the benchmark
     if (channel && rank > 0) startFollower({ engine, channel, logger, leaderName: 'rank 0', stepTimeoutMs: channel.stepTimeoutMs, onSettings: (told) => assembled.use(told), onLost: () => {}, onBusy: () => {}, onWork: () => {} })
     measured = {
@@ -159,6 +166,7 @@ const start = async (options: InferenceSettings & RankIdentity): Promise<RankPro
   const obey = async (order: InferenceOrder): Promise<void> => {
     if (order.type === 'connect') await connect(order.ring)
     else if (order.type === 'run' && measured?.leader) say({ type: 'result', ...(await runPrompt(measured.leader, measured.rank, order)) })
+    else if (order.type === 'checks' && checks) say({ type: 'checks-set', checkMs: await checks.use(order.on) })
     else if (order.type === 'batch' && measured) say({ type: 'batched', decodeMs: await runBatch(measured.rank, order) } satisfies Batched)
     else if (order.type === 'measure') say({ type: 'measured', residentBytes: residentBytes(), shardBytes: shard.bytes } satisfies RankMemory & { type: string })
   }
@@ -168,6 +176,7 @@ const start = async (options: InferenceSettings & RankIdentity): Promise<RankPro
     obey,
     stop: async () => {
       governor.stop()
+      await checks?.close()
       await backend.close()
       weights.close()
       await node.stop()

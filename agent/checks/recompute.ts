@@ -35,18 +35,26 @@ export const activated = (gateUp: Float32Array): Float32Array => {
   return out
 }
 
-/** y of some rows, from 8-bit codes; adds the squares of what each block gives to `squares`. */
-const multiplyCodes = (y: Float32Array, { codes, scales }: Extract<HeldRows, { kind: 'codes' }>, input: Rounded): number => {
-  const blocks = input.scales.length
-  const block = input.codes.length / blocks
+/**
+ * y of some rows, from 8-bit codes. Four columns at once, as numbers that hold their sums exactly: half the time of
+ * integers one by one.
+ * @param x codes of the input
+ * @returns the summed squares of what each block gives
+ */
+const multiplyCodes = (y: Float32Array, { codes, scales }: Extract<HeldRows, { kind: 'codes' }>, { x, blockScales }: { readonly x: Float64Array; readonly blockScales: Float32Array }): number => {
+  const blocks = blockScales.length
+  const block = x.length / blocks
   const rows = scales.length / blocks
   let squares = 0
   for (let row = 0, at = 0, weight = 0; row < rows; row++) {
     let sum = 0
     for (let index = 0, column = 0; index < blocks; index++, at++) {
       let dot = 0
-      for (const end = column + block; column < end; column++, weight++) dot += input.codes[column] * codes[weight]
-      const term = dot * scales[at] * input.scales[index]
+      for (const end = column + block; column < end; column += 4, weight += 4) {
+        dot += x[column] * codes[weight] + x[column + 1] * codes[weight + 1]
+          + (x[column + 2] * codes[weight + 2] + x[column + 3] * codes[weight + 3])
+      }
+      const term = dot * scales[at] * blockScales[index]
       sum += term
       squares += term * term
     }
@@ -82,12 +90,13 @@ const inputOf = ({ request }: HeldHalf, name: MatrixName, values: Float32Array, 
 
 const multiply = (half: HeldHalf, name: MatrixName, input: Input): { readonly y: Float32Array; readonly squares: number } => {
   const y = new Float32Array(shapeOf(half.request, name).rows)
+  const x = input.kind === 'codes' ? { x: Float64Array.from(input.rounded.codes), blockScales: input.rounded.scales } : undefined
   let done = 0
   let squares = 0
   for (const rows of half.rows(name)) {
     const count = rows.kind === 'codes' ? rows.codes.length / shapeOf(half.request, name).width : rows.values.length / shapeOf(half.request, name).width
     const into = y.subarray(done, done + count)
-    if (rows.kind === 'codes' && input.kind === 'codes') squares += multiplyCodes(into, rows, input.rounded)
+    if (rows.kind === 'codes' && x) squares += multiplyCodes(into, rows, x)
     else if (rows.kind === 'floats' && input.kind === 'floats') squares += multiplyFloats(into, rows, input.values)
     done += count
   }

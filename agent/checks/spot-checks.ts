@@ -60,6 +60,7 @@ export class SpotChecks {
   /** What the step that runs is watched for. */
   #watched: { readonly rank: CheckedRank; readonly half: number } | undefined
   #numbers = 0
+  #checkMs = 0
   #turn = 0
 
   constructor(options: SpotChecksOptions) {
@@ -89,6 +90,16 @@ export class SpotChecks {
   /** Checks are under way. */
   get isBehind(): boolean {
     return this.#pending.size > 0 || this.#ranks.some(({ waiting }) => waiting !== undefined)
+  }
+
+  /** Nothing is under way, and no half is being cut. */
+  get isSettled(): boolean {
+    return !this.isBehind && this.#ranks.every(({ halves }) => halves.every(({ isCut }) => isCut))
+  }
+
+  /** Milliseconds of processor that checks took so far, without the cutting. */
+  get checkMs(): number {
+    return this.#checkMs
   }
 
   /** Whether a step that begins is watched, and where. */
@@ -192,9 +203,10 @@ export class SpotChecks {
     if (rank.halves.length < this.#room(rank) || isSpent) this.#cut(rank, rank.known?.block ?? this.#options.block, false)
   }
 
-  #checked({ check, kind, error }: Extract<FromThread, { type: 'checked' }>): void {
+  #checked({ check, kind, error, tookMs }: Extract<FromThread, { type: 'checked' }>): void {
     const pending = this.#pending.get(check)
     this.#pending.delete(check)
+    this.#checkMs += tookMs
     const half = pending?.rank.halves.find((one) => one.number === pending.half)
     // what was begun before it was known that its blocks may be of the other width says nothing
     if (!pending || !half || pending.rank.waiting) return
