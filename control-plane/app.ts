@@ -8,11 +8,12 @@ import fastify, { type FastifyHttpOptions, type FastifyInstance, type FastifyRep
 import type { TSchema } from 'typebox'
 import { Compile } from 'typebox/compile'
 import { Value } from 'typebox/value'
-import { type AnswerOf, type RouteName, type RouteRecord, routes } from '../shared/api/routes.ts'
+import { type AnswerOf, headers, type RouteName, type RouteRecord, routes } from '../shared/api/routes.ts'
 import { ErrorAnswer } from '../shared/schema/common.ts'
 import { MeshError } from '../shared/errors.ts'
 import type { Logger } from '../shared/log.ts'
 import { version } from '../shared/version.ts'
+import { requests } from '../shared/wire/protocols.ts'
 import { limits } from '../shared/wire/limits.ts'
 import { admitRequest, type Caller, checkSignedBody } from './routes/access.ts'
 import { dropRest, readBody } from './routes/body.ts'
@@ -26,6 +27,7 @@ import { keyRoutes } from './routes/key-routes.ts'
 import { lockRoutes } from './routes/lock-routes.ts'
 import { streamJob } from './routes/job-stream.ts'
 import { refuseExpectations, refuseUnreadable } from './routes/refused-early.ts'
+import { OlderDevices } from './routes/older-devices.ts'
 import { poolRoutes } from './routes/pool-routes.ts'
 import { ringRoutes } from './routes/ring-routes.ts'
 import type { Services } from './service/services.ts'
@@ -52,8 +54,15 @@ const compileValidator = ({ schema, httpPart }: { schema: unknown; httpPart?: st
   }
 }
 
-const answerError = (error: unknown, request: FastifyRequest, reply: FastifyReply, { logger, background }: { readonly logger: Logger; readonly background: Services['background'] }): void => {
+interface Noted {
+  readonly logger: Logger
+  readonly background: Services['background']
+  readonly olderDevices: OlderDevices
+}
+
+const answerError = (error: unknown, request: FastifyRequest, reply: FastifyReply, { logger, background, olderDevices }: Noted): void => {
   background.note(error)
+  if (error instanceof MeshError && error.code === 'protocolVersion') olderDevices.note(error, request.ip)
   dropRest(request, reply)
   const status = error instanceof Error && 'statusCode' in error && typeof error.statusCode === 'number' ? error.statusCode : 500
   const failure = error instanceof MeshError || status >= 500 ? MeshError.from(error) : new MeshError('requestInvalid', { problem: (error as Error).message })
@@ -87,7 +96,7 @@ const documentation = {
     info: { title: 'Mesh control plane', version },
     components: {
       securitySchemes: {
-        signature: { type: 'apiKey' as const, in: 'header' as const, name: 'mesh-signature', description: 'Ed25519 signature of the device with mesh-device, mesh-time and mesh-nonce; member routes also want mesh-certificate' },
+        signature: { type: 'apiKey' as const, in: 'header' as const, name: 'mesh-signature', description: 'Ed25519 signature of the device with mesh-device, mesh-time, mesh-nonce, mesh-body and mesh-protocol; member routes also want mesh-certificate' },
         key: { type: 'http' as const, scheme: 'bearer', description: 'API key of mesh api-key-create, for one pool' },
       },
     },
@@ -106,19 +115,21 @@ const httpOptions: ServerOptions = {
 
 /** Builds the application; nothing listens yet. @param port TLS on its port; absent: plain HTTP for everybody */
 export const buildApp = async (services: Services, logger: Logger, port?: SharedPortOptions): Promise<FastifyInstance> => {
+  const noted = { logger, background: services.background, olderDevices: new OlderDevices(logger, services.now) }
   const options: FastifyHttpOptions<Server> = {
     logger: false,
     bodyLimit: limits.bodyBytes,
     forceCloseConnections: true,
     clientErrorHandler: refuseUnreadable,
-    frameworkErrors: (error, request, reply) => answerError(error, request, reply, { logger, background: services.background }),
+    frameworkErrors: (error, request, reply) => answerError(error, request, reply, noted),
     serverFactory: (handler) => (port ? createSharedPort(handler, httpOptions, port) : createServer(httpOptions, handler)),
   }
   const app = fastify(options)
   app.setValidatorCompiler(compileValidator)
   app.setSerializerCompiler(() => (data) => JSON.stringify(data))
-  app.setErrorHandler((error, request, reply) => answerError(error, request, reply, { logger, background: services.background }))
+  app.setErrorHandler((error, request, reply) => answerError(error, request, reply, noted))
   refuseExpectations(app)
+  app.addHook('onRequest', async (_request, reply) => void reply.header(headers.protocol, requests.version))
   addFrontDoor(app)
   app.removeAllContentTypeParsers() // a body that we do not hash must not get in
   app.addContentTypeParser('application/json', (request: FastifyRequest, payload: Readable) => readBody(request, payload, checkSignedBody))

@@ -56,6 +56,10 @@ export const errorTable = {
   },
   agentNotRunning: { status: 409, exit: 3, text: 'no agent is running for {home}', hint: 'mesh start' },
   folderInUse: { status: 409, exit: 3, text: '{what} already runs in {folder} (process {pid})', hint: 'use that one, or stop it; --data names another folder' },
+  agentVersion: {
+    status: 409, exit: 3, text: 'the agent that runs here (process {pid}) is of version {got}, this command of version {want}: they cannot talk',
+    hint: 'restart it with the version that is installed: mesh down, then mesh start -d',
+  },
   agentAlreadyRunning: { status: 409, exit: 3, text: 'an agent for {home} is already running (process {pid})', hint: 'mesh status tells of it, mesh down ends it' },
   processForeign: { status: 500, exit: 3, text: 'process {pid} belongs to another user', hint: 'run the command as that user, or as root: sudo mesh down' },
   processStuck: { status: 500, exit: 3, text: 'process {pid} does not end', hint: 'the operating system holds it, most likely for a disk that does not answer; restart the machine if it stays' },
@@ -282,7 +286,10 @@ export const errorTable = {
   relayPoolNotServed: { status: 403, exit: 7, text: 'relay {relay} does not serve pool {poolId}', hint: 'ask its owner to run: mesh relay --pool {poolId}' },
   frameInvalid: { status: 400, exit: 4, text: 'a peer sent an invalid frame: {problem}', hint: 'check that all agents run the same version: mesh --version' },
   frameTooLarge: { status: 413, exit: 4, text: 'a frame of {gotBytes} was announced, {limitBytes} is the most', hint: 'check that all agents run the same version: mesh --version' },
-  protocolVersion: { status: 409, exit: 4, text: 'peer speaks {got}, this agent {want}', hint: 'update the older of the two' },
+  protocolVersion: {
+    status: 409, exit: 4, text: '{older|one side} speaks version {olderVersion|(not known)} of {what|the protocol}, {newer|the other} version {newerVersion|(not known)}',
+    hint: 'update Mesh on {update|the older of the two}: all devices of a pool and its control plane run the same version',
+  },
 } as const satisfies Record<string, ErrorRecord>
 
 export type ErrorCode = keyof typeof errorTable

@@ -1,13 +1,15 @@
 /** Device and control plane, for commands that talk to it. */
 import { setTimeout as pause } from 'node:timers/promises'
+import { Type } from 'typebox'
 import { Value } from 'typebox/value'
 import { type Client, createClient } from '../../shared/api/client.ts'
 import { MeshError } from '../../shared/errors.ts'
-import type { Home } from '../../shared/home.ts'
+import { type Home, readStateJson } from '../../shared/home.ts'
 import { apiKeyIdIn, malformedKey } from '../../shared/identity/api-key.ts'
 import { type ControlPlaneId, parseControlPlaneId } from '../../shared/ids.ts'
 import { GivenName } from '../../shared/schema/common.ts'
 import { terminalJson } from '../../shared/text.ts'
+import { version } from '../../shared/version.ts'
 import { AgentState } from '../../shared/schema/agent-state.ts'
 import { readChecked } from '../device/checked-state.ts'
 import { createDeviceClient, firstContactText } from '../device/control-plane.ts'
@@ -88,9 +90,27 @@ export const checkName = (flag: string, text: string): string => {
   return text
 }
 
-/** What the running agent of this home says of itself; `undefined` when none runs. @throws MeshError `stateUnreadable` */
+/** What is left of the state of an agent whose words have changed since. */
+const StrangeState = Type.Object({ pid: Type.Integer({ minimum: 1 }), mark: Type.Optional(Type.String()), version: Type.String({ maxLength: 40 }) })
+
+/** A file that cannot be read may be of an agent of another version, which runs on. @throws MeshError `agentVersion` | `stateUnreadable` */
+const explain = (home: Home, error: unknown): never => {
+  const found = readStateJson(home.agentState)
+  if (Value.Check(StrangeState, found) && found.version !== version && isSameProcessAlive(found)) throw new MeshError('agentVersion', { pid: found.pid, got: found.version, want: version }, error)
+  throw error
+}
+
+const stateIn = (home: Home): AgentState | undefined => {
+  try {
+    return readChecked(home.agentState, AgentState)
+  } catch (error) {
+    return explain(home, error)
+  }
+}
+
+/** What the running agent of this home says of itself; `undefined` when none runs. @throws MeshError `stateUnreadable` | `agentVersion` */
 export const readAgentState = (home: Home): AgentState | undefined => {
-  const state = readChecked(home.agentState, AgentState)
+  const state = stateIn(home)
   return state !== undefined && isSameProcessAlive(state) ? state : undefined
 }
 

@@ -57,3 +57,24 @@ test('control link: state that cannot be read and a message that cannot be handl
   await eventually(10_000, 'it is connected and hears what follows', () => (welcomes >= 2 ? true : undefined))
   assert.equal(heard[0], 'hello')
 })
+
+test('control link: one of another version is not asked again within seconds', async (t) => {
+  let attempts = 0
+  const problems: string[] = []
+  const client = createClient({ url: 'http://127.0.0.1:1', key: newKeyPair(), certificateOf: () => undefined })
+  const link = new ControlLink({
+    client: () => client, logger: silentLogger(),
+    prepare: () => Promise.reject(new MeshError(++attempts === 1 ? 'controlPlaneUnreachable' : 'protocolVersion', { url: '', problem: 'away', older: 'device 1' })),
+    hello: () => assert.fail('nobody is there'),
+    heartbeat: () => assert.fail('nobody is there'),
+    onMessage: () => undefined,
+    onState: (_, problem) => problems.push(problem),
+  })
+  t.after(() => link.stop())
+  link.start()
+  await eventually(5000, 'it tried again what was away', () => (problems.length === 2 ? true : undefined))
+  assert.match(problems[1], /device 1 speaks version/)
+  const before = attempts
+  await new Promise((resolve) => setTimeout(resolve, 1500)) // longer than four of the shortest pauses
+  assert.equal(attempts, before)
+})

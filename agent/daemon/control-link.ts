@@ -26,6 +26,7 @@ export interface ControlLinkOptions {
 
 const firstPauseMs = 250
 const longestPauseMs = 5000
+const versionPauseMs = 60_000
 /** Used until the control plane says how often it wants to hear from us. */
 const defaultHeartbeatMs = 5000
 /** Silence of the control plane, in heartbeats, after which the connection counts as dead. */
@@ -114,6 +115,8 @@ export class ControlLink {
     } catch (error) {
       if (attempt !== this.#attempt) return
       const failure = MeshError.from(error)
+      // whoever must be updated is not updated within seconds
+      if (failure.code === 'protocolVersion') this.#pauseMs = versionPauseMs
       this.#down(failure.code === 'controlPlaneUnreachable' ? String(failure.fields.problem) : failure.message)
     }
   }

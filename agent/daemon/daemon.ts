@@ -22,7 +22,7 @@ import { unreadableWishes } from '../device/rings.ts'
 import type { CarrierChoice } from '../carrier/assemble-rank.ts'
 import type { CollectiveSettings } from '../collective/chooser.ts'
 import type { BackendChoice } from '../engine/choose-backend.ts'
-import { Gate } from '../network/gate.ts'
+import { type Connection, Gate } from '../network/gate.ts'
 import type { MeshNode } from '../network/node.ts'
 import { RenewalExchange } from '../network/renewal-exchange.ts'
 import { RevocationSpread } from '../network/revocation-spread.ts'
@@ -35,6 +35,7 @@ import { createNodeAtKnownPort } from './listen-port.ts'
 import { credentialsOf, Membership, poolDirectory, renewByRootKey } from './membership.ts'
 import { Neighbours } from './neighbours.ts'
 import { LockKeeper } from './lock-keeper.ts'
+import { OtherVersions } from './other-versions.ts'
 import { Outbox } from './outbox.ts'
 import { answerJoinRequest, type PoolAdminOptions, renewMember, signRenewal } from './pool-admin.ts'
 import { PoolPins } from './pool-pins.ts'
@@ -107,6 +108,7 @@ class Agent {
   readonly #link: ControlLink
   readonly #stateFile: StateFile
   readonly #startedAt = now()
+  readonly #otherVersions = new OtherVersions(now)
   readonly #answering = new Map<string, Promise<boolean>>()
   #controlState: AgentState['controlPlane']
 
@@ -125,7 +127,8 @@ class Agent {
     const gate = new Gate(node, poolDirectory(home, revocations), {
       now, logger,
       isRelay: (peer) => node.relays().some(({ address }) => address.includes(peer)),
-      onAdmit: (connection, poolId) => this.#neighbours.admitted(connection, poolId),
+      onAdmit: (connection, poolId) => this.#admitted(connection, poolId),
+      onOtherVersion: ({ remotePeer }, error) => this.#otherVersions.met(remotePeer.toString(), error) && this.#stateFile.touch(),
       onCertificate: (connection, poolId, number) => {
         if (number < (revocations.listOf(poolId)?.number ?? 0)) spread.offer(connection, poolId)
         this.#membership.met(connection, poolId)
@@ -193,6 +196,11 @@ class Agent {
     this.#link.start()
   }
 
+  #admitted(connection: Connection, poolId: string): void {
+    this.#otherVersions.agrees(connection.remotePeer.toString())
+    this.#neighbours.admitted(connection, poolId)
+  }
+
   #createLink(): ControlLink {
     const { logger } = this.#options
     return new ControlLink({
@@ -210,8 +218,8 @@ class Agent {
       }),
       heartbeat: () => ({ type: 'heartbeat', freeMemoryBytes: this.#locks.availableBytes, lockMissingBytes: this.#locks.missingBytes }),
       onMessage: (message) => this.#receive(message),
-      onState: (connected) => {
-        this.#controlState = { url: this.#client.url, connected, since: now() }
+      onState: (connected, problem) => {
+        this.#controlState = { url: this.#client.url, connected, since: now(), ...(problem === '' ? {} : { problem }) }
         this.#locks.connected(connected)
         this.#stateFile.touch()
       },
@@ -264,6 +272,7 @@ class Agent {
     return {
       pid: process.pid, mark: processMark(process.pid), startedAt: this.#startedAt, updatedAt: now(), version, deviceId: this.#device.deviceId,
       peerId: this.#node.peerId, addresses: this.#node.addresses(), controlPlane: this.#controlState, relays: this.#node.relays(),
+      otherVersions: this.#otherVersions.list,
       rings: this.#rings.views().map(ringStateOf), leftOut: this.#rings.allLeftOut,
       memory: this.#locks.view,
       jobs: { running: led.running + followed.running, done: led.done + followed.done, failed: led.failed + followed.failed },

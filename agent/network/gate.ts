@@ -10,11 +10,15 @@ import type { Logger } from '../../shared/log.ts'
 import { longestTimerMs } from '../../shared/units.ts'
 import { decodeCbor, encodeCbor, GateAnswer, GateMessage } from '../../shared/wire/envelope.ts'
 import { limits } from '../../shared/wire/limits.ts'
+import { isOtherVersion } from '../../shared/wire/other-version.ts'
 import { protocols } from '../../shared/wire/protocols.ts'
 import { readMessage, sendMessage } from '../../shared/wire/message-stream.ts'
 import type { MeshNode } from './node.ts'
+import { refuseOlderVersions } from './older-versions.ts'
 import { openStream } from './open-stream.ts'
 import { deviceIdOfPeer } from './peer-id.ts'
+
+export type { Connection }
 
 /** The pools of this device. */
 export interface PoolDirectory {
@@ -46,6 +50,8 @@ export interface GateOptions {
   readonly onAdmit?: (connection: Connection, poolId: string) => void
   /** A member came in, or showed a new certificate. `revocations`: number of the list that it holds. */
   readonly onCertificate?: (connection: Connection, poolId: string, revocations: number) => void
+  /** The other side speaks a version that is not spoken here. */
+  readonly onOtherVersion?: (connection: Connection, error: MeshError) => void
 }
 
 const untilClosed = (stream: Stream, ms: number): Promise<void> =>
@@ -75,6 +81,7 @@ export class Gate {
     node.libp2p.addEventListener('connection:close', this.#forget)
     // what libp2p serves by itself is for members and our relays only
     node.ownProtocols.guard((connection) => this.#untilAdmitted(connection))
+    refuseOlderVersions({ node, name: `device ${shortId(deviceIdOfPeer(node.libp2p.peerId) ?? node.peerId)}`, isMember: (connection) => this.isMember(connection), onMet: (connection, error) => this.#met(connection, error) })
     void node.libp2p.handle(protocols.gate, (stream, connection) => this.#serve(stream, connection), { runOnLimitedConnection: true, maxInboundStreams: streamsAtOnce })
   }
 
@@ -83,7 +90,19 @@ export class Gate {
    * @throws MeshError `gateRefused` (with the reason of the other side) | `poolUnknown` | certificate errors | `protocolVersion`
    */
   async enter(connection: Connection, poolId: string, signal: AbortSignal): Promise<void> {
-    if (!this.isAdmitted(connection, poolId)) await this.#exchange(connection, poolId, signal)
+    if (this.isAdmitted(connection, poolId)) return
+    try {
+      await this.#exchange(connection, poolId, signal)
+    } catch (error) {
+      if (isOtherVersion(error)) this.#met(connection, error)
+      throw error
+    }
+  }
+
+  /** The other side speaks another version, as both ends are told. */
+  #met(connection: Connection, error: MeshError): void {
+    this.#options.logger.warn({ peer: connection.remotePeer.toString() }, `${error.message}: ${error.hint}`)
+    this.#options.onOtherVersion?.(connection, error)
   }
 
   /** Shows our certificate and checks theirs, on a connection that may have passed before. */
@@ -96,6 +115,7 @@ export class Gate {
     try {
       sendMessage(stream, encodeCbor({ poolId, certificate: this.#ownCertificate(poolId), revocations: this.#listNumber(poolId) } satisfies GateMessage))
       const answer = decodeCbor(GateAnswer, await readMessage(stream, limits.gateBytes, deadline))
+      if (answer.error?.code === 'protocolVersion') throw MeshError.fromReport(answer.error)
       if (!answer.ok || answer.certificate === undefined) throw new MeshError('gateRefused', { peer, problem: answer.error?.message ?? 'no reason given' })
       const certificate = this.#check(connection, poolId, answer.certificate)
       this.#admit(connection, certificate, answer.revocations ?? 0)

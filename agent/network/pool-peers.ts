@@ -55,7 +55,7 @@ interface Candidate {
 }
 
 /** Answers of a gate that another try soon will not change. */
-const refusals = /^(gateRefused|notMember|poolUnknown|certificate\w+)$/
+const refusals = /^(gateRefused|notMember|poolUnknown|protocolVersion|certificate\w+)$/
 /** Of one address: a round trip or two. Addresses of other networks often lead nowhere without saying so. */
 const dialMs = 2500
 /** How often connections are looked at and pauses may end. */

@@ -8,6 +8,7 @@ import type { Logger } from '../../shared/log.ts'
 import { decodeCbor, encodeCbor, RelayAnswer, type RelayProof, type RevocationMessage } from '../../shared/wire/envelope.ts'
 import { limits } from '../../shared/wire/limits.ts'
 import { readMessage, sendMessage } from '../../shared/wire/message-stream.ts'
+import { isOtherVersion } from '../../shared/wire/other-version.ts'
 import { protocols } from '../../shared/wire/protocols.ts'
 import { openStream } from './open-stream.ts'
 
@@ -90,7 +91,7 @@ const showAll = async (connection: Connection, credentials: readonly Credential[
 
 const openProof = async (connection: Connection, signal: AbortSignal): ReturnType<typeof openStream> => openStream(connection, protocols.relayProof, signal)
 
-const servesEveryone = (error: unknown): boolean => error instanceof MeshError && error.code === 'protocolVersion'
+const servesEveryone = (error: unknown): boolean => error instanceof MeshError && error.code === 'protocolVersion' && !isOtherVersion(error)
 
 const isRestricted = async (connection: Connection): Promise<boolean> => {
   try {

@@ -86,7 +86,7 @@ const helloOf = (ring: RingEpoch, rank: number): RingHello => ({ poolId: ring.po
 const isFinal = (error: unknown, epoch: number): boolean => {
   if (!(error instanceof MeshError)) return false
   if (error.code === 'epochStale') return Number(error.fields.want) > epoch
-  return ['gateRefused', 'certificateInvalid', 'certificateExpired', 'memberRemoved', 'notMember', 'poolUnknown'].includes(error.code)
+  return ['gateRefused', 'certificateInvalid', 'certificateExpired', 'memberRemoved', 'notMember', 'poolUnknown', 'protocolVersion'].includes(error.code)
 }
 
 /** The addresses of a member that can be read; they are what it said of itself. */

@@ -126,10 +126,8 @@ test('bodies: what came instead of the signed body is refused before it is parse
   const forged = { ...signFor(url, device.key, { method: 'POST', path, body: '{}' }, Date.now()), [headers.body]: bodyHash('[]') }
   assert.equal(await codeOf(await fetch(url + path, { method: 'POST', body: '[]', headers: { ...forged, ...json } })), '401 signatureInvalid')
   for (const name of [headers.body, headers.recipient]) {
-    const { [name]: _, ...older } = signFor(url, device.key, { method: 'POST', path, body: '{}' }, Date.now())
-    const answer = (await (await fetch(url + path, { method: 'POST', body: '{}', headers: { ...older, ...json } })).json()) as { error: { code: string; message: string; hint: string } }
-    assert.equal(answer.error.code, 'signatureInvalid')
-    assert.match(answer.error.message + answer.error.hint, /older version of mesh, update it.*mesh --version/)
+    const { [name]: _, ...bare } = signFor(url, device.key, { method: 'POST', path, body: '{}' }, Date.now())
+    assert.equal(await codeOf(await fetch(url + path, { method: 'POST', body: '{}', headers: { ...bare, ...json } })), '401 signatureInvalid')
   }
 })
 

@@ -1,13 +1,15 @@
 /** Typed client of the control plane, built from the route table. Signs every request, or shows the API key of an app. */
 import type { createConnection } from 'node:net'
 import { MeshError, problemOf } from '../errors.ts'
-import type { KeyPair } from '../identity/keys.ts'
-import type { ControlPlaneId } from '../ids.ts'
+import { type KeyPair, toHex } from '../identity/keys.ts'
+import { type ControlPlaneId, shortId } from '../ids.ts'
 import { signRequest } from '../identity/request-signature.ts'
 import { Contact } from './contact.ts'
 import { isTlsUrl } from './control-plane-url.ts'
 import { errorOf, failureOf } from './failures.ts'
 import { type AnswerOf, type BodyOf, headers, type ParamsOf, type QueryOf, type RouteName, type RouteRecord, routes } from './routes.ts'
+import { otherVersion, versionIn } from '../wire/other-version.ts'
+import { requests } from '../wire/protocols.ts'
 
 /** Who sends: a device, or an app. */
 export type Identity =
@@ -120,7 +122,7 @@ export const createClient = (options: ClientOptions): Client => {
         redirect: 'error', // a control plane sends nobody elsewhere; who does is none
         signal,
       })
-      if (!answer.ok) throw await errorOf(answer, base)
+      if (!answer.ok) throw await refusalOf(answer, base, route.access === 'open' || 'apiKey' in options ? undefined : options.key)
       return answer
     } catch (error) {
       if (call.signal?.aborted) throw error
@@ -145,4 +147,19 @@ export const createClient = (options: ClientOptions): Client => {
       return { url: base.replace(/^http/, 'ws') + route.path, headers: proof, ...(connect ? { createConnection: connect } : {}) }
     },
   }
+}
+
+/** Why it was refused. @param key that signed the request; absent: none did */
+const refusalOf = async (answer: Response, base: string, key: KeyPair | undefined): Promise<MeshError> => {
+  const failure = await errorOf(answer, base)
+  return (key === undefined ? undefined : spokenThere(answer, failure, key)) ?? failure
+}
+
+/** Why a signed request was refused, where the control plane speaks another version; before there were versions in answers, it did not know the signature. */
+const spokenThere = (answer: Response, failure: MeshError, key: KeyPair): MeshError | undefined => {
+  if (failure.code === 'protocolVersion') return undefined
+  const text = answer.headers.get(headers.protocol)
+  const version = text === null ? (failure.code === 'signatureInvalid' ? requests.before.at(-1) : undefined) : versionIn(text)
+  if (version === undefined || version === requests.version) return undefined
+  return otherVersion(requests, { name: `device ${shortId(toHex(key.publicKey))}`, version: requests.version }, { name: 'the control plane', version })
 }

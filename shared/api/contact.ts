@@ -4,12 +4,14 @@ import { MeshError, problemOf } from '../errors.ts'
 import { type ControlPlaneId, parseControlPlaneId } from '../ids.ts'
 import { isTlsUrl } from './control-plane-url.ts'
 import { errorOf, unreachable } from './failures.ts'
+import { otherVersion } from '../wire/other-version.ts'
+import { requests } from '../wire/protocols.ts'
 import { connectPinned, pinnedFetch, provenKey } from './pinned-tls.ts'
 import { routes } from './routes.ts'
 
 /**
  * The key of the control plane at an address: over TLS it is proven; on this machine nobody else listens, so it is asked.
- * @throws MeshError `controlPlaneUnreachable` | `controlPlaneProtocol`
+ * @throws MeshError `controlPlaneUnreachable` | `controlPlaneProtocol` | `protocolVersion`
  */
 export const controlPlaneAt = async (url: string, { fetch: send = fetch, signal }: { readonly fetch?: typeof fetch; readonly signal?: AbortSignal } = {}): Promise<ControlPlaneId> => {
   let answer: Response
@@ -19,7 +21,8 @@ export const controlPlaneAt = async (url: string, { fetch: send = fetch, signal 
   } catch (error) {
     throw unreachable(url, problemOf(error), error)
   }
-  if (answer.status === 404) throw new MeshError('controlPlaneProtocol', { problem: `the control plane at ${url} has no key: it runs an older version of mesh` })
+  // before control planes had keys
+  if (answer.status === 404) throw otherVersion(requests, { name: 'this device', version: requests.version }, { name: `the control plane at ${url}`, version: requests.before[0] })
   if (!answer.ok) throw await errorOf(answer, url)
   const { controlPlaneKey } = (await answer.json().catch(() => ({}))) as { controlPlaneKey?: unknown }
   if (typeof controlPlaneKey !== 'string' || !/^[0-9a-f]{64}$/.test(controlPlaneKey)) throw new MeshError('controlPlaneProtocol', { problem: `${url}${routes.controlPlane.path} tells no key` })

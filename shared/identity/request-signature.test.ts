@@ -4,7 +4,7 @@ import { headers } from '../api/routes.ts'
 import { limits } from '../wire/limits.ts'
 import { newControlPlaneKey } from './control-plane-key.ts'
 import { deviceIdOf } from './device-key.ts'
-import { newKeyPair } from './keys.ts'
+import { newKeyPair, toHex } from './keys.ts'
 import { MeshError } from '../errors.ts'
 import { bodyHash, checkBody, type NonceGuard, signRequest, verifyRequest } from './request-signature.ts'
 
@@ -70,11 +70,20 @@ test('request: a body is compared with the hash that was signed, and none is a b
   }
 })
 
-test('request: a sender of before the hash travelled, or before control planes had keys, is told that it is older', () => {
-  for (const name of [headers.body, headers.recipient]) {
-    const older = { ...signRequest(key, parts, now), [name]: undefined }
-    assert.throws(() => verifyRequest(older, parts, { own, guard: newGuard(), now }), { code: 'signatureInvalid', message: /older version of mesh, update it/ })
+test('request: a sender of another version is told which each side speaks, and who must update', () => {
+  const device = `device ${toHex(key.publicKey).slice(0, 8)}`
+  for (const [shown, older, newer] of [[undefined, `${device} speaks version 1 `, ', the control plane version 2'], ['99', 'the control plane speaks version 2 ', `, ${device} version 99`]] as const) {
+    const other = { ...signRequest(key, parts, now), [headers.protocol]: shown }
+    assert.throws(() => verifyRequest(other, parts, { own, guard: newGuard(), now }), (error: unknown) => {
+      assert.ok(error instanceof MeshError)
+      assert.equal(error.code, 'protocolVersion')
+      assert.equal(error.message, `${older}of requests to a control plane${newer}`)
+      assert.match(error.hint, new RegExp(`^update Mesh on ${older.split(' speaks')[0]}:`))
+      return true
+    })
   }
+  const nonsense = { ...signRequest(key, parts, now), [headers.protocol]: '\u001b[2J' }
+  assert.throws(() => verifyRequest(nonsense, parts, { own, guard: newGuard(), now }), { code: 'protocolVersion', message: /version \(none\)/ })
 })
 
 test('request: one for another control plane is refused, whoever passes it on and whatever it says then', () => {

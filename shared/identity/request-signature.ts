@@ -10,6 +10,8 @@ import { headers } from '../api/routes.ts'
 import { MeshError } from '../errors.ts'
 import { type ControlPlaneId, type DeviceId, parseControlPlaneId, parseDeviceId, shortId } from '../ids.ts'
 import { limits } from '../wire/limits.ts'
+import { otherVersion, versionIn } from '../wire/other-version.ts'
+import { requests } from '../wire/protocols.ts'
 import { type KeyPair, signBytes, toHex, verifyBytes } from './keys.ts'
 
 export interface RequestLine {
@@ -50,6 +52,7 @@ export const signRequest = (key: KeyPair, parts: RequestParts & { readonly recip
     [headers.time]: time,
     [headers.nonce]: nonce,
     [headers.body]: hash,
+    [headers.protocol]: requests.version,
     [headers.signature]: toHex(signBytes(key, signedText(parts, { recipient, hash, time, nonce }))),
   }
 }
@@ -66,7 +69,7 @@ type SentHeaders = Readonly<Record<string, string | string[] | undefined>>
 /**
  * Who signed the request, by its headers alone: `checkBody` compares what comes behind them.
  * @param own key of this control plane
- * @throws MeshError `signatureInvalid` | `wrongControlPlane` | `clockSkew` | `replayed`
+ * @throws MeshError `protocolVersion` | `signatureInvalid` | `wrongControlPlane` | `clockSkew` | `replayed`
  */
 export const verifyRequest = (
   sent: SentHeaders,
@@ -79,12 +82,14 @@ export const verifyRequest = (
     throw new MeshError('signatureInvalid', { problem: `header ${name} is ${value === undefined ? 'missing' : 'malformed'}` })
   }
   const device = read(headers.device, /^[0-9a-f]{64}$/)
+  // before the signature: what another version signs is not known here
+  const spoken = sent[headers.protocol] === undefined ? requests.before.at(-1) : versionIn(sent[headers.protocol])
+  if (spoken !== requests.version) {
+    throw otherVersion(requests, { name: 'the control plane', version: requests.version }, { name: `device ${shortId(device)}`, version: spoken ?? '(none)' })
+  }
   const time = read(headers.time, /^\d{1,15}$/)
   const nonce = read(headers.nonce, /^[0-9a-f]{32}$/)
   const signature = read(headers.signature, /^[0-9a-f]{128}$/)
-  for (const name of [headers.body, headers.recipient]) {
-    if (sent[name] === undefined) throw new MeshError('signatureInvalid', { problem: `header ${name} is missing: the sender runs an older version of mesh, update it` })
-  }
   const recipient = parseControlPlaneId(read(headers.recipient, /^[0-9a-f]{64}$/))
   if (recipient !== own) throw new MeshError('wrongControlPlane', { wanted: shortId(recipient), own: shortId(own) })
   const text = signedText(line, { recipient, hash: read(headers.body, /^[0-9a-f]{64}$/), time, nonce })

@@ -47,7 +47,12 @@ export const AgentState = Type.Object({
   peerId: Type.String(),
   addresses: Type.Array(Type.String()),
   /** `since`: when the connection came up or went away. */
-  controlPlane: Type.Object({ url: Type.String(), connected: Type.Boolean(), since: Time }),
+  controlPlane: Type.Object({
+    url: Type.String(), connected: Type.Boolean(), since: Time,
+    problem: Type.Optional(Type.String({ description: 'why it is not connected' })),
+  }),
+  /** Devices that speak another version than this one: what each side speaks, and who must update. */
+  otherVersions: Type.Optional(Type.Array(Type.Object({ message: Type.String(), hint: Type.String(), at: Time }))),
   relays: Type.Array(Type.Object({ address: Type.String(), reserved: Type.Boolean(), problem: Type.Optional(Type.String()) })),
   rings: Type.Array(AgentRing),
   /** Absent in files of older versions. */

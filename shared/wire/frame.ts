@@ -20,10 +20,12 @@
  */
 import { MeshError } from '../errors.ts'
 import { limits } from './limits.ts'
+import { otherVersion } from './other-version.ts'
 
 export const frameHeaderBytes = 48
 const magic = 0x4648534d // 'MSHF' read little-endian
 const version = 1
+const frames = { what: 'frames', version: String(version), before: [], refusal: 'none' } as const
 /** First of the reserved bytes. */
 const reservedFrom = 32
 
@@ -96,7 +98,7 @@ export const decodeFrameHeader = (bytes: Uint8Array): FrameHeader => {
   if (bytes.length !== frameHeaderBytes) throw new MeshError('frameInvalid', { problem: `header of ${bytes.length} bytes, want ${frameHeaderBytes}` })
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   if (view.getUint32(0, true) !== magic) throw new MeshError('frameInvalid', { problem: 'wrong magic number' })
-  if (bytes[4] !== version) throw new MeshError('protocolVersion', { got: `frame version ${bytes[4]}`, want: `version ${version}` })
+  if (bytes[4] !== version) throw otherVersion(frames, { name: 'this device', version: frames.version }, { name: 'the other rank', version: String(bytes[4]) })
   for (let at = reservedFrom; at < frameHeaderBytes; at++) if (bytes[at] !== 0) throw new MeshError('frameInvalid', { problem: 'reserved bytes are not zero' })
   const kind = oneOf('kind', kindValues, bytes[5])
   const payloadBytes = view.getUint32(8, true)

@@ -59,10 +59,11 @@ const controlPlaneText = ({ url, registered, key, problem }: ControlPlaneView): 
 const agentRows = (state: AgentState | undefined, now: number): [string, string][] => {
   if (state === undefined) return [['agent', 'not running: mesh start -d']]
   return [
-    ['agent', `running since ${ago(state.startedAt, now).replace(/ ago$/, '')}, process ${state.pid}, version ${state.version}`],
+    ['agent', `running since ${ago(state.startedAt, now).replace(/ ago$/, '')}, process ${state.pid}, version ${state.version}${state.version === version ? '' : `; this command is of version ${version}: mesh down, then mesh start -d`}`],
     ['peer id', state.peerId],
     ...state.addresses.map((address): [string, string] => ['address', address]),
-    ['agent link', state.controlPlane.connected ? `connected to ${state.controlPlane.url}` : `not connected to ${state.controlPlane.url} since ${ago(state.controlPlane.since, now)}; it keeps trying`],
+    ['agent link', state.controlPlane.connected ? `connected to ${state.controlPlane.url}` : `not connected to ${state.controlPlane.url} since ${ago(state.controlPlane.since, now)}; it keeps trying${state.controlPlane.problem === undefined ? '' : ` (${state.controlPlane.problem})`}`],
+    ...(state.otherVersions ?? []).map(({ message, hint }): [string, string] => ['other version', `${message}: ${hint}`]),
     ...state.relays.map(({ address, reserved, problem }): [string, string] => ['relay', `${address} (${reserved ? 'slot reserved' : `no slot${problem ? `: ${problem}` : ''}`})`]),
     ...state.rings.map((ring): [string, string] => ['ring', `${ring.modelId}: ${ring.state}, rank ${ring.rank} of ${ring.worldSize}`]),
     ...(state.leftOut ?? []).map(({ modelId, error, retryAt }): [string, string] => ['ring', `${modelId}: ${leftOutText({ state: 'failed', error, leftOut: { since: retryAt, retryAt } }, now)}; mesh join-ring --model-id ${modelId} tries at once`]),
