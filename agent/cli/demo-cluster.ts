@@ -103,10 +103,11 @@ export class DemoCluster {
     ])
     const relayAddress = text(relay, 'addresses', 'the relay')
     this.controlPlaneUrl = text(control, 'url', 'the control plane')
+    const own = ['--control-plane', this.controlPlaneUrl, '--control-plane-key', text(control, 'control_plane_key', 'the control plane')]
     onStep('relay', relayAddress.replace(/\/p2p\/.*/, ''))
     onStep('control plane', this.controlPlaneUrl)
 
-    await Promise.all(indices.map((index) => this.#command(index, 'init', '--network-id', 'demo', '--name', `worker ${index}`, '--control-plane', this.controlPlaneUrl)))
+    await Promise.all(indices.map((index) => this.#command(index, 'init', '--network-id', 'demo', '--name', `worker ${index}`, ...own)))
     const pool = JSON.parse(await this.#command(1, 'pool-create', '--name', 'demo', '--json')) as { pool_id: string }
     await Promise.all(indices.map((index) => this.#startService(`agent ${index}`, 'mesh', ['start', '--json', '--log-level', 'info', '--listen', '/ip4/127.0.0.1/tcp/0', '--relay', relayAddress])))
     onStep('agents', `${indices.length} running`)

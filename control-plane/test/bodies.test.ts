@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
 import { test, type TestContext } from 'node:test'
+import { connect as connectTls } from 'node:tls'
 import { headers } from '../../shared/api/routes.ts'
 import { bodyHash } from '../../shared/identity/request-signature.ts'
 import { limits } from '../../shared/wire/limits.ts'
@@ -76,11 +77,11 @@ test('bodies: 8 MB that nobody signed cost less than 5 ms and no memory, forty a
 })
 
 /** Writes the beginning, then a byte a second. @returns what came back, and milliseconds until the connection ended */
-const trickle = (t: TestContext, url: string, beginning: string): Promise<{ text: string; ms: number }> =>
+const trickle = (t: TestContext, url: string, beginning: string, open = (port: number, done: () => void): Socket => connect(port, '127.0.0.1', done)): Promise<{ text: string; ms: number }> =>
   new Promise((resolve) => {
     const startedAt = performance.now()
     let text = ''
-    const socket: Socket = connect(Number(new URL(url).port), '127.0.0.1', () => socket.write(beginning))
+    const socket: Socket = open(Number(new URL(url).port), () => socket.write(beginning))
     const timer = setInterval(() => socket.write('x'), 1000)
     t.after(() => socket.destroy())
     socket.on('data', (bytes) => {
@@ -101,16 +102,20 @@ test('bodies: a byte a second is cut: in the headers, in a body that nobody sign
     ...signFor(url, pool.admin.key, { method: 'POST', path, body: 'never' }, Date.now()),
     [headers.certificate]: String(pool.admin.certificates.get(pool.poolId)),
   }
-  const [slowHeaders, stranger, member] = await Promise.all([
+  const secure = await startPlane(t, undefined, { ...quickSettings, port: {} })
+  const overTls = (port: number, done: () => void): Socket => connectTls({ port, host: '127.0.0.1', rejectUnauthorized: false }, done)
+  const [slowHeaders, stranger, member, secureHeaders, secureBody] = await Promise.all([
     trickle(t, url, 'GET /health HTTP/1.1\r\nhost: x\r\nname: '),
     trickle(t, url, openingOf(path, {}, 60_000)),
     trickle(t, url, openingOf(path, signed, 60_000)),
+    trickle(t, secure.url, 'GET /health HTTP/1.1\r\nhost: x\r\nname: ', overTls),
+    trickle(t, secure.url, openingOf(path, {}, 60_000), overTls),
   ])
-  assert.match(slowHeaders.text, /^HTTP\/1.1 408 /)
-  assert.match(stranger.text, /^HTTP\/1.1 401 .*signatureInvalid/s)
+  for (const { text } of [slowHeaders, secureHeaders]) assert.match(text, /^HTTP\/1.1 408 /)
+  for (const { text } of [stranger, secureBody]) assert.match(text, /^HTTP\/1.1 401 .*signatureInvalid/s)
   assert.match(member.text, /^HTTP\/1.1 408 .*bodyTooSlow/s)
-  const latest = { slowHeaders: limits.headersMs + 4000, stranger: limits.lingerMs + 4000, member: limits.bodyMs + 5000 }
-  for (const [name, { ms }] of Object.entries({ slowHeaders, stranger, member })) assert.ok(ms < latest[name as keyof typeof latest], `${name}: ${ms} ms`)
+  const latest = { slowHeaders: limits.headersMs + 4000, secureHeaders: limits.headersMs + 4000, stranger: limits.lingerMs + 4000, secureBody: limits.lingerMs + 4000, member: limits.bodyMs + 5000 }
+  for (const [name, { ms }] of Object.entries({ slowHeaders, stranger, member, secureHeaders, secureBody })) assert.ok(ms < latest[name as keyof typeof latest], `${name}: ${ms} ms`)
 })
 
 test('bodies: what came instead of the signed body is refused before it is parsed, also when nothing came', async (t) => {

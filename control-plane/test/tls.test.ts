@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { createServer as createHttpServer, type IncomingMessage } from 'node:http'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { type TestContext, test } from 'node:test'
-import { createServer as createTlsServer } from 'node:tls'
+import { connect as connectTls, createServer as createTlsServer, type TLSSocket } from 'node:tls'
 import { newControlPlaneKey } from '../../shared/identity/control-plane-key.ts'
 import { makeLeaf } from '../tls/certificates.ts'
 import { createKey, createPool, FakeAgent, manifest, type Plane, quickSettings, startPlane, submission, TestDevice } from './plane.ts'
@@ -174,6 +174,43 @@ test('tls: one address has no more than so many connections without a request; t
   assert.equal(cut, 16)
   const device = new TestDevice('A')
   await assert.rejects(device.client(tlsOf(url), key).call('getDevice', {}), { code: 'deviceUnknown' })
+})
+
+test('tls: a connection that is given up before a request frees its place at once', async (t) => {
+  const { url, key } = await start(t, 60_000)
+  for (const first of ['', '\x16\x03\x01\x02\x00']) {
+    const gone = Array.from({ length: 60 }, async () => {
+      const socket = connect({ port: Number(new URL(url).port), host: '127.0.0.1', localAddress: elsewhere })
+      await once(socket, 'connect')
+      socket.end(first, 'latin1')
+      await hear(socket)
+    })
+    await Promise.all(gone)
+  }
+  for (let count = 0; count < 70; count++) {
+    const socket = connectTls({ socket: connect({ port: Number(new URL(url).port), host: '127.0.0.1', localAddress: elsewhere }), rejectUnauthorized: false })
+    await once(socket, 'secureConnect')
+    socket.destroy() // before its last message is sent
+  }
+  const client = new TestDevice('A').client(tlsOf(url), key)
+  assert.equal((await client.call('health', {})).status, 'ok')
+})
+
+test('tls: handshakes of one household are counted; connections that stand go on', async (t) => {
+  const { url } = await startPlane(t, undefined, { ...quickSettings, port: { isLocal, handshakes: { most: 20, perSecond: 1 } } })
+  const { port } = new URL(url)
+  const shake = async (localAddress: string): Promise<TLSSocket | undefined> => {
+    const socket = connectTls({ socket: connect({ port: Number(port), host: '127.0.0.1', localAddress }), rejectUnauthorized: false }).on('error', () => undefined)
+    t.after(() => socket.destroy())
+    return new Promise((resolve) => socket.once('secureConnect', () => resolve(socket)).once('close', () => resolve(undefined)))
+  }
+  const made: (TLSSocket | undefined)[] = []
+  for (let count = 0; count < 40; count++) made.push(await shake(elsewhere))
+  const taken = made.filter((socket) => socket !== undefined)
+  assert.ok(taken.length >= 20 && taken.length < 30, `${taken.length} handshakes`)
+  assert.ok(await shake('127.0.0.3'), 'another household is served')
+  taken[0].write('GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n')
+  assert.match(await hear(taken[0]), /^HTTP\/1\.1 200 /)
 })
 
 test('tls: devices go by the key, whatever name and date the certificate bears', async (t) => {

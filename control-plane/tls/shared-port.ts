@@ -8,7 +8,9 @@ import { TLSSocket } from 'node:tls'
 import { MeshError } from '../../shared/errors.ts'
 import { limits } from '../../shared/wire/limits.ts'
 import { householdOf } from '../../shared/household.ts'
+import { type Budget, Budgets } from '../domain/budgets.ts'
 import type { TlsIdentities } from './tls-identities.ts'
+import { WaitingConnections } from './waiting-connections.ts'
 
 export interface SharedPortOptions {
   readonly identities: TlsIdentities
@@ -18,7 +20,12 @@ export interface SharedPortOptions {
   isLocal?(address: string): boolean
   /** Milliseconds until the first byte, and again until the end of the handshake. */
   readonly handshakeMs?: number
+  /** TLS handshakes of one household. */
+  readonly handshakes?: Budget
 }
+
+/** A handshake costs about 1.1 ms: as with requests that prove nothing, nobody gets more than a tenth of one core for long. */
+const defaultHandshakes: Budget = { most: 1000, perSecond: 100 }
 
 /** First byte of a TLS record that opens a handshake (RFC 8446, 5.1). */
 const handshakeRecord = 0x16
@@ -37,90 +44,91 @@ const refusal = ({ localAddress = '', localPort = 0 }: Socket): string => {
   ].join('\r\n')
 }
 
-/** Connections that have not come as far as a request: how many there are, by where they come from. */
-class Waiting {
-  readonly #sockets = new Map<Socket, string>()
-  readonly #counts = new Map<string, number>()
+/** Sorts connections by their first byte, and hands those that may ask to the HTTP server. */
+class Doorway {
+  readonly waiting = new WaitingConnections()
+  readonly #options: SharedPortOptions
+  readonly #budgets: Budgets
+  readonly #pass: (socket: Socket) => void
 
-  /** False where one sender, or all together, have too many: the newest goes, those that came before are served. */
-  add(socket: Socket): boolean {
-    const household = householdOf(socket.remoteAddress ?? '')
-    const count = this.#counts.get(household) ?? 0
-    if (count >= limits.waitingConnectionsOfAddress || this.#sockets.size >= limits.waitingConnections) return false
-    this.#sockets.set(socket, household)
-    this.#counts.set(household, count + 1)
-    return true
+  constructor(options: SharedPortOptions, pass: (socket: Socket) => void) {
+    this.#options = options
+    this.#budgets = new Budgets(options.handshakes ?? defaultHandshakes)
+    this.#pass = pass
   }
 
-  delete(socket: Socket): void {
-    const household = this.#sockets.get(socket)
-    if (household === undefined) return
-    this.#sockets.delete(socket)
-    const count = (this.#counts.get(household) ?? 1) - 1
-    if (count === 0) this.#counts.delete(household)
-    else this.#counts.set(household, count)
+  get #handshakeMs(): number {
+    return this.#options.handshakeMs ?? limits.controlPlaneTlsMs
   }
 
-  destroyAll(): void {
-    for (const socket of this.#sockets.keys()) socket.destroy()
+  meet(socket: Socket): void {
+    const giveUp = (): void => void socket.destroy()
+    socket.on('error', giveUp)
+    if (!this.waiting.add(socket)) return giveUp()
+    const late = setTimeout(giveUp, this.#handshakeMs)
+    socket.once('end', giveUp) // sockets of HTTP may be open on one side, those that never got so far need not
+    socket.once('close', () => {
+      clearTimeout(late)
+      this.waiting.delete(socket)
+    })
+    socket.once('data', (first: Buffer) => {
+      clearTimeout(late)
+      socket.removeListener('end', giveUp)
+      this.#sort(socket, first)
+    })
   }
-}
 
-/** The HTTP server of the port, for the requests of both kinds of connections. Closing all connections ends those without a request too. */
-export const createSharedPort = (handler: RequestListener, http: ServerOptions, options: SharedPortOptions): Server => {
-  const { identities, plainHttp = false, isLocal = isLoopback, handshakeMs = limits.controlPlaneTlsMs } = options
-  const server = createServer(http, handler)
-  const waiting = new Waiting()
-  const [serve] = server.listeners('connection')
-  server.removeAllListeners('connection')
-  const pass = (socket: Socket): void => void Reflect.apply(serve, server, [socket])
-
-  const refuse = (socket: Socket): void => {
-    socket.end(refusal(socket))
-    setTimeout(() => socket.destroy(), limits.lingerMs).unref()
+  #sort(socket: Socket, first: Buffer): void {
+    const { plainHttp = false, isLocal = isLoopback } = this.#options
+    socket.pause()
+    const isTls = first[0] === handshakeRecord
+    if (!isTls && !plainHttp && !isLocal(socket.remoteAddress ?? '')) return refuse(socket)
+    socket.unshift(first)
+    if (isTls) return this.#encrypt(socket)
+    this.waiting.delete(socket)
+    this.#pass(socket)
+    process.nextTick(() => socket.resume()) // or nothing more of a request would come
   }
-  const encrypt = (socket: Socket): void => {
+
+  #encrypt(socket: Socket): void {
+    const { identities } = this.#options
+    const [household, now] = [householdOf(socket.remoteAddress ?? ''), Date.now()]
+    if (this.#budgets.waitMs(household, 1, now) > 0) return void socket.destroy()
+    this.#budgets.charge(household, 1, now)
     const secure = new TLSSocket(socket, {
       isServer: true,
       secureContext: identities.contextFor(undefined), // for those that name no server
       SNICallback: (name, done) => done(null, identities.contextFor(name)),
     })
-    const late = setTimeout(() => secure.destroy(), handshakeMs)
-    secure.on('error', () => secure.destroy())
+    const giveUp = (): void => void secure.destroy()
+    const late = setTimeout(giveUp, this.#handshakeMs)
+    secure.on('error', giveUp)
+    secure.once('end', giveUp)
     secure.once('close', () => clearTimeout(late))
     secure.once('secure', () => {
       clearTimeout(late)
-      waiting.delete(socket)
-      pass(secure)
+      secure.removeListener('end', giveUp)
+      this.waiting.delete(socket)
+      this.#pass(secure)
     })
   }
-  const sort = (socket: Socket, first: Buffer): void => {
-    socket.pause()
-    const isTls = first[0] === handshakeRecord
-    if (!isTls && !plainHttp && !isLocal(socket.remoteAddress ?? '')) return refuse(socket)
-    socket.unshift(first)
-    if (isTls) return encrypt(socket)
-    waiting.delete(socket)
-    pass(socket)
-    process.nextTick(() => socket.resume()) // or nothing more of a request would come
-  }
+}
 
-  server.on('connection', (socket: Socket) => {
-    socket.on('error', () => socket.destroy())
-    if (!waiting.add(socket)) return socket.destroy()
-    const late = setTimeout(() => socket.destroy(), handshakeMs)
-    socket.once('close', () => {
-      clearTimeout(late)
-      waiting.delete(socket)
-    })
-    socket.once('data', (first: Buffer) => {
-      clearTimeout(late)
-      sort(socket, first)
-    })
-  })
+const refuse = (socket: Socket): void => {
+  socket.end(refusal(socket))
+  setTimeout(() => socket.destroy(), limits.lingerMs).unref()
+}
+
+/** The HTTP server of the port, for the requests of both kinds of connections. Closing all connections ends those without a request too. */
+export const createSharedPort = (handler: RequestListener, http: ServerOptions, options: SharedPortOptions): Server => {
+  const server = createServer(http, handler)
+  const [serve] = server.listeners('connection')
+  server.removeAllListeners('connection')
+  const doorway = new Doorway(options, (socket) => void Reflect.apply(serve, server, [socket]))
+  server.on('connection', (socket: Socket) => doorway.meet(socket))
   const closeAll = server.closeAllConnections.bind(server)
   server.closeAllConnections = () => {
-    waiting.destroyAll()
+    doorway.waiting.destroyAll()
     closeAll()
   }
   return server

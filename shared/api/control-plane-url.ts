@@ -3,7 +3,7 @@
 /** Where nobody but this machine listens. */
 export const isLoopbackUrl = (url: string): boolean => {
   const { hostname } = new URL(url)
-  return hostname === 'localhost' || hostname === '[::1]' || hostname.startsWith('127.')
+  return hostname === 'localhost' || hostname === '[::1]' || /^127(?:\.\d+){3}$/.test(hostname) // and no name that begins so
 }
 
 /** The address as devices use it: what older versions wrote down for other machines is spoken to by TLS, at the same port. */

@@ -50,6 +50,8 @@ const register = async (context: CommandContext, device: LocalDevice): Promise<S
   return { device, client }
 }
 
+const plainHttpNote = 'plain HTTP is served to other machines (--plain-http): what programs send without TLS can be read and changed on the way'
+
 const serveAll = async (context: CommandContext, session: Session, wish: ServeWish): Promise<Served> => {
   const all: Served[] = []
   for (const { poolId } of listPools(context.home)) all.push(await servePool(context, session, poolId, wish))
@@ -99,7 +101,8 @@ export const up = defineCommand({
       const own = { ...config, controlPlaneUrl: url, controlPlaneKey }
       const session = await register(context, { ...known, config: own })
       await services.startAgent(url, controlPlaneKey)
-      const { models, notes } = await serveAll(context, session, values)
+      const { models, notes: missing } = await serveAll(context, session, values)
+      const notes = values.plainHttp ? [plainHttpNote, ...missing] : missing
       // all of it runs: only now this is the control plane that the device keeps
       saveDevice(home, own)
       const hosts = everywhere ? await rankedLanAddresses() : [values.host]
