@@ -42,6 +42,8 @@ export const rooms: Readonly<Record<string, readonly string[]>> = {
 
 /** Library -> the rooms and files that may import it; those that nothing is said about (typebox) are for all. */
 export const owners: Readonly<Record<string, readonly string[]>> = {
+  '@peculiar/x509': ['control-plane/tls/certificates.ts'],
+  'reflect-metadata': ['control-plane/tls/certificates.ts'],
   '@chainsafe/libp2p-noise': ['agent/network', 'relay-server/relay.ts'],
   '@chainsafe/libp2p-yamux': ['agent/network', 'relay-server/relay.ts'],
   '@fastify/swagger': ['control-plane/app.ts'],
@@ -75,6 +77,7 @@ export const owners: Readonly<Record<string, readonly string[]>> = {
   pino: ['shared/log.ts'],
   protobufjs: ['agent/engine/onnx'],
   'qrcode-terminal': ['agent/cli'],
+  undici: ['shared/api/pinned-tls.ts'],
   ws: ['agent/daemon', 'control-plane/service', 'control-plane/test'],
 }
 

@@ -72,9 +72,9 @@ export const errorTable = {
     hint: '{look|start it with mesh up (or mesh control-plane), or name another with --control-plane URL}',
   },
   tlsRequired: { status: 426, exit: 4, text: 'this control plane speaks plain HTTP on its own machine only; from elsewhere it is at {url}, and programs of Mesh that do not know that are of an older version: update them', hint: 'use {url}; mesh api-key-create names the file that programs and browsers can trust' },
-  controlPlaneChanged: { status: 502, exit: 7, text: 'the control plane at {url} is not the one that this device knows: its key begins with {got}, the known one with {known}; nothing was sent to it', hint: 'somebody may be in between. mesh control-plane-key on the machine of the control plane prints its key; where that is a new one, mesh init --network-id NAME --name NAME --control-plane-key KEY --yes takes it over' },
+  controlPlaneChanged: { status: 502, exit: 7, text: 'the control plane at {url} is not the one that this device knows: its key begins with {got}, the known one with {known}; nothing was sent to it', hint: 'somebody may be in between. mesh control-plane-key on the machine of the control plane prints its key; where that is a new one, an admin moves the pool there with mesh pool-move --control-plane URL, and a device of no pool takes it over with mesh init --network-id NAME --name NAME --control-plane-key KEY --yes' },
   controlPlaneUntrusted: { status: 502, exit: 7, text: 'nobody whom this machine trusts vouches for the control plane at {url}: {problem}; nothing was sent to it', hint: 'give its key with --control-plane-key (mesh control-plane-key on its machine prints it), or the file to trust with NODE_EXTRA_CA_CERTS (mesh api-key-create names it)' },
-  wrongControlPlane: { status: 421, exit: 7, text: 'the request was signed for the control plane {wanted}, and this one is {own}', hint: 'mesh control-plane-key on the machine of the control plane prints its key; where that is a new one, mesh init --network-id NAME --name NAME --control-plane-key KEY --yes takes it over' },
+  wrongControlPlane: { status: 421, exit: 7, text: 'the request was signed for the control plane {wanted}, and this one is {own}', hint: 'mesh control-plane-key on the machine of the control plane prints its key; where that is a new one, an admin moves the pool there with mesh pool-move --control-plane URL, and a device of no pool takes it over with mesh init --network-id NAME --name NAME --control-plane-key KEY --yes' },
   controlPlaneProtocol: { status: 502, exit: 4, text: 'the control plane sent something unexpected: {problem}', hint: 'check that --control-plane names a Mesh control plane of the same version' },
   requestInvalid: { status: 400, exit: 2, text: 'invalid request: {problem}', hint: '{help|see /docs for the schema of each route}' },
   bodyTooLarge: {
@@ -116,7 +116,7 @@ export const errorTable = {
   hostedElsewhere: { status: 409, exit: 3, text: 'this device uses the control plane at {url}{pools}; mesh up would start another one here', hint: 'mesh start runs the agent of this device; to host a group of your own as well, give it a folder of its own: MESHNET_HOME=FOLDER mesh up' },
   poolMoved: {
     status: 409, exit: 7, text: 'pool {poolId} is served by the control plane with the key {want}, and this is one with the key {got}',
-    hint: 'the agent follows by itself when a member tells it where that is (mesh status); or name it: --control-plane URL',
+    hint: 'the agent follows by itself when a member tells it where that is (mesh status); or name it: --control-plane URL. Where the pool is meant to be here, an admin says so: mesh pool-move --control-plane URL',
   },
   poolKeyMismatch: { status: 400, exit: 7, text: 'pool id {poolId} does not belong to that root public key', hint: 'copy both values again from: mesh pool-list' },
   certificateInvalid: { status: 403, exit: 7, text: 'the membership certificate is not valid: {problem}', hint: 'join again with a new invite (mesh pool-invite makes one): mesh join INVITE' },
@@ -130,7 +130,7 @@ export const errorTable = {
   revocationsInvalid: { status: 403, exit: 7, text: 'the revocation list is not valid: {problem}', hint: 'check the clock; then run the command again' },
   pinInvalid: {
     status: 403, exit: 7, text: 'what names the control plane of the pool is not valid: {problem}',
-    hint: 'check the clock of this machine; the agent of an admin signs it anew: mesh start there',
+    hint: 'check the clock of this machine; an admin names it anew: mesh pool-move --control-plane URL',
   },
   memberRemoved: { status: 403, exit: 7, text: 'device {deviceId} was removed from pool {poolId}', hint: 'repeat mesh join INVITE there; an admin lets it in again with mesh pool-approve --device {deviceId}' },
   renewalRefused: { status: 409, exit: 7, text: 'the membership is not renewed here: {problem}', hint: 'nothing to do: the agent asks every admin that it reaches, again and again' },

@@ -6,6 +6,8 @@ import { describe, it, type TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { Compile, type Validator } from 'typebox/schema'
 import { allCommands } from '../agent/cli/commands.ts'
+import { findDevice } from '../agent/device/device.ts'
+import { openHome } from '../shared/home.ts'
 import { temporaryFolder } from './support/homes.ts'
 import { meshHere } from './support/kills.ts'
 import { eventually, runMesh, type RunResult, startReady } from './support/processes.ts'
@@ -120,7 +122,8 @@ const administer = async (t: TestContext, walk: Walk, root: string, { a, b }: { 
   const [file, passphrase] = [join(root, 'pool.key'), join(root, 'passphrase')]
   writeFileSync(passphrase, 'correct horse battery staple\n')
   await walk.json(a, 'pool-export-key', '--file', file, '--passphrase-file', passphrase)
-  await walk.json(b, 'pool-create', '--name', 'second')
+  const { pool_id: second } = await walk.json<{ pool_id: string }>(b, 'pool-create', '--name', 'second')
+  await walk.json(b, 'pool-move', '--pool-id', second, '--control-plane', String(findDevice(openHome(b))?.config.controlPlaneUrl), '--yes')
   await walk.json(join(root, 'pool-deny'), 'pool-import-key', '--file', file, '--passphrase-file', passphrase)
   await walk.json(b, 'lock-resources', '--memory', '50MB', '--cooldown', '1s')
   await walk.json(b, 'unlock-resources')
