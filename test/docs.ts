@@ -8,6 +8,8 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { allCommands } from '../agent/cli/commands.ts'
 import { jsonPages } from '../agent/cli/json-reference.ts'
+import { packageTable, readPackages, scriptTable } from './support/packages.ts'
+import { budgetTable, limitTable, routeTable } from './support/bounds.ts'
 import { cliReference, errorReference, exitCodeReference } from '../agent/cli/reference.ts'
 
 const commands = await allCommands()
@@ -16,6 +18,8 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)))
 
 const pages: readonly { readonly file: string; readonly parts: Readonly<Record<string, () => string>> }[] = [
   { file: 'docs/cli.md', parts: { cli: () => cliReference(commands) } },
+  { file: 'docs/packages.md', parts: { scripts: scriptTable, packages: () => packageTable(readPackages(join(root, 'package-lock.json'))) } },
+  { file: 'SECURITY.md', parts: { limits: limitTable, budgets: budgetTable, routes: routeTable } },
   { file: 'shared/ERRORS.md', parts: { 'exit-codes': exitCodeReference, errors: errorReference } },
 ]
 
