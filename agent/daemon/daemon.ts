@@ -42,7 +42,7 @@ import { PoolPins } from './pool-pins.ts'
 import { onMoreRoom } from './room-watch.ts'
 import { RingRegistry, type RingRegistryOptions } from './ring-registry.ts'
 import { ShardLoader } from './shard-loader.ts'
-import { createStateFile, lockHome, ringStateOf, type StateFile } from './state-file.ts'
+import { createStateFile, lockHome, ringStateOf, type StateFile, trialStateOf } from './state-file.ts'
 import { ThreadGovernor } from './thread-governor.ts'
 import { WorkReports } from './work-reports.ts'
 
@@ -273,7 +273,7 @@ class Agent {
       pid: process.pid, mark: processMark(process.pid), startedAt: this.#startedAt, updatedAt: now(), version, deviceId: this.#device.deviceId,
       peerId: this.#node.peerId, addresses: this.#node.addresses(), controlPlane: this.#controlState, relays: this.#node.relays(),
       otherVersions: this.#otherVersions.list,
-      rings: this.#rings.views().map(ringStateOf), leftOut: this.#rings.allLeftOut,
+      rings: [...this.#rings.views().map(ringStateOf), ...this.#rings.trials.map(trialStateOf)], leftOut: this.#rings.allLeftOut,
       memory: this.#locks.view,
       jobs: { running: led.running + followed.running, done: led.done + followed.done, failed: led.failed + followed.failed },
     }

@@ -119,6 +119,11 @@ export class RingRegistry {
     void closed.then(() => trial.run()).then(() => (trial.view.state === 'failed' && this.#trials.get(ring.ringId) === trial ? loader.unload(ring.ringId) : undefined))
   }
 
+  /** Rings in which this device is tried. */
+  get trials(): RingTrial[] {
+    return [...this.#trials.values()].filter(({ view }) => view.state !== 'failed')
+  }
+
   /** Rings that go on without this device, and why. */
   get allLeftOut(): AgentLeftOut[] {
     return [...this.#leftOut.values()]

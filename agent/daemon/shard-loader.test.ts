@@ -4,6 +4,7 @@ import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync,
 import { join } from 'node:path'
 import { describe, it, type TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
+import { MeshError } from '../../shared/errors.ts'
 import { type Home, openHome, readStateJson, writeStateJson } from '../../shared/home.ts'
 import { silentLogger } from '../../shared/log.ts'
 import { planShards } from '../../shared/plan/shard-plan.ts'
@@ -14,6 +15,7 @@ import { eventually } from '../../test/support/processes.ts'
 import { removeRingWish, saveRingWish } from '../device/rings.ts'
 import { openModel } from '../model/model-folder.ts'
 import { TensorFile } from '../model/safetensors.ts'
+import { RingTrial } from './ring-trial.ts'
 import { ThreadGovernor } from './thread-governor.ts'
 import { ShardLoader, type ShardLoaderOptions } from './shard-loader.ts'
 
@@ -134,6 +136,43 @@ describe('shard loader', { skip: process.platform !== 'linux' && 'only Linux tel
     change(withHole(good))
     await assert.rejects(load(epoch({ quant: 'q4' })), { code: 'weightsChanged' })
     assert.equal(readdirSync(shards).length, 1)
+  })
+
+  it('an epoch that comes while another is loaded is told how that goes; one that was not begun is passed over', async (t) => {
+    const { loader, epoch, shards } = await createStage(t)
+    const told: Record<string, Set<string>> = { first: new Set(), second: new Set(), third: new Set() }
+    const load = (name: string, ring: RingEpoch): ReturnType<ShardLoader['load']> => loader.load(ring, ring.members[0], ({ phase }) => told[name].add(phase))
+    const first = load('first', epoch())
+    await eventually(10_000, 'it has begun', () => told.first.size > 0 || undefined)
+    const second = load('second', epoch({ quant: 'f32' }))
+    const third = load('third', epoch({ quant: 'q4' }))
+    await first
+    assert.ok(told.third.has('quantising') && told.second.size === 0)
+    await assert.rejects(second, /another epoch/)
+    await third
+    assert.equal(readdirSync(shards).length, 2)
+  })
+
+  it('a device that is tried loads, computes a token and reaches the others; what is in the way is told', async (t) => {
+    const { loader, folder, epoch } = await createStage(t)
+    const ring = epoch({ members: [epoch().members[0], { ...epoch().members[0], rank: 1, deviceId: 'ef'.repeat(32) }] })
+    const run = async (reach: () => Promise<void>): Promise<RingTrial> => {
+      const trial = new RingTrial({ ring, deviceId: ring.members[0].deviceId, loader, reach, onChange: () => {} })
+      await trial.run()
+      return trial
+    }
+    let reached = 0
+    const good = await run(async () => {
+      reached++
+    })
+    assert.deepEqual([good.view, reached], [{ state: 'ready', progress: 1 }, 1])
+    const cut = await run(() => Promise.reject(new MeshError('peerUnreachable', { peer: 'x', problem: 'y' })))
+    assert.deepEqual([cut.view.state, cut.view.error?.code], ['failed', 'peerUnreachable'])
+    await loader.unload('ring_1')
+    writeFileSync(join(folder, 'tokenizer_config.json'), '{')
+    const broken = await run(async () => {})
+    assert.deepEqual([broken.view.state, broken.view.error?.code], ['failed', 'modelConfigInvalid'])
+    assert.deepEqual(computing(), [])
   })
 
   it('leaving the ring frees what was loaded; loading again works', async (t) => {

@@ -5,6 +5,7 @@ import { type Home, writeStateJson } from '../../shared/home.ts'
 import { MeshError } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { AgentRing, AgentState } from '../../shared/schema/agent-state.ts'
+import type { RingTrial } from './ring-trial.ts'
 import type { SessionView } from './ring-session.ts'
 
 /** Changes that come within this time are written once. */
@@ -17,7 +18,7 @@ export const lockHome = async (home: Home): Promise<FolderLock> => {
   throw new MeshError('agentAlreadyRunning', { home: home.root, pid: found.pid })
 }
 
-export const ringStateOf = ({ ring, member, state, progress, loading, loaded, error }: SessionView): AgentRing => ({
+export const ringStateOf = ({ ring, member, state, progress, loading, loaded, error }: Pick<SessionView, 'ring' | 'member' | 'state' | 'progress' | 'loading' | 'loaded' | 'error'>): AgentRing => ({
   ringId: ring.ringId,
   poolId: ring.poolId,
   modelId: ring.model.modelId,
@@ -33,6 +34,12 @@ export const ringStateOf = ({ ring, member, state, progress, loading, loaded, er
   shardBytes: loaded?.shard.bytes ?? 0,
   shardFolder: loaded?.shard.folder ?? '',
   ...(error ? { error: error.toReport() } : {}),
+})
+
+/** A trial as a ring that is not there yet. */
+export const trialStateOf = ({ ring, member, view: { state, progress, loading, error } }: RingTrial): AgentRing => ({
+  ...ringStateOf({ ring, member, state: state === 'ready' ? 'loading' : state, progress, loading, loaded: undefined, error }),
+  ...(state === 'ready' ? { state: 'waiting' } : {}),
 })
 
 export interface StateFile {

@@ -10,6 +10,7 @@ import type { Channel } from '../collective/channel.ts'
 import { checkAllReduce } from '../collective/contract.ts'
 import { createRingCollective } from '../collective/ring.ts'
 import { readMessage, sendMessage } from '../../shared/wire/message-stream.ts'
+import { eventually } from '../../test/support/processes.ts'
 import { createTestPool, type TestPool, type TestPoolOptions } from './test/pool-of-nodes.ts'
 
 const tag = { job: 1, step: 0, operation: 0, phase: phases.exchange, chunk: 0 }
@@ -134,4 +135,22 @@ test('links: ranks may come in any order and late', { timeout: 20_000 }, async (
   const channels = await Promise.all([first, pool.nodes[1].links.open({ ring, rank: 1, signal }), third])
   t.after(() => Promise.all(channels.map((channel) => channel.close())))
   await checkAllReduce(channels.map((channel) => createRingCollective(channel)), 1000)
+})
+
+test('links: while they open it is told which lack; and members are reached without an epoch', async (t) => {
+  const pool = await createTestPool(3, { attemptMs: 500 })
+  t.after(() => pool.stop())
+  const ring = pool.ring([0, 1, 2])
+  const { signal } = new AbortController()
+  await pool.nodes[0].links.reach({ ring, rank: 0, signal })
+  const lacks: (readonly number[])[] = []
+  const first = pool.nodes[0].links.open({ ring, rank: 0, signal, onMissing: (ranks) => lacks.push(ranks) })
+  const second = pool.nodes[1].links.open({ ring, rank: 1, signal })
+  await eventually(5000, 'one link is there', () => lacks.length === 1 || undefined)
+  assert.deepEqual(lacks, [[2]])
+  const third = pool.nodes[2].links.open({ ring, rank: 2, signal })
+  for (const channel of await Promise.all([first, second, third])) t.after(() => channel.close())
+  assert.deepEqual(lacks, [[2], []])
+  await pool.nodes[2].node.stop()
+  await assert.rejects(pool.nodes[0].links.reach({ ring, rank: 0, signal }), (error: MeshError) => error.code === 'peerUnreachable' && error.fields.peer === 'node 2' && error.fields.rank === 2)
 })

@@ -16,6 +16,7 @@ import { hostOf as ipOf } from './dialable.ts'
 import type { KnownMembers } from './doorway.ts'
 import type { Gate } from './gate.ts'
 import { readMessage, sendMessage } from '../../shared/wire/message-stream.ts'
+import { probeConnection } from './live-connection.ts'
 import type { MeshNode } from './node.ts'
 import { openStream } from './open-stream.ts'
 import { deviceIdOfPeer, peerIdOf } from './peer-id.ts'
@@ -162,20 +163,31 @@ export class RingLinks {
   }
 
   /**
-   * Connects to all other ranks, whatever epoch they are in: links to them would open.
+   * Connects to all other ranks, whatever epoch they are in, and hears an answer: links to them would open.
    * @throws MeshError `peerUnreachable` | `gateRefused` | the reason of the signal
    */
   async reach({ ring, rank, signal }: Omit<OpenRequest, 'onMissing'>): Promise<void> {
-    await Promise.all(ring.members.filter((member) => member.rank !== rank).map(async (member) => {
-      const attempt = AbortSignal.any([signal, AbortSignal.timeout(this.#options.attemptMs ?? attemptMs)])
+    const others = ring.members.filter((member) => member.rank !== rank)
+    await Promise.all(others.map(async (member) => {
       try {
-        await this.#options.gate.enter(await this.#connect(member, attempt), ring.poolId, attempt)
+        // the first may be a connection that only looks open
+        if (!(await this.#answers(ring, member, signal)) && !(await this.#answers(ring, member, signal))) throw new Error('it does not answer')
       } catch (error) {
         signal.throwIfAborted()
         if (isFinal(error, ring.epoch)) throw error
         throw new MeshError('peerUnreachable', { peer: member.name, rank: member.rank, problem: problemOf(error) }, error)
       }
     }))
+  }
+
+  async #answers(ring: RingEpoch, member: RingMember, signal: AbortSignal): Promise<boolean> {
+    const ms = this.#options.attemptMs ?? attemptMs
+    const attempt = AbortSignal.any([signal, AbortSignal.timeout(ms)])
+    const connection = await this.#connect(member, attempt)
+    await this.#options.gate.enter(connection, ring.poolId, attempt)
+    if ((await probeConnection(connection, ms)) !== undefined) return true
+    this.#silent.add(connection)
+    return false
   }
 
   async #serve(stream: Stream, connection: Connection): Promise<void> {

@@ -145,10 +145,16 @@ describe('ring health', () => {
     for (let epoch = 1; epoch <= 3; epoch++) {
       health.heard('a', failed('peerLost', { rank: 1 }), [a, b, c], epoch)
       health.heard('c', failed('peerLost', { rank: 1 }), [a, b, c], epoch)
-      health.settle([a, b, c], [b], epoch)
+      assert.equal(health.settle([a, b, c], [b], epoch), epoch === 3, `epoch ${epoch}`)
       health.begin([a, b, c], epoch)
-      if (epoch === 3) break
-      assert.deepEqual(outs(), [])
+    }
+    health = new RingHealth(settings)
+    for (let epoch = 1; epoch <= 3; epoch++) {
+      health.jobEnded([a, b, c], report('peerLost', { rank: 1 }), epoch)
+      health.heard('c', failed('peerLost', { rank: 1 }), [a, b, c], epoch)
+      assert.equal(health.settle([a, b, c], [], epoch), false, 'counted by the job already')
+      assert.deepEqual(outs(), epoch === 3 ? ['b'] : [])
+      health.begin([a, b, c], epoch)
     }
     health = new RingHealth(settings)
     for (let epoch = 1; epoch <= 3; epoch++) {
@@ -335,13 +341,44 @@ describe('ring health', () => {
     assert.equal(health.next([a, c], said, 100), 1000)
   })
 
-  it('what was is forgotten with who serves no more', () => {
+  it('what was is forgotten with who serves no more, an hour later where it was left out', () => {
     health.heard('b', failed('diskFull'), [a, b, c], 0)
-    health.heard('c', failed('diskFull'), [a, b, c], 0)
+    health.heard('c', failed('backendFailed'), [a, b, c], 0)
     health.jobEnded([a, b, c], report('rankFailed', { rank: 1 }), 0)
-    health.keep(new Set(['a', 'c']))
-    assert.deepEqual(outs(), ['c'])
+    health.keep(new Set(['a']), 10)
+    assert.deepEqual(outs(), ['b'])
+    assert.equal(health.next([a], all(a), 10), undefined)
+    health.heard('c', failed('backendFailed'), [a, b, c], 11)
+    assert.deepEqual(outs(), ['b'], 'one strike was forgotten')
+    health.keep(new Set(['a']), 1009)
+    assert.deepEqual(outs(), ['b'])
+    health.keep(new Set(['a', 'b']), 1010)
+    assert.equal(health.next([a], all(a), 50), 100, 'it is back, and its pause is the same')
+    health.keep(new Set(['a']), 2000)
+    health.keep(new Set(['a']), 2999)
+    assert.deepEqual(outs(), ['b'])
+    health.keep(new Set(['a']), 3000)
+    assert.deepEqual(outs(), [])
     for (let time = 1; time < 3; time++) health.jobEnded([a, c], report('rankFailed', { rank: 1 }), time)
     assert.equal(out('a'), undefined)
+  })
+
+  it('of those that left so many are remembered, the newest', () => {
+    const names = Array.from({ length: 70 }, (_, index) => `d${index}`)
+    for (const name of names) health.accuse(name, report('diskFull'), 0)
+    health.keep(new Set(), 1)
+    assert.deepEqual(names.filter((name) => out(name)), names.slice(6))
+  })
+
+  it('who is tried first and works has no strikes by that, and who was left out stays so', () => {
+    health.doubt('b', 5)
+    health.try(b, 1, 6)
+    health.tried('b', 1, ready, 7)
+    health.begin([a, b, c], 8)
+    health.heard('b', failed('backendFailed'), [a, b, c], 9)
+    assert.deepEqual(outs(), [])
+    health.heard('c', failed('diskFull'), [a, b, c], 9)
+    health.doubt('c', 10)
+    assert.deepEqual(out('c'), { since: 9, until: 109, error: report('diskFull') })
   })
 })

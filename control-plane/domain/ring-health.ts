@@ -44,6 +44,9 @@ const mostStrikes = 6
 /** Of a member that was left out before, and is not well yet. */
 const mostStrikesAfter = 3
 
+/** Of those that left, so many are remembered. */
+const mostGone = 64
+
 interface Trial {
   readonly name: string
   readonly epoch: number
@@ -65,6 +68,8 @@ interface Trouble {
   readonly activeSince?: number
   /** A job was done with it since it came back. */
   readonly worked?: boolean
+  /** When it stopped to want to serve: who leaves and comes again is no newcomer. */
+  readonly goneAt?: number
 }
 
 const none: Trouble = { strikes: 0, times: 0, spoiled: 0 }
@@ -158,7 +163,8 @@ export class RingHealth {
   /** When to look again; `undefined`: nothing is waited for. */
   next(members: readonly Member[], said: SaidBy, now: number): number | undefined {
     const { silenceMs, wellMs } = this.#settings
-    const times = [...this.#troubles.values()].flatMap(({ out, trial, activeSince }) => {
+    const times = [...this.#troubles.values()].flatMap(({ out, trial, activeSince, goneAt }) => {
+      if (goneAt !== undefined) return []
       if (trial) return trial.said.state === 'ready' ? [] : [trial.watch.at + silenceMs]
       return out ? [out.until] : activeSince === undefined ? [] : [activeSince + wellMs]
     })
@@ -179,9 +185,10 @@ export class RingHealth {
     this.#strike(deviceId, 'own', error, now)
   }
 
-  /** Of a ring that was there when the control plane started: nobody knows why it is no part of it. */
+  /** It comes to a ring that works, or is outside of one that was there when the control plane started: it is tried first. */
   doubt(deviceId: string, now: number): void {
-    this.#troubles.set(deviceId, { ...none, out: { since: now, until: now } })
+    const trouble = this.#troubles.get(deviceId) ?? none
+    if (!trouble.out) this.#troubles.set(deviceId, { ...trouble, error: undefined, trial: undefined, out: { since: now, until: now } })
   }
 
   /** Somebody asks, on its machine, to try it now. Who spoiled several epochs has to wait all the same. */
@@ -212,9 +219,15 @@ export class RingHealth {
     return { ...out, ...(error ? { error } : {}), ...(trial ? { trial: trial.said } : {}) }
   }
 
-  /** Forgets all others: they want to serve no more. */
-  keep(deviceIds: ReadonlySet<string>): void {
-    for (const deviceId of this.#troubles.keys()) if (!deviceIds.has(deviceId)) this.#troubles.delete(deviceId)
+  /** Forgets all others, who want to serve no more: at once, or after an hour where they were left out. */
+  keep(deviceIds: ReadonlySet<string>, now: number): void {
+    for (const [deviceId, { goneAt, times }] of this.#troubles) {
+      const since = deviceIds.has(deviceId) ? undefined : (goneAt ?? now)
+      this.#change(deviceId, { goneAt: since })
+      if (since !== undefined && (times === 0 || now - since >= this.#settings.longestRetryMs)) this.#troubles.delete(deviceId)
+    }
+    const gone = [...this.#troubles].filter(([, { goneAt }]) => goneAt !== undefined)
+    for (const [deviceId] of gone.slice(0, Math.max(0, gone.length - mostGone))) this.#troubles.delete(deviceId)
     this.#links = this.#links.filter(({ by, of }) => deviceIds.has(by) && deviceIds.has(of))
   }
 

@@ -72,6 +72,13 @@ export class RingFacts {
     })
   }
 
+  /** Those that are no part of the epoch, and can show that they load a part before anybody waits for it. */
+  newcomers({ poolId, members }: StoredRing, wishes: readonly Wish[]): Wish[] {
+    const { presence, now } = this.#options
+    return wishes.filter(({ deviceId }) =>
+      !members.some((member) => member.deviceId === deviceId) && presence.isMember(deviceId, poolId, now()) && presence.find(deviceId)?.canTry)
+  }
+
   /** Those that are there and have room for a part. */
   able(ring: StoredRing, health: RingHealth): WishState[] {
     return this.wishStates(ring, this.wishes(ring.ringId), health).filter(({ available, noRoom }) => available && noRoom === undefined)

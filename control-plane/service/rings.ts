@@ -174,9 +174,7 @@ export class Rings {
   /** A device that is left out shows whether it can load. @throws MeshError `tooManyRequests` */
   tried(agent: Agent, ringId: string, report: Report): void {
     this.#charge(agent)
-    const live = this.#live.get(ringId)
-    if (!live) return
-    live.health.tried(agent.deviceId, report.epoch, report, this.#options.now())
+    this.#live.get(ringId)?.health.tried(agent.deviceId, report.epoch, report, this.#options.now())
     if (report.state !== 'loading') this.evaluate(ringId)
   }
 
@@ -227,7 +225,10 @@ export class Rings {
     const live = this.#state(ringId)
     const busy = isBusy(ringId)
     const { health } = live
-    health.keep(new Set(this.#facts.wishes(ringId).map(({ deviceId }) => deviceId)))
+    const wanting = this.#facts.wishes(ringId)
+    health.keep(new Set(wanting.map(({ deviceId }) => deviceId)), now())
+    // what works goes on while a newcomer loads
+    if (live.status === 'active') for (const { deviceId } of this.#facts.newcomers(ring, wanting)) health.doubt(deviceId, now())
     const said = this.#facts.saidBy(ring, live)
     health.look(ring.members, said, live.status === 'active', now())
     let { wishes, decision } = this.#decide(ring, live, busy)

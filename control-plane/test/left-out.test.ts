@@ -9,7 +9,7 @@ import { activeRing, done, epochWith, join, view } from './steps.ts'
 const health = { silenceMs: 60_000, retryMs: 300, random: () => 0.5 }
 /** The same, and who is left out stays so. */
 const patient = { ...health, retryMs: 600_000 }
-const short = { settings: { ...patient, silenceMs: 400 } }
+const short = { settings: { ...patient, silenceMs: 1200 } }
 
 interface Stage {
   readonly url: string
@@ -78,7 +78,7 @@ test('left out: a member that says nothing', async (t) => {
   const [admin] = stage.agents
   loading(admin, stage, 1e9, [1])
   await answers(stage, [admin])
-  await isLeftOut(stage, 'Mute', /^Mute did not say that it loads for 400 ms$/)
+  await isLeftOut(stage, 'Mute', /^Mute did not say that it loads for 1\.2 s$/)
 })
 
 test('left out: a member that reports the same progress for ever, back and forth', async (t) => {
@@ -89,7 +89,7 @@ test('left out: a member that reports the same progress for ever, back and forth
   const timer = setInterval(() => loading(stuck, stage, 5e8 + (bytes = (bytes + 7e7) % 2e8)), 20)
   t.after(() => clearInterval(timer))
   await answers(stage, [admin])
-  await isLeftOut(stage, 'Stuck', /^Stuck did not get on with quantising for 400 ms$/)
+  await isLeftOut(stage, 'Stuck', /^Stuck did not get on with quantising for 1\.2 s$/)
 })
 
 test('not left out: a member that loads for many times the deadline, and gets on', async (t) => {
@@ -374,6 +374,32 @@ test('left out: a control plane that starts anew tries what is no part of the ep
   await outside.next('ring-left-out')
   assert.deepEqual(await back.unread(), [])
   assert.equal((await view(pool, url)).epoch, alone.epoch)
+})
+
+test('left out: a newcomer shows that it can load while the ring that works goes on; leaving and coming again wins it nothing', async (t) => {
+  const { url } = await startPlane(t, undefined, { ...quickSettings, leaseMs: 60_000, health: patient })
+  const pool = await createPool(url)
+  const { agents: [admin], ringId, epoch } = await activeRing(t, pool, url, 1)
+  const device = await pool.member('New')
+  const agent = await FakeAgent.connect(t, device, url, { trials: true })
+  const state = (trial: { epoch: number }, change: object): void =>
+    agent.send({ type: 'ring-trial-state', ringId, epoch: trial.epoch, state: 'loading', progress: 0, ...change })
+  await join(device, pool, url)
+  const { ring: first } = await agent.next('ring-trial')
+  state(first, { state: 'failed', error: diskFull })
+  const { retryMs } = await agent.next('ring-left-out')
+  for (let time = 0; time < 3; time++) {
+    await device.client(url).call('leaveRing', { params: { poolId: pool.poolId }, body: { modelId: manifest.modelId } })
+    await agent.next('ring-left')
+    await join(device, pool, url) // this asks for a try, which costs nobody anything
+    state((await agent.next('ring-trial')).ring, { state: 'failed', error: diskFull })
+    assert.ok((await agent.next('ring-left-out')).retryMs > retryMs)
+  }
+  assert.deepEqual(await admin.unread(), [])
+  await answer({ pool, url }, admin, epoch)
+  await join(device, pool, url)
+  state((await agent.next('ring-trial')).ring, { state: 'ready', progress: 1 })
+  await answers({ url, pool, devices: [pool.admin, device], agents: [admin, agent], ringId, epoch }, [admin, agent])
 })
 
 test('left out: a flood of reports costs its sender the connection, and the others nothing', async (t) => {
