@@ -3,7 +3,7 @@ import { createServer, type Server, type ServerOptions } from 'node:http'
 import type { Readable } from 'node:stream'
 import swagger from '@fastify/swagger'
 import swaggerUi from '@fastify/swagger-ui'
-import websocket from '@fastify/websocket'
+import websocket, { type WebSocket } from '@fastify/websocket'
 import fastify, { type FastifyHttpOptions, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import type { TSchema } from 'typebox'
 import { Compile } from 'typebox/compile'
@@ -113,6 +113,11 @@ const httpOptions: ServerOptions = {
   connectionsCheckingInterval: 1000,
 }
 
+const acceptSocket = ({ sockets, connections }: Services, socket: WebSocket, { caller, ip, raw }: FastifyRequest): void => {
+  const deviceId = caller?.deviceId ?? ''
+  sockets.accept(deviceId, socket, { address: ip, onMember: () => connections.proved(raw.socket, deviceId) })
+}
+
 /** Builds the application; nothing listens yet. @param port TLS on its port; absent: plain HTTP for everybody */
 export const buildApp = async (services: Services, logger: Logger, port?: SharedPortOptions): Promise<FastifyInstance> => {
   const noted = { logger, background: services.background, olderDevices: new OlderDevices(logger, services.now) }
@@ -135,7 +140,7 @@ export const buildApp = async (services: Services, logger: Logger, port?: Shared
   app.addContentTypeParser('application/json', (request: FastifyRequest, payload: Readable) => readBody(request, payload, checkSignedBody))
   await app.register(swagger, documentation)
   await app.register(swaggerUi, { routePrefix: '/docs' })
-  await app.register(websocket, { options: { maxPayload: limits.requestBytes } })
+  await app.register(websocket, { options: { maxPayload: limits.helloBytes, perMessageDeflate: false } })
 
   const controlPlane = (): AnswerOf<'controlPlane'> => ({ controlPlaneKey: services.key.id, ...(port ? { certificate: port.identities.authority } : {}) })
   const handlers: Handlers = { controlPlane, ...deviceRoutes(services), ...poolRoutes(services), ...joinRoutes(services), ...ringRoutes(services), ...lockRoutes(services), ...jobRoutes(services), ...creditRoutes(services), ...keyRoutes(services) }
@@ -162,7 +167,7 @@ export const buildApp = async (services: Services, logger: Logger, port?: Shared
           handler: () => {
             throw new MeshError('requestInvalid', { problem: 'this route wants a WebSocket' })
           },
-          wsHandler: (socket, request) => services.sockets.accept(request.caller?.deviceId ?? '', socket, request.ip),
+          wsHandler: (socket, request) => acceptSocket(services, socket, request),
         })
       } else if (route.stream === 'sse') scope.route({ ...common, handler: (request, reply) => streamJob(services, request, reply) })
       else {
@@ -173,5 +178,6 @@ export const buildApp = async (services: Services, logger: Logger, port?: Shared
       }
     }
   })
+  services.connections.watch(app.server)
   return app
 }

@@ -62,12 +62,19 @@ export class NewcomerPace {
   }
 }
 
+interface Group extends Newcomer {
+  /** Oldest first. */
+  readonly members: Set<object>
+}
+
 /** @param lot a number from 0 to below 1 */
 export class PendingConnections<Connection extends object> {
   readonly #limits: PendingLimits
   readonly #lot: () => number
-  /** Oldest first. */
   readonly #entries = new Map<Connection, Entry>()
+  /** By household and kind. */
+  readonly #groups = new Map<string, Group>()
+  #known = 0
 
   constructor(limits: PendingLimits, lot: () => number = Math.random) {
     this.#limits = limits
@@ -76,6 +83,10 @@ export class PendingConnections<Connection extends object> {
 
   get size(): number {
     return this.#entries.size
+  }
+
+  all(): Connection[] {
+    return [...this.#entries.keys()]
   }
 
   /** Who it is; `undefined` when it holds no place. */
@@ -89,28 +100,37 @@ export class PendingConnections<Connection extends object> {
    */
   enter(connection: Connection, newcomer: Newcomer, now: number): Connection | undefined {
     const rivals = this.#rivalsOf(newcomer)
-    const loser = rivals.length === 0 ? undefined : this.#loserOf(rivals, now, connection)
+    const loser = rivals && this.#loserOf([...(rivals.members as Set<Connection>)], now, connection)
     if (loser === connection) return connection
-    if (loser !== undefined) this.#entries.delete(loser)
+    if (loser !== undefined) this.leave(loser)
     this.#entries.set(connection, { ...newcomer, since: now })
+    const group = this.#groups.get(keyOf(newcomer)) ?? { ...newcomer, members: new Set() }
+    this.#groups.set(keyOf(newcomer), group)
+    group.members.add(connection)
+    if (newcomer.isKnown) this.#known++
     return loser
   }
 
   /** It proved itself, or is gone. */
   leave(connection: Connection): void {
+    const entry = this.#entries.get(connection)
+    if (entry === undefined) return
     this.#entries.delete(connection)
+    if (entry.isKnown) this.#known--
+    const members = this.#groups.get(keyOf(entry))?.members
+    members?.delete(connection)
+    if (members?.size === 0) this.#groups.delete(keyOf(entry))
   }
 
   /** Those of whom one has to go: of the household when its part is full, else of the one that holds most. */
-  #rivalsOf({ household, isKnown }: Newcomer): Connection[] {
+  #rivalsOf(newcomer: Newcomer): Group | undefined {
     const { strangers, known, ofHousehold } = this.#limits
-    const kind = [...this.#entries].filter(([, entry]) => entry.isKnown === isKnown)
-    const byHousehold = Map.groupBy(kind, ([, entry]) => entry.household)
-    const mates = byHousehold.get(household) ?? []
-    if (!isKnown && mates.length >= ofHousehold) return mates.map(([rival]) => rival)
-    if (kind.length < (isKnown ? known : strangers)) return []
-    const largest = [...byHousehold.values()].reduce((most, one) => (one.length > most.length ? one : most))
-    return largest.map(([rival]) => rival)
+    const mates = this.#groups.get(keyOf(newcomer))
+    if (!newcomer.isKnown && mates && mates.members.size >= ofHousehold) return mates
+    const isFull = newcomer.isKnown ? this.#known >= known : this.size - this.#known >= strangers
+    if (!isFull) return undefined
+    const kind = [...this.#groups.values()].filter(({ isKnown }) => isKnown === newcomer.isKnown)
+    return kind.reduce((most, one) => (one.members.size > most.members.size ? one : most))
   }
 
   /**
@@ -124,3 +144,5 @@ export class PendingConnections<Connection extends object> {
     return [...rivals, newcomer][Math.floor(this.#lot() * (rivals.length + 1))]
   }
 }
+
+const keyOf = ({ household, isKnown }: Newcomer): string => `${isKnown} ${household}`

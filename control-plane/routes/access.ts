@@ -84,6 +84,7 @@ export const admitRequest = (request: FastifyRequest, route: Route, services: Se
       admission.chargeMember(request.ip, String(app.keyId))
     } else if (isMemberRoute(route)) admission.chargeMember(request.ip, claimed)
     else admission.charge(request.ip, claimed)
+    if (app || isMemberRoute(route)) services.connections.proved(request.raw.socket, caller.keyId ?? caller.deviceId)
     return caller
   } catch (error) {
     if (keyOf(request) === undefined) admission.charge(request.ip, claimed)

@@ -8,8 +8,9 @@ import type { Logger } from '../../shared/log.ts'
 import { oneLine } from '../../shared/text.ts'
 import type { DeviceStore } from '../store/device-store.ts'
 import type { PoolStore } from '../store/pool-store.ts'
-import { limits } from '../../shared/wire/limits.ts'
+import { type Budget, Budgets } from '../domain/budgets.ts'
 import type { Admission } from './admission.ts'
+import { boundSocket } from './bound-socket.ts'
 import type { Background } from './background.ts'
 import type { Credits } from './credits.ts'
 import type { Jobs } from './jobs.ts'
@@ -17,7 +18,7 @@ import { requestsFor } from './join-requests.ts'
 import type { Locks } from './locks.ts'
 import type { Memberships } from './memberships.ts'
 import type { Pins } from './pins.ts'
-import type { Agent, AgentSocket, Presence } from './presence.ts'
+import type { Agent, Presence } from './presence.ts'
 import type { Rings } from './rings.ts'
 import type { SumChecks } from './sum-checks.ts'
 
@@ -42,16 +43,24 @@ export interface AgentSocketsOptions {
   readonly logger: Logger
 }
 
+/** How a socket came. */
+export interface Opening {
+  readonly address: string
+  /** The device showed that it belongs to a pool; told again with each message. */
+  onMember(): void
+}
+
 /** Malformed messages and certificates before a socket is closed: a newer agent may know a few that we do not. */
 const tolerated = 3
 /** Bytes of a message that cost a stranger as much as a request does. */
 const bytesPerUnit = 4096
-/** Milliseconds that the other end may take to close its side; a machine that is gone never does. */
-const closeMs = 1000
+/** What members send at most, in messages and pieces of that size: rank 0 of a few quick rings a tenth of it. */
+const ofMember: Budget = { most: 10_000, perSecond: 2000 }
 
 export class AgentSockets {
   readonly #options: AgentSocketsOptions
   readonly #timer: NodeJS.Timeout
+  readonly #members = new Budgets(ofMember)
   #stopped = false
 
   constructor(options: AgentSocketsOptions) {
@@ -62,10 +71,10 @@ export class AgentSockets {
     background.onRecovery(() => this.#askAgain())
   }
 
-  /** A device opened its socket from that address; its request was signed. */
-  accept(deviceId: string, socket: WebSocket, address: string): void {
+  /** A device opened its socket; its request was signed. */
+  accept(deviceId: string, socket: WebSocket, { address, onMember }: Opening): void {
     const { presence, admission, background, now, logger } = this.#options
-    const agent = presence.connect(deviceId, wrap(socket), now())
+    const agent = presence.connect(deviceId, boundSocket(socket), now())
     let malformed = 0
     const heard = (): void => {
       agent.lastSeenAt = now()
@@ -77,7 +86,11 @@ export class AgentSockets {
       try {
         this.#allow(agent, address, data.length)
         this.#receive(agent, parse(String(data)))
-        if (agent.pools.size > 0) admission.noteMember(address, deviceId)
+        agent.socket.allow(agent.pools.size > 0 ? 'member' : 'stranger')
+        if (agent.pools.size > 0) {
+          admission.noteMember(address, deviceId)
+          onMember()
+        }
         malformed += agent.badCertificates.size > tolerated ? agent.badCertificates.size : 0
         if (malformed > tolerated) agent.socket.close('too many certificates that do not hold')
       } catch (error) {
@@ -103,15 +116,20 @@ export class AgentSockets {
   }
 
   /**
-   * A device that showed no certificate yet may be anybody's: it pays for what it says, by size.
-   * @throws MeshError `tooManyRequests` | `requestInvalid`
+   * A device that showed no certificate yet may be anybody's: its address pays for what it says, by size. A member pays
+   * by itself, out of more than any agent needs; what it could not say it says again on the next socket.
+   * @throws MeshError `tooManyRequests`
    */
   #allow(agent: Agent, address: string, bytes: number): void {
-    if (agent.pools.size > 0) return
-    const { admission } = this.#options
+    const { admission, now } = this.#options
+    const units = 1 + Math.floor(bytes / bytesPerUnit)
+    if (agent.pools.size > 0) {
+      const waitMs = this.#members.waitMs(agent.deviceId, 1, now())
+      if (waitMs > 0) throw new MeshError('tooManyRequests', { sender: 'this device', retryAfterSeconds: Math.ceil(waitMs / 1000) })
+      return this.#members.charge(agent.deviceId, units, now())
+    }
     admission.admit(address, agent.deviceId)
-    admission.charge(address, agent.deviceId, 1 + Math.floor(bytes / bytesPerUnit))
-    if (bytes > limits.helloBytes) throw new MeshError('requestInvalid', { problem: `a device of no pool may send ${limits.helloBytes} bytes, got ${bytes}` })
+    admission.charge(address, agent.deviceId, units)
   }
 
   #cannotStore(agent: Agent, failure: MeshError): void {
@@ -160,6 +178,7 @@ export class AgentSockets {
       if (agent.badCertificates.size <= tolerated) moved.push(...this.#admit(agent, certificate))
     }
     agent.greeted = true
+    agent.socket.allow(agent.pools.size > 0 ? 'member' : 'stranger') // lists of several pools follow
     this.#saw(agent.deviceId, now())
     if (!isNew) return rings.refresh(agent.deviceId)
     logger.info({ device: agent.deviceId, pools: agent.pools.size }, 'agent connected')
@@ -233,16 +252,6 @@ export class AgentSockets {
     rings.lose(agent.deviceId)
   }
 }
-
-const wrap = (socket: WebSocket): AgentSocket => ({
-  send: (message) => {
-    if (socket.readyState === socket.OPEN) socket.send(JSON.stringify(message))
-  },
-  close: (reason) => {
-    socket.close(1000, reason)
-    setTimeout(() => socket.terminate(), closeMs).unref()
-  },
-})
 
 const parse = (text: string): AgentMessage => {
   let message: unknown

@@ -7,6 +7,8 @@ import type { MemberReport } from '../domain/ring-formation.ts'
 /** The other end of an agent's WebSocket. */
 export interface AgentSocket {
   send(message: ControlMessage): void
+  /** What it may send from now on: a member an answer, others no more than a hello. */
+  allow(as: 'member' | 'stranger'): void
   /** Ends the connection, also when the other end does not answer any more. */
   close(reason: string): void
 }

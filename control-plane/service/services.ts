@@ -23,6 +23,7 @@ import { Admission, type AdmissionSettings, defaultAdmission } from './admission
 import { AgentSockets } from './agent-sockets.ts'
 import { ApiKeys } from './api-keys.ts'
 import { Background } from './background.ts'
+import { Connections } from './connections.ts'
 import { Credits, type CreditSettings, defaultCreditSettings } from './credits.ts'
 import { JobHub } from './job-hub.ts'
 import { Jobs } from './jobs.ts'
@@ -63,6 +64,7 @@ export interface Services {
   /** Of this control plane. */
   readonly key: ControlPlaneKey
   readonly admission: Admission
+  readonly connections: Connections
   readonly devices: DeviceStore
   readonly pools: PoolStore
   readonly jobStore: JobStore
@@ -141,7 +143,7 @@ export const createServices = (database: OpenDatabase, { heartbeatMs, leaseMs, r
   rings.sweep()
   credits.recover()
   return {
-    key, admission, devices, pools, jobStore, ringStore, nonces, memberships, pins, removals, presence, rings, sums, locks, jobs, keys, credits, hub, sockets, background, textKeeper, now,
+    key, admission, connections: new Connections(now), devices, pools, jobStore, ringStore, nonces, memberships, pins, removals, presence, rings, sums, locks, jobs, keys, credits, hub, sockets, background, textKeeper, now,
     stop: () => {
       textKeeper.stop()
       sockets.stop()

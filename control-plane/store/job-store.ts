@@ -228,12 +228,20 @@ export class JobStore {
     })
   }
 
-  /** Events with a higher sequence number, in order; of what is forgotten those without text. */
-  events(jobId: string, after: number): JobEvent[] {
+  /** The next events, at most so many, with a higher sequence number; of what is forgotten those without text. Empty: no more. */
+  events(jobId: string, after: number, most = Number.MAX_SAFE_INTEGER): JobEvent[] {
+    for (let from = after; ;) {
+      const { events, last } = this.#page(jobId, from, most)
+      if (events.length > 0 || last === undefined) return events
+      from = last // all of them are forgotten
+    }
+  }
+
+  #page(jobId: string, after: number, most: number): { readonly events: JobEvent[]; readonly last?: number } {
     return this.#store.transaction((tx) => {
       const isMeant = and(eq(jobEvents.jobId, jobId), gt(jobEvents.sequence, after))
-      const rows = tx.select().from(jobEvents).where(isMeant).orderBy(asc(jobEvents.sequence)).all()
-      return rows.flatMap((row): JobEvent[] => {
+      const rows = tx.select().from(jobEvents).where(isMeant).orderBy(asc(jobEvents.sequence)).limit(most).all()
+      const events = rows.flatMap((row): JobEvent[] => {
         const { event } = row
         if (event.type === 'state') return [event]
         const tokens = this.#texts.tokensIn(row)
@@ -241,6 +249,7 @@ export class JobStore {
         const ended = tx.select().from(jobs).where(eq(jobs.jobId, jobId)).get()
         return ended ? [{ sequence: event.sequence, type: 'end', job: this.#jobOf(tx, ended) }] : []
       })
+      return { events, last: rows.at(-1)?.sequence }
     })
   }
 

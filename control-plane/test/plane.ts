@@ -1,6 +1,7 @@
 /** A control plane on a real SQLite file, and agents that speak its real protocol, for tests. */
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
+import type { Server } from 'node:http'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -23,13 +24,15 @@ import type { ModelManifest } from '../../shared/schema/model.ts'
 import { buildApp } from '../app.ts'
 import type { SharedPortOptions } from '../tls/shared-port.ts'
 import { TlsIdentities } from '../tls/tls-identities.ts'
-import { createServices, type Settings } from '../service/services.ts'
+import { createServices, type Services, type Settings } from '../service/services.ts'
 import { openDatabase } from '../store/database.ts'
 
 export interface Plane {
   readonly url: string
   readonly key: ControlPlaneId
   readonly folder: string
+  readonly server: Server
+  readonly services: Services
   stop(): Promise<void>
 }
 
@@ -73,7 +76,7 @@ export const startPlane = async (t: TestContext, folder?: string, settings: Plan
   assert.ok(address !== null && typeof address === 'object')
   const url = `http://127.0.0.1:${address.port}`
   keys.set(url, key.id)
-  return { url, key: key.id, folder: place, stop }
+  return { url, key: key.id, folder: place, server: app.server, services, stop }
 }
 
 /** A device with certificates, and the client it would use. */
