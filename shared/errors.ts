@@ -135,14 +135,8 @@ export const errorTable = {
   memberRemoved: { status: 403, exit: 7, text: 'device {deviceId} was removed from pool {poolId}', hint: 'repeat mesh join INVITE there; an admin lets it in again with mesh pool-approve --device {deviceId}' },
   renewalRefused: { status: 409, exit: 7, text: 'the membership is not renewed here: {problem}', hint: 'nothing to do: the agent asks every admin that it reaches, again and again' },
   notMember: { status: 403, exit: 7, text: 'device {deviceId} is not a member of pool {poolId}', hint: 'an admin gives it an invite (mesh pool-invite), for: mesh join INVITE' },
-  charterInvalid: {
-    status: 403, exit: 7, text: 'what the pool was made to be cannot be believed: {problem}',
-    hint: 'the control plane shows something that the maker of the pool did not sign: tell its admins, and do not send prompts over it',
-  },
-  charterChanged: {
-    status: 403, exit: 7, text: 'text of pool {poolId} was {before} when this device joined, and the control plane now says {now}',
-    hint: 'who may read prompts and answers was changed: ask who made the pool; mesh pool-join takes the new terms',
-  },
+  charterInvalid: { status: 403, exit: 7, text: 'what the pool was made to be cannot be believed: {problem}', hint: 'the control plane shows something that the maker of the pool did not sign: tell its admins, and do not send prompts over it' },
+  charterChanged: { status: 403, exit: 7, text: 'text of pool {poolId} was {before} when this device joined, and the control plane now says {now}', hint: 'who may read prompts and answers was changed: ask who made the pool; mesh pool-join takes the new terms' },
   notAdmin: { status: 403, exit: 7, text: 'only an admin of pool {poolId} may do that', hint: 'run the command on the device that made the pool, or on one that it named admin' },
   joinPending: { status: 409, exit: 4, text: 'no admin of pool {poolId} answered within {seconds}', hint: 'the device that made the invite must run mesh start; without an invite an admin runs mesh pool-approve --device ID; then repeat the command' },
   // API keys
@@ -257,14 +251,12 @@ export const errorTable = {
   peerFailed: { status: 502, exit: 6, text: '{peer} (rank {rank}) gave up: {said}', hint: 'repeat the job; if that device gives up again, see what it says there: mesh logs' },
   relayLost: { status: 503, exit: 6, text: 'the relay between {device} and {peer} (rank {rank}) is gone: {problem}', hint: 'start the relay again with mesh relay, or let the devices reach each other directly; then repeat the job' },
   epochStale: { status: 409, exit: 6, text: 'the ring changed (epoch {got}, now {want})', hint: 'a device joined, left or came back: the ring forms anew by itself, repeat the job in a few seconds' },
-  jobForgotten: {
-    status: 410, exit: 6, text: 'the text of job {jobId} ({state}) is forgotten: prompts and answers are kept for a while only',
-    hint: 'mesh inference asks again; whoever runs the control plane decides for how long (--keep-text)',
-  },
-  jobPrivate: {
-    status: 403, exit: 7, text: 'the text of job {jobId} is not for this device: {readers}',
-    hint: 'mesh pool-status shows what members may see of it: model, state, tokens, times',
-  },
+  jobForgotten: { status: 410, exit: 6, text: 'the text of job {jobId} ({state}) is forgotten: prompts and answers are kept for a while only', hint: 'mesh inference asks again; whoever runs the control plane decides for how long (--keep-text)' },
+  sealingUnavailable: { status: 409, exit: 6, text: 'prompts for {modelId} cannot be sealed: {problem}', hint: 'every device of the ring must run this version; mesh ring-status shows who is rank 0. Without --sealed the control plane sees the prompt' },
+  sealingKeyInvalid: { status: 403, exit: 7, text: 'the key to seal the prompt with cannot be believed: {problem}', hint: 'nothing was sent. The control plane or rank 0 of the ring is not what it says: mesh ring-status, mesh pool-peers' },
+  sealStale: { status: 409, exit: 6, text: 'the prompt is sealed for another rank 0, or for one that was started anew', hint: 'repeat the job: mesh inference --sealed does so by itself' },
+  sealBroken: { status: 403, exit: 7, text: 'what was sealed was changed on its way: {problem}', hint: 'whoever runs the control plane may have done so: do not believe the text that came, and tell the admins of the pool' },
+  jobPrivate: { status: 403, exit: 7, text: 'the text of job {jobId} is not for this device: {readers}', hint: 'mesh pool-status shows what members may see of it: model, state, tokens, times' },
   jobCancelled: { status: 409, exit: 130, text: 'the job was cancelled', hint: 'mesh inference runs it again' },
   jobLost: {
     status: 503, exit: 6, text: 'the agent that ran the job went away: {peer}',

@@ -77,6 +77,7 @@ export const optionTable = {
   // inference
   prompt: { flag: '--prompt', value: '<text>', type: 'string', help: 'text to continue (-: read it from standard input)' },
   promptFile: { flag: '--prompt-file', value: '<file>', type: 'string', help: 'file with the text to continue (-: standard input)' },
+  sealed: { flag: '--sealed', type: 'switch', help: 'seal prompt and answer between this machine and rank 0 of the ring: hides text from the control plane and from members that are not in the ring; it still sees model, settings, numbers of tokens and times' },
   chat: { flag: '--chat', type: 'switch', help: 'treat the prompt as a question: apply the chat template of the model' },
   special: { flag: '--special', type: 'switch', help: 'take text that is written like a special token of the model (<|end|>) as that token; else it is text, in prompts and in questions' },
   maxTokens: { flag: '--max-tokens', value: '<n>', type: 'integer', default: 200, min: 1, max: 1_000_000, help: 'stop after this many tokens' },

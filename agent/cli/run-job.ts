@@ -51,6 +51,16 @@ export interface JobProgress {
   readonly waiting?: string
 }
 
+/** How the text that comes is read: as it is, or opened. */
+export interface AnswerReader {
+  /** What a further part of the text says. */
+  text(part: string): string
+  /** The job as its answer says it was. */
+  end(job: Job): Job
+}
+
+const plainReader: AnswerReader = { text: (part) => part, end: (job) => job }
+
 export interface JobRun {
   readonly context: CommandContext
   readonly client: Client
@@ -60,6 +70,8 @@ export interface JobRun {
   readonly submission: JobSubmission
   /** Milliseconds that the job may wait for a ring, and the control plane may be away. */
   readonly waitMs: number
+  /** Absent: text comes as it is. */
+  readonly reader?: AnswerReader
   onText(text: string): void
   onProgress(progress: JobProgress): void
 }
@@ -141,17 +153,21 @@ const createProgress = (patience: Patience, now: () => number): ((event: Told) =
 /** Follows the job and tells of it. @returns how it ended; @throws AbortError when `signal` aborts */
 const watch = async (run: JobRun, jobId: string, signal: AbortSignal, progressAt: (event: Told) => JobProgress): Promise<Job> => {
   let text = ''
-  const { client, poolId, context } = run
+  const { client, poolId, context, reader = plainReader } = run
+  const tell = (part: string): void => {
+    const said = reader.text(part)
+    if (said !== '') run.onText(said)
+  }
   for await (const event of followJob({ client, poolId, jobId, signal, absenceMs: run.waitMs, now: context.now })) {
     if (event.type === 'end') {
       // deltas may have been lost with the agent's connection: the whole answer is in the job
-      if (event.job.text.startsWith(text) && event.job.text.length > text.length) run.onText(event.job.text.slice(text.length))
-      return event.job
+      if (event.job.text.startsWith(text) && event.job.text.length > text.length) tell(event.job.text.slice(text.length))
+      return reader.end(event.job)
     }
     const progress = progressAt(event)
     if (event.type === 'tokens' && event.text !== '') {
       text += event.text
-      run.onText(event.text)
+      tell(event.text)
     }
     run.onProgress(progress)
   }
@@ -184,10 +200,11 @@ export const runJob = async (run: JobRun): Promise<Job> => {
     if (job.state === 'cancelled') throw new MeshError('jobCancelled')
     return job
   } catch (error) {
-    if (!context.signal.aborted && !patience.signal.aborted && !isHopeless) throw error
+    const isBroken = error instanceof MeshError && error.code === 'sealBroken' // what comes further is not believed either
+    if (!context.signal.aborted && !patience.signal.aborted && !isHopeless && !isBroken) throw error
     await cancelQuietly(run, jobId)
     if (context.signal.aborted) throw new MeshError('jobCancelled')
-    throw isHopeless ? error : new MeshError('jobTimeout', { seconds: run.waitMs / 1000, why })
+    throw isHopeless || isBroken ? error : new MeshError('jobTimeout', { seconds: run.waitMs / 1000, why })
   } finally {
     patience.end()
   }

@@ -41,6 +41,7 @@ import { answerJoinRequest, type PoolAdminOptions, renewMember, signRenewal } fr
 import { PoolPins } from './pool-pins.ts'
 import { onMoreRoom } from './room-watch.ts'
 import { RingRegistry, type RingRegistryOptions } from './ring-registry.ts'
+import { Sealing } from './sealing.ts'
 import { ShardLoader } from './shard-loader.ts'
 import { createStateFile, lockHome, ringStateOf, type StateFile, trialStateOf } from './state-file.ts'
 import { ThreadGovernor } from './thread-governor.ts'
@@ -88,6 +89,7 @@ interface AgentParts {
   readonly node: MeshNode
   readonly cache: PeerCache
   readonly revocations: Revocations
+  readonly sealing: Sealing
 }
 
 /** The parts of a running agent. */
@@ -112,7 +114,7 @@ class Agent {
   readonly #answering = new Map<string, Promise<boolean>>()
   #controlState: AgentState['controlPlane']
 
-  constructor(options: DaemonOptions, { device, node, cache, revocations }: AgentParts, parts: Lifecycle) {
+  constructor(options: DaemonOptions, { device, node, cache, revocations, sealing }: AgentParts, parts: Lifecycle) {
     const { home, logger } = options
     this.#options = options
     this.#device = device
@@ -154,9 +156,9 @@ class Agent {
     }))
     this.#reports = new WorkReports({ key: device.key, store: new MessageStore(home.outbox.reports, logger), send })
     const onWork: RingRegistryOptions['onWork'] = ({ ring, member }, work) => this.#reports.post(ring, member, work)
-    this.#rings = parts.add(new RingRegistry({ deviceId: device.deviceId, loader, checksFolder: home.checks, links, settings: options.collective, carrier: options.carrier, logger, now, send, onWork, onChange, onMoreRoom: (then) => onMoreRoom(home.root, then) }))
+    this.#rings = parts.add(new RingRegistry({ deviceId: device.deviceId, loader, checksFolder: home.checks, links, settings: options.collective, carrier: options.carrier, sealingKeyOf: (ring) => sealing.keyOf(ring), logger, now, send, onWork, onChange, onMoreRoom: (then) => onMoreRoom(home.root, then) }))
     this.#outbox = parts.add(new Outbox(new MessageStore(home.outbox.answers, logger), send))
-    this.#jobs = new JobRunner({ outbox: this.#outbox, logger, send, sessionOf: ({ ringId, epoch }) => this.#rings.session(ringId, epoch), onWork, onChange })
+    this.#jobs = new JobRunner({ outbox: this.#outbox, logger, sealing, send, sessionOf: ({ ringId, epoch }) => this.#rings.session(ringId, epoch), onWork, onChange })
     this.#stateFile = parts.add(createStateFile(home, () => this.#state(), logger))
     parts.add({ name: 'jobs', stop: () => this.#jobs.cancelAll() })
     this.#link = parts.add(this.#createLink())
@@ -297,7 +299,7 @@ export const runDaemon = async (options: DaemonOptions): Promise<void> => {
     const cache = new PeerCache(home)
     const revocations = new Revocations(home, now)
     const node = parts.add(await createNodeAtKnownPort({ key: device.key, listen: options.listen, announce: options.announce, relays: options.relays, credentials: () => credentialsOf(home, revocations), logger }, cache))
-    const agent = new Agent(options, { device, node, cache, revocations }, parts)
+    const agent = new Agent(options, { device, node, cache, revocations, sealing: await Sealing.start(device.key) }, parts)
     agent.start()
     options.onReady?.({ deviceId: device.deviceId, peerId: node.peerId, addresses: node.addresses() })
     await untilAborted(signal)

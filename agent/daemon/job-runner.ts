@@ -6,6 +6,8 @@ import type { RankWork } from '../generation/protocol.ts'
 import { encodeAside } from '../model/prompt-encoder.ts'
 import type { Outbox } from './outbox.ts'
 import type { RingSession } from './ring-session.ts'
+import { type Sealing, withoutWords } from './sealing.ts'
+import { plainAnswer, sealedAnswer } from './told-answer.ts'
 
 export type Assignment = Extract<ControlMessage, { type: 'job-assign' }>
 
@@ -14,6 +16,7 @@ export interface JobRunnerOptions {
   readonly logger: Logger
   /** For what need not be repeated when it is lost. */
   send(message: AgentMessage): void
+  readonly sealing: Pick<Sealing, 'open'>
   /** The session that an assignment means. @throws MeshError `epochStale` */
   sessionOf(assignment: Assignment): RingSession
   onChange(): void
@@ -58,7 +61,7 @@ export class JobRunner {
       await this.#generate(assignment, abort.signal)
       this.#done++
     } catch (error) {
-      const failure = MeshError.from(error)
+      const failure = assignment.submission.sealed ? withoutWords(MeshError.from(error)) : MeshError.from(error)
       this.#failed++
       const { peer, rank } = failure.fields
       // the words of a failure may quote the prompt, and logs hold no text
@@ -71,11 +74,14 @@ export class JobRunner {
   }
 
   async #generate(assignment: Assignment, signal: AbortSignal): Promise<void> {
-    const { jobId, epoch, submission } = assignment
-    const { outbox, sessionOf, onWork } = this.#options
+    const { jobId, epoch } = assignment
+    const { outbox, sealing, sessionOf, onWork } = this.#options
     const session = sessionOf(assignment)
     const { leader, loaded } = session.leader
     const { tokenizer, model } = loaded
+    const sealed = assignment.submission.sealed && (await sealing.open(session.ring.poolId, assignment.submission))
+    const submission = sealed?.submission ?? assignment.submission
+    const told = sealed ? sealedAnswer(sealed.answerSecret) : plainAnswer
     const limits = { context: leader.contextLength, vocab: model.config.shape.vocab }
     const tokens = await encodeAside({ tokenizer, folder: model.folder }, submission, limits, signal)
     outbox.post({ type: 'job-started', jobId, epoch, promptTokens: tokens.length })
@@ -87,11 +93,11 @@ export class JobRunner {
       endTokens: [...model.config.eosTokenIds, ...tokenizer.endTokenIds],
       queuedMs: assignment.queuedMs,
       onRead: everyFew((readTokens) => this.#options.send({ type: 'job-progress', jobId, epoch, readTokens })),
-      onToken: (index, token, text) => outbox.post({ type: 'job-tokens', jobId, epoch, firstIndex: index, tokens: [token], text }),
+      onToken: (index, token, text) => outbox.post({ type: 'job-tokens', jobId, epoch, firstIndex: index, ...told.token(token, text) }),
     })
-    const { finishReason, usage, timings, text } = result
+    const { finishReason, usage, timings } = result
     onWork(session, result.work) // first: an answer that arrives is paid for, also when this process dies here
-    outbox.post({ type: 'job-done', jobId, epoch, finishReason, usage, timings, text, tokens: [...result.tokens] })
+    outbox.post({ type: 'job-done', jobId, epoch, finishReason, usage, timings, ...told.whole(result) })
   }
 
   cancel(jobId: string): void {

@@ -23,6 +23,8 @@ export interface RingRegistryOptions {
   readonly checksFolder: string
   readonly settings: CollectiveSettings
   readonly carrier: CarrierChoice
+  /** The key that prompts for a ring may be sealed with, where this device leads it. */
+  readonly sealingKeyOf: (ring: RingEpoch) => string | undefined
   readonly logger: Logger
   readonly now: () => number
   /** Calls back when the disk that shards lie on has more room. @returns a function that ends it */
@@ -195,6 +197,11 @@ export class RingRegistry {
     if (state === 'closed' || this.#sessions.get(ring.ringId) !== session) return
     this.#options.onChange()
     if (!this.#pace.isDue(ring.ringId, `${ring.epoch}/${state}/${network?.carrier}/${checksSummary(checks)}`, { progress, loading }) && !always) return
-    this.#options.send({ type: 'ring-state', ringId: ring.ringId, epoch: ring.epoch, state, progress, ...(loading ? { loading } : {}), ...(error ? { error: error.toReport() } : {}), ...(network ? { network } : {}), ...(checks.length > 0 ? { checks: [...checks] } : {}) })
+    const sealingKey = state === 'ready' ? this.#options.sealingKeyOf(ring) : undefined
+    this.#options.send({
+      type: 'ring-state', ringId: ring.ringId, epoch: ring.epoch, state, progress,
+      ...(loading ? { loading } : {}), ...(error ? { error: error.toReport() } : {}), ...(network ? { network } : {}),
+      ...(checks.length > 0 ? { checks: [...checks] } : {}), ...(sealingKey ? { sealingKey } : {}),
+    })
   }
 }

@@ -8,7 +8,7 @@ const members = [{ name: 'Desktop' }, { name: 'Laptop' }]
 const report = (code: string, fields: Record<string, string | number> = {}): ErrorReportJson => ({ code, message: 'as rank 0 says it', hint: 'run what I say', fields })
 
 test('job report: what can be wrong with a prompt is passed on', () => {
-  for (const code of ['promptTooLong', 'promptTooLarge', 'promptEmpty', 'tokenOutsideVocabulary', 'chatTemplateMissing', 'parameterInvalid', 'modelConfigInvalid', 'jobCancelled', 'epochStale']) {
+  for (const code of ['promptTooLong', 'promptTooLarge', 'promptEmpty', 'tokenOutsideVocabulary', 'chatTemplateMissing', 'parameterInvalid', 'modelConfigInvalid', 'jobCancelled', 'epochStale', 'sealStale', 'sealBroken']) {
     assert.equal(leaderReport(members, report(code)).code, code)
   }
 })
@@ -24,7 +24,7 @@ test('job report: a rank is named by its name, with our words and hint', () => {
 })
 
 test('job report: any other code is the failure of rank 0, which is quoted', () => {
-  const allowed = new Set(['promptTooLong', 'promptTooLarge', 'promptEmpty', 'tokenOutsideVocabulary', 'chatTemplateMissing', 'parameterInvalid', 'modelConfigInvalid', 'jobCancelled', 'epochStale'])
+  const allowed = new Set(['promptTooLong', 'promptTooLarge', 'promptEmpty', 'tokenOutsideVocabulary', 'chatTemplateMissing', 'parameterInvalid', 'modelConfigInvalid', 'jobCancelled', 'epochStale', 'sealStale', 'sealBroken'])
   for (const code of [...Object.keys(errorTable), 'newerThanWe']) {
     if (allowed.has(code)) continue
     const told = leaderReport(members, report(code, { rank: 7, problem: 'x' }))

@@ -9,7 +9,7 @@ type Members = readonly { readonly name: string }[]
 /** What may be wrong with a prompt, or happened to the job: rank 0 says so of nobody else. */
 const ofTheJob: readonly string[] = [
   'promptTooLong', 'promptTooLarge', 'promptEmpty', 'tokenOutsideVocabulary', 'chatTemplateMissing', 'parameterInvalid', 'modelConfigInvalid',
-  'jobCancelled', 'epochStale',
+  'jobCancelled', 'epochStale', 'sealStale', 'sealBroken',
 ]
 /** What it may say of a rank. */
 const ofRanks: readonly string[] = ['peerLost', 'collectiveTimeout', 'rankFailed', 'peerInvalid', 'peerFailed', 'relayLost']

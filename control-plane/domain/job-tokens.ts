@@ -1,5 +1,6 @@
 /** What a job can have used at most, and what rank 0 may claim of it: pure decisions, from what the control plane knows. */
 import type { JobSubmission } from '../../shared/schema/job.ts'
+import { sealedBytes } from '../../shared/sealed/padding.ts'
 import type { ModelShape } from '../../shared/schema/model.ts'
 import type { JobResult } from './job-state.ts'
 
@@ -9,11 +10,17 @@ const aroundText = 16
 const aroundMessage = 64
 const aroundChat = 512
 
-type Asked = Pick<JobSubmission, 'prompt' | 'messages' | 'maxTokens'>
+type Asked = Pick<JobSubmission, 'prompt' | 'messages' | 'sealed' | 'maxTokens'>
+
+/** JSON of a message takes this much besides its text. */
+const leastMessage = 28
+
+/** A sealed prompt may be many short messages. */
+const mostSealedTokens = (bytes: number): number => bytes + aroundChat + Math.ceil(bytes / leastMessage) * aroundMessage
 
 /** The control plane has no tokenizer, but no token stands for less than a byte. */
-const mostPromptTokens = ({ prompt = '', messages }: Asked): number =>
-  messages?.reduce((sum, { content }) => sum + Buffer.byteLength(content) + aroundMessage, aroundChat)
+const mostPromptTokens = ({ prompt = '', messages, sealed }: Asked): number =>
+  sealed ? mostSealedTokens(sealedBytes(sealed)) : messages?.reduce((sum, { content }) => sum + Buffer.byteLength(content) + aroundMessage, aroundChat)
   ?? Buffer.byteLength(prompt) + aroundText
 
 /** The most tokens that prompt and answer can have had together. @param answered tokens of the answer, as it was told */

@@ -1,6 +1,7 @@
 /** What a job may use of the daily quota of its API key: pure decisions. */
 import { MeshError } from '../../shared/errors.ts'
 import type { JobSubmission } from '../../shared/schema/job.ts'
+import { sealedBytes } from '../../shared/sealed/padding.ts'
 
 export const dayMs = 86_400_000
 
@@ -15,10 +16,11 @@ const tokensPerMessage = 8
 const soonSeconds = 5
 
 /** The most tokens that a job is expected to have, prompt and answer: never more than the context holds. */
-export const expectedTokens = ({ prompt = '', messages = [], maxTokens }: Pick<JobSubmission, 'prompt' | 'messages' | 'maxTokens'>, context: number): number => {
+export const expectedTokens = ({ prompt = '', messages = [], sealed, maxTokens }: Pick<JobSubmission, 'prompt' | 'messages' | 'sealed' | 'maxTokens'>, context: number): number => {
   const texts = [prompt, ...messages.map(({ content }) => content)]
   const promptTokens = texts.reduce((sum, text) => sum + Math.ceil(Buffer.byteLength(text) / bytesPerToken), 0) + messages.length * tokensPerMessage
-  return Math.min(context, promptTokens + maxTokens)
+  const sealedTokens = sealed ? Math.ceil(sealedBytes(sealed) / bytesPerToken) : 0
+  return Math.min(context, promptTokens + sealedTokens + maxTokens)
 }
 
 export interface KeyUse {

@@ -4,6 +4,13 @@ import type { AskedJob, JobSubmission, Message } from '../../shared/schema/job.t
 import type { ModelManifest } from '../../shared/schema/model.ts'
 import { limits } from '../../shared/wire/limits.ts'
 
+/** Exactly one way to ask; what is sealed has its stop strings sealed along. @throws MeshError `requestInvalid` */
+export const checkAsked = ({ prompt, messages, sealed, special, stop }: JobSubmission): void => {
+  const given = [prompt, messages, sealed].filter((one) => one !== undefined).length
+  if (given !== 1) throw new MeshError('requestInvalid', { problem: 'give either prompt, messages or sealed' })
+  if (sealed && (special !== undefined || stop.length > 0)) throw new MeshError('requestInvalid', { problem: 'of a sealed prompt stop strings and special are sealed too: stop must be empty, special absent' })
+}
+
 type Texts = Pick<JobSubmission, 'prompt' | 'messages' | 'special'>
 
 /**
@@ -28,7 +35,8 @@ const beginningOf = (text: string, length: number): string => {
 
 /** What stays of a prompt when its job failed or was cancelled: who floods shall not fill the disk. */
 export const keptOf = (submission: AskedJob): { readonly submission: AskedJob; readonly isCut: boolean } => {
-  const { prompt, messages } = submission
+  const { prompt, messages, sealed, ...rest } = submission
+  if (sealed !== undefined) return { submission: rest, isCut: true } // of that no beginning can be kept
   if (messages === undefined) {
     const isCut = prompt !== undefined && prompt.length > limits.keptPromptLength
     return { submission: isCut ? { ...submission, prompt: beginningOf(prompt, limits.keptPromptLength) } : submission, isCut }

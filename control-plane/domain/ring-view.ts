@@ -12,7 +12,9 @@ export interface RingFacts {
   readonly status: RingStatus
   readonly reason: string
   readonly wishes: readonly { readonly deviceId: string; readonly name: string; readonly share: number; readonly online: boolean; readonly isMember: boolean; readonly noRoom?: MeshError; readonly leftOut?: LeftOut }[]
-  readonly reports: ReadonlyMap<string, { readonly state: 'waiting' | 'loading' | 'ready' | 'failed'; readonly progress: number; readonly loading?: Loading; readonly error?: ErrorReportJson; readonly network?: RingNetwork }>
+  readonly reports: ReadonlyMap<string, { readonly state: 'waiting' | 'loading' | 'ready' | 'failed'; readonly progress: number; readonly loading?: Loading; readonly error?: ErrorReportJson; readonly network?: RingNetwork; readonly sealingKey?: string }>
+  /** The newest certificate of a member. */
+  certificateOf(deviceId: string): string | undefined
 }
 
 type MemberView = RingView['members'][number]
@@ -25,7 +27,15 @@ const leftOutView = ({ since, until, error, trial }: LeftOut): Pick<MemberView, 
   leftOut: { since, retryAt: until },
 })
 
-export const viewOf = ({ ring, status, reason, wishes, reports }: RingFacts): RingView => {
+/** The key that prompts may be sealed with, where rank 0 is there to open them. */
+const sealingOf = ({ ring, status, reports, certificateOf }: RingFacts): Pick<RingView, 'sealing'> => {
+  const leader = ring.members.find(({ rank }) => rank === 0)?.deviceId ?? ''
+  const [key, certificate] = [reports.get(leader)?.sealingKey, certificateOf(leader)]
+  return status === 'active' && key !== undefined && certificate !== undefined ? { sealing: { key, certificate } } : {}
+}
+
+export const viewOf = (facts: RingFacts): RingView => {
+  const { ring, status, reason, wishes, reports } = facts
   const members = wishes.map(({ deviceId, name, share, online, isMember, noRoom, leftOut }): MemberView => {
     const member = ring.members.find((one) => one.deviceId === deviceId)
     if (leftOut?.error && online && isMember && noRoom === undefined) return { deviceId, name, share, ...leftOutView(leftOut) }
@@ -44,6 +54,6 @@ export const viewOf = ({ ring, status, reason, wishes, reports }: RingFacts): Ri
   const network = leader && reports.get(leader.deviceId)?.network
   return {
     ringId: ring.ringId, poolId: ring.poolId, modelId: ring.modelId, revision: ring.model.revision, quant: ring.quant, epoch: ring.epoch,
-    status, reason, worldSize: ring.members.length, members: members.toSorted((a, b) => (a.rank ?? Infinity) - (b.rank ?? Infinity)), ...(network ? { network } : {}), updatedAt: ring.updatedAt,
+    status, reason, worldSize: ring.members.length, members: members.toSorted((a, b) => (a.rank ?? Infinity) - (b.rank ?? Infinity)), ...(network ? { network } : {}), ...sealingOf(facts), updatedAt: ring.updatedAt,
   }
 }

@@ -10,7 +10,7 @@ import { failedWith, finalStates, type JobMessage, type JobResult, reactionTo, r
 import { mayReadText, type Reader, type ReadingTerms, withoutText } from '../domain/job-readers.ts'
 import { claimedTokens } from '../domain/job-tokens.ts'
 import { type JobNews, type JobWatch, jobWatched, jobWatchFrom } from '../domain/job-watch.ts'
-import { checkPromptLength } from '../domain/prompt-length.ts'
+import { checkAsked, checkPromptLength } from '../domain/prompt-length.ts'
 import { checkQueue } from '../domain/queue-limits.ts'
 import type { JobStore } from '../store/job-store.ts'
 import type { RingStore, StoredRing } from '../store/ring-store.ts'
@@ -126,7 +126,7 @@ export class Jobs {
   /** @throws MeshError `ringEmpty` | `ringTooLarge` | `ringBlocked` | `promptTooLong` | `queueFull` | `requestInvalid` | `keyQuotaExceeded` | `keyQuotaTooSmall` */
   submit(poolId: string, { deviceId: submittedBy, keyId = '' }: Submitter, submission: JobSubmission): Job {
     const { jobs, rings, hub, credits, keys, now } = this.#options
-    if ((submission.prompt === undefined) === (submission.messages === undefined)) throw new MeshError('requestInvalid', { problem: 'give either prompt or messages' })
+    checkAsked(submission)
     // first of all: whoever repeats a request gets the job, whatever happened to ring and queue meanwhile
     const known = jobs.findByKey({ poolId, submittedBy, keyId, idempotencyKey: submission.idempotencyKey })
     if (known?.withheld) throw new MeshError('jobForgotten', { jobId: known.jobId, state: known.state })

@@ -13,7 +13,7 @@ export interface AgentSocket {
   close(reason: string): void
 }
 
-export type Report = MemberReport & { readonly epoch: number; readonly progress: number; readonly loading?: Loading; readonly network?: RingNetwork }
+export type Report = MemberReport & { readonly epoch: number; readonly progress: number; readonly loading?: Loading; readonly network?: RingNetwork; readonly sealingKey?: string }
 
 type Membership = Pick<Certificate, 'role' | 'notAfter'>
 

@@ -23,6 +23,8 @@ export interface RingFactsOptions {
   readonly leaseMs: number
   /** Bytes that a device may hold in a ring: what it locked, less what other rings have of it. */
   roomFor(deviceId: string, ringId: string): number
+  /** The newest certificate of a member. */
+  certificateOf(poolId: string, deviceId: string): string | undefined
 }
 
 /** Who serves how much: a wish, whatever else is known of it. */
@@ -118,7 +120,7 @@ export class RingFacts {
     const wishes = this.wishes(ring.ringId)
     const names = this.names(wishes)
     return viewOf({
-      ring, status, reason, reports,
+      ring, status, reason, reports, certificateOf: (deviceId) => this.#options.certificateOf(ring.poolId, deviceId),
       wishes: wishes.map(({ deviceId, share }) => ({
         deviceId, share, name: names(deviceId),
         noRoom: this.fit(ring, deviceId, names(deviceId)).noRoom,

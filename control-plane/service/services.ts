@@ -121,6 +121,7 @@ export const createServices = (database: OpenDatabase, { heartbeatMs, leaseMs, r
     rings: ringStore, devices, presence, background, now, graceMs, leaseMs, logger,
     health: { ...defaultHealth, ...health },
     roomFor: (deviceId, ringId) => locks.roomFor(deviceId, ringId),
+    certificateOf: (poolId, deviceId) => pools.membership(poolId, deviceId)?.certificate,
     isBusy: (ringId) => jobs.isBusy(ringId),
     onActive: (ringId) => jobs.dispatch(ringId),
     onFailed: (ringId, deviceId, error) => jobs.memberFailed(ringId, deviceId, error),

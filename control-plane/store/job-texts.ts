@@ -27,8 +27,8 @@ export class JobTexts {
 
   /** What is asked, as it is stored. */
   asked(jobId: string, submission: AskedJob): Pick<JobRow, 'submission' | 'asked' | 'textForm'> {
-    const { prompt, messages, special, stop, idempotencyKey } = submission
-    const text = { prompt, messages, special, stop, idempotencyKey }
+    const { prompt, messages, special, stop, idempotencyKey, sealed } = submission
+    const text = { prompt, messages, special, stop, idempotencyKey, sealed }
     return { submission: askedWithoutText(submission), asked: this.#vault.seal({ jobId, column: 'asked' }, text), textForm: textForms.sealed }
   }
 

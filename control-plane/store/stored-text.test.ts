@@ -78,7 +78,7 @@ test('stored text: no file of the database holds any, and the next process reads
   const before = await Promise.all([...Object.values(ids), running, waiting].map(job))
   assert.deepEqual(before.map(({ text }) => text), [`${marker} end`, `${marker} `, marker, marker, ''])
   assert.deepEqual(before.map(({ submission: { prompt, stop, idempotencyKey } }) => [prompt, stop, idempotencyKey?.length]), before.map((_, index) => [`a ${marker}`, [marker], `key-${['done', 'failed', 'cancelled', 'running', 'waiting'][index]}-12345`.length]))
-  assert.equal(before[1].error?.message, `said ${marker}`)
+  assert.ok(before[1].error?.message.includes(`said ${marker}`))
   const streamed = await eventsOf(pool.admin.client(first.url), pool.poolId, ids.done)
   await first.stop()
   assert.ok(!isOnDisk(first.folder))

@@ -6,7 +6,7 @@ import { type RouteName, type RouteRecord, routes } from '../../shared/api/route
 import { newKeyPair } from '../../shared/identity/keys.ts'
 import { signCharter } from '../../shared/identity/pool-charter.ts'
 import { MeshError } from '../../shared/errors.ts'
-import type { Job } from '../../shared/schema/job.ts'
+import type { Job, JobSubmission } from '../../shared/schema/job.ts'
 import { createKey, createPool, FakeAgent, quickSettings, startPlane, submission, type TestPool } from './plane.ts'
 import { activeRing, done, type Ring } from './steps.ts'
 
@@ -125,6 +125,37 @@ test('text: a job of an app is for that key and the device that made it', { time
     const texts = [await answerOf(client, 'getJob', { poolId: pool.poolId, jobId: ids.done }, undefined), await answerOf(client, 'jobEvents', { poolId: pool.poolId, jobId: ids.done }, undefined)]
     assert.deepEqual(texts.map((text) => text.includes(marker)), Array.from(texts, () => name === 'key' || name === 'owner'), name)
   }
+})
+
+test('text: a sealed prompt passes as it is, its key is shown with the certificate of rank 0, and it counts as what it can hold', async (t) => {
+  const { url } = await startPlane(t, undefined, { ...quickSettings, leaseMs: 60_000 })
+  const pool = await createPool(url)
+  const { agents: [leader], ringId, epoch } = await activeRing(t, pool, url, 1)
+  const client = pool.admin.client(url)
+  const params = { poolId: pool.poolId }
+  const sealingOf = async (): Promise<unknown> => (await client.call('listRings', { params }))[0].sealing
+  assert.equal(await sealingOf(), undefined) // an agent of before gives none
+  leader.send({ type: 'ring-state', ringId, epoch, state: 'ready', progress: 1, sealingKey: 'AAAA' })
+  await leader.unread()
+  const sealing = { key: 'AAAA', certificate: pool.admin.certificates.get(pool.poolId) }
+  assert.deepEqual(await sealingOf(), sealing)
+  const { app } = await createKey(pool.admin, pool, url, { tokensPerDay: 1000 })
+  assert.deepEqual((await app.call('listRings', { params }))[0].sealing, sealing)
+
+  const sealed = { keyId: 'a'.repeat(32), enc: 'A'.repeat(43), box: 'B'.repeat(1200) }
+  const asked = (key: string, change: Partial<JobSubmission> = {}): JobSubmission => submission(key, { prompt: undefined, sealed, ...change })
+  for (const wrong of [{ prompt: 'x' }, { messages: [{ role: 'user', content: 'x' }] }, { stop: ['x'] }, { special: true }, { sealed: undefined }] as const) {
+    await assert.rejects(client.call('submitJob', { params, body: asked('wrong', wrong as Partial<JobSubmission>) }), { code: 'requestInvalid' }, JSON.stringify(wrong))
+  }
+  const { jobId } = await app.call('submitJob', { params, body: asked('right') })
+  assert.equal((await app.call('getKey', {})).reserved, 1200 * 3 / 4 / 3 + 5)
+  const { submission: given } = await leader.next('job-assign')
+  assert.deepEqual([given.sealed, given.stop, given.idempotencyKey], [sealed, [], jobId]) // the key of who asked is not for rank 0
+  leader.send({ type: 'job-failed', jobId, epoch, error: { code: 'sealStale', message: 'x' } })
+  await leader.next('job-settled')
+  const job = await app.call('getJob', { params: { ...params, jobId } })
+  assert.deepEqual([job.state, job.submission.sealed, job.promptCut], ['failed', undefined, true]) // nothing is kept of what failed
+  assert.deepEqual([(await app.call('getKey', {})).usedToday, (await app.call('getKey', {})).reserved], [0, 0]) // sealing it again costs once
 })
 
 test('text: admins read it where the root key signed that when the pool was made, and nowhere else', { timeout: 60_000 }, async (t) => {

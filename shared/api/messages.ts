@@ -7,7 +7,7 @@ import { Count, ErrorReportSchema, Hex64, machineText, ModelId } from '../schema
 import { SignedStatement } from '../schema/credits.ts'
 import { FinishReason, JobSubmission, Timings, Usage } from '../schema/job.ts'
 import { CertificateText, JoinRequest, PinText, RevocationText } from '../schema/pool.ts'
-import { Loading, RankCheck, RingEpoch, RingNetwork } from '../schema/ring.ts'
+import { Loading, RankCheck, RingEpoch, RingNetwork, SealingKeyText } from '../schema/ring.ts'
 import { limits } from '../wire/limits.ts'
 
 const RingRef = { ringId: Type.String({ maxLength: 100 }), epoch: Count }
@@ -40,6 +40,8 @@ export const AgentMessage = Type.Union([
     network: Type.Optional(RingNetwork),
     /** What this rank found out about the sums of others; none of itself. */
     checks: Type.Optional(Type.Array(RankCheck, { maxItems: limits.worldSize })),
+    /** From rank 0 of a ready epoch. */
+    sealingKey: Type.Optional(SealingKeyText),
   }),
   /** How a `ring-trial` goes; `ready`: the part is loaded, and every other member is reached. */
   Type.Object({

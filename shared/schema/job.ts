@@ -20,11 +20,25 @@ export const Message = Type.Object({
 }, { additionalProperties: false })
 export type Message = Type.Static<typeof Message>
 
-/** Exactly one of `prompt` (continued as it is) and `messages` (rendered by the model's chat template). */
+/**
+ * A prompt that rank 0 alone opens (`sealed/sealed-job.ts`): which of its keys it is for, the encapsulated key of HPKE
+ * (RFC 9180), and prompt or messages, stop strings and `special`, sealed. The answer comes sealed too: each text is then
+ * pieces of `sealed/sealed-answer.ts`, and tokens are zeros.
+ */
+export const SealedPrompt = Type.Object({
+  keyId: Type.String({ pattern: '^[0-9a-f]{32}$' }),
+  enc: Type.String({ pattern: '^[A-Za-z0-9_-]{43}$' }),
+  box: Type.String({ minLength: 1, maxLength: limits.sealedLength, pattern: '^[A-Za-z0-9_-]+$' }),
+}, { additionalProperties: false })
+export type SealedPrompt = Type.Static<typeof SealedPrompt>
+
+/** Exactly one of `prompt` (continued as it is), `messages` (rendered by the model's chat template) and `sealed`. */
 export const JobSubmission = Type.Object({
   modelId: ModelId,
   prompt: Type.Optional(Type.String({ maxLength: limits.promptLength })),
   messages: Type.Optional(Type.Array(Message, { minItems: 1, maxItems: 1000 })),
+  /** Then `stop` is empty and `special` absent: they are in it. */
+  sealed: Type.Optional(SealedPrompt),
   /** Text written like a special token becomes one. Absent: it stays text; only the chat template writes special tokens. */
   special: Type.Optional(Type.Boolean()),
   maxTokens: Type.Integer({ minimum: 1, maximum: 1_000_000 }),

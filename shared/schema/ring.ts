@@ -3,6 +3,7 @@ import { Type } from 'typebox'
 import { limits } from '../wire/limits.ts'
 import { Count, ErrorReportSchema, Hex64, ModelId, Name, Range, Time } from './common.ts'
 import { ModelManifest, Quant } from './model.ts'
+import { CertificateText } from './pool.ts'
 
 /** What one rank holds of every layer, and of the vocabulary. Ranges are empty where a rank holds nothing. */
 export const RankRanges = Type.Object({
@@ -133,6 +134,9 @@ export const MemberSums = Type.Object({
 })
 export type MemberSums = Type.Static<typeof MemberSums>
 
+/** Base64url of the statement in `sealed/sealing-key.ts`. */
+export const SealingKeyText = Type.String({ minLength: 1, maxLength: 1000, pattern: '^[A-Za-z0-9_-]+$' })
+
 /** What `mesh ring-status` shows. A device that wants to take part but is not in the epoch has no rank. */
 export const RingView = Type.Object({
   ringId: Type.String(),
@@ -160,6 +164,8 @@ export const RingView = Type.Object({
     sums: Type.Optional(MemberSums),
   })),
   network: Type.Optional(RingNetwork),
+  /** Of rank 0 of an active epoch: the key that prompts may be sealed with, and the certificate of its device. */
+  sealing: Type.Optional(Type.Object({ key: SealingKeyText, certificate: CertificateText })),
   updatedAt: Time,
 })
 export type RingView = Type.Static<typeof RingView>

@@ -25,6 +25,8 @@ export const limits = {
   earlyFrameBytes: 256 * 2 ** 20,
   /** Characters of a prompt: about a quarter of a million tokens. */
   promptLength: 1_000_000,
+  /** Characters of a sealed prompt: the longest one in UTF-8 with its JSON escapes, and its padding, in base64; below a request. */
+  sealedLength: 8_000_000,
   /** Candidate tokens that a rank sends for sampling. */
   candidates: 1024,
   /** Characters of a device, pool or network name. */

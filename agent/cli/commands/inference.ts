@@ -1,18 +1,22 @@
 import { Type } from 'typebox'
 import type { Client } from '../../../shared/api/client.ts'
-import type { KeyPair } from '../../../shared/identity/keys.ts'
+import { fromHex, type KeyPair } from '../../../shared/identity/keys.ts'
+import { poolIdOf } from '../../../shared/identity/pool-certificate.ts'
+import { removalsOf } from '../../../shared/identity/revocation-list.ts'
 import { parseDigits } from '../../../shared/ids.ts'
 import { Count, ModelId } from '../../../shared/schema/common.ts'
 import { FinishReason, type Job, Timings, Usage } from '../../../shared/schema/job.ts'
 import { MeshError } from '../../../shared/errors.ts'
 import { flowingText, oneLine } from '../../../shared/text.ts'
 import { poolByDigits, selectPool } from '../../device/pools.ts'
+import { Revocations } from '../../device/revocations.ts'
 import { type CommandContext, defineCommand } from '../command.ts'
 import { createLiveText } from '../live-text.ts'
 import { secretIn } from '../passphrase.ts'
 import { readPrompt } from '../prompt.ts'
 import { bold, counted } from '../render.ts'
-import { type JobProgress, jobOptions, runJob, submissionOf } from '../run-job.ts'
+import { type JobProgress, jobOptions, type JobRun, runJob, submissionOf } from '../run-job.ts'
+import { type PoolTrust, runSealedJob } from '../run-sealed-job.ts'
 import { type ControlPlaneValues, openKeyClient, openSession } from '../session.ts'
 
 /** The answer of `--json`. Times in milliseconds. */
@@ -87,20 +91,39 @@ const openSender = async (context: CommandContext, values: SenderValues): Promis
   return { client, poolId: key.poolId }
 }
 
+/**
+ * What this machine knows of the pool to check keys with: a device by its home, an app by the root key it is given.
+ * @throws MeshError `usage` | `poolKeyMismatch` | of the client
+ */
+const trustOf = async (context: CommandContext, { client, poolId, key }: Sender, rootPublicKey: string | undefined): Promise<PoolTrust> => {
+  if (key === undefined) {
+    if (rootPublicKey === undefined) throw new MeshError('usage', { problem: '--sealed with an API key wants --pool-root-pubkey too, from mesh pool-list of a member: it is what the sealing key is checked with' })
+    const bytes = fromHex(rootPublicKey, 32, '--pool-root-pubkey')
+    if (poolIdOf(bytes) !== poolId) throw new MeshError('poolKeyMismatch', { poolId })
+    return { rootPublicKey: bytes, removals: removalsOf(undefined) }
+  }
+  const held = new Revocations(context.home, context.now)
+  const { list } = await client.call('getRevocations', { params: { poolId } })
+  if (list !== undefined) held.accept(poolId, list)
+  return { rootPublicKey: fromHex(selectPool(context.home, poolId).rootPublicKey, 32, 'the root key'), removals: removalsOf(held.listOf(poolId)) }
+}
+
 export const inference = defineCommand({
   name: 'inference',
   summary: 'run a prompt on the ring of a model and print the text as it comes',
   details: [
     'The prompt is the argument, or --prompt, a file (--prompt-file) or standard input: that of a pipe, or with - in place of the text. Files and standard input must be text in UTF-8; one line end at their end is left out, all else is taken as it is.',
     'Text goes to stdout, in a terminal behind the prompt that it continues; a status line to stderr when it is a terminal. Ctrl-C cancels the job. --wait limits how long the job may wait for a ring. With an API key (MESH_API_KEY or --api-key-file) a machine that is no device of the pool may ask.',
+    'With --sealed the control plane carries prompt, stop strings and answer without seeing them. The key they are sealed with is checked here: rank 0 signed it, and is a member of the pool by its root key; an app is told that with --pool-root-pubkey. Every device of the ring still gets the tokens.',
   ].join('\n\n'),
-  options: [...jobOptions, 'promptFile', 'apiKey', 'apiKeyFile', 'poolId', 'controlPlane', 'controlPlaneKey', 'wait', 'json'],
+  options: [...jobOptions, 'promptFile', 'sealed', 'poolRootPubkey', 'apiKey', 'apiKeyFile', 'poolId', 'controlPlane', 'controlPlaneKey', 'wait', 'json'],
   bare: 'prompt',
   examples: [
     'mesh inference "Once upon a time"',
     'mesh inference --prompt-file story.txt --max-tokens 400',
     'mesh inference --chat --prompt "What colour is the sky?" --temperature 0',
     'mesh inference --prompt "Once upon a time" --seed 7 --max-tokens 50 --stop "The end" --json',
+    'mesh inference --sealed "Once upon a time"',
     'mesh inference --prompt "Once upon a time" --api-key-file key.txt --control-plane https://192.168.1.20:8080 --control-plane-key 3f...c1',
   ],
   json: JobAnswer,
@@ -109,10 +132,12 @@ export const inference = defineCommand({
     const submission = submissionOf({ ...values, prompt })
     const sender = await openSender(context, values)
     const live = createLiveText(context.stdout, context.stderr, context.now)
+    const trust = values.sealed ? await trustOf(context, sender, values.poolRootPubkey) : undefined
+    const ask = (run: JobRun): Promise<Job> => (trust ? runSealedJob(run, trust) : runJob(run))
     let last: JobProgress | undefined
     let echo = values.chat ? '' : echoOf(context, prompt)
     try {
-      const job = await runJob({
+      const job = await ask({
         context, ...sender, submission, waitMs: values.wait,
         onText: (text) => {
           if (values.json) return
