@@ -78,3 +78,35 @@ test('control link: one of another version is not asked again within seconds', a
   await new Promise((resolve) => setTimeout(resolve, 1500)) // longer than four of the shortest pauses
   assert.equal(attempts, before)
 })
+
+test('control link: how often it reports is not for the control plane alone to say', async (t) => {
+  const server = createServer()
+  const sockets = new WebSocketServer({ server })
+  let beats = 0
+  let pongs = 0
+  sockets.on('connection', (socket: WebSocket) => {
+    socket.on('message', (data: Buffer) => (beats += Number(data.toString().includes('heartbeat'))))
+    socket.on('pong', () => pongs++)
+    // more than 24 days: a timer would fire every millisecond
+    socket.send(JSON.stringify({ type: 'welcome', serverTime: 1, heartbeatMs: 2 ** 40 }))
+    for (let count = 0; count < 20; count++) setTimeout(() => socket.ping(), 25 * count)
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.after(() => {
+    sockets.close()
+    server.close()
+    server.closeAllConnections()
+  })
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  const client = createClient({ url, key: newKeyPair(), certificateOf: () => undefined, controlPlaneKey: 'c'.repeat(64) as never })
+  const link = new ControlLink({
+    client: () => client, logger: silentLogger(), prepare: async () => {}, onMessage: () => {}, onState: () => {},
+    hello: () => ({ type: 'hello', version: '0', peerId: 'p', addresses: [], certificates: [] }),
+    heartbeat: () => ({ type: 'heartbeat', freeMemoryBytes: 1 }),
+  })
+  t.after(() => link.stop())
+  link.start()
+  await eventually(10_000, 'half a second passed', () => (pongs >= 20 ? true : undefined))
+  assert.equal(beats, 0)
+})

@@ -29,6 +29,9 @@ const longestPauseMs = 5000
 const versionPauseMs = 60_000
 /** Used until the control plane says how often it wants to hear from us. */
 const defaultHeartbeatMs = 5000
+/** Whatever it says: a timer of 0 ms never rests, one of more than 24 days fires as often. */
+const shortestBeatMs = 50
+const longestBeatMs = 60_000
 /** Silence of the control plane, in heartbeats, after which the connection counts as dead. */
 const patience = 3
 /** Milliseconds that the control plane has to answer when there is reason to doubt that it is there. */
@@ -174,13 +177,14 @@ export class ControlLink {
     clearInterval(this.#beat)
     this.#heard = true
     let missed = 0
+    const beatMs = Math.min(longestBeatMs, Math.max(shortestBeatMs, everyMs))
     this.#beat = setInterval(() => {
       missed = this.#heard ? 0 : missed + 1
       if (missed >= patience) return this.#socket?.terminate()
       this.#heard = false
       this.send(this.#options.heartbeat())
       this.#socket?.ping()
-    }, everyMs)
+    }, beatMs)
   }
 
   #receive(text: string): void {

@@ -2,6 +2,7 @@
 import { openArena } from './arena.ts'
 import { openFileTargets } from './file-targets.ts'
 import { messageTargets } from './message-targets.ts'
+import { openPlaneTargets } from './plane-targets.ts'
 import { routeTargets } from './route-targets.ts'
 import type { Target } from './run-cases.ts'
 import { textTargets } from './text-targets.ts'
@@ -16,10 +17,12 @@ export const openTargets = async (): Promise<Targets> => {
   const arena = await openArena()
   const messages = messageTargets(arena)
   const files = openFileTargets()
+  const plane = await openPlaneTargets()
   return {
-    targets: [...wireTargets, ...textTargets, ...files.targets, ...routeTargets(arena), ...messages.targets],
+    targets: [...wireTargets, ...textTargets, ...files.targets, ...routeTargets(arena), ...messages.targets, ...plane.targets],
     stop: async () => {
       messages.close()
+      await plane.close()
       files.remove()
       await arena.stop()
     },

@@ -22,7 +22,7 @@ export const anyTarget = <Case>(target: Target<Case>): Target => target as unkno
 /** Processor milliseconds that one call may take. */
 export const mostMs = 50
 /** How often a call that took longer is made again: the machine does other things too, and collects garbage. */
-const again = 4
+const again = 8
 /** Bytes that all targets together may hold after many more cases of each: what caches take is taken by then. */
 export const mostKeptBytes = 8 * 2 ** 20
 
