@@ -246,7 +246,7 @@ export const errorTable = {
   peerInvalid: { status: 502, exit: 6, text: '{peer|a device} (rank {rank}) sent what cannot be right: {problem}', hint: 'repeat the job; if that device does it again, see that it runs this version (mesh --version) and is well, or take it out: mesh leave-ring there' },
   sumsWrong: {
     status: 502, exit: 6, text: 'The sums of {peer} (rank {rank}) are wrong: {wrong} of {checks} checks, as {accusers} found',
-    hint: 'repeat the job: the ring goes on without that device; have its memory tested and Mesh installed anew there, or remove it: mesh pool-remove',
+    hint: 'repeat the job: the ring goes on without that device; have its memory tested and Mesh installed anew there, or remove it: mesh pool-remove --device ID',
   },
   peerFailed: { status: 502, exit: 6, text: '{peer} (rank {rank}) gave up: {said}', hint: 'repeat the job; if that device gives up again, see what it says there: mesh logs' },
   relayLost: { status: 503, exit: 6, text: 'the relay between {device} and {peer} (rank {rank}) is gone: {problem}', hint: 'start the relay again with mesh relay, or let the devices reach each other directly; then repeat the job' },

@@ -136,7 +136,7 @@ const shown: Readonly<Record<string, (() => string[]) | string>> = {
   demo: 'a pool of its own', up: 'names of this machine, and logs', join: 'as pool-join', start: 'addresses of this machine', bench: 'no other device', relay: 'addresses of this machine', 'control-plane': 'addresses of this machine',
   'service-install': 'files of this machine', 'service-remove': 'files of this machine',
   'control-plane-key': 'digits of this device', 'control-plane-export-key': 'digits of this device', 'control-plane-import-key': 'digits of this device',
-  'pool-export-key': 'names of this device', 'pool-import-key': 'names of this device',
+  'pool-export-key': 'names of this device', 'pool-import-key': 'names of this device', 'pool-move': 'names of this device, and digits',
 }
 
 /** Answers the job of `mesh inference`: text, then a failure, in the worst words. */
