@@ -5,7 +5,7 @@ import { deviceIdOf } from '../identity/device-key.ts'
 import { newKeyPair } from '../identity/keys.ts'
 import { issueCertificate, poolIdOf } from '../identity/pool-certificate.ts'
 import type { JobSubmission } from '../schema/job.ts'
-import { padded, unpadded } from './padding.ts'
+import { padded, sealedBytes, unpadded } from './padding.ts'
 import { createAnswerOpener, createAnswerSealer } from './sealed-answer.ts'
 import { newSealingPair, openJob, sealJob } from './sealed-job.ts'
 import { signSealingKey, verifySealingKey } from './sealing-key.ts'
@@ -55,6 +55,10 @@ test('sealed job: lengths are told in steps', async () => {
   assert.equal(padded('x'.repeat(60), 64).length, 64)
   assert.equal(padded('x'.repeat(61), 64).length, 128)
   assert.equal(unpadded(Buffer.of(0, 0, 0)), undefined)
+  assert.equal(unpadded(Buffer.of(0, 0, 0, 0)), '')
+  assert.equal(unpadded(Buffer.of(0, 0, 0, 2, 97, 98)), 'ab')
+  for (const length of [1, 2, 3, 256]) assert.ok([length, length + 1].includes(sealedBytes({ box: Buffer.alloc(length).toString('base64url') })), `${length} bytes`)
+  assert.deepEqual([sealedBytes({ box: 'AA' }), sealedBytes({ box: 'AAAA' })], [2, 3])
   assert.equal(unpadded(Buffer.of(0, 0, 0, 5, 1, 2)), undefined)
 })
 
