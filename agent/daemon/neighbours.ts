@@ -8,10 +8,10 @@ import type { Logger } from '../../shared/log.ts'
 import type { PeerCache, Sighting } from '../device/known-peers.ts'
 import { listPools } from '../device/pools.ts'
 import { reachOf } from '../network/announced-address.ts'
-import { hostOf } from '../network/dialable.ts'
 import { ControlPlaneExchange, type ControlPlaneExchangeOptions } from '../network/control-plane-exchange.ts'
+import { hostOf, isLoopback as isLoopbackHost } from '../network/dialable.ts'
 import type { Gate } from '../network/gate.ts'
-import { type LocalNetwork, localNetworks, rankedLanAddresses } from '../device/interfaces.ts'
+import { isInside, type LocalNetwork, localNetworks, rankedLanAddresses } from '../device/interfaces.ts'
 import { MdnsDiscovery } from '../network/mdns-discovery.ts'
 import type { MeshNode } from '../network/node.ts'
 import { peerIdOf } from '../network/peer-id.ts'
@@ -154,11 +154,17 @@ export class Neighbours {
     this.#poolIds = [...this.#poolIds, poolId]
     for (const { deviceId, worked } of cache.peersOf(poolId)) this.#peers.hint({ poolId, peer: peerIdOf(parseDeviceId(deviceId)), addresses: worked.map(({ address }) => address).toReversed(), found: 'cache' })
     if (discovery === 'lan') {
-      const search = new MdnsDiscovery({ libp2p: node.libp2p, poolId, logger, onFound: (peer, addresses) => this.#peers.hint({ poolId, peer, addresses, found: 'mdns' }) })
+      const search = new MdnsDiscovery({ libp2p: node.libp2p, poolId, logger, onFound: (peer, addresses) => this.#peers.hint({ poolId, peer, addresses: addresses.filter((address) => this.#isNear(address)), found: 'mdns' }) })
       this.#searches.set(poolId, search)
       void search.start()
     }
     void this.askControlPlane()
+  }
+
+  /** Whoever speaks on the local network shall not make us dial anywhere else. */
+  #isNear(address: string): boolean {
+    const host = hostOf(address)
+    return isLoopbackHost(host) || isInside(host, this.#networks) || this.#networks.some(({ cidr }) => cidr === null)
   }
 
   /** Other addresses than before: say so, ask on the new network, and end what led over the old one. */

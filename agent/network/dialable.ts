@@ -2,7 +2,7 @@
 
 /** `192.168.1.5` of `/ip4/192.168.1.5/tcp/4001`; empty when it names no IP address. */
 export const hostOf = (address: string): string => /^\/ip[46]\/([^/]+)/.exec(address)?.[1] ?? ''
-const isLoopback = (host: string): boolean => host.startsWith('127.') || host === '::1'
+export const isLoopback = (host: string): boolean => host.startsWith('127.') || host === '::1'
 
 /** The address without a trailing peer id. */
 export const withoutPeerId = (address: string): string => address.replace(/\/p2p\/[^/]+$/, '')

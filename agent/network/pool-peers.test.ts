@@ -13,6 +13,7 @@ import { ControlPlaneExchange } from './control-plane-exchange.ts'
 import { Gate } from './gate.ts'
 import { instanceNameOf, MdnsDiscovery, serviceTagOf } from './mdns-discovery.ts'
 import { createNode, type MeshNode } from './node.ts'
+import { peerIdOf } from './peer-id.ts'
 import { PoolPeers } from './pool-peers.ts'
 
 const logger = silentLogger()
@@ -65,6 +66,16 @@ test('peers: a stranger that is told of is not kept, and members tell it nothing
   assert.deepEqual(await stranger.exchange.ask(connection, poolId), [])
   await until('the connection is closed', () => a.node.libp2p.getConnections(stranger.node.libp2p.peerId).length === 0)
   assert.deepEqual(a.seen, [])
+})
+
+test('peers: false announcements by the thousand keep no member from being found, or from its true address', { timeout: 60_000 }, async (t) => {
+  const [a, b, c] = [await createMember(t), await createMember(t), await createMember(t)]
+  const nowhere = (index: number): string[] => Array.from({ length: 20 }, (_, host) => `/ip4/127.0.0.1/tcp/${1 + ((20 * index + host) % 1000)}`)
+  for (let index = 0; index < 1000; index++) a.peers.hint({ poolId, peer: peerIdOf(deviceIdOf(newKeyPair())), addresses: nowhere(index), found: 'mdns' })
+  a.peers.hint({ poolId, peer: b.node.libp2p.peerId, addresses: b.node.addresses(), found: 'cache' })
+  for (let index = 0; index < 100; index++) a.peers.hint({ poolId, peer: b.node.libp2p.peerId, addresses: nowhere(index), found: 'mdns' })
+  a.peers.hint({ poolId, peer: c.node.libp2p.peerId, addresses: c.node.addresses(), found: 'control-plane' })
+  await until('both members are connected', () => a.peers.membersOf(poolId).length === 2)
 })
 
 test('peers: a member tells which control plane it uses', async (t) => {

@@ -8,7 +8,6 @@ import { multiaddr } from '@multiformats/multiaddr'
 import { MeshError, problemOf } from '../../shared/errors.ts'
 import { householdOf } from '../../shared/household.ts'
 import type { Logger } from '../../shared/log.ts'
-import { putLast } from '../../shared/put-last.ts'
 import type { FoundBy } from '../../shared/schema/known-peers.ts'
 import { limits } from '../../shared/wire/limits.ts'
 import type { Sighting } from '../device/known-peers.ts'
@@ -18,6 +17,7 @@ import { isInside, type LocalNetwork } from '../device/interfaces.ts'
 import { isRelayed, probeConnection } from './live-connection.ts'
 import type { MeshNode } from './node.ts'
 import { deviceIdOfPeer } from './peer-id.ts'
+import { mostAnnounced, Whereabouts } from './whereabouts.ts'
 
 export type { Connection }
 
@@ -45,13 +45,14 @@ export interface Hint {
 interface Candidate {
   readonly poolId: string
   readonly peer: PeerId
-  /** How each address was found first; the one told last is at the end. */
-  readonly addresses: Map<string, FoundBy>
+  readonly addresses: Whereabouts
   /** It passed the gate, or who knows the members told of it: multicast DNS is open to everybody. */
   isMember: boolean
   pauseMs: number
   notBefore: number
   busy: boolean
+  /** Somebody said in its name that it moved: until then nobody need look again. */
+  doubtedUntil: number
 }
 
 /** Answers of a gate that another try soon will not change. */
@@ -68,9 +69,12 @@ const refusedPauseMs = 5 * 60_000
 const dialsAtOnce = 8
 /** Milliseconds for which the addresses of members are not looked up again. */
 const householdsMs = 1000
-/** Most devices of a pool that are kept in mind, and addresses of one. */
+/** Most devices of all pools that are kept in mind. Of those that only multicast DNS told of, the one told first makes room. */
 const maxCandidates = 4 * limits.worldSize
-const maxAddresses = 16
+/** Dials at once to devices that only multicast DNS told of. */
+const announcedDialsAtOnce = 4
+/** Milliseconds for which announcements of one device raise no further doubt about its connections. */
+const doubtMs = 20_000
 /** Milliseconds that a peer has to answer on a connection that may be dead: tensors may be in front of the question. */
 const probeMs = 15_000
 /** The same where an end of the connection says that it has another address now. */
@@ -110,16 +114,21 @@ export class PoolPeers {
     const { node } = this.#options
     if (this.#stopped || peer.equals(node.libp2p.peerId)) return
     const candidate = this.#candidate(poolId, peer)
-    const usable = dialableAddresses(addresses, node.addresses())
-    const isNews = candidate !== undefined && usable.some((address) => !candidate.addresses.has(address))
+    const dialable = dialableAddresses(addresses, node.addresses())
+    const usable = found === 'mdns' ? dialable.slice(0, mostAnnounced) : dialable
     if (candidate === undefined) return
+    const isNews = usable.some((address) => !candidate.addresses.has(address))
     if (found !== 'mdns') candidate.isMember = true
-    for (const address of usable) remember(candidate.addresses, address, found)
+    for (const address of usable) candidate.addresses.add(address, found)
     if (isNews) candidate.notBefore = Math.min(candidate.notBefore, this.#options.now() + candidate.pauseMs)
     // it moved: what leads to an address that it no longer has is dead, and nobody would notice for half a minute
     const hosts = usable.map(hostOf)
-    const old = isNews && found === 'mdns' ? this.#connections(peer).filter((connection) => !isRelayed(connection) && !hosts.includes(hostOf(connection.remoteAddr.toString()))) : []
-    if (old.length > 0) this.#moved(old, probeDoubtfulMs)
+    const isDoubt = isNews && found === 'mdns' && this.#options.now() >= candidate.doubtedUntil
+    const old = isDoubt ? this.#connections(peer).filter((connection) => !isRelayed(connection) && !hosts.includes(hostOf(connection.remoteAddr.toString()))) : []
+    if (old.length > 0) {
+      candidate.doubtedUntil = this.#options.now() + doubtMs
+      this.#moved(old, probeDoubtfulMs)
+    }
     this.#dialDue()
   }
 
@@ -188,7 +197,7 @@ export class PoolPeers {
     const candidate = this.#candidates.get(keyOf(poolId, connection.remotePeer))
     const dialable = await this.#dialableOf(connection)
     const address = dialable ?? withoutPeerId(connection.remoteAddr.toString())
-    const found = isRelayed(connection) ? 'relay' : this.#found.get(connection) ?? candidate?.addresses.get(address) ?? (connection.direction === 'inbound' ? 'inbound' : 'control-plane')
+    const found = isRelayed(connection) ? 'relay' : this.#found.get(connection) ?? candidate?.addresses.foundBy(address) ?? (connection.direction === 'inbound' ? 'inbound' : 'control-plane')
     // once told, it stays: the same connection shall not seem to be found otherwise later, unless we only know that it was
     if (found !== 'inbound') this.#found.set(connection, found)
     this.#options.onSeen({ poolId, deviceId, address, found, latencyMs: connection.rtt ?? this.#latency.get(connection), dialable: isRelayed(connection) ? undefined : dialable, at: this.#options.now() })
@@ -209,8 +218,13 @@ export class PoolPeers {
   #candidate(poolId: string, peer: PeerId): Candidate | undefined {
     const key = keyOf(poolId, peer)
     const known = this.#candidates.get(key)
-    if (known !== undefined || this.#candidates.size >= maxCandidates) return known
-    const candidate: Candidate = { poolId, peer, addresses: new Map(), isMember: false, pauseMs: firstPauseMs, notBefore: 0, busy: false }
+    if (known !== undefined) return known
+    if (this.#candidates.size >= maxCandidates) {
+      const first = [...this.#candidates].find(([, { isMember, busy }]) => !isMember && !busy)
+      if (first === undefined) return undefined
+      this.#candidates.delete(first[0])
+    }
+    const candidate: Candidate = { poolId, peer, addresses: new Whereabouts(), isMember: false, pauseMs: firstPauseMs, notBefore: 0, busy: false, doubtedUntil: 0 }
     this.#candidates.set(key, candidate)
     return candidate
   }
@@ -223,7 +237,7 @@ export class PoolPeers {
     const now = this.#options.now()
     if (now < this.#homes.until && now + householdsMs >= this.#homes.until) return this.#homes.households
     const members = [...this.#candidates.values()].filter(({ isMember }) => isMember)
-    const told = members.flatMap(({ addresses }) => [...addresses].filter(([, found]) => found !== 'mdns').map(([address]) => address))
+    const told = members.flatMap(({ addresses }) => addresses.told)
     const connected = members.flatMap(({ peer }) => this.#connections(peer)).filter((connection) => this.#options.gate.isMember(connection))
     const hosts = [...told, ...connected.map(({ remoteAddr }) => remoteAddr.toString())].map(hostOf).filter((host) => host !== '')
     this.#homes = { households: new Set(hosts.map(householdOf)), until: now + householdsMs }
@@ -238,12 +252,16 @@ export class PoolPeers {
     if (this.#stopped) return
     const pools = this.#options.poolIds()
     const now = this.#options.now()
-    let free = dialsAtOnce - [...this.#candidates.values()].filter(({ busy }) => busy).length
-    for (const candidate of this.#candidates.values()) {
+    const all = [...this.#candidates.values()].toSorted((a, b) => Number(b.isMember) - Number(a.isMember))
+    let free = dialsAtOnce - all.filter(({ busy }) => busy).length
+    let freeForAnnounced = announcedDialsAtOnce - all.filter(({ busy, isMember }) => busy && !isMember).length
+    for (const candidate of all) {
       if (free <= 0) return
-      if (candidate.busy || candidate.notBefore > now || candidate.addresses.size === 0 || !pools.includes(candidate.poolId)) continue
+      if (!candidate.isMember && freeForAnnounced <= 0) return
+      if (candidate.busy || candidate.notBefore > now || candidate.addresses.isEmpty || !pools.includes(candidate.poolId)) continue
       if (this.#connections(candidate.peer).some((connection) => this.#options.gate.isAdmitted(connection, candidate.poolId))) continue
       free--
+      if (!candidate.isMember) freeForAnnounced--
       void this.#dial(candidate)
     }
   }
@@ -253,9 +271,11 @@ export class PoolPeers {
     candidate.busy = true
     try {
       const connection = await this.#connect(candidate)
-      const found = candidate.addresses.get(withoutPeerId(connection.remoteAddr.toString()))
+      const address = withoutPeerId(connection.remoteAddr.toString())
+      const found = candidate.addresses.foundBy(address)
       if (found !== undefined) this.#found.set(connection, found)
       await this.#enter(connection, candidate.poolId)
+      candidate.addresses.worked(address)
       candidate.pauseMs = firstPauseMs
       candidate.notBefore = 0
       logger.info({ peer: candidate.peer.toString(), address: connection.remoteAddr.toString(), found }, 'connected to a device of the pool')
@@ -275,7 +295,7 @@ export class PoolPeers {
     const tried = new Set<string>()
     let last: unknown = new MeshError('peerUnreachable', { peer: peer.toString(), problem: 'it names no address' })
     for (;;) {
-      const next = [...addresses.keys()].findLast((address) => !tried.has(address))
+      const next = addresses.inTurn().find((address) => !tried.has(address))
       if (next === undefined || this.#stopped) throw last
       tried.add(next)
       try {
@@ -303,10 +323,6 @@ export class PoolPeers {
     if (!this.#stopped) await this.look()
   }
 }
-
-/** Keeps how it was found first, and moves it to the end; the oldest goes when there are too many. */
-const remember = (addresses: Map<string, FoundBy>, address: string, found: FoundBy): void =>
-  putLast(addresses, address, addresses.get(address) ?? found, maxAddresses)
 
 const keyOf = (poolId: string, peer: PeerId): string => `${poolId}/${peer.toString()}`
 
