@@ -5,6 +5,7 @@ import { messageTargets } from './message-targets.ts'
 import { openPlaneTargets } from './plane-targets.ts'
 import { routeTargets } from './route-targets.ts'
 import type { Target } from './run-cases.ts'
+import { openSealedTargets } from './sealed-targets.ts'
 import { textTargets } from './text-targets.ts'
 import { wireTargets } from './wire-targets.ts'
 
@@ -18,8 +19,9 @@ export const openTargets = async (): Promise<Targets> => {
   const messages = messageTargets(arena)
   const files = openFileTargets()
   const plane = await openPlaneTargets()
+  const sealed = await openSealedTargets()
   return {
-    targets: [...wireTargets, ...textTargets, ...files.targets, ...routeTargets(arena), ...messages.targets, ...plane.targets],
+    targets: [...wireTargets, ...textTargets, ...sealed, ...files.targets, ...routeTargets(arena), ...messages.targets, ...plane.targets],
     stop: async () => {
       messages.close()
       await plane.close()
