@@ -22,6 +22,12 @@ test('evidence: one gross error is enough, and so is what is no number', () => {
   assert.equal(of(0.03).isWrong, false)
 })
 
+test('evidence: each check says whether it was wrong', () => {
+  const evidence = new Evidence()
+  for (const [error, want] of [[0.004, false], [0.006, true], [0.2, true], [0, false], [NaN, true]] as const) assert.equal(evidence.add({ error, tolerance }), want)
+  assert.equal(of(0.004).isWrong, false)
+})
+
 test('evidence: a verdict stays, jobs are those that were wrong, and are bounded', () => {
   const evidence = of(0.2, ...Array.from({ length: 50 }, () => 0))
   assert.equal(evidence.isWrong, true)

@@ -45,7 +45,11 @@ test('instants: every place of a window is as likely, so that no token is safe t
 
 test('instants: a window that passed unused is not made up for, and what was wrong is looked at again at once', () => {
   const instants = new Instants(() => 0.5)
-  instants.pass(1000)
+  instants.pass(windowTokens / 2 - 1)
+  assert.equal(instants.isDue, false)
+  instants.pass(1)
+  assert.equal(instants.isDue, true)
+  instants.pass(1000 - windowTokens / 2)
   instants.done()
   assert.equal(instants.isDue, false)
   instants.pass(windowTokens - 1)
