@@ -43,24 +43,24 @@ const measureCost = async (folder: string): Promise<void> => {
   const ranks = await startRanks<Ready, InferenceSettings, InferenceOrder>({ program, workers: 2, settings, shape, quant: 'q4' })
   const tokens = Number(values.tokens)
   try {
-    const decode = async (on: boolean): Promise<{ readonly rate: number; readonly checkMs: number }> => {
+    const decode = async (on: boolean): Promise<{ readonly rate: number; readonly cpuMs: number; readonly checkMs: number }> => {
       const [before] = await ranks.askAll<{ checkMs: number }>({ type: 'checks', on }, 'checks-set')
-      const { timings } = await ranks.ask<RunResult>(0, { type: 'run', promptTokens: 16, tokens }, 'result')
+      const { timings, decode: { cpu } } = await ranks.ask<RunResult>(0, { type: 'run', promptTokens: 16, tokens }, 'result')
       const [after] = await ranks.askAll<{ checkMs: number }>({ type: 'checks', on: false }, 'checks-set')
-      return { rate: timings.decodeTokensPerSecond, checkMs: after.checkMs - before.checkMs }
+      return { rate: timings.decodeTokensPerSecond, cpuMs: cpu.agent + cpu.compute, checkMs: after.checkMs - before.checkMs }
     }
     await decode(true) // warms up
     const ratios: number[] = []
-    const shares: number[] = []
+    const costs: number[] = []
     for (let round = 0; round < Number(values.rounds); round++) {
       // in turn, so that neither is always the first
       const [first, second] = [await decode(round % 2 === 0), await decode(round % 2 !== 0)]
       const [checked, plain] = round % 2 === 0 ? [first, second] : [second, first]
       ratios.push(checked.rate / plain.rate)
-      shares.push((checked.checkMs * checked.rate) / (tokens * 1000))
-      print(`round ${round + 1}: ${checked.rate.toFixed(1)} tok/s with checks, ${plain.rate.toFixed(1)} without`)
+      costs.push(checked.cpuMs / plain.cpuMs)
+      print(`round ${round + 1}: ${checked.rate.toFixed(1)} tok/s and ${(checked.cpuMs / tokens).toFixed(2)} ms of processor a token with checks (${(checked.checkMs / tokens).toFixed(3)} ms of it checks), ${plain.rate.toFixed(1)} and ${(plain.cpuMs / tokens).toFixed(2)} without`)
     }
-    print(`${values.shape}, q4, 2 ranks, ${tokens} tokens a prompt: decode with checks over without ${show(spread(ratios), 3)}; checks take ${show(spread(shares.map((share) => share * 100)), 2)} % of one core of each rank`)
+    print(`${values.shape}, q4, 2 ranks, ${tokens} tokens a prompt: decode with checks over without ${show(spread(ratios), 3)}, processor of rank 0 ${show(spread(costs), 3)}`)
   } finally {
     await ranks.stop()
   }

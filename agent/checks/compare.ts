@@ -5,11 +5,11 @@ import { type HeldHalf, type Partial, recompute } from './recompute.ts'
 import type { BackendKind } from './rounding.ts'
 
 /**
- * Error from which a part is wrong, as a fraction of its norm. Honest ones are off by 1e-6 (sums in another order), and
- * with 8-bit activations, where a value before the second product is a close call, by up to one code of one value:
- * 0.3 % at most in all that was measured (`bench/spot-checks.ts`). A part that is wrong by 1 % is off by 1 %.
+ * Error from which a part is wrong, as a fraction of its norm. Honest ones are off by 1e-6 (sums in another order); with
+ * 8-bit activations one in a thousand by more, where several values are close calls: 0.43 % at most in all that was
+ * measured (`bench/spot-checks.ts`). A part that is wrong by 1 % is off by 1 %.
  */
-export const tolerances: Readonly<Record<Quant, number>> = { f32: 0.001, q8: 0.005, q4: 0.005 }
+export const tolerances: Readonly<Record<Quant, number>> = { f32: 0.001, q8: 0.006, q4: 0.006 }
 
 /** From here on nothing honest is near, and one part is enough. */
 export const grossError = 0.03

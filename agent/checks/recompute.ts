@@ -109,27 +109,32 @@ export interface Numerics {
   readonly epsilon: number
 }
 
-const partialOf = (half: HeldHalf, first: Input, kind: BackendKind): Partial => {
-  const { y: gateUp } = multiply(half, 'gateUp', first)
-  const second = inputOf(half, 'down', activated(gateUp), kind)
+/** More than these are never looked at: each costs up to as much as the check. */
+const mostCloseCalls = 8
+
+/** The input as it is, and with each value that is a close call rounded the other way. */
+function* roundings(input: Input): Generator<Input> {
+  yield input
+  if (input.kind === 'floats') return
+  for (const index of closeCalls(input.rounded).slice(0, mostCloseCalls)) {
+    yield { kind: 'codes', rounded: turnedOver(input.rounded, index) }
+  }
+}
+
+const partialOf = (half: HeldHalf, second: Input): Partial => {
   const { y: values, squares } = multiply(half, 'down', second)
   return { values, terms: Math.sqrt(squares) }
 }
 
-/** More than these are never looked at: each costs as much as the check. */
-const mostCloseCalls = 8
-
 /**
- * What the rank should have sent, and then what else it may honestly have: one value of the normed row that is a close
- * call, rounded the other way. That moves the whole of what follows by half a percent, in one check of fifty.
+ * What the rank should have sent, and then what else it may honestly have: one value before either product that is a
+ * close call, rounded the other way. One before the first product moves all that follows by half a percent, in one check
+ * of fifty.
  * @param x f32 [hidden], the residual before the half
  */
 export function* recompute(half: HeldHalf, x: Float32Array, { kind, epsilon }: Numerics): Generator<Partial> {
-  const first = inputOf(half, 'gateUp', normed(x, half.norm, epsilon), kind)
-  yield partialOf(half, first, kind)
-  if (first.kind === 'floats') return
-  const { rounded } = first
-  for (const index of closeCalls(rounded).slice(0, mostCloseCalls)) {
-    yield partialOf(half, { kind: 'codes', rounded: turnedOver(rounded, index) }, kind)
+  for (const first of roundings(inputOf(half, 'gateUp', normed(x, half.norm, epsilon), kind))) {
+    const { y: gateUp } = multiply(half, 'gateUp', first)
+    for (const second of roundings(inputOf(half, 'down', activated(gateUp), kind))) yield partialOf(half, second)
   }
 }
