@@ -112,7 +112,7 @@ describe('membership', () => {
     assert.match(await mesh(['pool-peers'], { home: second }), /First (?:.*\n)+.*Second|Second (?:.*\n)+.*First/)
   })
 
-  it('a removed device loses its connections in the middle of a job, the others run the next one', { timeout: 90_000 }, async (t) => {
+  it('a removed device loses its connections in the middle of a job, the others run the next one', { timeout: 180_000 }, async (t) => {
     const { admin, device, start } = await createClub(t)
     const [lost, stays] = [await device('Lost'), await device('Stays')]
     const line = (await mesh(['pool-invite', '--uses', '2'], { home: admin })).trim()
