@@ -315,6 +315,10 @@ const hintOf = (code: ErrorCode, fields: ErrorFields): string => {
   return fill(errorTable[code].hint, { ...look, ...fields })
 }
 
+/** Characters of a text of a report, as its schema has it: what was refused may be quoted, and be of any length. */
+const mostCharacters = 4000
+const shortened = (text: string): string => (text.length > mostCharacters ? `${text.slice(0, mostCharacters - 3)}...` : text)
+
 /** A failure with a code. `message` says what went wrong with expected and got; `hint` says what to do next. */
 export class MeshError extends Error {
   readonly code: ErrorCode
@@ -344,7 +348,8 @@ export class MeshError extends Error {
   }
 
   toReport(): ErrorReport {
-    return { code: this.code, message: this.message, hint: this.hint, fields: this.fields }
+    const fields = Object.entries(this.fields).map(([name, value]) => [name, typeof value === 'string' ? shortened(value) : value] as const)
+    return { code: this.code, message: shortened(this.message), hint: shortened(this.hint), fields: Object.fromEntries(fields) }
   }
 
   /** A report of another process as it may be kept and shown: each text in one line. */

@@ -61,6 +61,8 @@ test('front door: what is refused before a route is asked is told in the form of
     ['GET /api/pools/%/peers HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n', 400],
     ['GET /health HTTP/1.1\r\nhost: x\r\nexpect: a-miracle\r\n\r\n', 417],
     ['GARBAGE\r\n\r\n', 400],
+    // what is quoted of a request is cut: an answer has a form, and no more of it than fits
+    [`GET /api/pools/${'a'.repeat(6000)} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n`, 414],
     [`GET /health HTTP/1.1\r\nhost: x\r\nlong: ${'x'.repeat(40_000)}\r\n\r\n`, 431],
   ]
   for (const [text, wanted] of requests) {
