@@ -3,10 +3,12 @@ import { mkdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { describe, it } from 'node:test'
 import { MeshError } from '../../shared/errors.ts'
 import { type Home, openHome } from '../../shared/home.ts'
-import { newKeyPair, toHex } from '../../shared/identity/keys.ts'
+import { type KeyPair, newKeyPair, toHex } from '../../shared/identity/keys.ts'
+import { signCharter } from '../../shared/identity/pool-charter.ts'
 import { poolIdOf } from '../../shared/identity/pool-certificate.ts'
+import { parseDeviceId } from '../../shared/ids.ts'
 import { temporaryFolder } from '../../test/support/homes.ts'
-import { findPool, listPools, type LocalPool, savePool, selectPool } from './pools.ts'
+import { adminsReadText, checkTerms, createPool, findPool, listPools, type LocalPool, savePool, selectPool } from './pools.ts'
 
 const code = (wanted: string, text = /(?:)/) => (error: unknown): boolean => error instanceof MeshError && error.code === wanted && text.test(error.message)
 
@@ -16,6 +18,20 @@ const makePool = (home: Home, name: string, isMaker = false): LocalPool => {
   savePool(home, pool)
   return pool
 }
+
+describe('what a pool was made to be', () => {
+  it('is signed with the pool and kept, and a control plane that lets more people read is refused', (t) => {
+    const home = openHome(temporaryFolder(t))
+    const deviceId = parseDeviceId('a'.repeat(64))
+    const [open, plain] = [createPool(home, deviceId, { name: 'school', adminsReadText: true }, Date.now()), createPool(home, deviceId, 'home', Date.now())]
+    assert.deepEqual([open, plain].map(({ poolId }) => adminsReadText(selectPool(home, poolId))), [true, false])
+    assert.deepEqual([checkTerms(open, { charter: open.charter }), checkTerms(open, {}), checkTerms(plain, {})], [true, true, false])
+    const forged = signCharter(newKeyPair(), { adminsReadText: true })
+    const later = signCharter(plain.rootKey as KeyPair, { adminsReadText: true })
+    assert.throws(() => checkTerms(plain, { charter: later }), code('charterChanged', /was for who submitted them, and nobody else/))
+    for (const pool of [plain, open]) assert.throws(() => checkTerms(pool, { charter: forged }), code('charterInvalid', /did not sign/))
+  })
+})
 
 describe('pools', () => {
   it('an empty home has no pool', (t) => {
