@@ -38,6 +38,8 @@ export interface RelayGateOptions {
   readonly logger: Logger
   /** A device is no member any more: its slot is free. */
   onLeave(peer: PeerId): void
+  /** A device proved that it is one. */
+  onMember?(peer: PeerId): void
 }
 
 interface Member {
@@ -136,6 +138,7 @@ export class RelayGate {
     member.certificates.set(certificate.poolId, certificate)
     this.#members.set(id, member)
     this.#endWithCertificate(member)
+    this.#options.onMember?.(peer)
     for (const resume of this.#waiting.get(id) ?? []) resume()
     this.#options.logger.debug({ peer: id, pool: shortId(certificate.poolId) }, 'member')
   }

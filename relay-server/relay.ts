@@ -14,6 +14,8 @@ import type { KeyPair } from '../shared/identity/keys.ts'
 import { listenError } from '../shared/listen-error.ts'
 import type { Logger } from '../shared/log.ts'
 import { type Registrar, RelayGate } from './relay-gate.ts'
+import { limits } from '../shared/wire/limits.ts'
+import { RelayDoor } from './relay-door.ts'
 import { ServedPools } from './served-pools.ts'
 
 export interface RelayOptions {
@@ -40,6 +42,8 @@ export interface Relay {
 
 /** Connections beside those that hold a slot: peers that dial one of them. */
 const connectionsPerReservation = 4
+/** Connections that prove nothing, or hold no slot: where strangers hold many sockets there is room for others too. */
+const fewestPlaces = 512
 /** New connections a second from one address; a pool behind one NAT starts at once after a power cut. */
 const newConnectionsASecond = 100
 /** Circuits through one connection: a device may be in rings of up to 64 devices that are all behind the relay. */
@@ -65,15 +69,16 @@ export const startRelay = async ({ key, host, port, announce, maxReservations, p
   checkAddress(listen, '--host')
   for (const address of announce) checkAddress(address, '--announce')
   const free = (peer: PeerId): void => void libp2p.services.relay.reservations.delete(peer)
-  const gate = pools.length === 0 ? undefined : new RelayGate({ pools: new ServedPools({ pools, folder: lists, now: Date.now }), now: Date.now, logger, onLeave: free })
+  const gate = pools.length === 0 ? undefined : new RelayGate({ pools: new ServedPools({ pools, folder: lists, now: Date.now }), now: Date.now, logger, onLeave: free, onMember: (peer) => door.proved(peer) })
+  const door = new RelayDoor({ places: Math.max(fewestPlaces, connectionsPerReservation * maxReservations), maxReservations, inner: gate?.gater, holders: () => libp2p.services.relay.reservations.keys() })
   const libp2p = await createLibp2p({
     privateKey: await generateKeyPairFromSeed('Ed25519', key.seed),
     addresses: { listen: [listen], announce: [...announce] },
     transports: [tcp()],
     connectionEncrypters: [tls(), noise()],
     streamMuxers: [yamux()],
-    connectionGater: gate?.gater ?? {},
-    connectionManager: { maxConnections: connectionsPerReservation * maxReservations, inboundConnectionThreshold: newConnectionsASecond, maxIncomingPendingConnections: newConnectionsASecond },
+    connectionGater: door.gater,
+    connectionManager: { maxConnections: Infinity, inboundConnectionThreshold: newConnectionsASecond, maxIncomingPendingConnections: Infinity, inboundUpgradeTimeout: limits.handshakeMs },
     services: {
       identify: identify(),
       registrar: registrarOf(),
@@ -82,6 +87,7 @@ export const startRelay = async ({ key, host, port, announce, maxReservations, p
     },
     start: false,
   })
+  door.attach(libp2p)
   try {
     await libp2p.start()
     await gate?.attach(libp2p, libp2p.services.registrar)

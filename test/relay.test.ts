@@ -16,6 +16,7 @@ import { readRevocations, signRevocations } from '../shared/identity/revocation-
 import { silentLogger } from '../shared/log.ts'
 import { limits } from '../shared/wire/limits.ts'
 import { protocols } from '../shared/wire/protocols.ts'
+import { flood } from './support/flood.ts'
 import { temporaryFolder } from './support/homes.ts'
 import { eventually, mesh, startReady } from './support/processes.ts'
 
@@ -49,6 +50,16 @@ const isRefused = (node: MeshNode, why: RegExp): Promise<true> =>
   })
 
 const relayed = (node: MeshNode) => node.libp2p.getMultiaddrs().filter((address) => address.toString().includes('/p2p-circuit'))
+
+it('a relay whose port strangers hold by hundreds of sockets gives members their slots', { timeout: 60_000 }, async (t) => {
+  const root = newKeyPair()
+  const relay = await relayFor(t, [root])
+  const from = Array.from({ length: 50 }, (_, index) => `127.0.0.${index + 1}`)
+  const strangers = flood({ port: Number(/\/tcp\/(\d+)/.exec(relay.addresses[0])?.[1]), sockets: 300, from, againMs: 100, isPatient: true, apartMs: 2 })
+  t.after(() => strangers.stop())
+  await eventually(20_000, 'they are cut and come again', () => (strangers.opened > 400 ? true : undefined))
+  await eventually(30_000, 'the member has its slot', async () => hasSlot(await memberAt(t, relay, root)))
+})
 
 for (const [name, args] of [['everyone', () => []], ['one pool', (poolId: string) => ['--pool', poolId]]] as const) {
   it(`relay for ${name}: members that listen nowhere reserve a slot, pass the gate and sum over the circuit`, { timeout: 60_000 }, async (t) => {
