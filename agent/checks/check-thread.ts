@@ -12,6 +12,8 @@ import { HalfFile } from './half-file.ts'
 
 /** Of the time, while the ring computes, in which a half is cut that nobody waits for. */
 const cuttingShare = 0.004
+/** Milliseconds of processor that a piece of a matrix takes. */
+const typicalPieceMs = 40
 /** How soon a thread that waits looks whether the ring still computes. */
 const lookMs = 100
 const lowestPriority = 19
@@ -51,6 +53,8 @@ const restAfter = async (tookMs: number): Promise<void> => {
 }
 
 const cut = async ({ half, layer, ffn, block, inHaste }: Extract<ToThread, { type: 'cut' }>): Promise<void> => {
+  if (!inHaste) await restAfter(typicalPieceMs) // a ring is soon idle again: a short prompt pays nothing
+  if (dropped.has(half)) return
   const file = new HalfFile(model, { config, layer, ffn, quant, block }, folder)
   let started = processorMs()
   for (const _ of file.cut()) {
