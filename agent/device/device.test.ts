@@ -44,8 +44,9 @@ describe('device', () => {
     assert.equal(readFileSync(home.deviceKey, 'utf8'), 'rubbish')
   })
 
-  it('an address of a control plane is http or https, without a slash at the end', () => {
-    assert.equal(parseControlPlaneUrl('http://a:1/'), 'http://a:1')
+  it('an address of a control plane is http or https, without a slash at the end; of another machine it is https', () => {
+    assert.equal(parseControlPlaneUrl('http://127.0.0.1:1/'), 'http://127.0.0.1:1')
+    assert.equal(parseControlPlaneUrl('http://a:1/'), 'https://a:1')
     assert.equal(parseControlPlaneUrl('https://mesh.example/base'), 'https://mesh.example/base')
     for (const text of ['', 'a:8080', 'ftp://a', 'localhost', '/tmp']) assert.throws(() => parseControlPlaneUrl(text), code('usage', /--control-plane wants an address/))
   })

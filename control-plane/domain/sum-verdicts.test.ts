@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { RankCheck, SumVerdict } from '../../shared/schema/ring.ts'
-import { judgeSums } from './sum-verdicts.ts'
+import { isMeasured, judgeSums } from './sum-verdicts.ts'
 
 const members = ['a', 'b', 'c', 'd', 'e']
 
@@ -44,4 +44,11 @@ test('verdicts on sums: nobody is heard about itself, nor who is no member; who 
   const said = new Map([['b', [checkOf(1, true)]], ['x', [checkOf(1, true)]], ['a', [checkOf(1, false, { checks: 0, problem: 'no disk' })]]])
   const [, second] = judgeSums(['a', 'b', 'c'], said)
   assert.deepEqual([second.verdict, second.problem], ['unchecked', 'no disk'])
+})
+
+test('verdicts on sums: where it is not known how a processor rounds, all accusers together only name its member', () => {
+  const said = new Map([['a', [checkOf(1, true), checkOf(2, true)]], ['c', [checkOf(1, true)]], ['b', [checkOf(2, true)]]])
+  const verdicts = judgeSums(['a', 'b', 'c'], said, (deviceId) => deviceId !== 'b').map(({ verdict }) => verdict)
+  assert.deepEqual(verdicts, ['unchecked', 'disputed', 'wrong'])
+  assert.deepEqual(['x64', 'arm64', '', undefined].map(isMeasured), [true, false, false, false])
 })

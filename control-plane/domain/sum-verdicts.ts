@@ -23,8 +23,25 @@ export interface JudgedMember {
 
 const leastAccusers = 2
 
-/** @param members device ids, by rank @param said what each member said of the others */
-export const judgeSums = (members: readonly string[], said: ReadonlyMap<string, readonly RankCheck[]>): JudgedMember[] => {
+/**
+ * Processors whose kernels round as the checks do, shown by measurement. Others may round activations in another way
+ * and be right: their members are told of by name, and nothing is done to them.
+ */
+const measuredProcessors: readonly string[] = ['x64']
+
+/** Whether a member can be found wrong at all. @param arch as its device tells it; unknown: no */
+export const isMeasured = (arch: string | undefined): boolean => arch !== undefined && measuredProcessors.includes(arch)
+
+/**
+ * @param members device ids, by rank
+ * @param said what each member said of the others
+ * @param measured whether a member computes on a processor of which it is known how it rounds
+ */
+export const judgeSums = (
+  members: readonly string[],
+  said: ReadonlyMap<string, readonly RankCheck[]>,
+  measured: (deviceId: string) => boolean = () => true,
+): JudgedMember[] => {
   const judge = (unheard: ReadonlySet<string>): JudgedMember[] =>
     members.map((deviceId, rank) => {
       const found = members.flatMap((by) => {
@@ -33,7 +50,7 @@ export const judgeSums = (members: readonly string[], said: ReadonlyMap<string, 
       })
       const checked = found.filter(({ checks }) => checks > 0)
       const accusers = checked.filter(({ isWrong }) => isWrong)
-      const isConfirmed = accusers.length >= leastAccusers && accusers.length * 2 > checked.length
+      const isConfirmed = accusers.length >= leastAccusers && accusers.length * 2 > checked.length && measured(deviceId)
       const verdict = isConfirmed ? 'wrong' : accusers.length > 0 ? 'disputed' : checked.length > 0 ? 'right' : 'unchecked'
       const problem = found.find((one) => one.problem !== undefined)?.problem
       return {

@@ -7,7 +7,7 @@ import { shortId } from '../../shared/ids.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { ErrorReportJson } from '../../shared/schema/common.ts'
 import type { MemberSums, RankCheck, RingView } from '../../shared/schema/ring.ts'
-import { type JudgedMember, judgeSums } from '../domain/sum-verdicts.ts'
+import { isMeasured, type JudgedMember, judgeSums } from '../domain/sum-verdicts.ts'
 import type { DeviceStore } from '../store/device-store.ts'
 import type { FindingStore } from '../store/finding-store.ts'
 import type { RingStore, StoredRing } from '../store/ring-store.ts'
@@ -98,7 +98,9 @@ export class SumChecks {
   }
 
   #judged(ring: StoredRing): JudgedMember[] {
-    return judgeSums(ring.members.map(({ deviceId }) => deviceId), this.#of(ring).said)
+    const { devices } = this.#options
+    const measured = (deviceId: string): boolean => isMeasured(devices.find(deviceId)?.capabilities.arch)
+    return judgeSums(ring.members.map(({ deviceId }) => deviceId), this.#of(ring).said, measured)
   }
 
   #act(ring: StoredRing, { told }: EpochChecks, judged: JudgedMember): void {

@@ -137,3 +137,15 @@ test('sums: what is said of another epoch, of oneself or by a stranger counts fo
   assert.deepEqual([own?.verdict, second?.verdict, third?.verdict], ['unchecked', 'unchecked', 'unchecked'])
   assert.ok(!second?.problem?.includes('\u001b'))
 })
+
+test('sums: a member on a processor whose rounding was not measured is named, and stays', async (t) => {
+  const { url } = await plane(t)
+  const pool = await createPool(url)
+  const ring = await activeRing(t, pool, url, 3)
+  const capabilities = { cpuCores: 8, memoryBytes: 8e9, platform: 'darwin', arch: 'arm64', backends: ['onnx'] }
+  await ring.agents[2].device.client(url).call('registerDevice', { body: { networkId: 'home', name: 'Mac', capabilities } })
+  for (const agent of ring.agents.slice(0, 2)) say(agent, ring, wrongOf(2))
+  await eventually('both accuse', async () => (await sumsOf(pool, url))[2]?.accusers.length === 2)
+  const { epoch, members } = await view(pool, url)
+  assert.deepEqual([epoch, members.length, members[2].sums?.verdict], [ring.epoch, 3, 'disputed'])
+})
