@@ -63,3 +63,13 @@ test('bytes: an 8B model at 4 bits weighs about 5 GB; halves about half', () => 
   assert.ok(Math.abs(halves[0] + halves[1] - weightBytes(llama, 'q4', one)) < 0.01 * GB)
   assert.ok(leastRankBytes(llama, 'q4') > runtimeBytes)
 })
+
+test('plan within room: a share as small as numbers go is a share, also where there is little room', () => {
+  const tiny = Number.MIN_VALUE
+  const shares: readonly (readonly number[])[] = [[tiny, tiny], [tiny, 1000], [tiny], [1000, 1000, tiny]]
+  for (const [index, some] of shares.entries()) {
+    for (const roomBytes of [0, 1.5 * GB, 64 * GB]) planWithin(llama, 'q4', some.map((share) => ({ share, roomBytes })))
+    const plan = planWithin(llama, 'q4', some.map((share) => ({ share, roomBytes: 64 * GB })))
+    assert.ok(plan.fits, String(index))
+  }
+})

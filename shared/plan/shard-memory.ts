@@ -81,6 +81,14 @@ export interface Shortage {
   readonly lacksBytes: number
 }
 
+/** What share of all a rank has at the least: a member may say any share, and products of the smallest numbers are 0. */
+const leastProportion = 1e-9
+
+const proportions = (shares: readonly number[]): number[] => {
+  const total = shares.reduce((sum, share) => sum + share, 0)
+  return shares.map((share) => Math.max(share / total, leastProportion))
+}
+
 /**
  * Ranges by share, but no rank gets more than it has room for: what does not fit on one goes to the others, and the
  * context is cut (not below 2048 tokens) before anything is refused.
@@ -88,7 +96,7 @@ export interface Shortage {
  */
 export const planWithin = (shape: ModelShape, quant: Quant, ranks: readonly RankRoom[]): FittedPlan | Shortage => {
   const least = Math.min(shape.context, leastContext)
-  let weights = ranks.map(({ share }) => share)
+  let weights = proportions(ranks.map(({ share }) => share))
   for (let attempt = 0; attempt < attempts; attempt++) {
     const plan = planShards(shape, weights)
     const used = plan.map((ranges) => rankBytes(shape, quant, ranges, least))
@@ -97,7 +105,7 @@ export const planWithin = (shape: ModelShape, quant: Quant, ranks: readonly Rank
     weights = weights.map((weight, rank) => {
       const room = Math.max(0, ranks[rank].roomBytes - runtimeBytes)
       const factor = used[rank] > ranks[rank].roomBytes ? room / (used[rank] - runtimeBytes) : 1
-      return Math.max(weight * factor * (factor < 1 ? 0.98 : 1), total * 1e-9)
+      return Math.max(weight * factor * (factor < 1 ? 0.98 : 1), total * leastProportion)
     })
   }
   // the last resort is what decides and what is told: columns in proportion to room
