@@ -8,6 +8,7 @@ import { MeshError, problemOf } from '../errors.ts'
 import { controlPlaneIdIn } from '../identity/control-plane-key.ts'
 import { deviceServerName } from '../identity/control-plane-name.ts'
 import { type ControlPlaneId, shortId } from '../ids.ts'
+import { formatDuration } from '../words.ts'
 
 /** Milliseconds that connection and handshake may take. */
 const handshakeMs = 10_000
@@ -49,7 +50,7 @@ const openTls = (url: string, accept: (got: ControlPlaneId) => void, opened: Ope
     ...addressOf(url), servername: deviceServerName, ALPNProtocols: ['http/1.1'], minVersion: 'TLSv1.3',
     rejectUnauthorized: false, // by names and dates; the key decides, below
   })
-  const late = setTimeout(() => end(new Error(`no TLS within ${handshakeMs / 1000} s`), null), handshakeMs)
+  const late = setTimeout(() => end(new Error(`no TLS within ${formatDuration(handshakeMs)}`), null), handshakeMs)
   socket.setNoDelay(true).setKeepAlive(true, keepAliveMs)
   socket.once('secureConnect', () => {
     try {
