@@ -2,7 +2,7 @@
  * Decode of several sequences in one step. The token loop of agents runs one prompt at a time, so here all ranks know
  * how many steps there are; what travels in a step is the same: sums, best candidates of each row, next tokens.
  */
-import type { Channel } from '../agent/collective/channel.ts'
+import type { Channel } from '../agent/channel/channel.ts'
 import type { Engine } from '../agent/engine/engine.ts'
 import { type Candidates, candidateCount, decodeCandidates, encodeCandidates } from '../agent/generation/candidates.ts'
 import { prefillChunkTokens } from '../agent/generation/protocol.ts'

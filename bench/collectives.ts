@@ -1,6 +1,6 @@
 /** `mesh bench --collectives`: all-reduces between processes, beside plain TCP between the same ones. */
 import { fileURLToPath } from 'node:url'
-import type { CarrierChoice } from '../agent/carrier/assemble-rank.ts'
+import type { CarrierChoice } from '../agent/rank/assemble-rank.ts'
 import { type Algorithm, choose, type CollectiveChoice, type LinkCost } from '../agent/collective/chooser.ts'
 import type { CollectiveOrder, Probed, Timed } from './collective-rank.ts'
 import { type Ranks, type Ready, startRanks } from './ranks.ts'

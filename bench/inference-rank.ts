@@ -1,9 +1,9 @@
 /** One rank of the benchmark of inference: links, shard, engine and token loop as in an agent, told what to do over IPC. */
 import { rmSync } from 'node:fs'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
-import { assembleRank, type CarrierChoice } from '../agent/carrier/assemble-rank.ts'
+import { assembleRank, type CarrierChoice } from '../agent/rank/assemble-rank.ts'
 import { type CollectiveSettings, costOf, slowestOf } from '../agent/collective/chooser.ts'
-import { createBackend } from '../agent/engine/choose-backend.ts'
+import { createBackend } from '../agent/compute/choose-backend.ts'
 import type { Engine } from '../agent/engine/engine.ts'
 import { ThreadGovernor } from '../agent/daemon/thread-governor.ts'
 import { wantedThreads } from '../agent/engine/wanted-threads.ts'

@@ -1,10 +1,10 @@
 /** `mesh bench`: times a ring of local processes, or its all-reduces alone. See METHOD.md. */
 import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
-import type { CarrierChoice } from '../agent/carrier/assemble-rank.ts'
+import type { CarrierChoice } from '../agent/rank/assemble-rank.ts'
 import type { CollectiveChoice } from '../agent/collective/chooser.ts'
 import type { WireChoice } from '../agent/collective/wire-types.ts'
-import type { BackendChoice } from '../agent/engine/choose-backend.ts'
+import type { BackendChoice } from '../agent/compute/choose-backend.ts'
 import { openModel } from '../agent/model/model-folder.ts'
 import { MeshError } from '../shared/errors.ts'
 import { jsonWanted, printFatal } from '../shared/fatal.ts'

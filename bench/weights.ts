@@ -1,7 +1,7 @@
 /** The weights of one rank: cut from a model folder, or random ones of a shape. */
 import type { ModelShape, Quant } from '../shared/schema/model.ts'
 import type { RankRanges } from '../shared/schema/ring.ts'
-import { type BackendChoice, blockColumnsFor } from '../agent/engine/choose-backend.ts'
+import { type BackendChoice, blockColumnsFor } from '../agent/compute/choose-backend.ts'
 import { openEmbedding } from '../agent/model/embedding.ts'
 import { openModel } from '../agent/model/model-folder.ts'
 import type { Rope } from '../agent/model/rope.ts'

@@ -14,7 +14,7 @@ import type { KeyPair } from '../shared/identity/keys.ts'
 import { listenError } from '../shared/listen-error.ts'
 import type { Logger } from '../shared/log.ts'
 import { type Registrar, RelayGate } from './relay-gate.ts'
-import { limits } from '../shared/wire/limits.ts'
+import { limits } from '../shared/limits.ts'
 import { RelayDoor } from './relay-door.ts'
 import { ServedPools } from './served-pools.ts'
 

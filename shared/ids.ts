@@ -1,7 +1,7 @@
 /** Identifiers. Branded so that a device id cannot be passed where a pool id is wanted. */
 import { randomBytes } from 'node:crypto'
 import { MeshError } from './errors.ts'
-import { limits } from './wire/limits.ts'
+import { limits } from './limits.ts'
 
 declare const brand: unique symbol
 type Branded<Name extends string> = string & { readonly [brand]: Name }

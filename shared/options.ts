@@ -7,7 +7,7 @@
 import { MeshError, problemOf } from './errors.ts'
 import { isModelId } from './ids.ts'
 import { parseBytes, parseDuration } from './units.ts'
-import { limits } from './wire/limits.ts'
+import { limits } from './limits.ts'
 import { formatBytes, formatDuration } from './words.ts'
 
 /** Where the services listen unless told otherwise. */

@@ -57,7 +57,7 @@ const cases: readonly (readonly [file: string, content: string, rule: string | u
   ['agent/engine/ae.ts', imports('../cli/run.ts'), 'no-restricted-imports'],
   ['agent/cli/ap1.ts', imports('../network/node.ts'), 'no-restricted-imports'],
   ['agent/engine/ap2.ts', imports('../network/node.ts'), 'no-restricted-imports'],
-  ['agent/collective/ap3.ts', imports('../sockets/tls-sockets.ts'), 'no-restricted-imports'],
+  ['agent/collective/ap3.ts', imports('../channel/sockets/tls-sockets.ts'), 'no-restricted-imports'],
   ['agent/collective/ap4.ts', imports('../device/device.ts'), 'no-restricted-imports'],
   ['agent/device/ap5.ts', imports('../collective/channel.ts'), 'no-restricted-imports'],
   ['agent/model/ap6.ts', imports('../engine/engine.ts'), 'no-restricted-imports'],
@@ -72,11 +72,11 @@ const cases: readonly (readonly [file: string, content: string, rule: string | u
   ['agent/network/af.ts', "import type { a } from '../engine/engine.ts'\nexport type b = a\n", 'no-restricted-imports'],
   ['agent/collective/ag.ts', imports('../network/node.ts'), 'no-restricted-imports'],
   ['agent/daemon/ah.ts', imports('../cli/run.ts'), 'no-restricted-imports'],
-  ['agent/sockets/al.ts', imports('../network/node.ts'), 'no-restricted-imports'],
-  ['agent/sockets/am.ts', imports('../collective/inbox.ts'), undefined],
-  ['agent/carrier/an.ts', imports('../daemon/daemon.ts'), 'no-restricted-imports'],
-  ['agent/carrier/ao.ts', imports('../network/ring-channel.ts'), undefined],
-  ['agent/engine/ap.ts', imports('../carrier/open-links.ts'), 'no-restricted-imports'],
+  ['agent/channel/sockets/al.ts', imports('../../network/node.ts'), 'no-restricted-imports'],
+  ['agent/channel/sockets/am.ts', imports('../inbox.ts'), undefined],
+  ['agent/rank/an.ts', imports('../daemon/daemon.ts'), 'no-restricted-imports'],
+  ['agent/rank/ao.ts', imports('../network/ring-channel.ts'), undefined],
+  ['agent/engine/ap.ts', imports('../rank/open-links.ts'), 'no-restricted-imports'],
   ['agent/daemon/ai.ts', imports('../network/node.ts'), undefined],
   ['control-plane/domain/aj.ts', imports('../store/database.ts'), 'no-restricted-imports'],
   ['control-plane/store/ak.ts', imports('../routes/jobs.ts'), 'no-restricted-imports'],
@@ -105,9 +105,10 @@ const pairs = Object.keys(rooms).flatMap((from) =>
   Object.keys(rooms)
     .filter((to) => to !== from && partOf(to) === partOf(from) && to.includes('/'))
     .map((to) => {
-      const file = `${from}/from-${to.split('/')[1]}.ts`
+      const name = to.split('/').at(-1)!
+      const file = `${from}/from-${name}.ts`
       const rule = rooms[from].includes(to) ? undefined : 'no-restricted-imports'
-      return [file, imports(`../${to.split('/')[1]}/a.ts`), rule] as const
+      return [file, imports(`../${name}/a.ts`), rule] as const
     }),
 )
 
@@ -131,6 +132,14 @@ describe('lint rules', () => {
     assert.equal(status, 1)
     const rulesOf = (file: string): string[] => diagnostics.filter(({ filename }) => filename.endsWith(file)).map(({ code }) => code.replace(/^.*\((.*)\)$/, '$1'))
     for (const [file, , rule] of [...cases, ...pairs]) assert.deepEqual([...new Set(rulesOf(file))], rule === undefined ? [] : [rule], file)
+  })
+
+  it('rooms form no circle: each is used only by rooms further out', () => {
+    const from = (room: string, path: readonly string[] = []): string[] => {
+      if (path.includes(room)) return [[...path, room].join(' -> ')]
+      return rooms[room].flatMap((next) => from(next, [...path, room]))
+    }
+    assert.deepEqual(Object.keys(rooms).flatMap((room) => from(room)), [])
   })
 
   it('every library that is installed has an owner, or is for all by name', () => {

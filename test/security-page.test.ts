@@ -4,7 +4,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import { limits } from '../shared/wire/limits.ts'
+import { limits } from '../shared/limits.ts'
 import { certificateLifetimeMs } from '../shared/identity/pool-certificate.ts'
 import { budgetTable, limitTable, routeTable } from './support/bounds.ts'
 import { routes } from '../shared/api/routes.ts'
@@ -24,7 +24,7 @@ test('security page: numbers in its text are those of the code', () => {
   assert.equal(limits.controlPlaneTlsMs, 5000)
   const constant = (file: string, name: string): number => Number(new RegExp(`const ${name} = (\\d+)`).exec(readFileSync(join(root, file), 'utf8'))?.[1])
   assert.equal(constant('control-plane/service/agent-sockets.ts', 'tolerated'), 3)
-  assert.equal(constant('agent/sockets/tls-sockets.ts', 'heldGuests'), 64)
+  assert.equal(constant('agent/channel/sockets/tls-sockets.ts', 'heldGuests'), 64)
   assert.equal(constant('relay-server/relay-gate.ts', 'failuresAllowed'), 16)
 })
 

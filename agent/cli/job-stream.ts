@@ -8,9 +8,9 @@ import { createParser } from 'eventsource-parser'
 import { Value } from 'typebox/value'
 import type { Client } from '../../shared/api/client.ts'
 import { unreachable } from '../../shared/api/failures.ts'
-import { headers } from '../../shared/api/routes.ts'
+import { headers } from '../../shared/headers.ts'
 import { type ErrorCode, MeshError } from '../../shared/errors.ts'
-import { limits } from '../../shared/wire/limits.ts'
+import { limits } from '../../shared/limits.ts'
 import { type Job, JobEvent, JobWaiting } from '../../shared/schema/job.ts'
 
 export interface FollowOptions {

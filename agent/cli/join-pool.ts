@@ -10,7 +10,7 @@ import { type Certificate, issueCertificate, poolIdOf, verifyCertificate } from 
 import { type ControlPlaneId, parseDigits, type PoolId, shortId } from '../../shared/ids.ts'
 import type { InviteProof, JoinRequest, Pool } from '../../shared/schema/pool.ts'
 import { shownName } from '../../shared/text.ts'
-import { limits } from '../../shared/wire/limits.ts'
+import { limits } from '../../shared/limits.ts'
 import { checkServed, registerDevice } from '../device/control-plane.ts'
 import { type LocalDevice, readCapabilities } from '../device/device.ts'
 import { adminsReadText, findPool, type LocalPool, poolByDigits, readersText, savePool } from '../device/pools.ts'

@@ -9,7 +9,7 @@ import { createReadStream } from 'node:fs'
 import { addAbortSignal, type Readable } from 'node:stream'
 import { setImmediate as nextTurn, setTimeout as pause } from 'node:timers/promises'
 import { MeshError } from '../../shared/errors.ts'
-import { limits } from '../../shared/wire/limits.ts'
+import { limits } from '../../shared/limits.ts'
 import type { CommandContext, Input } from './command.ts'
 import { givenFileError } from './given-file.ts'
 

@@ -4,12 +4,12 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import type { MeshError } from '../../shared/errors.ts'
 import { dtypes, frameHeaderBytes, phases } from '../../shared/wire/frame.ts'
-import type { Channel } from './channel.ts'
+import type { Channel } from '../channel/channel.ts'
 import { algorithmFor, assumedFigures, choose, type CollectiveChoice, costOf, createCollective, predict, slowestOf } from './chooser.ts'
 import type { Collective } from './collective.ts'
-import { checkAllReduce, checkCollective, testData } from './contract.ts'
+import { checkAllReduce, checkCollective, testData } from './test/contract.ts'
 import { type WireChoice, wireCodecs, wireTypes } from './wire-types.ts'
-import { createMemoryChannels } from './memory-channel.ts'
+import { createMemoryChannels } from '../channel/test/memory-channel.ts'
 
 const adjusted = (channel: Channel, algorithm: CollectiveChoice, wire: WireChoice = 'f32'): Collective => {
   const collective = createCollective(channel)

@@ -12,7 +12,7 @@
  * world size, the length, and the figures that rank 0 announces when a job starts (measured by `link-probe.ts`).
  */
 import type { Algorithm, Carrier, CollectiveChoice, RingLink } from '../../shared/schema/ring.ts'
-import type { TensorChannel } from './channel.ts'
+import type { TensorChannel } from '../channel/channel.ts'
 import type { Collective } from './collective.ts'
 import { createDirectCollective } from './direct.ts'
 import { type WireChoice, wireCodecs, wireFor, type WireType } from './wire-types.ts'

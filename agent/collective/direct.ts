@@ -3,8 +3,8 @@
  * P - 1 copies out of each rank: the least latency, so the choice for decode; the ring needs less bandwidth.
  */
 import { type FrameTag, phases } from '../../shared/wire/frame.ts'
-import { BufferPool } from './buffer-pool.ts'
-import { othersOf, type TensorChannel } from './channel.ts'
+import { BufferPool } from '../channel/buffer-pool.ts'
+import { othersOf, type TensorChannel } from '../channel/channel.ts'
 import type { Collective, PartSink } from './collective.ts'
 import { checkOwn, partOf, type WireCodec, wireCodecs, type WireType } from './wire-types.ts'
 

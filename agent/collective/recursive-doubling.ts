@@ -5,7 +5,7 @@
  * Both partners add the lower rank's value to the higher one's, so that all ranks hold the same bits.
  */
 import { dtypes, type FrameTag, phases } from '../../shared/wire/frame.ts'
-import type { TensorChannel } from './channel.ts'
+import type { TensorChannel } from '../channel/channel.ts'
 import type { Collective } from './collective.ts'
 import { bytesOf, floatsOf } from './floats.ts'
 import { checkOwn, partOf, wireCodecs } from './wire-types.ts'

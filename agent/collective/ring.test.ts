@@ -2,9 +2,9 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { MeshError } from '../../shared/errors.ts'
 import { dtypes, type FrameTag, phases } from '../../shared/wire/frame.ts'
-import type { Channel, Payload } from './channel.ts'
-import { checkCollective } from './contract.ts'
-import { createMemoryChannels } from './memory-channel.ts'
+import type { Channel, Payload } from '../channel/channel.ts'
+import { checkCollective } from './test/contract.ts'
+import { createMemoryChannels } from '../channel/test/memory-channel.ts'
 import { createRingCollective } from './ring.ts'
 
 for (const worldSize of [1, 2, 3, 5, 8]) {

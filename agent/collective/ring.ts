@@ -13,8 +13,8 @@
  * and the last one, which travels on as it is, and which its own rank takes over too.
  */
 import { type FrameTag, phases } from '../../shared/wire/frame.ts'
-import { BufferPool } from './buffer-pool.ts'
-import type { TensorChannel, Payload } from './channel.ts'
+import { BufferPool } from '../channel/buffer-pool.ts'
+import type { TensorChannel, Payload } from '../channel/channel.ts'
 import type { Collective, OperationId } from './collective.ts'
 import { checkOwn, partOf, wireCodecs, type WireType } from './wire-types.ts'
 

@@ -10,9 +10,9 @@
  */
 import { MeshError } from '../../shared/errors.ts'
 import { type Dtype, dtypes } from '../../shared/wire/frame.ts'
-import type { Payload } from './channel.ts'
+import type { Payload } from '../channel/channel.ts'
 import { bytesOf, floatsOf } from './floats.ts'
-import { wrongPeer } from './link-errors.ts'
+import { wrongPeer } from '../channel/peer-errors.ts'
 import { vectors } from './vectors.ts'
 
 export const wireTypes = ['f32', 'f16', 'q8'] as const

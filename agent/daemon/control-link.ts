@@ -8,7 +8,7 @@ import type { Client, SocketPlan } from '../../shared/api/client.ts'
 import { AgentMessage, ControlMessage } from '../../shared/api/messages.ts'
 import { MeshError, problemOf } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/log.ts'
-import { limits } from '../../shared/wire/limits.ts'
+import { limits } from '../../shared/limits.ts'
 
 export interface ControlLinkOptions {
   /** The control plane to talk to; `prepare` may have chosen another one. */

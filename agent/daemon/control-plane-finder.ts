@@ -5,7 +5,7 @@
  */
 import type { Client } from '../../shared/api/client.ts'
 import { controlPlaneAt } from '../../shared/api/contact.ts'
-import { secureUrl } from '../../shared/api/control-plane-url.ts'
+import { secureUrl } from '../../shared/control-plane-url.ts'
 import { problemOf } from '../../shared/errors.ts'
 import { type ControlPlaneId, shortId } from '../../shared/ids.ts'
 import type { Logger } from '../../shared/log.ts'

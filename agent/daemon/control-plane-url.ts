@@ -1,6 +1,6 @@
 /** Addresses of a control plane on this machine, seen from here and from others. */
 import { isIP } from 'node:net'
-import { isLoopbackUrl, secureUrl } from '../../shared/api/control-plane-url.ts'
+import { isLoopbackUrl, secureUrl } from '../../shared/control-plane-url.ts'
 
 /**
  * Where a relay that the control plane names is, seen from a device that reaches the control plane at `url`. One that

@@ -1,7 +1,7 @@
 /** An engine whose failures say on which device they happened: the one who reads them may sit at another. */
 import { MeshError } from '../../shared/errors.ts'
 import type { RingMember } from '../../shared/schema/ring.ts'
-import { withPeerName } from '../collective/link-errors.ts'
+import { withPeerName } from '../channel/peer-errors.ts'
 import type { Engine } from '../engine/engine.ts'
 
 /**

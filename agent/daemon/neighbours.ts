@@ -1,6 +1,6 @@
 /** The agent and the other devices of its pools: finding them, remembering them, and noticing that the network changed. */
 import type { Client } from '../../shared/api/client.ts'
-import { isLoopbackUrl } from '../../shared/api/control-plane-url.ts'
+import { isLoopbackUrl } from '../../shared/control-plane-url.ts'
 import { MeshError, problemOf } from '../../shared/errors.ts'
 import type { Home } from '../../shared/home.ts'
 import { parseDeviceId } from '../../shared/ids.ts'

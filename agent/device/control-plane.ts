@@ -1,6 +1,6 @@
 /** The control plane as this device talks to it: signed requests, certificates from the home folder. */
 import { type Client, createClient } from '../../shared/api/client.ts'
-import { isLoopbackUrl } from '../../shared/api/control-plane-url.ts'
+import { isLoopbackUrl } from '../../shared/control-plane-url.ts'
 import { MeshError } from '../../shared/errors.ts'
 import type { ControlPlanePin } from '../../shared/identity/control-plane-pin.ts'
 import type { Home } from '../../shared/home.ts'

@@ -1,7 +1,7 @@
 /** The device as its home folder describes it: key, network, name and control plane. */
 import { cpus } from 'node:os'
 import { Type } from 'typebox'
-import { secureUrl } from '../../shared/api/control-plane-url.ts'
+import { secureUrl } from '../../shared/control-plane-url.ts'
 import { MeshError } from '../../shared/errors.ts'
 import { type Home, writeStateJson } from '../../shared/home.ts'
 import { deviceIdOf, loadKey, ownKey } from '../../shared/identity/device-key.ts'

@@ -1,6 +1,6 @@
 /** Addresses under which other machines may find the control plane that this one uses. */
 import { networkInterfaces } from 'node:os'
-import { isLoopbackUrl } from '../../shared/api/control-plane-url.ts'
+import { isLoopbackUrl } from '../../shared/control-plane-url.ts'
 
 /** IPv4 addresses of this machine on its networks; people type and photograph these. */
 const ownAddresses = (): string[] => Object.values(networkInterfaces()).flatMap((list) => (list ?? []).filter(({ internal, family }) => !internal && family === 'IPv4').map(({ address }) => address))

@@ -10,7 +10,7 @@ import { after, before, describe, it } from 'node:test'
 import type { Quant } from '../../shared/schema/model.ts'
 import type { Model } from '../model/model-folder.ts'
 import { loadTokenizer } from '../model/tokenizer.ts'
-import { blockColumnsFor } from './choose-backend.ts'
+import { blockColumnsFor } from '../compute/choose-backend.ts'
 import { at, cases, checkReference, continueGreedily, creators, openBundledModel, ringKinds } from './test/bundled-reference.ts'
 import { openRing, type RingOfEngines } from './test/ring-of-engines.ts'
 

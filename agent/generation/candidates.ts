@@ -8,7 +8,7 @@
 import { MeshError } from '../../shared/errors.ts'
 import type { Range } from '../../shared/schema/common.ts'
 import type { Sampling } from '../../shared/schema/job.ts'
-import { limits } from '../../shared/wire/limits.ts'
+import { limits } from '../../shared/limits.ts'
 
 export interface Candidates {
   /** Sorted by logit, highest first; equal logits by id, lowest first. */

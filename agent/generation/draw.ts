@@ -3,8 +3,8 @@ import { MeshError } from '../../shared/errors.ts'
 import type { Range } from '../../shared/schema/common.ts'
 import type { RingMember } from '../../shared/schema/ring.ts'
 import type { RingControl } from '../../shared/wire/envelope.ts'
-import { type Channel, othersOf, payloadOf } from '../collective/channel.ts'
-import { wrongPeer } from '../collective/link-errors.ts'
+import { type Channel, othersOf, payloadOf } from '../channel/channel.ts'
+import { wrongPeer } from '../channel/peer-errors.ts'
 import {
   candidateCount,
   type Candidates,

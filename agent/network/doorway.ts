@@ -10,7 +10,7 @@ import { type Connection, type ConnectionEncrypter, type ConnectionGater, type L
 import { MeshError } from '../../shared/errors.ts'
 import { householdOf } from '../../shared/household.ts'
 import { NewcomerPace, type Pace, PendingConnections, type PendingLimits } from '../../shared/pending-connections.ts'
-import { limits } from '../../shared/wire/limits.ts'
+import { limits } from '../../shared/limits.ts'
 import { hostOf } from './dialable.ts'
 
 /** Where members are: told by the cache, by the control plane, and by the epochs of rings. */

@@ -3,7 +3,7 @@ import type { Stream } from '@libp2p/interface'
 import { MeshError } from '../../shared/errors.ts'
 import { encodeFrameHeader, type FrameHeader, frameHeaderBytes } from '../../shared/wire/frame.ts'
 import { chunkParts } from '../../shared/wire/message-stream.ts'
-import { FrameAssembler } from '../collective/frame-assembler.ts'
+import { FrameAssembler } from '../channel/frame-assembler.ts'
 
 /** Milliseconds that frames on their way out get when a stream is closed. */
 const closeMs = 1000

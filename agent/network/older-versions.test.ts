@@ -9,7 +9,7 @@ import { issueCertificate, poolIdOf } from '../../shared/identity/pool-certifica
 import { shortId } from '../../shared/ids.ts'
 import { silentLogger } from '../../shared/log.ts'
 import { decodeCbor, encodeCbor, GateAnswer, RingAnswer } from '../../shared/wire/envelope.ts'
-import { limits } from '../../shared/wire/limits.ts'
+import { limits } from '../../shared/limits.ts'
 import { readMessage, sendMessage } from '../../shared/wire/message-stream.ts'
 import { otherVersion } from '../../shared/wire/other-version.ts'
 import { peerProtocols, protocolId, protocols } from '../../shared/wire/protocols.ts'

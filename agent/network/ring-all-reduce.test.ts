@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
 import fc from 'fast-check'
-import type { Channel } from '../collective/channel.ts'
-import { checkAllReduce, checkCollective } from '../collective/contract.ts'
+import type { Channel } from '../channel/channel.ts'
+import { checkAllReduce, checkCollective } from '../collective/test/contract.ts'
 import { createRingCollective } from '../collective/ring.ts'
 import { createTestPool, type TestPool } from './test/pool-of-nodes.ts'
 

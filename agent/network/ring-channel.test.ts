@@ -1,6 +1,6 @@
 /** The channel over libp2p, real sockets, keeps the contract of channels. */
 import { test, type TestContext } from 'node:test'
-import { channelContract, type MakeChannels } from '../collective/channel-contract.ts'
+import { channelContract, type MakeChannels } from '../channel/test/channel-contract.ts'
 import { createTestPool } from './test/pool-of-nodes.ts'
 
 const makeIn = (t: TestContext): MakeChannels => async (worldSize, options) => {

@@ -9,7 +9,7 @@ import { connect, TLSSocket } from 'node:tls'
 import { generateKeyPair } from '@libp2p/crypto/keys'
 import { type ConnectionEncrypter, type Logger, type MessageStream, type PeerId, type SecureConnectionOptions, type SecuredConnection, serviceCapabilities, type StreamMuxerFactory } from '@libp2p/interface'
 import { type TLSComponents, tls } from '@libp2p/tls'
-import type { LinkCertificate } from '../sockets/tls-sockets.ts'
+import type { LinkCertificate } from '../channel/sockets/tls-sockets.ts'
 
 /** What this file needs of the package beyond its front door. */
 interface Utilities {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { limits } from '../../shared/wire/limits.ts'
+import { limits } from '../../shared/limits.ts'
 import { manifest, submission } from '../test/plane.ts'
 import { checkPromptLength, keptOf } from './prompt-length.ts'
 

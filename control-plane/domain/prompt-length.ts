@@ -2,7 +2,7 @@
 import { MeshError } from '../../shared/errors.ts'
 import type { AskedJob, JobSubmission, Message } from '../../shared/schema/job.ts'
 import type { ModelManifest } from '../../shared/schema/model.ts'
-import { limits } from '../../shared/wire/limits.ts'
+import { limits } from '../../shared/limits.ts'
 
 /** Exactly one way to ask; what is sealed has its stop strings sealed along. @throws MeshError `requestInvalid` */
 export const checkAsked = ({ prompt, messages, sealed, special, stop }: JobSubmission): void => {

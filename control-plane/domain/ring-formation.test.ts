@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { MeshError } from '../../shared/errors.ts'
-import { limits } from '../../shared/wire/limits.ts'
+import { limits } from '../../shared/limits.ts'
 import { decideRing, type MemberReport, type RingInput, type WishState } from './ring-formation.ts'
 
 const misfit = new MeshError('ringTooLarge', { device: 'B' })

@@ -1,7 +1,7 @@
 /** When a ring gets a new epoch, and of whom: a pure decision over what is known now. */
 import type { MeshError } from '../../shared/errors.ts'
 import type { ErrorReportJson } from '../../shared/schema/common.ts'
-import { limits } from '../../shared/wire/limits.ts'
+import { limits } from '../../shared/limits.ts'
 
 export interface WishState {
   readonly deviceId: string

@@ -1,6 +1,7 @@
 /** Who sends a request, and whether they may: by the access that the route table declares. */
 import type { FastifyRequest } from 'fastify'
-import { headers, type RouteRecord } from '../../shared/api/routes.ts'
+import { headers } from '../../shared/headers.ts'
+import type { RouteRecord } from '../../shared/api/routes.ts'
 import { MeshError } from '../../shared/errors.ts'
 import { shortId } from '../../shared/ids.ts'
 import { checkBody, verifyRequest } from '../../shared/identity/request-signature.ts'

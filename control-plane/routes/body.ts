@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto'
 import type { Readable } from 'node:stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { MeshError } from '../../shared/errors.ts'
-import { limits } from '../../shared/wire/limits.ts'
+import { limits } from '../../shared/limits.ts'
 
 /** Bytes that the headers announce; `undefined`: they do not say. */
 const announced = ({ headers: sent }: FastifyRequest): number | undefined => {

@@ -1,7 +1,7 @@
 /** Server-sent events of one job: from the start, or after the last event that the client has seen. */
 import type { ServerResponse } from 'node:http'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { headers } from '../../shared/api/routes.ts'
+import { headers } from '../../shared/headers.ts'
 import type { JobEvent, JobWaiting } from '../../shared/schema/job.ts'
 import { isSubmitter } from '../domain/job-readers.ts'
 import { finalStates } from '../domain/job-state.ts'

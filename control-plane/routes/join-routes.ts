@@ -1,7 +1,7 @@
 /** How a device becomes a member: it asks, an admin signs (by hand, or its agent for an invite), it fetches the certificate. */
 import { MeshError } from '../../shared/errors.ts'
 import type { JoinRequest } from '../../shared/schema/pool.ts'
-import { limits } from '../../shared/wire/limits.ts'
+import { limits } from '../../shared/limits.ts'
 import { adminView, requestsFor, requestView } from '../service/join-requests.ts'
 import type { Services } from '../service/services.ts'
 import type { StoredPool } from '../store/pool-store.ts'

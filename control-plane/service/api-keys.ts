@@ -5,7 +5,7 @@ import { apiKeyHash, apiKeyIdIn, isSameHash, malformedKey } from '../../shared/i
 import type { Logger } from '../../shared/log.ts'
 import type { ApiKey, ApiKeyCreation } from '../../shared/schema/api-key.ts'
 import type { JobSubmission } from '../../shared/schema/job.ts'
-import { limits } from '../../shared/wire/limits.ts'
+import { limits } from '../../shared/limits.ts'
 import { checkQuota, dayStart, expectedTokens } from '../domain/key-quota.ts'
 import { WrongKeys } from '../domain/wrong-keys.ts'
 import type { DeviceStore } from '../store/device-store.ts'

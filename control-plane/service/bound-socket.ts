@@ -1,6 +1,6 @@
 /** The WebSocket of an agent, with bounds on what it brings at once and on what waits for its reader. */
 import type { WebSocket } from 'ws'
-import { limits } from '../../shared/wire/limits.ts'
+import { limits } from '../../shared/limits.ts'
 import type { AgentSocket } from './presence.ts'
 
 /** Bytes that wait for a reader: two of the largest prompts of a member; a stranger is told little. */

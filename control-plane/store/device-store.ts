@@ -2,7 +2,7 @@
 import { and, asc, count, eq, inArray, notExists } from 'drizzle-orm'
 import type { Device, DeviceRegistration } from '../../shared/schema/device.ts'
 import { MeshError } from '../../shared/errors.ts'
-import { limits } from '../../shared/wire/limits.ts'
+import { limits } from '../../shared/limits.ts'
 import type { Store, Transaction } from './database.ts'
 import { resourceLocks } from './lock-tables.ts'
 import { devices, joinRequests, memberships, networks, pools, ringWishes } from './tables.ts'

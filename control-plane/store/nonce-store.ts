@@ -3,7 +3,7 @@ import { and, eq, lt } from 'drizzle-orm'
 import { MeshError } from '../../shared/errors.ts'
 import type { NonceGuard } from '../../shared/identity/request-signature.ts'
 import { systemFailureOf } from '../../shared/system-failure.ts'
-import { limits } from '../../shared/wire/limits.ts'
+import { limits } from '../../shared/limits.ts'
 import type { Store } from './database.ts'
 import { requestNonces } from './membership-tables.ts'
 

@@ -4,7 +4,7 @@ import { test } from 'node:test'
 import { newKeyPair } from '../../shared/identity/keys.ts'
 import { certificateLifetimeMs, issueCertificate, verifyCertificate } from '../../shared/identity/pool-certificate.ts'
 import { signRevocations } from '../../shared/identity/revocation-list.ts'
-import { limits } from '../../shared/wire/limits.ts'
+import { limits } from '../../shared/limits.ts'
 import { createPool, FakeAgent, startPlane, submission, TestDevice, type TestPool, signFor } from './plane.ts'
 import { activeRing, done, epochWith } from './steps.ts'
 

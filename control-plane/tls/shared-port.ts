@@ -6,7 +6,7 @@ import { createServer, type RequestListener, type Server, type ServerOptions } f
 import type { Socket } from 'node:net'
 import { TLSSocket } from 'node:tls'
 import { MeshError } from '../../shared/errors.ts'
-import { limits } from '../../shared/wire/limits.ts'
+import { limits } from '../../shared/limits.ts'
 import { householdOf } from '../../shared/household.ts'
 import { type Budget, Budgets } from '../domain/budgets.ts'
 import type { TlsIdentities } from './tls-identities.ts'

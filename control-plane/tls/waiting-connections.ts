@@ -1,7 +1,7 @@
 /** Connections to the port that asked for nothing yet. */
 import type { Socket } from 'node:net'
 import { householdOf } from '../../shared/household.ts'
-import { limits } from '../../shared/wire/limits.ts'
+import { limits } from '../../shared/limits.ts'
 
 /** Connections that have not come as far as a request: how many there are, by where they come from. */
 export class WaitingConnections {

@@ -8,7 +8,7 @@ import { newControlPlaneKey } from '../identity/control-plane-key.ts'
 import { newKeyPair } from '../identity/keys.ts'
 import { createClient } from './client.ts'
 import { controlPlaneAt } from './contact.ts'
-import { isLoopbackUrl } from './control-plane-url.ts'
+import { isLoopbackUrl } from '../control-plane-url.ts'
 import { unreachable } from './failures.ts'
 
 test('client: a control plane that does not answer is told with where to look: here, or on the machine that hosts it', async () => {

@@ -2,7 +2,7 @@
 import type { createConnection } from 'node:net'
 import { MeshError, problemOf } from '../errors.ts'
 import { type ControlPlaneId, parseControlPlaneId } from '../ids.ts'
-import { isTlsUrl } from './control-plane-url.ts'
+import { isTlsUrl } from '../control-plane-url.ts'
 import { errorOf, unreachable } from './failures.ts'
 import { otherVersion } from '../wire/other-version.ts'
 import { requests } from '../wire/protocols.ts'

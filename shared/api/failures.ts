@@ -1,6 +1,6 @@
 /** What went wrong between a program and the control plane, as people are told. */
 import { MeshError, problemOf } from '../errors.ts'
-import { isLoopbackUrl } from './control-plane-url.ts'
+import { isLoopbackUrl } from '../control-plane-url.ts'
 
 /** Where to look for a control plane that does not answer: here, or on the machine that hosts the group. */
 const whereToLook = (url: string): { readonly look?: string } => {

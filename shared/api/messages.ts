@@ -8,7 +8,7 @@ import { SignedStatement } from '../schema/credits.ts'
 import { FinishReason, JobSubmission, Timings, Usage } from '../schema/job.ts'
 import { CertificateText, JoinRequest, PinText, RevocationText } from '../schema/pool.ts'
 import { Loading, RankCheck, RingEpoch, RingNetwork, SealingKeyText } from '../schema/ring.ts'
-import { limits } from '../wire/limits.ts'
+import { limits } from '../limits.ts'
 
 const RingRef = { ringId: Type.String({ maxLength: 100 }), epoch: Count }
 const JobRef = { jobId: Type.String({ maxLength: 100 }), epoch: Count }

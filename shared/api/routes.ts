@@ -17,7 +17,7 @@ import { Job, JobSubmission } from '../schema/job.ts'
 import { LockRecord, LockText } from '../schema/lock.ts'
 import { CertificateText, CharterText, InviteProof, JoinRequest, PinText, Pool, PoolCreation, PoolPeer, RevocationText } from '../schema/pool.ts'
 import { RingJoin, RingView } from '../schema/ring.ts'
-import { limits } from '../wire/limits.ts'
+import { limits } from '../limits.ts'
 
 export interface RouteRecord {
   readonly method: 'GET' | 'POST' | 'DELETE'
@@ -114,22 +114,3 @@ export type ParamsOf<Name extends RouteName> = Part<Routes[Name], 'params'>
 export type QueryOf<Name extends RouteName> = Part<Routes[Name], 'query'>
 export type BodyOf<Name extends RouteName> = Part<Routes[Name], 'body'>
 export type AnswerOf<Name extends RouteName> = Part<Routes[Name], 'answer'>
-
-/** Header names; lower case, as Node gives them. */
-export const headers = {
-  device: 'mesh-device',
-  /** Key of the control plane that a signed request is for. */
-  recipient: 'mesh-recipient',
-  time: 'mesh-time',
-  nonce: 'mesh-nonce',
-  /** SHA-256 of the body in hex: known, and covered by the signature, before the body is read. */
-  body: 'mesh-body',
-  signature: 'mesh-signature',
-  /** Version of requests and of messages on the socket (`requests` in `wire/protocols.ts`): in signed requests, and in every answer. */
-  protocol: 'mesh-protocol',
-  certificate: 'mesh-certificate',
-  /** `waiting`: events shall also tell what a job waits for. */
-  events: 'mesh-events',
-  /** `Bearer ` and an API key. */
-  key: 'authorization',
-} as const

@@ -7,7 +7,7 @@
  * travels further: a device proves that it knows it by an HMAC over its own key, which is worth nothing to anybody else.
  */
 import { createHmac, timingSafeEqual } from 'node:crypto'
-import { secureUrl } from '../api/control-plane-url.ts'
+import { secureUrl } from '../control-plane-url.ts'
 import { MeshError } from '../errors.ts'
 import { type ControlPlaneId, parseControlPlaneId, type PoolId } from '../ids.ts'
 import { encodeCbor } from '../wire/envelope.ts'

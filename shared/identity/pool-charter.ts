@@ -7,7 +7,7 @@
  */
 import { MeshError } from '../errors.ts'
 import { encodeCbor } from '../wire/envelope.ts'
-import { limits } from '../wire/limits.ts'
+import { limits } from '../limits.ts'
 import { type KeyPair, toHex } from './keys.ts'
 import { poolIdOf } from './pool-certificate.ts'
 import { decodeArray, decodeStatement, encodeStatement, isSignedBy } from './signed-statement.ts'

@@ -6,10 +6,10 @@
  * with the hash.
  */
 import { createHash, randomBytes } from 'node:crypto'
-import { headers } from '../api/routes.ts'
+import { headers } from '../headers.ts'
 import { MeshError } from '../errors.ts'
 import { type ControlPlaneId, type DeviceId, parseControlPlaneId, parseDeviceId, shortId } from '../ids.ts'
-import { limits } from '../wire/limits.ts'
+import { limits } from '../limits.ts'
 import { otherVersion, versionIn } from '../wire/other-version.ts'
 import { requests } from '../wire/protocols.ts'
 import { type KeyPair, signBytes, toHex, verifyBytes } from './keys.ts'

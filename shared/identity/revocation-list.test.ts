@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { encodeCbor } from '../wire/envelope.ts'
-import { limits } from '../wire/limits.ts'
+import { limits } from '../limits.ts'
 import { deviceIdOf } from './device-key.ts'
 import { type KeyPair, newKeyPair } from './keys.ts'
 import { issueCertificate, poolIdOf, type Signer } from './pool-certificate.ts'

@@ -8,7 +8,7 @@
 import { MeshError } from '../errors.ts'
 import { type DeviceId, parseDeviceId, type PoolId } from '../ids.ts'
 import { encodeCbor } from '../wire/envelope.ts'
-import { limits } from '../wire/limits.ts'
+import { limits } from '../limits.ts'
 import { toHex } from './keys.ts'
 import { checkSigner, poolIdOf, type Removals, type Signer, signing } from './pool-certificate.ts'
 import { decodeArray, decodeStatement } from './signed-statement.ts'

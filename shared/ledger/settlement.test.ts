@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { limits } from '../wire/limits.ts'
+import { limits } from '../limits.ts'
 import { dealOut, earningsOf, priceOf, type RankWork } from './settlement.ts'
 
 const ranks: fc.Arbitrary<RankWork[]> = fc.array(fc.record({

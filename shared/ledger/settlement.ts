@@ -6,7 +6,7 @@
  * so that all ranks compute equally long, hence a rank that took longer than the middle one held the others up, and
  * counts for less. It never counts for more than its shard: a rank that waits for others does no work.
  */
-import { limits } from '../wire/limits.ts'
+import { limits } from '../limits.ts'
 
 /** Multiply-adds in one credit. */
 export const creditWeights = 1_000_000

@@ -14,7 +14,7 @@ import { MeshError } from '../errors.ts'
 import type { Range } from '../schema/common.ts'
 import type { ModelShape } from '../schema/model.ts'
 import type { RankRanges } from '../schema/ring.ts'
-import { limits } from '../wire/limits.ts'
+import { limits } from '../limits.ts'
 
 /** Columns in one unit of the MLP and of the vocabulary. */
 export const blockColumns = 32

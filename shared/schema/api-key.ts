@@ -1,6 +1,6 @@
 /** An API key: lets an app submit jobs to one pool, for the device that made it. */
 import { Type } from 'typebox'
-import { limits } from '../wire/limits.ts'
+import { limits } from '../limits.ts'
 import { Count, GivenName, Hex64, Name, Time } from './common.ts'
 
 export const ApiKeyId = Type.String({ pattern: '^[0-9a-f]{16}$', description: '16 lower-case hex digits' })

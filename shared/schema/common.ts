@@ -2,7 +2,7 @@
 import { Type } from 'typebox'
 import { modelIdPattern } from '../ids.ts'
 import { namePattern } from '../text.ts'
-import { limits } from '../wire/limits.ts'
+import { limits } from '../limits.ts'
 
 export const Hex64 = Type.String({ pattern: '^[0-9a-f]{64}$', description: '64 lower-case hex digits' })
 /** A name that somebody gives: see `text.ts`. */

@@ -1,6 +1,6 @@
 /** A job: one prompt to be continued by a ring. */
 import { Type } from 'typebox'
-import { limits } from '../wire/limits.ts'
+import { limits } from '../limits.ts'
 import { ApiKeyId } from './api-key.ts'
 import { Count, ErrorReportSchema, Hex64, ModelId, Time } from './common.ts'
 

@@ -1,6 +1,6 @@
 /** A pool: devices that trust one root key. */
 import { Type } from 'typebox'
-import { limits } from '../wire/limits.ts'
+import { limits } from '../limits.ts'
 import { Count, ErrorReportSchema, GivenName, Hex64, Name, Time } from './common.ts'
 import { LockView } from './lock.ts'
 

@@ -1,6 +1,6 @@
 /** A ring: the devices of a pool that serve one model together. Any change of members makes a new epoch. */
 import { Type } from 'typebox'
-import { limits } from '../wire/limits.ts'
+import { limits } from '../limits.ts'
 import { Count, ErrorReportSchema, Hex64, ModelId, Name, Range, Time } from './common.ts'
 import { ModelManifest, Quant } from './model.ts'
 import { CertificateText } from './pool.ts'

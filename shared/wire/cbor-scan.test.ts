@@ -12,7 +12,7 @@ import { readRevocations } from '../identity/revocation-list.ts'
 import { RingLinkTable } from '../schema/ring.ts'
 import { scanCbor } from './cbor-scan.ts'
 import { decodeCbor, encodeCbor, GateAnswer, GateMessage, LinkOffer, LinkVerdict, RelayAnswer, RelayProof, RenewalAnswer, RenewalRequest, RevocationMessage, RingAnswer, RingControl, RingHello } from './envelope.ts'
-import { limits } from './limits.ts'
+import { limits } from '../limits.ts'
 
 const key = keyPairFromSeed(new Uint8Array(32).fill(7))
 

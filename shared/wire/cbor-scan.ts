@@ -6,7 +6,7 @@
  * have no place here: a bignum takes quadratic time to decode, and others build what no schema knows.
  */
 import { MeshError } from '../errors.ts'
-import { limits } from './limits.ts'
+import { limits } from '../limits.ts'
 
 const bad = (problem: string): MeshError => new MeshError('frameInvalid', { problem: `not CBOR of Mesh: ${problem}` })
 

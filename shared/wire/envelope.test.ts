@@ -5,7 +5,7 @@ import fc from 'fast-check'
 import type { TSchema } from 'typebox'
 import { decodeCbor, encodeCbor, GateAnswer, GateMessage, LinkOffer, LinkVerdict, RelayAnswer, RelayProof, RenewalAnswer, RenewalRequest, RevocationMessage, RingAnswer, RingControl, RingHello } from './envelope.ts'
 import { RingLinkTable } from '../schema/ring.ts'
-import { limits } from './limits.ts'
+import { limits } from '../limits.ts'
 import vectors from './vectors/messages.json' with { type: 'json' }
 
 const schemas: Readonly<Record<string, TSchema>> = { GateMessage, GateAnswer, RevocationMessage, RelayProof, RelayAnswer, RenewalRequest, RenewalAnswer, RingHello, RingAnswer, RingControl, LinkOffer, LinkVerdict }

@@ -8,7 +8,7 @@ import { Count, ErrorReportSchema, Hex64 } from '../schema/common.ts'
 import { Sampling } from '../schema/job.ts'
 import { Carrier, CollectiveChoice } from '../schema/ring.ts'
 import { scanCbor } from './cbor-scan.ts'
-import { limits } from './limits.ts'
+import { limits } from '../limits.ts'
 
 /** Plain maps, no cbor-x record extension: any CBOR library can read it. */
 const encoder = new Encoder({ useRecords: false, mapsAsObjects: true, tagUint8Array: false, variableMapSize: true })
@@ -124,7 +124,7 @@ export type RingHello = Static<typeof RingHello>
 export const RingAnswer = Type.Union([RingHello, Type.Object({ error: ErrorReportSchema })])
 export type RingAnswer = Static<typeof RingAnswer>
 
-/** How to reach the socket of a rank (`agent/carrier/open-links.ts`), or why it has none. */
+/** How to reach the socket of a rank (`agent/rank/open-links.ts`), or why it has none. */
 export const LinkOffer = Type.Union([
   Type.Object({ port: Type.Integer({ minimum: 1, maximum: 65_535 }), fingerprint: Type.String({ pattern: '^([0-9A-F]{2}:){31}[0-9A-F]{2}$' }) }),
   Type.Object({ problem: Type.String({ maxLength: 500 }) }),

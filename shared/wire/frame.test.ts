@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { decodeFrameHeader, dtypes, encodeFrameHeader, type FrameHeader, frameHeaderBytes, frameKinds, phases } from './frame.ts'
-import { limits } from './limits.ts'
+import { limits } from '../limits.ts'
 import goodFrames from './vectors/frames.json' with { type: 'json' }
 
 const u32 = fc.integer({ min: 0, max: 2 ** 32 - 1 })

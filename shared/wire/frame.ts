@@ -19,7 +19,7 @@
  * 48 is a multiple of 16, so a payload can be viewed in place when the frame is aligned.
  */
 import { MeshError } from '../errors.ts'
-import { limits } from './limits.ts'
+import { limits } from '../limits.ts'
 import { otherVersion } from './other-version.ts'
 
 export const frameHeaderBytes = 48

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { type RouteRecord, routes } from '../../shared/api/routes.ts'
-import { limits } from '../../shared/wire/limits.ts'
+import { limits } from '../../shared/limits.ts'
 import { defaultAdmission } from '../../control-plane/service/admission.ts'
 
 const bytesText = (bytes: number): string => (bytes >= 2 ** 20 ? `${bytes / 2 ** 20} MiB` : bytes % 1024 === 0 ? `${bytes / 1024} KiB` : `${bytes} bytes`)
@@ -15,7 +15,7 @@ const valueText = (name: string, value: number): string => {
 
 /** Each limit with the comment above it; limits that share a comment share it in the table. */
 export const limitTable = (): string => {
-  const source = readFileSync(fileURLToPath(new URL('../../shared/wire/limits.ts', import.meta.url)), 'utf8')
+  const source = readFileSync(fileURLToPath(new URL('../../shared/limits.ts', import.meta.url)), 'utf8')
   let about = ''
   const rows = source.split('\n').flatMap((line) => {
     about = /^ {2}\/\*\* (.*) \*\/$/.exec(line)?.[1] ?? about

@@ -1,5 +1,5 @@
 import { hostname } from 'node:os'
-import { secureUrl } from '../../../shared/api/control-plane-url.ts'
+import { secureUrl } from '../../../shared/control-plane-url.ts'
 import { MeshError } from '../../../shared/errors.ts'
 import { untilAborted } from '../../../shared/lifecycle.ts'
 import { defaultPorts, ownCommand } from '../../../shared/options.ts'

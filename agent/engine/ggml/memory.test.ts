@@ -1,5 +1,5 @@
 import { test } from 'node:test'
-import { checkMemory } from '../memory-contract.ts'
+import { checkMemory } from '../test/memory-contract.ts'
 import { creators, openSubject } from '../test/contract-subject.ts'
 import { ggmlComes } from '../test/platform.ts'
 

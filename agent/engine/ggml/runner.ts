@@ -2,7 +2,7 @@
 import { MeshError } from '../../../shared/errors.ts'
 import { sizeOf } from '../../../shared/plan/shard-plan.ts'
 import type { BackendOptions, Buffers, Span } from '../backend.ts'
-import type { Runner } from '../host/command.ts'
+import type { Runner } from '../runner.ts'
 import { blockColumns } from './blocks.ts'
 import { type GgmlDevice, openDevice } from './device.ts'
 import { bucketedLength, buildHead, buildSet, type GraphParts, type GraphSet, keyOf, type Rows, rowsOf } from './graphs.ts'

@@ -12,9 +12,9 @@ import { loadShard } from '../../model/shard-cache.ts'
 import type { Backend } from '../backend.ts'
 import type { Engine } from '../engine.ts'
 import { createForward } from '../forward.ts'
-import { createGgmlBackend } from '../ggml/ggml-backend.ts'
-import type { HostedBackend } from '../host/hosted-backend.ts'
-import { createOnnxBackend } from '../onnx/onnx-backend.ts'
+import { createGgmlBackend } from '../../compute/ggml/ggml-backend.ts'
+import type { HostedBackend } from '../../compute/hosted-backend.ts'
+import { createOnnxBackend } from '../../compute/onnx/onnx-backend.ts'
 import { ggmlComes } from './platform.ts'
 
 export const creators = { onnx: createOnnxBackend, ...(ggmlComes ? { ggml: createGgmlBackend } : {}) }

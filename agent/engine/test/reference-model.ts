@@ -3,7 +3,7 @@ import type { Quant } from '../../../shared/schema/model.ts'
 import type { Model } from '../../model/model-folder.ts'
 import { bitsOf, type BlockColumns, blockColumns, type BlockFormat, dequantize, quantize } from '../../model/quantize.ts'
 import { readRows } from '../../model/tensor-slice.ts'
-import type { Matrix, ReferenceModel } from '../reference.ts'
+import type { Matrix, ReferenceModel } from './reference.ts'
 
 export const readReference = (model: Model, quant: Quant, block: BlockColumns = blockColumns): ReferenceModel => {
   const { shape, tiedEmbeddings, normEpsilon, rope } = model.config
