@@ -15,6 +15,8 @@ export interface CheckThreadInput {
   readonly quant: Quant
   /** Where half layers are kept. */
   readonly folder: string
+  /** Of the time, while the ring computes, in which a half is cut that nobody waits for; 1: at full speed. */
+  readonly cuttingShare: number
   /** i32 [1]: 1 while the ring computes. */
   readonly busy: SharedArrayBuffer
 }

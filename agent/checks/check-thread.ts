@@ -10,15 +10,13 @@ import type { CheckThreadInput, FromThread, ToThread } from './check-messages.ts
 import { compare } from './compare.ts'
 import { HalfFile } from './half-file.ts'
 
-/** Of the time, while the ring computes, in which a half is cut that nobody waits for. */
-const cuttingShare = 0.004
 /** Milliseconds of processor that a piece of a matrix takes. */
 const typicalPieceMs = 40
 /** How soon a thread that waits looks whether the ring still computes. */
 const lookMs = 100
 const lowestPriority = 19
 
-const { modelFolder, digests, config, epsilon, quant, folder, busy } = workerData as CheckThreadInput
+const { modelFolder, digests, config, epsilon, quant, folder, cuttingShare, busy } = workerData as CheckThreadInput
 const ringIsBusy = new Int32Array(busy)
 const store = openTensors(modelFolder)
 const model = digests
@@ -48,7 +46,7 @@ const processorMs = (): number => {
 
 /** As long as the share of the time asks for after work of so many milliseconds, or until the ring is idle. */
 const restAfter = async (tookMs: number): Promise<void> => {
-  const until = performance.now() + tookMs / cuttingShare
+  const until = performance.now() + tookMs * (1 / cuttingShare - 1)
   while (Atomics.load(ringIsBusy, 0) === 1 && performance.now() < until) await pause(lookMs)
 }
 

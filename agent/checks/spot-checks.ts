@@ -17,7 +17,9 @@ import { tolerances, unlikeError } from './compare.ts'
 import { halfBytes } from './half-file.ts'
 import { type CheckedRank, createRank, halvesPerRank, type Pending, type RankView } from './checked-rank.ts'
 
-export interface SpotChecksOptions extends Omit<CheckThreadInput, 'busy'> {
+export interface SpotChecksOptions extends Omit<CheckThreadInput, 'busy' | 'cuttingShare'> {
+  /** As in `CheckThreadInput`. Absent: as much as nobody notices. */
+  readonly cuttingShare?: number
   /** This one. */
   readonly rank: number
   /** MLP columns of every rank. */
@@ -37,6 +39,8 @@ const mostBytes = 256 * 2 ** 20
 export const checksPerChange = 16
 /** A ring that ran no step for so long is idle: halves may be cut at full speed. */
 const idleMs = 2000
+/** Of the time of a ring that computes. */
+const usualCuttingShare = 0.004
 /** Checks that wait for the thread. */
 const mostPending = 4
 /** Tokens after which a rank that was wrong is looked at again. */
@@ -64,10 +68,10 @@ export class SpotChecks {
   #turn = 0
 
   constructor(options: SpotChecksOptions) {
-    const { rank: own, ffn, modelFolder, digests, config, epsilon, quant, folder } = options
+    const { rank: own, ffn, modelFolder, digests, config, epsilon, quant, folder, cuttingShare = usualCuttingShare } = options
     this.#options = options
     this.#random = options.random ?? secret
-    const input: CheckThreadInput = { modelFolder, digests, config, epsilon, quant, folder, busy: this.#busy.buffer as SharedArrayBuffer }
+    const input: CheckThreadInput = { modelFolder, digests, config, epsilon, quant, folder, cuttingShare, busy: this.#busy.buffer as SharedArrayBuffer }
     this.#thread = new Worker(new URL('./check-thread.ts', import.meta.url), { workerData: input, name: 'checks', resourceLimits: { maxOldGenerationSizeMb: 96 } })
     this.#thread.unref()
     this.#thread.on('message', (message: FromThread) => this.#receive(message))
