@@ -1,4 +1,4 @@
-/** The README's quick start with real processes: relay, control plane, two agents with a home each, one prompt. */
+/** A group by hand, as docs/guide.md tells it, with real processes: relay, control plane, two agents with a home each, one prompt. */
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { describe, it, type TestContext } from 'node:test'
@@ -29,7 +29,7 @@ interface Cluster {
   json<T>(home: string, ...args: string[]): Promise<T>
 }
 
-/** Both machines up to `mesh join-ring`, as the README says, on loopback and free ports. */
+/** Both machines up to `mesh join-ring`, as the guide says, on loopback and free ports. */
 const quickStart = async (t: TestContext): Promise<Cluster> => {
   const root = temporaryFolder(t)
   const [a, b] = [join(root, 'a'), join(root, 'b')]

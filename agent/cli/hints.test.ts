@@ -78,7 +78,7 @@ describe('hints', () => {
   it('nowhere in help, messages and pages a command or option is named that does not exist', () => {
     const folders = ['agent', 'control-plane', 'relay-server', 'shared', 'bench']
     const files = folders.flatMap((folder) => readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' }).map((file) => join(folder, file)))
-    const texts = [...files.filter((file) => /\.(?:ts|md|html|js)$/.test(file) && !file.endsWith('.test.ts')), 'README.md', 'INSIGHT.md']
+    const texts = [...files.filter((file) => /\.(?:ts|md|html|js)$/.test(file) && !file.endsWith('.test.ts')), 'README.md', 'INSIGHT.md', join('docs', 'guide.md')]
     const wrong = texts.flatMap((file) => mentionsIn(readFileSync(join(root, file), 'utf8')).flatMap((mention) => {
       const problem = problemOf(mention)
       return problem === undefined ? [] : [`${file}: ${mention.text}: ${problem}`]

@@ -1,4 +1,4 @@
-/** How options are described, the same way in `--help` and in the README. */
+/** How options are described, the same way in `--help` and in docs/cli.md. */
 import { type OptionName, optionRecord, type OptionValues } from '../../shared/options.ts'
 import type { Command, CommandContext } from './command.ts'
 
