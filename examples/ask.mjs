@@ -56,6 +56,11 @@ const ask = async () => {
   process.stdout.write('\n')
 }
 
+// whoever reads the text went away, as `head` does
+process.stdout.on('error', () => {
+  process.exitCode = 141
+})
+
 try {
   await ask()
 } catch (error) {
