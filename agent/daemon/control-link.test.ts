@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { test } from 'node:test'
+import { test, type TestContext } from 'node:test'
 import { type WebSocket, WebSocketServer } from 'ws'
 import { createClient } from '../../shared/api/client.ts'
 import type { ControlMessage } from '../../shared/api/messages.ts'
@@ -14,15 +14,11 @@ import { silentLogger } from '../../shared/log.ts'
 import { eventually } from '../../test/support/processes.ts'
 import { ControlLink } from './control-link.ts'
 
-test('control link: state that cannot be read and a message that cannot be handled end nothing; it goes on by itself', async (t) => {
+/** A server that takes any socket. @returns its address */
+const serve = async (t: TestContext, connected: (socket: WebSocket) => void): Promise<string> => {
   const server = createServer()
   const sockets = new WebSocketServer({ server })
-  const heard: string[] = []
-  let welcomes = 0
-  sockets.on('connection', (socket: WebSocket) => socket.on('message', (data) => {
-    heard.push((JSON.parse(String(data)) as { type: string }).type)
-    for (let index = 0; index < 2; index++) socket.send(JSON.stringify({ type: 'welcome', serverTime: 1, heartbeatMs: 60_000 }))
-  }))
+  sockets.on('connection', connected)
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
   t.after(() => {
@@ -30,7 +26,17 @@ test('control link: state that cannot be read and a message that cannot be handl
     server.close()
     server.closeAllConnections()
   })
-  const client = createClient({ url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, key: newKeyPair(), certificateOf: () => undefined, controlPlaneKey: newControlPlaneKey().id })
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+}
+
+test('control link: state that cannot be read and a message that cannot be handled end nothing; it goes on by itself', async (t) => {
+  const heard: string[] = []
+  let welcomes = 0
+  const url = await serve(t, (socket) => socket.on('message', (data) => {
+    heard.push((JSON.parse(String(data)) as { type: string }).type)
+    for (let index = 0; index < 2; index++) socket.send(JSON.stringify({ type: 'welcome', serverTime: 1, heartbeatMs: 60_000 }))
+  }))
+  const client = createClient({ url, key: newKeyPair(), certificateOf: () => undefined, controlPlaneKey: newControlPlaneKey().id })
   let isDamaged = true
   const problems: string[] = []
   const link = new ControlLink({
@@ -80,25 +86,15 @@ test('control link: one of another version is not asked again within seconds', a
 })
 
 test('control link: how often it reports is not for the control plane alone to say', async (t) => {
-  const server = createServer()
-  const sockets = new WebSocketServer({ server })
   let beats = 0
   let pongs = 0
-  sockets.on('connection', (socket: WebSocket) => {
+  const url = await serve(t, (socket) => {
     socket.on('message', (data: Buffer) => (beats += Number(data.toString().includes('heartbeat'))))
     socket.on('pong', () => pongs++)
     // more than 24 days: a timer would fire every millisecond
     socket.send(JSON.stringify({ type: 'welcome', serverTime: 1, heartbeatMs: 2 ** 40 }))
     for (let count = 0; count < 20; count++) setTimeout(() => socket.ping(), 25 * count)
   })
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  t.after(() => {
-    sockets.close()
-    server.close()
-    server.closeAllConnections()
-  })
-  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
   const client = createClient({ url, key: newKeyPair(), certificateOf: () => undefined, controlPlaneKey: 'c'.repeat(64) as never })
   const link = new ControlLink({
     client: () => client, logger: silentLogger(), prepare: async () => {}, onMessage: () => {}, onState: () => {},

@@ -10,19 +10,11 @@ import { openDatabase } from '../store/database.ts'
 import { mostTokens } from '../domain/job-tokens.ts'
 import { type CreditSettings, defaultCreditSettings } from '../service/credits.ts'
 import { createPool, eventually, type FakeAgent, manifest, type Plane, quickSettings, startPlane, submission, type TestDevice, type TestPool } from './plane.ts'
-import { activeRing, done, epochWith, join } from './steps.ts'
+import { activeRing, done, epochWith, join, ledgerOf } from './steps.ts'
 
 /** Agents here say nothing while others have their turn, however slow the machine is: no lease ends. */
 const plane = (t: TestContext, change: Partial<CreditSettings> = {}, folder?: string): Promise<Plane> =>
   startPlane(t, folder, { ...quickSettings, leaseMs: 60_000, credits: { ...defaultCreditSettings, ...change } })
-
-const ledgerOf = async (pool: TestPool, url: string): Promise<LedgerEntry[]> => {
-  const { entries } = await pool.admin.client(url).call('ledger', { params: { poolId: pool.poolId }, query: {} })
-  const check = new LedgerCheck({ poolId: pool.poolId })
-  check.push(entries)
-  check.finish()
-  return entries
-}
 
 const creditsOf = async (pool: TestPool, url: string, device: TestDevice): Promise<CreditsView['members'][number]> => {
   const { members } = await pool.admin.client(url).call('credits', { params: { poolId: pool.poolId } })

@@ -3,6 +3,8 @@ import assert from 'node:assert/strict'
 import type { TestContext } from 'node:test'
 import { createParser, type EventSourceMessage } from 'eventsource-parser'
 import { Value } from 'typebox/value'
+import { LedgerCheck } from '../../shared/ledger/verify.ts'
+import type { LedgerEntry } from '../../shared/schema/credits.ts'
 import { JobEvent } from '../../shared/schema/job.ts'
 import { RingView } from '../../shared/schema/ring.ts'
 import { FakeAgent, manifest, type TestDevice, type TestPool, timings } from './plane.ts'
@@ -66,3 +68,12 @@ export const events = async (pool: TestPool, url: string, jobId: string, after?:
 export const done = (jobId: string, epoch: number, text: string, tokens: number[]): Parameters<FakeAgent['send']>[0] => ({
   type: 'job-done', jobId, epoch, text, tokens, finishReason: 'stop', usage: { promptTokens: 1, completionTokens: tokens.length, totalTokens: 1 + tokens.length }, timings,
 })
+
+/** The ledger of a pool as its admin sees it, computed again whole. */
+export const ledgerOf = async (pool: TestPool, url: string): Promise<LedgerEntry[]> => {
+  const { entries } = await pool.admin.client(url).call('ledger', { params: { poolId: pool.poolId }, query: {} })
+  const check = new LedgerCheck({ poolId: pool.poolId })
+  check.push(entries)
+  check.finish()
+  return entries
+}

@@ -5,13 +5,11 @@ import { tmpdir } from 'node:os'
 import { join as joinPath } from 'node:path'
 import { test, type TestContext } from 'node:test'
 import { signStatement } from '../../shared/identity/statement.ts'
-import { LedgerCheck } from '../../shared/ledger/verify.ts'
 import { heldWeights, planShards } from '../../shared/plan/shard-plan.ts'
-import type { LedgerEntry } from '../../shared/schema/credits.ts'
 import type { MemberSums, RankCheck } from '../../shared/schema/ring.ts'
 import { defaultCreditSettings } from '../service/credits.ts'
 import { createPool, eventually, type FakeAgent, manifest, type Plane, quickSettings, startPlane, submission, type TestPool } from './plane.ts'
-import { activeRing, done, epochWith, type Ring, view } from './steps.ts'
+import { activeRing, done, epochWith, ledgerOf, type Ring, view } from './steps.ts'
 
 const plane = (t: TestContext, folder?: string): Promise<Plane> =>
   startPlane(t, folder, { ...quickSettings, leaseMs: 60_000, credits: { ...defaultCreditSettings, settleMs: 60_000 } })
@@ -35,14 +33,6 @@ const submit = async (pool: TestPool, url: string): Promise<string> =>
   (await pool.admin.client(url).call('submitJob', { params: { poolId: pool.poolId }, body: submission('sums', { maxTokens: 1000 }) })).jobId
 
 const jobOf = (pool: TestPool, url: string, jobId: string) => pool.admin.client(url).call('getJob', { params: { poolId: pool.poolId, jobId } })
-
-const ledgerOf = async (pool: TestPool, url: string): Promise<LedgerEntry[]> => {
-  const { entries } = await pool.admin.client(url).call('ledger', { params: { poolId: pool.poolId }, query: {} })
-  const check = new LedgerCheck({ poolId: pool.poolId })
-  check.push(entries)
-  check.finish()
-  return entries
-}
 
 /** All ranks say that they did the job, and its submitter that it used it. */
 const settle = async (pool: TestPool, url: string, { agents, epoch }: Ring, jobId: string): Promise<void> => {

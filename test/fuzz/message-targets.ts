@@ -6,6 +6,7 @@ import { AgentMessage, type ControlMessage } from '../../shared/api/messages.ts'
 import { manifest, submission } from '../../control-plane/test/plane.ts'
 import type { Arena } from './arena.ts'
 import { damagedText, hostile } from './edits.ts'
+import { handled } from './handled.ts'
 import { anyTarget, type Target } from './run-cases.ts'
 
 interface MessageCase {
@@ -13,18 +14,6 @@ interface MessageCase {
   /** Ring, epoch and job of now are put in: the message is about something. */
   readonly isFresh: boolean
 }
-
-/** Everything that was sent before this call was handled, or the connection is over. */
-const handled = (socket: WebSocket): Promise<void> =>
-  new Promise((resolve) => {
-    const settle = (): void => {
-      socket.off('pong', settle).off('close', settle)
-      resolve()
-    }
-    socket.on('pong', settle).on('close', settle)
-    if (socket.readyState === WebSocket.OPEN) socket.ping()
-    else settle()
-  })
 
 /** The agent of a member as the control plane sees it, whatever it sends. */
 class HostileAgent {

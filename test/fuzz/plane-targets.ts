@@ -16,6 +16,7 @@ import { openHome } from '../../shared/home.ts'
 import { createLogger } from '../../shared/log.ts'
 import { anything } from './arbitrary-of-schema.ts'
 import { damagedText, hostile } from './edits.ts'
+import { handled } from './handled.ts'
 import { anyTarget, type Target } from './run-cases.ts'
 import { words } from './wire-targets.ts'
 
@@ -84,17 +85,6 @@ class HostilePlane {
     this.#server.closeAllConnections()
   }
 }
-
-/** All that was sent before is handled, or the connection is over. */
-const handled = (socket: WebSocket): Promise<void> =>
-  new Promise((resolve) => {
-    const settle = (): void => {
-      socket.off('pong', settle).off('close', settle)
-      resolve()
-    }
-    socket.on('pong', settle).on('close', settle)
-    socket.ping()
-  })
 
 /** Rings that a message brought up end again. */
 const ringIn = (text: string): string | undefined => {
