@@ -14,6 +14,7 @@ import { defaultPorts, type OptionValues } from '../shared/options.ts'
 import { watchOutput } from '../shared/output-watch.ts'
 import { jsonLine } from '../shared/printed.ts'
 import { ControlPlaneReady } from '../shared/schema/ready.ts'
+import { asUrlHost } from '../shared/url-host.ts'
 import { limits } from '../shared/limits.ts'
 import { buildApp } from './app.ts'
 import { wholeShare } from './domain/queue-share.ts'
@@ -46,10 +47,9 @@ const settingsOf = (options: Options): Settings => ({
 })
 
 /** How programs of this machine reach it: plain HTTP is for addresses that nobody else has. */
-const localUrl = ({ address, family, port }: AddressInfo): string => {
-  const host = family === 'IPv6' ? `[${address}]` : address
-  if (host === '0.0.0.0' || host === '[::]') return `http://127.0.0.1:${port}`
-  return `${isLoopback(address) ? 'http' : 'https'}://${host}:${port}`
+const localUrl = ({ address, port }: AddressInfo): string => {
+  if (address === '0.0.0.0' || address === '::') return `http://127.0.0.1:${port}`
+  return `${isLoopback(address) ? 'http' : 'https'}://${asUrlHost(address)}:${port}`
 }
 
 const plainHttpWarning = 'plain HTTP is served to other machines (--plain-http): what programs send without TLS, API keys and prompts too, can be read and changed on the way'

@@ -7,7 +7,7 @@
  */
 import type { BlockColumns } from '../model/quantize.ts'
 
-export const backendKinds = ['ggml', 'onnx'] as const
+const backendKinds = ['ggml', 'onnx'] as const
 export type BackendKind = (typeof backendKinds)[number]
 
 /** Activations in 8 bits: value = code * scale. */

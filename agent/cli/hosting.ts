@@ -1,6 +1,7 @@
 /** Whether this home may host a group, and what the others of the group run. */
 import { existsSync } from 'node:fs'
 import { networkInterfaces } from 'node:os'
+import { hostIn } from '../../shared/url-host.ts'
 import { MeshError } from '../../shared/errors.ts'
 import type { Home } from '../../shared/home.ts'
 import { type OptionName, optionTable, ownCommand } from '../../shared/options.ts'
@@ -19,9 +20,8 @@ const inviteUses = 10
 const inviteMs = 86400e3
 
 const isOfThisMachine = (url: string): boolean => {
-  const host = new URL(url).hostname.replace(/^\[|\]$/g, '')
   const own = Object.values(networkInterfaces()).flatMap((list) => (list ?? []).map(({ address }) => address))
-  return ['localhost', '127.0.0.1', '::1', ...own].includes(host)
+  return ['localhost', '127.0.0.1', '::1', ...own].includes(hostIn(url))
 }
 
 /**

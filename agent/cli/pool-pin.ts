@@ -22,7 +22,7 @@ export const openPins = ({ home, now }: Place): Pins => new Pins(home, new Revoc
 export const pinOf = (context: Place, poolId: string): ControlPlanePin | undefined => openPins(context).pinOf(poolId)
 
 /** Takes what that control plane knows, if it is newer. @throws MeshError of the client, `pinInvalid` */
-export const fetchPin = async (context: Place, client: Client, poolId: string): Promise<void> => {
+const fetchPin = async (context: Place, client: Client, poolId: string): Promise<void> => {
   const newest = await ifReachable(client.call('getPin', { params: { poolId } }))
   if ('answer' in newest && newest.answer.pin !== undefined) openPins(context).accept(poolId, newest.answer.pin)
 }

@@ -1,5 +1,6 @@
 /** Addresses of a control plane on this machine, seen from here and from others. */
 import { isIP } from 'node:net'
+import { hostIn } from '../../shared/url-host.ts'
 import { isLoopbackUrl, secureUrl } from '../../shared/control-plane-url.ts'
 
 /**
@@ -10,9 +11,8 @@ export const relayAt = (relay: string, url: string): string | undefined => {
   const rest = /^\/ip[46]\/(?:0\.0\.0\.0|::)(\/.*)$/.exec(relay)?.[1]
   if (rest === undefined) return relay
   if (isLoopbackUrl(url)) return undefined
-  const host = new URL(url).hostname
-  const literal = host.replace(/^\[|\]$/g, '')
-  return `/${isIP(literal) === 4 ? 'ip4' : isIP(literal) === 6 ? 'ip6' : 'dns'}/${literal}${rest}`
+  const host = hostIn(url)
+  return `/${isIP(host) === 4 ? 'ip4' : isIP(host) === 6 ? 'ip6' : 'dns'}/${host}${rest}`
 }
 
 /** The same address with another host, as that is spoken to; without a trailing slash. */

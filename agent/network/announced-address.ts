@@ -9,6 +9,7 @@
 import { lookup } from 'node:dns/promises'
 import { isIP } from 'node:net'
 import ipaddr from 'ipaddr.js'
+import { asUrlHost, hostIn } from '../../shared/url-host.ts'
 
 export type Reach = 'public' | 'private' | 'never'
 
@@ -62,10 +63,7 @@ const placeIn = (text: string): URL | undefined => {
   return isBare && url.protocol === 'https:' ? url : undefined
 }
 
-/** The host of an URL as `node:net` wants it: without brackets. */
-export const hostIn = (url: string): string => new URL(url).hostname.replace(/^\[|\]$/g, '')
-
-const at = (url: URL, address: string): string => `https://${address.includes(':') ? `[${address}]` : address}${url.port === '' ? '' : `:${url.port}`}`
+const at = (url: URL, address: string): string => `https://${asUrlHost(address)}${url.port === '' ? '' : `:${url.port}`}`
 
 /** Judges an address that a member announced. Never throws. */
 export const judge = async ({ url: text, privateWelcome }: Announced, resolve: Resolve = systemResolve): Promise<Judged> => {

@@ -20,7 +20,7 @@ export interface KnownMembers {
   isHousehold(household: string): boolean
 }
 
-export const doorLimits: PendingLimits = {
+const doorLimits: PendingLimits = {
   strangers: 128,
   known: 256,
   ofHousehold: limits.worldSize,

@@ -44,7 +44,7 @@ export interface WatchSettings {
 const linkTimes = 2
 
 /** It loads, or shall: links come later. */
-export const isLoading = (said: Said | undefined): boolean => said?.state === 'waiting' || (said?.state === 'loading' && said.loading?.phase !== 'linking')
+const isLoading = (said: Said | undefined): boolean => said?.state === 'waiting' || (said?.state === 'loading' && said.loading?.phase !== 'linking')
 const isLinking = (said: Said | undefined): boolean => said?.state === 'loading' && said.loading?.phase === 'linking'
 
 /** Who tells no bytes tells a part of the whole. */

@@ -7,7 +7,7 @@ import { householdOf } from '../../shared/household.ts'
 import { PendingConnections, type PendingLimits } from '../../shared/pending-connections.ts'
 import { putLast } from '../../shared/put-last.ts'
 
-export const connectionLimits: PendingLimits = {
+const connectionLimits: PendingLimits = {
   strangers: 512,
   known: 1024,
   ofHousehold: 128,

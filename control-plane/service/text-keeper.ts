@@ -52,8 +52,8 @@ export class TextKeeper {
 
   constructor(options: TextKeeperOptions) {
     this.#options = options
-    const every = Math.min(options.settings.everyMs ?? defaultEveryMs, Math.max(1000, options.settings.keepMs / 4))
-    this.#timer = setInterval(() => this.look(), options.settings.everyMs ?? every).unref()
+    const { keepMs, everyMs = Math.min(defaultEveryMs, Math.max(1000, keepMs / 4)) } = options.settings
+    this.#timer = setInterval(() => this.look(), everyMs).unref()
     this.look()
   }
 

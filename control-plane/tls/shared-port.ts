@@ -6,6 +6,7 @@ import { createServer, type RequestListener, type Server, type ServerOptions } f
 import type { Socket } from 'node:net'
 import { TLSSocket } from 'node:tls'
 import { MeshError } from '../../shared/errors.ts'
+import { asUrlHost } from '../../shared/url-host.ts'
 import { limits } from '../../shared/limits.ts'
 import { householdOf } from '../../shared/household.ts'
 import { type Budget, Budgets } from '../domain/budgets.ts'
@@ -36,7 +37,7 @@ export const isLoopback = (address: string): boolean => /^(?:::ffff:)?127\./i.te
 /** What somebody reads who speaks plain HTTP from another machine; the rest of the request is not looked at. */
 const refusal = ({ localAddress = '', localPort = 0 }: Socket): string => {
   const address = localAddress.replace(/^::ffff:/i, '')
-  const failure = new MeshError('tlsRequired', { url: `https://${address.includes(':') ? `[${address}]` : address}:${localPort}` })
+  const failure = new MeshError('tlsRequired', { url: `https://${asUrlHost(address)}:${localPort}` })
   const body = JSON.stringify({ error: failure.toReport() })
   return [
     `HTTP/1.1 ${failure.status} Upgrade Required`, 'upgrade: TLS/1.2, HTTP/1.1', 'connection: upgrade, close',

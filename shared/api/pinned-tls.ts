@@ -8,6 +8,7 @@ import { MeshError, problemOf } from '../errors.ts'
 import { controlPlaneIdIn } from '../identity/control-plane-key.ts'
 import { deviceServerName } from '../identity/control-plane-name.ts'
 import { type ControlPlaneId, shortId } from '../ids.ts'
+import { hostIn } from '../url-host.ts'
 import { formatDuration } from '../words.ts'
 
 /** Milliseconds that connection and handshake may take. */
@@ -18,8 +19,8 @@ const keepAliveMs = 60_000
 type Opened = (error: Error | null, socket: TLSSocket | null) => void
 
 const addressOf = (url: string): { readonly host: string; readonly port: number } => {
-  const { hostname, port } = new URL(url)
-  return { host: hostname.replace(/^\[|\]$/g, ''), port: port === '' ? 443 : Number(port) }
+  const { port } = new URL(url)
+  return { host: hostIn(url), port: port === '' ? 443 : Number(port) }
 }
 
 /** @throws MeshError `controlPlaneChanged` */

@@ -41,7 +41,7 @@ const bytesOf = (value: string | Uint8Array): ArrayBuffer => {
 }
 
 /** Names a sealing key: 16 bytes of its SHA-256, in hex. */
-export const sealingKeyId = (publicKey: Uint8Array): string => createHash('sha256').update(publicKey).digest('hex').slice(0, 32)
+const sealingKeyId = (publicKey: Uint8Array): string => createHash('sha256').update(publicKey).digest('hex').slice(0, 32)
 
 export const newSealingPair = async (): Promise<SealingPair> => {
   const { kem } = suite()
