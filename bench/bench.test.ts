@@ -14,26 +14,63 @@ const model = fileURLToPath(new URL('../models/tiny-story', import.meta.url))
 type Report = Printed<Static<typeof InferenceBench>>
 
 const bench = async (...args: string[]): Promise<Report> => {
-  const { stdout, stderr } = await promisify(execFile)(process.execPath, ['--disable-warning=ExperimentalWarning', program, '--json', '--workers', '2', ...args])
+  const { stdout, stderr } = await promisify(execFile)(process.execPath, [
+    '--disable-warning=ExperimentalWarning',
+    program,
+    '--json',
+    '--workers',
+    '2',
+    ...args,
+  ])
   assert.equal(stderr, '')
   return JSON.parse(stdout) as Report
 }
 
-const assertSpread = ({ median, min, max }: Spread, name: string): void => assert.ok(min > 0 && min <= median && median <= max && Number.isFinite(max), `${name}: ${min} ${median} ${max}`)
+const assertSpread = ({ median, min, max }: Spread, name: string): void =>
+  assert.ok(min > 0 && min <= median && median <= max && Number.isFinite(max), `${name}: ${min} ${median} ${max}`)
 
 test('mesh bench: two ranks on random weights give sane figures', async () => {
-  const report = await bench('--shape', 'tiny', '--prompt-tokens', '16', '--tokens', '4', '--runs', '2', '--contexts', '8,300', '--sequences', '1,3')
-  for (const name of ['time_to_first_token_ms', 'prefill_tokens_per_second', 'decode_tokens_per_second'] as const) assertSpread(report[name], name)
+  const report = await bench(
+    '--shape',
+    'tiny',
+    '--prompt-tokens',
+    '16',
+    '--tokens',
+    '4',
+    '--runs',
+    '2',
+    '--contexts',
+    '8,300',
+    '--sequences',
+    '1,3',
+  )
+  for (const name of ['time_to_first_token_ms', 'prefill_tokens_per_second', 'decode_tokens_per_second'] as const)
+    assertSpread(report[name], name)
   for (const phase of ['prefill', 'decode'] as const) {
-    for (const name of ['compute_ms_per_token', 'all_reduce_ms_per_token', 'agent_cpu_ms_per_token', 'compute_cpu_ms_per_token'] as const) assertSpread(report[phase][name], `${phase} ${name}`)
+    for (const name of [
+      'compute_ms_per_token',
+      'all_reduce_ms_per_token',
+      'agent_cpu_ms_per_token',
+      'compute_cpu_ms_per_token',
+    ] as const)
+      assertSpread(report[phase][name], `${phase} ${name}`)
   }
   assert.equal(report.workers, 2)
   // two sums of f32 [256] a layer of four, one candidate, and what goes round them
   const sums = 2 * 4 * 256 * 4
   const { median: bytes } = report.decode.bytes_per_token
   assert.ok(bytes > sums && bytes < 1.2 * sums, `${bytes} bytes`)
-  assert.deepEqual(report.contexts.map(({ context, decode_ratio }) => [context, decode_ratio.median > 0]), [[8, true], [300, true]])
-  assert.deepEqual(report.batches.map(({ sequences }) => sequences), [1, 3])
+  assert.deepEqual(
+    report.contexts.map(({ context, decode_ratio }) => [context, decode_ratio.median > 0]),
+    [
+      [8, true],
+      [300, true],
+    ],
+  )
+  assert.deepEqual(
+    report.batches.map(({ sequences }) => sequences),
+    [1, 3],
+  )
   for (const { decode_tokens_per_second } of report.batches) assertSpread(decode_tokens_per_second, 'batch')
   assert.equal(report.batches[0].ratio.median, 1)
   assert.equal(report.resident_bytes.length, 2)
@@ -42,7 +79,20 @@ test('mesh bench: two ranks on random weights give sane figures', async () => {
 })
 
 test('mesh bench: a link that is slowed down shows in every sum', async () => {
-  const report = await bench('--shape', 'tiny', '--prompt-tokens', '4', '--tokens', '3', '--runs', '1', '--rtt', '20', '--collective', 'direct')
+  const report = await bench(
+    '--shape',
+    'tiny',
+    '--prompt-tokens',
+    '4',
+    '--tokens',
+    '3',
+    '--runs',
+    '1',
+    '--rtt',
+    '20',
+    '--collective',
+    'direct',
+  )
   // eight sums a token, each at least one way
   assert.ok(report.decode.all_reduce_ms_per_token.min >= 8 * 10, `${report.decode.all_reduce_ms_per_token.min} ms`)
   assert.ok(report.decode_tokens_per_second.max < 1000 / 80)
@@ -51,11 +101,25 @@ test('mesh bench: a link that is slowed down shows in every sum', async () => {
 test('mesh bench: times a model folder', async () => {
   const report = await bench('--model', model, '--prompt-tokens', '16', '--tokens', '4', '--runs', '1', '--quant', 'q8')
   assertSpread(report.decode_tokens_per_second, 'decode')
-  assert.ok(report.shard_bytes.every((bytes) => bytes > 3e6), String(report.shard_bytes))
+  assert.ok(
+    report.shard_bytes.every((bytes) => bytes > 3e6),
+    String(report.shard_bytes),
+  )
 })
 
 test('mesh bench: flags that go against each other are refused, not ignored', async () => {
-  for (const args of [['--model', model, '--shape', 'tiny'], ['--collectives', '--tokens', '5'], ['--compare', 'llama.cpp', '--rtt', '20'], ['--compare', 'llama.cpp', '--threads', '0'], ['--sequences', '0'], ['--model', model, '--contexts', '5000']]) {
-    await assert.rejects(bench(...args), (error: { code: number; stderr: string }) => error.code === 2 && /error: /.test(error.stderr), args.join(' '))
+  for (const args of [
+    ['--model', model, '--shape', 'tiny'],
+    ['--collectives', '--tokens', '5'],
+    ['--compare', 'llama.cpp', '--rtt', '20'],
+    ['--compare', 'llama.cpp', '--threads', '0'],
+    ['--sequences', '0'],
+    ['--model', model, '--contexts', '5000'],
+  ]) {
+    await assert.rejects(
+      bench(...args),
+      (error: { code: number; stderr: string }) => error.code === 2 && /error: /.test(error.stderr),
+      args.join(' '),
+    )
   }
 })

@@ -19,7 +19,12 @@ export type CollectiveOrder =
   /** What the links cost, as measured when they were opened. */
   | { readonly type: 'cost' }
   | { readonly type: 'raw-connect'; readonly port: number }
-  | { readonly type: 'raw-exchange'; readonly neighbour: 'left' | 'right'; readonly bytes: number; readonly count: number }
+  | {
+      readonly type: 'raw-exchange'
+      readonly neighbour: 'left' | 'right'
+      readonly bytes: number
+      readonly count: number
+    }
   | { readonly type: 'raw-stream'; readonly bytes: number; readonly sends: boolean; readonly receives: boolean }
 
 export interface Probed {
@@ -73,25 +78,45 @@ const start = async (identity: CollectiveRankSettings & RankIdentity): Promise<R
     if (order.type === 'connect') {
       const streams = await node.links.open({ ring: order.ring, rank, signal: new AbortController().signal })
       const ends = new SocketEnds()
-      const reason = await openLinks({ channel: streams, host: ends, epoch: order.ring.epoch, names: order.ring.members.map(({ name }) => name), wanted: carrier === 'auto', logger: silentLogger(), route: routeOf(rank) })
+      const reason = await openLinks({
+        channel: streams,
+        host: ends,
+        epoch: order.ring.epoch,
+        names: order.ring.members.map(({ name }) => name),
+        wanted: carrier === 'auto',
+        logger: silentLogger(),
+        route: routeOf(rank),
+      })
       const channel: TensorChannel = reason === undefined ? ends.channel : streams
-      cost = costOf(slowestOf(await probeLinks(channel, { logger: silentLogger(), pathTo: (other) => streams.pathTo(other) })))
+      cost = costOf(
+        slowestOf(await probeLinks(channel, { logger: silentLogger(), pathTo: (other) => streams.pathTo(other) })),
+      )
       const collective = createCollective(channel)
       use = (algorithm) => {
         collective.use({ algorithm, wire: 'f32' })
         return collective
       }
-      say({ type: 'connected', carrier: reason === undefined ? 'sockets' : 'streams' } satisfies Connected & { type: string })
+      say({ type: 'connected', carrier: reason === undefined ? 'sockets' : 'streams' } satisfies Connected & {
+        type: string
+      })
     } else if (order.type === 'raw-connect') {
       await raw.connect(order.port)
       say({ type: 'raw-connected' })
-    } else if (order.type === 'all-reduce') say({ type: 'timed', ms: await allReduce(order.algorithm, order.bytes, order.count) } satisfies Timed)
+    } else if (order.type === 'all-reduce')
+      say({ type: 'timed', ms: await allReduce(order.algorithm, order.bytes, order.count) } satisfies Timed)
     else if (order.type === 'cost') say({ type: 'cost', cost } satisfies Probed)
-    else if (order.type === 'raw-exchange') say({ type: 'timed', ms: await raw.exchange(order.neighbour, order.bytes, order.count) } satisfies Timed)
-    else if (order.type === 'raw-stream') say({ type: 'timed', ms: await stream(order.bytes, order.sends, order.receives) } satisfies Timed)
+    else if (order.type === 'raw-exchange')
+      say({ type: 'timed', ms: await raw.exchange(order.neighbour, order.bytes, order.count) } satisfies Timed)
+    else if (order.type === 'raw-stream')
+      say({ type: 'timed', ms: await stream(order.bytes, order.sends, order.receives) } satisfies Timed)
   }
 
-  say({ type: 'ready', ...node.introduction, ranges: { kvHeads: empty, heads: empty, ffn: empty, vocab: empty }, rawPort: await raw.listen() })
+  say({
+    type: 'ready',
+    ...node.introduction,
+    ranges: { kvHeads: empty, heads: empty, ffn: empty, vocab: empty },
+    rawPort: await raw.listen(),
+  })
   return {
     obey,
     stop: async () => {

@@ -16,10 +16,15 @@ import { parseArgs } from 'node:util'
 import { environmentFor } from '../shared/options.ts'
 import { show, spread } from './spread.ts'
 
-const { values, positionals } = parseArgs({ options: { runs: { type: 'string', default: '11' } }, allowPositionals: true })
+const { values, positionals } = parseArgs({
+  options: { runs: { type: 'string', default: '11' } },
+  allowPositionals: true,
+})
 const runs = Number(values.runs)
-if (!Number.isInteger(runs) || runs < 1) throw new RangeError(`--runs wants a whole number above zero, got ${values.runs}`)
-const trees = positionals.length > 0 ? positionals.map((tree) => resolve(tree)) : [dirname(dirname(fileURLToPath(import.meta.url)))]
+if (!Number.isInteger(runs) || runs < 1)
+  throw new RangeError(`--runs wants a whole number above zero, got ${values.runs}`)
+const trees =
+  positionals.length > 0 ? positionals.map((tree) => resolve(tree)) : [dirname(dirname(fileURLToPath(import.meta.url)))]
 
 /** What is timed: to be answered by an agent that runs. */
 const commands: Readonly<Record<string, readonly string[]>> = {
@@ -29,8 +34,14 @@ const commands: Readonly<Record<string, readonly string[]>> = {
 }
 
 /** Node and its arguments for a program of a tree, and its environment, as the wrapper of install.sh has them. */
-const programOf = (tree: string, file: string, home: string): { readonly node: string; readonly args: string[]; readonly env: NodeJS.ProcessEnv } => {
-  const { config } = JSON.parse(readFileSync(join(tree, 'package.json'), 'utf8')) as { config?: { nodeFlags?: string[] } }
+const programOf = (
+  tree: string,
+  file: string,
+  home: string,
+): { readonly node: string; readonly args: string[]; readonly env: NodeJS.ProcessEnv } => {
+  const { config } = JSON.parse(readFileSync(join(tree, 'package.json'), 'utf8')) as {
+    config?: { nodeFlags?: string[] }
+  }
   return {
     node: join(tree, 'node_modules', 'node', 'bin', 'node'),
     args: [...(config?.nodeFlags ?? []), join(tree, file)],
@@ -53,7 +64,12 @@ const timed = async (tree: string, home: string, args: readonly string[]): Promi
 const stops: (() => Promise<unknown>)[] = []
 
 /** Starts a program and waits for its ready line. */
-const serve = async (tree: string, home: string, file: string, args: readonly string[]): Promise<Record<string, unknown>> => {
+const serve = async (
+  tree: string,
+  home: string,
+  file: string,
+  args: readonly string[],
+): Promise<Record<string, unknown>> => {
   const { node, args: before, env } = programOf(tree, file, home)
   const child = spawn(node, [...before, ...args], { env, stdio: ['ignore', 'pipe', 'inherit'] })
   const ended = new Promise((end) => child.on('close', end))

@@ -12,7 +12,13 @@ import { shapes } from './random-shard.ts'
 import { type Ready, startRanks } from './ranks.ts'
 import { show, spread } from './spread.ts'
 
-const { values } = parseArgs({ options: { shape: { type: 'string', default: 'llama-160m' }, rounds: { type: 'string', default: '3' }, seconds: { type: 'string', default: '4' } } })
+const { values } = parseArgs({
+  options: {
+    shape: { type: 'string', default: 'llama-160m' },
+    rounds: { type: 'string', default: '3' },
+    seconds: { type: 'string', default: '4' },
+  },
+})
 const shape = shapes[values.shape as keyof typeof shapes]
 if (!shape) throw new RangeError(`--shape wants one of ${Object.keys(shapes).join(', ')}, got ${values.shape}`)
 const cores = usableCores()
@@ -23,13 +29,23 @@ const quant = 'q4'
 type Decode = () => Promise<number>
 
 const withRing = async (workers: number, threads: number, use: (decode: Decode) => Promise<void>): Promise<void> => {
-  const settings: InferenceSettings = { shape, modelFolder: undefined, quant, backend: 'ggml', threads, spinMs: 0, collective: { algorithm: 'auto', wire: 'auto' }, carrier: 'auto' }
+  const settings: InferenceSettings = {
+    shape,
+    modelFolder: undefined,
+    quant,
+    backend: 'ggml',
+    threads,
+    spinMs: 0,
+    collective: { algorithm: 'auto', wire: 'auto' },
+    carrier: 'auto',
+  }
   const ranks = await startRanks<Ready, InferenceSettings, InferenceOrder>({ program, workers, settings, shape, quant })
   try {
     await use(async () => {
       const [order, started] = [{ type: 'run', promptTokens: 16, tokens: 32 } as const, performance.now()]
       const rates: number[] = []
-      while (performance.now() - started < Number(values.seconds) * 1000) rates.push((await ranks.ask<RunResult>(0, order, 'result')).timings.decodeTokensPerSecond)
+      while (performance.now() - started < Number(values.seconds) * 1000)
+        rates.push((await ranks.ask<RunResult>(0, order, 'result')).timings.decodeTokensPerSecond)
       return rates.length / rates.reduce((sum, rate) => sum + 1 / rate, 0)
     })
   } finally {
@@ -39,7 +55,9 @@ const withRing = async (workers: number, threads: number, use: (decode: Decode) 
 
 /** An owner who uses every core. */
 const withLoops = async <T>(work: () => Promise<T>): Promise<T> => {
-  const loops: ChildProcess[] = Array.from({ length: cores }, () => spawn(process.execPath, ['-e', 'for (;;);'], { stdio: 'ignore' }))
+  const loops: ChildProcess[] = Array.from({ length: cores }, () =>
+    spawn(process.execPath, ['-e', 'for (;;);'], { stdio: 'ignore' }),
+  )
   try {
     return await work()
   } finally {
@@ -53,13 +71,20 @@ const note = (name: string, rate: number): void => {
   process.stdout.write(`${name.padEnd(44)} ${rate.toFixed(1)} tok/s\n`)
 }
 const round = async (): Promise<void> => {
-  for (const [name, threads] of [['default threads', 0], ['1 thread', 1], ['all cores', cores]] as const) {
+  for (const [name, threads] of [
+    ['default threads', 0],
+    ['1 thread', 1],
+    ['all cores', cores],
+  ] as const) {
     await withRing(2, threads, async (decode) => {
       await decode() // warms up
       note(`2 units, ${name} each`, await decode())
     })
   }
-  for (const [name, threads] of [['default threads', 0], ['all cores', cores]] as const) {
+  for (const [name, threads] of [
+    ['default threads', 0],
+    ['all cores', cores],
+  ] as const) {
     await withRing(1, threads, async (decode) => {
       await decode()
       note(`1 unit, ${name}`, await decode())

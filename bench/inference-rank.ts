@@ -105,16 +105,33 @@ const beginPhase = ({ bytesSent: sent, times }: MeasuredRank): (() => PhaseFigur
   const [started, before, cpu] = [performance.now(), sent(), cpuMeter()]
   Object.assign(times, { computeMs: 0, collectiveMs: 0 })
   loopDelay.reset()
-  return () => ({ wallMs: performance.now() - started, ...times, cpu: cpu(), bytesSent: sent() - before, loopDelayMs: loopDelayMs() })
+  return () => ({
+    wallMs: performance.now() - started,
+    ...times,
+    cpu: cpu(),
+    bytesSent: sent() - before,
+    loopDelayMs: loopDelayMs(),
+  })
 }
 
 /** One prompt through the token loop of agents. */
-const runPrompt = async (leader: Leader, rank: MeasuredRank, { promptTokens, tokens: maxTokens }: PromptOrder): Promise<RunResult> => {
+const runPrompt = async (
+  leader: Leader,
+  rank: MeasuredRank,
+  { promptTokens, tokens: maxTokens }: PromptOrder,
+): Promise<RunResult> => {
   loopDelay.enable()
   let end = beginPhase(rank)
   let prefill: PhaseFigures | undefined
   const { timings, tokens } = await leader.run({
-    jobId: 'bench', tokens: promptOf(promptTokens, rank.vocab), maxTokens, stop: [], endTokens: [], queuedMs: 0, sampling: greedy, signal: new AbortController().signal,
+    jobId: 'bench',
+    tokens: promptOf(promptTokens, rank.vocab),
+    maxTokens,
+    stop: [],
+    endTokens: [],
+    queuedMs: 0,
+    sampling: greedy,
+    signal: new AbortController().signal,
     onToken: () => {
       if (prefill) return
       prefill = end()
@@ -130,7 +147,10 @@ const start = async (options: InferenceSettings & RankIdentity): Promise<RankPro
   const { rank, worldSize, shape, quant, backend: choice, spinMs, folder } = options
   const logger = silentLogger()
   const node = await createRankNode(options)
-  const plan = planShards(shape, Array.from({ length: worldSize }, () => 1))
+  const plan = planShards(
+    shape,
+    Array.from({ length: worldSize }, () => 1),
+  )
   const ranges = plan[rank]
   const weights = await openWeights(options, ranges)
   const { shard, embed, normEpsilon, rope } = weights
@@ -138,7 +158,11 @@ const start = async (options: InferenceSettings & RankIdentity): Promise<RankPro
   const governor = new ThreadGovernor({ threads: options.threads, logger })
   const wanted = wantedThreads(shape, ranges)
   const threads = governor.threadsFor(wanted)
-  const backend = await createBackend(choice, { shape, ranges, quant, normEpsilon, rope, threads, spinMs, shard }, { logger, progress: () => {} })
+  const backend = await createBackend(
+    choice,
+    { shape, ranges, quant, normEpsilon, rope, threads, spinMs, shard },
+    { logger, progress: () => {} },
+  )
   const loadMs = performance.now() - loading
   governor.govern(backend, wanted, threads)
   let checks: BenchChecks | undefined
@@ -147,31 +171,85 @@ const start = async (options: InferenceSettings & RankIdentity): Promise<RankPro
   const connect = async (ring: RingEpoch): Promise<void> => {
     const { signal } = new AbortController()
     const channel = worldSize > 1 ? await node.links.open({ ring, rank, signal }) : undefined
-    const { engine: assembled, links } = await assembleRank({ ring, backend, channel, carrier: options.carrier, logger, signal, shape, ranges, embed, route: routeOf(rank) })
+    const { engine: assembled, links } = await assembleRank({
+      ring,
+      backend,
+      channel,
+      carrier: options.carrier,
+      logger,
+      signal,
+      shape,
+      ranges,
+      embed,
+      route: routeOf(rank),
+    })
     // of rank 0; the others are told with every job
-    const settings: CollectiveSettings = { ...options.collective, link: costOf(slowestOf(links)), carrier: assembled.hasSockets ? 'sockets' : 'streams' }
+    const settings: CollectiveSettings = {
+      ...options.collective,
+      link: costOf(slowestOf(links)),
+      carrier: assembled.hasSockets ? 'sockets' : 'streams',
+    }
     assembled.use(settings)
     const times = { computeMs: 0, collectiveMs: 0 }
     checks = options.spotChecks ? await openChecks({ ...options, plan }) : undefined
     const engine = timed(checks?.around(assembled) ?? assembled, times)
     // a rank that is lost fails the prompt on rank 0, and with it the benchmark
-    if (channel && rank > 0) startFollower({ engine, channel, logger, leaderName: 'rank 0', stepTimeoutMs: channel.stepTimeoutMs, onSettings: (told) => assembled.use(told), onLost: () => {}, onBusy: () => {}, onWork: () => {} })
+    if (channel && rank > 0)
+      startFollower({
+        engine,
+        channel,
+        logger,
+        leaderName: 'rank 0',
+        stepTimeoutMs: channel.stepTimeoutMs,
+        onSettings: (told) => assembled.use(told),
+        onLost: () => {},
+        onBusy: () => {},
+        onWork: () => {},
+      })
     measured = {
-      leader: rank === 0 ? new Leader({ engine, channel, members: plan.map((held, one) => ({ rank: one, name: `rank ${one}`, ranges: held })), settings: () => settings, decoder: { decode: () => '' } }) : undefined,
-      rank: { engine, channel, times, vocab: shape.vocab, bytesSent: () => (channel?.bytesSent ?? 0) + assembled.bytesSent },
+      leader:
+        rank === 0
+          ? new Leader({
+              engine,
+              channel,
+              members: plan.map((held, one) => ({ rank: one, name: `rank ${one}`, ranges: held })),
+              settings: () => settings,
+              decoder: { decode: () => '' },
+            })
+          : undefined,
+      rank: {
+        engine,
+        channel,
+        times,
+        vocab: shape.vocab,
+        bytesSent: () => (channel?.bytesSent ?? 0) + assembled.bytesSent,
+      },
     }
     say({ type: 'connected', carrier: settings.carrier } satisfies Connected & { type: string })
   }
 
   const obey = async (order: InferenceOrder): Promise<void> => {
     if (order.type === 'connect') await connect(order.ring)
-    else if (order.type === 'run' && measured?.leader) say({ type: 'result', ...(await runPrompt(measured.leader, measured.rank, order)) })
+    else if (order.type === 'run' && measured?.leader)
+      say({ type: 'result', ...(await runPrompt(measured.leader, measured.rank, order)) })
     else if (order.type === 'checks' && checks) say({ type: 'checks-set', checkMs: await checks.use(order.on) })
-    else if (order.type === 'batch' && measured) say({ type: 'batched', decodeMs: await runBatch(measured.rank, order) } satisfies Batched)
-    else if (order.type === 'measure') say({ type: 'measured', residentBytes: residentBytes(), shardBytes: shard.bytes } satisfies RankMemory & { type: string })
+    else if (order.type === 'batch' && measured)
+      say({ type: 'batched', decodeMs: await runBatch(measured.rank, order) } satisfies Batched)
+    else if (order.type === 'measure')
+      say({ type: 'measured', residentBytes: residentBytes(), shardBytes: shard.bytes } satisfies RankMemory & {
+        type: string
+      })
   }
 
-  say({ type: 'ready', ...node.introduction, ranges, backend: backend.name, description: backend.description, loadMs, shardMs: weights.shardMs })
+  say({
+    type: 'ready',
+    ...node.introduction,
+    ranges,
+    backend: backend.name,
+    description: backend.description,
+    loadMs,
+    shardMs: weights.shardMs,
+  })
   return {
     obey,
     stop: async () => {

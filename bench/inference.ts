@@ -1,7 +1,22 @@
 /** `mesh bench`: prompts through a ring of processes, and llama.cpp beside it if asked. */
 import { fileURLToPath } from 'node:url'
-import type { BatchFigures, ContextFigures, InferenceReport, LlamaCppFigures, PhaseReport, Spread } from '../shared/schema/bench.ts'
-import type { Batched, Connected, InferenceOrder, InferenceSettings, PhaseFigures, RankMemory, RunResult } from './inference-rank.ts'
+import type {
+  BatchFigures,
+  ContextFigures,
+  InferenceReport,
+  LlamaCppFigures,
+  PhaseReport,
+  Spread,
+} from '../shared/schema/bench.ts'
+import type {
+  Batched,
+  Connected,
+  InferenceOrder,
+  InferenceSettings,
+  PhaseFigures,
+  RankMemory,
+  RunResult,
+} from './inference-rank.ts'
 import { installLlamaCpp, type LlamaCpp, type LlamaCppRun } from './llama-cpp.ts'
 import { type Ranks, type Ready, startRanks } from './ranks.ts'
 import type { LinkShape } from './shaped-network.ts'
@@ -43,7 +58,8 @@ const program = fileURLToPath(new URL('./inference-rank.ts', import.meta.url))
 const batchPromptTokens = 32
 
 const phaseOf = (phases: readonly PhaseFigures[], tokens: number): PhaseReport => {
-  const perToken = (pick: (phase: PhaseFigures) => number): Spread => spread(phases.map((phase) => pick(phase) / tokens))
+  const perToken = (pick: (phase: PhaseFigures) => number): Spread =>
+    spread(phases.map((phase) => pick(phase) / tokens))
   return {
     computeMsPerToken: perToken(({ computeMs }) => computeMs),
     allReduceMsPerToken: perToken(({ collectiveMs }) => collectiveMs),
@@ -59,21 +75,32 @@ const figuresOf = (runs: readonly RunResult[], promptTokens: number, tokens: num
   timeToFirstTokenMs: spread(runs.map(({ timings }) => timings.timeToFirstTokenMs)),
   prefillTokensPerSecond: spread(runs.map(({ timings }) => timings.prefillTokensPerSecond)),
   decodeTokensPerSecond: spread(runs.map(({ timings }) => timings.decodeTokensPerSecond)),
-  prefill: phaseOf(runs.map(({ prefill }) => prefill), promptTokens),
-  decode: phaseOf(runs.map(({ decode }) => decode), Math.max(1, tokens - 1)),
+  prefill: phaseOf(
+    runs.map(({ prefill }) => prefill),
+    promptTokens,
+  ),
+  decode: phaseOf(
+    runs.map(({ decode }) => decode),
+    Math.max(1, tokens - 1),
+  ),
 })
 
 const compared = (threads: number, runs: readonly RunResult[], beside: readonly LlamaCppRun[]): LlamaCppFigures => ({
   threads,
   prefillTokensPerSecond: spread(beside.map((one) => one.prefillTokensPerSecond)),
   decodeTokensPerSecond: spread(beside.map((one) => one.decodeTokensPerSecond)),
-  prefillRatio: spread(runs.map(({ timings }, index) => timings.prefillTokensPerSecond / beside[index].prefillTokensPerSecond)),
-  decodeRatio: spread(runs.map(({ timings }, index) => timings.decodeTokensPerSecond / beside[index].decodeTokensPerSecond)),
+  prefillRatio: spread(
+    runs.map(({ timings }, index) => timings.prefillTokensPerSecond / beside[index].prefillTokensPerSecond),
+  ),
+  decodeRatio: spread(
+    runs.map(({ timings }, index) => timings.decodeTokensPerSecond / beside[index].decodeTokensPerSecond),
+  ),
 })
 
 const contextFigures = (contexts: readonly number[], rounds: readonly Round[]): ContextFigures[] =>
   contexts.map((context, index) => {
-    const of = (pick: (run: RunResult, first: RunResult) => number): Spread => spread(rounds.map((round) => pick(round.contexts[index], round.contexts[0])))
+    const of = (pick: (run: RunResult, first: RunResult) => number): Spread =>
+      spread(rounds.map((round) => pick(round.contexts[index], round.contexts[0])))
     return {
       context,
       prefillTokensPerSecond: of(({ timings }) => timings.prefillTokensPerSecond),
@@ -93,9 +120,15 @@ const batchFigures = (sequences: readonly number[], rounds: readonly Round[]): B
 type Group = Ranks<InferenceReady, InferenceOrder>
 
 /** Everything of a round in turn, so that all see the same moods of the machine. */
-const measureRound = async ({ ask, askAll }: Group, options: InferenceOptions, llama: LlamaCpp | undefined, number: number): Promise<Round> => {
+const measureRound = async (
+  { ask, askAll }: Group,
+  options: InferenceOptions,
+  llama: LlamaCpp | undefined,
+  number: number,
+): Promise<Round> => {
   const { workers, threads, promptTokens, tokens } = options
-  const runPrompt = (length: number): Promise<RunResult> => ask(0, { type: 'run', promptTokens: length, tokens }, 'result')
+  const runPrompt = (length: number): Promise<RunResult> =>
+    ask(0, { type: 'run', promptTokens: length, tokens }, 'result')
   const prompt = await runPrompt(promptTokens)
   const beside = llama?.run(workers * threads, promptTokens, tokens)
   const contexts: RunResult[] = []
@@ -103,17 +136,44 @@ const measureRound = async ({ ask, askAll }: Group, options: InferenceOptions, l
   const batches: number[] = []
   for (const [index, sequences] of options.sequences.entries()) {
     const batch = number * options.sequences.length + index
-    const [{ decodeMs }] = await askAll<Batched>({ type: 'batch', batch, sequences, promptTokens: Math.min(promptTokens, batchPromptTokens), tokens }, 'batched')
+    const [{ decodeMs }] = await askAll<Batched>(
+      { type: 'batch', batch, sequences, promptTokens: Math.min(promptTokens, batchPromptTokens), tokens },
+      'batched',
+    )
     batches.push((sequences * tokens * 1000) / decodeMs)
   }
   return { prompt, contexts, batches, llama: beside }
 }
 
 export const benchInference = async (options: InferenceOptions): Promise<InferenceReport> => {
-  const { workers, promptTokens, tokens, runs, compare, link, shape, modelFolder, quant, backend: choice, threads, spinMs, collective, carrier } = options
+  const {
+    workers,
+    promptTokens,
+    tokens,
+    runs,
+    compare,
+    link,
+    shape,
+    modelFolder,
+    quant,
+    backend: choice,
+    threads,
+    spinMs,
+    collective,
+    carrier,
+  } = options
   const llama = compare ? installLlamaCpp(shape) : undefined
   try {
-    const settings: InferenceSettings = { shape, modelFolder, quant, backend: choice, threads, spinMs, collective, carrier }
+    const settings: InferenceSettings = {
+      shape,
+      modelFolder,
+      quant,
+      backend: choice,
+      threads,
+      spinMs,
+      collective,
+      carrier,
+    }
     const group: Group = await startRanks({ program, workers, settings, shape, quant, link })
     try {
       await measureRound(group, options, undefined, 0) // warms up
@@ -133,7 +193,13 @@ export const benchInference = async (options: InferenceOptions): Promise<Inferen
         shardBytes: memory.map(({ shardBytes }) => shardBytes),
         shardMs: Math.max(...group.ready.map(({ shardMs }) => shardMs)),
         loadMs: Math.max(...group.ready.map(({ loadMs }) => loadMs)),
-        llamaCpp: llama && compared(workers * threads, prompts, rounds.flatMap(({ llama: beside }) => beside ?? [])),
+        llamaCpp:
+          llama &&
+          compared(
+            workers * threads,
+            prompts,
+            rounds.flatMap(({ llama: beside }) => beside ?? []),
+          ),
       }
     } finally {
       await group.stop()

@@ -49,12 +49,27 @@ export const installLlamaCpp = (shape: ModelShape): LlamaCpp => {
   const folder = mkdtempSync(join(tmpdir(), 'mesh-bench-llama-'))
   writeFileSync(join(folder, 'package.json'), '{"type":"module","private":true}')
   writeFileSync(join(folder, 'run.mjs'), script)
-  execFileSync('npm', ['install', '--no-audit', '--no-fund', '--ignore-scripts', '--omit=optional', `node-llama-cpp@${version}`], { cwd: folder, stdio: 'ignore' })
-  execFileSync('npm', ['install', '--no-audit', '--no-fund', '--ignore-scripts', `@node-llama-cpp/linux-x64@${version}`], { cwd: folder, stdio: 'ignore' })
+  execFileSync(
+    'npm',
+    ['install', '--no-audit', '--no-fund', '--ignore-scripts', '--omit=optional', `node-llama-cpp@${version}`],
+    { cwd: folder, stdio: 'ignore' },
+  )
+  execFileSync(
+    'npm',
+    ['install', '--no-audit', '--no-fund', '--ignore-scripts', `@node-llama-cpp/linux-x64@${version}`],
+    { cwd: folder, stdio: 'ignore' },
+  )
   const file = join(folder, 'model.gguf')
   writeRandomGguf(file, shape)
   return {
-    run: (threads, promptTokens, tokens) => JSON.parse(execFileSync(process.execPath, ['run.mjs', file, String(threads), String(promptTokens), String(tokens)], { cwd: folder, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] })) as LlamaCppRun,
+    run: (threads, promptTokens, tokens) =>
+      JSON.parse(
+        execFileSync(process.execPath, ['run.mjs', file, String(threads), String(promptTokens), String(tokens)], {
+          cwd: folder,
+          encoding: 'utf8',
+          stdio: ['ignore', 'pipe', 'ignore'],
+        }),
+      ) as LlamaCppRun,
     stop: () => rmSync(folder, { recursive: true, force: true }),
   }
 }

@@ -22,8 +22,32 @@ import { shapes } from './random-shard.ts'
 import type { LinkShape } from './shaped-network.ts'
 
 /** What only a model has. */
-const modelOptions = ['model', 'shape', 'threads', 'spin', 'backend', 'quant', 'promptTokens', 'tokens', 'contexts', 'sequences', 'wire', 'compare'] as const
-const options = [...modelOptions, 'collectives', 'workers', 'runs', 'collective', 'carrier', 'rtt', 'mbit', 'json', 'logLevel'] as const
+const modelOptions = [
+  'model',
+  'shape',
+  'threads',
+  'spin',
+  'backend',
+  'quant',
+  'promptTokens',
+  'tokens',
+  'contexts',
+  'sequences',
+  'wire',
+  'compare',
+] as const
+const options = [
+  ...modelOptions,
+  'collectives',
+  'workers',
+  'runs',
+  'collective',
+  'carrier',
+  'rtt',
+  'mbit',
+  'json',
+  'logLevel',
+] as const
 type Options = OptionValues<(typeof options)[number]>
 
 /** @throws MeshError `usage` for a flag that would be without effect */
@@ -31,11 +55,14 @@ const checkTogether = (given: Partial<Record<string, unknown>>): void => {
   const usage = (problem: string): never => {
     throw new MeshError('usage', { problem })
   }
-  const idle = given.collectives === true ? modelOptions.find((name: OptionName) => given[name] !== undefined) : undefined
+  const idle =
+    given.collectives === true ? modelOptions.find((name: OptionName) => given[name] !== undefined) : undefined
   if (idle) usage(`${optionRecord(idle).flag} is of no use with --collectives: no model runs`)
   if (given.model !== undefined && given.shape !== undefined) usage('--model brings its own shape: leave out --shape')
-  if (given.model !== undefined && given.compare !== undefined) usage('--compare times random weights: give a --shape instead of a --model')
-  if (given.compare !== undefined && (given.rtt !== undefined || given.mbit !== undefined)) usage('--compare wants links as they are: leave out --rtt and --mbit')
+  if (given.model !== undefined && given.compare !== undefined)
+    usage('--compare times random weights: give a --shape instead of a --model')
+  if (given.compare !== undefined && (given.rtt !== undefined || given.mbit !== undefined))
+    usage('--compare wants links as they are: leave out --rtt and --mbit')
 }
 
 /** @throws MeshError of a model folder | `promptTooLong` */
@@ -48,24 +75,83 @@ const shapeOf = ({ model: folder, shape: name, promptTokens, contexts = [], toke
   return shape
 }
 
-const linkOf = ({ rtt, mbit }: Options): LinkShape | undefined => (rtt === 0 && mbit === 0 ? undefined : { rttMs: rtt, mbit })
+const linkOf = ({ rtt, mbit }: Options): LinkShape | undefined =>
+  rtt === 0 && mbit === 0 ? undefined : { rttMs: rtt, mbit }
 
 const runCollectives = async (values: Options): Promise<void> => {
   const { workers, collective, runs, rtt, mbit, json } = values
   if (workers < 2) throw new MeshError('usage', { problem: '--collectives wants --workers 2 or more' })
-  const report = await benchCollectives({ workers, runs, algorithm: collective as CollectiveChoice, carrier: values.carrier as CarrierChoice, link: linkOf(values) })
-  process.stdout.write(json ? jsonLine(CollectivesBench, { workers, collective, runs, rtt, mbit, ...report }) : `${printCollectives(report)}\n`)
+  const report = await benchCollectives({
+    workers,
+    runs,
+    algorithm: collective as CollectiveChoice,
+    carrier: values.carrier as CarrierChoice,
+    link: linkOf(values),
+  })
+  process.stdout.write(
+    json
+      ? jsonLine(CollectivesBench, { workers, collective, runs, rtt, mbit, ...report })
+      : `${printCollectives(report)}\n`,
+  )
 }
 
 const runInference = async (values: Options): Promise<void> => {
-  const { model, workers, threads, spin, backend, quant, collective, wire, promptTokens, tokens, contexts = [], sequences = [], runs, compare, rtt, mbit, json } = values
-  if (compare !== undefined && threads === 0) throw new MeshError('usage', { problem: '--compare wants the same threads for both: give a number of --threads above 0' })
+  const {
+    model,
+    workers,
+    threads,
+    spin,
+    backend,
+    quant,
+    collective,
+    wire,
+    promptTokens,
+    tokens,
+    contexts = [],
+    sequences = [],
+    runs,
+    compare,
+    rtt,
+    mbit,
+    json,
+  } = values
+  if (compare !== undefined && threads === 0)
+    throw new MeshError('usage', {
+      problem: '--compare wants the same threads for both: give a number of --threads above 0',
+    })
   const shape = shapeOf(values)
   const report = await benchInference({
-    workers, threads, spinMs: spin, promptTokens, tokens, contexts, sequences, runs, shape, modelFolder: model && resolve(model), backend: backend as BackendChoice, quant: quant as Quant,
-    collective: { algorithm: collective as CollectiveChoice, wire: wire as WireChoice }, carrier: values.carrier as CarrierChoice, compare: compare !== undefined, link: linkOf(values),
+    workers,
+    threads,
+    spinMs: spin,
+    promptTokens,
+    tokens,
+    contexts,
+    sequences,
+    runs,
+    shape,
+    modelFolder: model && resolve(model),
+    backend: backend as BackendChoice,
+    quant: quant as Quant,
+    collective: { algorithm: collective as CollectiveChoice, wire: wire as WireChoice },
+    carrier: values.carrier as CarrierChoice,
+    compare: compare !== undefined,
+    link: linkOf(values),
   })
-  const title = { model, shape: values.shape, workers, threads, quant, collective, wire, promptTokens, tokens, runs, rtt, mbit }
+  const title = {
+    model,
+    shape: values.shape,
+    workers,
+    threads,
+    quant,
+    collective,
+    wire,
+    promptTokens,
+    tokens,
+    runs,
+    rtt,
+    mbit,
+  }
   const answer = { ...title, shape: model === undefined ? values.shape : undefined, ...report }
   process.stdout.write(json ? jsonLine(InferenceBench, answer) : `${printInference(title, report)}\n`)
 }

@@ -37,10 +37,20 @@ export const printInference = (title: InferenceTitle, report: InferenceReport): 
     `decode                ${show(report.decodeTokensPerSecond)} tok/s`,
     ...phaseLines('a token read', report.prefill),
     ...phaseLines('a written token', report.decode),
-    ...report.contexts.map((one) => `context ${String(one.context).padEnd(13)} decode ${show(one.decodeTokensPerSecond)} tok/s, ${show(one.decodeRatio, 2)} of the first; prefill ${show(one.prefillTokensPerSecond)} tok/s, event loop delay p99 ${show(one.prefillLoopDelayP99Ms)} ms`),
-    ...report.batches.map((one) => `${String(one.sequences).padStart(3)} sequences         decode ${show(one.decodeTokensPerSecond)} tok/s, ${show(one.ratio, 2)} of the first`),
+    ...report.contexts.map(
+      (one) =>
+        `context ${String(one.context).padEnd(13)} decode ${show(one.decodeTokensPerSecond)} tok/s, ${show(one.decodeRatio, 2)} of the first; prefill ${show(one.prefillTokensPerSecond)} tok/s, event loop delay p99 ${show(one.prefillLoopDelayP99Ms)} ms`,
+    ),
+    ...report.batches.map(
+      (one) =>
+        `${String(one.sequences).padStart(3)} sequences         decode ${show(one.decodeTokensPerSecond)} tok/s, ${show(one.ratio, 2)} of the first`,
+    ),
     `resident              ${report.residentBytes.map((bytes, rank) => `${formatBytes(bytes)} (shard ${formatBytes(report.shardBytes[rank])})`).join(', ')}`,
     `load                  ${report.loadMs.toFixed(0)} ms (weights cut or made up before in ${report.shardMs.toFixed(0)} ms)`,
-    ...(llamaCpp ? [`llama.cpp x ${llamaCpp.threads} threads: prefill ${show(llamaCpp.prefillTokensPerSecond)}, decode ${show(llamaCpp.decodeTokensPerSecond)} tok/s; ours over it: prefill ${show(llamaCpp.prefillRatio, 2)}, decode ${show(llamaCpp.decodeRatio, 2)}`] : []),
+    ...(llamaCpp
+      ? [
+          `llama.cpp x ${llamaCpp.threads} threads: prefill ${show(llamaCpp.prefillTokensPerSecond)}, decode ${show(llamaCpp.decodeTokensPerSecond)} tok/s; ours over it: prefill ${show(llamaCpp.prefillRatio, 2)}, decode ${show(llamaCpp.decodeRatio, 2)}`,
+        ]
+      : []),
   ].join('\n')
 }

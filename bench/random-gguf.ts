@@ -32,10 +32,18 @@ const f32 = (value: number): Buffer => {
 }
 
 const pair = (name: string, type: number, value: Buffer): Buffer => Buffer.concat([text(name), u32(type), value])
-const list = (name: string, type: number, values: readonly Buffer[]): Buffer => pair(name, valueTypes.array, Buffer.concat([u32(type), u64(values.length), ...values]))
+const list = (name: string, type: number, values: readonly Buffer[]): Buffer =>
+  pair(name, valueTypes.array, Buffer.concat([u32(type), u64(values.length), ...values]))
 
 /** A vocabulary that a loader accepts: control tokens, bytes, and made-up words. */
-const tokens = (vocab: number): string[] => ['<unk>', '<s>', '</s>', ...Array.from({ length: 256 }, (_, byte) => `<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`), ...Array.from({ length: vocab }, (_, id) => `word${id}`)].slice(0, vocab)
+const tokens = (vocab: number): string[] =>
+  [
+    '<unk>',
+    '<s>',
+    '</s>',
+    ...Array.from({ length: 256 }, (_, byte) => `<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`),
+    ...Array.from({ length: vocab }, (_, id) => `word${id}`),
+  ].slice(0, vocab)
 
 const metadata = (shape: ModelShape): Buffer[] => {
   const words = tokens(shape.vocab)
@@ -54,8 +62,16 @@ const metadata = (shape: ModelShape): Buffer[] => {
     pair('llama.attention.layer_norm_rms_epsilon', valueTypes.f32, f32(1e-5)),
     pair('tokenizer.ggml.model', valueTypes.string, text('llama')),
     list('tokenizer.ggml.tokens', valueTypes.string, words.map(text)),
-    list('tokenizer.ggml.scores', valueTypes.f32, words.map((_, id) => f32(-id))),
-    list('tokenizer.ggml.token_type', valueTypes.i32, words.map((_, id) => u32(id === 0 ? 2 : id < 3 ? 3 : id < 259 ? 6 : 1))),
+    list(
+      'tokenizer.ggml.scores',
+      valueTypes.f32,
+      words.map((_, id) => f32(-id)),
+    ),
+    list(
+      'tokenizer.ggml.token_type',
+      valueTypes.i32,
+      words.map((_, id) => u32(id === 0 ? 2 : id < 3 ? 3 : id < 259 ? 6 : 1)),
+    ),
     number('tokenizer.ggml.bos_token_id', 1),
     number('tokenizer.ggml.eos_token_id', 2),
   ]
@@ -94,12 +110,25 @@ export const writeRandomGguf = (file: string, shape: ModelShape): void => {
   const tensors = tensorsOf(shape)
   let offset = 0
   const infos = tensors.map((tensor) => {
-    const info = Buffer.concat([text(tensor.name), u32(tensor.dims.length), ...tensor.dims.map(u64), u32(tensor.dims.length === 1 ? tensorTypes.f32 : tensorTypes.q4_0), u64(offset)])
+    const info = Buffer.concat([
+      text(tensor.name),
+      u32(tensor.dims.length),
+      ...tensor.dims.map(u64),
+      u32(tensor.dims.length === 1 ? tensorTypes.f32 : tensorTypes.q4_0),
+      u64(offset),
+    ])
     offset += padded(bytesOf(tensor))
     return info
   })
   const pairs = metadata(shape)
-  const header = Buffer.concat([Buffer.from('GGUF'), u32(3), u64(tensors.length), u64(pairs.length), ...pairs, ...infos])
+  const header = Buffer.concat([
+    Buffer.from('GGUF'),
+    u32(3),
+    u64(tensors.length),
+    u64(pairs.length),
+    ...pairs,
+    ...infos,
+  ])
   const handle = openSync(file, 'w')
   writeSync(handle, Buffer.concat([header, Buffer.alloc(padded(header.length) - header.length)]))
   for (const tensor of tensors) {
@@ -107,7 +136,8 @@ export const writeRandomGguf = (file: string, shape: ModelShape): void => {
     if (tensor.dims.length === 1) new Float32Array(bytes.buffer, bytes.byteOffset, tensor.dims[0]).fill(1)
     else {
       randomFillSync(bytes)
-      for (let block = 0; block < bytes.length; block += 18) bytes.writeUInt16LE(scaleBits, Math.min(block, bytes.length - 2))
+      for (let block = 0; block < bytes.length; block += 18)
+        bytes.writeUInt16LE(scaleBits, Math.min(block, bytes.length - 2))
     }
     writeSync(handle, bytes)
   }

@@ -11,15 +11,37 @@ import type { ModelShape, Quant } from '../shared/schema/model.ts'
 import type { RankRanges } from '../shared/schema/ring.ts'
 
 export const shapes: Readonly<Record<string, ModelShape>> = {
-  'tinyllama-1.1b': { layers: 22, hidden: 2048, heads: 32, kvHeads: 4, headDim: 64, ffn: 5632, vocab: 32000, context: 4096 },
-  'llama-160m': { layers: 12, hidden: 768, heads: 12, kvHeads: 12, headDim: 64, ffn: 3072, vocab: 32000, context: 2048 },
+  'tinyllama-1.1b': {
+    layers: 22,
+    hidden: 2048,
+    heads: 32,
+    kvHeads: 4,
+    headDim: 64,
+    ffn: 5632,
+    vocab: 32000,
+    context: 4096,
+  },
+  'llama-160m': {
+    layers: 12,
+    hidden: 768,
+    heads: 12,
+    kvHeads: 12,
+    headDim: 64,
+    ffn: 3072,
+    vocab: 32000,
+    context: 2048,
+  },
   /** Next to no arithmetic: what is left is hand-overs and links. */
   tiny: { layers: 4, hidden: 256, heads: 8, kvHeads: 8, headDim: 32, ffn: 768, vocab: 2048, context: 4096 },
 }
 
 const pieceBytes = 8 * 2 ** 20
 
-export const writeRandomShard = (folder: string, ranges: RankRanges, { shape, quant, block }: { readonly shape: ModelShape; readonly quant: Quant; readonly block: BlockColumns }): ShardFile => {
+export const writeRandomShard = (
+  folder: string,
+  ranges: RankRanges,
+  { shape, quant, block }: { readonly shape: ModelShape; readonly quant: Quant; readonly block: BlockColumns },
+): ShardFile => {
   mkdirSync(folder, { recursive: true })
   const { tensors, bytes } = layoutShard({ shape, tiedEmbeddings: false }, ranges, quant, block)
   const weights = join(folder, 'weights.bin')
@@ -41,6 +63,9 @@ export const writeRandomShard = (folder: string, ranges: RankRanges, { shape, qu
 }
 
 /** Embedding rows as a function of the token. */
-export const randomEmbedding = (hidden: number) => (tokens: readonly number[], into: Float32Array): void => {
-  for (const [row, token] of tokens.entries()) for (let i = 0; i < hidden; i++) into[row * hidden + i] = Math.sin(token * 12.9898 + i * 78.233)
-}
+export const randomEmbedding =
+  (hidden: number) =>
+  (tokens: readonly number[], into: Float32Array): void => {
+    for (const [row, token] of tokens.entries())
+      for (let i = 0; i < hidden; i++) into[row * hidden + i] = Math.sin(token * 12.9898 + i * 78.233)
+  }

@@ -18,14 +18,30 @@ export interface BenchChecks {
   close(): Promise<void>
 }
 
-export const openChecks = async ({ rank, modelFolder, quant, backend, folder, plan }: RankIdentity & WeightSettings & { readonly plan: readonly RankRanges[] }): Promise<BenchChecks> => {
+export const openChecks = async ({
+  rank,
+  modelFolder,
+  quant,
+  backend,
+  folder,
+  plan,
+}: RankIdentity & WeightSettings & { readonly plan: readonly RankRanges[] }): Promise<BenchChecks> => {
   if (modelFolder === undefined) throw new Error('spot checks want a model folder')
   const model = openModel(modelFolder, 'bench')
   const { digests } = await model.identify()
   const { config } = model
   const checks = new SpotChecks({
-    rank, ffn: plan.map(({ ffn }) => ffn), quant, block: blockColumnsFor(backend, quant), logger: silentLogger(), onChange: () => {},
-    folder: join(folder, 'halves'), modelFolder, digests, config: { shape: config.shape, tiedEmbeddings: config.tiedEmbeddings }, epsilon: config.normEpsilon,
+    rank,
+    ffn: plan.map(({ ffn }) => ffn),
+    quant,
+    block: blockColumnsFor(backend, quant),
+    logger: silentLogger(),
+    onChange: () => {},
+    folder: join(folder, 'halves'),
+    modelFolder,
+    digests,
+    config: { shape: config.shape, tiedEmbeddings: config.tiedEmbeddings },
+    epsilon: config.normEpsilon,
   })
   let isOn = false
   return {

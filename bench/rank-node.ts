@@ -40,7 +40,14 @@ export const createRankNode = async ({ rootSeed, deviceSeed }: RankIdentity): Pr
   const key = keyOf(deviceSeed)
   const certificate = issueCertificate(root, { deviceId: deviceIdOf(key), role: 'member' }, Date.now())
   const node = await createNode({ key, listen: ['/ip4/127.0.0.1/tcp/0'], announce: [], relays: [], logger })
-  const gate = new Gate(node, { rootKeyOf: (id) => (id === poolIdOf(root.publicKey) ? root.publicKey : undefined), certificateOf: () => certificate }, { now: Date.now, logger })
+  const gate = new Gate(
+    node,
+    {
+      rootKeyOf: (id) => (id === poolIdOf(root.publicKey) ? root.publicKey : undefined),
+      certificateOf: () => certificate,
+    },
+    { now: Date.now, logger },
+  )
   return {
     introduction: { peerId: node.peerId, addresses: node.addresses(), deviceId: deviceIdOf(key) },
     links: new RingLinks({ node, gate, stepTimeoutMs: deadlineMs, connectTimeoutMs: deadlineMs, logger }),
@@ -55,16 +62,18 @@ export const createRankNode = async ({ rootSeed, deviceSeed }: RankIdentity): Pr
 export const say = (message: object): void => void process.send?.(message)
 
 /** The way to a port of another rank, which a shaped link changes: the process that started this one knows. */
-export const routeOf = (from: number) => (to: number, port: number): Promise<{ host: string; port: number }> =>
-  new Promise((resolve) => {
-    const onMessage = (message: Partial<Routed>): void => {
-      if (message.type !== 'routed' || message.to !== to || message.port !== port) return
-      process.off('message', onMessage)
-      resolve({ host: '127.0.0.1', port: message.by as number })
-    }
-    process.on('message', onMessage)
-    say({ type: 'route', from, to, port } satisfies RouteQuestion)
-  })
+export const routeOf =
+  (from: number) =>
+  (to: number, port: number): Promise<{ host: string; port: number }> =>
+    new Promise((resolve) => {
+      const onMessage = (message: Partial<Routed>): void => {
+        if (message.type !== 'routed' || message.to !== to || message.port !== port) return
+        process.off('message', onMessage)
+        resolve({ host: '127.0.0.1', port: message.by as number })
+      }
+      process.on('message', onMessage)
+      say({ type: 'route', from, to, port } satisfies RouteQuestion)
+    })
 
 export interface RouteQuestion {
   readonly type: 'route'
@@ -91,7 +100,9 @@ export interface RankProgram<Order> {
  * Runs a rank: settings come as the first message, orders after it, the order `stop` last. A failure is told, then the
  * process ends; so it does when the process that started it is gone.
  */
-export const serveRank = <Settings, Order extends { readonly type: string }>(start: (settings: Settings) => Promise<RankProgram<Order>>): void => {
+export const serveRank = <Settings, Order extends { readonly type: string }>(
+  start: (settings: Settings) => Promise<RankProgram<Order>>,
+): void => {
   const end = (): void => {
     if (process.connected) process.disconnect()
   }

@@ -77,22 +77,36 @@ const stopChild = async (child: ChildProcess): Promise<void> => {
 }
 
 /** The ring as one rank sees it: those that it dials, the higher ones, are reached by their routes. */
-const seenBy = async (rank: number, ring: RingEpoch, route: (from: number, to: number, port: number) => Promise<number>): Promise<RingEpoch> => ({
+const seenBy = async (
+  rank: number,
+  ring: RingEpoch,
+  route: (from: number, to: number, port: number) => Promise<number>,
+): Promise<RingEpoch> => ({
   ...ring,
-  members: await Promise.all(ring.members.map(async (member) => {
-    if (member.rank <= rank) return member
-    const port = Number(/\/tcp\/(\d+)/.exec(member.addresses[0])?.[1])
-    return { ...member, addresses: [`/ip4/127.0.0.1/tcp/${await route(rank, member.rank, port)}`] }
-  })),
+  members: await Promise.all(
+    ring.members.map(async (member) => {
+      if (member.rank <= rank) return member
+      const port = Number(/\/tcp\/(\d+)/.exec(member.addresses[0])?.[1])
+      return { ...member, addresses: [`/ip4/127.0.0.1/tcp/${await route(rank, member.rank, port)}`] }
+    }),
+  ),
 })
 
 /** @throws Error when a rank fails or ends */
-export const startRanks = async <R extends Ready, Settings extends object, Order>({ program, workers, settings, shape, quant, link }: RanksOptions<Settings>): Promise<Ranks<R, Order>> => {
+export const startRanks = async <R extends Ready, Settings extends object, Order>({
+  program,
+  workers,
+  settings,
+  shape,
+  quant,
+  link,
+}: RanksOptions<Settings>): Promise<Ranks<R, Order>> => {
   const folder = mkdtempSync(join(tmpdir(), 'mesh-bench-'))
   const rootSeed = randomBytes(32).toString('hex')
   const children: ChildProcess[] = []
   const network = link && new ShapedNetwork(link, workers)
-  const route = async (from: number, to: number, port: number): Promise<number> => (network ? network.route(from, to, port) : port)
+  const route = async (from: number, to: number, port: number): Promise<number> =>
+    network ? network.route(from, to, port) : port
   const ask = <T>(rank: number, order: Order | RingOrder, answer: string): Promise<T> => {
     const answered = next<T>(children[rank], answer)
     children[rank].send(order as object)
@@ -106,24 +120,56 @@ export const startRanks = async <R extends Ready, Settings extends object, Order
   try {
     const ready: R[] = []
     for (let rank = 0; rank < workers; rank++) {
-      const child = fork(program, { execArgv: ['--disable-warning=ExperimentalWarning', ...nodeFlags], stdio: ['ignore', 'ignore', 'inherit', 'ipc'] })
+      const child = fork(program, {
+        execArgv: ['--disable-warning=ExperimentalWarning', ...nodeFlags],
+        stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+      })
       children.push(child)
       child.on('message', (message: RouteQuestion | { readonly type: 'other' }) => {
         if (message.type !== 'route') return
         const { from, to, port } = message
         void route(from, to, port).then((by) => child.send({ type: 'routed', to, port, by } satisfies Routed))
       })
-      child.send({ ...settings, rank, worldSize: workers, rootSeed, deviceSeed: randomBytes(32).toString('hex'), folder: join(folder, String(rank)) } satisfies RankIdentity & Settings)
+      child.send({
+        ...settings,
+        rank,
+        worldSize: workers,
+        rootSeed,
+        deviceSeed: randomBytes(32).toString('hex'),
+        folder: join(folder, String(rank)),
+      } satisfies RankIdentity & Settings)
       // one after another: weights are written and loaded with all cores for one rank
       ready.push(await next<R>(child, 'ready'))
     }
     const ring: RingEpoch = {
-      ringId: 'bench', poolId: poolIdOf(keyPairFromSeed(new Uint8Array(Buffer.from(rootSeed, 'hex'))).publicKey), epoch: 1, quant,
+      ringId: 'bench',
+      poolId: poolIdOf(keyPairFromSeed(new Uint8Array(Buffer.from(rootSeed, 'hex'))).publicKey),
+      epoch: 1,
+      quant,
       model: { modelId: 'bench', revision: '0'.repeat(64), weightBytes: 0, shape },
-      members: ready.map(({ deviceId, peerId, addresses, ranges }, rank) => ({ deviceId, name: `rank ${rank}`, peerId, addresses, rank, share: 1, ranges })),
+      members: ready.map(({ deviceId, peerId, addresses, ranges }, rank) => ({
+        deviceId,
+        name: `rank ${rank}`,
+        peerId,
+        addresses,
+        rank,
+        share: 1,
+        ranges,
+      })),
     }
-    const connected = await Promise.all(children.map(async (_, rank) => ask<object>(rank, { type: 'connect', ring: await seenBy(rank, ring, route) }, 'connected')))
-    return { ready, connected, route, ask, askAll: (order, answer) => Promise.all(children.map((_, rank) => ask(rank, order, answer))) as Promise<never[]>, stop }
+    const connected = await Promise.all(
+      children.map(async (_, rank) =>
+        ask<object>(rank, { type: 'connect', ring: await seenBy(rank, ring, route) }, 'connected'),
+      ),
+    )
+    return {
+      ready,
+      connected,
+      route,
+      ask,
+      askAll: (order, answer) => Promise.all(children.map((_, rank) => ask(rank, order, answer))) as Promise<never[]>,
+      stop,
+    }
   } catch (error) {
     await stop()
     throw error

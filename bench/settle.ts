@@ -17,7 +17,8 @@ import type { LedgerSummary } from '../shared/ledger/verify.ts'
 
 const { values } = parseArgs({ options: { jobs: { type: 'string', default: '10000' } } })
 const jobs = Number(values.jobs)
-if (!Number.isInteger(jobs) || jobs < 1) throw new RangeError(`--jobs wants a whole number above zero, got ${values.jobs}`)
+if (!Number.isInteger(jobs) || jobs < 1)
+  throw new RangeError(`--jobs wants a whole number above zero, got ${values.jobs}`)
 
 /** Milliseconds of one call. */
 const timed = (work: () => void): number => {
@@ -33,9 +34,13 @@ try {
   const credits = new CreditStore(database.store)
   const settings = { random: seeded(1), lost: 0, repeated: 0, sign: () => 'ab'.repeat(64) }
   const byJob = Array.from({ length: jobs }, (_, number) => eventsOf(number, settings))
-  const perJob = byJob.map((events) => timed(() => {
-    for (const event of events) event.run(credits)
-  })).toSorted((a, b) => a - b)
+  const perJob = byJob
+    .map((events) =>
+      timed(() => {
+        for (const event of events) event.run(credits)
+      }),
+    )
+    .toSorted((a, b) => a - b)
   let summary: LedgerSummary | undefined
   const checkMs = timed(() => {
     summary = checkLedger(credits)
@@ -45,18 +50,35 @@ try {
   const statement = { kind: 'use', jobId: 'job_0', epoch: 1, weights: 0, tokens: 100, computeUs: 0 } as const
   let signed = signStatement(key, poolId, statement)
   const rounds = 500
-  const signMs = timed(() => {
-    for (let round = 0; round < rounds; round++) signed = signStatement(key, poolId, statement)
-  }) / rounds
-  const holdsMs = timed(() => {
-    for (let round = 0; round < rounds; round++) if (!holdsStatement({ poolId, deviceId: toHex(key.publicKey) }, signed)) throw new Error('a good signature does not hold')
-  }) / rounds
+  const signMs =
+    timed(() => {
+      for (let round = 0; round < rounds; round++) signed = signStatement(key, poolId, statement)
+    }) / rounds
+  const holdsMs =
+    timed(() => {
+      for (let round = 0; round < rounds; round++)
+        if (!holdsStatement({ poolId, deviceId: toHex(key.publicKey) }, signed))
+          throw new Error('a good signature does not hold')
+    }) / rounds
   const at = (fraction: number): number => Number(perJob[Math.floor(fraction * (jobs - 1))].toFixed(3))
-  process.stdout.write(`${JSON.stringify({
-    jobs: summary?.jobs, entries: summary?.entries,
-    settleMsPerJob: { median: at(0.5), p99: at(0.99), mean: Number((perJob.reduce((a, b) => a + b, 0) / jobs).toFixed(3)) },
-    checkMsPerJob: Number((checkMs / jobs).toFixed(4)), signMs: Number(signMs.toFixed(3)), verifySignatureMs: Number(holdsMs.toFixed(3)),
-  }, null, 2)}\n`)
+  process.stdout.write(
+    `${JSON.stringify(
+      {
+        jobs: summary?.jobs,
+        entries: summary?.entries,
+        settleMsPerJob: {
+          median: at(0.5),
+          p99: at(0.99),
+          mean: Number((perJob.reduce((a, b) => a + b, 0) / jobs).toFixed(3)),
+        },
+        checkMsPerJob: Number((checkMs / jobs).toFixed(4)),
+        signMs: Number(signMs.toFixed(3)),
+        verifySignatureMs: Number(holdsMs.toFixed(3)),
+      },
+      null,
+      2,
+    )}\n`,
+  )
 } finally {
   database.close()
   rmSync(folder, { recursive: true, force: true })

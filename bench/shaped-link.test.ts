@@ -18,7 +18,11 @@ const reach = async (serve: (socket: Socket) => void, { rttMs = 0, mbit = 0 } = 
   })
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
-  const link = new ShapedLink({ port: (server.address() as AddressInfo).port, delayMs: rttMs / 2, uplinks: [new Uplink(mbit), new Uplink(mbit)] })
+  const link = new ShapedLink({
+    port: (server.address() as AddressInfo).port,
+    delayMs: rttMs / 2,
+    uplinks: [new Uplink(mbit), new Uplink(mbit)],
+  })
   const client = connect({ host: '127.0.0.1', port: await link.listen(), allowHalfOpen: true, noDelay: true })
   open.push({ close: () => server.close() }, link, { close: () => client.destroy() })
   await once(client, 'connect')
@@ -63,9 +67,12 @@ test('shaped link: messages that follow each other closely are under way togethe
 
 test('shaped link: bytes come at the rate, and whole', async () => {
   const sent = randomBytes(1_000_000)
-  const client = await reach((socket) => {
-    socket.end(sent)
-  }, { mbit: 40 })
+  const client = await reach(
+    (socket) => {
+      socket.end(sent)
+    },
+    { mbit: 40 },
+  )
   const start = performance.now()
   const got = await readAll(client)
   const mbit = (sent.length * 8) / 1000 / (performance.now() - start)
@@ -80,7 +87,11 @@ test('shaped link: the connections of one uplink share its rate', async () => {
   const uplink = new Uplink(40)
   open.push({ close: () => server.close() })
   const sendThrough = async (): Promise<void> => {
-    const link = new ShapedLink({ port: (server.address() as AddressInfo).port, delayMs: 0, uplinks: [uplink, new Uplink(0)] })
+    const link = new ShapedLink({
+      port: (server.address() as AddressInfo).port,
+      delayMs: 0,
+      uplinks: [uplink, new Uplink(0)],
+    })
     open.push(link)
     const client = connect(await link.listen(), '127.0.0.1')
     client.end(randomBytes(500_000))
@@ -97,7 +108,8 @@ test('shaped link: order and content survive delay, rate and odd sizes, both way
   const client = await reach(echo, { rttMs: 6, mbit: 400 })
   const sent = randomBytes(2_000_000)
   const got = readAll(client)
-  for (let at = 0, size = 1; at < sent.length; at += size, size = (size * 7 + 3) % 90_001) client.write(sent.subarray(at, at + size))
+  for (let at = 0, size = 1; at < sent.length; at += size, size = (size * 7 + 3) % 90_001)
+    client.write(sent.subarray(at, at + size))
   client.end()
   assert.deepEqual(await got, sent)
 })
@@ -117,11 +129,14 @@ test('shaped link: a sender is held up when the reader does not read', async () 
 })
 
 test('shaped link: the end of one side comes after its bytes, and the other side may go on', async () => {
-  const client = await reach((socket) => {
-    let asked = ''
-    socket.on('data', (chunk) => (asked += String(chunk)))
-    socket.on('end', () => socket.end(`heard ${asked}`))
-  }, { rttMs: 10 })
+  const client = await reach(
+    (socket) => {
+      let asked = ''
+      socket.on('data', (chunk) => (asked += String(chunk)))
+      socket.on('end', () => socket.end(`heard ${asked}`))
+    },
+    { rttMs: 10 },
+  )
   client.end('all of it')
   assert.equal(String(await readAll(client)), 'heard all of it')
 })

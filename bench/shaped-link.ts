@@ -116,7 +116,9 @@ export class ShapedLink {
 
   constructor(options: ShapedLinkOptions) {
     this.#options = options
-    this.#server = createServer({ allowHalfOpen: true, pauseOnConnect: true, noDelay: true }, (socket) => this.#serve(socket))
+    this.#server = createServer({ allowHalfOpen: true, pauseOnConnect: true, noDelay: true }, (socket) =>
+      this.#serve(socket),
+    )
   }
 
   /** @returns the port to dial instead */

@@ -23,10 +23,15 @@ import { shapes } from './random-shard.ts'
 import { type Ready, startRanks } from './ranks.ts'
 import { show, spread } from './spread.ts'
 
-const { values } = parseArgs({ options: {
-  shape: { type: 'string', default: 'llama-160m' }, rounds: { type: 'string', default: '5' }, tokens: { type: 'string', default: '220' },
-  backend: { type: 'string', default: 'auto' }, honest: { type: 'string' },
-} })
+const { values } = parseArgs({
+  options: {
+    shape: { type: 'string', default: 'llama-160m' },
+    rounds: { type: 'string', default: '5' },
+    tokens: { type: 'string', default: '220' },
+    backend: { type: 'string', default: 'auto' },
+    honest: { type: 'string' },
+  },
+})
 
 const print = (line: string): void => void process.stdout.write(`${line}\n`)
 
@@ -36,18 +41,40 @@ const measureCost = async (folder: string): Promise<void> => {
   const modelFolder = join(folder, 'model')
   writeRandomModel(modelFolder, { shape, tied: false, dtype: 'BF16', seed: 1 })
   const settings: InferenceSettings = {
-    shape, modelFolder, quant: 'q4', backend: values.backend as BackendChoice, threads: 1, spinMs: 0, carrier: 'auto', spotChecks: true,
+    shape,
+    modelFolder,
+    quant: 'q4',
+    backend: values.backend as BackendChoice,
+    threads: 1,
+    spinMs: 0,
+    carrier: 'auto',
+    spotChecks: true,
     collective: { algorithm: 'auto', wire: 'auto' },
   }
   const program = fileURLToPath(new URL('./inference-rank.ts', import.meta.url))
-  const ranks = await startRanks<Ready, InferenceSettings, InferenceOrder>({ program, workers: 2, settings, shape, quant: 'q4' })
+  const ranks = await startRanks<Ready, InferenceSettings, InferenceOrder>({
+    program,
+    workers: 2,
+    settings,
+    shape,
+    quant: 'q4',
+  })
   const tokens = Number(values.tokens)
   try {
-    const decode = async (on: boolean): Promise<{ readonly rate: number; readonly cpuMs: number; readonly checkMs: number }> => {
+    const decode = async (
+      on: boolean,
+    ): Promise<{ readonly rate: number; readonly cpuMs: number; readonly checkMs: number }> => {
       const [before] = await ranks.askAll<{ checkMs: number }>({ type: 'checks', on }, 'checks-set')
-      const { timings, decode: { cpu } } = await ranks.ask<RunResult>(0, { type: 'run', promptTokens: 16, tokens }, 'result')
+      const {
+        timings,
+        decode: { cpu },
+      } = await ranks.ask<RunResult>(0, { type: 'run', promptTokens: 16, tokens }, 'result')
       const [after] = await ranks.askAll<{ checkMs: number }>({ type: 'checks', on: false }, 'checks-set')
-      return { rate: timings.decodeTokensPerSecond, cpuMs: cpu.agent + cpu.compute, checkMs: after.checkMs - before.checkMs }
+      return {
+        rate: timings.decodeTokensPerSecond,
+        cpuMs: cpu.agent + cpu.compute,
+        checkMs: after.checkMs - before.checkMs,
+      }
     }
     await decode(true) // warms up
     const ratios: number[] = []
@@ -58,9 +85,13 @@ const measureCost = async (folder: string): Promise<void> => {
       const [checked, plain] = round % 2 === 0 ? [first, second] : [second, first]
       ratios.push(checked.rate / plain.rate)
       costs.push(checked.cpuMs / plain.cpuMs)
-      print(`round ${round + 1}: ${checked.rate.toFixed(1)} tok/s and ${(checked.cpuMs / tokens).toFixed(2)} ms of processor a token with checks (${(checked.checkMs / tokens).toFixed(3)} ms of it checks), ${plain.rate.toFixed(1)} and ${(plain.cpuMs / tokens).toFixed(2)} without`)
+      print(
+        `round ${round + 1}: ${checked.rate.toFixed(1)} tok/s and ${(checked.cpuMs / tokens).toFixed(2)} ms of processor a token with checks (${(checked.checkMs / tokens).toFixed(3)} ms of it checks), ${plain.rate.toFixed(1)} and ${(plain.cpuMs / tokens).toFixed(2)} without`,
+      )
     }
-    print(`${values.shape}, q4, 2 ranks, ${tokens} tokens a prompt: decode with checks over without ${show(spread(ratios), 3)}, processor of rank 0 ${show(spread(costs), 3)}`)
+    print(
+      `${values.shape}, q4, 2 ranks, ${tokens} tokens a prompt: decode with checks over without ${show(spread(ratios), 3)}, processor of rank 0 ${show(spread(costs), 3)}`,
+    )
   } finally {
     await ranks.stop()
   }
@@ -68,7 +99,8 @@ const measureCost = async (folder: string): Promise<void> => {
 
 const summary = (errors: readonly number[], tolerance: number): string => {
   const sorted = Float64Array.from(errors).toSorted()
-  const at = (part: number): string => sorted[Math.min(sorted.length - 1, Math.floor(part * sorted.length))].toExponential(1)
+  const at = (part: number): string =>
+    sorted[Math.min(sorted.length - 1, Math.floor(part * sorted.length))].toExponential(1)
   return `${errors.length} checks: least ${at(0)}, median ${at(0.5)}, 99.9 % ${at(0.999)}, most ${at(1)}; ${errors.filter((error) => error > tolerance).length} above ${tolerance}, ${errors.filter((error) => error > grossError).length} above ${grossError}`
 }
 
@@ -96,7 +128,12 @@ const measureErrors = async (folder: string, total: number): Promise<void> => {
   }
   print(`honest, all: ${checks} checks, ${wrong} above the tolerance`)
   for (const one of honestCases.filter(({ bundled }) => !bundled)) {
-    const { errors } = await measureRing(one, { folder, seed: 99, checks: Math.min(each, 300), lie: noise(0.01, Math.random) })
+    const { errors } = await measureRing(one, {
+      folder,
+      seed: 99,
+      checks: Math.min(each, 300),
+      lie: noise(0.01, Math.random),
+    })
     print(`wrong by 1 %, ${one.name}: ${summary(errors, tolerances[one.quant])}`)
   }
 }

@@ -6,4 +6,5 @@ export const spread = (values: readonly number[]): Spread => {
   return { median: sorted[sorted.length >> 1], min: sorted[0], max: sorted[sorted.length - 1] }
 }
 
-export const show = ({ median, min, max }: Spread, digits = 1): string => `${median.toFixed(digits)} (${min.toFixed(digits)} to ${max.toFixed(digits)})`
+export const show = ({ median, min, max }: Spread, digits = 1): string =>
+  `${median.toFixed(digits)} (${min.toFixed(digits)} to ${max.toFixed(digits)})`

@@ -30,16 +30,33 @@ export interface Weights {
 }
 
 /** @throws MeshError of model folder or shard cache */
-export const openWeights = async ({ shape, quant, backend, modelFolder, folder }: WeightSettings & RankIdentity, ranges: RankRanges): Promise<Weights> => {
+export const openWeights = async (
+  { shape, quant, backend, modelFolder, folder }: WeightSettings & RankIdentity,
+  ranges: RankRanges,
+): Promise<Weights> => {
   const started = performance.now()
   const block = blockColumnsFor(backend, quant)
   if (modelFolder === undefined) {
     const shard = writeRandomShard(folder, ranges, { shape, quant, block })
-    return { shard, normEpsilon: 1e-5, rope: { theta: 10_000 }, shardMs: performance.now() - started, embed: randomEmbedding(shape.hidden), close: () => {} }
+    return {
+      shard,
+      normEpsilon: 1e-5,
+      rope: { theta: 10_000 },
+      shardMs: performance.now() - started,
+      embed: randomEmbedding(shape.hidden),
+      close: () => {},
+    }
   }
   const model = openModel(modelFolder, 'bench')
   const shard = await loadShard({ model, ranges, quant, block, cacheFolder: folder })
   const embedding = openEmbedding(model)
   const { normEpsilon, rope } = model.config
-  return { shard, normEpsilon, rope, shardMs: performance.now() - started, embed: (tokens, into) => embedding.read(tokens, into), close: () => model.close() }
+  return {
+    shard,
+    normEpsilon,
+    rope,
+    shardMs: performance.now() - started,
+    embed: (tokens, into) => embedding.read(tokens, into),
+    close: () => model.close(),
+  }
 }

@@ -43,7 +43,13 @@ declare module 'fastify' {
   }
 }
 
-const compileValidator = ({ schema, httpPart }: { schema: unknown; httpPart?: string }): ((value: unknown) => { value: unknown } | { error: Error }) => {
+const compileValidator = ({
+  schema,
+  httpPart,
+}: {
+  schema: unknown
+  httpPart?: string
+}): ((value: unknown) => { value: unknown } | { error: Error }) => {
   const check = Compile(schema as TSchema)
   return (value) => {
     // numbers in a query arrive as text
@@ -61,13 +67,23 @@ interface Noted {
   readonly olderDevices: OlderDevices
 }
 
-const answerError = (error: unknown, request: FastifyRequest, reply: FastifyReply, { logger, background, olderDevices }: Noted): void => {
+const answerError = (
+  error: unknown,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  { logger, background, olderDevices }: Noted,
+): void => {
   background.note(error)
   if (error instanceof MeshError && error.code === 'protocolVersion') olderDevices.note(error, request.ip)
   dropRest(request, reply)
-  const status = error instanceof Error && 'statusCode' in error && typeof error.statusCode === 'number' ? error.statusCode : 500
-  const failure = error instanceof MeshError || status >= 500 ? MeshError.from(error) : new MeshError('requestInvalid', { problem: (error as Error).message })
-  if (failure.code === 'internal') logger.error({ err: error, method: request.method, path: request.url }, failure.message)
+  const status =
+    error instanceof Error && 'statusCode' in error && typeof error.statusCode === 'number' ? error.statusCode : 500
+  const failure =
+    error instanceof MeshError || status >= 500
+      ? MeshError.from(error)
+      : new MeshError('requestInvalid', { problem: (error as Error).message })
+  if (failure.code === 'internal')
+    logger.error({ err: error, method: request.method, path: request.url }, failure.message)
   // whoever is refused for now is told for how long, as HTTP clients know it
   if ('retryAfterSeconds' in failure.fields) void reply.header('retry-after', failure.fields.retryAfterSeconds)
   void reply.status(failure === error || status >= 500 ? failure.status : status).send({ error: failure.toReport() })
@@ -97,7 +113,13 @@ const documentation = {
     info: { title: 'Mesh control plane', version },
     components: {
       securitySchemes: {
-        signature: { type: 'apiKey' as const, in: 'header' as const, name: 'mesh-signature', description: 'Ed25519 signature of the device with mesh-device, mesh-time, mesh-nonce, mesh-body and mesh-protocol; member routes also want mesh-certificate' },
+        signature: {
+          type: 'apiKey' as const,
+          in: 'header' as const,
+          name: 'mesh-signature',
+          description:
+            'Ed25519 signature of the device with mesh-device, mesh-time, mesh-nonce, mesh-body and mesh-protocol; member routes also want mesh-certificate',
+        },
         key: { type: 'http' as const, scheme: 'bearer', description: 'API key of mesh api-key-create, for one pool' },
       },
     },
@@ -114,13 +136,21 @@ const httpOptions: ServerOptions = {
   connectionsCheckingInterval: 1000,
 }
 
-const acceptSocket = ({ sockets, connections }: Services, socket: WebSocket, { caller, ip, raw }: FastifyRequest): void => {
+const acceptSocket = (
+  { sockets, connections }: Services,
+  socket: WebSocket,
+  { caller, ip, raw }: FastifyRequest,
+): void => {
   const deviceId = caller?.deviceId ?? ''
   sockets.accept(deviceId, socket, { address: ip, onMember: () => connections.proved(raw.socket, deviceId) })
 }
 
 /** Builds the application; nothing listens yet. @param port TLS on its port; absent: plain HTTP for everybody */
-export const buildApp = async (services: Services, logger: Logger, port?: SharedPortOptions): Promise<FastifyInstance> => {
+export const buildApp = async (
+  services: Services,
+  logger: Logger,
+  port?: SharedPortOptions,
+): Promise<FastifyInstance> => {
   const noted = { logger, background: services.background, olderDevices: new OlderDevices(logger, services.now) }
   const options: FastifyHttpOptions<Server> = {
     logger: false,
@@ -128,7 +158,8 @@ export const buildApp = async (services: Services, logger: Logger, port?: Shared
     forceCloseConnections: true,
     clientErrorHandler: refuseUnreadable,
     frameworkErrors: (error, request, reply) => answerError(error, request, reply, noted),
-    serverFactory: (handler) => (port ? createSharedPort(handler, httpOptions, port) : createServer(httpOptions, handler)),
+    serverFactory: (handler) =>
+      port ? createSharedPort(handler, httpOptions, port) : createServer(httpOptions, handler),
   }
   const app = fastify(options)
   app.setValidatorCompiler(compileValidator)
@@ -138,13 +169,28 @@ export const buildApp = async (services: Services, logger: Logger, port?: Shared
   app.addHook('onRequest', async (_request, reply) => void reply.header(headers.protocol, requests.version))
   addFrontDoor(app)
   app.removeAllContentTypeParsers() // a body that we do not hash must not get in
-  app.addContentTypeParser('application/json', (request: FastifyRequest, payload: Readable) => readBody(request, payload, checkSignedBody))
+  app.addContentTypeParser('application/json', (request: FastifyRequest, payload: Readable) =>
+    readBody(request, payload, checkSignedBody),
+  )
   await app.register(swagger, documentation)
   await app.register(swaggerUi, { routePrefix: '/docs' })
   await app.register(websocket, { options: { maxPayload: limits.helloBytes, perMessageDeflate: false } })
 
-  const controlPlane = (): AnswerOf<'controlPlane'> => ({ controlPlaneKey: services.key.id, ...(port ? { certificate: port.identities.authority } : {}) })
-  const handlers: Handlers = { controlPlane, ...deviceRoutes(services), ...poolRoutes(services), ...joinRoutes(services), ...ringRoutes(services), ...lockRoutes(services), ...jobRoutes(services), ...creditRoutes(services), ...keyRoutes(services) }
+  const controlPlane = (): AnswerOf<'controlPlane'> => ({
+    controlPlaneKey: services.key.id,
+    ...(port ? { certificate: port.identities.authority } : {}),
+  })
+  const handlers: Handlers = {
+    controlPlane,
+    ...deviceRoutes(services),
+    ...poolRoutes(services),
+    ...joinRoutes(services),
+    ...ringRoutes(services),
+    ...lockRoutes(services),
+    ...jobRoutes(services),
+    ...creditRoutes(services),
+    ...keyRoutes(services),
+  }
   // the plugins above must be ready before routes are added
   await app.register(async (scope) => {
     for (const [name, route] of Object.entries(routes) as [RouteName, RouteRecord][]) {
@@ -170,11 +216,13 @@ export const buildApp = async (services: Services, logger: Logger, port?: Shared
           },
           wsHandler: (socket, request) => acceptSocket(services, socket, request),
         })
-      } else if (route.stream === 'sse') scope.route({ ...common, handler: (request, reply) => streamJob(services, request, reply) })
+      } else if (route.stream === 'sse')
+        scope.route({ ...common, handler: (request, reply) => streamJob(services, request, reply) })
       else {
         scope.route({
           ...common,
-          handler: async ({ caller, params, query, body }) => (handlers[name as AnswerRoute] as (call: object) => unknown)({ caller, params, query, body }),
+          handler: async ({ caller, params, query, body }) =>
+            (handlers[name as AnswerRoute] as (call: object) => unknown)({ caller, params, query, body }),
         })
       }
     }

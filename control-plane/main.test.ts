@@ -31,7 +31,10 @@ const start = (t: TestContext, home: string, ...args: string[]): Process => star
 
 /** @param log what its stderr is: a pipe that is read here, or an open file */
 const startWith = (t: TestContext, home: string, log: 'pipe' | number, args: readonly string[]): Process => {
-  const child = spawn(process.execPath, [main, '--json', ...args], { stdio: ['ignore', 'pipe', log], env: environmentFor(home) })
+  const child = spawn(process.execPath, [main, '--json', ...args], {
+    stdio: ['ignore', 'pipe', log],
+    env: environmentFor(home),
+  })
   const timer = setTimeout(() => child.kill('SIGKILL'), 60_000)
   t.after(() => child.kill('SIGKILL'))
   let [stdout, stderr] = ['', '']
@@ -43,11 +46,13 @@ const startWith = (t: TestContext, home: string, log: 'pipe' | number, args: rea
     if (url !== undefined) ready.resolve(url)
   })
   child.stderr?.setEncoding('utf8').on('data', (part: string) => (stderr += part))
-  const ended = new Promise<{ code: number | null; stdout: string; stderr: string }>((resolve) => child.on('close', (code) => {
-    clearTimeout(timer)
-    ready.reject(new Error(`it ended with ${code}: ${stderr}`))
-    resolve({ code, stdout, stderr })
-  }))
+  const ended = new Promise<{ code: number | null; stdout: string; stderr: string }>((resolve) =>
+    child.on('close', (code) => {
+      clearTimeout(timer)
+      ready.reject(new Error(`it ended with ${code}: ${stderr}`))
+      resolve({ code, stdout, stderr })
+    }),
+  )
   return { url: ready.promise, pid: child.pid, ended, signal: (name) => void child.kill(name) }
 }
 
@@ -66,7 +71,13 @@ test('process: one line when ready, data under the home, exit code 0 after a sig
   const stopping = Date.now()
   plane.signal('SIGTERM')
   const { code, stdout } = await plane.ended
-  assert.deepEqual([code, stdout], [0, `{"event":"ready","url":"${url}","control_plane_key":"${loadControlPlaneKey(join(home, 'control-plane', 'control-plane.key'))?.id}"}\n`])
+  assert.deepEqual(
+    [code, stdout],
+    [
+      0,
+      `{"event":"ready","url":"${url}","control_plane_key":"${loadControlPlaneKey(join(home, 'control-plane', 'control-plane.key'))?.id}"}\n`,
+    ],
+  )
   assert.ok(Date.now() - stopping < 4000, `took ${Date.now() - stopping} ms`)
 })
 
@@ -80,11 +91,29 @@ test('process: a port in use, an unknown flag and a damaged database are two cle
   const [cert, key] = ['cert.pem', 'key.pem'].map((name) => join(damaged, name))
   writeFileSync(cert, 'no certificate')
   const cases = [
-    [['--port', '0', '--data', damaged], 3, /^error: the key of the control plane in .*control-plane\.key is damaged\nhint: restore the file from a copy \(mesh control-plane-import-key/],
+    [
+      ['--port', '0', '--data', damaged],
+      3,
+      /^error: the key of the control plane in .*control-plane\.key is damaged\nhint: restore the file from a copy \(mesh control-plane-import-key/,
+    ],
     [['--port', '0', '--tls-cert', cert], 2, /^error: --tls-cert and --tls-key are given together/],
-    [['--port', '0', '--tls-cert', cert, '--tls-key', key], 3, /^error: cannot read .*key\.pem: .*ENOENT.*\nhint: check that the path after --tls-key/],
-    [['--port', '0', '--tls-cert', cert, '--tls-key', cert], 3, /^error: cannot read .*cert\.pem: it holds no certificate in PEM .*\nhint: check that the path after --tls-cert/],
-    [['--port', port], 3, process.platform === 'linux' ? /^error: port \d+ is in use\nhint: choose another with --port, or stop what holds it: a Mesh control plane \(process \d+\)\n$/ : /^error: port \d+ is in use\nhint: choose/],
+    [
+      ['--port', '0', '--tls-cert', cert, '--tls-key', key],
+      3,
+      /^error: cannot read .*key\.pem: .*ENOENT.*\nhint: check that the path after --tls-key/,
+    ],
+    [
+      ['--port', '0', '--tls-cert', cert, '--tls-key', cert],
+      3,
+      /^error: cannot read .*cert\.pem: it holds no certificate in PEM .*\nhint: check that the path after --tls-cert/,
+    ],
+    [
+      ['--port', port],
+      3,
+      process.platform === 'linux'
+        ? /^error: port \d+ is in use\nhint: choose another with --port, or stop what holds it: a Mesh control plane \(process \d+\)\n$/
+        : /^error: port \d+ is in use\nhint: choose/,
+    ],
     [['--prot', '1'], 2, /^error: Unknown option '--prot'.*\nhint: mesh control-plane --help\n$/],
     [['--port', '99999'], 2, /^error: --port wants a whole number from 0 to 65535, got "99999"\nhint: .*\n$/],
     [['--port', '0', '--data', data], 3, /^error: cannot read .*mesh\.sqlite: .*not a database.*\nhint: .*\n$/],
@@ -104,7 +133,10 @@ test('process: one control plane a data folder; the second is told who holds it,
   const first = start(t, home, '--port', '0')
   await first.url
   const second = await start(t, home, '--port', '0').ended
-  assert.equal(second.stderr, `error: a control plane already runs in ${join(home, 'control-plane')} (process ${first.pid})\nhint: use that one, or stop it; --data names another folder\n`)
+  assert.equal(
+    second.stderr,
+    `error: a control plane already runs in ${join(home, 'control-plane')} (process ${first.pid})\nhint: use that one, or stop it; --data names another folder\n`,
+  )
   assert.equal(second.code, 3)
   // of several at once, one
   first.signal('SIGKILL')
@@ -116,29 +148,40 @@ test('process: one control plane a data folder; the second is told who holds it,
   for (const { code } of await Promise.all(three.map(({ ended }) => ended))) assert.ok(code === 0 || code === 3)
 })
 
-test('process: a disk that is full under data and log ends nothing; started on one it says so', { skip: smallDiskImpossible() }, async (t) => {
-  const disk = createSmallDisk(t, 4)
-  const log = openSync(join(disk.folder, 'log'), 'a')
-  t.after(() => closeSync(log))
-  const plane = startWith(t, folderOf(t), log, ['--port', '0', '--data', join(disk.folder, 'data'), '--log-level', 'trace'])
-  const url = await plane.url
-  const pool = await createPool(url)
-  const agent = await FakeAgent.connect(t, pool.admin, url)
-  disk.fill()
-  for (let round = 0; round < 5; round++) {
-    const other = await FakeAgent.connect(t, pool.admin, url)
-    other.kill()
-    assert.equal((await fetch(`${url}/ready`)).status, 503)
-  }
-  assert.deepEqual(await pool.admin.client(url).call('listRings', { params: { poolId: pool.poolId } }), [])
-  agent.kill()
-  const refused = await start(t, folderOf(t), '--port', '0', '--data', join(disk.folder, 'other')).ended
-  assert.match(refused.stderr, /^error: cannot write .*: the disk is full .*\nhint: free some space/)
-  assert.equal(refused.code, 5)
-  disk.free()
-  await eventually('it is ready again', async () => (await fetch(`${url}/ready`)).ok)
-  await pool.member('Member')
-  plane.signal('SIGTERM')
-  assert.equal((await plane.ended).code, 0)
-  assert.match(readFileSync(join(disk.folder, 'log'), 'utf8'), /the storage can be written again/)
-})
+test(
+  'process: a disk that is full under data and log ends nothing; started on one it says so',
+  { skip: smallDiskImpossible() },
+  async (t) => {
+    const disk = createSmallDisk(t, 4)
+    const log = openSync(join(disk.folder, 'log'), 'a')
+    t.after(() => closeSync(log))
+    const plane = startWith(t, folderOf(t), log, [
+      '--port',
+      '0',
+      '--data',
+      join(disk.folder, 'data'),
+      '--log-level',
+      'trace',
+    ])
+    const url = await plane.url
+    const pool = await createPool(url)
+    const agent = await FakeAgent.connect(t, pool.admin, url)
+    disk.fill()
+    for (let round = 0; round < 5; round++) {
+      const other = await FakeAgent.connect(t, pool.admin, url)
+      other.kill()
+      assert.equal((await fetch(`${url}/ready`)).status, 503)
+    }
+    assert.deepEqual(await pool.admin.client(url).call('listRings', { params: { poolId: pool.poolId } }), [])
+    agent.kill()
+    const refused = await start(t, folderOf(t), '--port', '0', '--data', join(disk.folder, 'other')).ended
+    assert.match(refused.stderr, /^error: cannot write .*: the disk is full .*\nhint: free some space/)
+    assert.equal(refused.code, 5)
+    disk.free()
+    await eventually('it is ready again', async () => (await fetch(`${url}/ready`)).ok)
+    await pool.member('Member')
+    plane.signal('SIGTERM')
+    assert.equal((await plane.ended).code, 0)
+    assert.match(readFileSync(join(disk.folder, 'log'), 'utf8'), /the storage can be written again/)
+  },
+)

@@ -28,12 +28,37 @@ import { TlsIdentities } from './tls/tls-identities.ts'
 /** @throws MeshError `usage` */
 const checkRelays = (relays: readonly string[]): readonly string[] => {
   const bad = relays.find((relay) => !/^\/[^/]+\/[^/]+\/tcp\/\d+\/p2p\/\w+$/.test(relay) || relay.length > 500)
-  if (bad !== undefined) throw new MeshError('usage', { problem: `--relay wants the address that mesh relay printed, like /ip4/203.0.113.7/tcp/4001/p2p/12D3KooW..., got "${bad.slice(0, 100)}"` })
-  if (relays.length > limits.announcedRelays) throw new MeshError('usage', { problem: `--relay may be given ${limits.announcedRelays} times, got ${relays.length}` })
+  if (bad !== undefined)
+    throw new MeshError('usage', {
+      problem: `--relay wants the address that mesh relay printed, like /ip4/203.0.113.7/tcp/4001/p2p/12D3KooW..., got "${bad.slice(0, 100)}"`,
+    })
+  if (relays.length > limits.announcedRelays)
+    throw new MeshError('usage', {
+      problem: `--relay may be given ${limits.announcedRelays} times, got ${relays.length}`,
+    })
   return relays
 }
 
-const optionNames = ['host', 'port', 'data', 'heartbeat', 'lease', 'ringGrace', 'loadTimeout', 'settleAfter', 'creditWindow', 'newcomerGrace', 'newcomerShare', 'keepText', 'relay', 'plainHttp', 'tlsCert', 'tlsKey', 'logLevel', 'json'] as const
+const optionNames = [
+  'host',
+  'port',
+  'data',
+  'heartbeat',
+  'lease',
+  'ringGrace',
+  'loadTimeout',
+  'settleAfter',
+  'creditWindow',
+  'newcomerGrace',
+  'newcomerShare',
+  'keepText',
+  'relay',
+  'plainHttp',
+  'tlsCert',
+  'tlsKey',
+  'logLevel',
+  'json',
+] as const
 type Options = OptionValues<(typeof optionNames)[number]>
 
 const settingsOf = (options: Options): Settings => ({
@@ -43,7 +68,12 @@ const settingsOf = (options: Options): Settings => ({
   relays: checkRelays(options.relay),
   texts: { keepMs: options.keepText },
   health: { silenceMs: options.loadTimeout },
-  credits: { settleMs: options.settleAfter, windowMs: options.creditWindow, graceMs: options.newcomerGrace, graceShare: Math.round(options.newcomerShare * wholeShare) },
+  credits: {
+    settleMs: options.settleAfter,
+    windowMs: options.creditWindow,
+    graceMs: options.newcomerGrace,
+    graceShare: Math.round(options.newcomerShare * wholeShare),
+  },
 })
 
 /** How programs of this machine reach it: plain HTTP is for addresses that nobody else has. */
@@ -52,13 +82,15 @@ const localUrl = ({ address, port }: AddressInfo): string => {
   return `${isLoopback(address) ? 'http' : 'https'}://${asUrlHost(address)}:${port}`
 }
 
-const plainHttpWarning = 'plain HTTP is served to other machines (--plain-http): what programs send without TLS, API keys and prompts too, can be read and changed on the way'
+const plainHttpWarning =
+  'plain HTTP is served to other machines (--plain-http): what programs send without TLS, API keys and prompts too, can be read and changed on the way'
 
-const readyText = (url: string, key: string, { plainHttp }: Options): string => [
-  `control plane runs at ${url}, routes at ${url}/docs; Ctrl-C ends it\n`,
-  `its key is ${key}\n`,
-  plainHttp ? `warning: ${plainHttpWarning}\n` : '',
-].join('')
+const readyText = (url: string, key: string, { plainHttp }: Options): string =>
+  [
+    `control plane runs at ${url}, routes at ${url}/docs; Ctrl-C ends it\n`,
+    `its key is ${key}\n`,
+    plainHttp ? `warning: ${plainHttpWarning}\n` : '',
+  ].join('')
 
 const run = async (): Promise<void> => {
   const options = parseFlags(optionNames, parseArgs)
@@ -75,7 +107,16 @@ const run = async (): Promise<void> => {
     const database = openDatabase(folder.database)
     parts.add({ name: 'database', stop: () => database.close() })
     const key = ownControlPlaneKey(folder.key)
-    const identities = parts.add(await TlsIdentities.open({ key, file: folder.certificate, names: () => hostNames(options.host), given, logger, now: Date.now }))
+    const identities = parts.add(
+      await TlsIdentities.open({
+        key,
+        file: folder.certificate,
+        names: () => hostNames(options.host),
+        given,
+        logger,
+        now: Date.now,
+      }),
+    )
     const services = createServices(database, settingsOf(options), { now: Date.now, logger, key })
     const app = await buildApp(services, logger, { identities, plainHttp: options.plainHttp })
     parts.add({ name: 'http', stop: () => app.close() })
@@ -88,7 +129,11 @@ const run = async (): Promise<void> => {
     identities.start()
     const address = app.server.address() as AddressInfo
     const url = localUrl(address)
-    process.stdout.write(options.json ? jsonLine(ControlPlaneReady, { event: 'ready', url, controlPlaneKey: key.id }) : readyText(url, key.id, options))
+    process.stdout.write(
+      options.json
+        ? jsonLine(ControlPlaneReady, { event: 'ready', url, controlPlaneKey: key.id })
+        : readyText(url, key.id, options),
+    )
     logger.info({ host: address.address, port: address.port, key: key.id }, 'control plane ready')
     if (options.plainHttp) logger.warn(plainHttpWarning)
     logger.info({ signal: await ended }, 'stopping')

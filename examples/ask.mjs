@@ -39,7 +39,8 @@ async function* eventsOf(answer) {
 }
 
 const ask = async () => {
-  if (key === undefined || prompt === undefined) throw new Error('usage: MESH_API_KEY=... node examples/ask.mjs PROMPT [MODEL]')
+  if (key === undefined || prompt === undefined)
+    throw new Error('usage: MESH_API_KEY=... node examples/ask.mjs PROMPT [MODEL]')
   const { poolId } = await getJson('/api/api-key')
   const rings = await getJson(`/api/pools/${poolId}/rings`)
   const modelId = wantedModel ?? rings.find(({ status }) => status === 'active')?.modelId

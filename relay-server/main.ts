@@ -18,32 +18,63 @@ import { startRelay } from './relay.ts'
 import { readSettings, writeSettings } from './settings.ts'
 
 /** What it ran with last. `--open` forgets the pools. @throws MeshError `usage` (`--open` beside `--pool`) | `stateUnreadable` */
-const knownSettings = (file: string, { open, named }: { readonly open: boolean; readonly named: boolean }): ReturnType<typeof readSettings> => {
-  if (open && named) throw new MeshError('usage', { problem: '--open serves everyone, --pool some only: give one of them' })
+const knownSettings = (
+  file: string,
+  { open, named }: { readonly open: boolean; readonly named: boolean },
+): ReturnType<typeof readSettings> => {
+  if (open && named)
+    throw new MeshError('usage', { problem: '--open serves everyone, --pool some only: give one of them' })
   const { servedPools, ...settings } = readSettings(file)
   return open ? settings : { ...settings, servedPools }
 }
 
 const readyText = (addresses: readonly string[], pools: readonly string[]): string => {
-  const whom = pools.length === 0 ? 'everyone (mesh relay --pool ID: members of a pool only)' : `members of ${pools.length === 1 ? 'pool' : 'the pools'} ${pools.join(', ')}`
+  const whom =
+    pools.length === 0
+      ? 'everyone (mesh relay --pool ID: members of a pool only)'
+      : `members of ${pools.length === 1 ? 'pool' : 'the pools'} ${pools.join(', ')}`
   return `relay runs and serves ${whom}; agents reach it with\n${addresses.map((address) => `  mesh start --relay ${address}\n`).join('')}`
 }
 
 const run = async (): Promise<void> => {
   const own = openHome().relay
   const filesIn = (folder: unknown): Omit<typeof own, 'folder'> =>
-    typeof folder === 'string' ? { key: join(folder, 'relay.key'), config: join(folder, 'relay.json'), lists: join(folder, 'revocations'), lock: join(folder, 'relay.lock') } : own
-  const options = parseFlags(['host', 'port', 'data', 'announce', 'maxReservations', 'servedPools', 'open', 'logLevel', 'json'], parseArgs, { defaults: ({ data, open, servedPools }) => knownSettings(filesIn(data).config, { open: open === true, named: servedPools !== undefined }) })
+    typeof folder === 'string'
+      ? {
+          key: join(folder, 'relay.key'),
+          config: join(folder, 'relay.json'),
+          lists: join(folder, 'revocations'),
+          lock: join(folder, 'relay.lock'),
+        }
+      : own
+  const options = parseFlags(
+    ['host', 'port', 'data', 'announce', 'maxReservations', 'servedPools', 'open', 'logLevel', 'json'],
+    parseArgs,
+    {
+      defaults: ({ data, open, servedPools }) =>
+        knownSettings(filesIn(data).config, { open: open === true, named: servedPools !== undefined }),
+    },
+  )
   const logger = createLogger('relay', options.logLevel)
   const files = filesIn(options.data)
   keepInterfaces(logger)
-  const settings = { host: options.host, port: options.port ?? defaultPorts.relay, announce: options.announce, maxReservations: options.maxReservations, servedPools: options.servedPools }
+  const settings = {
+    host: options.host,
+    port: options.port ?? defaultPorts.relay,
+    announce: options.announce,
+    maxReservations: options.maxReservations,
+    servedPools: options.servedPools,
+  }
   const ended = Promise.race([untilSignal(), watchOutput().lost]) // from here on: who reads that we are ready may stop us at once
   const lock = await lockFolder(files.lock, 'a relay')
   const key = ownKey(files.key) // its address contains it, so it stays over restarts
   const relay = await startRelay({ key, ...settings, pools: settings.servedPools, lists: files.lists, logger })
   writeSettings(files.config, settings, relay.addresses)
-  process.stdout.write(options.json ? jsonLine(RelayReady, { event: 'ready', addresses: relay.addresses, pools: settings.servedPools }) : readyText(relay.addresses, settings.servedPools))
+  process.stdout.write(
+    options.json
+      ? jsonLine(RelayReady, { event: 'ready', addresses: relay.addresses, pools: settings.servedPools })
+      : readyText(relay.addresses, settings.servedPools),
+  )
   logger.info({ addresses: relay.addresses, pools: settings.servedPools }, 'relay ready')
   logger.info({ signal: await ended }, 'stopping')
   await relay.stop()

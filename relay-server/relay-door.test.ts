@@ -10,10 +10,17 @@ const peerAt = (name: string, host: string): { readonly peer: PeerId; readonly h
 }
 
 test('relay door: at a relay for everyone one household holds half of the slots', async () => {
-  const peers = [...Array.from({ length: 5 }, (_, index) => peerAt(`a${index}`, `/ip6/2001:db8:0:1::${index + 1}`)), peerAt('b', '/ip4/198.51.100.7'), peerAt('own', '/ip4/127.0.0.1')]
+  const peers = [
+    ...Array.from({ length: 5 }, (_, index) => peerAt(`a${index}`, `/ip6/2001:db8:0:1::${index + 1}`)),
+    peerAt('b', '/ip4/198.51.100.7'),
+    peerAt('own', '/ip4/127.0.0.1'),
+  ]
   const held: PeerId[] = []
   const door = new RelayDoor({ places: 10, maxReservations: 8, holders: () => held })
-  door.attach({ getConnections: (peer: PeerId) => peers.filter((one) => one.peer === peer).map(({ host }) => ({ remoteAddr: `${host}/tcp/1`, timeline: {} })) } as unknown as Libp2p)
+  door.attach({
+    getConnections: (peer: PeerId) =>
+      peers.filter((one) => one.peer === peer).map(({ host }) => ({ remoteAddr: `${host}/tcp/1`, timeline: {} })),
+  } as unknown as Libp2p)
   const asked = async (name: string): Promise<boolean> => {
     const { peer } = peers.find((one) => one.peer.toString() === name) as (typeof peers)[number]
     const isDenied = (await door.gater.denyInboundRelayReservation?.(peer)) === true

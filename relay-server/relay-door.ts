@@ -31,7 +31,12 @@ export class RelayDoor {
   constructor(options: RelayDoorOptions) {
     this.#options = options
     const { places } = options
-    this.#pending = new PendingConnections({ strangers: places, known: 1, ofHousehold: Math.ceil(places / 2), patienceMs })
+    this.#pending = new PendingConnections({
+      strangers: places,
+      known: 1,
+      ofHousehold: Math.ceil(places / 2),
+      patienceMs,
+    })
   }
 
   attach(libp2p: Libp2p): void {
@@ -44,7 +49,8 @@ export class RelayDoor {
       ...inner,
       denyInboundConnection: (socket) => this.#arrive(socket),
       denyInboundRelayReservation: async (peer) => {
-        if ((await inner?.denyInboundRelayReservation?.(peer)) === true || (inner === undefined && this.#hasHalf(peer))) return true
+        if ((await inner?.denyInboundRelayReservation?.(peer)) === true || (inner === undefined && this.#hasHalf(peer)))
+          return true
         this.proved(peer)
         return false
       },
@@ -60,7 +66,11 @@ export class RelayDoor {
   }
 
   #arrive(socket: MultiaddrConnection): boolean {
-    const loser = this.#pending.enter(socket, { household: householdOf(hostOf(socket.remoteAddr.toString())), isKnown: false }, Date.now())
+    const loser = this.#pending.enter(
+      socket,
+      { household: householdOf(hostOf(socket.remoteAddr.toString())), isKnown: false },
+      Date.now(),
+    )
     if (loser === socket) return true
     loser?.abort(new Error('others came, and it holds no slot'))
     this.#sockets.set(socket.timeline, socket)
@@ -70,9 +80,12 @@ export class RelayDoor {
 
   /** Others at its address hold half of all slots. */
   #hasHalf(peer: PeerId): boolean {
-    const households = (one: PeerId): string[] => (this.#libp2p?.getConnections(one) ?? []).map(({ remoteAddr }) => householdOf(hostOf(remoteAddr.toString())))
+    const households = (one: PeerId): string[] =>
+      (this.#libp2p?.getConnections(one) ?? []).map(({ remoteAddr }) => householdOf(hostOf(remoteAddr.toString())))
     const own = households(peer).filter((household) => household !== ownMachine)
-    const others = [...this.#options.holders()].filter((one) => !one.equals(peer) && households(one).some((household) => own.includes(household)))
+    const others = [...this.#options.holders()].filter(
+      (one) => !one.equals(peer) && households(one).some((household) => own.includes(household)),
+    )
     return others.length >= Math.ceil(this.#options.maxReservations / 2)
   }
 }

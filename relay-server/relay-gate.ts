@@ -89,7 +89,9 @@ export class RelayGate {
       await handler(stream, connection)
     }
     await registrar.handle(RELAY_V2_HOP_CODEC, guarded, { ...options, force: true })
-    await libp2p.handle(protocols.relayProof, (stream, connection) => this.#serve(stream, connection), { maxInboundStreams: proofsAtOnce })
+    await libp2p.handle(protocols.relayProof, (stream, connection) => this.#serve(stream, connection), {
+      maxInboundStreams: proofsAtOnce,
+    })
     for (const connection of libp2p.getConnections()) this.#watch(connection)
   }
 
@@ -108,7 +110,10 @@ export class RelayGate {
       this.#admit(connection.remotePeer, certificate)
       sendMessage(stream, encodeCbor({ ok: true, revocations: held } satisfies RelayAnswer))
       if (proof.revocations > held) {
-        const { poolId, list } = decodeCbor(RevocationMessage, await readMessage(stream, limits.revocationBytes + limits.gateBytes, deadline))
+        const { poolId, list } = decodeCbor(
+          RevocationMessage,
+          await readMessage(stream, limits.revocationBytes + limits.gateBytes, deadline),
+        )
         if (poolId === proof.poolId && pools.accept(poolId, list)) this.#recheck(poolId)
       }
       await stream.close({ signal: deadline })
@@ -148,17 +153,26 @@ export class RelayGate {
     clearTimeout(member.timer)
     const { now } = this.#options
     const end = Math.min(...[...member.certificates.values()].map(({ notAfter }) => notAfter))
-    member.timer = setTimeout(() => {
-      for (const [poolId, { notAfter }] of member.certificates) if (notAfter <= now()) this.#expel(member, poolId, new MeshError('certificateExpired', { notAfter }))
-      if (member.certificates.size > 0) this.#endWithCertificate(member)
-    }, Math.min(Math.max(0, end - now()), longestTimerMs)).unref()
+    member.timer = setTimeout(
+      () => {
+        for (const [poolId, { notAfter }] of member.certificates)
+          if (notAfter <= now()) this.#expel(member, poolId, new MeshError('certificateExpired', { notAfter }))
+        if (member.certificates.size > 0) this.#endWithCertificate(member)
+      },
+      Math.min(Math.max(0, end - now()), longestTimerMs),
+    ).unref()
   }
 
   /** A newer list of removals is here. */
   #recheck(poolId: string): void {
     for (const member of this.#members.values()) {
       const certificate = member.certificates.get(poolId)
-      if (certificate && this.#options.pools.isRemoved(certificate)) this.#expel(member, poolId, new MeshError('memberRemoved', { deviceId: shortId(certificate.deviceId), poolId: shortId(poolId) }))
+      if (certificate && this.#options.pools.isRemoved(certificate))
+        this.#expel(
+          member,
+          poolId,
+          new MeshError('memberRemoved', { deviceId: shortId(certificate.deviceId), poolId: shortId(poolId) }),
+        )
     }
   }
 
@@ -184,7 +198,8 @@ export class RelayGate {
     if (this.#deadlines.has(connection.id)) return
     const timer = setTimeout(() => {
       this.#deadlines.delete(connection.id)
-      if (!this.#members.has(peer)) connection.abort(new MeshError('gateRefused', { peer, problem: 'no certificate in time' }))
+      if (!this.#members.has(peer))
+        connection.abort(new MeshError('gateRefused', { peer, problem: 'no certificate in time' }))
     }, limits.gateMs)
     this.#deadlines.set(connection.id, timer.unref())
   }

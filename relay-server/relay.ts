@@ -55,22 +55,52 @@ const checkAddress = (text: string, flag: string): void => {
   try {
     if (multiaddr(text).getComponents().length === 0) throw new Error('it is empty')
   } catch (error) {
-    throw new MeshError('usage', { problem: `${flag}: "${text}" is no libp2p address (${problemOf(error)}); example: /ip4/192.168.1.5/tcp/4001` }, error)
+    throw new MeshError(
+      'usage',
+      { problem: `${flag}: "${text}" is no libp2p address (${problemOf(error)}); example: /ip4/192.168.1.5/tcp/4001` },
+      error,
+    )
   }
 }
 
 /** A service for `createLibp2p`: services are given what libp2p is made of. */
-const registrarOf = () => ({ registrar }: { readonly registrar: Registrar }): Registrar => registrar
+const registrarOf =
+  () =>
+  ({ registrar }: { readonly registrar: Registrar }): Registrar =>
+    registrar
 
 /** @throws MeshError `portInUse` | `usage` | `stateUnreadable` */
-export const startRelay = async ({ key, host, port, announce, maxReservations, pools, lists, logger }: RelayOptions): Promise<Relay> => {
+export const startRelay = async ({
+  key,
+  host,
+  port,
+  announce,
+  maxReservations,
+  pools,
+  lists,
+  logger,
+}: RelayOptions): Promise<Relay> => {
   const family = host.includes(':') ? 'ip6' : 'ip4'
   const listen = `/${family}/${host}/tcp/${port}`
   checkAddress(listen, '--host')
   for (const address of announce) checkAddress(address, '--announce')
   const free = (peer: PeerId): void => void libp2p.services.relay.reservations.delete(peer)
-  const gate = pools.length === 0 ? undefined : new RelayGate({ pools: new ServedPools({ pools, folder: lists, now: Date.now }), now: Date.now, logger, onLeave: free, onMember: (peer) => door.proved(peer) })
-  const door = new RelayDoor({ places: Math.max(fewestPlaces, connectionsPerReservation * maxReservations), maxReservations, inner: gate?.gater, holders: () => libp2p.services.relay.reservations.keys() })
+  const gate =
+    pools.length === 0
+      ? undefined
+      : new RelayGate({
+          pools: new ServedPools({ pools, folder: lists, now: Date.now }),
+          now: Date.now,
+          logger,
+          onLeave: free,
+          onMember: (peer) => door.proved(peer),
+        })
+  const door = new RelayDoor({
+    places: Math.max(fewestPlaces, connectionsPerReservation * maxReservations),
+    maxReservations,
+    inner: gate?.gater,
+    holders: () => libp2p.services.relay.reservations.keys(),
+  })
   const libp2p = await createLibp2p({
     privateKey: await generateKeyPairFromSeed('Ed25519', key.seed),
     addresses: { listen: [listen], announce: [...announce] },
@@ -78,12 +108,21 @@ export const startRelay = async ({ key, host, port, announce, maxReservations, p
     connectionEncrypters: [tls(), noise()],
     streamMuxers: [yamux()],
     connectionGater: door.gater,
-    connectionManager: { maxConnections: Infinity, inboundConnectionThreshold: newConnectionsASecond, maxIncomingPendingConnections: Infinity, inboundUpgradeTimeout: limits.handshakeMs },
+    connectionManager: {
+      maxConnections: Infinity,
+      inboundConnectionThreshold: newConnectionsASecond,
+      maxIncomingPendingConnections: Infinity,
+      inboundUpgradeTimeout: limits.handshakeMs,
+    },
     services: {
       identify: identify(),
       registrar: registrarOf(),
       // No limit of bytes or time on a circuit: tensor traffic without a direct path runs for as long as a job does.
-      relay: circuitRelayServer({ maxInboundHopStreams: circuitsPerDevice, maxOutboundStopStreams: circuitsPerDevice, reservations: { maxReservations, reservationTtl: reservationMs, applyDefaultLimit: false } }),
+      relay: circuitRelayServer({
+        maxInboundHopStreams: circuitsPerDevice,
+        maxOutboundStopStreams: circuitsPerDevice,
+        reservations: { maxReservations, reservationTtl: reservationMs, applyDefaultLimit: false },
+      }),
     },
     start: false,
   })
@@ -97,8 +136,12 @@ export const startRelay = async ({ key, host, port, announce, maxReservations, p
   }
   // libp2p would hold the slot of a device that is gone until it expires, hours later
   libp2p.addEventListener('peer:disconnect', ({ detail: peer }) => free(peer))
-  return { name: 'relay', addresses: libp2p.getMultiaddrs().map(String), stop: async () => {
-    gate?.stop()
-    await libp2p.stop()
-  } }
+  return {
+    name: 'relay',
+    addresses: libp2p.getMultiaddrs().map(String),
+    stop: async () => {
+      gate?.stop()
+      await libp2p.stop()
+    },
+  }
 }

@@ -9,7 +9,13 @@ import { Value } from 'typebox/value'
 import { MeshError, problemOf } from '../shared/errors.ts'
 import { readStateJson, writeStateJson } from '../shared/home.ts'
 import { fromHex } from '../shared/identity/keys.ts'
-import { type Certificate, checkOwner, isRemoved, poolIdOf, verifyCertificate } from '../shared/identity/pool-certificate.ts'
+import {
+  type Certificate,
+  checkOwner,
+  isRemoved,
+  poolIdOf,
+  verifyCertificate,
+} from '../shared/identity/pool-certificate.ts'
 import { readRevocations, removalsOf, replaces, type RevocationList } from '../shared/identity/revocation-list.ts'
 import { parsePoolId, shortId } from '../shared/ids.ts'
 import { Hex64 } from '../shared/schema/common.ts'
@@ -39,10 +45,12 @@ export class ServedPools {
   constructor({ pools, folder, now }: ServedPoolsOptions) {
     this.#folder = folder
     this.#now = now
-    this.#pools = new Map(pools.map((text): [string, ServedPool] => {
-      const poolId = servedPoolId(text)
-      return [poolId, this.#read(poolId)]
-    }))
+    this.#pools = new Map(
+      pools.map((text): [string, ServedPool] => {
+        const poolId = servedPoolId(text)
+        return [poolId, this.#read(poolId)]
+      }),
+    )
   }
 
   get ids(): string[] {
@@ -110,6 +118,10 @@ const servedPoolId = (text: string): string => {
   try {
     return parsePoolId(text.trim().toLowerCase())
   } catch (error) {
-    throw new MeshError('usage', { problem: `--pool wants the id of a pool (64 hex digits, from mesh pool-list), got "${text.slice(0, 80)}"` }, error)
+    throw new MeshError(
+      'usage',
+      { problem: `--pool wants the id of a pool (64 hex digits, from mesh pool-list), got "${text.slice(0, 80)}"` },
+      error,
+    )
   }
 }

@@ -13,8 +13,18 @@ const fileIn = (t: TestContext): string => {
   return join(folder, 'relay.json')
 }
 
-const settings = { host: '0.0.0.0', port: 4100, announce: ['/ip4/203.0.113.7/tcp/4001', '/dns4/relay.example/tcp/4001'], maxReservations: 7, servedPools: ['ab'.repeat(32), 'cd'.repeat(32)] }
-const options = (file: string, ...args: string[]) => parseFlags(['host', 'port', 'announce', 'maxReservations', 'servedPools'], parseArgs, { args, defaults: () => readSettings(file) })
+const settings = {
+  host: '0.0.0.0',
+  port: 4100,
+  announce: ['/ip4/203.0.113.7/tcp/4001', '/dns4/relay.example/tcp/4001'],
+  maxReservations: 7,
+  servedPools: ['ab'.repeat(32), 'cd'.repeat(32)],
+}
+const options = (file: string, ...args: string[]) =>
+  parseFlags(['host', 'port', 'announce', 'maxReservations', 'servedPools'], parseArgs, {
+    args,
+    defaults: () => readSettings(file),
+  })
 
 test('settings: what the relay ran with holds the next time, a flag is stronger', (t) => {
   const file = fileIn(t)
@@ -23,7 +33,11 @@ test('settings: what the relay ran with holds the next time, a flag is stronger'
   writeSettings(file, { ...settings, announce: [] }, [])
   assert.deepEqual(options(file), { ...settings, announce: [] })
   writeSettings(file, settings, [])
-  assert.deepEqual(options(file, '--port', '4200', '--announce', '/ip4/203.0.113.8/tcp/1'), { ...settings, port: 4200, announce: ['/ip4/203.0.113.8/tcp/1'] })
+  assert.deepEqual(options(file, '--port', '4200', '--announce', '/ip4/203.0.113.8/tcp/1'), {
+    ...settings,
+    port: 4200,
+    announce: ['/ip4/203.0.113.8/tcp/1'],
+  })
 })
 
 test('settings: a file by hand may name some only, no file names none', (t) => {
@@ -35,8 +49,16 @@ test('settings: a file by hand may name some only, no file names none', (t) => {
 
 test('settings: a damaged file is named, and so is a value out of range', (t) => {
   const file = fileIn(t)
-  for (const [text, problem] of [['{', /relay\.json/], ['{"port": "x"}', /port/], ['[]', /relay\.json/], ['{"port": 70000}', /port/]] as const) {
+  for (const [text, problem] of [
+    ['{', /relay\.json/],
+    ['{"port": "x"}', /port/],
+    ['[]', /relay\.json/],
+    ['{"port": 70000}', /port/],
+  ] as const) {
     writeFileSync(file, text)
-    assert.throws(() => options(file), (error: Error & { code?: string }) => error.code === 'stateUnreadable' && problem.test(error.message))
+    assert.throws(
+      () => options(file),
+      (error: Error & { code?: string }) => error.code === 'stateUnreadable' && problem.test(error.message),
+    )
   }
 })

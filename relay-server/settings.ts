@@ -26,11 +26,21 @@ export const readSettings = (file: string): Partial<Record<keyof Settings, strin
   if (value === undefined) return {}
   if (!Value.Check(Known, value)) {
     const [first] = Value.Errors(Known, value)
-    throw new MeshError('stateUnreadable', { file, problem: `${first?.instancePath || 'it'} ${first?.message ?? 'is malformed'}` })
+    throw new MeshError('stateUnreadable', {
+      file,
+      problem: `${first?.instancePath || 'it'} ${first?.message ?? 'is malformed'}`,
+    })
   }
   const { host, port, announce, maxReservations, servedPools } = value
-  return { host, port: port?.toString(), announce: announce?.length ? announce.join(',') : undefined, maxReservations: maxReservations?.toString(), servedPools: servedPools?.length ? servedPools.join(',') : undefined }
+  return {
+    host,
+    port: port?.toString(),
+    announce: announce?.length ? announce.join(',') : undefined,
+    maxReservations: maxReservations?.toString(),
+    servedPools: servedPools?.length ? servedPools.join(',') : undefined,
+  }
 }
 
 /** @param addresses under which the relay is reached now: for people to read */
-export const writeSettings = (file: string, settings: Settings, addresses: readonly string[]): void => writeStateJson(file, { ...settings, addresses })
+export const writeSettings = (file: string, settings: Settings, addresses: readonly string[]): void =>
+  writeStateJson(file, { ...settings, addresses })

@@ -9,14 +9,17 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)))
 
 /** Every source file that may throw, without tests and without the table itself. */
 const sources = ['shared', 'agent', 'control-plane', 'relay-server']
-  .flatMap((folder) => readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' }).map((file) => join(folder, file)))
+  .flatMap((folder) =>
+    readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' }).map((file) => join(folder, file)),
+  )
   .filter((file) => file.endsWith('.ts') && !file.endsWith('.test.ts') && file !== join('shared', 'errors.ts'))
   .map((file) => ({ file, text: readFileSync(join(root, file), 'utf8') }))
 
 describe('errors', () => {
   it('the table: every exit code is a documented one', () => {
     const known: readonly number[] = Object.values(exitCodes)
-    for (const [code, record] of Object.entries(errorTable)) assert.ok(known.includes(record.exit), `${code} has exit code ${record.exit}`)
+    for (const [code, record] of Object.entries(errorTable))
+      assert.ok(known.includes(record.exit), `${code} has exit code ${record.exit}`)
   })
 
   it('the table: every status is an HTTP error, every text and hint says something', () => {
@@ -29,12 +32,15 @@ describe('errors', () => {
 
   it('the table: every code that is thrown exists', () => {
     for (const { file, text } of sources) {
-      for (const [, code] of text.matchAll(/new MeshError\(\s*'(\w+)'/g)) assert.ok(code in errorTable, `${file} throws ${code}`)
+      for (const [, code] of text.matchAll(/new MeshError\(\s*'(\w+)'/g))
+        assert.ok(code in errorTable, `${file} throws ${code}`)
     }
   })
 
   it('the table: every code is used by some source', () => {
-    const unused = Object.keys(errorTable).filter((code) => !sources.some(({ text }) => new RegExp(`'${code}'`).test(text)))
+    const unused = Object.keys(errorTable).filter(
+      (code) => !sources.some(({ text }) => new RegExp(`'${code}'`).test(text)),
+    )
     assert.deepEqual(unused, [])
   })
 
@@ -76,7 +82,10 @@ describe('errors', () => {
   })
 
   it('problemOf names the cause behind a failure, and a code where there is no message', () => {
-    assert.equal(problemOf(new Error('fetch failed', { cause: new Error('connect ECONNREFUSED') })), 'fetch failed (connect ECONNREFUSED)')
+    assert.equal(
+      problemOf(new Error('fetch failed', { cause: new Error('connect ECONNREFUSED') })),
+      'fetch failed (connect ECONNREFUSED)',
+    )
     assert.equal(problemOf(Object.assign(new Error(''), { code: 'ECONNRESET' })), 'ECONNRESET')
     assert.equal(problemOf('text'), 'text')
   })

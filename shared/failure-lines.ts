@@ -4,16 +4,22 @@ import { MeshError } from './errors.ts'
 import { oneLine } from './text.ts'
 
 /** Synchronous: the process ends right after it, and a pipe would lose what is still buffered. */
-export const writer = (descriptor: number) => (text: string): void => {
-  try {
-    writeSync(descriptor, text)
-  } catch {
-    // nobody reads it any more
+export const writer =
+  (descriptor: number) =>
+  (text: string): void => {
+    try {
+      writeSync(descriptor, text)
+    } catch {
+      // nobody reads it any more
+    }
   }
-}
 
 /** Lines of a stack; its first may quote anything. */
-const stackOf = ({ stack = '' }: Error): string => stack.split('\n').map((line) => `${oneLine(line)}\n`).join('')
+const stackOf = ({ stack = '' }: Error): string =>
+  stack
+    .split('\n')
+    .map((line) => `${oneLine(line)}\n`)
+    .join('')
 
 /**
  * Prints `error: ...` and `hint: ...`, on stderr by default. A failure that is our defect also shows its stack, so that

@@ -21,9 +21,15 @@ describe('fatal', () => {
 
   it('for programs it is one object on stdout as well', () => {
     let [out, text] = ['', '']
-    const code = printFatal(new MeshError('portInUse', { port: 80 }), { json: true, stdout: (part) => (out += part), stderr: (part) => (text += part) })
+    const code = printFatal(new MeshError('portInUse', { port: 80 }), {
+      json: true,
+      stdout: (part) => (out += part),
+      stderr: (part) => (text += part),
+    })
     const hint = 'choose another with --port, or stop the program that holds it'
-    assert.deepEqual(JSON.parse(out), { error: { code: 'portInUse', message: 'port 80 is in use', hint, fields: { port: 80 } } })
+    assert.deepEqual(JSON.parse(out), {
+      error: { code: 'portInUse', message: 'port 80 is in use', hint, fields: { port: 80 } },
+    })
     assert.deepEqual([code, text], [3, `error: port 80 is in use\nhint: ${hint}\n`])
   })
 

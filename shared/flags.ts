@@ -13,15 +13,29 @@ export interface FlagSource {
 }
 
 /** @throws MeshError `usage` for an unknown flag or a bad value */
-export const parseFlags = <Name extends OptionName>(names: readonly Name[], parse: typeof parseArgs, { args, defaults }: FlagSource = {}): OptionValues<Name> => {
+export const parseFlags = <Name extends OptionName>(
+  names: readonly Name[],
+  parse: typeof parseArgs,
+  { args, defaults }: FlagSource = {},
+): OptionValues<Name> => {
   const flagOf = (name: Name): string => optionRecord(name).flag.slice(2)
-  const kinds = Object.fromEntries(names.map((name) => [flagOf(name), { type: optionRecord(name).type === 'switch' ? ('boolean' as const) : ('string' as const), multiple: optionRecord(name).type === 'list' }]))
+  const kinds = Object.fromEntries(
+    names.map((name) => [
+      flagOf(name),
+      {
+        type: optionRecord(name).type === 'switch' ? ('boolean' as const) : ('string' as const),
+        multiple: optionRecord(name).type === 'list',
+      },
+    ]),
+  )
   let values: Record<string, string | boolean | (string | boolean)[] | undefined>
   try {
     values = parse({ options: kinds, strict: true, ...(args ? { args } : {}) }).values
   } catch (error) {
     throw new MeshError('usage', { problem: problemOf(error) }, error)
   }
-  const given: Given = Object.fromEntries(names.map((name) => [name, values[flagOf(name)] as string | boolean | string[] | undefined]))
+  const given: Given = Object.fromEntries(
+    names.map((name) => [name, values[flagOf(name)] as string | boolean | string[] | undefined]),
+  )
   return readOptions(names, given, undefined, defaults?.(given))
 }

@@ -21,14 +21,22 @@ interface Contender {
 }
 
 const contend = (t: TestContext, file: string): Contender => {
-  const child = spawn(process.execPath, ['--input-type=module', '--eval', program, file], { stdio: ['pipe', 'pipe', 'inherit'] })
+  const child = spawn(process.execPath, ['--input-type=module', '--eval', program, file], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  })
   const gone = new Promise<void>((resolve) => child.once('close', () => resolve()))
   const kill = (): Promise<void> => {
     child.kill('SIGKILL')
     return gone
   }
   t.after(kill)
-  return { child, said: new Promise((resolve) => child.stdout.setEncoding('utf8').once('data', (text: string) => resolve(text.trim()))), kill }
+  return {
+    child,
+    said: new Promise((resolve) =>
+      child.stdout.setEncoding('utf8').once('data', (text: string) => resolve(text.trim())),
+    ),
+    kill,
+  }
 }
 
 test('folder lock: of many processes at once one holds it, and SIGKILL frees it', { timeout: 60_000 }, async (t) => {
@@ -39,7 +47,10 @@ test('folder lock: of many processes at once one holds it, and SIGKILL frees it'
     assert.deepEqual(said.toSorted(), ['held', 'refused', 'refused', 'refused'], `round ${round}`)
     const holder = contenders[said.indexOf('held')]
     assert.equal(holderOf(file), holder.child.pid)
-    await assert.rejects(lockFolder(file, 'a test'), { code: 'folderInUse', fields: { what: 'a test', folder: join(file, '..'), pid: holder.child.pid } })
+    await assert.rejects(lockFolder(file, 'a test'), {
+      code: 'folderInUse',
+      fields: { what: 'a test', folder: join(file, '..'), pid: holder.child.pid },
+    })
     await Promise.all(contenders.map((one) => one.kill()))
   }
 })

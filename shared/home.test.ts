@@ -6,14 +6,34 @@ import { temporaryFolder } from '../test/support/homes.ts'
 import { MeshError } from './errors.ts'
 import { openHome, readState, readStateJson, writeState, writeStateJson } from './home.ts'
 
-const code = (wanted: string) => (error: unknown): boolean => error instanceof MeshError && error.code === wanted
+const code =
+  (wanted: string) =>
+  (error: unknown): boolean =>
+    error instanceof MeshError && error.code === wanted
 
 describe('home', () => {
   it('every path lies under the root', (t) => {
     const root = temporaryFolder(t)
     const home = openHome(root)
     const pool = home.pool('ab')
-    const paths = [home.deviceKey, home.config, home.pools, home.models, home.shards, home.agentState, home.rings, home.outbox.answers, home.outbox.reports, pool.folder, pool.config, pool.certificate, pool.rootKey, home.controlPlane.database, home.relay.key, home.relay.config]
+    const paths = [
+      home.deviceKey,
+      home.config,
+      home.pools,
+      home.models,
+      home.shards,
+      home.agentState,
+      home.rings,
+      home.outbox.answers,
+      home.outbox.reports,
+      pool.folder,
+      pool.config,
+      pool.certificate,
+      pool.rootKey,
+      home.controlPlane.database,
+      home.relay.key,
+      home.relay.config,
+    ]
     for (const path of paths) assert.ok(path.startsWith(`${root}/`), path)
     assert.equal(new Set(paths).size, paths.length)
   })
@@ -44,7 +64,10 @@ describe('home', () => {
   it('half a JSON file is named, not taken', (t) => {
     const file = join(temporaryFolder(t), 'x.json')
     writeFileSync(file, '{"value": ')
-    assert.throws(() => readStateJson(file), (error: unknown) => code('stateUnreadable')(error) && (error as Error).message.includes(file))
+    assert.throws(
+      () => readStateJson(file),
+      (error: unknown) => code('stateUnreadable')(error) && (error as Error).message.includes(file),
+    )
   })
 
   it('a failed write keeps the old content and leaves no temporary file', (t) => {

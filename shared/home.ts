@@ -3,7 +3,17 @@
  * Files are replaced by rename after fsync, so a crash leaves the old or the new content, never half of one.
  */
 import { randomBytes } from 'node:crypto'
-import { closeSync, fsyncSync, linkSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs'
+import {
+  closeSync,
+  fsyncSync,
+  linkSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from 'node:fs'
 import { homedir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { MeshError, problemOf, systemCodeOf } from './errors.ts'
@@ -15,7 +25,16 @@ export interface Home {
   readonly deviceKey: string
   readonly config: string
   /** Folder of one pool: certificate, root public key, invites made here, the end of the ledger as it was checked last and, on the device that made it, the root key. */
-  pool(poolId: string): { readonly folder: string; readonly config: string; readonly certificate: string; readonly rootKey: string; readonly ledgerHead: string; readonly invites: string; readonly revocations: string; readonly controlPlanePin: string }
+  pool(poolId: string): {
+    readonly folder: string
+    readonly config: string
+    readonly certificate: string
+    readonly rootKey: string
+    readonly ledgerHead: string
+    readonly invites: string
+    readonly revocations: string
+    readonly controlPlanePin: string
+  }
   readonly pools: string
   /** Model folders by id, besides the bundled ones. */
   readonly models: string
@@ -45,8 +64,19 @@ export interface Home {
   /** Memory locks: one file per signed statement, and the cooldown as it was last written down. */
   readonly locks: { readonly folder: string; readonly countdown: string }
   /** Of a control plane that runs from here: database, its key, and the certificate of the key that browsers and apps are told to trust. */
-  readonly controlPlane: { readonly folder: string; readonly database: string; readonly key: string; readonly certificate: string }
-  readonly relay: { readonly folder: string; readonly key: string; readonly config: string; readonly lists: string; readonly lock: string }
+  readonly controlPlane: {
+    readonly folder: string
+    readonly database: string
+    readonly key: string
+    readonly certificate: string
+  }
+  readonly relay: {
+    readonly folder: string
+    readonly key: string
+    readonly config: string
+    readonly lists: string
+    readonly lock: string
+  }
 }
 
 /** What a control plane keeps in its data folder. */
@@ -89,7 +119,13 @@ export const openHome = (root: string = homeFromEnvironment() ?? join(homedir(),
     outbox: { answers: at('outbox', 'answers'), reports: at('outbox', 'reports') },
     locks: { folder: at('resource-lock'), countdown: at('resource-lock', 'countdown.json') },
     controlPlane: controlPlaneFolder(at('control-plane')),
-    relay: { folder: at('relay'), key: at('relay', 'relay.key'), config: at('relay', 'relay.json'), lists: at('relay', 'revocations'), lock: at('relay', 'relay.lock') },
+    relay: {
+      folder: at('relay'),
+      key: at('relay', 'relay.key'),
+      config: at('relay', 'relay.json'),
+      lists: at('relay', 'revocations'),
+      lock: at('relay', 'relay.lock'),
+    },
   }
 }
 
@@ -131,14 +167,18 @@ const syncFolder = (folder: string): void => {
 }
 
 /** Writes beside the file, then lets `place` put it there. @throws MeshError `stateUnwritable` */
-const writeBeside = (file: string, content: string | Uint8Array, { mode, place }: { readonly mode: number; place(temporary: string): void }): void => {
+const writeBeside = (
+  file: string,
+  content: string | Uint8Array,
+  { mode, place }: { readonly mode: number; place(temporary: string): void },
+): void => {
   const temporary = `${file}.${randomBytes(4).toString('hex')}.tmp`
   try {
     mkdirSync(dirname(file), { recursive: true, mode: 0o700 })
     const handle = openSync(temporary, 'w', mode)
     try {
       const bytes = typeof content === 'string' ? Buffer.from(content) : content
-      for (let at = 0; at < bytes.length; ) at += writeSync(handle, bytes, at)
+      for (let at = 0; at < bytes.length;) at += writeSync(handle, bytes, at)
       fsyncSync(handle)
     } finally {
       closeSync(handle)
@@ -184,4 +224,5 @@ export const createState = (file: string, content: string, mode = 0o644): boolea
   return created
 }
 
-export const writeStateJson = (file: string, value: unknown): void => writeState(file, `${JSON.stringify(value, null, 2)}\n`)
+export const writeStateJson = (file: string, value: unknown): void =>
+  writeState(file, `${JSON.stringify(value, null, 2)}\n`)

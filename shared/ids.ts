@@ -18,7 +18,8 @@ export type JobId = Branded<'JobId'>
 const hex64 = /^[0-9a-f]{64}$/
 
 const parseHex = <T>(what: string, text: string): T => {
-  if (!hex64.test(text)) throw new MeshError('usage', { problem: `${what} must be 64 hex digits, got "${text.slice(0, 80)}"` })
+  if (!hex64.test(text))
+    throw new MeshError('usage', { problem: `${what} must be 64 hex digits, got "${text.slice(0, 80)}"` })
   return text as T
 }
 
@@ -32,7 +33,8 @@ export const newJobId = (): JobId => `job_${randomBytes(8).toString('hex')}` as 
  * Id of a model: `name`, `owner/name` as hubs have them (a host may stand before), and `:tag` behind. Each part begins
  * with a letter or digit, so that an id below a folder never leads out of it.
  */
-export const modelIdPattern = /^[A-Za-z0-9][A-Za-z0-9._-]*(?:\/[A-Za-z0-9][A-Za-z0-9._-]*){0,2}(?::[A-Za-z0-9][A-Za-z0-9._-]*)?$/
+export const modelIdPattern =
+  /^[A-Za-z0-9][A-Za-z0-9._-]*(?:\/[A-Za-z0-9][A-Za-z0-9._-]*){0,2}(?::[A-Za-z0-9][A-Za-z0-9._-]*)?$/
 
 export const isModelId = (text: string): boolean => text.length <= limits.modelIdLength && modelIdPattern.test(text)
 
@@ -54,14 +56,25 @@ export interface ByDigits {
 /** @returns the digits in lower case; @throws MeshError `usage` for what cannot be the beginning of an id */
 export const parseDigits = (text: string, { flag, noun, list }: ByDigits): string => {
   const digits = text.toLowerCase()
-  if (!/^[0-9a-f]{8,64}$/.test(digits)) throw new MeshError('usage', { problem: `${flag} wants at least ${fewestDigits} hex digits of a ${noun} id (${list} shows it), got "${text.slice(0, 80)}"` })
+  if (!/^[0-9a-f]{8,64}$/.test(digits))
+    throw new MeshError('usage', {
+      problem: `${flag} wants at least ${fewestDigits} hex digits of a ${noun} id (${list} shows it), got "${text.slice(0, 80)}"`,
+    })
   return digits
 }
 
 /** The one that the digits mean; `undefined`: none. @throws MeshError `usage` (no digits, or several are meant) */
-export const selectByDigits = <One>(all: readonly One[], idOf: (one: One) => string, text: string, by: ByDigits): One | undefined => {
+export const selectByDigits = <One>(
+  all: readonly One[],
+  idOf: (one: One) => string,
+  text: string,
+  by: ByDigits,
+): One | undefined => {
   const digits = parseDigits(text, by)
   const found = all.filter((one) => idOf(one).startsWith(digits))
-  if (found.length > 1) throw new MeshError('usage', { problem: `${by.flag} ${digits} means ${found.length} ${by.noun}s; give more digits` })
+  if (found.length > 1)
+    throw new MeshError('usage', {
+      problem: `${by.flag} ${digits} means ${found.length} ${by.noun}s; give more digits`,
+    })
   return found[0]
 }

@@ -31,7 +31,10 @@ export class Lifecycle {
     for (const part of this.#parts.toReversed()) {
       let timer: NodeJS.Timeout | undefined
       const late = new Promise<string>((resolve) => {
-        timer = setTimeout(() => resolve(`${part.name} did not stop within ${formatDuration(this.#deadlineMs)}`), this.#deadlineMs)
+        timer = setTimeout(
+          () => resolve(`${part.name} did not stop within ${formatDuration(this.#deadlineMs)}`),
+          this.#deadlineMs,
+        )
       })
       const stopped = Promise.resolve()
         .then(() => part.stop())

@@ -5,10 +5,12 @@ import { listenError } from './listen-error.ts'
 
 const listenOn = (port: number, host: string): Promise<Error> =>
   new Promise((resolve, reject) => {
-    const server = createServer().once('error', resolve).listen(port, host, () => {
-      server.close()
-      reject(new Error('it listens'))
-    })
+    const server = createServer()
+      .once('error', resolve)
+      .listen(port, host, () => {
+        server.close()
+        reject(new Error('it listens'))
+      })
   })
 
 test('listen error: a port in use is named by its number', async (t) => {
@@ -23,14 +25,20 @@ test('listen error: a port in use is named by its number', async (t) => {
       const { code, fields, message, hint } = listenError(error, ['/x'])
       assert.deepEqual([code, String(fields.port)], ['portInUse', String(port)])
       assert.equal(message, `port ${port} is in use`)
-      const holder = process.platform === 'linux' ? new RegExp(`what holds it: .* \\(process ${process.pid}\\)$`) : /the program that holds it$/
+      const holder =
+        process.platform === 'linux'
+          ? new RegExp(`what holds it: .* \\(process ${process.pid}\\)$`)
+          : /the program that holds it$/
       assert.match(hint, holder)
     }
   }
 })
 
 test('listen error: an address of another machine is told in one line', async () => {
-  const { code, message } = listenError(new Error(`first line\n  Error: ${(await listenOn(1, '192.0.2.1')).message}\n   at stack`), ['/ip4/192.0.2.1/tcp/1'])
+  const { code, message } = listenError(
+    new Error(`first line\n  Error: ${(await listenOn(1, '192.0.2.1')).message}\n   at stack`),
+    ['/ip4/192.0.2.1/tcp/1'],
+  )
   assert.equal(code, 'usage')
   assert.equal(message, 'cannot listen on /ip4/192.0.2.1/tcp/1: address not available')
 })

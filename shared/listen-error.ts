@@ -13,7 +13,15 @@ export const listenError = (error: unknown, listen: readonly string[]): MeshErro
   const [, code, problem, port] = systemError.exec(problemOf(error)) ?? []
   if (code === 'EADDRINUSE') {
     const holder = port === undefined ? undefined : portHolder(Number(port))
-    return new MeshError('portInUse', { port: port ?? listen.join(', '), ...(holder === undefined ? {} : { holder: `what holds it: ${holder}` }) }, error)
+    return new MeshError(
+      'portInUse',
+      { port: port ?? listen.join(', '), ...(holder === undefined ? {} : { holder: `what holds it: ${holder}` }) },
+      error,
+    )
   }
-  return new MeshError('usage', { problem: `cannot listen on ${listen.join(', ')}: ${problem ?? problemOf(error).split('\n')[0]}` }, error)
+  return new MeshError(
+    'usage',
+    { problem: `cannot listen on ${listen.join(', ')}: ${problem ?? problemOf(error).split('\n')[0]}` },
+    error,
+  )
 }

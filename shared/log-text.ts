@@ -13,7 +13,14 @@ export interface LogEntry {
 }
 
 /** pino's numbers. */
-const levels: readonly (readonly [atLeast: number, level: LogEntry['level'], colour: number])[] = [[60, 'fatal', 31], [50, 'error', 31], [40, 'warn', 33], [30, 'info', 32], [20, 'debug', 36], [0, 'trace', 90]]
+const levels: readonly (readonly [atLeast: number, level: LogEntry['level'], colour: number])[] = [
+  [60, 'fatal', 31],
+  [50, 'error', 31],
+  [40, 'warn', 33],
+  [30, 'info', 32],
+  [20, 'debug', 36],
+  [0, 'trace', 90],
+]
 /** Longest value that is shown; the file has all of it. */
 const valueLength = 400
 
@@ -27,7 +34,8 @@ export const parseLogLine = (line: string): LogEntry => {
   } catch {
     value = undefined
   }
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return { level: line.startsWith('error: ') ? 'error' : 'info', message: line, fields: {} }
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    return { level: line.startsWith('error: ') ? 'error' : 'info', message: line, fields: {} }
   const { level, time, name, msg, ...fields } = value as Record<string, unknown>
   const at = typeof time === 'number' ? time : Date.parse(textOr(time) ?? '')
   return {
@@ -57,7 +65,10 @@ const valueText = (value: unknown): string => {
 /** An error that was logged: its stack, or what it has instead. */
 const stackOf = (error: unknown): string[] => {
   const stack = typeof error === 'object' && error !== null && 'stack' in error ? textOr(error.stack) : undefined
-  return (stack ?? '').split('\n').filter((line) => line.trim() !== '').map((line) => `    ${oneLine(line.trim())}`)
+  return (stack ?? '')
+    .split('\n')
+    .filter((line) => line.trim() !== '')
+    .map((line) => `    ${oneLine(line.trim())}`)
 }
 
 export interface LogTextOptions {
@@ -68,8 +79,12 @@ export interface LogTextOptions {
 }
 
 /** `14:03:07 WARN  agent: no slot at relay  relay=/ip4/...`, without a line end; the stack of an error on lines of its own. */
-export const logText = ({ time, level, name, message, fields }: LogEntry, { colour, withDay = false }: LogTextOptions): string => {
-  const paint = (code: number, text: string): string => (colour ? `\u001b[${code}m${text}\u001b[${code === 2 ? 22 : 39}m` : text)
+export const logText = (
+  { time, level, name, message, fields }: LogEntry,
+  { colour, withDay = false }: LogTextOptions,
+): string => {
+  const paint = (code: number, text: string): string =>
+    colour ? `\u001b[${code}m${text}\u001b[${code === 2 ? 22 : 39}m` : text
   const code = levels.find(([, known]) => known === level)?.[2] ?? 32
   const { err, ...rest } = fields
   const values = Object.entries(rest).map(([key, value]) => `${oneLine(key)}=${valueText(value)}`)

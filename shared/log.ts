@@ -26,8 +26,21 @@ const standardError = (): DestinationStream => {
 }
 
 /** @param level `silent` | `error` | `warn` | `info` | `debug` | `trace` */
-export const createLogger = (component: string, level = 'info', destination: DestinationStream = standardError()): Logger =>
-  pino({ name: component, level, base: undefined, timestamp: pino.stdTimeFunctions.isoTime, redact: { paths: secrets, censor: '[hidden]' } }, destination)
+export const createLogger = (
+  component: string,
+  level = 'info',
+  destination: DestinationStream = standardError(),
+): Logger =>
+  pino(
+    {
+      name: component,
+      level,
+      base: undefined,
+      timestamp: pino.stdTimeFunctions.isoTime,
+      redact: { paths: secrets, censor: '[hidden]' },
+    },
+    destination,
+  )
 
 /** For parts that run without anybody to read a log (tests, one-shot commands). */
 export const silentLogger = (): Logger => pino({ level: 'silent' })

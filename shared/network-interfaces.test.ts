@@ -26,13 +26,33 @@ console.log(JSON.stringify({ same: [round(), round()], said }))`
 
 if (process.platform === 'linux') {
   test('interfaces: without descriptors the ones of before, for every caller, and each time said once', () => {
-    const answer = JSON.parse(execFileSync('bash', ['-c', 'ulimit -n 64 && exec "$@"', 'bash', process.execPath, '--input-type=module', '--eval', program], { encoding: 'utf8' })) as { same: boolean[]; said: string[] }
+    const answer = JSON.parse(
+      execFileSync(
+        'bash',
+        ['-c', 'ulimit -n 64 && exec "$@"', 'bash', process.execPath, '--input-type=module', '--eval', program],
+        { encoding: 'utf8' },
+      ),
+    ) as { same: boolean[]; said: string[] }
     assert.deepEqual(answer.same, [true, true])
-    assert.deepEqual(answer.said.map((text) => text.split(':')[0]), ['out of file descriptors', 'out of file descriptors'])
+    assert.deepEqual(
+      answer.said.map((text) => text.split(':')[0]),
+      ['out of file descriptors', 'out of file descriptors'],
+    )
   })
 
   test('Node takes as many descriptors as the system lets it have', () => {
-    const limits = execFileSync('bash', ['-c', 'ulimit -Sn 64 && exec "$@"', 'bash', process.execPath, '--print', 'fs.readFileSync("/proc/self/limits", "utf8")'], { encoding: 'utf8' })
+    const limits = execFileSync(
+      'bash',
+      [
+        '-c',
+        'ulimit -Sn 64 && exec "$@"',
+        'bash',
+        process.execPath,
+        '--print',
+        'fs.readFileSync("/proc/self/limits", "utf8")',
+      ],
+      { encoding: 'utf8' },
+    )
     const [, soft, hard] = /^Max open files +(\d+) +(\d+)/m.exec(limits) ?? []
     assert.ok(Number(soft) > 64 && soft === hard, limits)
   })

@@ -12,4 +12,6 @@ import manifest from '../package.json' with { type: 'json' }
 /** For the Node that comes with the project: another one may not know them. */
 const testedMajor = '24.'
 
-export const nodeFlags: readonly string[] = process.versions.node.startsWith(testedMajor) ? manifest.config.nodeFlags : []
+export const nodeFlags: readonly string[] = process.versions.node.startsWith(testedMajor)
+  ? manifest.config.nodeFlags
+  : []

@@ -1,9 +1,20 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { MeshError } from './errors.ts'
-import { colourWanted, environmentFor, homeFromEnvironment, type OptionName, optionRecord, optionTable, readOptions } from './options.ts'
+import {
+  colourWanted,
+  environmentFor,
+  homeFromEnvironment,
+  type OptionName,
+  optionRecord,
+  optionTable,
+  readOptions,
+} from './options.ts'
 
-const usage = (problem: RegExp) => (error: unknown): boolean => error instanceof MeshError && error.code === 'usage' && problem.test(error.message)
+const usage =
+  (problem: RegExp) =>
+  (error: unknown): boolean =>
+    error instanceof MeshError && error.code === 'usage' && problem.test(error.message)
 const names = Object.keys(optionTable) as OptionName[]
 
 describe('options', () => {
@@ -18,7 +29,8 @@ describe('options', () => {
   })
 
   it('the table: a switch has no value, everything else shows one', () => {
-    for (const name of names) assert.equal(optionRecord(name).value === undefined, optionRecord(name).type === 'switch', name)
+    for (const name of names)
+      assert.equal(optionRecord(name).value === undefined, optionRecord(name).type === 'switch', name)
   })
 
   it('the table: every default is accepted by its own option', () => {
@@ -35,12 +47,19 @@ describe('options', () => {
   })
 
   it('values have the type of their option', () => {
-    const values = readOptions(['wait', 'share', 'maxTokens', 'json', 'stop', 'quant'], { wait: '2m', share: '0.5', maxTokens: '7', json: true, stop: ['a', 'b'] }, {})
+    const values = readOptions(
+      ['wait', 'share', 'maxTokens', 'json', 'stop', 'quant'],
+      { wait: '2m', share: '0.5', maxTokens: '7', json: true, stop: ['a', 'b'] },
+      {},
+    )
     assert.deepEqual(values, { wait: 120_000, share: 0.5, maxTokens: 7, json: true, stop: ['a', 'b'], quant: 'q8' })
   })
 
   it('a list from the environment is split at commas, one from flags keeps spaces and line ends', () => {
-    assert.deepEqual(readOptions(['relay'], {}, { MESHNET_RELAY: '/ip4/1.1.1.1/tcp/1, /ip4/2.2.2.2/tcp/2' }).relay, ['/ip4/1.1.1.1/tcp/1', '/ip4/2.2.2.2/tcp/2'])
+    assert.deepEqual(readOptions(['relay'], {}, { MESHNET_RELAY: '/ip4/1.1.1.1/tcp/1, /ip4/2.2.2.2/tcp/2' }).relay, [
+      '/ip4/1.1.1.1/tcp/1',
+      '/ip4/2.2.2.2/tcp/2',
+    ])
     assert.deepEqual(readOptions(['stop'], { stop: ['\n', ' The'] }, {}).stop, ['\n', ' The'])
     assert.deepEqual(readOptions(['stop'], {}, {}).stop, [])
   })
@@ -71,7 +90,10 @@ describe('options', () => {
   }
 
   it('a bad value in the environment is refused as well', () => {
-    assert.throws(() => readOptions(['quant', 'threads'], {}, { MESHNET_THREADS: 'many' }), usage(/--threads wants a whole number/))
+    assert.throws(
+      () => readOptions(['quant', 'threads'], {}, { MESHNET_THREADS: 'many' }),
+      usage(/--threads wants a whole number/),
+    )
   })
 
   it('the home folder and colour come from the environment', () => {
@@ -83,6 +105,9 @@ describe('options', () => {
   })
 
   it('the environment for another home carries nothing of ours but the rest', () => {
-    assert.deepEqual(environmentFor('/other', { PATH: '/bin', MESHNET_HOME: '/mine', MESHNET_POOL: 'ab', MESH_API_KEY: 'secret' }), { PATH: '/bin', MESHNET_HOME: '/other' })
+    assert.deepEqual(
+      environmentFor('/other', { PATH: '/bin', MESHNET_HOME: '/mine', MESHNET_POOL: 'ab', MESH_API_KEY: 'secret' }),
+      { PATH: '/bin', MESHNET_HOME: '/other' },
+    )
   })
 })

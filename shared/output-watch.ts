@@ -25,7 +25,9 @@ export const watchOutput = (): OutputWatch => {
   process.once('exit', () => {
     if (failure === undefined) return
     const isUnread = failure.code === 'EPIPE' || failure.code === 'ECONNRESET'
-    process.exitCode = isUnread ? exitCodes.unread : printFailure(new MeshError('stateUnwritable', { file: 'the output', problem: failure.message })).exitCode
+    process.exitCode = isUnread
+      ? exitCodes.unread
+      : printFailure(new MeshError('stateUnwritable', { file: 'the output', problem: failure.message })).exitCode
   })
   return {
     lost,

@@ -19,9 +19,11 @@ const createDoor = (changes: Partial<PendingLimits> = {}, lot: () => number = ()
   }
   return {
     pending,
-    enter: (name: string, household: string, now: number, isKnown = false): string | undefined => pending.enter(socketOf(name), { household, isKnown }, now)?.name,
+    enter: (name: string, household: string, now: number, isKnown = false): string | undefined =>
+      pending.enter(socketOf(name), { household, isKnown }, now)?.name,
     leave: (name: string): void => pending.leave(socketOf(name)),
-    holds: (...names: readonly string[]): boolean[] => names.map((name) => pending.newcomer(socketOf(name)) !== undefined),
+    holds: (...names: readonly string[]): boolean[] =>
+      names.map((name) => pending.newcomer(socketOf(name)) !== undefined),
   }
 }
 
@@ -49,7 +51,13 @@ test('pending connections: places of known addresses are not for strangers, nor 
   const { enter, pending } = createDoor()
   for (const name of ['a1', 'a2', 'a3']) enter(name, 'a', 0)
   for (const name of ['b1', 'b2', 'b3']) enter(name, 'b', 0)
-  for (const [name, household] of [['k1', 'k'], ['k2', 'k'], ['l1', 'l'], ['l2', 'l']]) assert.equal(enter(name, household, 1, true), undefined)
+  for (const [name, household] of [
+    ['k1', 'k'],
+    ['k2', 'k'],
+    ['l1', 'l'],
+    ['l2', 'l'],
+  ])
+    assert.equal(enter(name, household, 1, true), undefined)
   assert.equal(pending.size, 10)
   assert.equal(enter('m1', 'm', 1001, true), 'k1')
   assert.equal(enter('c1', 'c', 1001), 'a1')
@@ -79,7 +87,8 @@ test('pending connections: who proved itself or went leaves room', () => {
 
 test('newcomers: a household, and all strangers, do so much a second', () => {
   const pace = new NewcomerPace({ known: 4, stranger: 2, strangers: 3 })
-  const allows = (households: string, now: number, isKnown = false): boolean[] => [...households].map((household) => pace.allows({ household, isKnown }, now))
+  const allows = (households: string, now: number, isKnown = false): boolean[] =>
+    [...households].map((household) => pace.allows({ household, isKnown }, now))
   assert.deepEqual(allows('aaa', 1000), [true, true, false])
   assert.deepEqual(allows('bb', 1500), [true, false])
   assert.deepEqual(allows('kkkkkl', 1999, true), [true, true, true, true, false, true]) // members' addresses are not counted among the strangers
@@ -87,7 +96,11 @@ test('newcomers: a household, and all strangers, do so much a second', () => {
 })
 
 test('pending connections: a flood that holds its sockets, or comes again and again, does not keep one out for long', () => {
-  for (const [everyMs, least] of [[100, 95], [20, 80], [5, 40]]) {
+  for (const [everyMs, least] of [
+    [100, 95],
+    [20, 80],
+    [5, 40],
+  ]) {
     let seed = 1
     const random = (): number => (seed = (seed * 16_807) % 2_147_483_647) / 2_147_483_647
     const pending = new PendingConnections<Socket>({ ...limits, strangers: 128, ofHousehold: 32 }, random)
@@ -95,7 +108,8 @@ test('pending connections: a flood that holds its sockets, or comes again and ag
     let now = 0
     for (let member = 0; member < 100; member++) {
       const flood = (ms: number): void => {
-        for (const end = now + ms; now < end; now += everyMs) pending.enter({ name: 'flood' }, { household: 'a', isKnown: false }, now)
+        for (const end = now + ms; now < end; now += everyMs)
+          pending.enter({ name: 'flood' }, { household: 'a', isKnown: false }, now)
       }
       flood(2000)
       const honest = { name: 'member' }

@@ -11,7 +11,9 @@ const read = (file: string): string => textOf(file) ?? ''
 /** Sockets that listen there, by the numbers that `/proc/<pid>/fd` shows. */
 const listenersAt = (port: number): ReadonlySet<string> => {
   const lines = ['tcp', 'tcp6'].flatMap((name) => read(`/proc/net/${name}`).split('\n').slice(1))
-  const found = lines.map((line) => line.trim().split(/\s+/)).filter(([, local, , state]) => state === stateListening && parseInt(local.split(':')[1], 16) === port)
+  const found = lines
+    .map((line) => line.trim().split(/\s+/))
+    .filter(([, local, , state]) => state === stateListening && parseInt(local.split(':')[1], 16) === port)
   return new Set(found.map((fields) => `socket:[${fields[9]}]`))
 }
 
@@ -26,7 +28,11 @@ const linkAt = (path: string): string => {
 const linksOf = (pid: string): string[] => namesIn(`/proc/${pid}/fd`).map((name) => linkAt(`/proc/${pid}/fd/${name}`))
 
 /** Programs of Mesh by their entry file. Of others the name alone: their arguments are nobody's business. */
-const ours = [[/\bcontrol-plane\/main\.ts$/, 'a Mesh control plane'], [/\brelay-server\/main\.ts$/, 'a Mesh relay'], [/\bagent\/main\.ts$/, 'a Mesh agent']] as const
+const ours = [
+  [/\bcontrol-plane\/main\.ts$/, 'a Mesh control plane'],
+  [/\brelay-server\/main\.ts$/, 'a Mesh relay'],
+  [/\bagent\/main\.ts$/, 'a Mesh agent'],
+] as const
 
 const programOf = (pid: string): string => basename(linkAt(`/proc/${pid}/exe`)) || 'a program'
 

@@ -9,17 +9,25 @@ import type { TSchema } from 'typebox'
 import { Value } from 'typebox/value'
 import { terminalJson } from './text.ts'
 
-type SnakeCase<Name extends string> = Name extends `${infer First}${infer Rest}` ? `${Lowercase<First>}${Rest extends Uncapitalize<Rest> ? '' : '_'}${SnakeCase<Rest>}` : Name
+type SnakeCase<Name extends string> = Name extends `${infer First}${infer Rest}`
+  ? `${Lowercase<First>}${Rest extends Uncapitalize<Rest> ? '' : '_'}${SnakeCase<Rest>}`
+  : Name
 
 /** The static type of what is printed for a value of type `T`. */
 export type Printed<T> = T extends string | number | boolean | null
   ? T
   : T extends readonly (infer Item)[]
     ? Printed<Item>[]
-    : { [Name in keyof T & string as SnakeCase<Name>]-?: Printed<Exclude<T[Name], undefined>> | (undefined extends T[Name] ? null : never) }
+    : {
+        [Name in keyof T & string as SnakeCase<Name>]-?:
+          | Printed<Exclude<T[Name], undefined>>
+          | (undefined extends T[Name] ? null : never)
+      }
 
 /** What may be given to be printed as `T`: whatever nobody changes. */
-export type Printable<T> = T extends string | number | boolean | null | undefined ? T : { readonly [Name in keyof T]: Printable<T[Name]> }
+export type Printable<T> = T extends string | number | boolean | null | undefined
+  ? T
+  : { readonly [Name in keyof T]: Printable<T[Name]> }
 
 /** The part of JSON Schema that our declarations use. */
 interface Node {
@@ -32,19 +40,27 @@ interface Node {
 }
 
 /** `maxTokens`, `max-tokens` and `max tokens` are `max_tokens`. */
-export const snakeCase = (name: string): string => name.replaceAll(/[\s-]+/g, '_').replaceAll(/(?<!^|_)(?=[A-Z])/g, '_').toLowerCase()
+export const snakeCase = (name: string): string =>
+  name
+    .replaceAll(/[\s-]+/g, '_')
+    .replaceAll(/(?<!^|_)(?=[A-Z])/g, '_')
+    .toLowerCase()
 
 /** The schema of all values of a record (`{ [name]: value }`), whose names are data. */
 const recordOf = ({ patternProperties = {} }: Node): Node | undefined => Object.values(patternProperties)[0]
 
-const mapEntries = <A, B>(entries: Readonly<Record<string, A>>, map: (value: A, name: string) => B): Record<string, B> =>
+const mapEntries = <A, B>(
+  entries: Readonly<Record<string, A>>,
+  map: (value: A, name: string) => B,
+): Record<string, B> =>
   Object.fromEntries(Object.entries(entries).map(([name, value]) => [snakeCase(name), map(value, name)]))
 
 const printed = (schema: Node, value: unknown): unknown => {
   if (value === undefined || value === null) return null
   if (schema.anyOf !== undefined) {
     const one = schema.anyOf.find((each) => Value.Check(each as TSchema, value))
-    if (one === undefined && typeof value === 'object') throw new Error(`no form of the answer fits ${JSON.stringify(value).slice(0, 200)}`)
+    if (one === undefined && typeof value === 'object')
+      throw new Error(`no form of the answer fits ${JSON.stringify(value).slice(0, 200)}`)
     return one === undefined ? value : printed(one, value)
   }
   const { items, properties } = schema
@@ -56,10 +72,12 @@ const printed = (schema: Node, value: unknown): unknown => {
 }
 
 /** The value as JSON, in lines for people to read. @throws Error when no form of a union fits it (a defect of ours) */
-export const jsonText = <Schema extends TSchema>(schema: Schema, value: unknown): string => `${terminalJson(JSON.stringify(printed(schema as Node, value), null, 2))}\n`
+export const jsonText = <Schema extends TSchema>(schema: Schema, value: unknown): string =>
+  `${terminalJson(JSON.stringify(printed(schema as Node, value), null, 2))}\n`
 
 /** The same in one line, as services tell that they are ready. */
-export const jsonLine = <Schema extends TSchema>(schema: Schema, value: unknown): string => `${terminalJson(JSON.stringify(printed(schema as Node, value)))}\n`
+export const jsonLine = <Schema extends TSchema>(schema: Schema, value: unknown): string =>
+  `${terminalJson(JSON.stringify(printed(schema as Node, value)))}\n`
 
 const nothing: Node = { type: 'null' }
 
@@ -76,7 +94,9 @@ export const printedSchema = (schema: TSchema): object => {
   if (anyOf !== undefined) return { ...node, anyOf: anyOf.map((each) => printedSchema(each as TSchema)) }
   if (items !== undefined) return { ...node, items: printedSchema(items as TSchema) }
   if (properties !== undefined) {
-    const all = mapEntries(properties, (each, name) => (required.includes(name) ? printedSchema(each as TSchema) : nullable(printedSchema(each as TSchema))))
+    const all = mapEntries(properties, (each, name) =>
+      required.includes(name) ? printedSchema(each as TSchema) : nullable(printedSchema(each as TSchema)),
+    )
     return { ...node, required: Object.keys(all), properties: all, additionalProperties: false }
   }
   const record = recordOf(node)

@@ -16,7 +16,9 @@ export const processMark = (pid: number): string | undefined => {
   try {
     const bootId = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
     // behind the name in brackets, which may hold anything: state is field 3, the start in ticks since boot field 22
-    const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').replace(/^.*\) /s, '').split(' ')
+    const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
+      .replace(/^.*\) /s, '')
+      .split(' ')
     return `${bootId}/${fields[22 - 3]}`
   } catch {
     return undefined

@@ -16,8 +16,10 @@ test('system failure: what a disk says is no defect of Mesh, and names the file 
     assert.deepEqual([MeshError.from(error).message, MeshError.from(error).exitCode], [message, 5])
     assert.match(MeshError.from(error).hint, /disk|space/)
   }
-  for (const code of ['EACCES', 'SQLITE_CONSTRAINT_UNIQUE', 'SQLITE_ERROR', 'XSQLITE_FULL']) assert.equal(MeshError.from(failure(code)).code, 'internal', code)
-  for (const value of [undefined, 'ENOSPC', { code: 'ENOSPC' }, new Error('x', { cause: 'y' })]) assert.equal(systemFailureOf(value), undefined)
+  for (const code of ['EACCES', 'SQLITE_CONSTRAINT_UNIQUE', 'SQLITE_ERROR', 'XSQLITE_FULL'])
+    assert.equal(MeshError.from(failure(code)).code, 'internal', code)
+  for (const value of [undefined, 'ENOSPC', { code: 'ENOSPC' }, new Error('x', { cause: 'y' })])
+    assert.equal(systemFailureOf(value), undefined)
 })
 
 test('system failure: it is found below what others made of it, and a ring of causes ends', () => {

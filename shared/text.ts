@@ -21,11 +21,19 @@ export const flowingText = (text: string): string => text.replaceAll(steering, '
 
 /** What a program prints, on its way to a terminal: the last look, whatever was forgotten before. */
 export const terminalText = (text: string): string =>
-  text.split(ownSequence).map((part, index) => (index % 2 === 1 ? part : flowingText(part))).join('')
+  text
+    .split(ownSequence)
+    .map((part, index) => (index % 2 === 1 ? part : flowingText(part)))
+    .join('')
 
 /** JSON whose strings do nothing to a terminal either: the same value, with more of it as `\uXXXX`. */
 export const terminalJson = (json: string): string =>
-  json.replaceAll(/[\u007f-\u009f\u2028\u2029]|\p{Cf}/gu, (character) => character.split('').map((unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`).join(''))
+  json.replaceAll(/[\u007f-\u009f\u2028\u2029]|\p{Cf}/gu, (character) =>
+    character
+      .split('')
+      .map((unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
+      .join(''),
+  )
 
 /** A name that was given before such names were refused, as one that holds. @param otherwise when nothing of it can be seen */
 export const shownName = (name: string, otherwise: string): string => {

@@ -48,12 +48,25 @@ const prompt = ['inference', '--prompt', 'Once upon a time', '--max-tokens', '12
 const createArena = async (t: TestContext): Promise<Arena> => {
   const root = temporaryFolder(t)
   const [admin, member] = [join(root, 'admin'), join(root, 'member')]
-  const plane = await startReady(t, { name: 'control plane', program: 'controlPlane', args: ['--port', '0', '--json', '--log-level', 'error'], home: join(root, 'services') })
+  const plane = await startReady(t, {
+    name: 'control plane',
+    program: 'controlPlane',
+    args: ['--port', '0', '--json', '--log-level', 'error'],
+    home: join(root, 'services'),
+  })
   const url = String(plane.info.url)
-  const start = (home: string): ReturnType<typeof startReady> => startReady(t, { name: 'agent', program: 'mesh', args: ['start', '--json', '--listen', '/ip4/127.0.0.1/tcp/0', '--threads', '1', '--log-level', 'error'], home })
+  const start = (home: string): ReturnType<typeof startReady> =>
+    startReady(t, {
+      name: 'agent',
+      program: 'mesh',
+      args: ['start', '--json', '--listen', '/ip4/127.0.0.1/tcp/0', '--threads', '1', '--log-level', 'error'],
+      home,
+    })
   await mesh(['init', '--network-id', 'home', '--name', 'Admin', '--control-plane', url], { home: admin })
   await mesh(['init', '--network-id', 'home', '--name', 'Member', '--control-plane', url], { home: member })
-  const { pool_id: poolId } = JSON.parse(await mesh(['pool-create', '--name', 'home', '--json'], { home: admin })) as { pool_id: string }
+  const { pool_id: poolId } = JSON.parse(await mesh(['pool-create', '--name', 'home', '--json'], { home: admin })) as {
+    pool_id: string
+  }
   const agent = await start(admin)
   await mesh(['pool-join', '--invite', (await mesh(['pool-invite'], { home: admin })).trim()], { home: member })
   await start(member)
@@ -66,7 +79,14 @@ const createArena = async (t: TestContext): Promise<Arena> => {
   const pool = findPool(openHome(admin), poolId)
   assert.ok(pool?.rootKey && agent.process.pid && plane.process.pid)
   return {
-    url, poolId, pool, admin, root: pool.rootKey, address: String((agent.info.addresses as string[])[0]), agentPid: agent.process.pid, planePid: plane.process.pid,
+    url,
+    poolId,
+    pool,
+    admin,
+    root: pool.rootKey,
+    address: String((agent.info.addresses as string[])[0]),
+    agentPid: agent.process.pid,
+    planePid: plane.process.pid,
     undisturbed: async (attack) => {
       const honest = mesh(prompt, { home: member, timeoutMs: 60_000 })
       await Promise.all([attack(), honest])
@@ -75,15 +95,23 @@ const createArena = async (t: TestContext): Promise<Arena> => {
   }
 }
 
-const residentMiB = (pid: number): number => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) / 1024
+const residentMiB = (pid: number): number =>
+  Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) / 1024
 
 const member = { role: 'member' } as const
 
 /** A device of the attacker's with that certificate, and its node. */
-const createAttacker = async (t: TestContext, arena: Arena, certificate: (key: KeyPair) => string): Promise<TestNode> => {
+const createAttacker = async (
+  t: TestContext,
+  arena: Arena,
+  certificate: (key: KeyPair) => string,
+): Promise<TestNode> => {
   const key = newKeyPair()
   const shown = certificate(key)
-  const attacker = await createTestNode(key, { rootKeyOf: (id) => (id === arena.poolId ? arena.root.publicKey : undefined), certificateOf: () => shown })
+  const attacker = await createTestNode(key, {
+    rootKeyOf: (id) => (id === arena.poolId ? arena.root.publicKey : undefined),
+    certificateOf: () => shown,
+  })
   t.after(async () => {
     attacker.gate.stop()
     await attacker.node.stop()
@@ -91,32 +119,75 @@ const createAttacker = async (t: TestContext, arena: Arena, certificate: (key: K
   return attacker
 }
 
-const honestCertificate = (arena: Arena) => (key: KeyPair): string => issueCertificate(arena.root, { deviceId: deviceIdOf(key), ...member }, Date.now())
+const honestCertificate =
+  (arena: Arena) =>
+  (key: KeyPair): string =>
+    issueCertificate(arena.root, { deviceId: deviceIdOf(key), ...member }, Date.now())
 
 const enter = async (attacker: TestNode, arena: Arena): Promise<void> => {
   const connection = await attacker.node.libp2p.dial(multiaddr(arena.address))
   await attacker.gate.enter(connection, arena.poolId, AbortSignal.timeout(10_000))
 }
 
-const refusedWith = (code: string, problem = /./) => (error: unknown): boolean => error instanceof MeshError && error.code === code && problem.test(error.message)
+const refusedWith =
+  (code: string, problem = /./) =>
+  (error: unknown): boolean =>
+    error instanceof MeshError && error.code === code && problem.test(error.message)
 
 /** What each thief shows at the gate, and what it is told. */
-const thieves: Readonly<Record<string, { readonly certificate: (arena: Arena) => (key: KeyPair) => string; readonly problem: RegExp }>> = {
-  'a stranger with a pool of its own': { certificate: () => (key) => issueCertificate(newKeyPair(), { deviceId: deviceIdOf(key), ...member }, Date.now()), problem: /not of the root key/ },
-  'an expired certificate': { certificate: ({ root }) => (key) => issueCertificate(root, { deviceId: deviceIdOf(key), ...member }, Date.now() - 2 * certificateLifetimeMs), problem: /expired/ },
-  'the certificate of another device': { certificate: ({ pool }) => () => pool.certificate, problem: /another device/ },
+const thieves: Readonly<
+  Record<string, { readonly certificate: (arena: Arena) => (key: KeyPair) => string; readonly problem: RegExp }>
+> = {
+  'a stranger with a pool of its own': {
+    certificate: () => (key) => issueCertificate(newKeyPair(), { deviceId: deviceIdOf(key), ...member }, Date.now()),
+    problem: /not of the root key/,
+  },
+  'an expired certificate': {
+    certificate:
+      ({ root }) =>
+      (key) =>
+        issueCertificate(root, { deviceId: deviceIdOf(key), ...member }, Date.now() - 2 * certificateLifetimeMs),
+    problem: /expired/,
+  },
+  'the certificate of another device': {
+    certificate:
+      ({ pool }) =>
+      () =>
+        pool.certificate,
+    problem: /another device/,
+  },
   'a forged admin': {
     certificate: () => (key) => {
       const forged = newKeyPair()
-      return issueCertificate({ key: forged, certificate: issueCertificate(forged, { deviceId: deviceIdOf(forged), role: 'admin' }, Date.now()) }, { deviceId: deviceIdOf(key), ...member }, Date.now())
+      return issueCertificate(
+        {
+          key: forged,
+          certificate: issueCertificate(forged, { deviceId: deviceIdOf(forged), role: 'admin' }, Date.now()),
+        },
+        { deviceId: deviceIdOf(key), ...member },
+        Date.now(),
+      )
     },
     problem: /not of the root key/,
   },
   'a member that plays admin': {
-    certificate: ({ root }) => (key) => issueCertificate({ key, certificate: issueCertificate(root, { deviceId: deviceIdOf(key), ...member }, Date.now()) }, { deviceId: deviceIdOf(key), ...member }, Date.now()),
+    certificate:
+      ({ root }) =>
+      (key) =>
+        issueCertificate(
+          { key, certificate: issueCertificate(root, { deviceId: deviceIdOf(key), ...member }, Date.now()) },
+          { deviceId: deviceIdOf(key), ...member },
+          Date.now(),
+        ),
     problem: /no admin/,
   },
-  'the admin\'s certificate without its key': { certificate: ({ pool }) => (key) => issueCertificate({ key, certificate: pool.certificate }, { deviceId: deviceIdOf(key), ...member }, Date.now()), problem: /not of the admin/ },
+  "the admin's certificate without its key": {
+    certificate:
+      ({ pool }) =>
+      (key) =>
+        issueCertificate({ key, certificate: pool.certificate }, { deviceId: deviceIdOf(key), ...member }, Date.now()),
+    problem: /not of the admin/,
+  },
   garbage: { certificate: () => () => 'AAAA', problem: /certificate/ },
 }
 
@@ -129,7 +200,9 @@ const sendRaw = async (attacker: TestNode, arena: Arena, protocol: string, bytes
   try {
     const stream = await connection.newStream(protocol)
     stream.send(bytes)
-    return Buffer.from(await readMessage(stream, limits.gateBytes, AbortSignal.timeout(limits.gateMs + 3000))).toString('latin1')
+    return Buffer.from(await readMessage(stream, limits.gateBytes, AbortSignal.timeout(limits.gateMs + 3000))).toString(
+      'latin1',
+    )
   } catch (error) {
     if (error instanceof Error && error.name === 'TimeoutError') throw error
     return 'nothing'
@@ -153,8 +226,16 @@ test('attacks on a pool that works', { timeout: 170_000 }, async (t) => {
   const arena = await createArena(t)
   const { url, poolId, root, admin } = arena
   const before = { agent: residentMiB(arena.agentPid), plane: residentMiB(arena.planePid) }
-  const client = (key: KeyPair, certificate?: string): ReturnType<typeof createClient> => createClient({ url, key, certificateOf: () => certificate })
-  const register = (key: KeyPair, name: string): Promise<unknown> => client(key).call('registerDevice', { body: { networkId: 'home', name, capabilities: { cpuCores: 1, memoryBytes: 1, platform: 'x', arch: 'y', backends: [] } } })
+  const client = (key: KeyPair, certificate?: string): ReturnType<typeof createClient> =>
+    createClient({ url, key, certificateOf: () => certificate })
+  const register = (key: KeyPair, name: string): Promise<unknown> =>
+    client(key).call('registerDevice', {
+      body: {
+        networkId: 'home',
+        name,
+        capabilities: { cpuCores: 1, memoryBytes: 1, platform: 'x', arch: 'y', backends: [] },
+      },
+    })
 
   await t.test('the gate refuses every thief, with the reason, and the prompt goes on', async (part) => {
     await arena.undisturbed(async () => {
@@ -169,21 +250,46 @@ test('attacks on a pool that works', { timeout: 170_000 }, async (t) => {
     const thief = newKeyPair()
     await register(thief, 'Thief')
     for (const [name, { certificate }] of Object.entries(thieves)) {
-      await assert.rejects(client(thief, certificate(arena)(thief)).call('listPeers', { params: { poolId } }), (error: unknown) => error instanceof MeshError && ['certificateInvalid', 'certificateExpired'].includes(error.code), name)
+      await assert.rejects(
+        client(thief, certificate(arena)(thief)).call('listPeers', { params: { poolId } }),
+        (error: unknown) =>
+          error instanceof MeshError && ['certificateInvalid', 'certificateExpired'].includes(error.code),
+        name,
+      )
     }
     await assert.rejects(client(thief).call('listPeers', { params: { poolId } }), { code: 'notMember' })
-    await assert.rejects(client(thief, honestCertificate(arena)(thief)).call('listJoins', { params: { poolId } }), { code: 'notAdmin' })
-    const list = signRevocations(newKeyPair(), { after: 3, removed: [String(findDevice(openHome(admin))?.deviceId)] }, Date.now())
-    await assert.rejects(client(thief).call('publishRevocations', { params: { poolId }, body: { list } }), { code: 'revocationsInvalid' })
+    await assert.rejects(client(thief, honestCertificate(arena)(thief)).call('listJoins', { params: { poolId } }), {
+      code: 'notAdmin',
+    })
+    const list = signRevocations(
+      newKeyPair(),
+      { after: 3, removed: [String(findDevice(openHome(admin))?.deviceId)] },
+      Date.now(),
+    )
+    await assert.rejects(client(thief).call('publishRevocations', { params: { poolId }, body: { list } }), {
+      code: 'revocationsInvalid',
+    })
   })
 
   await t.test('a replayed request and a wrong clock are refused', async () => {
     const key = newKeyPair()
     await register(key, 'Echo')
     const recipient = await controlPlaneAt(url)
-    const send = async (at: number, signed = signRequest(key, { method: 'GET', path: '/api/devices/self', body: '', recipient }, at)): Promise<string> => {
-      const answers = [await fetch(`${url}/api/devices/self`, { headers: signed }), await fetch(`${url}/api/devices/self`, { headers: signed })]
-      return (await Promise.all(answers.map(async (answer) => (answer.ok ? 'ok' : ((await answer.json()) as { error: { code: string } }).error.code)))).join()
+    const send = async (
+      at: number,
+      signed = signRequest(key, { method: 'GET', path: '/api/devices/self', body: '', recipient }, at),
+    ): Promise<string> => {
+      const answers = [
+        await fetch(`${url}/api/devices/self`, { headers: signed }),
+        await fetch(`${url}/api/devices/self`, { headers: signed }),
+      ]
+      return (
+        await Promise.all(
+          answers.map(async (answer) =>
+            answer.ok ? 'ok' : ((await answer.json()) as { error: { code: string } }).error.code,
+          ),
+        )
+      ).join()
     }
     assert.equal(await send(Date.now()), 'ok,replayed')
     assert.equal(await send(Date.now() - 3600e3), 'clockSkew,clockSkew')
@@ -195,7 +301,10 @@ test('attacks on a pool that works', { timeout: 170_000 }, async (t) => {
     const ask = async (key: KeyPair, proofOf: KeyPair): Promise<string> => {
       const params = { poolId }
       const proof = inviteProof(invite.secret, { poolId, inviteId: invite.inviteId, deviceId: deviceIdOf(proofOf) })
-      await client(key).call('requestJoin', { params, body: { rootPublicKey: toHex(root.publicKey), invite: { inviteId: invite.inviteId, proof } } })
+      await client(key).call('requestJoin', {
+        params,
+        body: { rootPublicKey: toHex(root.publicKey), invite: { inviteId: invite.inviteId, proof } },
+      })
       return eventually(10_000, 'an answer', async () => {
         const { status, error } = await client(key).call('getJoin', { params })
         return status === 'pending' ? undefined : (error?.code ?? status)
@@ -207,28 +316,38 @@ test('attacks on a pool that works', { timeout: 170_000 }, async (t) => {
     assert.equal(await ask(second, second), 'inviteUsed')
   })
 
-  await t.test('a gigabyte announced and garbage at every protocol: refused, for strangers before anything is read', async (part) => {
-    await arena.undisturbed(async () => {
-      for (const bytes of [gigabyte, garbage]) {
-        const stranger = await createAttacker(part, arena, () => 'AAAA')
-        for (const protocol of [protocols.ring, protocols.revocations]) assert.equal(await sendRaw(stranger, arena, protocol, bytes), 'nothing', protocol)
-        assert.match(await sendRaw(stranger, arena, protocols.gate, bytes), /frame(TooLarge|Invalid)/)
-        const insider = await createAttacker(part, arena, honestCertificate(arena))
-        await enter(insider, arena)
-        assert.match(await sendRaw(insider, arena, protocols.ring, bytes), /frame(TooLarge|Invalid)/)
-        assert.equal(await sendRaw(insider, arena, protocols.revocations, bytes), 'nothing')
-        assert.match(await sendRaw(insider, arena, protocols.gate, bytes), /frame(TooLarge|Invalid)/)
-      }
-    })
-  })
+  await t.test(
+    'a gigabyte announced and garbage at every protocol: refused, for strangers before anything is read',
+    async (part) => {
+      await arena.undisturbed(async () => {
+        for (const bytes of [gigabyte, garbage]) {
+          const stranger = await createAttacker(part, arena, () => 'AAAA')
+          for (const protocol of [protocols.ring, protocols.revocations])
+            assert.equal(await sendRaw(stranger, arena, protocol, bytes), 'nothing', protocol)
+          assert.match(await sendRaw(stranger, arena, protocols.gate, bytes), /frame(TooLarge|Invalid)/)
+          const insider = await createAttacker(part, arena, honestCertificate(arena))
+          await enter(insider, arena)
+          assert.match(await sendRaw(insider, arena, protocols.ring, bytes), /frame(TooLarge|Invalid)/)
+          assert.equal(await sendRaw(insider, arena, protocols.revocations, bytes), 'nothing')
+          assert.match(await sendRaw(insider, arena, protocols.gate, bytes), /frame(TooLarge|Invalid)/)
+        }
+      })
+    },
+  )
 
   await t.test('a stranger learns nothing of the agent, not even by the protocols of libp2p', async (part) => {
-    const [stranger, insider] = [await createAttacker(part, arena, () => 'AAAA'), await createAttacker(part, arena, honestCertificate(arena))]
+    const [stranger, insider] = [
+      await createAttacker(part, arena, () => 'AAAA'),
+      await createAttacker(part, arena, honestCertificate(arena)),
+    ]
     const learned: string[] = []
-    for (const [name, { node }] of Object.entries({ stranger, insider })) node.libp2p.addEventListener('peer:identify', () => learned.push(name))
+    for (const [name, { node }] of Object.entries({ stranger, insider }))
+      node.libp2p.addEventListener('peer:identify', () => learned.push(name))
     await enter(insider, arena) // a member is served as before
     const connection = await stranger.node.libp2p.dial(multiaddr(arena.address))
-    await eventually(limits.gateMs + 5000, 'the connection of the stranger is closed', () => (connection.status === 'open' ? undefined : true))
+    await eventually(limits.gateMs + 5000, 'the connection of the stranger is closed', () =>
+      connection.status === 'open' ? undefined : true,
+    )
     assert.deepEqual(learned, ['insider'])
   })
 
@@ -246,12 +365,16 @@ test('attacks on a pool that works', { timeout: 170_000 }, async (t) => {
   await t.test(`${knocks} connections that come to nothing`, { timeout: 60_000 }, async () => {
     const port = Number(/\/tcp\/(\d+)/.exec(arena.address)?.[1])
     await arena.undisturbed(async () => {
-      for (let done = 0; done < knocks; done += knocksAtOnce) await Promise.all(Array.from({ length: knocksAtOnce }, () => knock(port)))
+      for (let done = 0; done < knocks; done += knocksAtOnce)
+        await Promise.all(Array.from({ length: knocksAtOnce }, () => knock(port)))
     })
   })
 
   await t.test('nobody took memory', () => {
     const [agent, plane] = [residentMiB(arena.agentPid) - before.agent, residentMiB(arena.planePid) - before.plane]
-    assert.ok(agent < 150 && plane < 150, `the agent grew by ${agent.toFixed(0)} MiB, the control plane by ${plane.toFixed(0)} MiB`)
+    assert.ok(
+      agent < 150 && plane < 150,
+      `the agent grew by ${agent.toFixed(0)} MiB, the control plane by ${plane.toFixed(0)} MiB`,
+    )
   })
 })

@@ -1,8 +1,8 @@
 /**
- * `npm run check`: types, lint, generated docs, unit tests; stops at the first that fails.
+ * `npm run check`: types, format, lint, generated docs, unit tests; stops at the first that fails.
  *
- *   npm run check                       all of them
- *   npm run check -- types lint docs    these
+ *   npm run check                               all of them
+ *   npm run check -- types format lint docs     these
  */
 import { spawnSync } from 'node:child_process'
 import { dirname, join } from 'node:path'
@@ -11,10 +11,12 @@ import { runTests, unitPatterns } from './run.ts'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 
-const node = (script: string, ...args: string[]): number => spawnSync(process.execPath, [join(root, script), ...args], { cwd: root, stdio: 'inherit' }).status ?? 1
+const node = (script: string, ...args: string[]): number =>
+  spawnSync(process.execPath, [join(root, script), ...args], { cwd: root, stdio: 'inherit' }).status ?? 1
 
 const checks: Readonly<Record<string, () => number | Promise<number>>> = {
   types: () => node('node_modules/typescript/bin/tsc', '-p', '.'),
+  format: () => node('node_modules/oxfmt/bin/oxfmt', '--list-different'),
   lint: () => node('node_modules/oxlint/bin/oxlint', '--deny-warnings', '--report-unused-disable-directives'),
   docs: () => node('test/docs.ts', '--check'),
   tests: () => runTests(unitPatterns),

@@ -18,7 +18,8 @@ const tlsPlane = async (t: TestContext): Promise<{ readonly url: string; readonl
   return { url: url.replace('http:', 'https:'), key }
 }
 
-const init = (home: string, ...more: string[]): ReturnType<typeof meshHere> => meshHere(['init', '--network-id', 'home', '--name', 'Laptop', ...more], home)
+const init = (home: string, ...more: string[]): ReturnType<typeof meshHere> =>
+  meshHere(['init', '--network-id', 'home', '--name', 'Laptop', ...more], home)
 const ok = async (result: ReturnType<typeof meshHere>): Promise<string> => {
   const { code, stdout, stderr } = await result
   assert.equal(code, 0, stderr)
@@ -37,14 +38,24 @@ test('trust: the first control plane is kept by its key, and another one at its 
     saveDevice(openHome(home), { ...loadDevice(openHome(home)).config, controlPlaneUrl: url })
     const { code, stderr } = await meshHere(['pool-create', '--name', 'home'], home)
     assert.equal(code, 7)
-    assert.match(stderr, url.startsWith('https:')
-      ? new RegExp(`^error: the control plane at ${url} is not the one that this device knows: its key begins with ${second.key.slice(0, 8)}, the known one with ${first.key.slice(0, 8)}; nothing was sent to it\nhint: somebody may be in between`)
-      : new RegExp(`^error: the request was signed for the control plane ${first.key.slice(0, 8)}, and this one is ${second.key.slice(0, 8)}\nhint: mesh control-plane-key`))
+    assert.match(
+      stderr,
+      url.startsWith('https:')
+        ? new RegExp(
+            `^error: the control plane at ${url} is not the one that this device knows: its key begins with ${second.key.slice(0, 8)}, the known one with ${first.key.slice(0, 8)}; nothing was sent to it\nhint: somebody may be in between`,
+          )
+        : new RegExp(
+            `^error: the request was signed for the control plane ${first.key.slice(0, 8)}, and this one is ${second.key.slice(0, 8)}\nhint: mesh control-plane-key`,
+          ),
+    )
     assert.equal(knownKey(home), first.key)
   }
   // told so, the device takes it over; not without being told
   const asked = await init(home, '--control-plane-key', second.key)
-  assert.deepEqual([asked.code, asked.stderr.includes(`by the key ${second.key.slice(0, 8)} (now ${first.key.slice(0, 8)})`)], [3, true])
+  assert.deepEqual(
+    [asked.code, asked.stderr.includes(`by the key ${second.key.slice(0, 8)} (now ${first.key.slice(0, 8)})`)],
+    [3, true],
+  )
   await ok(init(home, '--control-plane-key', second.key, '--yes'))
   assert.equal(knownKey(home), second.key)
 })
@@ -64,7 +75,10 @@ test('trust: a home of before goes on: its address is spoken to by TLS, and whoe
   const plane = await tlsPlane(t)
   const home = temporaryFolder(t)
   await ok(init(home, '--control-plane', plane.url))
-  const { controlPlaneKey: _, ...old } = JSON.parse(readFileSync(openHome(home).config, 'utf8')) as Record<string, string>
+  const { controlPlaneKey: _, ...old } = JSON.parse(readFileSync(openHome(home).config, 'utf8')) as Record<
+    string,
+    string
+  >
   writeFileSync(openHome(home).config, JSON.stringify(old))
   assert.equal(knownKey(home), undefined)
   await ok(meshHere(['pool-create', '--name', 'home'], home))
@@ -78,15 +92,26 @@ test('trust: a first contact with another machine is told with the key; on this 
   const home = openHome(temporaryFolder(t))
   const device = saveDevice(home, { networkId: 'home', name: 'Laptop', controlPlaneUrl: plane.url })
   const told: string[] = []
-  const client = createDeviceClient({ home, device, onFirstContact: (key, url) => told.push(firstContactText(key, url)) })
+  const client = createDeviceClient({
+    home,
+    device,
+    onFirstContact: (key, url) => told.push(firstContactText(key, url)),
+  })
   assert.equal(await client.controlPlane(), plane.key)
   assert.equal(told.length, 0)
   const elsewhere = createDeviceClient({
-    home: openHome(temporaryFolder(t)), device: { ...device, config: { ...device.config, controlPlaneUrl: 'http://plane.invalid:1' } },
-    fetch: () => Promise.resolve(Response.json({ controlPlaneKey: plane.key })), onFirstContact: (key, url) => told.push(firstContactText(key, url)),
+    home: openHome(temporaryFolder(t)),
+    device: { ...device, config: { ...device.config, controlPlaneUrl: 'http://plane.invalid:1' } },
+    fetch: () => Promise.resolve(Response.json({ controlPlaneKey: plane.key })),
+    onFirstContact: (key, url) => told.push(firstContactText(key, url)),
   })
   assert.equal(await elsewhere.controlPlane(), plane.key)
-  assert.match(told.join(), new RegExp(`^first contact with the control plane at http://plane.invalid:1: .*${plane.key}; mesh control-plane-key`))
+  assert.match(
+    told.join(),
+    new RegExp(
+      `^first contact with the control plane at http://plane.invalid:1: .*${plane.key}; mesh control-plane-key`,
+    ),
+  )
 })
 
 test('trust: an invite tells the key, and whoever uses it trusts no other control plane', async (t) => {
@@ -100,7 +125,10 @@ test('trust: an invite tells the key, and whoever uses it trusts no other contro
   const { code, stderr } = await meshHere(['join', forged, '--no-start', '--wait', '0s'], guest)
   assert.deepEqual([code, stderr.includes('is not the one that this device knows')], [7, true])
   assert.equal(findDevice(openHome(guest)), undefined)
-  const joining = await meshHere(['join', encodeInvite({ ...invite, urls: [other.url, plane.url] }), '--no-start', '--wait', '0s'], guest)
+  const joining = await meshHere(
+    ['join', encodeInvite({ ...invite, urls: [other.url, plane.url] }), '--no-start', '--wait', '0s'],
+    guest,
+  )
   assert.match(joining.stderr, /asked to join pool/) // at the right one, where no agent answers
   assert.equal(knownKey(guest), plane.key)
 })
@@ -114,7 +142,8 @@ test('trust: the key moves in a file with a passphrase, and replaces no other on
   writeFileSync(wrong, 'correct horse batterz\n')
   await ok(meshHere(['control-plane-export-key', '--file', file, '--passphrase-file', passphrase], from))
   assert.equal(statSync(file).mode & 0o777, 0o600)
-  const bring = (passphraseFile: string, ...more: string[]): ReturnType<typeof meshHere> => meshHere(['control-plane-import-key', '--file', file, '--passphrase-file', passphraseFile, ...more], to)
+  const bring = (passphraseFile: string, ...more: string[]): ReturnType<typeof meshHere> =>
+    meshHere(['control-plane-import-key', '--file', file, '--passphrase-file', passphraseFile, ...more], to)
   const keyOf = (): Promise<string> => ok(meshHere(['control-plane-key'], to))
   assert.equal((await bring(wrong)).code, 7)
   await ok(bring(passphrase))
@@ -130,6 +159,9 @@ test('trust: the key moves in a file with a passphrase, and replaces no other on
   assert.equal((await meshHere(['control-plane-key'], to)).code, 3)
   await ok(bring(passphrase)) // that is what a copy is for
   assert.equal(await keyOf(), `${own.id}\n`)
-  const missing = await meshHere(['control-plane-export-key', '--file', file, '--passphrase-file', passphrase], temporaryFolder(t))
+  const missing = await meshHere(
+    ['control-plane-export-key', '--file', file, '--passphrase-file', passphrase],
+    temporaryFolder(t),
+  )
   assert.match(missing.stderr, /no control plane was started from .*: it has no key yet/)
 })

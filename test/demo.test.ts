@@ -12,7 +12,14 @@ import { eventually, mesh, within } from './support/processes.ts'
 const demoFolders = (folder: string): string[] => readdirSync(folder).filter((name) => name.startsWith('mesh-demo-'))
 
 const startDemo = (t: TestContext, folder: string): ManagedProcess => {
-  const demo = startProcess({ name: 'demo', program: 'mesh', args: ['demo', '--max-tokens', '500'], home: folder, env: { TMPDIR: folder }, stopMs: 15_000 })
+  const demo = startProcess({
+    name: 'demo',
+    program: 'mesh',
+    args: ['demo', '--max-tokens', '500'],
+    home: folder,
+    env: { TMPDIR: folder },
+    stopMs: 15_000,
+  })
   afterwards(t, () => demo.stop())
   return demo
 }
@@ -21,7 +28,8 @@ const startDemo = (t: TestContext, folder: string): ManagedProcess => {
 const agentPids = (folder: string): Promise<number[]> =>
   eventually(30_000, 'both agents run', () => {
     const [demo] = demoFolders(folder)
-    const states = demo === undefined ? [] : ['agent-1', 'agent-2'].map((name) => readAgentState(openHome(join(folder, demo, name))))
+    const states =
+      demo === undefined ? [] : ['agent-1', 'agent-2'].map((name) => readAgentState(openHome(join(folder, demo, name))))
     const pids = states.flatMap((state) => (state === undefined ? [] : [state.pid]))
     return pids.length === 2 ? pids : undefined
   })
@@ -38,7 +46,11 @@ const isGone = (pid: number): boolean => {
 describe('demo', () => {
   it('three workers answer one prompt and nothing is left', { timeout: 120_000 }, async (t) => {
     const folder = temporaryFolder(t)
-    const output = await mesh(['demo', '--workers', '3', '--max-tokens', '16', '--json'], { home: folder, env: { TMPDIR: folder }, timeoutMs: 90_000 })
+    const output = await mesh(['demo', '--workers', '3', '--max-tokens', '16', '--json'], {
+      home: folder,
+      env: { TMPDIR: folder },
+      timeoutMs: 90_000,
+    })
     const result = JSON.parse(output) as { text: string; tokens: number[]; workers: number; shard_bytes: number[] }
     assert.equal(result.workers, 3)
     assert.equal(result.tokens.length, 16)
@@ -53,7 +65,10 @@ describe('demo', () => {
     const pids = await agentPids(folder)
     demo.signal('SIGINT')
     assert.equal((await within(15_000, 'the demo ends', demo.ended)).code, 130)
-    assert.deepEqual(pids.filter((pid) => !isGone(pid)), [])
+    assert.deepEqual(
+      pids.filter((pid) => !isGone(pid)),
+      [],
+    )
     assert.deepEqual(demoFolders(folder), [])
   })
 

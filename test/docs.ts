@@ -18,7 +18,10 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)))
 
 const pages: readonly { readonly file: string; readonly parts: Readonly<Record<string, () => string>> }[] = [
   { file: 'docs/cli.md', parts: { cli: () => cliReference(commands) } },
-  { file: 'docs/packages.md', parts: { scripts: scriptTable, packages: () => packageTable(readPackages(join(root, 'package-lock.json'))) } },
+  {
+    file: 'docs/packages.md',
+    parts: { scripts: scriptTable, packages: () => packageTable(readPackages(join(root, 'package-lock.json'))) },
+  },
   { file: 'SECURITY.md', parts: { limits: limitTable, budgets: budgetTable, routes: routeTable } },
   { file: 'shared/ERRORS.md', parts: { 'exit-codes': exitCodeReference, errors: errorReference } },
 ]
@@ -40,7 +43,8 @@ const wanted = (): ReadonlyMap<string, string | undefined> => {
   const files = new Map<string, string | undefined>()
   for (const { file, parts } of pages) files.set(file, render(file, readFileSync(join(root, file), 'utf8'), parts))
   const folder = join('docs', 'json')
-  for (const name of existsSync(join(root, folder)) ? readdirSync(join(root, folder)) : []) files.set(join(folder, name), undefined)
+  for (const name of existsSync(join(root, folder)) ? readdirSync(join(root, folder)) : [])
+    files.set(join(folder, name), undefined)
   for (const [name, text] of jsonPages(commands)) files.set(join(folder, name), text)
   return files
 }

@@ -18,10 +18,22 @@ interface Device {
 }
 
 /** A control plane and two devices in one pool and one ring; agents not started yet. */
-const createPool = async (t: TestContext, { lease = '3s', agent = [] }: { readonly lease?: string; readonly agent?: readonly string[] } = {}): Promise<{ readonly url: string; readonly devices: readonly [Device, Device]; ring(): Promise<Printed<RingView>> }> => {
+const createPool = async (
+  t: TestContext,
+  { lease = '3s', agent = [] }: { readonly lease?: string; readonly agent?: readonly string[] } = {},
+): Promise<{
+  readonly url: string
+  readonly devices: readonly [Device, Device]
+  ring(): Promise<Printed<RingView>>
+}> => {
   const root = temporaryFolder(t)
   const services = join(root, 'services')
-  const { info } = await startReady(t, { name: 'control plane', program: 'mesh', args: ['control-plane', '--port', '0', '--json', '--ring-grace', '1s', '--lease', lease, '--heartbeat', '500ms'], home: services })
+  const { info } = await startReady(t, {
+    name: 'control plane',
+    program: 'mesh',
+    args: ['control-plane', '--port', '0', '--json', '--ring-grace', '1s', '--lease', lease, '--heartbeat', '500ms'],
+    home: services,
+  })
   const url = String(info.url)
   const device = (name: string): Device => {
     const home = join(root, name)
@@ -33,7 +45,9 @@ const createPool = async (t: TestContext, { lease = '3s', agent = [] }: { readon
   await mesh(['init', '--network-id', 'home', '--name', 'Second', '--control-plane', url], { home: second.home })
   await mesh(['pool-create', '--name', 'home'], { home: first.home })
   const admin = await first.start()
-  await mesh(['pool-join', '--invite', (await mesh(['pool-invite'], { home: first.home })).trim()], { home: second.home })
+  await mesh(['pool-join', '--invite', (await mesh(['pool-invite'], { home: first.home })).trim()], {
+    home: second.home,
+  })
   await mesh(['join-ring', '--model-id', 'tiny-story'], { home: first.home })
   await mesh(['join-ring', '--model-id', 'tiny-story'], { home: second.home })
   await admin.stop()
@@ -53,7 +67,17 @@ const activeWith = (worldSize: number, ring: () => Promise<Printed<RingView>>): 
     return view.status === 'active' && view.world_size === worldSize ? view : undefined
   })
 
-const longPrompt = ['inference', '--prompt', 'Once upon a time', '--max-tokens', '450', '--temperature', '1', '--seed', '3']
+const longPrompt = [
+  'inference',
+  '--prompt',
+  'Once upon a time',
+  '--max-tokens',
+  '450',
+  '--temperature',
+  '1',
+  '--seed',
+  '3',
+]
 const shortPrompt = ['inference', '--prompt', 'Once upon a time', '--max-tokens', '12', '--seed', '3']
 
 describe('faults', () => {
@@ -63,51 +87,98 @@ describe('faults', () => {
     assert.match(result.stderr, /^error: no device is set up in .*\nhint: .*mesh init/m)
   })
 
-  it('of agents that start in one home at once one runs, and the others name it, also after it was killed', { timeout: 90_000 }, async (t) => {
-    const home = join(temporaryFolder(t), 'device')
-    const init = ['init', '--network-id', 'home', '--name', 'One', '--control-plane', 'http://127.0.0.1:9', '--json']
-    const devices = await Promise.all([1, 2, 3].map(async () => (JSON.parse(await mesh(init, { home })) as { device_id: string }).device_id))
-    assert.equal(new Set(devices).size, 1, 'one key, whoever made it first')
-    for (let round = 0; round < 3; round++) {
-      const agents = [1, 2, 3].map((index) => startProcess({ name: `agent ${index}`, program: 'mesh', args: ['start', '--json', '--listen', '/ip4/127.0.0.1/tcp/0', '--discovery', 'none'], home }))
-      for (const agent of agents) afterwards(t, () => agent.stop())
-      const ready = await Promise.all(agents.map((agent) => agent.ready.then(() => true, () => false)))
-      assert.deepEqual(ready.toSorted(), [false, false, true], agents.map((agent) => agent.tail().join('\n')).join('\n'))
-      const running = agents[ready.indexOf(true)]
-      for (const refused of agents.filter((agent) => agent !== running)) {
-        assert.equal((await refused.ended).code, 3)
-        assert.match(refused.tail().join('\n'), new RegExp(`^error: an agent for .* is already running \\(process ${running.pid}\\)`, 'm'))
+  it(
+    'of agents that start in one home at once one runs, and the others name it, also after it was killed',
+    { timeout: 90_000 },
+    async (t) => {
+      const home = join(temporaryFolder(t), 'device')
+      const init = ['init', '--network-id', 'home', '--name', 'One', '--control-plane', 'http://127.0.0.1:9', '--json']
+      const devices = await Promise.all(
+        [1, 2, 3].map(async () => (JSON.parse(await mesh(init, { home })) as { device_id: string }).device_id),
+      )
+      assert.equal(new Set(devices).size, 1, 'one key, whoever made it first')
+      for (let round = 0; round < 3; round++) {
+        const agents = [1, 2, 3].map((index) =>
+          startProcess({
+            name: `agent ${index}`,
+            program: 'mesh',
+            args: ['start', '--json', '--listen', '/ip4/127.0.0.1/tcp/0', '--discovery', 'none'],
+            home,
+          }),
+        )
+        for (const agent of agents) afterwards(t, () => agent.stop())
+        const ready = await Promise.all(
+          agents.map((agent) =>
+            agent.ready.then(
+              () => true,
+              () => false,
+            ),
+          ),
+        )
+        assert.deepEqual(
+          ready.toSorted(),
+          [false, false, true],
+          agents.map((agent) => agent.tail().join('\n')).join('\n'),
+        )
+        const running = agents[ready.indexOf(true)]
+        for (const refused of agents.filter((agent) => agent !== running)) {
+          assert.equal((await refused.ended).code, 3)
+          assert.match(
+            refused.tail().join('\n'),
+            new RegExp(`^error: an agent for .* is already running \\(process ${running.pid}\\)`, 'm'),
+          )
+        }
+        running.signal('SIGKILL')
+        await running.ended
       }
-      running.signal('SIGKILL')
-      await running.ended
-    }
-  })
+    },
+  )
 
-  it('out of file descriptors an agent lives on, says so, and serves when some are free', { timeout: 90_000 }, async (t) => {
-    const home = join(temporaryFolder(t), 'device')
-    await mesh(['init', '--network-id', 'home', '--name', 'Few', '--control-plane', 'http://127.0.0.1:9'], { home })
-    const through = ['bash', '-c', 'ulimit -n 60 && exec "$@"', 'bash']
-    const { process: agent, info } = await startReady(t, { name: 'agent', program: 'mesh', args: ['start', '--json', '--listen', '/ip4/0.0.0.0/tcp/0', '--discovery', 'none'], home, through })
-    const port = Number(/\/tcp\/(\d+)/.exec((info.addresses as string[])[0])?.[1])
-    const strangers: Socket[] = []
-    const knock = (): void => void strangers.push(connect(port, '127.0.0.1').on('error', () => undefined))
-    afterwards(t, () => strangers.forEach((stranger) => stranger.destroy()))
-    for (let count = 0; count < 100; count++) knock()
-    await eventually(30_000, 'the agent says that it has none left', () => {
-      knock() // who was turned away comes again
-      return agent.tail().some((line) => line.includes('out of file descriptors')) ? true : undefined
-    })
-    for (const stranger of strangers) stranger.destroy()
-    await eventually(20_000, 'the agent answers again', () => new Promise<true | undefined>((resolve) => {
-      const guest = connect(port, '127.0.0.1', () => guest.write('\x13/multistream/1.0.0\n'))
-      guest.once('data', () => resolve(true)).on('error', () => resolve(undefined)).once('close', () => resolve(undefined))
-      strangers.push(guest)
-    }))
-    assert.ok(agent.running)
-  })
+  it(
+    'out of file descriptors an agent lives on, says so, and serves when some are free',
+    { timeout: 90_000 },
+    async (t) => {
+      const home = join(temporaryFolder(t), 'device')
+      await mesh(['init', '--network-id', 'home', '--name', 'Few', '--control-plane', 'http://127.0.0.1:9'], { home })
+      const through = ['bash', '-c', 'ulimit -n 60 && exec "$@"', 'bash']
+      const { process: agent, info } = await startReady(t, {
+        name: 'agent',
+        program: 'mesh',
+        args: ['start', '--json', '--listen', '/ip4/0.0.0.0/tcp/0', '--discovery', 'none'],
+        home,
+        through,
+      })
+      const port = Number(/\/tcp\/(\d+)/.exec((info.addresses as string[])[0])?.[1])
+      const strangers: Socket[] = []
+      const knock = (): void => void strangers.push(connect(port, '127.0.0.1').on('error', () => undefined))
+      afterwards(t, () => strangers.forEach((stranger) => stranger.destroy()))
+      for (let count = 0; count < 100; count++) knock()
+      await eventually(30_000, 'the agent says that it has none left', () => {
+        knock() // who was turned away comes again
+        return agent.tail().some((line) => line.includes('out of file descriptors')) ? true : undefined
+      })
+      for (const stranger of strangers) stranger.destroy()
+      await eventually(
+        20_000,
+        'the agent answers again',
+        () =>
+          new Promise<true | undefined>((resolve) => {
+            const guest = connect(port, '127.0.0.1', () => guest.write('\x13/multistream/1.0.0\n'))
+            guest
+              .once('data', () => resolve(true))
+              .on('error', () => resolve(undefined))
+              .once('close', () => resolve(undefined))
+            strangers.push(guest)
+          }),
+      )
+      assert.ok(agent.running)
+    },
+  )
 
   it('a process that got the id of an agent that was killed is not taken for it', { timeout: 60_000 }, async (t) => {
-    const { devices: [first] } = await createPool(t)
+    const {
+      devices: [first],
+    } = await createPool(t)
     const killed = await first.start()
     const file = openHome(first.home).agentState
     const state = await eventually(10_000, 'the agent wrote its state', () => readStateJson(file) as object | undefined)
@@ -120,119 +191,195 @@ describe('faults', () => {
     await first.start()
   })
 
-  it('an agent waits for a control plane that is not there yet, says so, and connects when it comes', { timeout: 60_000 }, async (t) => {
-    const root = temporaryFolder(t)
-    const home = join(root, 'device')
-    // a port that was free a moment ago
-    const { process: probe, info } = await startReady(t, { name: 'probe', program: 'mesh', args: ['control-plane', '--port', '0', '--json'], home: join(root, 'probe') })
-    const url = String(info.url)
-    await probe.stop()
-    await mesh(['init', '--network-id', 'home', '--name', 'Early', '--control-plane', url], { home })
-    const { process: agent } = await startReady(t, { name: 'agent', program: 'mesh', args: ['start', '--json', '--listen', '/ip4/127.0.0.1/tcp/0'], home })
-    await eventually(10_000, 'the agent says that nobody answers', () => (agent.tail().some((line) => line.includes('no connection to the control plane')) ? true : undefined))
-    const status = await runMesh(['ring-status'], { home })
-    assert.equal(status.code, 3)
-    await startReady(t, { name: 'control plane', program: 'mesh', args: ['control-plane', '--port', new URL(url).port, '--json'], home: join(root, 'services') })
-    await eventually(20_000, 'the agent is connected', async () => {
-      const { agent: state } = JSON.parse(await mesh(['status', '--json'], { home })) as { agent: { control_plane: { connected: boolean } } | null }
-      return state?.control_plane.connected ? true : undefined
-    })
-  })
+  it(
+    'an agent waits for a control plane that is not there yet, says so, and connects when it comes',
+    { timeout: 60_000 },
+    async (t) => {
+      const root = temporaryFolder(t)
+      const home = join(root, 'device')
+      // a port that was free a moment ago
+      const { process: probe, info } = await startReady(t, {
+        name: 'probe',
+        program: 'mesh',
+        args: ['control-plane', '--port', '0', '--json'],
+        home: join(root, 'probe'),
+      })
+      const url = String(info.url)
+      await probe.stop()
+      await mesh(['init', '--network-id', 'home', '--name', 'Early', '--control-plane', url], { home })
+      const { process: agent } = await startReady(t, {
+        name: 'agent',
+        program: 'mesh',
+        args: ['start', '--json', '--listen', '/ip4/127.0.0.1/tcp/0'],
+        home,
+      })
+      await eventually(10_000, 'the agent says that nobody answers', () =>
+        agent.tail().some((line) => line.includes('no connection to the control plane')) ? true : undefined,
+      )
+      const status = await runMesh(['ring-status'], { home })
+      assert.equal(status.code, 3)
+      await startReady(t, {
+        name: 'control plane',
+        program: 'mesh',
+        args: ['control-plane', '--port', new URL(url).port, '--json'],
+        home: join(root, 'services'),
+      })
+      await eventually(20_000, 'the agent is connected', async () => {
+        const { agent: state } = JSON.parse(await mesh(['status', '--json'], { home })) as {
+          agent: { control_plane: { connected: boolean } } | null
+        }
+        return state?.control_plane.connected ? true : undefined
+      })
+    },
+  )
 
   it('a prompt longer than the context is refused with both numbers', { timeout: 90_000 }, async (t) => {
-    const { devices: [first], ring } = await createPool(t)
+    const {
+      devices: [first],
+      ring,
+    } = await createPool(t)
     await first.start()
     await activeWith(1, ring)
-    const result = await runMesh(['inference', '--prompt', 'the cat sat on the mat and '.repeat(200)], { home: first.home })
+    const result = await runMesh(['inference', '--prompt', 'the cat sat on the mat and '.repeat(200)], {
+      home: first.home,
+    })
     assert.equal(result.code, 2)
     assert.match(result.stderr, /^error: the prompt has \d{4} tokens, the context holds 512$/m)
     assert.match(result.stderr, /^hint: shorten the prompt$/m)
     assert.match(await mesh(shortPrompt, { home: first.home }), /\w/)
   })
 
-  for (const [victim, code, text] of [['follower', 6, /lost Second \(rank 1\)/], ['leader', 6, /the agent that ran the job went away: First/]] as const) {
-    it(`a ${victim} killed in the middle of a prompt: clear error within 10 s, next job runs when it is back`, { timeout: 120_000 }, async (t) => {
-      const { devices: [first, second], ring } = await createPool(t)
-      const agents = [await first.start(), await second.start()]
-      await activeWith(2, ring)
-      const asker = victim === 'leader' ? second.home : first.home
-      const index = victim === 'leader' ? 0 : 1
-      const { begun, result: running } = startPrompt(longPrompt, { home: asker, timeoutMs: 60_000 })
-      await begun
-      const killed = Date.now()
-      agents[index].signal('SIGKILL')
-      const result = await running
-      assert.ok(Date.now() - killed < 10_000, `took ${Date.now() - killed} ms`)
-      assert.equal(result.code, code)
-      assert.match(result.stderr, text)
-      assert.match(result.stderr, /^hint: /m)
-      await (index === 0 ? first : second).start()
-      await activeWith(2, ring)
-      assert.match(await mesh(shortPrompt, { home: asker }), /\w/)
-    })
+  for (const [victim, code, text] of [
+    ['follower', 6, /lost Second \(rank 1\)/],
+    ['leader', 6, /the agent that ran the job went away: First/],
+  ] as const) {
+    it(
+      `a ${victim} killed in the middle of a prompt: clear error within 10 s, next job runs when it is back`,
+      { timeout: 120_000 },
+      async (t) => {
+        const {
+          devices: [first, second],
+          ring,
+        } = await createPool(t)
+        const agents = [await first.start(), await second.start()]
+        await activeWith(2, ring)
+        const asker = victim === 'leader' ? second.home : first.home
+        const index = victim === 'leader' ? 0 : 1
+        const { begun, result: running } = startPrompt(longPrompt, { home: asker, timeoutMs: 60_000 })
+        await begun
+        const killed = Date.now()
+        agents[index].signal('SIGKILL')
+        const result = await running
+        assert.ok(Date.now() - killed < 10_000, `took ${Date.now() - killed} ms`)
+        assert.equal(result.code, code)
+        assert.match(result.stderr, text)
+        assert.match(result.stderr, /^hint: /m)
+        await (index === 0 ? first : second).start()
+        await activeWith(2, ring)
+        assert.match(await mesh(shortPrompt, { home: asker }), /\w/)
+      },
+    )
   }
 
-  it('a leader whose process stands still: the job ends by its name long before its lease, and the next one runs when it goes on', { timeout: 120_000 }, async (t) => {
-    const { devices: [first, second], ring } = await createPool(t, { lease: '60s', agent: ['--step-timeout', '2s'] })
-    const [leader] = [await first.start(), await second.start()]
-    await activeWith(2, ring)
-    const { begun, result: running } = startPrompt(longPrompt, { home: second.home, timeoutMs: 60_000 })
-    await begun
-    afterwards(t, () => leader.signal('SIGCONT'))
-    leader.signal('SIGSTOP')
-    const stopped = Date.now()
-    const { code, stderr } = await running
-    assert.ok(Date.now() - stopped < 12_000, `took ${Date.now() - stopped} ms`)
-    assert.equal(code, 6)
-    assert.match(stderr, /^error: Second \(rank 1\) gave up: "rank 0 \(First\) did not answer within 2 s"\nhint: repeat the job/m)
-    leader.signal('SIGCONT')
-    await activeWith(2, ring)
-    assert.match(await mesh(shortPrompt, { home: second.home }), /\w/)
-  })
+  it(
+    'a leader whose process stands still: the job ends by its name long before its lease, and the next one runs when it goes on',
+    { timeout: 120_000 },
+    async (t) => {
+      const {
+        devices: [first, second],
+        ring,
+      } = await createPool(t, { lease: '60s', agent: ['--step-timeout', '2s'] })
+      const [leader] = [await first.start(), await second.start()]
+      await activeWith(2, ring)
+      const { begun, result: running } = startPrompt(longPrompt, { home: second.home, timeoutMs: 60_000 })
+      await begun
+      afterwards(t, () => leader.signal('SIGCONT'))
+      leader.signal('SIGSTOP')
+      const stopped = Date.now()
+      const { code, stderr } = await running
+      assert.ok(Date.now() - stopped < 12_000, `took ${Date.now() - stopped} ms`)
+      assert.equal(code, 6)
+      assert.match(
+        stderr,
+        /^error: Second \(rank 1\) gave up: "rank 0 \(First\) did not answer within 2 s"\nhint: repeat the job/m,
+      )
+      leader.signal('SIGCONT')
+      await activeWith(2, ring)
+      assert.match(await mesh(shortPrompt, { home: second.home }), /\w/)
+    },
+  )
 
   // ggml computes in a process of its own
-  if (ggmlComes) for (const [name, index] of [['First', 0], ['Second', 1]] as const) {
-    it(`a native crash on rank ${index}: its agent lives on, the job says where, the next one runs to the same text`, { timeout: 120_000 }, async (t) => {
-      const { devices: [first, second], ring } = await createPool(t)
-      const agents = [await first.start(), await second.start()]
-      const { epoch, network } = await activeWith(2, ring)
-      assert.equal(network?.carrier, 'sockets')
-      const text = await mesh(shortPrompt, { home: first.home })
-      const { begun, result: running } = startPrompt(longPrompt, { home: first.home, timeoutMs: 60_000 })
-      await begun
-      const [computing] = childrenOf(agents[index].pid, 'ggml/process-main.ts')
-      assert.ok(computing, 'the agent computes in a process of its own')
-      process.kill(computing, 'SIGSEGV')
-      const result = await running
-      assert.equal(result.code, 6)
-      assert.match(result.stderr, new RegExp(`^error: ${name} \\(rank ${index}\\) could not compute: "?the ggml backend failed: (the compute process ended \\(SIGSEGV\\)|the cache of sequence \\d+ is gone: .* died and was started again)`, 'm'))
-      assert.match(result.stderr, /^hint: repeat the job/m)
-      assert.equal(await mesh(shortPrompt, { home: first.home }), text)
-      assert.ok(agents.every(({ running: isAlive }) => isAlive))
-      const [again] = childrenOf(agents[index].pid, 'ggml/process-main.ts')
-      assert.ok(again && again !== computing, 'another process computes now')
-      const after = await eventually(5000, 'the status tells that sums go over streams', async () => {
-        const view = await ring()
-        return view.network?.carrier === 'streams' ? view : undefined
-      })
-      assert.match(after.network?.streams_reason ?? '', /^a job failed \(rankFailed: /)
-      assert.equal(after.epoch, epoch) // nothing was lost, so nothing had to form anew
-    })
-  }
+  if (ggmlComes)
+    for (const [name, index] of [
+      ['First', 0],
+      ['Second', 1],
+    ] as const) {
+      it(
+        `a native crash on rank ${index}: its agent lives on, the job says where, the next one runs to the same text`,
+        { timeout: 120_000 },
+        async (t) => {
+          const {
+            devices: [first, second],
+            ring,
+          } = await createPool(t)
+          const agents = [await first.start(), await second.start()]
+          const { epoch, network } = await activeWith(2, ring)
+          assert.equal(network?.carrier, 'sockets')
+          const text = await mesh(shortPrompt, { home: first.home })
+          const { begun, result: running } = startPrompt(longPrompt, { home: first.home, timeoutMs: 60_000 })
+          await begun
+          const [computing] = childrenOf(agents[index].pid, 'ggml/process-main.ts')
+          assert.ok(computing, 'the agent computes in a process of its own')
+          process.kill(computing, 'SIGSEGV')
+          const result = await running
+          assert.equal(result.code, 6)
+          assert.match(
+            result.stderr,
+            new RegExp(
+              `^error: ${name} \\(rank ${index}\\) could not compute: "?the ggml backend failed: (the compute process ended \\(SIGSEGV\\)|the cache of sequence \\d+ is gone: .* died and was started again)`,
+              'm',
+            ),
+          )
+          assert.match(result.stderr, /^hint: repeat the job/m)
+          assert.equal(await mesh(shortPrompt, { home: first.home }), text)
+          assert.ok(agents.every(({ running: isAlive }) => isAlive))
+          const [again] = childrenOf(agents[index].pid, 'ggml/process-main.ts')
+          assert.ok(again && again !== computing, 'another process computes now')
+          const after = await eventually(5000, 'the status tells that sums go over streams', async () => {
+            const view = await ring()
+            return view.network?.carrier === 'streams' ? view : undefined
+          })
+          assert.match(after.network?.streams_reason ?? '', /^a job failed \(rankFailed: /)
+          assert.equal(after.epoch, epoch) // nothing was lost, so nothing had to form anew
+        },
+      )
+    }
 
   it('the control plane restarts while the ring is idle: the next prompt runs', { timeout: 120_000 }, async (t) => {
     const root = temporaryFolder(t)
     const home = join(root, 'device')
     const start = async (port: string): Promise<{ process: ManagedProcess; url: string }> => {
-      const { process, info } = await startReady(t, { name: 'control plane', program: 'mesh', args: ['control-plane', '--port', port, '--json'], home: join(root, 'services') })
+      const { process, info } = await startReady(t, {
+        name: 'control plane',
+        program: 'mesh',
+        args: ['control-plane', '--port', port, '--json'],
+        home: join(root, 'services'),
+      })
       return { process, url: String(info.url) }
     }
     const before = await start('0')
     await mesh(['init', '--network-id', 'home', '--name', 'Only', '--control-plane', before.url], { home })
     await mesh(['pool-create', '--name', 'home'], { home })
-    await startReady(t, { name: 'agent', program: 'mesh', args: ['start', '--json', '--listen', '/ip4/127.0.0.1/tcp/0'], home })
+    await startReady(t, {
+      name: 'agent',
+      program: 'mesh',
+      args: ['start', '--json', '--listen', '/ip4/127.0.0.1/tcp/0'],
+      home,
+    })
     await mesh(['join-ring', '--model-id', 'tiny-story'], { home })
-    const ring = async (): Promise<Printed<RingView>> => (JSON.parse(await mesh(['ring-status', '--json'], { home })) as Printed<RingView>[])[0]
+    const ring = async (): Promise<Printed<RingView>> =>
+      (JSON.parse(await mesh(['ring-status', '--json'], { home })) as Printed<RingView>[])[0]
     const { epoch } = await activeWith(1, ring)
     const text = await mesh(shortPrompt, { home })
     await before.process.stop()

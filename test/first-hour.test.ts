@@ -16,12 +16,19 @@ import { eventually, runProgram } from './support/processes.ts'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 /** The machine's own Node and npm: what npm puts in front for its scripts is left out. */
-const systemPath = pathFromEnvironment().split(delimiter).filter((folder) => !folder.includes('node_modules')).join(delimiter)
+const systemPath = pathFromEnvironment()
+  .split(delimiter)
+  .filter((folder) => !folder.includes('node_modules'))
+  .join(delimiter)
 
 /** The files of a clone, with the dependencies of this one: installing them is what `install.test.ts` and `setup.test.ts` try. */
 const makeClone = (folder: string): void => {
-  const listed = spawnSync('git', ['ls-files', '-z', '--cached', '--others', '--exclude-standard'], { cwd: root, encoding: 'utf8' }).stdout
-  for (const file of listed.split('\0').filter((name) => name !== '' && existsSync(join(root, name)))) cpSync(join(root, file), join(folder, file))
+  const listed = spawnSync('git', ['ls-files', '-z', '--cached', '--others', '--exclude-standard'], {
+    cwd: root,
+    encoding: 'utf8',
+  }).stdout
+  for (const file of listed.split('\0').filter((name) => name !== '' && existsSync(join(root, name))))
+    cpSync(join(root, file), join(folder, file))
   symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'))
 }
 
@@ -46,7 +53,10 @@ const person = (folder: string, through: readonly string[]): Person => {
       let pieces = 0
       const [file, ...args] = [...through, '/bin/sh', '-c', `cd '${clone}' && ${line}`]
       const { code, stdout, stderr } = await runProgram(file, args, {
-        home, env: { MESHNET_HOME: undefined, HOME: home, PATH: systemPath, MESHNET_THREADS: '1' }, timeoutMs: 180_000, onOutput: () => pieces++,
+        home,
+        env: { MESHNET_HOME: undefined, HOME: home, PATH: systemPath, MESHNET_THREADS: '1' },
+        timeoutMs: 180_000,
+        onOutput: () => pieces++,
       })
       assert.equal(code, 0, `${line}\n${stdout}\n${stderr}`)
       return { stdout, pieces }
@@ -71,44 +81,57 @@ const readmeBlock = (heading: string): string[] => {
 
 const twoPeople = (t: TestContext): [Person, Person] => {
   const folder = temporaryFolder(t)
-  const [a, b] = createLan(t, ['10.79.0.1/24', '10.79.0.2/24']).map(({ through }, index) => person(join(folder, 'ab'[index]), through))
+  const [a, b] = createLan(t, ['10.79.0.1/24', '10.79.0.2/24']).map(({ through }, index) =>
+    person(join(folder, 'ab'[index]), through),
+  )
   for (const one of [a, b]) afterwards(t, () => one.type('npm run --silent mesh -- down'))
   return [a, b]
 }
 
-test('first hour: from a clone to a streamed answer on the second machine, by what is printed alone', { timeout: 600_000, skip: lanImpossible() }, async (t) => {
-  const [a, b] = twoPeople(t)
+test(
+  'first hour: from a clone to a streamed answer on the second machine, by what is printed alone',
+  { timeout: 600_000, skip: lanImpossible() },
+  async (t) => {
+    const [a, b] = twoPeople(t)
 
-  // the README: clone (done), then the demo; it prints what comes next
-  const [clone, demo] = readmeBlock('Two commands')
-  assert.match(clone, /^git clone /)
-  const seen = await a.type(demo)
-  const up = printed(seen.stdout, 'up')
+    // the README: clone (done), then the demo; it prints what comes next
+    const [clone, demo] = readmeBlock('Two commands')
+    assert.match(clone, /^git clone /)
+    const seen = await a.type(demo)
+    const up = printed(seen.stdout, 'up')
 
-  // the first machine: one command; it prints what the others run
-  const hosted = await a.type(up)
-  const joinLine = printed(hosted.stdout, 'join')
-  assert.match(hosted.stdout, /this device serves tiny-story/)
+    // the first machine: one command; it prints what the others run
+    const hosted = await a.type(up)
+    const joinLine = printed(hosted.stdout, 'join')
+    assert.match(hosted.stdout, /this device serves tiny-story/)
 
-  // the second machine: one line to take part, one to ask
-  const joined = await b.type(joinLine)
-  const ask = printed(joined.stdout, 'inference')
-  assert.equal(ask, printed(hosted.stdout, 'inference'))
-  const answer = await b.type(ask)
-  assert.ok(answer.stdout.trim().length > 40, answer.stdout)
-  assert.ok(answer.pieces > 2, `streamed, not printed at its end: ${answer.pieces} pieces`)
+    // the second machine: one line to take part, one to ask
+    const joined = await b.type(joinLine)
+    const ask = printed(joined.stdout, 'inference')
+    assert.equal(ask, printed(hosted.stdout, 'inference'))
+    const answer = await b.type(ask)
+    assert.ok(answer.stdout.trim().length > 40, answer.stdout)
+    assert.ok(answer.pieces > 2, `streamed, not printed at its end: ${answer.pieces} pieces`)
 
-  // both compute, though nobody said so: asked again, the ring of two answers
-  await eventually(60_000, 'the ring has both devices', async () => {
-    const { stdout } = await b.type('npm run --silent mesh -- ring-status --json')
-    const [ring] = JSON.parse(stdout) as { status: string; world_size: number }[]
-    return ring?.status === 'active' && ring.world_size === 2 ? true : undefined
-  })
-  assert.ok((await b.type(ask)).stdout.length > 40)
+    // both compute, though nobody said so: asked again, the ring of two answers
+    await eventually(60_000, 'the ring has both devices', async () => {
+      const { stdout } = await b.type('npm run --silent mesh -- ring-status --json')
+      const [ring] = JSON.parse(stdout) as { status: string; world_size: number }[]
+      return ring?.status === 'active' && ring.world_size === 2 ? true : undefined
+    })
+    assert.ok((await b.type(ask)).stdout.length > 40)
 
-  // typed twice, the printed lines do no harm; what they said to end it ends it
-  const again = await a.type(up)
-  assert.equal(printed(again.stdout, 'join'), joinLine)
-  assert.match((await b.type(joinLine)).stdout, /its agent runs already/)
-  for (const [one, said] of [[b, joined], [a, hosted]] as const) assert.match((await one.type(printed(said.stdout.replaceAll(/ ends (?:it|them)/g, ';'), 'down'))).stdout, /^stopped /)
-})
+    // typed twice, the printed lines do no harm; what they said to end it ends it
+    const again = await a.type(up)
+    assert.equal(printed(again.stdout, 'join'), joinLine)
+    assert.match((await b.type(joinLine)).stdout, /its agent runs already/)
+    for (const [one, said] of [
+      [b, joined],
+      [a, hosted],
+    ] as const)
+      assert.match(
+        (await one.type(printed(said.stdout.replaceAll(/ ends (?:it|them)/g, ';'), 'down'))).stdout,
+        /^stopped /,
+      )
+  },
+)

@@ -19,37 +19,62 @@ const emptyLog = (folder: string): void => {
 
 const prompt = ['inference', 'Once upon a time', '--max-tokens', '400', '--temperature', '1', '--seed', '3']
 
-it('a full disk in the middle of a prompt: told while it waits, whole when there is room, and nothing to do by hand', { skip: smallDiskImpossible(), timeout: 180_000 }, async (t) => {
-  const root = temporaryFolder(t)
-  const disk = createSmallDisk(t, 8)
-  const home = join(root, 'device')
-  const args = ['control-plane', '--port', '0', '--json', '--data', join(disk.folder, 'data')]
-  const { process: plane, info } = await startReady(t, { name: 'control plane', program: 'mesh', args, home: join(root, 'services') })
-  const url = String(info.url)
-  await mesh(['init', '--network-id', 'home', '--name', 'Only', '--control-plane', url], { home })
-  await mesh(['pool-create', '--name', 'home'], { home })
-  const { process: agent } = await startReady(t, { name: 'agent', program: 'mesh', args: ['start', '--json', '--listen', '/ip4/127.0.0.1/tcp/0', '--threads', '1'], home })
-  await mesh(['join-ring', '--model-id', 'tiny-story'], { home })
-  const text = await mesh(prompt, { home })
+it(
+  'a full disk in the middle of a prompt: told while it waits, whole when there is room, and nothing to do by hand',
+  { skip: smallDiskImpossible(), timeout: 180_000 },
+  async (t) => {
+    const root = temporaryFolder(t)
+    const disk = createSmallDisk(t, 8)
+    const home = join(root, 'device')
+    const args = ['control-plane', '--port', '0', '--json', '--data', join(disk.folder, 'data')]
+    const { process: plane, info } = await startReady(t, {
+      name: 'control plane',
+      program: 'mesh',
+      args,
+      home: join(root, 'services'),
+    })
+    const url = String(info.url)
+    await mesh(['init', '--network-id', 'home', '--name', 'Only', '--control-plane', url], { home })
+    await mesh(['pool-create', '--name', 'home'], { home })
+    const { process: agent } = await startReady(t, {
+      name: 'agent',
+      program: 'mesh',
+      args: ['start', '--json', '--listen', '/ip4/127.0.0.1/tcp/0', '--threads', '1'],
+      home,
+    })
+    await mesh(['join-ring', '--model-id', 'tiny-story'], { home })
+    const text = await mesh(prompt, { home })
 
-  let [begun, isFull] = ['', false]
-  const running = runMesh(prompt, { home, timeoutMs: 90_000, onOutput: (part) => {
-    begun += part
-    if (isFull) return
-    emptyLog(join(disk.folder, 'data'))
-    disk.fill()
-    isFull = true
-  } })
-  await eventually(30_000, 'the disk is full and that is known', async () => (isFull && (await fetch(`${url}/ready`)).status === 503) || undefined)
-  const refused = await runMesh(prompt, { home })
-  assert.equal(refused.code, 5)
-  assert.match(refused.stderr, /^error: the disk of the control plane is full: it can store nothing\nhint: free some space on the machine that runs the control plane/m)
-  assert.match(await mesh(['status'], { home }), /Only/)
-  assert.ok(text.length > begun.length + 1, 'it was in the middle')
-  disk.free()
-  const { code, stdout, stderr } = await running
-  assert.deepEqual([code, stdout], [0, text])
-  assert.match(stderr, /^waiting: the disk of the control plane is full: it can store nothing$/m)
-  assert.equal(await mesh(prompt, { home }), text)
-  assert.ok(plane.running && agent.running)
-})
+    let [begun, isFull] = ['', false]
+    const running = runMesh(prompt, {
+      home,
+      timeoutMs: 90_000,
+      onOutput: (part) => {
+        begun += part
+        if (isFull) return
+        emptyLog(join(disk.folder, 'data'))
+        disk.fill()
+        isFull = true
+      },
+    })
+    await eventually(
+      30_000,
+      'the disk is full and that is known',
+      async () => (isFull && (await fetch(`${url}/ready`)).status === 503) || undefined,
+    )
+    const refused = await runMesh(prompt, { home })
+    assert.equal(refused.code, 5)
+    assert.match(
+      refused.stderr,
+      /^error: the disk of the control plane is full: it can store nothing\nhint: free some space on the machine that runs the control plane/m,
+    )
+    assert.match(await mesh(['status'], { home }), /Only/)
+    assert.ok(text.length > begun.length + 1, 'it was in the middle')
+    disk.free()
+    const { code, stdout, stderr } = await running
+    assert.deepEqual([code, stdout], [0, text])
+    assert.match(stderr, /^waiting: the disk of the control plane is full: it can store nothing$/m)
+    assert.equal(await mesh(prompt, { home }), text)
+    assert.ok(plane.running && agent.running)
+  },
+)

@@ -23,11 +23,19 @@ import { temporaryFolder } from './support/homes.ts'
 const commands = await allCommands()
 
 /** Title, clear screen, clipboard, question to the terminal, C1 control, another direction, unseen, a line like ours. */
-const steering = '\u001b]0;owned\u0007\u001b[2J\u001b]52;c;b3du\u0007\u001b[5n\u009b31m\u202egnp\u2066\u200bx\u2028\r\nerror: forged\nhint: forged\u{e0041}'
+const steering =
+  '\u001b]0;owned\u0007\u001b[2J\u001b]52;c;b3du\u0007\u001b[5n\u009b31m\u202egnp\u2066\u200bx\u2028\r\nerror: forged\nhint: forged\u{e0041}'
 /** What passed as a name before such names were refused. */
 const hostileName = 'evil\u009b2J\u202e\u200b'
 /** All that our own text may steer a terminal with. */
-const ours = [String.raw`\u001b\[(?:1|2|22|3[0-7]|39|9[0-7])m`, String.raw`\u001b\[J`, String.raw`\u001bD\u001b\[1A\u001b7\u001b\[1B\r`, String.raw`\u001b8`, String.raw`\r?\u001b\[K`, String.raw`\r(?=\[[#.]{20}\])`].map((pattern) => new RegExp(pattern, 'g'))
+const ours = [
+  String.raw`\u001b\[(?:1|2|22|3[0-7]|39|9[0-7])m`,
+  String.raw`\u001b\[J`,
+  String.raw`\u001bD\u001b\[1A\u001b7\u001b\[1B\r`,
+  String.raw`\u001b8`,
+  String.raw`\r?\u001b\[K`,
+  String.raw`\r(?=\[[#.]{20}\])`,
+].map((pattern) => new RegExp(pattern, 'g'))
 
 const cleaning: (() => void | Promise<void>)[] = []
 /** What tests clean up at their end, for the whole file. */
@@ -53,8 +61,21 @@ interface Result {
 
 const run = async (home: Home, args: readonly string[], isTTY: boolean): Promise<Result> => {
   const written = { stdout: '', stderr: '' }
-  const output = (name: keyof typeof written) => ({ isTTY, columns: 80, write: (text: string) => void (written[name] += text) })
-  const code = await runCli(args, { home, stdin: noInput(), stdout: output('stdout'), stderr: output('stderr'), colour: isTTY, now: Date.now, fetch, signal: new AbortController().signal })
+  const output = (name: keyof typeof written) => ({
+    isTTY,
+    columns: 80,
+    write: (text: string) => void (written[name] += text),
+  })
+  const code = await runCli(args, {
+    home,
+    stdin: noInput(),
+    stdout: output('stdout'),
+    stderr: output('stderr'),
+    colour: isTTY,
+    now: Date.now,
+    fetch,
+    signal: new AbortController().signal,
+  })
   return { code, ...written }
 }
 
@@ -68,7 +89,11 @@ const works = async (home: Home, ...args: string[]): Promise<string> => {
 const assertHarmless = (text: string, what: string, { isAnswer = false } = {}): void => {
   const rest = ours.reduce((left, sequence) => left.replaceAll(sequence, ''), text)
   const found = /[^\P{Cc}\n\t]|\p{Cf}|[\u2028\u2029]/u.exec(rest)
-  assert.equal(found, null, `${what}: ${JSON.stringify(found && rest.slice(Math.max(0, found.index - 40), found.index + 40))}`)
+  assert.equal(
+    found,
+    null,
+    `${what}: ${JSON.stringify(found && rest.slice(Math.max(0, found.index - 40), found.index + 40))}`,
+  )
   if (!isAnswer) assert.doesNotMatch(rest, /^(error|hint): forged/m, what)
 }
 
@@ -78,7 +103,10 @@ const hostileMember = async (url: string, root: KeyPair, home: Home, poolId: str
   await device.register(url)
   const certificate = issueCertificate(root, { deviceId: device.deviceId, role: 'member' }, Date.now())
   device.certificates.set(poolId, certificate)
-  await createDeviceClient({ home, device: loadDevice(home) }).call('publishCertificate', { params: { poolId }, body: { certificate } })
+  await createDeviceClient({ home, device: loadDevice(home) }).call('publishCertificate', {
+    params: { poolId },
+    body: { certificate },
+  })
   return device
 }
 
@@ -96,7 +124,10 @@ const setTheScene = async (): Promise<Scene> => {
   const asking = [new TestDevice('asks one'), new TestDevice('asks two')]
   for (const device of asking) {
     await device.register(url)
-    await device.client(url).call('requestJoin', { params: { poolId }, body: { rootPublicKey: Buffer.from(rootKey.publicKey).toString('hex') } })
+    await device.client(url).call('requestJoin', {
+      params: { poolId },
+      body: { rootPublicKey: Buffer.from(rootKey.publicKey).toString('hex') },
+    })
   }
   const database = new Database(join(plane.folder, 'mesh.sqlite'))
   database.prepare('update devices set name = ? where device_id != ?').run(hostileName, loadDevice(home).deviceId)
@@ -105,10 +136,24 @@ const setTheScene = async (): Promise<Scene> => {
   database.close()
   const agent = await FakeAgent.connect(file as never, evil, url)
   await evil.client(url).call('joinRing', { params: { poolId }, body: { model: manifest, quant: 'q8', share: 1 } })
-  const { ring: { ringId, epoch } } = await agent.next('ring-epoch')
+  const {
+    ring: { ringId, epoch },
+  } = await agent.next('ring-epoch')
   agent.send({
-    type: 'ring-state', ringId, epoch, state: 'ready', progress: 1,
-    network: { links: [], slowest: { roundTripMs: 1, bytesPerSecond: 1e6 }, collective: 'auto', carrier: 'streams', streamsReason: steering, decode: { bytes: 1, algorithm: 'ring' }, prefill: { bytes: 1, algorithm: 'ring' } },
+    type: 'ring-state',
+    ringId,
+    epoch,
+    state: 'ready',
+    progress: 1,
+    network: {
+      links: [],
+      slowest: { roundTripMs: 1, bytesPerSecond: 1e6 },
+      collective: 'auto',
+      carrier: 'streams',
+      streamsReason: steering,
+      decode: { bytes: 1, algorithm: 'ring' },
+      prefill: { bytes: 1, algorithm: 'ring' },
+    },
   })
   await agent.next('ring-active')
   return { home, url, poolId, evil, agent, keyId, asking }
@@ -124,19 +169,52 @@ after(async () => {
 
 /** Each command as it shows what others wrote, or why it shows nothing of theirs. */
 const shown: Readonly<Record<string, (() => string[]) | string>> = {
-  'pool-list': () => [], 'pool-peers': () => [], 'pool-status': () => [], 'pool-requests': () => [], 'ring-status': () => [], 'shard-status': () => [],
-  status: () => [], credits: () => [], quota: () => [], ledger: () => [], 'ledger-verify': () => [], 'api-key-list': () => [], 'resource-status': () => [],
-  'pool-invite': () => [], logs: () => [], 'leave-ring': () => ['--model-id', 'tiny'], 'unlock-resources': () => [],
-  'lock-resources': () => ['--memory', '1MB'], 'join-ring': () => ['--model-id', 'tiny-story'], 'api-key-create': () => ['--name', 'app'],
-  'pool-create': () => ['--name', 'home'], init: () => ['--network-id', 'home', '--name', 'Mine'], 'pool-join': () => ['--pool-id', scene.poolId, '--pool-root-pubkey', listPools(scene.home)[0].rootPublicKey],
+  'pool-list': () => [],
+  'pool-peers': () => [],
+  'pool-status': () => [],
+  'pool-requests': () => [],
+  'ring-status': () => [],
+  'shard-status': () => [],
+  status: () => [],
+  credits: () => [],
+  quota: () => [],
+  ledger: () => [],
+  'ledger-verify': () => [],
+  'api-key-list': () => [],
+  'resource-status': () => [],
+  'pool-invite': () => [],
+  logs: () => [],
+  'leave-ring': () => ['--model-id', 'tiny'],
+  'unlock-resources': () => [],
+  'lock-resources': () => ['--memory', '1MB'],
+  'join-ring': () => ['--model-id', 'tiny-story'],
+  'api-key-create': () => ['--name', 'app'],
+  'pool-create': () => ['--name', 'home'],
+  init: () => ['--network-id', 'home', '--name', 'Mine'],
+  'pool-join': () => ['--pool-id', scene.poolId, '--pool-root-pubkey', listPools(scene.home)[0].rootPublicKey],
   inference: () => ['--model-id', 'tiny', '--prompt', 'x', '--wait', '5s'],
-  'pool-approve': () => ['--device', scene.asking[0].deviceId], 'pool-deny': () => ['--device', scene.asking[1].deviceId],
-  'api-key-revoke': () => ['--key', scene.keyId], 'pool-remove': () => ['--device', scene.asking[0].deviceId],
-  down: () => [], shards: () => [], 'ring-remove': () => ['--model-id', 'tiny-story'],
-  demo: 'a pool of its own', up: 'names of this machine, and logs', join: 'as pool-join', start: 'addresses of this machine', bench: 'no other device', relay: 'addresses of this machine', 'control-plane': 'addresses of this machine',
-  'service-install': 'files of this machine', 'service-remove': 'files of this machine',
-  'control-plane-key': 'digits of this device', 'control-plane-export-key': 'digits of this device', 'control-plane-import-key': 'digits of this device',
-  'pool-export-key': 'names of this device', 'pool-import-key': 'names of this device', 'pool-move': 'names of this device, and digits',
+  'pool-approve': () => ['--device', scene.asking[0].deviceId],
+  'pool-deny': () => ['--device', scene.asking[1].deviceId],
+  'api-key-revoke': () => ['--key', scene.keyId],
+  'pool-remove': () => ['--device', scene.asking[0].deviceId],
+  down: () => [],
+  shards: () => [],
+  'ring-remove': () => ['--model-id', 'tiny-story'],
+  demo: 'a pool of its own',
+  up: 'names of this machine, and logs',
+  join: 'as pool-join',
+  start: 'addresses of this machine',
+  bench: 'no other device',
+  relay: 'addresses of this machine',
+  'control-plane': 'addresses of this machine',
+  'service-install': 'files of this machine',
+  'service-remove': 'files of this machine',
+  'control-plane-key': 'digits of this device',
+  'control-plane-export-key': 'digits of this device',
+  'control-plane-import-key': 'digits of this device',
+  'pool-export-key': 'names of this device',
+  'pool-import-key': 'names of this device',
+  'pool-move': 'names of this device, and digits',
 }
 
 /** Answers the job of `mesh inference`: text, then a failure, in the worst words. */
@@ -144,7 +222,17 @@ const failJob = async (agent: FakeAgent): Promise<void> => {
   const { jobId, epoch } = await agent.next('job-assign')
   agent.send({ type: 'job-started', jobId, epoch, promptTokens: 1 })
   agent.send({ type: 'job-tokens', jobId, epoch, firstIndex: 0, tokens: [1], text: `so\tit\nbegan ${steering}` })
-  agent.send({ type: 'job-failed', jobId, epoch, error: { code: 'peerLost', message: steering, hint: steering, fields: { peer: hostileName + steering, rank: 1, problem: steering, [steering]: steering } } })
+  agent.send({
+    type: 'job-failed',
+    jobId,
+    epoch,
+    error: {
+      code: 'peerLost',
+      message: steering,
+      hint: steering,
+      fields: { peer: hostileName + steering, rank: 1, problem: steering, [steering]: steering },
+    },
+  })
 }
 
 it('every command is shown here, or said why not', () => {
@@ -173,8 +261,17 @@ for (const json of [false, true]) {
 it('a member that failed in its own words is shown in one line', async () => {
   const { agent, home } = scene
   await works(home, 'ring-status')
-  const { ring: { ringId, epoch } } = await next(agent)
-  agent.send({ type: 'ring-state', ringId, epoch, state: 'failed', progress: 0, error: { code: `internal${steering}`, message: steering, hint: steering, fields: {} } })
+  const {
+    ring: { ringId, epoch },
+  } = await next(agent)
+  agent.send({
+    type: 'ring-state',
+    ringId,
+    epoch,
+    state: 'failed',
+    progress: 0,
+    error: { code: `internal${steering}`, message: steering, hint: steering, fields: {} },
+  })
   for (const args of [['ring-status'], ['pool-status'], ['ring-status', '--json'], ['pool-status', '--json']]) {
     for (const isTTY of [true, false]) {
       const { stdout, code } = await run(home, args, isTTY)
@@ -195,19 +292,41 @@ const next = async (agent: FakeAgent): Promise<Awaited<ReturnType<typeof agent.n
 
 it('names that steer, that cannot be seen, or in which nothing can be seen are refused where they are given', async () => {
   const { home, url, poolId, evil } = scene
-  const bad = ['\u009b2J', 'a\u202eb', 'a\u200bb', 'a\u0000', 'a\nb', 'a\u2028b', '\u00ad', ' ', '\u3164', '\u2800\u00a0', '\u0301', 'a\ud800', '\u{e0041}a', '', 'x'.repeat(101)]
+  const bad = [
+    '\u009b2J',
+    'a\u202eb',
+    'a\u200bb',
+    'a\u0000',
+    'a\nb',
+    'a\u2028b',
+    '\u00ad',
+    ' ',
+    '\u3164',
+    '\u2800\u00a0',
+    '\u0301',
+    'a\ud800',
+    '\u{e0041}a',
+    '',
+    'x'.repeat(101),
+  ]
   for (const name of bad) {
     assert.ok(!Value.Check(GivenName, name), JSON.stringify(name))
-    if (name !== '') for (const args of [['init', '--network-id', 'home', '--name', name], ['pool-create', '--name', name], ['api-key-create', '--name', name]]) {
-      const { code, stderr } = await run(home, args, true)
-      assert.equal(code, 2, JSON.stringify(name))
-      assertHarmless(stderr, args.join(' '))
-    }
+    if (name !== '')
+      for (const args of [
+        ['init', '--network-id', 'home', '--name', name],
+        ['pool-create', '--name', name],
+        ['api-key-create', '--name', name],
+      ]) {
+        const { code, stderr } = await run(home, args, true)
+        assert.equal(code, 2, JSON.stringify(name))
+        assertHarmless(stderr, args.join(' '))
+      }
     const device = new TestDevice(name)
     await assert.rejects(device.register(url), { code: 'requestInvalid' }, JSON.stringify(name))
     await assert.rejects(createKey(evil, { poolId }, url, { name }), { code: 'requestInvalid' }, JSON.stringify(name))
   }
-  for (const name of ['Ünï', 'Laptop of Ana', '日本', '🦊', 'हिन्दी', 'עברית', 'a b', '-', 'naïve café']) assert.ok(Value.Check(GivenName, name), name)
+  for (const name of ['Ünï', 'Laptop of Ana', '日本', '🦊', 'हिन्दी', 'עברית', 'a b', '-', 'naïve café'])
+    assert.ok(Value.Check(GivenName, name), name)
   const agent = await FakeAgent.connect(file as never, evil, url)
   for (const hello of [{ version: '1\u001b' }, { peerId: '\u202e' }, { addresses: ['/ip4/1.2.3.4/\u009b'] }]) {
     agent.send({ type: 'hello', version: '1', peerId: 'p', addresses: [], certificates: [], ...hello })

@@ -39,7 +39,11 @@ class Scene {
   #plane: Service
   #agent: Service
 
-  private constructor(t: TestContext, root: string, { admin, plane, agent }: { readonly admin: Home; readonly plane: Service; readonly agent: Service }) {
+  private constructor(
+    t: TestContext,
+    root: string,
+    { admin, plane, agent }: { readonly admin: Home; readonly plane: Service; readonly agent: Service },
+  ) {
     this.#t = t
     this.#root = root
     this.#plane = plane
@@ -53,7 +57,9 @@ class Scene {
     const root = temporaryFolder(t)
     const admin = join(root, 'admin')
     const plane = await startPlane(t, root, '0')
-    await mesh(['init', '--network-id', 'home', '--name', 'Admin', '--control-plane', String(plane.info.url)], { home: admin })
+    await mesh(['init', '--network-id', 'home', '--name', 'Admin', '--control-plane', String(plane.info.url)], {
+      home: admin,
+    })
     await mesh(['pool-create', '--name', 'club'], { home: admin })
     return new Scene(t, root, { admin: openHome(admin), plane, agent: await startAgent(t, admin) })
   }
@@ -65,7 +71,12 @@ class Scene {
   }
 
   invite(uses: number): { readonly line: string; usedBy(): string[] } {
-    const line = makeInvite(this.admin, this.pool, { role: 'member', uses, notAfter: Math.floor(Date.now() / 1000) * 1000 + 600_000, urls: [this.url] })
+    const line = makeInvite(this.admin, this.pool, {
+      role: 'member',
+      uses,
+      notAfter: Math.floor(Date.now() / 1000) * 1000 + 600_000,
+      urls: [this.url],
+    })
     const file = join(this.admin.pool(this.pool.poolId).invites, `${decodeInvite(line).inviteId}.json`)
     return { line, usedBy: () => (readStateJson(file) as { usedBy: string[] }).usedBy }
   }
@@ -97,36 +108,57 @@ class Scene {
 }
 
 const startPlane = (t: TestContext, root: string, port: string): Promise<Service> =>
-  startReady(t, { name: 'control plane', program: 'controlPlane', args: ['--port', port, '--json'], home: join(root, 'services') })
+  startReady(t, {
+    name: 'control plane',
+    program: 'controlPlane',
+    args: ['--port', port, '--json'],
+    home: join(root, 'services'),
+  })
 
 const startAgent = (t: TestContext, home: string): Promise<Service> =>
-  startReady(t, { name: 'agent of the admin', program: 'mesh', args: ['start', '--json', '--listen', '/ip4/127.0.0.1/tcp/0', '--discovery', 'none', '--threads', '1'], home })
+  startReady(t, {
+    name: 'agent of the admin',
+    program: 'mesh',
+    args: ['start', '--json', '--listen', '/ip4/127.0.0.1/tcp/0', '--discovery', 'none', '--threads', '1'],
+    home,
+  })
 
 const command = (line: string): string[] => ['pool-join', '--invite', line, '--wait', '20s', '--json']
 
 /** Calls `first` when the request to join is about to be sent. */
-const onRequest = (first: () => void): typeof fetch => (input, init) => {
-  if (init?.method === 'POST' && String(input).includes('join-requests')) first()
-  return fetch(input, init)
-}
+const onRequest =
+  (first: () => void): typeof fetch =>
+  (input, init) => {
+    if (init?.method === 'POST' && String(input).includes('join-requests')) first()
+    return fetch(input, init)
+  }
 
 type Victim = 'command' | 'agent' | 'control plane'
 const victims: readonly Victim[] = ['command', 'agent', 'control plane', 'agent']
 
 /** Two devices join by one invite while something is killed. @returns whether it was killed half way */
-const round = async (t: TestContext, scene: Scene, { number, random, wholeMs }: { readonly number: number; readonly random: () => number; readonly wholeMs: number }): Promise<boolean> => {
+const round = async (
+  t: TestContext,
+  scene: Scene,
+  { number, random, wholeMs }: { readonly number: number; readonly random: () => number; readonly wholeMs: number },
+): Promise<boolean> => {
   const victim = victims[number % victims.length]
   const invite = scene.invite(2)
   const [first, second, third] = ['first', 'second', 'third'].map((name) => scene.device(`${name}-${number}`))
   let isHalfWay = false
   if (victim === 'command') {
     // half of them from the start on, the others after the control plane has the request
-    const time = random() < 0.5 ? { afterMs: wholeMs * (0.4 + 0.6 * random()) } : { afterMs: random() * 400, from: 'stderr' as const }
+    const time =
+      random() < 0.5
+        ? { afterMs: wholeMs * (0.4 + 0.6 * random()) }
+        : { afterMs: random() * 400, from: 'stderr' as const }
     await runUntilKilled(t, [programs.mesh, ...command(invite.line)], first.home.root, time)
     isHalfWay = invite.usedBy().length > 0 && findPool(first.home, scene.pool.poolId) === undefined
   } else {
     const asked = Promise.withResolvers<void>()
-    const attempts = Promise.all([first, second].map(({ home }) => meshHere(command(invite.line), home.root, onRequest(asked.resolve))))
+    const attempts = Promise.all(
+      [first, second].map(({ home }) => meshHere(command(invite.line), home.root, onRequest(asked.resolve))),
+    )
     await asked.promise
     await pause(random() * 60)
     await scene.kill(victim)
@@ -142,12 +174,20 @@ const round = async (t: TestContext, scene: Scene, { number, random, wholeMs }: 
   const late = await meshHere(command(invite.line), third.home.root)
   assert.equal(late.code, 7, `round ${number}`)
   assert.match(late.stderr, /the invite was used already \(2 times at most\)/)
-  assert.deepEqual(invite.usedBy().toSorted(), [first, second].map(({ device }) => device.deviceId).toSorted(), `round ${number}`)
+  assert.deepEqual(
+    invite.usedBy().toSorted(),
+    [first, second].map(({ device }) => device.deviceId).toSorted(),
+    `round ${number}`,
+  )
   for (const joiner of [first, second]) {
     const { certificate = '', role } = findPool(joiner.home, scene.pool.poolId) ?? {}
     const { deviceId } = verifyCertificate(certificate, Buffer.from(scene.pool.rootPublicKey, 'hex'), Date.now())
     assert.deepEqual([deviceId, role], [joiner.device.deviceId, 'member'])
-    assert.equal(await scene.recorded(joiner), certificate, `round ${number}: device and control plane have one certificate`)
+    assert.equal(
+      await scene.recorded(joiner),
+      certificate,
+      `round ${number}: device and control plane have one certificate`,
+    )
   }
   return isHalfWay
 }
@@ -156,7 +196,9 @@ it(`${kills} kills while devices join by invite (seed ${seed})`, { timeout: 600_
   const scene = await Scene.create(t)
   const random = seeded(seed + 3)
   const probe = scene.device('probe')
-  const { code, ms } = await runUntilKilled(t, [programs.mesh, ...command(scene.invite(1).line)], probe.home.root, { afterMs: 60_000 })
+  const { code, ms } = await runUntilKilled(t, [programs.mesh, ...command(scene.invite(1).line)], probe.home.root, {
+    afterMs: 60_000,
+  })
   assert.equal(code, 0)
   let halfWay = 0
   for (let number = 0; number < kills; number++) if (await round(t, scene, { number, random, wholeMs: ms })) halfWay++

@@ -28,7 +28,8 @@ test('join-ring', async (t) => {
   await mesh(['pool-create', '--name', 'home'], { home })
 
   const wishes = (): string => (existsSync(openHome(home).rings) ? readFileSync(openHome(home).rings, 'utf8') : 'none')
-  const joined = async (...args: string[]): Promise<Printed<RingView>> => JSON.parse(await mesh(['join-ring', ...args, '--json'], { home })) as Printed<RingView>
+  const joined = async (...args: string[]): Promise<Printed<RingView>> =>
+    JSON.parse(await mesh(['join-ring', ...args, '--json'], { home })) as Printed<RingView>
   /** Refused, and the wishes of this device are what they were. */
   const refused = async (args: readonly string[], code: number, problem: RegExp): Promise<void> => {
     const kept = wishes()
@@ -47,9 +48,14 @@ test('join-ring', async (t) => {
     const [pool] = listPools(openHome(home))
     const other = new TestDevice('Desktop')
     await other.register(url)
-    other.certificates.set(pool.poolId, issueCertificate(pool.rootKey as KeyPair, { deviceId: other.deviceId, role: 'member' }, Date.now()))
+    other.certificates.set(
+      pool.poolId,
+      issueCertificate(pool.rootKey as KeyPair, { deviceId: other.deviceId, role: 'member' }, Date.now()),
+    )
     const model = { modelId: ring.model_id, revision: ring.revision, shape: ringShape, weightBytes: 1000 }
-    await other.client(url).call('joinRing', { params: { poolId: pool.poolId }, body: { model, quant: ring.quant, share: 1 } })
+    await other
+      .client(url)
+      .call('joinRing', { params: { poolId: pool.poolId }, body: { model, quant: ring.quant, share: 1 } })
   }
 
   await t.test('takes the name of the folder, and owner/name out of a cache of the Hugging Face tools', async () => {
@@ -57,7 +63,11 @@ test('join-ring', async (t) => {
     const cached = join(root, 'hub', 'models--meta-llama--Llama-3.2-1B', 'snapshots', '0'.repeat(40))
     assert.equal((await joined('--model-dir', randomModel(cached, 2))).model_id, 'meta-llama/Llama-3.2-1B')
     assert.equal((await joined('--model-dir', cached, '--model-id', 'mine:latest')).model_id, 'mine:latest')
-    await refused(['--model-dir', randomModel(join(root, 'my model'), 3)], 2, /folder "my model" cannot be the name of a model: add --model-id/)
+    await refused(
+      ['--model-dir', randomModel(join(root, 'my model'), 3)],
+      2,
+      /folder "my model" cannot be the name of a model: add --model-id/,
+    )
   })
 
   await t.test('ids of hubs are found under MESHNET_HOME/models, listed, left and asked for', async () => {
@@ -71,7 +81,8 @@ test('join-ring', async (t) => {
   })
 
   await t.test('what is no id is refused at once, wherever one is given', async () => {
-    for (const id of ['../x', '/etc', 'a//b', 'a b', '.hidden', 'a/../b']) await refused(['--model-id', id], 2, /--model-id wants a name such as/)
+    for (const id of ['../x', '/etc', 'a//b', 'a b', '.hidden', 'a/../b'])
+      await refused(['--model-id', id], 2, /--model-id wants a name such as/)
     assert.equal((await runMesh(['inference', '--model-id', '../x', '--prompt', 'x'], { home })).code, 2)
   })
 
@@ -85,27 +96,41 @@ test('join-ring', async (t) => {
     assert.ok(!(await mesh(['ring-status'], { home })).includes('damaged'))
   })
 
-  await t.test('a quantisation or files other than those of the ring are refused, and the good wish stays', async () => {
-    const good = randomModel(join(root, 'shared'), 5)
-    await otherJoins(await joined('--model-dir', good))
-    await refused(['--model-dir', good, '--quant', 'q4'], 5, /runs q8, not q4/)
-    await refused(['--model-id', 'shared', '--model-dir', randomModel(join(root, 'others'), 6)], 5, /has revision \w+, the ring uses \w+/)
-    assert.equal(loadRingWishes(openHome(home)).find(({ modelId }) => modelId === 'shared')?.modelDir, good)
-  })
+  await t.test(
+    'a quantisation or files other than those of the ring are refused, and the good wish stays',
+    async () => {
+      const good = randomModel(join(root, 'shared'), 5)
+      await otherJoins(await joined('--model-dir', good))
+      await refused(['--model-dir', good, '--quant', 'q4'], 5, /runs q8, not q4/)
+      await refused(
+        ['--model-id', 'shared', '--model-dir', randomModel(join(root, 'others'), 6)],
+        5,
+        /has revision \w+, the ring uses \w+/,
+      )
+      assert.equal(loadRingWishes(openHome(home)).find(({ modelId }) => modelId === 'shared')?.modelDir, good)
+    },
+  )
 
-  await t.test('a copy with a hole of a MiB is another model, and one that holds no number is told with its tensor', async () => {
-    const good = join(root, 'copy')
-    cpSync(bundled, good, { recursive: true })
-    await otherJoins(await joined('--model-dir', good), readConfig(good).shape)
-    const bytes = readFileSync(join(good, 'model.safetensors'))
-    const damaged = join(root, 'damaged', 'copy')
-    cpSync(good, damaged, { recursive: true })
-    const file = join(damaged, 'model.safetensors')
-    writeFileSync(file, Buffer.from(bytes).fill(0, 3_000_001, 3_000_001 + 2 ** 20))
-    await refused(['--model-dir', damaged], 5, /copy here has revision \w+, the ring uses/)
-    writeFileSync(file, Buffer.from(bytes).fill(0xff, 3_000_000, 3_000_004))
-    await refused(['--model-dir', damaged], 5, /tensor model\.\S+ in \S+ cannot be used: B?F16 that is infinite or not a number at row \d+, column \d+/)
-  })
+  await t.test(
+    'a copy with a hole of a MiB is another model, and one that holds no number is told with its tensor',
+    async () => {
+      const good = join(root, 'copy')
+      cpSync(bundled, good, { recursive: true })
+      await otherJoins(await joined('--model-dir', good), readConfig(good).shape)
+      const bytes = readFileSync(join(good, 'model.safetensors'))
+      const damaged = join(root, 'damaged', 'copy')
+      cpSync(good, damaged, { recursive: true })
+      const file = join(damaged, 'model.safetensors')
+      writeFileSync(file, Buffer.from(bytes).fill(0, 3_000_001, 3_000_001 + 2 ** 20))
+      await refused(['--model-dir', damaged], 5, /copy here has revision \w+, the ring uses/)
+      writeFileSync(file, Buffer.from(bytes).fill(0xff, 3_000_000, 3_000_004))
+      await refused(
+        ['--model-dir', damaged],
+        5,
+        /tensor model\.\S+ in \S+ cannot be used: B?F16 that is infinite or not a number at row \d+, column \d+/,
+      )
+    },
+  )
 
   await t.test('a first wish that is refused is not remembered', async () => {
     const ring = await joined('--model-dir', randomModel(join(root, 'late'), 7))
@@ -116,7 +141,11 @@ test('join-ring', async (t) => {
 
   await t.test('without a control plane nothing is remembered', async () => {
     mkdirSync(join(root, 'x'), { recursive: true })
-    await refused(['--model-dir', randomModel(join(root, 'x'), 9), '--control-plane', 'http://127.0.0.1:9'], 4, /no control plane answers/)
+    await refused(
+      ['--model-dir', randomModel(join(root, 'x'), 9), '--control-plane', 'http://127.0.0.1:9'],
+      4,
+      /no control plane answers/,
+    )
   })
 
   await t.test('an entry of an older version that cannot be read is told, and costs nothing else', async () => {

@@ -16,23 +16,34 @@ const commands = await allCommands()
 
 const folder = fileURLToPath(new URL('../docs/json', import.meta.url))
 
-const schemaOf = (name: string): Record<string, unknown> => JSON.parse(readFileSync(join(folder, `${name}.schema.json`), 'utf8')) as Record<string, unknown>
+const schemaOf = (name: string): Record<string, unknown> =>
+  JSON.parse(readFileSync(join(folder, `${name}.schema.json`), 'utf8')) as Record<string, unknown>
 
 const validators = new Map<string, Validator>()
 
 const fits = (name: string, value: unknown): void => {
   const validator = validators.get(name) ?? Compile(schemaOf(name))
   validators.set(name, validator)
-  assert.ok(validator.Check(value), `mesh ${name} --json: ${JSON.stringify(validator.Errors(value)[1])}\n${JSON.stringify(value, null, 2).slice(0, 3000)}`)
+  assert.ok(
+    validator.Check(value),
+    `mesh ${name} --json: ${JSON.stringify(validator.Errors(value)[1])}\n${JSON.stringify(value, null, 2).slice(0, 3000)}`,
+  )
 }
 
 const run = (home: string, argv: readonly string[]): Promise<RunResult> => meshHere([...argv, '--json'], home)
 
 /** Printed keys of all objects, and names that a schema gives to them. */
 const keysIn = (value: unknown): string[] =>
-  typeof value === 'object' && value !== null ? [...(Array.isArray(value) ? [] : Object.keys(value)), ...Object.values(value).flatMap(keysIn)] : []
+  typeof value === 'object' && value !== null
+    ? [...(Array.isArray(value) ? [] : Object.keys(value)), ...Object.values(value).flatMap(keysIn)]
+    : []
 const propertiesIn = (schema: unknown): string[] =>
-  typeof schema === 'object' && schema !== null ? Object.entries(schema).flatMap(([key, value]) => [...(key === 'properties' ? Object.keys(value as object) : []), ...propertiesIn(value)]) : []
+  typeof schema === 'object' && schema !== null
+    ? Object.entries(schema).flatMap(([key, value]) => [
+        ...(key === 'properties' ? Object.keys(value as object) : []),
+        ...propertiesIn(value),
+      ])
+    : []
 
 const failure = ({ code, stdout, stderr }: RunResult): { code: string; message: string; hint: string } => {
   assert.notEqual(code, 0)
@@ -62,7 +73,13 @@ class Walk {
 
   /** Starts a service and checks its ready line. */
   async service(t: TestContext, home: string, ...args: string[]): Promise<Record<string, unknown>> {
-    const { info } = await startReady(t, { name: args[0], program: 'mesh', args: [...args, '--json'], home, stopMs: 20_000 })
+    const { info } = await startReady(t, {
+      name: args[0],
+      program: 'mesh',
+      args: [...args, '--json'],
+      home,
+      stopMs: 20_000,
+    })
     return this.check(args[0], info)
   }
 
@@ -80,10 +97,28 @@ interface Ring {
 }
 
 /** Reads of a device in a pool whose ring has run a prompt. */
-const reads = ['status', 'pool-list', 'pool-peers', 'pool-status', 'ring-status', 'shard-status', 'shards', 'resource-status', 'credits', 'quota', 'ledger', 'ledger-verify', 'api-key-list']
+const reads = [
+  'status',
+  'pool-list',
+  'pool-peers',
+  'pool-status',
+  'ring-status',
+  'shard-status',
+  'shards',
+  'resource-status',
+  'credits',
+  'quota',
+  'ledger',
+  'ledger-verify',
+  'api-key-list',
+]
 
 /** Two devices that serve a model, and all that the commands tell of them. */
-const serve = async (t: TestContext, walk: Walk, { a, b }: { readonly a: string; readonly b: string }): Promise<void> => {
+const serve = async (
+  t: TestContext,
+  walk: Walk,
+  { a, b }: { readonly a: string; readonly b: string },
+): Promise<void> => {
   await walk.service(t, a, 'up', '--name', 'Desktop', '--port', '0', '--relay-port', '0', '--threads', '1')
   const { invite } = await walk.json<{ invite: string }>(a, 'pool-invite', '--uses', '3')
   await walk.service(t, b, 'join', invite, '--name', 'Laptop', '--listen', '/ip4/127.0.0.1/tcp/0', '--threads', '1')
@@ -103,9 +138,18 @@ const serve = async (t: TestContext, walk: Walk, { a, b }: { readonly a: string;
 }
 
 /** Devices that ask, come in and go; keys that travel; memory that is locked. */
-const administer = async (t: TestContext, walk: Walk, root: string, { a, b }: { readonly a: string; readonly b: string }): Promise<void> => {
-  const [{ pool_id: poolId, root_public_key: rootKey }] = await walk.json<{ pool_id: string; root_public_key: string }[]>(a, 'pool-list')
-  const { control_plane: { url } } = await walk.json<{ control_plane: { url: string } }>(a, 'status')
+const administer = async (
+  t: TestContext,
+  walk: Walk,
+  root: string,
+  { a, b }: { readonly a: string; readonly b: string },
+): Promise<void> => {
+  const [{ pool_id: poolId, root_public_key: rootKey }] = await walk.json<
+    { pool_id: string; root_public_key: string }[]
+  >(a, 'pool-list')
+  const {
+    control_plane: { url },
+  } = await walk.json<{ control_plane: { url: string } }>(a, 'status')
   for (const answer of ['pool-deny', 'pool-approve']) {
     const home = join(root, answer)
     await walk.json(home, 'init', '--network-id', 'home', '--name', answer, '--control-plane', url)
@@ -123,7 +167,15 @@ const administer = async (t: TestContext, walk: Walk, root: string, { a, b }: { 
   writeFileSync(passphrase, 'correct horse battery staple\n')
   await walk.json(a, 'pool-export-key', '--file', file, '--passphrase-file', passphrase)
   const { pool_id: second } = await walk.json<{ pool_id: string }>(b, 'pool-create', '--name', 'second')
-  await walk.json(b, 'pool-move', '--pool-id', second, '--control-plane', String(findDevice(openHome(b))?.config.controlPlaneUrl), '--yes')
+  await walk.json(
+    b,
+    'pool-move',
+    '--pool-id',
+    second,
+    '--control-plane',
+    String(findDevice(openHome(b))?.config.controlPlaneUrl),
+    '--yes',
+  )
   await walk.json(join(root, 'pool-deny'), 'pool-import-key', '--file', file, '--passphrase-file', passphrase)
   await walk.json(b, 'lock-resources', '--memory', '50MB', '--cooldown', '1s')
   await walk.json(b, 'unlock-resources')
@@ -140,14 +192,50 @@ const alone = async (t: TestContext, walk: Walk, root: string): Promise<void> =>
   assert.deepEqual(await walk.json(home, 'control-plane-key'), { control_plane_key: key, is_own: true })
   const [file, passphrase] = [join(root, 'control-plane.key'), join(root, 'passphrase')]
   await walk.json(home, 'control-plane-export-key', '--file', file, '--passphrase-file', passphrase)
-  const moved = await walk.json<Record<string, unknown>>(home, 'control-plane-import-key', '--file', file, '--passphrase-file', passphrase, '--data', join(root, 'moved'))
-  assert.deepEqual([moved.control_plane_key, (await walk.json<Record<string, unknown>>(home, 'control-plane-key', '--data', join(root, 'moved'))).control_plane_key], [key, key])
+  const moved = await walk.json<Record<string, unknown>>(
+    home,
+    'control-plane-import-key',
+    '--file',
+    file,
+    '--passphrase-file',
+    passphrase,
+    '--data',
+    join(root, 'moved'),
+  )
+  assert.deepEqual(
+    [
+      moved.control_plane_key,
+      (await walk.json<Record<string, unknown>>(home, 'control-plane-key', '--data', join(root, 'moved')))
+        .control_plane_key,
+    ],
+    [key, key],
+  )
   const inUse = await run(home, ['control-plane-import-key', '--file', file, '--passphrase-file', passphrase])
   assert.equal(failure(inUse).code, 'folderInUse')
   await walk.service(t, home, 'relay', '--port', '0')
-  const taken = await runMesh(['control-plane', '--port', new URL(String(url)).port, '--data', join(root, 'elsewhere'), '--json'], { home })
+  const taken = await runMesh(
+    ['control-plane', '--port', new URL(String(url)).port, '--data', join(root, 'elsewhere'), '--json'],
+    { home },
+  )
   assert.equal(failure(taken).code, 'portInUse')
-  await walk.program(home, 'bench', '--shape', 'tiny', '--workers', '1', '--prompt-tokens', '4', '--tokens', '3', '--runs', '1', '--contexts', '8', '--sequences', '1')
+  await walk.program(
+    home,
+    'bench',
+    '--shape',
+    'tiny',
+    '--workers',
+    '1',
+    '--prompt-tokens',
+    '4',
+    '--tokens',
+    '3',
+    '--runs',
+    '1',
+    '--contexts',
+    '8',
+    '--sequences',
+    '1',
+  )
   await walk.program(home, 'bench', '--collectives', '--workers', '2', '--runs', '1', '--collective', 'direct')
   await walk.program(home, 'demo', '--workers', '1', '--max-tokens', '4')
 }
@@ -160,13 +248,20 @@ describe('--json', () => {
     await serve(t, walk, homes)
     await administer(t, walk, root, homes)
     await alone(t, walk, root)
-    assert.deepEqual(commands.map(({ name }) => name).filter((name) => !walk.seen.has(name)), [], 'commands that this test does not run yet: add them')
+    assert.deepEqual(
+      commands.map(({ name }) => name).filter((name) => !walk.seen.has(name)),
+      [],
+      'commands that this test does not run yet: add them',
+    )
   })
 
   it('the schemas: one for each command, all names in snake_case', () => {
-    const files = readdirSync(folder).filter((file) => file.endsWith('.schema.json')).map((file) => file.replace('.schema.json', ''))
+    const files = readdirSync(folder)
+      .filter((file) => file.endsWith('.schema.json'))
+      .map((file) => file.replace('.schema.json', ''))
     assert.deepEqual(files.toSorted(), [...commands.map(({ name }) => name), 'error'].toSorted())
-    for (const name of files) for (const property of propertiesIn(schemaOf(name))) assert.match(property, /^[a-z0-9_]+$/, name)
+    for (const name of files)
+      for (const property of propertiesIn(schemaOf(name))) assert.match(property, /^[a-z0-9_]+$/, name)
   })
 
   it('every command that fails prints one object that says why, and the same for people', async (t) => {
@@ -175,7 +270,10 @@ describe('--json', () => {
       assert.equal(failure(await run(home, [name, '--no-such-option'])).code, 'usage', name)
       if (service || ['demo', 'init', 'down', 'logs', 'service-remove'].includes(name)) continue // these need no device
       const { code } = failure(await run(home, [name]))
-      assert.ok(['usage', 'notInitialised', 'noPool', 'promptEmpty', 'controlPlaneKeyMissing'].includes(code), `${name}: ${code}`)
+      assert.ok(
+        ['usage', 'notInitialised', 'noPool', 'promptEmpty', 'controlPlaneKeyMissing'].includes(code),
+        `${name}: ${code}`,
+      )
     }
   })
 })

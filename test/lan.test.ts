@@ -38,7 +38,15 @@ const deviceOn = ({ through }: Machine, home: string): Device => ({
     const { code, stdout } = await runMesh([...args, '--json'], { home, through })
     return code === 0 ? (JSON.parse(stdout) as T) : undefined
   },
-  start: (t, ...args) => startReady(t, { name: `${args[0]} in ${home}`, program: 'mesh', args: [...args, '--json', '--threads', '1'], home, through, stopMs: 20_000 }),
+  start: (t, ...args) =>
+    startReady(t, {
+      name: `${args[0]} in ${home}`,
+      program: 'mesh',
+      args: [...args, '--json', '--threads', '1'],
+      home,
+      through,
+      stopMs: 20_000,
+    }),
 })
 
 interface Resources {
@@ -71,12 +79,19 @@ const otherPeer = (device: Device, what: string, wanted: (peer: Peer) => boolean
   })
 
 /** From nothing to an answer, with commands of `mesh` alone. @returns the agent of B, the ring and its answer */
-const story = async (t: TestContext, a: Device, b: Device): Promise<{ agentB: Awaited<ReturnType<typeof startReady>>; ring: Printed<RingView>; text: string }> => {
+const story = async (
+  t: TestContext,
+  a: Device,
+  b: Device,
+): Promise<{ agentB: Awaited<ReturnType<typeof startReady>>; ring: Printed<RingView>; text: string }> => {
   // A makes a pool and hosts it
   await a.run('init', '--network-id', 'home', '--name', 'Desktop')
   await a.run('pool-create', '--name', 'den') // before anything runs
   const { info } = await a.start(t, 'up')
-  assert.deepEqual((info.join as { pool: string }[]).map(({ pool }) => pool), ['den'])
+  assert.deepEqual(
+    (info.join as { pool: string }[]).map(({ pool }) => pool),
+    ['den'],
+  )
 
   // A invites, B joins: the invite works for one device and names an address that B can reach
   const { invite, urls } = await a.json<{ invite: string; urls: string[] }>('pool-invite', '--expires', '10m')
@@ -89,7 +104,10 @@ const story = async (t: TestContext, a: Device, b: Device): Promise<{ agentB: Aw
   })
 
   // both commit memory; B too little to hold anything
-  for (const [device, memory, bytes] of [[a, '600MB', 600e6], [b, '200MB', 200e6]] as const) {
+  for (const [device, memory, bytes] of [
+    [a, '600MB', 600e6],
+    [b, '200MB', 200e6],
+  ] as const) {
     await device.run('lock-resources', '--memory', memory)
     const { phase, memory_bytes: locked, recorded } = await device.json<Resources>('resource-status')
     assert.deepEqual({ phase, locked, recorded }, { phase: 'locked', locked: bytes, recorded: true })
@@ -107,69 +125,102 @@ const story = async (t: TestContext, a: Device, b: Device): Promise<{ agentB: Aw
   const ring = await ringOfTwo(b)
 
   // shares are equal, the columns keep to what is locked: room for one of four key/value heads on B
-  const heads = ring.members.toSorted((x, y) => (x.rank ?? 0) - (y.rank ?? 0)).map(({ name, share, ranges }) => ({ name, share, heads: ranges?.kv_heads }))
-  assert.deepEqual(heads, [{ name: 'Desktop', share: 1, heads: { start: 0, end: 3 } }, { name: 'Laptop', share: 1, heads: { start: 3, end: 4 } }])
+  const heads = ring.members
+    .toSorted((x, y) => (x.rank ?? 0) - (y.rank ?? 0))
+    .map(({ name, share, ranges }) => ({ name, share, heads: ranges?.kv_heads }))
+  assert.deepEqual(heads, [
+    { name: 'Desktop', share: 1, heads: { start: 0, end: 3 } },
+    { name: 'Laptop', share: 1, heads: { start: 3, end: 4 } },
+  ])
 
   // B prompts, and sees A
   const { text } = await b.json<{ text: string }>(...prompt)
   assert.ok(text.length > 0)
   const seen = await otherPeer(b, 'the host is seen', ({ address }) => address.startsWith('/ip4/10.77.0.1/tcp/'))
   assert.ok(['mdns', 'control-plane'].includes(seen.found), seen.found)
-  assert.match(await b.run('pool-peers'), /^[0-9a-f]{8} +Desktop +admin +online .*\/ip4\/10\.77\.0\.1\/tcp\/.*^[0-9a-f]{8} +Laptop \(this device\) +member +online /ms)
+  assert.match(
+    await b.run('pool-peers'),
+    /^[0-9a-f]{8} +Desktop +admin +online .*\/ip4\/10\.77\.0\.1\/tcp\/.*^[0-9a-f]{8} +Laptop \(this device\) +member +online /ms,
+  )
   return { agentB, ring, text }
 }
 
-test('lan: create, invite, join, lock, ring, prompt; then the host moves, then both do, then one forgets nothing', { timeout: 300_000, skip: lanImpossible() }, async (t) => {
-  const { machines, a, b } = twoDevices(t)
-  const { agentB, ring: first, text } = await story(t, a, b)
+test(
+  'lan: create, invite, join, lock, ring, prompt; then the host moves, then both do, then one forgets nothing',
+  { timeout: 300_000, skip: lanImpossible() },
+  async (t) => {
+    const { machines, a, b } = twoDevices(t)
+    const { agentB, ring: first, text } = await story(t, a, b)
 
-  await t.test('the host has another address: its peer finds device and control plane by multicast DNS', async () => {
-    machines[0].moveTo('10.77.0.9/24')
-    const moved = await otherPeer(b, 'the host is seen at its new address', ({ address }) => address.startsWith('/ip4/10.77.0.9/tcp/'))
-    assert.equal(moved.found, 'mdns')
-    const { agent } = await eventually(60_000, 'the agent turned to the new address', async () => {
-      const status = await b.json<{ agent: { control_plane: { url: string; connected: boolean } } }>('status')
-      return status.agent.control_plane.connected && status.agent.control_plane.url.includes('10.77.0.9') ? status : undefined
-    })
-    assert.equal(agent.control_plane.url, 'https://10.77.0.9:8080')
-    await ringOfTwo(b, first.epoch)
-    assert.equal((await b.json<{ text: string }>(...prompt)).text, text)
-  })
-
-  await t.test('both are on another network: the ring heals by itself', async () => {
-    const [before] = await a.json<Printed<RingView>[]>('ring-status')
-    machines[0].moveTo('10.78.0.1/24')
-    machines[1].moveTo('10.78.0.2/24')
-    await ringOfTwo(b, before.epoch)
-    assert.equal((await b.json<{ text: string }>(...prompt)).text, text)
-    await otherPeer(a, 'the host sees its peer there', ({ address }) => address.startsWith('/ip4/10.78.0.2/'))
-  })
-
-  await t.test('without multicast DNS, the cache leads to the peer, and the peer to the control plane', async () => {
-    const before = Date.now()
-    await agentB.process.stop()
-    await b.start(t, 'start', '--discovery', 'none', '--control-plane', 'http://10.78.0.77:8080') // nobody is there
-    const peer = await otherPeer(b, 'the host is found again', ({ last_seen_at: seen, found }) => seen > before && found === 'cache')
-    assert.match(peer.address, /^\/ip4\/10\.78\.0\.1\/tcp\//)
-    await ringOfTwo(b)
-    assert.equal((await b.json<{ text: string }>(...prompt)).text, text)
-  })
-
-  await t.test('an admin moves the pool to a control plane with another key on the other machine: both agents follow', async (st) => {
-    const args = ['control-plane', '--host', '0.0.0.0', '--port', '8090', '--json']
-    const { info } = await startReady(st, { name: 'second control plane', program: 'mesh', args, home: b.home, through: machines[1].through })
-    const url = 'https://10.78.0.2:8090'
-    await a.run('pool-move', '--control-plane', url, '--control-plane-key', String(info.control_plane_key))
-    for (const device of [a, b]) {
-      const { agent } = await eventually(60_000, 'the agent turned to the new control plane', async () => {
-        const status = await device.tryJson<{ agent: { control_plane: { url: string; connected: boolean } } }>('status')
-        return status?.agent.control_plane.connected && status.agent.control_plane.url.endsWith(':8090') ? status : undefined
+    await t.test('the host has another address: its peer finds device and control plane by multicast DNS', async () => {
+      machines[0].moveTo('10.77.0.9/24')
+      const moved = await otherPeer(b, 'the host is seen at its new address', ({ address }) =>
+        address.startsWith('/ip4/10.77.0.9/tcp/'),
+      )
+      assert.equal(moved.found, 'mdns')
+      const { agent } = await eventually(60_000, 'the agent turned to the new address', async () => {
+        const status = await b.json<{ agent: { control_plane: { url: string; connected: boolean } } }>('status')
+        return status.agent.control_plane.connected && status.agent.control_plane.url.includes('10.77.0.9')
+          ? status
+          : undefined
       })
-      // nobody told B: its peer did
-      assert.equal(agent.control_plane.url, url)
-      await device.run('join-ring', '--model-id', 'tiny-story')
-    }
-    await ringOfTwo(b)
-    assert.equal((await b.json<{ text: string }>(...prompt)).text, text)
-  })
-})
+      assert.equal(agent.control_plane.url, 'https://10.77.0.9:8080')
+      await ringOfTwo(b, first.epoch)
+      assert.equal((await b.json<{ text: string }>(...prompt)).text, text)
+    })
+
+    await t.test('both are on another network: the ring heals by itself', async () => {
+      const [before] = await a.json<Printed<RingView>[]>('ring-status')
+      machines[0].moveTo('10.78.0.1/24')
+      machines[1].moveTo('10.78.0.2/24')
+      await ringOfTwo(b, before.epoch)
+      assert.equal((await b.json<{ text: string }>(...prompt)).text, text)
+      await otherPeer(a, 'the host sees its peer there', ({ address }) => address.startsWith('/ip4/10.78.0.2/'))
+    })
+
+    await t.test('without multicast DNS, the cache leads to the peer, and the peer to the control plane', async () => {
+      const before = Date.now()
+      await agentB.process.stop()
+      await b.start(t, 'start', '--discovery', 'none', '--control-plane', 'http://10.78.0.77:8080') // nobody is there
+      const peer = await otherPeer(
+        b,
+        'the host is found again',
+        ({ last_seen_at: seen, found }) => seen > before && found === 'cache',
+      )
+      assert.match(peer.address, /^\/ip4\/10\.78\.0\.1\/tcp\//)
+      await ringOfTwo(b)
+      assert.equal((await b.json<{ text: string }>(...prompt)).text, text)
+    })
+
+    await t.test(
+      'an admin moves the pool to a control plane with another key on the other machine: both agents follow',
+      async (st) => {
+        const args = ['control-plane', '--host', '0.0.0.0', '--port', '8090', '--json']
+        const { info } = await startReady(st, {
+          name: 'second control plane',
+          program: 'mesh',
+          args,
+          home: b.home,
+          through: machines[1].through,
+        })
+        const url = 'https://10.78.0.2:8090'
+        await a.run('pool-move', '--control-plane', url, '--control-plane-key', String(info.control_plane_key))
+        for (const device of [a, b]) {
+          const { agent } = await eventually(60_000, 'the agent turned to the new control plane', async () => {
+            const status = await device.tryJson<{ agent: { control_plane: { url: string; connected: boolean } } }>(
+              'status',
+            )
+            return status?.agent.control_plane.connected && status.agent.control_plane.url.endsWith(':8090')
+              ? status
+              : undefined
+          })
+          // nobody told B: its peer did
+          assert.equal(agent.control_plane.url, url)
+          await device.run('join-ring', '--model-id', 'tiny-story')
+        }
+        await ringOfTwo(b)
+        assert.equal((await b.json<{ text: string }>(...prompt)).text, text)
+      },
+    )
+  },
+)

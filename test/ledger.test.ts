@@ -29,10 +29,11 @@ test(`ledger: exactly zero after ${jobs} jobs with 5 % of reports lost and 5 % r
   const batch = 2000
   for (let at = 0; at < all.length; at += batch) {
     const part = all.slice(at, at + batch)
-    const work = (end: number): void => credits.together(() => {
-      for (const event of part.slice(0, end)) event.run(credits)
-      if (end < part.length) throw new Error('the process dies')
-    })
+    const work = (end: number): void =>
+      credits.together(() => {
+        for (const event of part.slice(0, end)) event.run(credits)
+        if (end < part.length) throw new Error('the process dies')
+      })
     // every tenth time the process dies on the way, and all that was not stored yet comes again
     if ((at / batch) % 10 === 0) assert.throws(() => work(batch >> 1), /dies/)
     work(part.length)
@@ -56,8 +57,17 @@ test(`ledger: exactly zero after ${jobs} jobs with 5 % of reports lost and 5 % r
   const raw = new Database(file, { readonly: true })
   t.after(() => raw.close())
   assert.equal(raw.prepare('select sum(amount) from ledger_entries').pluck().get(), 0)
-  assert.equal(raw.prepare('select count(*) from (select job_id from ledger_entries group by job_id having sum(amount) <> 0)').pluck().get(), 0)
+  assert.equal(
+    raw
+      .prepare('select count(*) from (select job_id from ledger_entries group by job_id having sum(amount) <> 0)')
+      .pluck()
+      .get(),
+    0,
+  )
   assert.equal(raw.prepare('select count(*) from job_statements').pluck().get(), 0)
   const sums = credits.sums(loadPool, 0)
-  assert.deepEqual(new Map(sums.map(({ deviceId, earned, used }) => [deviceId, { earned, used }])), new Map([...balances].toSorted(([a], [b]) => (a < b ? -1 : 1))))
+  assert.deepEqual(
+    new Map(sums.map(({ deviceId, earned, used }) => [deviceId, { earned, used }])),
+    new Map([...balances].toSorted(([a], [b]) => (a < b ? -1 : 1))),
+  )
 })

@@ -16,7 +16,8 @@ interface Report {
 }
 
 const imports = (from: string): string => `import { a } from '${from}'\nexport const b = a\n`
-const lines = (count: number, line: (index: number) => string): string => Array.from({ length: count }, (_, index) => line(index)).join('\n')
+const lines = (count: number, line: (index: number) => string): string =>
+  Array.from({ length: count }, (_, index) => line(index)).join('\n')
 
 /** File -> content, and the rule that must fire for it; `undefined`: none. */
 const cases: readonly (readonly [file: string, content: string, rule: string | undefined])[] = [
@@ -89,8 +90,16 @@ const cases: readonly (readonly [file: string, content: string, rule: string | u
   ['agent/ca.ts', lines(401, (index) => `export const a${index} = 1`), 'max-lines'],
   ['agent/cb.test.ts', lines(599, (index) => `export const a${index} = 1`), undefined],
   ['agent/cc.test.ts', lines(601, (index) => `export const a${index} = 1`), 'max-lines'],
-  ['agent/cd.ts', `export const f = () => {\n${lines(61, (index) => `console.log(${index})`)}\n}\n`, 'max-lines-per-function'],
-  ['agent/ce.ts', 'export const f = (a: number, b: number, c: number, d: number, e: number) => a + b + c + d + e\n', 'max-params'],
+  [
+    'agent/cd.ts',
+    `export const f = () => {\n${lines(61, (index) => `console.log(${index})`)}\n}\n`,
+    'max-lines-per-function',
+  ],
+  [
+    'agent/ce.ts',
+    'export const f = (a: number, b: number, c: number, d: number, e: number) => a + b + c + d + e\n',
+    'max-params',
+  ],
   ['agent/cf.ts', 'export const f = (a: any) => a\n', 'no-explicit-any'],
   ['agent/cg.ts', "import { h } from './ch.ts'\nexport const g = () => h\n", 'no-cycle'],
   ['agent/ch.ts', "import { g } from './cg.ts'\nexport const h = () => g\n", 'no-cycle'],
@@ -127,11 +136,19 @@ describe('lint rules', () => {
       mkdirSync(dirname(join(tree, file)), { recursive: true })
       writeFileSync(join(tree, file), content)
     }
-    const { stdout, status } = spawnSync(process.execPath, [join(root, 'node_modules/oxlint/bin/oxlint'), '--format=json'], { cwd: tree, encoding: 'utf8' })
+    const { stdout, status } = spawnSync(
+      process.execPath,
+      [join(root, 'node_modules/oxlint/bin/oxlint'), '--format=json'],
+      { cwd: tree, encoding: 'utf8' },
+    )
     const { diagnostics } = JSON.parse(stdout) as Report
     assert.equal(status, 1)
-    const rulesOf = (file: string): string[] => diagnostics.filter(({ filename }) => filename.endsWith(file)).map(({ code }) => code.replace(/^.*\((.*)\)$/, '$1'))
-    for (const [file, , rule] of [...cases, ...pairs]) assert.deepEqual([...new Set(rulesOf(file))], rule === undefined ? [] : [rule], file)
+    const rulesOf = (file: string): string[] =>
+      diagnostics
+        .filter(({ filename }) => filename.endsWith(file))
+        .map(({ code }) => code.replace(/^.*\((.*)\)$/, '$1'))
+    for (const [file, , rule] of [...cases, ...pairs])
+      assert.deepEqual([...new Set(rulesOf(file))], rule === undefined ? [] : [rule], file)
   })
 
   it('rooms form no circle: each is used only by rooms further out', () => {
@@ -139,12 +156,18 @@ describe('lint rules', () => {
       if (path.includes(room)) return [[...path, room].join(' -> ')]
       return rooms[room].flatMap((next) => from(next, [...path, room]))
     }
-    assert.deepEqual(Object.keys(rooms).flatMap((room) => from(room)), [])
+    assert.deepEqual(
+      Object.keys(rooms).flatMap((room) => from(room)),
+      [],
+    )
   })
 
   it('every library that is installed has an owner, or is for all by name', () => {
     const installed = [...Object.keys(manifest.dependencies), ...Object.keys(manifest.optionalDependencies)]
     const known = new Set([...Object.keys(owners), ...forAll, ...boughtForTheirFiles])
-    assert.deepEqual(installed.filter((library) => !known.has(library)), [])
+    assert.deepEqual(
+      installed.filter((library) => !known.has(library)),
+      [],
+    )
   })
 })

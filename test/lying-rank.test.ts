@@ -9,23 +9,53 @@ import { temporaryFolder } from './support/homes.ts'
 import { eventually, mesh, runMesh, startReady } from './support/processes.ts'
 
 /** Agents that are wrong by that fraction of the norm of each part of a sum. */
-const lying = (fraction: number): Readonly<Record<string, string>> =>
-  ({ NODE_OPTIONS: `--import=${pathToFileURL(join(import.meta.dirname, 'support', 'lying-backend.ts')).href}?${fraction}` })
+const lying = (fraction: number): Readonly<Record<string, string>> => ({
+  NODE_OPTIONS: `--import=${pathToFileURL(join(import.meta.dirname, 'support', 'lying-backend.ts')).href}?${fraction}`,
+})
 
 /** With seeds, so that each prompt gives another text; greedy ones end early. */
-const prompt = (seed: number): string[] => ['inference', '--prompt', 'Once upon a time', '--max-tokens', '180', '--seed', String(seed), '--temperature', '1']
+const prompt = (seed: number): string[] => [
+  'inference',
+  '--prompt',
+  'Once upon a time',
+  '--max-tokens',
+  '180',
+  '--seed',
+  String(seed),
+  '--temperature',
+  '1',
+]
 
 const names = ['Ann', 'Bob', 'Eve'] as const
 
-const startGroup = async (t: TestContext): Promise<{ readonly homes: readonly string[]; ring(): Promise<Printed<RingView>> }> => {
+const startGroup = async (
+  t: TestContext,
+): Promise<{ readonly homes: readonly string[]; ring(): Promise<Printed<RingView>> }> => {
   const root = temporaryFolder(t)
   const homes = names.map((name) => join(root, name))
-  const plane = await startReady(t, { name: 'control plane', program: 'controlPlane', args: ['--port', '0', '--json', '--log-level', 'error'], home: join(root, 'services') })
+  const plane = await startReady(t, {
+    name: 'control plane',
+    program: 'controlPlane',
+    args: ['--port', '0', '--json', '--log-level', 'error'],
+    home: join(root, 'services'),
+  })
   for (const [index, home] of homes.entries()) {
-    await mesh(['init', '--network-id', 'home', '--name', names[index], '--control-plane', String(plane.info.url)], { home })
+    await mesh(['init', '--network-id', 'home', '--name', names[index], '--control-plane', String(plane.info.url)], {
+      home,
+    })
     if (index === 0) await mesh(['pool-create', '--name', 'friends'], { home })
     else await mesh(['pool-join', '--invite', (await mesh(['pool-invite'], { home: homes[0] })).trim()], { home })
-    const args = ['start', '--json', '--listen', '/ip4/127.0.0.1/tcp/0', '--threads', '1', '--log-level', 'error', ...(index === 2 ? ['--backend', 'onnx'] : [])]
+    const args = [
+      'start',
+      '--json',
+      '--listen',
+      '/ip4/127.0.0.1/tcp/0',
+      '--threads',
+      '1',
+      '--log-level',
+      'error',
+      ...(index === 2 ? ['--backend', 'onnx'] : []),
+    ]
     await startReady(t, { name: names[index], program: 'mesh', args, home, env: index === 2 ? lying(0.01) : {} })
     await mesh(['join-ring', '--model-id', 'tiny-story'], { home })
   }
@@ -44,7 +74,10 @@ test('a rank that is wrong by 1 % is named by the others in ring-status and pool
   const verdictOf = async (name: string) => (await ring()).members.find((member) => member.name === name)?.sums
   let tokens = 0
   for (let seed = 1; (await verdictOf('Eve'))?.verdict !== 'wrong'; seed++) {
-    assert.ok(seed < 8, `not named after ${tokens} tokens: ${JSON.stringify((await ring()).members.map(({ sums }) => sums))}`)
+    assert.ok(
+      seed < 8,
+      `not named after ${tokens} tokens: ${JSON.stringify((await ring()).members.map(({ sums }) => sums))}`,
+    )
     // the one in which the second of them finds it fails by her name
     const { code, stderr } = await runMesh(prompt(seed), { home: homes[1], timeoutMs: 120_000 })
     if (code !== 0) assert.match(stderr, /The sums of Eve .* are wrong: .* as (Ann|Bob) and (Ann|Bob) found/)

@@ -15,7 +15,9 @@ const asNobody = ['setpriv', `--reuid=${nobody}`, `--regid=${nobody}`, '--clear-
 
 /** What an npm that runs us tells its scripts is left out: a user's shell does not have it. */
 const withoutOuterNpm = 'unset $(env | sed -n "s/^\\(npm_[a-z_]*\\)=.*/\\1/p" | grep -v registry); exec "$@"'
-const outside = pathFromEnvironment().split(delimiter).filter((folder) => !folder.includes('node_modules'))
+const outside = pathFromEnvironment()
+  .split(delimiter)
+  .filter((folder) => !folder.includes('node_modules'))
 
 interface Machine {
   readonly home: string
@@ -51,12 +53,17 @@ describe('the npm package', () => {
 
     copyTree(tree)
     const before = readFileSync(join(tree, 'package.json'), 'utf8')
-    const packed = await runProgram('/bin/sh', ['-c', `cd "$1" && npm pack --json`, 'sh', tree], { home: folder, timeoutMs: 120_000 })
+    const packed = await runProgram('/bin/sh', ['-c', `cd "$1" && npm pack --json`, 'sh', tree], {
+      home: folder,
+      timeoutMs: 120_000,
+    })
     assert.equal(packed.code, 0, packed.stderr)
     assert.equal(readFileSync(join(tree, 'package.json'), 'utf8'), before, 'package.json is as it was')
     const file = join(tree, `meshnet-${version}.tgz`)
     const [{ files }] = JSON.parse(packed.stdout) as [{ readonly files: readonly { readonly path: string }[] }]
-    const strange = files.map(({ path }) => path).filter((path) => /\.ts$|(?:^|\/)(?:test|node_modules|\.cache)\//.test(path))
+    const strange = files
+      .map(({ path }) => path)
+      .filter((path) => /\.ts$|(?:^|\/)(?:test|node_modules|\.cache)\//.test(path))
     assert.deepEqual(strange, [], 'no sources, tests or caches')
 
     const machine = { home, path: [join(root, 'node_modules', 'node', 'bin'), ...outside].join(delimiter) }

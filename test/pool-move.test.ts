@@ -36,7 +36,12 @@ interface Plane {
 }
 
 const startPlane = async (t: TestContext, home: string, port = '0'): Promise<Plane> => {
-  const { info, process } = await startReady(t, { name: 'control plane', program: 'mesh', args: ['control-plane', '--port', port, '--json'], home })
+  const { info, process } = await startReady(t, {
+    name: 'control plane',
+    program: 'mesh',
+    args: ['control-plane', '--port', port, '--json'],
+    home,
+  })
   const url = String(info.url)
   return { url, port: new URL(url).port, key: String(info.control_plane_key), stop: () => process.stop() }
 }
@@ -83,10 +88,18 @@ const startRecorder = async (t: TestContext): Promise<Recorder> => {
 }
 
 /** A member whose agent is not ours: it tells whoever asks that the control plane is at these addresses, and shows that pin. */
-const startLiar = async (t: TestContext, { poolId, rootKey }: LocalPool & { readonly rootKey: KeyPair }, address: string, answer: { readonly urls: readonly string[]; readonly pin?: string }): Promise<{ asked: number }> => {
+const startLiar = async (
+  t: TestContext,
+  { poolId, rootKey }: LocalPool & { readonly rootKey: KeyPair },
+  address: string,
+  answer: { readonly urls: readonly string[]; readonly pin?: string },
+): Promise<{ asked: number }> => {
   const key = newKeyPair()
   const certificate = issueCertificate(rootKey, { deviceId: deviceIdOf(key), role: 'member' }, Date.now())
-  const { node, gate } = await createTestNode(key, { rootKeyOf: (id) => (id === poolId ? rootKey.publicKey : undefined), certificateOf: () => certificate })
+  const { node, gate } = await createTestNode(key, {
+    rootKeyOf: (id) => (id === poolId ? rootKey.publicKey : undefined),
+    certificateOf: () => certificate,
+  })
   t.after(async () => {
     gate.stop()
     await node.stop()
@@ -101,67 +114,111 @@ const startLiar = async (t: TestContext, { poolId, rootKey }: LocalPool & { read
   return liar
 }
 
-test('move: members follow the word of an admin to another key, and no word of anybody else; lies make them dial nobody', { timeout: 240_000 }, async (t) => {
-  const root = temporaryFolder(t)
-  const [admin, member] = ['Admin', 'Member'].map((name) => join(root, name))
-  const old = await startPlane(t, join(root, 'old'))
-  for (const home of [admin, member]) await mesh(['init', '--network-id', 'home', '--name', home === admin ? 'Admin' : 'Member', '--control-plane', old.url], { home })
-  await mesh(['pool-create', '--name', 'club'], { home: admin })
-  const [{ pool_id: poolId }] = JSON.parse(await mesh(['pool-list', '--json'], { home: admin })) as { pool_id: string }[]
-  const pool = findPool(openHome(admin), poolId)
-  assert.ok(pool?.rootKey)
-  const pinnedIn = (home: string): string | undefined => pinOf({ home: openHome(home), now: Date.now }, poolId)?.controlPlaneId
-  assert.equal(pinnedIn(admin), old.key, 'whoever makes the pool names its control plane')
-  await startAgent(t, admin)
-  await mesh(['pool-join', '--invite', (await mesh(['pool-invite'], { home: admin })).trim()], { home: member })
-  assert.equal(pinnedIn(member), old.key, 'and a new member learns of it')
-  const [address] = await startAgent(t, member)
-  const before = await askRing(admin, member)
-  assert.match(await mesh(['pool-status'], { home: member }), new RegExp(`control plane +key ${old.key.slice(0, 8)}, named by the maker of the pool`))
+test(
+  'move: members follow the word of an admin to another key, and no word of anybody else; lies make them dial nobody',
+  { timeout: 240_000 },
+  async (t) => {
+    const root = temporaryFolder(t)
+    const [admin, member] = ['Admin', 'Member'].map((name) => join(root, name))
+    const old = await startPlane(t, join(root, 'old'))
+    for (const home of [admin, member])
+      await mesh(
+        ['init', '--network-id', 'home', '--name', home === admin ? 'Admin' : 'Member', '--control-plane', old.url],
+        { home },
+      )
+    await mesh(['pool-create', '--name', 'club'], { home: admin })
+    const [{ pool_id: poolId }] = JSON.parse(await mesh(['pool-list', '--json'], { home: admin })) as {
+      pool_id: string
+    }[]
+    const pool = findPool(openHome(admin), poolId)
+    assert.ok(pool?.rootKey)
+    const pinnedIn = (home: string): string | undefined =>
+      pinOf({ home: openHome(home), now: Date.now }, poolId)?.controlPlaneId
+    assert.equal(pinnedIn(admin), old.key, 'whoever makes the pool names its control plane')
+    await startAgent(t, admin)
+    await mesh(['pool-join', '--invite', (await mesh(['pool-invite'], { home: admin })).trim()], { home: member })
+    assert.equal(pinnedIn(member), old.key, 'and a new member learns of it')
+    const [address] = await startAgent(t, member)
+    const before = await askRing(admin, member)
+    assert.match(
+      await mesh(['pool-status'], { home: member }),
+      new RegExp(`control plane +key ${old.key.slice(0, 8)}, named by the maker of the pool`),
+    )
 
-  await old.stop()
-  await t.test('a member that lies about addresses and keys: not one byte is sent, and no key is believed', async (st) => {
-    const recorder = await startRecorder(st)
-    const hosts = ['127.0.0.1', 'localhost', '[::1]', '[::ffff:127.0.0.1]', '2130706433', hostname(), ...lanAddresses().slice(0, 1)]
-    const all = hosts.flatMap((host) => [`http://${host}:${recorder.port}`, `https://${host}:${recorder.port}`])
-    const pin = signPin(newKeyPair(), { after: 7, controlPlaneId: parseControlPlaneId('ab'.repeat(32)) }, Date.now())
-    const liars = [
-      await startLiar(st, { ...pool, rootKey: pool.rootKey as KeyPair }, address, { urls: all.slice(0, 8), pin }),
-      await startLiar(st, { ...pool, rootKey: pool.rootKey as KeyPair }, address, { urls: all.slice(8), pin }),
-    ]
-    await eventually(30_000, 'the agent asked both, again and again', () => (liars.every(({ asked }) => asked >= 4) ? true : undefined))
-    assert.deepEqual(recorder.heard, [])
-    assert.equal(pinnedIn(member), old.key)
-  })
+    await old.stop()
+    await t.test(
+      'a member that lies about addresses and keys: not one byte is sent, and no key is believed',
+      async (st) => {
+        const recorder = await startRecorder(st)
+        const hosts = [
+          '127.0.0.1',
+          'localhost',
+          '[::1]',
+          '[::ffff:127.0.0.1]',
+          '2130706433',
+          hostname(),
+          ...lanAddresses().slice(0, 1),
+        ]
+        const all = hosts.flatMap((host) => [`http://${host}:${recorder.port}`, `https://${host}:${recorder.port}`])
+        const pin = signPin(
+          newKeyPair(),
+          { after: 7, controlPlaneId: parseControlPlaneId('ab'.repeat(32)) },
+          Date.now(),
+        )
+        const liars = [
+          await startLiar(st, { ...pool, rootKey: pool.rootKey as KeyPair }, address, { urls: all.slice(0, 8), pin }),
+          await startLiar(st, { ...pool, rootKey: pool.rootKey as KeyPair }, address, { urls: all.slice(8), pin }),
+        ]
+        await eventually(30_000, 'the agent asked both, again and again', () =>
+          liars.every(({ asked }) => asked >= 4) ? true : undefined,
+        )
+        assert.deepEqual(recorder.heard, [])
+        assert.equal(pinnedIn(member), old.key)
+      },
+    )
 
-  // somebody else's control plane in the place of ours
-  const next = await startPlane(t, join(root, 'next'), old.port)
-  assert.notEqual(next.key, old.key)
-  const refused = await runMesh(['pool-status'], { home: member })
-  assert.deepEqual([refused.code, refused.stderr.includes(next.key.slice(0, 8))], [7, true], refused.stderr)
-  assert.deepEqual([isConnected(admin), isConnected(member)], [false, false])
-  const move = (home: string, ...args: string[]): ReturnType<typeof runMesh> => runMesh(['pool-move', '--control-plane', next.url, ...args], { home })
-  assert.equal((await move(member, '--yes')).code, 7, 'a member moves no pool')
-  const unsure = await move(admin)
-  assert.deepEqual([unsure.code, unsure.stderr.includes(next.key)], [2, true])
-  const wrong = await move(admin, '--control-plane-key', 'ab'.repeat(32))
-  assert.notEqual(wrong.code, 0)
-  assert.deepEqual([isConnected(admin), isConnected(member)], [false, false])
+    // somebody else's control plane in the place of ours
+    const next = await startPlane(t, join(root, 'next'), old.port)
+    assert.notEqual(next.key, old.key)
+    const refused = await runMesh(['pool-status'], { home: member })
+    assert.deepEqual([refused.code, refused.stderr.includes(next.key.slice(0, 8))], [7, true], refused.stderr)
+    assert.deepEqual([isConnected(admin), isConnected(member)], [false, false])
+    const move = (home: string, ...args: string[]): ReturnType<typeof runMesh> =>
+      runMesh(['pool-move', '--control-plane', next.url, ...args], { home })
+    assert.equal((await move(member, '--yes')).code, 7, 'a member moves no pool')
+    const unsure = await move(admin)
+    assert.deepEqual([unsure.code, unsure.stderr.includes(next.key)], [2, true])
+    const wrong = await move(admin, '--control-plane-key', 'ab'.repeat(32))
+    assert.notEqual(wrong.code, 0)
+    assert.deepEqual([isConnected(admin), isConnected(member)], [false, false])
 
-  // now an admin says so: nobody else runs a command
-  const moved = await move(admin, '--control-plane-key', next.key)
-  assert.equal(moved.code, 0, moved.stderr)
-  for (const home of [admin, member]) {
-    await eventually(30_000, `${home} turned to the new control plane`, () => isConnected(home) || undefined)
-    assert.equal(pinnedIn(home), next.key)
-    await eventually(5000, 'commands follow', async () => (await runMesh(['pool-status'], { home })).code === 0 || undefined)
-  }
-  assert.equal(await askRing(admin, member), before)
+    // now an admin says so: nobody else runs a command
+    const moved = await move(admin, '--control-plane-key', next.key)
+    assert.equal(moved.code, 0, moved.stderr)
+    for (const home of [admin, member]) {
+      await eventually(30_000, `${home} turned to the new control plane`, () => isConnected(home) || undefined)
+      assert.equal(pinnedIn(home), next.key)
+      await eventually(
+        5000,
+        'commands follow',
+        async () => (await runMesh(['pool-status'], { home })).code === 0 || undefined,
+      )
+    }
+    assert.equal(await askRing(admin, member), before)
 
-  // the old one comes back at another address: nothing is sent there that it could use
-  const back = await startPlane(t, join(root, 'old'))
-  assert.equal(back.key, old.key)
-  const late = await runMesh(['pool-status', '--control-plane', back.url, '--control-plane-key', back.key], { home: member })
-  assert.equal(late.code, 7)
-  assert.match(late.stderr, new RegExp(`^error: pool ${poolId.slice(0, 8)} is served by the control plane with the key ${next.key.slice(0, 8)}, and this is one with the key ${old.key.slice(0, 8)}$`, 'm'))
-})
+    // the old one comes back at another address: nothing is sent there that it could use
+    const back = await startPlane(t, join(root, 'old'))
+    assert.equal(back.key, old.key)
+    const late = await runMesh(['pool-status', '--control-plane', back.url, '--control-plane-key', back.key], {
+      home: member,
+    })
+    assert.equal(late.code, 7)
+    assert.match(
+      late.stderr,
+      new RegExp(
+        `^error: pool ${poolId.slice(0, 8)} is served by the control plane with the key ${next.key.slice(0, 8)}, and this is one with the key ${old.key.slice(0, 8)}$`,
+        'm',
+      ),
+    )
+  },
+)

@@ -28,7 +28,10 @@ const isOver = (pid: string): boolean => {
 
 describe('npm test', () => {
   it('ends with the counts of the test runner and with 0 when all pass', async (t) => {
-    const { code, stdout } = await run(t, "test('a fact', () => {}); test('home', (t) => { if (!process.env.MESHNET_HOME?.includes('mesh-test-home-')) throw new Error('not a home of its own') })")
+    const { code, stdout } = await run(
+      t,
+      "test('a fact', () => {}); test('home', (t) => { if (!process.env.MESHNET_HOME?.includes('mesh-test-home-')) throw new Error('not a home of its own') })",
+    )
     assert.equal(code, 0, stdout)
     assert.match(stdout, /ℹ tests 2\n(?:ℹ .*\n)*ℹ pass 2\nℹ fail 0\n(?:ℹ .*\n)+$/)
   })
@@ -40,7 +43,10 @@ describe('npm test', () => {
   })
 
   it('fails when a process is left behind, names it and ends it', async (t) => {
-    const { code, stdout, stderr } = await run(t, "test('a fact', () => { spawn('sleep', ['321'], { detached: true, stdio: 'ignore' }).unref() })")
+    const { code, stdout, stderr } = await run(
+      t,
+      "test('a fact', () => { spawn('sleep', ['321'], { detached: true, stdio: 'ignore' }).unref() })",
+    )
     if (process.platform !== 'linux') return // only Linux tells what environment a process was started with
     assert.match(stdout, /ℹ fail 0\n/)
     assert.equal(code, 1)

@@ -13,7 +13,13 @@ import { environmentFor } from '../shared/options.ts'
 import { endProcess, findLeftovers, newRunId, runMark } from './support/leftovers.ts'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
-export const unitPatterns = ['agent/**/*.test.ts', 'control-plane/**/*.test.ts', 'relay-server/**/*.test.ts', 'shared/**/*.test.ts', 'tools/**/*.test.ts']
+export const unitPatterns = [
+  'agent/**/*.test.ts',
+  'control-plane/**/*.test.ts',
+  'relay-server/**/*.test.ts',
+  'shared/**/*.test.ts',
+  'tools/**/*.test.ts',
+]
 export const allPatterns = [...unitPatterns, 'test/**/*.test.ts', 'bench/**/*.test.ts']
 
 /** Milliseconds after which a run hangs: all tests together take 18 minutes on two quiet cores. */
@@ -26,7 +32,11 @@ export const runTests = async (patterns: readonly string[]): Promise<number> => 
   try {
     // two at a time: tests of whole rings start several processes each
     const args = ['--test', '--test-concurrency=2', '--test-reporter=spec', '--test-timeout=300000', ...patterns]
-    const child = spawn(process.execPath, args, { cwd: root, stdio: 'inherit', env: { ...environmentFor(home), [runMark]: runId } })
+    const child = spawn(process.execPath, args, {
+      cwd: root,
+      stdio: 'inherit',
+      env: { ...environmentFor(home), [runMark]: runId },
+    })
     const forward = (signal: NodeJS.Signals): void => void child.kill(signal)
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, forward)
     const timer = setTimeout(() => {

@@ -13,16 +13,21 @@ const root = fileURLToPath(new URL('..', import.meta.url))
 const page = readFileSync(join(root, 'SECURITY.md'), 'utf8')
 
 test('security page: every limit and file that it names is there', () => {
-  const named = [...page.replaceAll(/<!-- generated:(\w+) -->[\s\S]*?<!-- \/generated:\1 -->/g, '').matchAll(/`([^`]+)`/g)].map(([, text]) => text)
-  for (const text of named.filter((one) => /^[\w-]+(?:\/[\w.-]+)+$/.test(one))) assert.ok(existsSync(join(root, text)), text)
-  for (const text of named.filter((one) => /^(?:queued|gate|handshake|hello|frame|control|early)[A-Z]\w+$/.test(one))) assert.ok(text in limits || text === 'controlPlaneChanged', text)
+  const named = [
+    ...page.replaceAll(/<!-- generated:(\w+) -->[\s\S]*?<!-- \/generated:\1 -->/g, '').matchAll(/`([^`]+)`/g),
+  ].map(([, text]) => text)
+  for (const text of named.filter((one) => /^[\w-]+(?:\/[\w.-]+)+$/.test(one)))
+    assert.ok(existsSync(join(root, text)), text)
+  for (const text of named.filter((one) => /^(?:queued|gate|handshake|hello|frame|control|early)[A-Z]\w+$/.test(one)))
+    assert.ok(text in limits || text === 'controlPlaneChanged', text)
 })
 
 test('security page: numbers in its text are those of the code', () => {
   assert.equal(certificateLifetimeMs, 7 * 86400e3)
   assert.equal(limits.waitingConnectionsOfAddress, 64)
   assert.equal(limits.controlPlaneTlsMs, 5000)
-  const constant = (file: string, name: string): number => Number(new RegExp(`const ${name} = (\\d+)`).exec(readFileSync(join(root, file), 'utf8'))?.[1])
+  const constant = (file: string, name: string): number =>
+    Number(new RegExp(`const ${name} = (\\d+)`).exec(readFileSync(join(root, file), 'utf8'))?.[1])
   assert.equal(constant('control-plane/service/agent-sockets.ts', 'tolerated'), 3)
   assert.equal(constant('agent/channel/sockets/tls-sockets.ts', 'heldGuests'), 64)
   assert.equal(constant('relay-server/relay-gate.ts', 'failuresAllowed'), 16)

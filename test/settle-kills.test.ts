@@ -51,7 +51,14 @@ class Scene {
   async open(): Promise<void> {
     const { leader, follower } = this.homes
     await this.start('control plane')
-    for (const [home, name] of [[leader, 'Leader'], [follower, 'Follower']]) await mesh(['init', '--network-id', 'home', '--name', name, '--control-plane', `http://127.0.0.1:${this.#port}`], { home })
+    for (const [home, name] of [
+      [leader, 'Leader'],
+      [follower, 'Follower'],
+    ])
+      await mesh(
+        ['init', '--network-id', 'home', '--name', name, '--control-plane', `http://127.0.0.1:${this.#port}`],
+        { home },
+      )
     await mesh(['pool-create', '--name', 'home'], { home: leader })
     await this.start('leader')
     await mesh(['pool-join', '--invite', (await mesh(['pool-invite'], { home: leader })).trim()], { home: follower })
@@ -63,9 +70,15 @@ class Scene {
   /** Nothing is settled without all statements, unless `settleAfter` says so. */
   async start(name: ServiceName, settleAfter = '1h'): Promise<void> {
     const agent = ['start', '--json', '--listen', '/ip4/127.0.0.1/tcp/0', '--discovery', 'none', '--threads', '1']
-    const service = name === 'control plane'
-      ? await startReady(this.#t, { name, program: 'controlPlane', args: ['--port', this.#port, '--heartbeat', '1s', '--settle-after', settleAfter, '--json'], home: this.homes.services })
-      : await startReady(this.#t, { name, program: 'mesh', args: agent, home: this.homes[name] })
+    const service =
+      name === 'control plane'
+        ? await startReady(this.#t, {
+            name,
+            program: 'controlPlane',
+            args: ['--port', this.#port, '--heartbeat', '1s', '--settle-after', settleAfter, '--json'],
+            home: this.homes.services,
+          })
+        : await startReady(this.#t, { name, program: 'mesh', args: agent, home: this.homes[name] })
     this.#running.set(name, service)
     if (name === 'control plane') this.#port = new URL(String(service.info.url)).port
   }
@@ -92,10 +105,16 @@ class Scene {
   keptBy(name: 'leader' | 'follower'): Kept[] {
     const { deviceId } = loadDevice(openHome(this.homes[name]))
     return Object.values(openHome(this.homes[name]).outbox).flatMap((folder) =>
-      (existsSync(folder) ? readdirSync(folder) : []).filter((file) => file.endsWith('.json')).map((file) => {
-        const { type, jobId } = JSON.parse(readFileSync(join(folder, file), 'utf8')) as { type: string; jobId: string }
-        return { type, jobId, deviceId }
-      }))
+      (existsSync(folder) ? readdirSync(folder) : [])
+        .filter((file) => file.endsWith('.json'))
+        .map((file) => {
+          const { type, jobId } = JSON.parse(readFileSync(join(folder, file), 'utf8')) as {
+            type: string
+            jobId: string
+          }
+          return { type, jobId, deviceId }
+        }),
+    )
   }
 
   get kept(): Kept[] {
@@ -105,7 +124,10 @@ class Scene {
   /** Jobs that wait or run: that of a command that was killed goes on without it. */
   get unfinished(): number {
     const { database } = this
-    const count = database.prepare(`select count(*) from jobs where state not in ('done', 'failed', 'cancelled')`).pluck().get() as number
+    const count = database
+      .prepare(`select count(*) from jobs where state not in ('done', 'failed', 'cancelled')`)
+      .pluck()
+      .get() as number
     database.close()
     return count
   }
@@ -151,10 +173,19 @@ const noticeMs = 500
 /** What was on the disk of an agent when it was killed is not lost: answers are done jobs, reports are statements. */
 const checkPromises = ({ database }: Scene, promised: readonly Kept[]): void => {
   const state = database.prepare('select state from jobs where job_id = ?').pluck()
-  const said = database.prepare(`select 1 from job_statements where kind = 'work' and job_id = ? and device_id = ? union select 1 from ledger_entries where kind = 'work' and signature is not null and job_id = ? and device_id = ?`).pluck()
+  const said = database
+    .prepare(
+      `select 1 from job_statements where kind = 'work' and job_id = ? and device_id = ? union select 1 from ledger_entries where kind = 'work' and signature is not null and job_id = ? and device_id = ?`,
+    )
+    .pluck()
   for (const { type, jobId, deviceId } of promised) {
     if (type === 'job-done') assert.equal(state.get(jobId), 'done', `job ${jobId} was done when its leader was killed`)
-    if (type === 'work-report' && state.get(jobId) === 'done') assert.equal(said.get(jobId, deviceId, jobId, deviceId), 1, `the report of ${deviceId.slice(0, 8)} on job ${jobId} was on disk`)
+    if (type === 'work-report' && state.get(jobId) === 'done')
+      assert.equal(
+        said.get(jobId, deviceId, jobId, deviceId),
+        1,
+        `the report of ${deviceId.slice(0, 8)} on job ${jobId} was on disk`,
+      )
   }
   database.close()
 }
@@ -172,39 +203,71 @@ interface Settled {
  */
 const missingStatements = (scene: Scene, answered: ReadonlySet<string>, followerDied: readonly number[]): Settled => {
   const { database } = scene
-  const jobs = database.prepare('select job_id as jobId, state, started_at as startedAt, finished_at as finishedAt from jobs').all() as JobRow[]
-  const billed = database.prepare('select job_id as jobId, workers, settled_at as settledAt from billed_jobs').all() as { jobId: string; workers: string; settledAt: number | null }[]
+  const jobs = database
+    .prepare('select job_id as jobId, state, started_at as startedAt, finished_at as finishedAt from jobs')
+    .all() as JobRow[]
+  const billed = database
+    .prepare('select job_id as jobId, workers, settled_at as settledAt from billed_jobs')
+    .all() as { jobId: string; workers: string; settledAt: number | null }[]
   const said = database.prepare('select device_id as deviceId, kind from job_statements where job_id = ?')
   const byId = new Map(jobs.map((job) => [job.jobId, job]))
   const silent = { 'control plane': 0, leader: 0, follower: 0, submitter: 0 }
-  assert.ok(jobs.every(({ state }) => ['done', 'failed', 'cancelled'].includes(state)), 'every job ended')
+  assert.ok(
+    jobs.every(({ state }) => ['done', 'failed', 'cancelled'].includes(state)),
+    'every job ended',
+  )
   for (const jobId of answered) assert.equal(byId.get(jobId)?.state, 'done', 'a job that was answered is done')
-  assert.deepEqual(billed.map(({ jobId }) => jobId).toSorted(), jobs.filter(({ state }) => state === 'done').map(({ jobId }) => jobId).toSorted(), 'what was answered is to be paid, and nothing else')
+  assert.deepEqual(
+    billed.map(({ jobId }) => jobId).toSorted(),
+    jobs
+      .filter(({ state }) => state === 'done')
+      .map(({ jobId }) => jobId)
+      .toSorted(),
+    'what was answered is to be paid, and nothing else',
+  )
   for (const { jobId, workers, settledAt } of billed) {
     if (settledAt !== null) continue
     const statements = said.all(jobId) as { deviceId: string; kind: string }[]
-    const devices = (JSON.parse(workers) as { deviceId: string }[]).map(({ deviceId }) => statements.some((one) => one.kind === 'work' && one.deviceId === deviceId))
+    const devices = (JSON.parse(workers) as { deviceId: string }[]).map(({ deviceId }) =>
+      statements.some((one) => one.kind === 'work' && one.deviceId === deviceId),
+    )
     if (!devices[0]) silent.leader++
     if (devices[1] === false) {
       silent.follower++
       const { startedAt, finishedAt } = byId.get(jobId) as JobRow
-      assert.ok(followerDied.some((at) => at >= startedAt && at <= finishedAt + noticeMs), `the follower lived when job ${jobId} ended, and its report is missing`)
+      assert.ok(
+        followerDied.some((at) => at >= startedAt && at <= finishedAt + noticeMs),
+        `the follower lived when job ${jobId} ended, and its report is missing`,
+      )
     }
     if (!statements.some(({ kind }) => kind === 'use')) silent.submitter++
   }
   database.close()
-  return { answered: answered.size, ended: jobs.length, failed: jobs.filter(({ state }) => state === 'failed').length, silent }
+  return {
+    answered: answered.size,
+    ended: jobs.length,
+    failed: jobs.filter(({ state }) => state === 'failed').length,
+    silent,
+  }
 }
 
 /** All is settled: once each, and it sums to zero. */
 const checkLedger = async (scene: Scene): Promise<void> => {
   const { database } = scene
-  const perJob = database.prepare('select sum(amount) as sum, count(*) as entries, j.workers as workers from ledger_entries l join billed_jobs j on j.job_id = l.job_id group by l.job_id').all() as { sum: number; entries: number; workers: string }[]
+  const perJob = database
+    .prepare(
+      'select sum(amount) as sum, count(*) as entries, j.workers as workers from ledger_entries l join billed_jobs j on j.job_id = l.job_id group by l.job_id',
+    )
+    .all() as { sum: number; entries: number; workers: string }[]
   assert.equal(perJob.length, database.prepare('select count(*) from billed_jobs').pluck().get())
-  for (const { sum, entries, workers } of perJob) assert.deepEqual([sum, entries], [0, (JSON.parse(workers) as unknown[]).length + 1])
+  for (const { sum, entries, workers } of perJob)
+    assert.deepEqual([sum, entries], [0, (JSON.parse(workers) as unknown[]).length + 1])
   assert.equal(database.prepare('select count(*) from job_statements').pluck().get(), 0)
   database.close()
-  const { valid, jobs } = JSON.parse(await mesh(['ledger', 'verify', '--json'], { home: scene.homes.follower })) as { valid: boolean; jobs: number }
+  const { valid, jobs } = JSON.parse(await mesh(['ledger', 'verify', '--json'], { home: scene.homes.follower })) as {
+    valid: boolean
+    jobs: number
+  }
   assert.deepEqual([valid, jobs], [true, perJob.length])
 }
 
@@ -213,7 +276,11 @@ type Victim = ServiceName | 'command' | 'leader too' | 'follower too'
 const victims: readonly Victim[] = ['control plane', 'leader', 'follower too', 'follower', 'leader too', 'command']
 
 /** @returns what the agent had on its disk when it was killed, and when that was */
-const killBoth = async (scene: Scene, agent: 'leader' | 'follower', waitMs: number): Promise<{ readonly promised: Kept[]; readonly died: number }> => {
+const killBoth = async (
+  scene: Scene,
+  agent: 'leader' | 'follower',
+  waitMs: number,
+): Promise<{ readonly promised: Kept[]; readonly died: number }> => {
   await scene.kill('control plane')
   await pause(waitMs)
   await scene.kill(agent)
@@ -230,10 +297,18 @@ it(`${rounds} rounds of kills while jobs run and are settled (seed ${seed})`, { 
   const traffic = startTraffic(t, scene)
   const followerDied: number[] = []
   const promised: Kept[] = []
-  const killed: Record<Victim, number> = { 'control plane': 0, leader: 0, follower: 0, command: 0, 'leader too': 0, 'follower too': 0 }
+  const killed: Record<Victim, number> = {
+    'control plane': 0,
+    leader: 0,
+    follower: 0,
+    command: 0,
+    'leader too': 0,
+    'follower too': 0,
+  }
   for (let number = 0; number < rounds; number++) {
     const victim = victims[number % victims.length]
-    if (victim === 'command') await runUntilKilled(t, [programs.mesh, ...inference], scene.homes.follower, { afterMs: 400 + random() * 1200 })
+    if (victim === 'command')
+      await runUntilKilled(t, [programs.mesh, ...inference], scene.homes.follower, { afterMs: 400 + random() * 1200 })
     else if (victim === 'leader too' || victim === 'follower too') {
       const agent = victim === 'leader too' ? 'leader' : 'follower'
       const result = await killBoth(scene, agent, 200 + random() * 800)
@@ -256,10 +331,17 @@ it(`${rounds} rounds of kills while jobs run and are settled (seed ${seed})`, { 
   const result = missingStatements(scene, traffic.answered, followerDied)
   t.diagnostic(JSON.stringify({ killed, promised: promised.length, ...result }))
   checkPromises(scene, promised)
-  if (isFull) assert.ok(promised.length >= rounds / 10, `only ${promised.length} messages were on disk when an agent was killed`)
+  if (isFull)
+    assert.ok(promised.length >= rounds / 10, `only ${promised.length} messages were on disk when an agent was killed`)
   assert.ok(result.answered > rounds, `only ${result.answered} jobs were answered`)
   assert.equal(result.silent.leader, 0, 'of an answer that arrived, the report of its leader arrives')
   await scene.start('control plane', '0ms')
-  await eventually(20_000, 'all is settled', async () => (JSON.parse((await meshHere(['credits', '--json'], scene.homes.leader)).stdout || '{}') as { unsettled?: number }).unsettled === 0 || undefined)
+  await eventually(
+    20_000,
+    'all is settled',
+    async () =>
+      (JSON.parse((await meshHere(['credits', '--json'], scene.homes.leader)).stdout || '{}') as { unsettled?: number })
+        .unsettled === 0 || undefined,
+  )
   await checkLedger(scene)
 })

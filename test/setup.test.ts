@@ -35,33 +35,56 @@ mkdir -p node_modules/node/bin && ln -sf "$MESH_TEST_NODE" node_modules/node/bin
 const makeClone = (t: TestContext, npm?: { version?: string; ci?: string }): Clone => {
   const root = temporaryFolder(t)
   for (const folder of ['shared', 'tools', 'bin']) mkdirSync(join(root, folder))
-  for (const file of ['setup.mjs', 'trim-modules.mjs']) copyFileSync(fileURLToPath(new URL(`../tools/${file}`, import.meta.url)), join(root, 'tools', file))
+  for (const file of ['setup.mjs', 'trim-modules.mjs'])
+    copyFileSync(fileURLToPath(new URL(`../tools/${file}`, import.meta.url)), join(root, 'tools', file))
   writeFileSync(join(root, 'package-lock.json'), '{}')
   writeFileSync(join(root, 'package.json'), JSON.stringify({ config: { nodeFlags: ['--max-semi-space-size=2'] } }))
-  writeFileSync(join(root, 'shared', 'script.mjs'), 'console.log(JSON.stringify({ args: process.argv.slice(2), flags: process.execArgv, node: process.argv0 })); process.exitCode = Number(process.argv[2] ?? 0)')
-  if (npm !== undefined) writeFileSync(join(root, 'bin', 'npm'), npmScript(npm.version ?? '10.8.2', npm.ci ?? ':'), { mode: 0o755 })
+  writeFileSync(
+    join(root, 'shared', 'script.mjs'),
+    'console.log(JSON.stringify({ args: process.argv.slice(2), flags: process.execArgv, node: process.argv0 })); process.exitCode = Number(process.argv[2] ?? 0)',
+  )
+  if (npm !== undefined)
+    writeFileSync(join(root, 'bin', 'npm'), npmScript(npm.version ?? '10.8.2', npm.ci ?? ':'), { mode: 0o755 })
   return {
     root,
     start: (...args) => {
-      const child = spawn(process.execPath, [join(root, 'tools', 'setup.mjs'), ...args], { cwd: join(root, 'tools'), env: { PATH: `${join(root, 'bin')}:/usr/bin:/bin`, MESH_TEST_NODE: process.execPath } })
+      const child = spawn(process.execPath, [join(root, 'tools', 'setup.mjs'), ...args], {
+        cwd: join(root, 'tools'),
+        env: { PATH: `${join(root, 'bin')}:/usr/bin:/bin`, MESH_TEST_NODE: process.execPath },
+      })
       const output = { stdout: '', stderr: '' }
       child.stdout.setEncoding('utf8').on('data', (part: string) => (output.stdout += part))
       child.stderr.setEncoding('utf8').on('data', (part: string) => (output.stderr += part))
       afterwards(t, () => child.kill('SIGKILL'))
-      return { child, output, ended: within(20_000, 'the set-up ends', new Promise((resolve) => child.on('close', (code) => resolve({ code, ...output })))) }
+      return {
+        child,
+        output,
+        ended: within(
+          20_000,
+          'the set-up ends',
+          new Promise((resolve) => child.on('close', (code) => resolve({ code, ...output }))),
+        ),
+      }
     },
-    npmCalls: () => (existsSync(join(root, 'npm-calls')) ? readFileSync(join(root, 'npm-calls'), 'utf8').trim().split('\n') : []),
+    npmCalls: () =>
+      existsSync(join(root, 'npm-calls')) ? readFileSync(join(root, 'npm-calls'), 'utf8').trim().split('\n') : [],
   }
 }
 
 /** PATH without npm: /usr/bin has one on many machines, so these clones see an empty folder only. */
 const withoutNpm = (clone: Clone): Promise<{ code: number | null; stderr: string }> =>
-  within(20_000, 'the set-up ends', new Promise((resolve) => {
-    const child = spawn(process.execPath, [join(clone.root, 'tools', 'setup.mjs'), '--only-install'], { env: { PATH: join(clone.root, 'bin') } })
-    let stderr = ''
-    child.stderr.setEncoding('utf8').on('data', (part: string) => (stderr += part))
-    child.on('close', (code) => resolve({ code, stderr }))
-  }))
+  within(
+    20_000,
+    'the set-up ends',
+    new Promise((resolve) => {
+      const child = spawn(process.execPath, [join(clone.root, 'tools', 'setup.mjs'), '--only-install'], {
+        env: { PATH: join(clone.root, 'bin') },
+      })
+      let stderr = ''
+      child.stderr.setEncoding('utf8').on('data', (part: string) => (stderr += part))
+      child.on('close', (code) => resolve({ code, stderr }))
+    }),
+  )
 
 describe('set-up', () => {
   it('installs once, runs the script with our own Node, its arguments and its exit code', async (t) => {
@@ -91,8 +114,13 @@ describe('set-up', () => {
 
   it('leaves out what is never read, again whenever npm brought it back, and of an installation that was there', async (t) => {
     const binding = 'node_modules/engine/bin'
-    const clone = makeClone(t, { ci: `rm -rf node_modules; mkdir -p ${binding}/${process.platform}/${process.arch} ${binding}/plan9/mips ${binding}/sunos; touch ${binding}/${process.platform}/${process.arch}/own.node ${binding}/plan9/mips/x.node ${binding}/aix.node ${binding}/index.js ${binding}/index.js.map` })
-    const has = (): string[] => ['aix.node', 'index.js', 'index.js.map', join(process.platform, process.arch, 'own.node')].filter((file) => existsSync(join(clone.root, binding, file)))
+    const clone = makeClone(t, {
+      ci: `rm -rf node_modules; mkdir -p ${binding}/${process.platform}/${process.arch} ${binding}/plan9/mips ${binding}/sunos; touch ${binding}/${process.platform}/${process.arch}/own.node ${binding}/plan9/mips/x.node ${binding}/aix.node ${binding}/index.js ${binding}/index.js.map`,
+    })
+    const has = (): string[] =>
+      ['aix.node', 'index.js', 'index.js.map', join(process.platform, process.arch, 'own.node')].filter((file) =>
+        existsSync(join(clone.root, binding, file)),
+      )
     const kept = ['index.js', join(process.platform, process.arch, 'own.node')]
     await clone.start('--only-install').ended
     assert.deepEqual(has(), kept)
@@ -120,7 +148,9 @@ describe('set-up', () => {
     const first = clone.start('--only-install')
     await eventually(10_000, 'the first installs', () => (clone.npmCalls().length > 0 ? true : undefined))
     const second = clone.start('--only-install')
-    await eventually(10_000, 'the second waits', () => (second.output.stderr.includes('waiting for another set-up') ? true : undefined))
+    await eventually(10_000, 'the second waits', () =>
+      second.output.stderr.includes('waiting for another set-up') ? true : undefined,
+    )
     writeFileSync(join(clone.root, 'go'), '')
     assert.deepEqual([(await first.ended).code, (await second.ended).code], [0, 0])
     assert.deepEqual(clone.npmCalls(), ['ci', 'rebuild'])
@@ -140,7 +170,10 @@ describe('set-up', () => {
     const clone = makeClone(t, { ci: 'if [ ! -e ok ]; then echo "npm error code ENOTFOUND" >&2; exit 1; fi' })
     const { code, stderr } = await clone.start('--only-install').ended
     assert.equal(code, 3)
-    assert.match(stderr, /npm error code ENOTFOUND\nerror: the npm registry cannot be reached[^\n]*\nhint: connect to the network[^\n]*\n$/)
+    assert.match(
+      stderr,
+      /npm error code ENOTFOUND\nerror: the npm registry cannot be reached[^\n]*\nhint: connect to the network[^\n]*\n$/,
+    )
     writeFileSync(join(clone.root, 'ok'), '')
     assert.equal((await clone.start('--only-install').ended).code, 0)
   })
@@ -160,7 +193,10 @@ describe('set-up', () => {
 
   it('npm that is missing or too old is named with what to do', async (t) => {
     const missing = await withoutNpm(makeClone(t))
-    assert.deepEqual([missing.code, missing.stderr.split('\n')[0]], [3, 'error: npm is not there, and the dependencies are not installed'])
+    assert.deepEqual(
+      [missing.code, missing.stderr.split('\n')[0]],
+      [3, 'error: npm is not there, and the dependencies are not installed'],
+    )
     assert.match(missing.stderr, /\nhint: install Node\.js with npm/)
     const old = await makeClone(t, { version: '6.14.18' }).start('--only-install').ended
     assert.deepEqual([old.code, old.stderr.split('\n')[0]], [3, 'error: npm 6.14.18 is too old for the lock file'])
@@ -168,7 +204,10 @@ describe('set-up', () => {
 
   it('signals reach the script, and its own end is the end', async (t) => {
     const clone = makeClone(t, {})
-    writeFileSync(join(clone.root, 'shared', 'script.mjs'), 'process.on("SIGTERM", () => { clearInterval(timer); process.exitCode = 9 }); const timer = setInterval(() => {}, 1000); console.log("ready")')
+    writeFileSync(
+      join(clone.root, 'shared', 'script.mjs'),
+      'process.on("SIGTERM", () => { clearInterval(timer); process.exitCode = 9 }); const timer = setInterval(() => {}, 1000); console.log("ready")',
+    )
     const running = clone.start('shared/script.mjs')
     await eventually(10_000, 'the script runs', () => (running.output.stdout.includes('ready') ? true : undefined))
     running.child.kill('SIGTERM')
@@ -176,8 +215,19 @@ describe('set-up', () => {
   })
 
   it('it runs on the oldest Node that is promised: no syntax or import newer than Node 18', () => {
-    const text = ['setup.mjs', 'trim-modules.mjs'].map((file) => readFileSync(fileURLToPath(new URL(`../tools/${file}`, import.meta.url)), 'utf8')).join('\n')
-    for (const newer of ['import.meta.dirname', 'import.meta.filename', 'Promise.withResolvers', '.toSorted(', '.findLast(', '.toReversed(', 'with { type:']) assert.ok(!text.includes(newer), newer)
+    const text = ['setup.mjs', 'trim-modules.mjs']
+      .map((file) => readFileSync(fileURLToPath(new URL(`../tools/${file}`, import.meta.url)), 'utf8'))
+      .join('\n')
+    for (const newer of [
+      'import.meta.dirname',
+      'import.meta.filename',
+      'Promise.withResolvers',
+      '.toSorted(',
+      '.findLast(',
+      '.toReversed(',
+      'with { type:',
+    ])
+      assert.ok(!text.includes(newer), newer)
     for (const [, from] of text.matchAll(/from '([^']+)'/g)) assert.match(from, /^(?:node:|\.\/trim-modules\.mjs$)/)
   })
 })

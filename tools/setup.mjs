@@ -11,7 +11,16 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import {
-  accessSync, constants as fileConstants, existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, utimesSync, writeFileSync,
+  accessSync,
+  constants as fileConstants,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
 } from 'node:fs'
 import { constants } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -43,8 +52,12 @@ const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms))
 
 const wantedStamp = (production) => {
   const file = join(root, 'package-lock.json')
-  if (!existsSync(file)) throw new SetupError(`${file} is missing`, 'clone the repository again, or restore the file with git')
-  const hash = createHash('sha256').update(readFileSync(file)).update(`${process.platform} ${process.arch}`).digest('hex')
+  if (!existsSync(file))
+    throw new SetupError(`${file} is missing`, 'clone the repository again, or restore the file with git')
+  const hash = createHash('sha256')
+    .update(readFileSync(file))
+    .update(`${process.platform} ${process.arch}`)
+    .digest('hex')
   return `${hash} ${production ? 'production' : 'full'}`
 }
 
@@ -70,14 +83,27 @@ const findInstalled = (production) => {
 /** How to call npm: the one that runs us if npm does, otherwise the one on the path. */
 const npmCommand = () => {
   const script = process.env.npm_execpath
-  if (script !== undefined && /npm-cli\.c?js$/.test(script) && existsSync(script)) return { file: process.execPath, before: [script], shell: false }
+  if (script !== undefined && /npm-cli\.c?js$/.test(script) && existsSync(script))
+    return { file: process.execPath, before: [script], shell: false }
   return { file: 'npm', before: [], shell: process.platform === 'win32' }
 }
 
 const checkNpm = (npm) => {
-  const { error, stdout, status } = spawnSync(npm.file, [...npm.before, '--version'], { cwd: root, encoding: 'utf8', shell: npm.shell })
-  if (error || status !== 0) throw new SetupError('npm is not there, and the dependencies are not installed', 'install Node.js with npm (any Node from 18 on): https://nodejs.org')
-  if (majorOf(stdout.trim()) < 7) throw new SetupError(`npm ${stdout.trim()} is too old for the lock file`, 'install npm 7 or newer, for example with: npm install --global npm@latest')
+  const { error, stdout, status } = spawnSync(npm.file, [...npm.before, '--version'], {
+    cwd: root,
+    encoding: 'utf8',
+    shell: npm.shell,
+  })
+  if (error || status !== 0)
+    throw new SetupError(
+      'npm is not there, and the dependencies are not installed',
+      'install Node.js with npm (any Node from 18 on): https://nodejs.org',
+    )
+  if (majorOf(stdout.trim()) < 7)
+    throw new SetupError(
+      `npm ${stdout.trim()} is too old for the lock file`,
+      'install npm 7 or newer, for example with: npm install --global npm@latest',
+    )
 }
 
 const readLock = () => {
@@ -179,11 +205,23 @@ const installSteps = (production) => [
 
 const explain = (output) => {
   if (/ENOSPC/.test(output)) return new SetupError('the disk is full', 'free about 1 GB and try again')
-  if (/EACCES|EPERM|EROFS/.test(output)) return new SetupError(`no permission to write in ${root}`, 'use a folder of your own, or repair its owner with chown')
-  if (/ENOTFOUND|ECONNREFUSED|EAI_AGAIN|ETIMEDOUT|ECONNRESET|ERR_SOCKET_TIMEOUT|ENETUNREACH|EHOSTUNREACH/.test(output)) {
-    return new SetupError('the npm registry cannot be reached, and the dependencies are not installed', 'connect to the network (behind a proxy: npm config set proxy URL) and try again')
+  if (/EACCES|EPERM|EROFS/.test(output))
+    return new SetupError(
+      `no permission to write in ${root}`,
+      'use a folder of your own, or repair its owner with chown',
+    )
+  if (
+    /ENOTFOUND|ECONNREFUSED|EAI_AGAIN|ETIMEDOUT|ECONNRESET|ERR_SOCKET_TIMEOUT|ENETUNREACH|EHOSTUNREACH/.test(output)
+  ) {
+    return new SetupError(
+      'the npm registry cannot be reached, and the dependencies are not installed',
+      'connect to the network (behind a proxy: npm config set proxy URL) and try again',
+    )
   }
-  return new SetupError('npm ci failed (its output is above)', 'try again; if it repeats, remove node_modules and look at the first error above')
+  return new SetupError(
+    'npm ci failed (its output is above)',
+    'try again; if it repeats, remove node_modules and look at the first error above',
+  )
 }
 
 const installPackages = async (production) => {
@@ -203,7 +241,9 @@ const installPackages = async (production) => {
 
 /** The system that the Node which runs Mesh was made for: on some machines npm's own Node is for another processor. */
 const machineOfNode = () => {
-  const { stdout, status } = spawnSync(findNode(), ['-p', 'JSON.stringify([process.platform, process.arch])'], { encoding: 'utf8' })
+  const { stdout, status } = spawnSync(findNode(), ['-p', 'JSON.stringify([process.platform, process.arch])'], {
+    encoding: 'utf8',
+  })
   if (status !== 0) return { platform: process.platform, arch: process.arch }
   const [platform, arch] = JSON.parse(stdout)
   return { platform, arch }
@@ -254,23 +294,37 @@ const install = async (production) => {
 const findNode = () => {
   if (existsSync(ownNode)) return ownNode
   if (majorOf(process.version) >= 24) return process.execPath
-  throw new SetupError(`Node 24 was not installed, and this is Node ${process.version}`, 'allow install scripts (npm config delete ignore-scripts), remove node_modules and try again; or use Node 24')
+  throw new SetupError(
+    `Node 24 was not installed, and this is Node ${process.version}`,
+    'allow install scripts (npm config delete ignore-scripts), remove node_modules and try again; or use Node 24',
+  )
 }
 
 /** What our own Node is started with (`node-flags.ts`); another one may not know it. */
-const flagsFor = (node) => (node === ownNode ? (JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).config?.nodeFlags ?? []) : [])
+const flagsFor = (node) =>
+  node === ownNode ? (JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).config?.nodeFlags ?? []) : []
 
 /** Runs the script with our arguments, terminal and signals. @returns its exit code */
 const run = (script, args) =>
   new Promise((resolve, reject) => {
     // processes of Mesh start in half the time when Node finds its modules compiled; where nothing can be written, it goes without
-    const env = { ...process.env, NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE ?? join(root, '.cache', 'compiled') }
+    const env = {
+      ...process.env,
+      NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE ?? join(root, '.cache', 'compiled'),
+    }
     const node = findNode()
     const child = spawn(node, [...flagsFor(node), join(root, script), ...args], { stdio: 'inherit', env })
     const forward = (signal) => child.kill(signal)
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, forward)
     // the only way to get here: npm was started by hand in this folder and is replacing everything right now
-    child.on('error', (error) => reject(new SetupError(`our own Node cannot be started (${error.message})`, 'wait until no npm works in this folder, then try again')))
+    child.on('error', (error) =>
+      reject(
+        new SetupError(
+          `our own Node cannot be started (${error.message})`,
+          'wait until no npm works in this folder, then try again',
+        ),
+      ),
+    )
     child.on('exit', (code, signal) => resolve(code ?? 128 + (constants.signals[signal] ?? 0)))
   })
 
@@ -278,13 +332,18 @@ const main = async (args) => {
   const flags = new Set()
   while (args[0]?.startsWith('--')) flags.add(args.shift())
   for (const flag of flags) {
-    if (!['--only-install', '--production', '--print-node', '--print-flags'].includes(flag)) throw new SetupError(`unknown option ${flag}`, 'usage: node tools/setup.mjs [--only-install] [script [arguments]]')
+    if (!['--only-install', '--production', '--print-node', '--print-flags'].includes(flag))
+      throw new SetupError(
+        `unknown option ${flag}`,
+        'usage: node tools/setup.mjs [--only-install] [script [arguments]]',
+      )
   }
   await install(flags.has('--production'))
   if (flags.has('--print-node')) process.stdout.write(`${findNode()}\n`)
   if (flags.has('--print-flags')) process.stdout.write(`${flagsFor(findNode()).join(' ')}\n`)
   if (flags.has('--only-install')) return 0
-  if (args.length === 0) throw new SetupError('no script is named', 'usage: node tools/setup.mjs [--only-install] [script [arguments]]')
+  if (args.length === 0)
+    throw new SetupError('no script is named', 'usage: node tools/setup.mjs [--only-install] [script [arguments]]')
   return run(args[0], args.slice(1))
 }
 

@@ -4,4 +4,7 @@ interface Machine {
 }
 export const trimVersion: string
 export const isForeignBinary: (path: string, machine: Machine) => boolean
-export const trimModules: (modules: string, options: { readonly machine: Machine; readonly production: boolean }) => { files: number; bytes: number }
+export const trimModules: (
+  modules: string,
+  options: { readonly machine: Machine; readonly production: boolean },
+) => { files: number; bytes: number }

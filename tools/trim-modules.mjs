@@ -21,7 +21,16 @@ const platforms = {
   openbsd: ['openbsd'],
   win32: ['win32', 'windows', 'win'],
 }
-const processors = { arm: ['arm', 'armv6', 'armv7', 'armv7l'], arm64: ['arm64', 'aarch64'], ia32: ['ia32', 'x86'], loong64: ['loong64'], ppc64: ['ppc64', 'ppc64le'], riscv64: ['riscv64'], s390x: ['s390x'], x64: ['x64', 'amd64'] }
+const processors = {
+  arm: ['arm', 'armv6', 'armv7', 'armv7l'],
+  arm64: ['arm64', 'aarch64'],
+  ia32: ['ia32', 'x86'],
+  loong64: ['loong64'],
+  ppc64: ['ppc64', 'ppc64le'],
+  riscv64: ['riscv64'],
+  s390x: ['s390x'],
+  x64: ['x64', 'amd64'],
+}
 
 const isBinary = (name) => /\.(node|dll|dylib|exe|pdb|lib|so(\.[\d.]+)?)$/.test(name)
 const isNativeSource = (name) => /\.(c|cc|cpp|cxx|h|hh|hpp|hxx|gyp|gypi)$/.test(name)
@@ -56,7 +65,10 @@ const isForOneSystem = (folder) => {
 }
 
 const isUnused = (file, { inside, chosen, machine, production }) =>
-  isSourceMap(file) || isNativeSource(file) || (production && isTypeScript(file)) || (!chosen && isForeignBinary(inside, machine))
+  isSourceMap(file) ||
+  isNativeSource(file) ||
+  (production && isTypeScript(file)) ||
+  (!chosen && isForeignBinary(inside, machine))
 
 /** Removes what is unused; a folder in which nothing is left then goes too. @returns whether it is gone */
 const trimFolder = (folder, place, total) => {

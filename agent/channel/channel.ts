@@ -3,7 +3,8 @@ import { type Dtype, dtypes, type FrameTag } from '../../shared/wire/frame.ts'
 import type { RingControl } from '../../shared/wire/envelope.ts'
 
 /** All ranks but this one, in order. */
-export const othersOf = ({ rank, worldSize }: Pick<TensorChannel, 'rank' | 'worldSize'>): number[] => Array.from({ length: worldSize }, (_, other) => other).filter((other) => other !== rank)
+export const othersOf = ({ rank, worldSize }: Pick<TensorChannel, 'rank' | 'worldSize'>): number[] =>
+  Array.from({ length: worldSize }, (_, other) => other).filter((other) => other !== rank)
 
 /** Bytes that are no tensor, as they travel. */
 export const payloadOf = (bytes: Uint8Array): Payload => ({ dtype: dtypes.bytes, bytes })
@@ -58,5 +59,8 @@ export interface Channel extends TensorChannel {
    * Registers the one receiver of control messages; those that came earlier are delivered first.
    * `lost` is called once for each link that breaks.
    */
-  onControl(receiver: { message(from: number, message: RingControl): void; lost(from: number, error: Error): void }): void
+  onControl(receiver: {
+    message(from: number, message: RingControl): void
+    lost(from: number, error: Error): void
+  }): void
 }

@@ -14,7 +14,8 @@ export class ControlQueue {
 
   /** @throws MeshError `overloaded` when nobody listens and too many wait */
   message(from: number, message: RingControl): void {
-    if (!this.#receiver && this.#early.length >= earlyMessages) throw new MeshError('overloaded', { what: 'the queue of control messages', limit: earlyMessages })
+    if (!this.#receiver && this.#early.length >= earlyMessages)
+      throw new MeshError('overloaded', { what: 'the queue of control messages', limit: earlyMessages })
     this.#deliver((receiver) => receiver.message(from, message))
   }
 

@@ -13,7 +13,10 @@ export class FrameAssembler {
   /** After a bad frame nothing can be trusted to be where a header begins. */
   #failed = false
 
-  constructor(onFrame: (header: FrameHeader, payload: Uint8Array) => void, allocate: (bytes: number) => Uint8Array = (bytes) => new Uint8Array(bytes)) {
+  constructor(
+    onFrame: (header: FrameHeader, payload: Uint8Array) => void,
+    allocate: (bytes: number) => Uint8Array = (bytes) => new Uint8Array(bytes),
+  ) {
     this.#onFrame = onFrame
     this.#allocate = allocate
   }

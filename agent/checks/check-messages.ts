@@ -23,13 +23,34 @@ export interface CheckThreadInput {
 
 export type ToThread =
   /** Cut a half layer. `inHaste`: also while the ring computes, as fast as it goes. */
-  | { readonly type: 'cut'; readonly half: number; readonly layer: number; readonly ffn: Range; readonly block: BlockColumns; readonly inHaste: boolean }
+  | {
+      readonly type: 'cut'
+      readonly half: number
+      readonly layer: number
+      readonly ffn: Range
+      readonly block: BlockColumns
+      readonly inHaste: boolean
+    }
   | { readonly type: 'drop'; readonly half: number }
-  | { readonly type: 'check'; readonly check: number; readonly half: number; readonly x: Float32Array; readonly part: Float32Array; readonly wire: WireType; readonly kinds: readonly BackendKind[] }
+  | {
+      readonly type: 'check'
+      readonly check: number
+      readonly half: number
+      readonly x: Float32Array
+      readonly part: Float32Array
+      readonly wire: WireType
+      readonly kinds: readonly BackendKind[]
+    }
 
 export type FromThread =
   | { readonly type: 'cut'; readonly half: number }
   | { readonly type: 'failed'; readonly half: number; readonly problem: string }
   /** The half was dropped before the check came. */
   | { readonly type: 'gone'; readonly check: number }
-  | { readonly type: 'checked'; readonly check: number; readonly kind: BackendKind; readonly error: number; /** Of processor. */ readonly tookMs: number }
+  | {
+      readonly type: 'checked'
+      readonly check: number
+      readonly kind: BackendKind
+      readonly error: number
+      /** Of processor. */ readonly tookMs: number
+    }

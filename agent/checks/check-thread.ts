@@ -85,7 +85,9 @@ let cutting = Promise.resolve()
 yieldToOthers()
 parentPort?.on('message', (message: ToThread) => {
   if (message.type === 'cut') {
-    cutting = cutting.then(() => cut(message)).catch((error: unknown) => say({ type: 'failed', half: message.half, problem: problemOf(error) }))
+    cutting = cutting
+      .then(() => cut(message))
+      .catch((error: unknown) => say({ type: 'failed', half: message.half, problem: problemOf(error) }))
   } else if (message.type === 'check') {
     try {
       check(message)

@@ -76,7 +76,9 @@ export interface CheckedRank {
 }
 
 export const createRank = (rank: number, ffn: Range, random: () => number): CheckedRank => ({
-  rank, ffn, checksPerHalf,
+  rank,
+  ffn,
+  checksPerHalf,
   instants: new Instants(random),
   evidence: new Evidence(),
   halves: [],
@@ -100,6 +102,15 @@ export const createRank = (rank: number, ffn: Range, random: () => number): Chec
   get view() {
     const { checks, wrong, worst, isWrong, jobs } = this.evidence
     const problem = sizeOf(ffn) === 0 ? 'it holds no MLP columns' : this.problem
-    return { rank, checks, wrong, worst, isWrong, jobs, unseen: this.unseen, ...(problem === undefined ? {} : { problem }) }
+    return {
+      rank,
+      checks,
+      wrong,
+      worst,
+      isWrong,
+      jobs,
+      unseen: this.unseen,
+      ...(problem === undefined ? {} : { problem }),
+    }
   },
 })

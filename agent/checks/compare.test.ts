@@ -15,49 +15,65 @@ import { type HonestCase, honestCases, measureRing } from './test/measure.ts'
 
 /** The rest is for `bench/spot-checks.ts`, which measures a hundred times as many. */
 const checksPerKind = 120
-const quickCases = honestCases.filter(({ bundled, kinds, quant }) => !bundled || (quant === 'q4' && new Set(kinds).size > 1))
+const quickCases = honestCases.filter(
+  ({ bundled, kinds, quant }) => !bundled || (quant === 'q4' && new Set(kinds).size > 1),
+)
 
-for (const one of quickCases) test(`checks of honest ranks: ${one.name}: all far below the tolerance`, async () => {
-  const folder = mkdtempSync(join(tmpdir(), 'mesh-compare-'))
-  try {
-    for (let seed = 1; seed <= (one.bundled ? 1 : 3); seed++) {
-      const { errors } = await measureRing(one, { folder, seed, checks: checksPerKind })
-      assert.ok(errors.length >= checksPerKind)
-      assert.ok(Math.max(...errors) < tolerances[one.quant] * 0.8, `${Math.max(...errors)}`)
+for (const one of quickCases)
+  test(`checks of honest ranks: ${one.name}: all far below the tolerance`, async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'mesh-compare-'))
+    try {
+      for (let seed = 1; seed <= (one.bundled ? 1 : 3); seed++) {
+        const { errors } = await measureRing(one, { folder, seed, checks: checksPerKind })
+        assert.ok(errors.length >= checksPerKind)
+        assert.ok(Math.max(...errors) < tolerances[one.quant] * 0.8, `${Math.max(...errors)}`)
+      }
+    } finally {
+      rmSync(folder, { recursive: true, force: true })
     }
-  } finally {
-    rmSync(folder, { recursive: true, force: true })
-  }
-})
+  })
 
 test('checks of ranks that are wrong by 1 % of the norm: every one of them is far above the tolerance, over any wire type', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'mesh-compare-'))
   try {
-    for (const wire of wireTypes) for (const one of honestCases.filter(({ quant, bundled }) => quant !== 'q8' && !bundled)) {
-      const lying: HonestCase = { ...one, wire }
-      const { errors } = await measureRing(lying, { folder, seed: 3, checks: 60, lie: noise(0.01, Math.random) })
-      assert.ok(Math.min(...errors) > tolerances[one.quant] * 1.5, `${one.name} over ${wire}: ${Math.min(...errors)}`)
-    }
+    for (const wire of wireTypes)
+      for (const one of honestCases.filter(({ quant, bundled }) => quant !== 'q8' && !bundled)) {
+        const lying: HonestCase = { ...one, wire }
+        const { errors } = await measureRing(lying, { folder, seed: 3, checks: 60, lie: noise(0.01, Math.random) })
+        assert.ok(Math.min(...errors) > tolerances[one.quant] * 1.5, `${one.name} over ${wire}: ${Math.min(...errors)}`)
+      }
   } finally {
     rmSync(folder, { recursive: true, force: true })
   }
 })
 
 test('rounding: to the nearest, ties to even', () => {
-  for (const [value, want] of [[0.5, 0], [1.5, 2], [2.5, 2], [-0.5, 0], [-1.5, -2], [0.49, 0], [0.51, 1], [-3.2, -3]] as const) assert.equal(roundToEven(value) + 0, want)
+  for (const [value, want] of [
+    [0.5, 0],
+    [1.5, 2],
+    [2.5, 2],
+    [-0.5, 0],
+    [-1.5, -2],
+    [0.49, 0],
+    [0.51, 1],
+    [-3.2, -3],
+  ] as const)
+    assert.equal(roundToEven(value) + 0, want)
 })
 
 test('rounding: codes and scales stand for the values, to half a step; close calls are those near a half', () => {
   const values = fc.array(fc.float({ min: -100, max: 100, noNaN: true }), { minLength: 64, maxLength: 64 })
-  fc.assert(fc.property(values, fc.constantFrom('ggml' as const, 'onnx' as const), (list, kind) => {
-    const { codes, scales } = roundActivations(Float32Array.from(list), 32, kind)
-    // ggml's scales are f16, whose smallest steps are 2^-24: each of the 127 codes may be off by half of one
-    const least = kind === 'ggml' ? 127 * 2 ** -25 : 1e-36
-    for (const [i, value] of list.entries()) {
-      const step = scales[i >> 5]
-      assert.ok(Math.abs(codes[i] * step - value) <= step * 0.57 + least, `${codes[i]} * ${step}, ${value}`)
-    }
-  }))
+  fc.assert(
+    fc.property(values, fc.constantFrom('ggml' as const, 'onnx' as const), (list, kind) => {
+      const { codes, scales } = roundActivations(Float32Array.from(list), 32, kind)
+      // ggml's scales are f16, whose smallest steps are 2^-24: each of the 127 codes may be off by half of one
+      const least = kind === 'ggml' ? 127 * 2 ** -25 : 1e-36
+      for (const [i, value] of list.entries()) {
+        const step = scales[i >> 5]
+        assert.ok(Math.abs(codes[i] * step - value) <= step * 0.57 + least, `${codes[i]} * ${step}, ${value}`)
+      }
+    }),
+  )
   const near = new Float32Array(32).fill(1)
   near[0] = 127
   near[1] = 2.5001

@@ -48,7 +48,11 @@ export const errorOf = ({ part, wire }: Pick<Sent, 'part' | 'wire'>, { values, t
 }
 
 /** @param kinds that the rank may compute with, the likeliest first */
-export const compare = (half: HeldHalf, sent: Sent, { kinds, epsilon }: { readonly kinds: readonly BackendKind[]; readonly epsilon: number }): Comparison => {
+export const compare = (
+  half: HeldHalf,
+  sent: Sent,
+  { kinds, epsilon }: { readonly kinds: readonly BackendKind[]; readonly epsilon: number },
+): Comparison => {
   let best: Comparison = { kind: kinds[0], error: Infinity }
   for (const kind of kinds) {
     for (const partial of recompute(half, sent.x, { kind, epsilon })) {

@@ -24,7 +24,14 @@ test('evidence: one gross error is enough, and so is what is no number', () => {
 
 test('evidence: each check says whether it was wrong', () => {
   const evidence = new Evidence()
-  for (const [error, want] of [[0.004, false], [0.006, true], [0.2, true], [0, false], [NaN, true]] as const) assert.equal(evidence.add({ error, tolerance }), want)
+  for (const [error, want] of [
+    [0.004, false],
+    [0.006, true],
+    [0.2, true],
+    [0, false],
+    [NaN, true],
+  ] as const)
+    assert.equal(evidence.add({ error, tolerance }), want)
   assert.equal(of(0.004).isWrong, false)
 })
 

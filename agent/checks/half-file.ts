@@ -9,12 +9,23 @@ import { join } from 'node:path'
 import { sizeOf } from '../../shared/plan/shard-plan.ts'
 import type { Range } from '../../shared/schema/common.ts'
 import type { Model } from '../model/model-folder.ts'
-import { cutRows, type HalfRequest, type HeldRows, type MatrixName, matrixNames, piecesOf, readNorm, shapeOf } from './half-layer.ts'
+import {
+  cutRows,
+  type HalfRequest,
+  type HeldRows,
+  type MatrixName,
+  matrixNames,
+  piecesOf,
+  readNorm,
+  shapeOf,
+} from './half-layer.ts'
 import type { HeldHalf } from './recompute.ts'
 
-const bytesOf = ({ buffer, byteOffset, byteLength }: Float32Array | Int8Array): Uint8Array => new Uint8Array(buffer, byteOffset, byteLength)
+const bytesOf = ({ buffer, byteOffset, byteLength }: Float32Array | Int8Array): Uint8Array =>
+  new Uint8Array(buffer, byteOffset, byteLength)
 
-const listOf = (rows: HeldRows): readonly (Float32Array | Int8Array)[] => (rows.kind === 'codes' ? [rows.codes, rows.scales] : [rows.values])
+const listOf = (rows: HeldRows): readonly (Float32Array | Int8Array)[] =>
+  rows.kind === 'codes' ? [rows.codes, rows.scales] : [rows.values]
 
 /** Bytes that a half takes. */
 export const halfBytes = (request: HalfRequest): number =>
@@ -78,9 +89,10 @@ export class HalfFile implements HeldHalf {
     for (const piece of this.#pieces) {
       if (piece.name !== name) continue
       const elements = sizeOf(piece.rows) * width
-      const rows: HeldRows = quant === 'f32'
-        ? { kind: 'floats', values: new Float32Array(elements) }
-        : { kind: 'codes', codes: new Int8Array(elements), scales: new Float32Array(elements / block) }
+      const rows: HeldRows =
+        quant === 'f32'
+          ? { kind: 'floats', values: new Float32Array(elements) }
+          : { kind: 'codes', codes: new Int8Array(elements), scales: new Float32Array(elements / block) }
       let at = piece.offset
       for (const array of listOf(rows)) at += this.#read(bytesOf(array), at)
       yield rows
@@ -93,12 +105,12 @@ export class HalfFile implements HeldHalf {
   }
 
   #write(bytes: Uint8Array): void {
-    for (let at = 0; at < bytes.length; ) at += writeSync(this.#handle, bytes, at, bytes.length - at, this.#end + at)
+    for (let at = 0; at < bytes.length;) at += writeSync(this.#handle, bytes, at, bytes.length - at, this.#end + at)
     this.#end += bytes.length
   }
 
   #read(into: Uint8Array, offset: number): number {
-    for (let at = 0; at < into.length; ) {
+    for (let at = 0; at < into.length;) {
       const got = readSync(this.#handle, into, at, into.length - at, offset + at)
       if (got === 0) throw new Error('a half layer kept for checks ends early')
       at += got

@@ -61,7 +61,10 @@ export const shapeOf = (request: HalfRequest, name: MatrixName): MatrixShape => 
 /** Rows of a matrix that are held in memory at once. */
 export const piecesOf = ({ rows, width }: MatrixShape): Range[] => {
   const atOnce = Math.max(1, Math.floor(pieceElements / width))
-  return Array.from({ length: Math.ceil(rows / atOnce) }, (_, index) => ({ start: index * atOnce, end: Math.min(rows, (index + 1) * atOnce) }))
+  return Array.from({ length: Math.ceil(rows / atOnce) }, (_, index) => ({
+    start: index * atOnce,
+    end: Math.min(rows, (index + 1) * atOnce),
+  }))
 }
 
 /** Codes with their zero taken off. */
@@ -76,7 +79,12 @@ const signed = (codes: Uint8Array, bits: QuantBits): Int8Array => {
 }
 
 /** Cuts rows of a matrix from the model. @throws MeshError `weightsChanged` | `safetensorsInvalid` */
-export const cutRows = (model: Pick<Model, 'tensor'>, request: HalfRequest, name: MatrixName, rows: Range): HeldRows => {
+export const cutRows = (
+  model: Pick<Model, 'tensor'>,
+  request: HalfRequest,
+  name: MatrixName,
+  rows: Range,
+): HeldRows => {
   const { quant, block } = request
   const part = partOf(request, name)
   if (quant === 'f32') return { kind: 'floats', values: readPart(model, part, rows).values }

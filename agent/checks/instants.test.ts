@@ -29,7 +29,7 @@ test('instants: of all spans of 200 tokens in a row, less than one in a hundred 
   const gaps = found.map((token, index) => token - (found[index - 1] ?? 0))
   const empty = gaps.reduce((sum, gap) => sum + Math.max(0, gap - spanTokens), 0)
   assert.ok(empty / tokens < 0.003, `${empty / tokens}`)
-  assert.ok(Math.abs(found.length * windowTokens / tokens - 1) < 0.001, 'one in every window')
+  assert.ok(Math.abs((found.length * windowTokens) / tokens - 1) < 0.001, 'one in every window')
 })
 
 test('instants: from the first token on one comes within 200, in every one of 10,000 epochs', () => {
@@ -38,7 +38,8 @@ test('instants: from the first token on one comes within 200, in every one of 10
 
 test('instants: every place of a window is as likely, so that no token is safe to lie in', () => {
   const counts = new Float64Array(10)
-  for (const token of instantsIn(2_000_000, seeded(9))) counts[Math.floor(((token - 1) % windowTokens) / (windowTokens / 10))]++
+  for (const token of instantsIn(2_000_000, seeded(9)))
+    counts[Math.floor(((token - 1) % windowTokens) / (windowTokens / 10))]++
   const each = counts.reduce((sum, count) => sum + count, 0) / counts.length
   for (const count of counts) assert.ok(Math.abs(count / each - 1) < 0.1, `${count} of ${each}`)
 })

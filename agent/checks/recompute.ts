@@ -41,7 +41,11 @@ export const activated = (gateUp: Float32Array): Float32Array => {
  * @param x codes of the input
  * @returns the summed squares of what each block gives
  */
-const multiplyCodes = (y: Float32Array, { codes, scales }: Extract<HeldRows, { kind: 'codes' }>, { x, blockScales }: { readonly x: Float64Array; readonly blockScales: Float32Array }): number => {
+const multiplyCodes = (
+  y: Float32Array,
+  { codes, scales }: Extract<HeldRows, { kind: 'codes' }>,
+  { x, blockScales }: { readonly x: Float64Array; readonly blockScales: Float32Array },
+): number => {
   const blocks = blockScales.length
   const block = x.length / blocks
   const rows = scales.length / blocks
@@ -51,8 +55,10 @@ const multiplyCodes = (y: Float32Array, { codes, scales }: Extract<HeldRows, { k
     for (let index = 0, column = 0; index < blocks; index++, at++) {
       let dot = 0
       for (const end = column + block; column < end; column += 4, weight += 4) {
-        dot += x[column] * codes[weight] + x[column + 1] * codes[weight + 1]
-          + (x[column + 2] * codes[weight + 2] + x[column + 3] * codes[weight + 3])
+        dot +=
+          x[column] * codes[weight] +
+          x[column + 1] * codes[weight + 1] +
+          (x[column + 2] * codes[weight + 2] + x[column + 3] * codes[weight + 3])
       }
       const term = dot * scales[at] * blockScales[index]
       sum += term
@@ -63,7 +69,11 @@ const multiplyCodes = (y: Float32Array, { codes, scales }: Extract<HeldRows, { k
   return squares
 }
 
-const multiplyFloats = (y: Float32Array, { values }: Extract<HeldRows, { kind: 'floats' }>, input: Float32Array): number => {
+const multiplyFloats = (
+  y: Float32Array,
+  { values }: Extract<HeldRows, { kind: 'floats' }>,
+  input: Float32Array,
+): number => {
   let squares = 0
   for (let row = 0, at = 0; at < values.length; row++) {
     let sum = 0
@@ -78,7 +88,9 @@ const multiplyFloats = (y: Float32Array, { values }: Extract<HeldRows, { kind: '
 }
 
 /** What goes into a product. */
-type Input = { readonly kind: 'codes'; readonly rounded: Rounded } | { readonly kind: 'floats'; readonly values: Float32Array }
+type Input =
+  | { readonly kind: 'codes'; readonly rounded: Rounded }
+  | { readonly kind: 'floats'; readonly values: Float32Array }
 
 const inputOf = ({ request }: HeldHalf, name: MatrixName, values: Float32Array, kind: BackendKind): Input => {
   if (request.quant === 'f32') return { kind: 'floats', values }
@@ -88,13 +100,23 @@ const inputOf = ({ request }: HeldHalf, name: MatrixName, values: Float32Array, 
   return { kind: 'codes', rounded: roundActivations(padded, request.block, kind) }
 }
 
-const multiply = (half: HeldHalf, name: MatrixName, input: Input): { readonly y: Float32Array; readonly squares: number } => {
+const multiply = (
+  half: HeldHalf,
+  name: MatrixName,
+  input: Input,
+): { readonly y: Float32Array; readonly squares: number } => {
   const y = new Float32Array(shapeOf(half.request, name).rows)
-  const x = input.kind === 'codes' ? { x: Float64Array.from(input.rounded.codes), blockScales: input.rounded.scales } : undefined
+  const x =
+    input.kind === 'codes'
+      ? { x: Float64Array.from(input.rounded.codes), blockScales: input.rounded.scales }
+      : undefined
   let done = 0
   let squares = 0
   for (const rows of half.rows(name)) {
-    const count = rows.kind === 'codes' ? rows.codes.length / shapeOf(half.request, name).width : rows.values.length / shapeOf(half.request, name).width
+    const count =
+      rows.kind === 'codes'
+        ? rows.codes.length / shapeOf(half.request, name).width
+        : rows.values.length / shapeOf(half.request, name).width
     const into = y.subarray(done, done + count)
     if (rows.kind === 'codes' && x) squares += multiplyCodes(into, rows, x)
     else if (rows.kind === 'floats' && input.kind === 'floats') squares += multiplyFloats(into, rows, input.values)

@@ -68,11 +68,34 @@ export class SpotChecks {
   #turn = 0
 
   constructor(options: SpotChecksOptions) {
-    const { rank: own, ffn, modelFolder, digests, config, epsilon, quant, folder, cuttingShare = usualCuttingShare } = options
+    const {
+      rank: own,
+      ffn,
+      modelFolder,
+      digests,
+      config,
+      epsilon,
+      quant,
+      folder,
+      cuttingShare = usualCuttingShare,
+    } = options
     this.#options = options
     this.#random = options.random ?? secret
-    const input: CheckThreadInput = { modelFolder, digests, config, epsilon, quant, folder, cuttingShare, busy: this.#busy.buffer as SharedArrayBuffer }
-    this.#thread = new Worker(new URL('./check-thread.ts', import.meta.url), { workerData: input, name: 'checks', resourceLimits: { maxOldGenerationSizeMb: 96 } })
+    const input: CheckThreadInput = {
+      modelFolder,
+      digests,
+      config,
+      epsilon,
+      quant,
+      folder,
+      cuttingShare,
+      busy: this.#busy.buffer as SharedArrayBuffer,
+    }
+    this.#thread = new Worker(new URL('./check-thread.ts', import.meta.url), {
+      workerData: input,
+      name: 'checks',
+      resourceLimits: { maxOldGenerationSizeMb: 96 },
+    })
     this.#thread.unref()
     this.#thread.on('message', (message: FromThread) => this.#receive(message))
     this.#thread.on('error', (error) => this.#stopped(problemOf(error)))
@@ -88,7 +111,9 @@ export class SpotChecks {
 
   /** Every rank that can be checked can be checked now. */
   get isReady(): boolean {
-    return this.#ranks.every(({ ffn, halves, problem }) => sizeOf(ffn) === 0 || problem !== undefined || halves.some(({ isCut }) => isCut))
+    return this.#ranks.every(
+      ({ ffn, halves, problem }) => sizeOf(ffn) === 0 || problem !== undefined || halves.some(({ isCut }) => isCut),
+    )
   }
 
   /** Checks are under way. */
@@ -114,7 +139,9 @@ export class SpotChecks {
     for (const rank of this.#ranks) rank.instants.pass(tokens)
     this.#watched = undefined
     if (this.#pending.size >= mostPending) return undefined
-    const due = this.#ranks.filter((rank) => rank.instants.isDue && !rank.waiting && rank.halves.some(({ isCut }) => isCut))
+    const due = this.#ranks.filter(
+      (rank) => rank.instants.isDue && !rank.waiting && rank.halves.some(({ isCut }) => isCut),
+    )
     const rank = due[this.#turn++ % Math.max(1, due.length)]
     if (!rank) return undefined
     const halves = rank.halves.filter(({ isCut }) => isCut)
@@ -150,7 +177,12 @@ export class SpotChecks {
     this.#thread.postMessage(message)
   }
 
-  #cut(rank: CheckedRank, block: BlockColumns, inHaste: boolean, layer = Math.floor(this.#random() * this.#options.config.shape.layers)): number {
+  #cut(
+    rank: CheckedRank,
+    block: BlockColumns,
+    inHaste: boolean,
+    layer = Math.floor(this.#random() * this.#options.config.shape.layers),
+  ): number {
     const number = ++this.#numbers
     rank.halves.push({ number, layer, block, isCut: false, checks: 0 })
     this.#say({ type: 'cut', half: number, layer, ffn: rank.ffn, block, inHaste })
@@ -204,7 +236,8 @@ export class SpotChecks {
   #refill(rank: CheckedRank): void {
     if (rank.waiting || rank.halves.some(({ isCut }) => !isCut)) return
     const isSpent = rank.halves.some(({ checks }) => checks >= rank.checksPerHalf)
-    if (rank.halves.length < this.#room(rank) || isSpent) this.#cut(rank, rank.known?.block ?? this.#options.block, false)
+    if (rank.halves.length < this.#room(rank) || isSpent)
+      this.#cut(rank, rank.known?.block ?? this.#options.block, false)
   }
 
   #checked({ check, kind, error, tookMs }: Extract<FromThread, { type: 'checked' }>): void {
@@ -220,7 +253,11 @@ export class SpotChecks {
     half.checks++
     if (error < unlikeError) rank.learn({ kind, block: half.block }, (other) => this.#drop(rank, other))
     else if (this.#mayBeOther(pending)) {
-      rank.waiting = { ...pending, half: this.#cut(rank, half.block === 32 ? 128 : 32, true, half.layer), firstError: error }
+      rank.waiting = {
+        ...pending,
+        half: this.#cut(rank, half.block === 32 ? 128 : 32, true, half.layer),
+        firstError: error,
+      }
       return
     } else if (pending.firstError !== undefined) {
       rank.isUnlike = true
@@ -254,7 +291,10 @@ export class SpotChecks {
   #problem(rank: CheckedRank, problem: string): void {
     if (rank.problem === problem) return
     rank.problem = problem
-    this.#options.logger.warn({ rank: rank.rank, problem }, `the sums of rank ${rank.rank} cannot be checked: ${problem}`)
+    this.#options.logger.warn(
+      { rank: rank.rank, problem },
+      `the sums of rank ${rank.rank} cannot be checked: ${problem}`,
+    )
     this.#options.onChange()
   }
 

@@ -4,13 +4,15 @@ import type { SpotChecks } from './spot-checks.ts'
 
 /** @param checks none in a ring of one */
 export const watchEngine = (engine: Engine, checks: Pick<SpotChecks, 'choose' | 'observe'> | undefined): Engine =>
-  checks === undefined ? engine : {
-    ...engine,
-    step: async (input) => {
-      const watch = checks.choose(input)
-      if (!watch) return engine.step(input)
-      const result = await engine.step({ ...input, watch })
-      checks.observe(result.seen, input.jobId)
-      return result
-    },
-  }
+  checks === undefined
+    ? engine
+    : {
+        ...engine,
+        step: async (input) => {
+          const watch = checks.choose(input)
+          if (!watch) return engine.step(input)
+          const result = await engine.step({ ...input, watch })
+          checks.observe(result.seen, input.jobId)
+          return result
+        },
+      }

@@ -12,9 +12,14 @@ import { readAgentState } from './session.ts'
 test('an agent of another version, whose words have changed, is named as such while it runs', (t) => {
   const home = openHome(temporaryFolder(t))
   mkdirSync(dirname(home.agentState), { recursive: true })
-  const write = (state: object): void => writeFileSync(home.agentState, JSON.stringify({ mark: processMark(process.pid), ...state }))
+  const write = (state: object): void =>
+    writeFileSync(home.agentState, JSON.stringify({ mark: processMark(process.pid), ...state }))
   write({ pid: process.pid, version: '9.9.9', rings: 'in other words' })
-  assert.throws(() => readAgentState(home), { code: 'agentVersion', message: new RegExp(`process ${process.pid}\\) is of version 9\\.9\\.9, this command of version ${version}`), hint: /mesh down, then mesh start -d/ })
+  assert.throws(() => readAgentState(home), {
+    code: 'agentVersion',
+    message: new RegExp(`process ${process.pid}\\) is of version 9\\.9\\.9, this command of version ${version}`),
+    hint: /mesh down, then mesh start -d/,
+  })
   // of this version the file is damaged, and an agent that is gone says nothing
   write({ pid: process.pid, version, rings: 'in other words' })
   assert.throws(() => readAgentState(home), { code: 'stateUnreadable' })

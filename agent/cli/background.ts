@@ -38,12 +38,20 @@ const startInBackground = async (context: CommandContext, args: readonly string[
   const { home, signal, stderr } = context
   const crash = openCrashFile(home)
   const [file, ...rest] = commandOf('background')
-  const child = spawn(file, [...rest, ...args], { detached: true, windowsHide: true, stdio: ['ignore', crash.handle, crash.handle, 'ipc'] })
+  const child = spawn(file, [...rest, ...args], {
+    detached: true,
+    windowsHide: true,
+    stdio: ['ignore', crash.handle, crash.handle, 'ipc'],
+  })
   closeSync(crash.handle)
   const stop = (): void => void child.kill('SIGTERM')
   signal.addEventListener('abort', stop, { once: true })
   const ended = (how: string): MeshError => {
-    const left = readFileSync(crash.file).subarray(crash.start).toString('utf8').split('\n').filter((line) => line.trim() !== '')
+    const left = readFileSync(crash.file)
+      .subarray(crash.start)
+      .toString('utf8')
+      .split('\n')
+      .filter((line) => line.trim() !== '')
     return new MeshError('processEnded', { name: `mesh ${args[0]}`, how, problem: lastWords(left) })
   }
   try {
@@ -72,10 +80,13 @@ interface Background<Info extends object> {
 
 /** It runs already: what it said when it was ready. */
 const infoOf = async (context: CommandContext, { pid }: ServiceRecord): Promise<object | undefined> => {
-  const found = await poll(async () => {
-    const now = findService(context.home)
-    return now?.pid !== pid ? { info: undefined } : now.info && { info: now.info }
-  }, { waitMs: otherMs, everyMs: 100, context })
+  const found = await poll(
+    async () => {
+      const now = findService(context.home)
+      return now?.pid !== pid ? { info: undefined } : now.info && { info: now.info }
+    },
+    { waitMs: otherMs, everyMs: 100, context },
+  )
   return found?.info
 }
 
@@ -83,11 +94,15 @@ const infoOf = async (context: CommandContext, { pid }: ServiceRecord): Promise<
  * `-d`: runs the service in the background, unless it runs already; then it says so, which is no failure.
  * @throws MeshError `agentAlreadyRunning` (another service of this home) | `processEnded` | as the command does
  */
-export const detach = async <Info extends object>(context: CommandContext, { command, args, show }: Background<Info>): Promise<void> => {
+export const detach = async <Info extends object>(
+  context: CommandContext,
+  { command, args, show }: Background<Info>,
+): Promise<void> => {
   const other = findService(context.home)
   if (other !== undefined) {
     // the agent is a part of mesh up
-    if (other.command !== command && command === 'up') throw new MeshError('agentAlreadyRunning', { home: context.home.root, pid: other.pid })
+    if (other.command !== command && command === 'up')
+      throw new MeshError('agentAlreadyRunning', { home: context.home.root, pid: other.pid })
     context.stderr.write(`runs already: ${serviceText(other)}\n`)
     const info = await infoOf(context, other)
     if (info !== undefined && other.command === command) show(info as Info)

@@ -25,18 +25,28 @@ const closedPort = async (): Promise<number> => {
 
 const initialised = async (t: TestContext): Promise<string> => {
   const home = temporaryFolder(t)
-  await mesh(['init', '--network-id', 'home', '--name', 'laptop', '--control-plane', `http://127.0.0.1:${await closedPort()}`], { home })
+  await mesh(
+    ['init', '--network-id', 'home', '--name', 'laptop', '--control-plane', `http://127.0.0.1:${await closedPort()}`],
+    { home },
+  )
   return home
 }
 
 /** Of a pool that nobody has: enough for what is checked before anybody is asked. */
 const someInvite = (): string =>
   encodeInvite({
-    rootPublicKey: newKeyPair().publicKey, inviteId: 'ab'.repeat(inviteIdBytes), secret: new Uint8Array(inviteSecretBytes),
-    notAfter: Date.now() + 3600e3, urls: ['http://127.0.0.1:9'],
+    rootPublicKey: newKeyPair().publicKey,
+    inviteId: 'ab'.repeat(inviteIdBytes),
+    secret: new Uint8Array(inviteSecretBytes),
+    notAfter: Date.now() + 3600e3,
+    urls: ['http://127.0.0.1:9'],
   })
 
-const fails = async (args: readonly string[], home: string, wanted: { code: number; error: RegExp; hint: RegExp }): Promise<void> => {
+const fails = async (
+  args: readonly string[],
+  home: string,
+  wanted: { code: number; error: RegExp; hint: RegExp },
+): Promise<void> => {
   const { code, stdout, stderr } = await runMesh(args, { home })
   assert.equal(stdout, '')
   assert.match(stderr, /^error: [^\n]+\nhint: [^\n]+\n$/, `not two lines:\n${stderr}`)
@@ -57,38 +67,85 @@ describe('mesh', () => {
   it('a wrong command line ends with 2', async (t) => {
     const home = temporaryFolder(t)
     await fails(['pool-lst'], home, { code: 2, error: /did you mean mesh pool-list \(/, hint: /mesh pool-list --help/ })
-    await fails(['init', '--name', 'x'], home, { code: 2, error: /mesh init needs --network-id <name>/, hint: /mesh init --help/ })
+    await fails(['init', '--name', 'x'], home, {
+      code: 2,
+      error: /mesh init needs --network-id <name>/,
+      hint: /mesh init --help/,
+    })
     await fails(['inference', '--prompt', ' '], home, { code: 2, error: /the prompt is empty/, hint: /mesh inference/ })
-    await fails(['init', '--network-id', 'n', '--name', 'a\nb'], home, { code: 2, error: /--name wants/, hint: /mesh init --help/ })
-    await fails(['init', '--network-id', 'n', '--name', 'x', '--control-plane', 'nowhere'], home, { code: 2, error: /--control-plane wants an address/, hint: /mesh init --help/ })
+    await fails(['init', '--network-id', 'n', '--name', 'a\nb'], home, {
+      code: 2,
+      error: /--name wants/,
+      hint: /mesh init --help/,
+    })
+    await fails(['init', '--network-id', 'n', '--name', 'x', '--control-plane', 'nowhere'], home, {
+      code: 2,
+      error: /--control-plane wants an address/,
+      hint: /mesh init --help/,
+    })
   })
 
   it('an invite may come by standard input, where no list of processes shows it', async (t) => {
     const home = temporaryFolder(t)
     const [file, ...args] = commandOf('mesh')
-    for (const command of [['join', '-'], ['pool-join', '--invite', '-']]) {
-      const { status, stderr } = spawnSync(file, [...args, ...command], { env: environmentFor(home), input: 'mesh-invite:AAAA\n', encoding: 'utf8' })
-      assert.deepEqual([status, stderr.split('\n').find((line) => line.startsWith('error: '))], [7, 'error: the invite is not valid: it is damaged, or a part of it is missing'])
+    for (const command of [
+      ['join', '-'],
+      ['pool-join', '--invite', '-'],
+    ]) {
+      const { status, stderr } = spawnSync(file, [...args, ...command], {
+        env: environmentFor(home),
+        input: 'mesh-invite:AAAA\n',
+        encoding: 'utf8',
+      })
+      assert.deepEqual(
+        [status, stderr.split('\n').find((line) => line.startsWith('error: '))],
+        [7, 'error: the invite is not valid: it is damaged, or a part of it is missing'],
+      )
     }
   })
 
   it('a device that is not set up ends every command with 3', async (t) => {
     const home = temporaryFolder(t)
-    for (const command of [['status'], ['start'], ['pool-list'], ['pool-create', '--name', 'x'], ['shard-status'], ['join-ring'], ['inference', '--prompt', 'x']]) {
-      await fails(command, home, { code: 3, error: new RegExp(`no device is set up in ${home}`), hint: /mesh init --network-id/ })
+    for (const command of [
+      ['status'],
+      ['start'],
+      ['pool-list'],
+      ['pool-create', '--name', 'x'],
+      ['shard-status'],
+      ['join-ring'],
+      ['inference', '--prompt', 'x'],
+    ]) {
+      await fails(command, home, {
+        code: 3,
+        error: new RegExp(`no device is set up in ${home}`),
+        hint: /mesh init --network-id/,
+      })
     }
   })
 
   it('init works without a control plane, keeps its key when repeated, and another network is refused with 3', async (t) => {
     const home = await initialised(t)
-    const again = JSON.parse(await mesh(['init', '--network-id', 'home', '--name', 'desk', '--yes', '--json'], { home })) as Record<string, unknown>
+    const again = JSON.parse(
+      await mesh(['init', '--network-id', 'home', '--name', 'desk', '--yes', '--json'], { home }),
+    ) as Record<string, unknown>
     assert.deepEqual([again.created, again.registered, again.name], [false, false, 'desk'])
     const { code, stdout } = await runMesh(['status', '--json'], { home })
     assert.equal(code, 3) // no agent runs
-    const status = JSON.parse(stdout) as { device: { device_id: string }; agent: unknown; control_plane: { reachable: boolean; problem: string } }
-    assert.deepEqual([status.device.device_id, status.agent, status.control_plane.reachable], [again.device_id, null, false])
+    const status = JSON.parse(stdout) as {
+      device: { device_id: string }
+      agent: unknown
+      control_plane: { reachable: boolean; problem: string }
+    }
+    assert.deepEqual(
+      [status.device.device_id, status.agent, status.control_plane.reachable],
+      [again.device_id, null, false],
+    )
     assert.match(status.control_plane.problem, /ECONNREFUSED/)
-    await fails(['init', '--network-id', 'other', '--name', 'desk'], home, { code: 3, error: /a device named desk is already set up/, hint: /--network-id .*MESHNET_HOME/ })
+    await fails(['init', '--network-id', 'other', '--name', 'desk'], home, {
+      code: 3,
+      error: /a device named desk is already set up/,
+      hint: /--network-id .*MESHNET_HOME/,
+    })
     await fails(['shard-status'], home, { code: 3, error: /no agent is running/, hint: /mesh start/ })
   })
 
@@ -98,7 +155,10 @@ describe('mesh', () => {
     const before = nameOf()
     const changes: readonly (readonly [readonly string[], RegExp])[] = [
       [['init', '--network-id', 'home', '--name', 'desk'], /set up already, as "laptop": its name would become "desk"/],
-      [['init', '--network-id', 'home', '--name', 'laptop', '--control-plane', 'http://other:1'], /its control plane would become https:\/\/other:1 \(now http:\/\/127\.0\.0\.1/],
+      [
+        ['init', '--network-id', 'home', '--name', 'laptop', '--control-plane', 'http://other:1'],
+        /its control plane would become https:\/\/other:1 \(now http:\/\/127\.0\.0\.1/,
+      ],
       [['join', someInvite(), '--name', 'desk', '--no-start'], /its name would become "desk"/],
     ]
     for (const [args, error] of changes) {
@@ -113,15 +173,35 @@ describe('mesh', () => {
     const home = await initialised(t)
     const created = await mesh(['pool-create', '--name', 'home'], { home })
     assert.match(created, /published by: mesh start/)
-    for (const command of [['pool-peers'], ['ring-status'], ['pool-status'], ['join-ring'], ['leave-ring'], ['ring-remove'], ['inference', '--prompt', 'x']]) {
-      await fails(command, home, { code: 4, error: /no control plane answers at http:\/\/127\.0\.0\.1/, hint: /mesh control-plane/ })
+    for (const command of [
+      ['pool-peers'],
+      ['ring-status'],
+      ['pool-status'],
+      ['join-ring'],
+      ['leave-ring'],
+      ['ring-remove'],
+      ['inference', '--prompt', 'x'],
+    ]) {
+      await fails(command, home, {
+        code: 4,
+        error: /no control plane answers at http:\/\/127\.0\.0\.1/,
+        hint: /mesh control-plane/,
+      })
     }
   })
 
   it('a pool is kept locally, listed with what others need, and made once', async (t) => {
     const home = await initialised(t)
-    const first = JSON.parse(await mesh(['pool-create', '--name', 'home', '--json'], { home })) as { pool_id: string; root_public_key: string; join: string; created: boolean }
-    const second = JSON.parse(await mesh(['pool-create', '--name', 'home', '--json'], { home })) as { pool_id: string; created: boolean }
+    const first = JSON.parse(await mesh(['pool-create', '--name', 'home', '--json'], { home })) as {
+      pool_id: string
+      root_public_key: string
+      join: string
+      created: boolean
+    }
+    const second = JSON.parse(await mesh(['pool-create', '--name', 'home', '--json'], { home })) as {
+      pool_id: string
+      created: boolean
+    }
     assert.deepEqual([second.pool_id, second.created], [first.pool_id, false])
     assert.equal(first.join, `mesh pool-join --pool-id ${first.pool_id} --pool-root-pubkey ${first.root_public_key}`)
     const listed = await mesh(['pool-list'], { home })
@@ -132,14 +212,30 @@ describe('mesh', () => {
   it('a model that is not there or damaged ends with 5', async (t) => {
     const home = await initialised(t)
     await mesh(['pool-create', '--name', 'home'], { home })
-    await fails(['join-ring', '--model-id', 'huge'], home, { code: 5, error: /no model huge on this device/, hint: /--model-dir/ })
-    await fails(['join-ring', '--model-id', 'huge', '--model-dir', home], home, { code: 5, error: /config\.json is missing/, hint: /download/ })
+    await fails(['join-ring', '--model-id', 'huge'], home, {
+      code: 5,
+      error: /no model huge on this device/,
+      hint: /--model-dir/,
+    })
+    await fails(['join-ring', '--model-id', 'huge', '--model-dir', home], home, {
+      code: 5,
+      error: /config\.json is missing/,
+      hint: /download/,
+    })
   })
 
   it('a pool id of another key ends with 7, without asking anybody', async (t) => {
     const home = await initialised(t)
-    await fails(['pool-join', '--pool-id', 'ab'.repeat(32), '--pool-root-pubkey', toHex(newKeyPair().publicKey)], home, { code: 7, error: /does not belong to that root public key/, hint: /pool-list/ })
-    await fails(['pool-join', '--pool-id', 'ab', '--pool-root-pubkey', 'cd'], home, { code: 2, error: /--pool-id wants at least 8 hex digits of a pool id \(mesh pool-list shows it\), got "ab"/, hint: /mesh pool-join --help/ })
+    await fails(
+      ['pool-join', '--pool-id', 'ab'.repeat(32), '--pool-root-pubkey', toHex(newKeyPair().publicKey)],
+      home,
+      { code: 7, error: /does not belong to that root public key/, hint: /pool-list/ },
+    )
+    await fails(['pool-join', '--pool-id', 'ab', '--pool-root-pubkey', 'cd'], home, {
+      code: 2,
+      error: /--pool-id wants at least 8 hex digits of a pool id \(mesh pool-list shows it\), got "ab"/,
+      hint: /mesh pool-join --help/,
+    })
   })
 
   it('a device without a pool is told how to get one', async (t) => {
@@ -151,7 +247,12 @@ describe('mesh', () => {
   it('a service that is told to stop ends with 0, and its own exit code comes through', async (t) => {
     const home = temporaryFolder(t)
     for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-      const { process, info } = await startReady(t, { name: 'relay', program: 'mesh', args: ['relay', '--port', '0', '--json'], home })
+      const { process, info } = await startReady(t, {
+        name: 'relay',
+        program: 'mesh',
+        args: ['relay', '--port', '0', '--json'],
+        home,
+      })
       assert.match(String((info.addresses as string[])[0]), /^\/ip4\/127\.0\.0\.1\/tcp\/\d+\/p2p\//)
       process.signal(signal)
       assert.equal((await within(10_000, 'the relay ends', process.ended)).code, 0)
@@ -168,9 +269,18 @@ describe('mesh', () => {
 
   it('output that nobody reads, or that cannot be written, ends it: without a word, or with the reason', async (t) => {
     const home = temporaryFolder(t)
-    for (const [program, ...args] of [['mesh', '--help'], ['mesh', 'relay', '--port', '0', '--log-level', 'silent'], ['bench', '--shape', 'tiny', '--workers', '1', '--prompt-tokens', '4', '--tokens', '2', '--runs', '1']] as const) {
+    for (const [program, ...args] of [
+      ['mesh', '--help'],
+      ['mesh', 'relay', '--port', '0', '--log-level', 'silent'],
+      ['bench', '--shape', 'tiny', '--workers', '1', '--prompt-tokens', '4', '--tokens', '2', '--runs', '1'],
+    ] as const) {
       const [file, ...start] = commandOf(program)
-      const child = spawn(file, [...start, ...args], { env: environmentFor(home), stdio: ['ignore', 'pipe', 'pipe'], timeout: 30_000, killSignal: 'SIGKILL' })
+      const child = spawn(file, [...start, ...args], {
+        env: environmentFor(home),
+        stdio: ['ignore', 'pipe', 'pipe'],
+        timeout: 30_000,
+        killSignal: 'SIGKILL',
+      })
       child.stdout.destroy()
       let stderr = ''
       child.stderr.setEncoding('utf8').on('data', (part: string) => (stderr += part))
@@ -179,13 +289,17 @@ describe('mesh', () => {
     }
     if (!existsSync('/dev/full')) return // only Linux has a disk that is always full
     const full = await runProgram('/bin/sh', ['-c', '"$@" > /dev/full', 'sh', ...commandOf('mesh'), '--help'], { home })
-    assert.deepEqual([full.code, full.stderr.split('\n')[0]], [3, 'error: cannot write the output: ENOSPC: no space left on device, write'])
+    assert.deepEqual(
+      [full.code, full.stderr.split('\n')[0]],
+      [3, 'error: cannot write the output: ENOSPC: no space left on device, write'],
+    )
   })
 
   it('output is as wide as COLUMNS says where there is no terminal, and not broken without it', async (t) => {
     const home = await initialised(t)
     await mesh(['pool-create', '--name', 'a pool whose name is longer than forty columns'], { home })
-    const widest = async (env: Record<string, string>): Promise<number> => Math.max(...(await runMesh(['status'], { home, env })).stdout.split('\n').map(({ length }) => length))
+    const widest = async (env: Record<string, string>): Promise<number> =>
+      Math.max(...(await runMesh(['status'], { home, env })).stdout.split('\n').map(({ length }) => length))
     assert.ok((await widest({ COLUMNS: '40' })) <= 40)
     assert.ok((await widest({ COLUMNS: '' })) > 60)
   })

@@ -79,7 +79,9 @@ export interface Command {
   run(context: CommandContext, values: OptionValues<OptionName>): Promise<number | void>
 }
 
-type Values<Name extends OptionName, Sure extends Name> = OptionValues<Name> & { [N in Sure]: NonNullable<OptionValues<Name>[N]> }
+type Values<Name extends OptionName, Sure extends Name> = OptionValues<Name> & {
+  [N in Sure]: NonNullable<OptionValues<Name>[N]>
+}
 
 /** Prints the one answer of `--json`: what the command declared, and nothing else. */
 interface Printer<Json extends TSchema> {
@@ -97,13 +99,21 @@ interface Declaration<Name extends OptionName, Required extends Name, Default ex
   readonly examples: readonly string[]
   readonly json: Json
   readonly service?: boolean
-  run(context: CommandContext & Printer<Json>, values: Values<Name | 'logLevel', Required | Default>): Promise<number | void>
+  run(
+    context: CommandContext & Printer<Json>,
+    values: Values<Name | 'logLevel', Required | Default>,
+  ): Promise<number | void>
 }
 
 /** Checks the declaration of a command: `run` sees the options it named, required ones are there, and it prints the JSON it declared. */
 export const defineCommand = <
-  const Name extends OptionName, const Json extends TSchema, const Required extends Name = never, const Default extends Name = never,
->(declaration: Declaration<Name, Required, Default, Json>): Command => {
+  const Name extends OptionName,
+  const Json extends TSchema,
+  const Required extends Name = never,
+  const Default extends Name = never,
+>(
+  declaration: Declaration<Name, Required, Default, Json>,
+): Command => {
   const { json, service = false } = declaration
   return {
     required: [],
@@ -112,8 +122,12 @@ export const defineCommand = <
     service,
     options: [...declaration.options, 'logLevel'],
     run: (context, values) => {
-      const printJson = (value: unknown): void => void context.stdout.write(service ? jsonLine(json, value) : jsonText(json, value))
-      return declaration.run({ ...context, printJson }, values as unknown as Values<Name | 'logLevel', Required | Default>)
+      const printJson = (value: unknown): void =>
+        void context.stdout.write(service ? jsonLine(json, value) : jsonText(json, value))
+      return declaration.run(
+        { ...context, printJson },
+        values as unknown as Values<Name | 'logLevel', Required | Default>,
+      )
     },
   }
 }

@@ -47,8 +47,10 @@ const table: Readonly<Record<string, () => Promise<Command>>> = {
   'ledger-verify': async () => (await import('./commands/ledger-verify.ts')).ledgerVerify,
   'control-plane': async () => (await import('./commands/control-plane.ts')).controlPlane,
   'control-plane-key': async () => (await import('./commands/control-plane-key.ts')).controlPlaneKey,
-  'control-plane-export-key': async () => (await import('./commands/control-plane-export-key.ts')).controlPlaneExportKey,
-  'control-plane-import-key': async () => (await import('./commands/control-plane-import-key.ts')).controlPlaneImportKey,
+  'control-plane-export-key': async () =>
+    (await import('./commands/control-plane-export-key.ts')).controlPlaneExportKey,
+  'control-plane-import-key': async () =>
+    (await import('./commands/control-plane-import-key.ts')).controlPlaneImportKey,
   relay: async () => (await import('./commands/relay.ts')).relay,
   bench: async () => (await import('./commands/bench.ts')).bench,
 }

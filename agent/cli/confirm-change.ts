@@ -6,7 +6,10 @@ import type { DeviceConfig } from '../device/device.ts'
 import type { CommandContext } from './command.ts'
 
 /** One line from a terminal; `undefined` when it ends without one. */
-const answerTo = async ({ stdin, stderr, signal }: Pick<CommandContext, 'stdin' | 'stderr' | 'signal'>, question: string): Promise<string | undefined> => {
+const answerTo = async (
+  { stdin, stderr, signal }: Pick<CommandContext, 'stdin' | 'stderr' | 'signal'>,
+  question: string,
+): Promise<string | undefined> => {
   stderr.write(question)
   const reader = createInterface({ input: stdin.stream, signal })
   try {
@@ -19,7 +22,10 @@ const answerTo = async ({ stdin, stderr, signal }: Pick<CommandContext, 'stdin' 
 }
 
 /** Whether the person at the terminal says yes; without a terminal nobody does. */
-export const isConfirmed = async (context: Pick<CommandContext, 'stdin' | 'stderr' | 'signal'>, question: string): Promise<boolean> => {
+export const isConfirmed = async (
+  context: Pick<CommandContext, 'stdin' | 'stderr' | 'signal'>,
+  question: string,
+): Promise<boolean> => {
   if (!context.stdin.isTTY || !context.stderr.isTTY) return false
   return /^\s*y(?:es)?\s*$/i.test((await answerTo(context, `${question} [y/N] `)) ?? '')
 }
@@ -30,9 +36,13 @@ const changesOf = (before: DeviceConfig, wanted: Partial<DeviceConfig>): string[
   ...(wanted.controlPlaneUrl === undefined || wanted.controlPlaneUrl === before.controlPlaneUrl
     ? []
     : [`its control plane would become ${wanted.controlPlaneUrl} (now ${before.controlPlaneUrl})`]),
-  ...(wanted.controlPlaneKey === undefined || before.controlPlaneKey === undefined || wanted.controlPlaneKey === before.controlPlaneKey
+  ...(wanted.controlPlaneKey === undefined ||
+  before.controlPlaneKey === undefined ||
+  wanted.controlPlaneKey === before.controlPlaneKey
     ? []
-    : [`it would know its control plane by the key ${shortId(wanted.controlPlaneKey)} (now ${shortId(before.controlPlaneKey)})`]),
+    : [
+        `it would know its control plane by the key ${shortId(wanted.controlPlaneKey)} (now ${shortId(before.controlPlaneKey)})`,
+      ]),
 ]
 
 /**
@@ -40,7 +50,12 @@ const changesOf = (before: DeviceConfig, wanted: Partial<DeviceConfig>): string[
  * person at the terminal says so. Nothing may have been written before.
  * @throws MeshError `deviceSetUp`
  */
-export const confirmChange = async (context: Pick<CommandContext, 'stdin' | 'stderr' | 'signal'>, before: DeviceConfig, wanted: Partial<DeviceConfig>, yes: boolean): Promise<void> => {
+export const confirmChange = async (
+  context: Pick<CommandContext, 'stdin' | 'stderr' | 'signal'>,
+  before: DeviceConfig,
+  wanted: Partial<DeviceConfig>,
+  yes: boolean,
+): Promise<void> => {
   const changes = changesOf(before, wanted).join(', ')
   if (changes === '' || yes) return
   if (await isConfirmed(context, `this device is set up as "${before.name}": ${changes}. Change it?`)) return

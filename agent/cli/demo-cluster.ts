@@ -62,17 +62,34 @@ export class DemoCluster {
 
   /** Last lines of every service that ended by itself. */
   wreckage(): { readonly name: string; readonly lines: string[] }[] {
-    return this.#services.filter((service) => !service.running).map((service) => ({ name: service.name, lines: service.tail() }))
+    return this.#services
+      .filter((service) => !service.running)
+      .map((service) => ({ name: service.name, lines: service.tail() }))
   }
 
-  async #startService(name: string, program: 'mesh' | 'controlPlane' | 'relay', args: readonly string[]): Promise<Record<string, unknown>> {
+  async #startService(
+    name: string,
+    program: 'mesh' | 'controlPlane' | 'relay',
+    args: readonly string[],
+  ): Promise<Record<string, unknown>> {
     const service = startProcess({ name, program, args, home: this.home(name.replace(' ', '-')).root })
     this.#services.push(service)
     void service.ended.then(({ how }) => {
-      if (!this.#stopping) this.#failed.reject(new MeshError('processEnded', { name, how, problem: lastWords(service.tail()) }))
+      if (!this.#stopping)
+        this.#failed.reject(new MeshError('processEnded', { name, how, problem: lastWords(service.tail()) }))
     })
     const late = Promise.withResolvers<never>()
-    const timer = setTimeout(() => late.reject(new MeshError('processEnded', { name, how: `not ready within ${formatDuration(startMs)}`, problem: lastWords(service.tail()) })), startMs)
+    const timer = setTimeout(
+      () =>
+        late.reject(
+          new MeshError('processEnded', {
+            name,
+            how: `not ready within ${formatDuration(startMs)}`,
+            problem: lastWords(service.tail()),
+          }),
+        ),
+      startMs,
+    )
     try {
       return await before(service.ready, late.promise, this.failure)
     } finally {
@@ -86,7 +103,8 @@ export class DemoCluster {
     this.#commands.add(process)
     try {
       const { code, how } = await before(process.ended, this.failure)
-      if (code !== 0) throw new MeshError('processEnded', { name: process.name, how, problem: lastWords(process.tail()) })
+      if (code !== 0)
+        throw new MeshError('processEnded', { name: process.name, how, problem: lastWords(process.tail()) })
       return process.stdout()
     } finally {
       if (!process.running) this.#commands.delete(process)
@@ -99,23 +117,69 @@ export class DemoCluster {
     const indices = Array.from({ length: this.#options.agents }, (_, index) => index + 1)
     const [relay, control] = await Promise.all([
       this.#startService('relay', 'relay', ['--host', '127.0.0.1', '--port', '0', '--json']),
-      this.#startService('control plane', 'controlPlane', ['--host', '127.0.0.1', '--port', '0', '--lease', '3s', '--heartbeat', '1s', '--ring-grace', '0', '--json']),
+      this.#startService('control plane', 'controlPlane', [
+        '--host',
+        '127.0.0.1',
+        '--port',
+        '0',
+        '--lease',
+        '3s',
+        '--heartbeat',
+        '1s',
+        '--ring-grace',
+        '0',
+        '--json',
+      ]),
     ])
     const relayAddress = text(relay, 'addresses', 'the relay')
     this.controlPlaneUrl = text(control, 'url', 'the control plane')
-    const own = ['--control-plane', this.controlPlaneUrl, '--control-plane-key', text(control, 'control_plane_key', 'the control plane')]
+    const own = [
+      '--control-plane',
+      this.controlPlaneUrl,
+      '--control-plane-key',
+      text(control, 'control_plane_key', 'the control plane'),
+    ]
     onStep('relay', relayAddress.replace(/\/p2p\/.*/, ''))
     onStep('control plane', this.controlPlaneUrl)
 
-    await Promise.all(indices.map((index) => this.#command(index, 'init', '--network-id', 'demo', '--name', `worker ${index}`, ...own)))
+    await Promise.all(
+      indices.map((index) => this.#command(index, 'init', '--network-id', 'demo', '--name', `worker ${index}`, ...own)),
+    )
     const pool = JSON.parse(await this.#command(1, 'pool-create', '--name', 'demo', '--json')) as { pool_id: string }
-    await Promise.all(indices.map((index) => this.#startService(`agent ${index}`, 'mesh', ['start', '--json', '--log-level', 'info', '--listen', '/ip4/127.0.0.1/tcp/0', '--relay', relayAddress])))
+    await Promise.all(
+      indices.map((index) =>
+        this.#startService(`agent ${index}`, 'mesh', [
+          'start',
+          '--json',
+          '--log-level',
+          'info',
+          '--listen',
+          '/ip4/127.0.0.1/tcp/0',
+          '--relay',
+          relayAddress,
+        ]),
+      ),
+    )
     onStep('agents', `${indices.length} running`)
-    const { invite } = JSON.parse(await this.#command(1, 'pool-invite', '--uses', String(indices.length), '--expires', '10m', '--control-plane', this.controlPlaneUrl, '--json')) as { invite: string }
-    await Promise.all(indices.map(async (index) => {
-      if (index > 1) await this.#command(index, 'pool-join', '--invite', invite, '--wait', '15s')
-      await this.#command(index, 'join-ring', ...this.#options.joinRing)
-    }))
+    const { invite } = JSON.parse(
+      await this.#command(
+        1,
+        'pool-invite',
+        '--uses',
+        String(indices.length),
+        '--expires',
+        '10m',
+        '--control-plane',
+        this.controlPlaneUrl,
+        '--json',
+      ),
+    ) as { invite: string }
+    await Promise.all(
+      indices.map(async (index) => {
+        if (index > 1) await this.#command(index, 'pool-join', '--invite', invite, '--wait', '15s')
+        await this.#command(index, 'join-ring', ...this.#options.joinRing)
+      }),
+    )
     onStep('pool', `demo, ${indices.length} ${indices.length === 1 ? 'member' : 'members'}`)
     return pool.pool_id
   }

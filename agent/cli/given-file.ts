@@ -5,7 +5,9 @@ import { MeshError, problemOf, systemCodeOf } from '../../shared/errors.ts'
 /** Why a file that an option names could not be read: `fileMissing` or `fileUnreadable`. */
 export const givenFileError = (error: unknown, file: string, flag: `--${string}`): MeshError => {
   const isMissing = ['ENOENT', 'ENOTDIR'].includes(systemCodeOf(error) ?? '')
-  return isMissing ? new MeshError('fileMissing', { file, flag }, error) : new MeshError('fileUnreadable', { file, flag, problem: problemOf(error) }, error)
+  return isMissing
+    ? new MeshError('fileMissing', { file, flag }, error)
+    : new MeshError('fileUnreadable', { file, flag, problem: problemOf(error) }, error)
 }
 
 /** @param flag the option that names it @throws MeshError `fileMissing` | `fileUnreadable` */

@@ -12,7 +12,11 @@ import { allCommands } from './commands.ts'
 const commands = await allCommands()
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
-const allFlags = new Set(['--help', '--version', ...Object.keys(optionTable).map((name) => optionRecord(name as OptionName).flag)])
+const allFlags = new Set([
+  '--help',
+  '--version',
+  ...Object.keys(optionTable).map((name) => optionRecord(name as OptionName).flag),
+])
 
 /** `mesh pool-join --invite LINE` in a text: the command, and what stands behind it up to the end of the clause. */
 interface Mention {
@@ -29,7 +33,8 @@ const mentionsIn = (text: string): Mention[] => {
 
 const flagsIn = (text: string): string[] => [...text.matchAll(/(?<![\w-])--[a-z][a-z-]*/g)].map(([flag]) => flag)
 
-const flagsOf = (command: Command): Set<string> => new Set(['--help', ...command.options.map((name) => optionRecord(name).flag)])
+const flagsOf = (command: Command): Set<string> =>
+  new Set(['--help', ...command.options.map((name) => optionRecord(name).flag)])
 
 /** Why a mention cannot be typed; `undefined` when it can. `ledger verify` may be written in two words. */
 const problemOf = ({ name, rest }: Mention): string | undefined => {
@@ -48,7 +53,9 @@ const missingIn = ({ name, rest }: Mention): string[] => {
   const command = commands.find((one) => one.name === name)
   if (command === undefined || rest.includes('--help') || /^ [a-z]/.test(rest)) return []
   const hasBare = command.bare !== undefined && /^ [A-Z]/.test(rest)
-  const wanted = command.required.filter((option) => !(hasBare && option === command.bare)).map((option) => optionRecord(option).flag)
+  const wanted = command.required
+    .filter((option) => !(hasBare && option === command.bare))
+    .map((option) => optionRecord(option).flag)
   return wanted.filter((flag) => !flagsIn(rest).includes(flag))
 }
 
@@ -60,29 +67,42 @@ const hints = [
 describe('hints', () => {
   it('name commands that exist, with options that they have', () => {
     for (const { code, texts } of hints) {
-      for (const mention of texts.flatMap(mentionsIn)) assert.equal(problemOf(mention), undefined, `${code}: ${mention.text}`)
-      for (const flag of texts.flatMap(flagsIn)) assert.ok(allFlags.has(flag) || ['--local-dir'].includes(flag), `${code}: there is no option ${flag}`)
+      for (const mention of texts.flatMap(mentionsIn))
+        assert.equal(problemOf(mention), undefined, `${code}: ${mention.text}`)
+      for (const flag of texts.flatMap(flagsIn))
+        assert.ok(allFlags.has(flag) || ['--local-dir'].includes(flag), `${code}: there is no option ${flag}`)
     }
   })
 
   it('name commands with all that they need, or to look at what they show', () => {
     for (const { code, texts } of hints) {
-      for (const mention of texts.flatMap(mentionsIn)) assert.deepEqual(missingIn(mention), [], `${code}: ${mention.text}`)
+      for (const mention of texts.flatMap(mentionsIn))
+        assert.deepEqual(missingIn(mention), [], `${code}: ${mention.text}`)
     }
   })
 
   it('of an error that has a way out do not lead to another command than the one that was typed', () => {
-    for (const code of ['usage', 'requestInvalid', 'parameterInvalid'] as const) assert.match(errorTable[code].hint, /^\{help\|/)
+    for (const code of ['usage', 'requestInvalid', 'parameterInvalid'] as const)
+      assert.match(errorTable[code].hint, /^\{help\|/)
   })
 
   it('nowhere in help, messages and pages a command or option is named that does not exist', () => {
     const folders = ['agent', 'control-plane', 'relay-server', 'shared', 'bench']
-    const files = folders.flatMap((folder) => readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' }).map((file) => join(folder, file)))
-    const texts = [...files.filter((file) => /\.(?:ts|md|html|js)$/.test(file) && !file.endsWith('.test.ts')), 'README.md', 'INSIGHT.md', join('docs', 'guide.md')]
-    const wrong = texts.flatMap((file) => mentionsIn(readFileSync(join(root, file), 'utf8')).flatMap((mention) => {
-      const problem = problemOf(mention)
-      return problem === undefined ? [] : [`${file}: ${mention.text}: ${problem}`]
-    }))
+    const files = folders.flatMap((folder) =>
+      readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' }).map((file) => join(folder, file)),
+    )
+    const texts = [
+      ...files.filter((file) => /\.(?:ts|md|html|js)$/.test(file) && !file.endsWith('.test.ts')),
+      'README.md',
+      'INSIGHT.md',
+      join('docs', 'guide.md'),
+    ]
+    const wrong = texts.flatMap((file) =>
+      mentionsIn(readFileSync(join(root, file), 'utf8')).flatMap((mention) => {
+        const problem = problemOf(mention)
+        return problem === undefined ? [] : [`${file}: ${mention.text}: ${problem}`]
+      }),
+    )
     assert.deepEqual(wrong, [])
   })
 })

@@ -51,27 +51,53 @@ export class HostServices {
   }
 
   /** @param relay its address, for the devices of the group. @returns its port and its key; @throws MeshError `processEnded` */
-  async startControlPlane(relay: string): Promise<{ readonly controlPlanePort: number; readonly controlPlaneKey: ControlPlaneId }> {
+  async startControlPlane(
+    relay: string,
+  ): Promise<{ readonly controlPlanePort: number; readonly controlPlaneKey: ControlPlaneId }> {
     const { host, controlPlanePort, controlPlane } = this.#options
-    const plane = await this.#start('control plane', 'controlPlane', (ready) => ['--host', host, '--port', ready === undefined ? String(controlPlanePort) : portIn(textOf(ready.url)), '--relay', relay, ...controlPlane, '--json'])
-    return { controlPlanePort: Number(portIn(textOf(plane.url))), controlPlaneKey: parseControlPlaneId(textOf(plane.control_plane_key)) }
+    const plane = await this.#start('control plane', 'controlPlane', (ready) => [
+      '--host',
+      host,
+      '--port',
+      ready === undefined ? String(controlPlanePort) : portIn(textOf(ready.url)),
+      '--relay',
+      relay,
+      ...controlPlane,
+      '--json',
+    ])
+    return {
+      controlPlanePort: Number(portIn(textOf(plane.url))),
+      controlPlaneKey: parseControlPlaneId(textOf(plane.control_plane_key)),
+    }
   }
 
   /** For the members of these pools. @returns its port and peer id; @throws MeshError `processEnded` */
   async startRelay(poolIds: readonly string[]): Promise<{ readonly relayPort: number; readonly relayPeer: string }> {
     const { host, relayPort } = this.#options
     const pools = poolIds.flatMap((poolId) => ['--pool', poolId])
-    const relay = await this.#startRelay((ready) => ['--host', host, '--port', ready === undefined ? String(relayPort) : portIn(firstAddress(ready)), ...pools, '--json'])
+    const relay = await this.#startRelay((ready) => [
+      '--host',
+      host,
+      '--port',
+      ready === undefined ? String(relayPort) : portIn(firstAddress(ready)),
+      ...pools,
+      '--json',
+    ])
     const [, relayPeer = ''] = firstAddress(relay).split('/p2p/')
     return { relayPort: Number(portIn(firstAddress(relay))), relayPeer }
   }
 
   /** Its port is an option of another name here. */
-  async #startRelay(args: (ready: Record<string, unknown> | undefined) => readonly string[]): Promise<Record<string, unknown>> {
+  async #startRelay(
+    args: (ready: Record<string, unknown> | undefined) => readonly string[],
+  ): Promise<Record<string, unknown>> {
     try {
       return await this.#start('relay', 'relay', args)
     } catch (error) {
-      const { code, fields: { look, ...fields } } = MeshError.from(error)
+      const {
+        code,
+        fields: { look, ...fields },
+      } = MeshError.from(error)
       if (typeof look !== 'string') throw error
       throw new MeshError(code, { ...fields, look: look.replace('--port', '--relay-port') }, error)
     }
@@ -79,7 +105,15 @@ export class HostServices {
 
   /** @param controlPlaneUrl address of ours. @returns the ready line of the agent; @throws MeshError `processEnded` */
   startAgent(controlPlaneUrl: string, controlPlaneKey: ControlPlaneId): Promise<Record<string, unknown>> {
-    return this.#start('agent', 'mesh', () => ['start', '--json', '--control-plane', controlPlaneUrl, '--control-plane-key', controlPlaneKey, ...this.#options.agent])
+    return this.#start('agent', 'mesh', () => [
+      'start',
+      '--json',
+      '--control-plane',
+      controlPlaneUrl,
+      '--control-plane-key',
+      controlPlaneKey,
+      ...this.#options.agent,
+    ])
   }
 
   /** Ends everything, the agent first. @returns what went wrong */
@@ -87,11 +121,18 @@ export class HostServices {
     return this.#parts.stop()
   }
 
-  async #start(name: string, program: 'mesh' | 'controlPlane' | 'relay', args: (ready: Record<string, unknown> | undefined) => readonly string[]): Promise<Record<string, unknown>> {
+  async #start(
+    name: string,
+    program: 'mesh' | 'controlPlane' | 'relay',
+    args: (ready: Record<string, unknown> | undefined) => readonly string[],
+  ): Promise<Record<string, unknown>> {
     const { home, logLevel, onEvent } = this.#options
     const log = new LogFile(join(home.logs, `${name.replace(' ', '-')}.log`))
     const service = new SupervisedService({
-      name, program, home: home.root, onEvent,
+      name,
+      program,
+      home: home.root,
+      onEvent,
       args: (ready) => [...args(ready), '--log-level', logLevel],
       onLine: (line) => log.write(line),
     })
@@ -100,4 +141,5 @@ export class HostServices {
   }
 }
 
-const firstAddress = (ready: Record<string, unknown>): string => textOf(Array.isArray(ready.addresses) ? ready.addresses[0] : undefined)
+const firstAddress = (ready: Record<string, unknown>): string =>
+  textOf(Array.isArray(ready.addresses) ? ready.addresses[0] : undefined)

@@ -55,7 +55,10 @@ describe('hosting a group', () => {
     it(`would lose its control plane: ${JSON.stringify(one)}`, (t) => {
       const { home, device } = set(t, one)
       const pools = one.pool === undefined ? '' : ' for pool home'
-      assert.throws(() => checkHosting(home, device), { code: 'hostedElsewhere', message: `this device uses the control plane at ${one.url}${pools}; mesh up would start another one here` })
+      assert.throws(() => checkHosting(home, device), {
+        code: 'hostedElsewhere',
+        message: `this device uses the control plane at ${one.url}${pools}; mesh up would start another one here`,
+      })
     })
   }
 
@@ -81,7 +84,10 @@ describe('hosting a group', () => {
   })
 
   it('what others type names the model unless it is the usual one', () => {
-    assert.deepEqual(joinLines('mesh-invite:x', 'tiny-story'), ['mesh join mesh-invite:x -d', 'mesh inference "Once upon a time"'])
+    assert.deepEqual(joinLines('mesh-invite:x', 'tiny-story'), [
+      'mesh join mesh-invite:x -d',
+      'mesh inference "Once upon a time"',
+    ])
     assert.equal(askLine('llama'), 'mesh inference --model-id llama "Once upon a time"')
     assert.equal(askLine(undefined), askLine('tiny-story'))
   })

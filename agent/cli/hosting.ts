@@ -10,7 +10,25 @@ import { type InviteTerms, standingInvite, type StandingInvite } from '../device
 import { listPools, type LocalPool } from '../device/pools.ts'
 
 /** Options of `mesh up` that say how it hosts. */
-export const hostOptions = ['networkId', 'name', 'yes', 'modelId', 'modelDir', 'quant', 'noServe', 'host', 'port', 'plainHttp', 'tlsCert', 'tlsKey', 'relayPort', 'keepText', 'discovery', 'backend', 'threads'] as const satisfies readonly OptionName[]
+export const hostOptions = [
+  'networkId',
+  'name',
+  'yes',
+  'modelId',
+  'modelDir',
+  'quant',
+  'noServe',
+  'host',
+  'port',
+  'plainHttp',
+  'tlsCert',
+  'tlsKey',
+  'relayPort',
+  'keepText',
+  'discovery',
+  'backend',
+  'threads',
+] as const satisfies readonly OptionName[]
 
 /** Needs not be named. */
 const defaultModel = optionTable.modelId.default
@@ -35,7 +53,13 @@ export const checkHosting = (home: Home, device: LocalDevice): void => {
   const isMemberOnly = pools.length > 0 && pools.every(({ rootKey }) => rootKey === undefined)
   const hostedBefore = existsSync(home.controlPlane.database)
   if (isOfThisMachine(url) && (hostedBefore || (url === defaultControlPlaneUrl && !isMemberOnly))) return
-  throw new MeshError('hostedElsewhere', { url, pools: pools.length === 0 ? '' : ` for ${pools.length === 1 ? 'pool' : 'the pools'} ${pools.map(({ name }) => name).join(', ')}` })
+  throw new MeshError('hostedElsewhere', {
+    url,
+    pools:
+      pools.length === 0
+        ? ''
+        : ` for ${pools.length === 1 ? 'pool' : 'the pools'} ${pools.map(({ name }) => name).join(', ')}`,
+  })
 }
 
 export interface GroupInvite extends StandingInvite {
@@ -43,15 +67,31 @@ export interface GroupInvite extends StandingInvite {
 }
 
 /** One invite for each pool that this device made; a later start gives the same one while it can be used. */
-export const groupInvites = (home: Home, { urls, controlPlaneKey }: Pick<InviteTerms, 'urls' | 'controlPlaneKey'>, now: number): GroupInvite[] =>
-  listPools(home).filter((pool): pool is LocalPool & Required<Pick<LocalPool, 'rootKey'>> => pool.rootKey !== undefined).map((pool) => ({
-    pool: pool.name,
-    ...standingInvite(home, pool, 'mesh up', { role: 'member', uses: inviteUses, notAfter: Math.floor(now / 1000) * 1000 + inviteMs, urls, controlPlaneKey, now }),
-  }))
+export const groupInvites = (
+  home: Home,
+  { urls, controlPlaneKey }: Pick<InviteTerms, 'urls' | 'controlPlaneKey'>,
+  now: number,
+): GroupInvite[] =>
+  listPools(home)
+    .filter((pool): pool is LocalPool & Required<Pick<LocalPool, 'rootKey'>> => pool.rootKey !== undefined)
+    .map((pool) => ({
+      pool: pool.name,
+      ...standingInvite(home, pool, 'mesh up', {
+        role: 'member',
+        uses: inviteUses,
+        notAfter: Math.floor(now / 1000) * 1000 + inviteMs,
+        urls,
+        controlPlaneKey,
+        now,
+      }),
+    }))
 
 /** How somebody gets an answer of a model. */
 export const askLine = (model: string | undefined): string =>
   `${ownCommand()} inference ${model === undefined || model === defaultModel ? '' : `--model-id ${model} `}"Once upon a time"`
 
 /** What another device runs, from its first command to an answer. */
-export const joinLines = (invite: string, model: string | undefined): string[] => [`${ownCommand()} join ${invite} -d`, askLine(model)]
+export const joinLines = (invite: string, model: string | undefined): string[] => [
+  `${ownCommand()} join ${invite} -d`,
+  askLine(model),
+]

@@ -38,7 +38,10 @@ const parseEvent = (data: string): JobEvent | JobWaiting => {
   } catch (error) {
     throw new MeshError('controlPlaneProtocol', { problem: 'an event of the job is not JSON' }, error)
   }
-  if (!Value.Check(JobEvent, value) && !Value.Check(JobWaiting, value)) throw new MeshError('controlPlaneProtocol', { problem: `an event of the job has an unknown form: ${data.slice(0, 200)}` })
+  if (!Value.Check(JobEvent, value) && !Value.Check(JobWaiting, value))
+    throw new MeshError('controlPlaneProtocol', {
+      problem: `an event of the job has an unknown form: ${data.slice(0, 200)}`,
+    })
   return value
 }
 
@@ -47,7 +50,10 @@ const isOver = (job: Job): boolean => job.state === 'done' || job.state === 'fai
 type Reader = ReadableStreamDefaultReader<Uint8Array>
 
 /** The next bytes; `undefined` when none came in time. The read goes on and is given by the next call. */
-const createTimedRead = (reader: Reader, silenceMs: number): (() => Promise<Awaited<ReturnType<Reader['read']>> | undefined>) => {
+const createTimedRead = (
+  reader: Reader,
+  silenceMs: number,
+): (() => Promise<Awaited<ReturnType<Reader['read']>> | undefined>) => {
   let pending: ReturnType<Reader['read']> | undefined
   return async () => {
     pending ??= reader.read()
@@ -64,13 +70,20 @@ const createTimedRead = (reader: Reader, silenceMs: number): (() => Promise<Awai
 }
 
 /** Events of one connection until it ends. `onSilence` may end it by giving a last event. */
-async function* readStream(answer: Response, silenceMs: number, onSilence: () => Promise<JobEvent | undefined>): AsyncGenerator<JobEvent | JobWaiting> {
+async function* readStream(
+  answer: Response,
+  silenceMs: number,
+  onSilence: () => Promise<JobEvent | undefined>,
+): AsyncGenerator<JobEvent | JobWaiting> {
   if (answer.body === null) return
   const reader = answer.body.getReader()
   const read = createTimedRead(reader, silenceMs)
   const decoder = new TextDecoder()
   const events: (JobEvent | JobWaiting)[] = []
-  const parser = createParser({ onEvent: ({ data }) => events.push(parseEvent(data)), maxBufferSize: limits.requestBytes })
+  const parser = createParser({
+    onEvent: ({ data }) => events.push(parseEvent(data)),
+    maxBufferSize: limits.requestBytes,
+  })
   try {
     for (;;) {
       const part = await read()
@@ -105,7 +118,15 @@ export async function* followJob(options: FollowOptions): AsyncGenerator<JobEven
     signal.throwIfAborted()
     let problem: unknown
     try {
-      const answer = await client.open('jobEvents', { params, signal, headers: { accept: 'text/event-stream', [headers.events]: 'waiting', ...(last < 0 ? {} : { 'last-event-id': String(last) }) } })
+      const answer = await client.open('jobEvents', {
+        params,
+        signal,
+        headers: {
+          accept: 'text/event-stream',
+          [headers.events]: 'waiting',
+          ...(last < 0 ? {} : { 'last-event-id': String(last) }),
+        },
+      })
       contact = now()
       for await (const event of readStream(answer, silenceMs, onSilence)) {
         contact = now()
@@ -124,7 +145,8 @@ export async function* followJob(options: FollowOptions): AsyncGenerator<JobEven
       if (error instanceof MeshError && !passing.has(error.code)) throw error
       problem = error
     }
-    if (now() - contact > options.absenceMs) throw problem instanceof MeshError ? problem : unreachable(client.url, 'the event stream ended', problem)
+    if (now() - contact > options.absenceMs)
+      throw problem instanceof MeshError ? problem : unreachable(client.url, 'the event stream ended', problem)
     await pause(retryMs, undefined, { signal })
   }
 }

@@ -6,7 +6,12 @@ import { MeshError } from '../../shared/errors.ts'
 import { decodeInvite, type Invite, inviteProof } from '../../shared/identity/invite.ts'
 import { readPin } from '../../shared/identity/control-plane-pin.ts'
 import { fromHex, toHex } from '../../shared/identity/keys.ts'
-import { type Certificate, issueCertificate, poolIdOf, verifyCertificate } from '../../shared/identity/pool-certificate.ts'
+import {
+  type Certificate,
+  issueCertificate,
+  poolIdOf,
+  verifyCertificate,
+} from '../../shared/identity/pool-certificate.ts'
 import { type ControlPlaneId, parseDigits, type PoolId, shortId } from '../../shared/ids.ts'
 import type { InviteProof, JoinRequest, Pool } from '../../shared/schema/pool.ts'
 import { shownName } from '../../shared/text.ts'
@@ -36,7 +41,10 @@ export const inviteTarget = (line: string, now: number): JoinTarget & { readonly
 
 /** The pool of both flags. @throws MeshError `usage` | `poolKeyMismatch` */
 export const namedTarget = (values: { readonly poolId?: string; readonly poolRootPubkey?: string }): JoinTarget => {
-  if (values.poolId === undefined || values.poolRootPubkey === undefined) throw new MeshError('usage', { problem: 'mesh pool-join needs --invite <line>, or --pool-id <hex> and --pool-root-pubkey <hex>' })
+  if (values.poolId === undefined || values.poolRootPubkey === undefined)
+    throw new MeshError('usage', {
+      problem: 'mesh pool-join needs --invite <line>, or --pool-id <hex> and --pool-root-pubkey <hex>',
+    })
   const digits = parseDigits(values.poolId, poolByDigits)
   const rootPublicKey = fromHex(values.poolRootPubkey, 32, '--pool-root-pubkey')
   const poolId = poolIdOf(rootPublicKey)
@@ -49,7 +57,9 @@ export const namedTarget = (values: { readonly poolId?: string; readonly poolRoo
  * @throws MeshError `controlPlaneUnreachable` | `controlPlaneChanged` (only others answer)
  */
 export const firstThatAnswers = async (
-  { fetch: send, signal }: Pick<CommandContext, 'fetch' | 'signal'>, urls: readonly string[], key: ControlPlaneId | undefined,
+  { fetch: send, signal }: Pick<CommandContext, 'fetch' | 'signal'>,
+  urls: readonly string[],
+  key: ControlPlaneId | undefined,
 ): Promise<string> => {
   let other: MeshError | undefined
   for (const url of urls) {
@@ -63,7 +73,11 @@ export const firstThatAnswers = async (
     }
   }
   if (other) throw other
-  throw new MeshError('controlPlaneUnreachable', { url: urls.join(', ') || 'no address', problem: 'none of the addresses of the invite answers', look: 'the machine that made the invite must run mesh up, and this one must be on its network; or ask for a new invite' })
+  throw new MeshError('controlPlaneUnreachable', {
+    url: urls.join(', ') || 'no address',
+    problem: 'none of the addresses of the invite answers',
+    look: 'the machine that made the invite must run mesh up, and this one must be on its network; or ask for a new invite',
+  })
 }
 
 interface Wish {
@@ -87,7 +101,8 @@ const membershipIn = ({ target, device, context }: Wish, request: JoinRequest): 
   if (request.certificate === undefined) return undefined
   try {
     const certificate = verifyCertificate(request.certificate, target.rootPublicKey, context.now())
-    if (certificate.deviceId !== device.deviceId) throw new MeshError('certificateInvalid', { problem: `it is for device ${shortId(certificate.deviceId)}` })
+    if (certificate.deviceId !== device.deviceId)
+      throw new MeshError('certificateInvalid', { problem: `it is for device ${shortId(certificate.deviceId)}` })
     return { text: request.certificate, certificate }
   } catch (error) {
     if (error instanceof MeshError && error.code === 'certificateExpired') return undefined
@@ -96,7 +111,10 @@ const membershipIn = ({ target, device, context }: Wish, request: JoinRequest): 
 }
 
 const proofOf = ({ invite, poolId }: JoinTarget, { deviceId }: LocalDevice): InviteProof | undefined =>
-  invite && { inviteId: invite.inviteId, proof: inviteProof(invite.secret, { poolId, inviteId: invite.inviteId, deviceId }) }
+  invite && {
+    inviteId: invite.inviteId,
+    proof: inviteProof(invite.secret, { poolId, inviteId: invite.inviteId, deviceId }),
+  }
 
 /**
  * What the pool was made to be, told before this device asks to be let in.
@@ -104,12 +122,16 @@ const proofOf = ({ invite, poolId }: JoinTarget, { deviceId }: LocalDevice): Inv
  */
 const readTerms = async ({ client, context, target }: Wish): Promise<string | undefined> => {
   const { poolId, rootPublicKey } = target
-  const charter = await client.call('getCharter', { params: { poolId } }).then((answer) => answer.charter, (error: unknown) => {
-    if (error instanceof MeshError && error.code === 'notFound') return undefined // older control planes know none
-    throw error
-  })
+  const charter = await client.call('getCharter', { params: { poolId } }).then(
+    (answer) => answer.charter,
+    (error: unknown) => {
+      if (error instanceof MeshError && error.code === 'notFound') return undefined // older control planes know none
+      throw error
+    },
+  )
   const isForAdmins = adminsReadText({ charter, rootPublicKey: toHex(rootPublicKey) })
-  if (isForAdmins) context.stderr.write(`prompts and answers in pool ${shortId(poolId)} are for ${readersText(isForAdmins)}\n`)
+  if (isForAdmins)
+    context.stderr.write(`prompts and answers in pool ${shortId(poolId)} are for ${readersText(isForAdmins)}\n`)
   return charter
 }
 
@@ -117,7 +139,11 @@ const readTerms = async ({ client, context, target }: Wish): Promise<string | un
  * What the admins say of the control plane of the pool, if they said it: it must be the one that this device speaks to.
  * @throws MeshError `pinInvalid` | `poolMoved`
  */
-const readPlaneOf = async ({ client, context, target: { poolId, rootPublicKey } }: Wish): Promise<string | undefined> => {
+const readPlaneOf = async ({
+  client,
+  context,
+  target: { poolId, rootPublicKey },
+}: Wish): Promise<string | undefined> => {
   const result = await ifReachable(client.call('getPin', { params: { poolId } }))
   const text = 'answer' in result ? result.answer.pin : undefined
   if (text !== undefined) checkServed(readPin(text, rootPublicKey, context.now()), client.controlPlaneKey)
@@ -136,11 +162,23 @@ const obtain = async (wish: Wish): Promise<Signed> => {
   await registerDevice(client, device, readCapabilities())
   const charter = await readTerms(wish)
   const invite = proofOf(target, device)
-  const first = membershipIn(wish, await client.call('requestJoin', { params: { poolId }, body: { rootPublicKey: toHex(target.rootPublicKey), invite } }))
+  const first = membershipIn(
+    wish,
+    await client.call('requestJoin', {
+      params: { poolId },
+      body: { rootPublicKey: toHex(target.rootPublicKey), invite },
+    }),
+  )
   if (first !== undefined) return { ...first, charter }
-  const answer = invite ? 'the device that made the invite' : `an admin, who runs: mesh pool-approve --device ${shortId(device.deviceId)}`
+  const answer = invite
+    ? 'the device that made the invite'
+    : `an admin, who runs: mesh pool-approve --device ${shortId(device.deviceId)}`
   context.stderr.write(`asked to join pool ${shortId(poolId)}; waiting for ${answer} ...\n`)
-  const found = await poll(async () => membershipIn(wish, await client.call('getJoin', { params: { poolId } })), { waitMs: wish.waitMs, everyMs: 250, context })
+  const found = await poll(async () => membershipIn(wish, await client.call('getJoin', { params: { poolId } })), {
+    waitMs: wish.waitMs,
+    everyMs: 250,
+    context,
+  })
   if (found === undefined) throw new MeshError('joinPending', { poolId, seconds: wish.waitMs / 1000 })
   return { ...found, charter }
 }
@@ -159,17 +197,31 @@ export interface JoinedPool {
  * @throws MeshError of the client | `joinPending` | `joinDenied` | invite and certificate errors
  */
 export const joinPool = async (wish: Wish, name?: string): Promise<JoinedPool> => {
-  const { context, client, target: { poolId, rootPublicKey } } = wish
+  const {
+    context,
+    client,
+    target: { poolId, rootPublicKey },
+  } = wish
   const before = findPool(context.home, poolId)
   const { text, certificate, charter } = await obtain(wish)
-  const pool: LocalPool = { poolId, name: checkName('--name', name ?? before?.name ?? shortId(poolId)), rootPublicKey: toHex(rootPublicKey), role: certificate.role, certificate: text, charter }
+  const pool: LocalPool = {
+    poolId,
+    name: checkName('--name', name ?? before?.name ?? shortId(poolId)),
+    rootPublicKey: toHex(rootPublicKey),
+    role: certificate.role,
+    certificate: text,
+    charter,
+  }
   const pin = await readPlaneOf(wish)
   savePool(context.home, pool)
   if (pin !== undefined) openPins(context).accept(poolId, pin)
   // members alone may ask for the name, so only now
   const result = await ifReachable(client.call('getPool', { params: { poolId } }))
   const published = 'answer' in result ? result.answer : undefined
-  const named = name === undefined && published !== undefined && published.name !== pool.name ? { ...pool, name: shownName(published.name, pool.name) } : pool
+  const named =
+    name === undefined && published !== undefined && published.name !== pool.name
+      ? { ...pool, name: shownName(published.name, pool.name) }
+      : pool
   if (named !== pool) savePool(context.home, named)
   return { pool: named, notAfter: certificate.notAfter, published }
 }

@@ -12,7 +12,10 @@ export interface AdminSession extends Session {
 }
 
 /** @throws MeshError `notAdmin` | those of `openSession` and `selectPool` */
-export const openAdminSession = (context: CommandContext, values: { readonly poolId?: string; readonly controlPlane?: string }): AdminSession => {
+export const openAdminSession = (
+  context: CommandContext,
+  values: { readonly poolId?: string; readonly controlPlane?: string },
+): AdminSession => {
   const session = openSession(context, values)
   const pool = selectPool(context.home, values.poolId)
   return { ...session, pool, signer: needSigner(pool, session.device.key) }
@@ -27,8 +30,16 @@ type DeviceNoun = keyof typeof lists
  * @param what the noun of `lookFor` in `errors.ts`, which tells where such devices are listed
  * @throws MeshError `usage` | `notFound`
  */
-export const selectDevice = <One extends { readonly deviceId: string }>(all: readonly One[], digits: string, what: DeviceNoun): One => {
-  const found = selectByDigits(all, ({ deviceId }) => deviceId, digits, { flag: '--device', noun: 'device', list: lists[what] })
+export const selectDevice = <One extends { readonly deviceId: string }>(
+  all: readonly One[],
+  digits: string,
+  what: DeviceNoun,
+): One => {
+  const found = selectByDigits(all, ({ deviceId }) => deviceId, digits, {
+    flag: '--device',
+    noun: 'device',
+    list: lists[what],
+  })
   if (found === undefined) throw new MeshError('notFound', { what, id: digits.toLowerCase() })
   return found
 }

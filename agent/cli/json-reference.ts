@@ -6,7 +6,8 @@ import type { Command } from './command.ts'
 
 const dialect = 'https://json-schema.org/draft/2020-12/schema'
 
-const page = (title: string, description: string, schema: object): string => `${JSON.stringify({ $schema: dialect, title, description, ...schema }, null, 2)}\n`
+const page = (title: string, description: string, schema: object): string =>
+  `${JSON.stringify({ $schema: dialect, title, description, ...schema }, null, 2)}\n`
 
 const schemaFile = (name: string): string => `${name}.schema.json`
 
@@ -25,8 +26,24 @@ Written by \`npm run docs\` from what each command declares.
 `
 
 /** Name and text of every file of the folder. */
-export const jsonPages = (commands: readonly Command[]): ReadonlyMap<string, string> => new Map([
-  ...commands.map(({ name, summary, json }): [string, string] => [schemaFile(name), page(`mesh ${name} --json`, summary, printedSchema(json))]),
-  [schemaFile('error'), page('a command that fails with --json', 'what went wrong and what to do', printedSchema(ErrorAnswer))],
-  ['README.md', introduction + commands.map(({ name, service }) => `| \`mesh ${name}\`${service ? ' (service)' : ''} | [${schemaFile(name)}](${schemaFile(name)}) |\n`).join('')],
-])
+export const jsonPages = (commands: readonly Command[]): ReadonlyMap<string, string> =>
+  new Map([
+    ...commands.map(({ name, summary, json }): [string, string] => [
+      schemaFile(name),
+      page(`mesh ${name} --json`, summary, printedSchema(json)),
+    ]),
+    [
+      schemaFile('error'),
+      page('a command that fails with --json', 'what went wrong and what to do', printedSchema(ErrorAnswer)),
+    ],
+    [
+      'README.md',
+      introduction +
+        commands
+          .map(
+            ({ name, service }) =>
+              `| \`mesh ${name}\`${service ? ' (service)' : ''} | [${schemaFile(name)}](${schemaFile(name)}) |\n`,
+          )
+          .join(''),
+    ],
+  ])

@@ -5,8 +5,12 @@ import type { LedgerEntry } from '../../shared/schema/credits.ts'
 import { parseDuration } from '../../shared/units.ts'
 
 /** Entries after a number, in order, until there are no more. @param since leaves out what was settled earlier */
-export async function* ledgerPages(client: Client, poolId: string, { after = 0, since = 0 }: { readonly after?: number; readonly since?: number }): AsyncGenerator<LedgerEntry[]> {
-  for (let last = after; ; ) {
+export async function* ledgerPages(
+  client: Client,
+  poolId: string,
+  { after = 0, since = 0 }: { readonly after?: number; readonly since?: number },
+): AsyncGenerator<LedgerEntry[]> {
+  for (let last = after; ;) {
     const { entries, more } = await client.call('ledger', { params: { poolId }, query: { after: last, since } })
     if (entries.length > 0) yield entries
     if (!more || entries.length === 0) return

@@ -28,7 +28,9 @@ class Terminal {
   }
 
   #line(row: number): string {
-    return Array.from(this.screen[row], (character) => character ?? ' ').join('').trimEnd()
+    return Array.from(this.screen[row], (character) => character ?? ' ')
+      .join('')
+      .trimEnd()
   }
 
   #print(character: string): void {
@@ -44,7 +46,10 @@ class Terminal {
     for (const [whole, count, command, single] of text.matchAll(/\u001b\[(\d*)([A-Za-z])|\u001b([D78])|[^]/gu)) {
       if (command === 'A') this.row = Math.max(0, this.row - Number(count || 1))
       else if (command === 'B') this.row = Math.min(this.rows - 1, this.row + Number(count || 1))
-      else if (command === 'J') this.screen = this.screen.map((line, row) => (row < this.row ? line : row > this.row ? [] : line.slice(0, this.column)))
+      else if (command === 'J')
+        this.screen = this.screen.map((line, row) =>
+          row < this.row ? line : row > this.row ? [] : line.slice(0, this.column),
+        )
       else if (command === 'K') this.screen[this.row] = this.screen[this.row].slice(0, this.column)
       else if (single === 'D') this.#down()
       else if (single === '7') this.#saved = { row: this.row, column: this.column }
@@ -64,17 +69,44 @@ class Terminal {
   }
 }
 
-const outputTo = (terminal: Terminal): Output => ({ write: (text) => terminal.write(text), control: (text) => terminal.write(text), isTTY: true, columns: terminal.columns })
-const silent = (): Output & { text: string } => ({ text: '', isTTY: false, columns: 80, write(part: string) { this.text += part }, control(part: string) { this.text += part } })
+const outputTo = (terminal: Terminal): Output => ({
+  write: (text) => terminal.write(text),
+  control: (text) => terminal.write(text),
+  isTTY: true,
+  columns: terminal.columns,
+})
+const silent = (): Output & { text: string } => ({
+  text: '',
+  isTTY: false,
+  columns: 80,
+  write(part: string) {
+    this.text += part
+  },
+  control(part: string) {
+    this.text += part
+  },
+})
 
-const story = 'Once upon a time there was a fox.\n\nIt lived in a wood, and it had a friend who was a very small bird indeed.'
+const story =
+  'Once upon a time there was a fox.\n\nIt lived in a wood, and it had a friend who was a very small bird indeed.'
 const words = story.split(/(?<= )/)
 
 /** How a terminal of this width shows the text. */
-const wrapped = (text: string, columns: number): string[] => text.split('\n').flatMap((line) => (line === '' ? [''] : (line.match(new RegExp(`.{1,${columns}}`, 'g')) ?? []).map((part) => part.trimEnd())))
+const wrapped = (text: string, columns: number): string[] =>
+  text
+    .split('\n')
+    .flatMap((line) =>
+      line === '' ? [''] : (line.match(new RegExp(`.{1,${columns}}`, 'g')) ?? []).map((part) => part.trimEnd()),
+    )
 
 describe('live text', () => {
-  for (const [columns, rows] of [[80, 24], [20, 24], [20, 3], [7, 4], [33, 2]] as const) {
+  for (const [columns, rows] of [
+    [80, 24],
+    [20, 24],
+    [20, 3],
+    [7, 4],
+    [33, 2],
+  ] as const) {
     it(`the text is whole and the status gone at the end, on ${columns} x ${rows}`, () => {
       const terminal = new Terminal(columns, rows)
       let time = 0

@@ -10,7 +10,9 @@ import { ifReachable, type Session } from './session.ts'
 
 /** @returns what is wrong when the control plane cannot be told now: the agent will. @throws MeshError of the control plane */
 const agree = async ({ home }: CommandContext, { device, client }: Session): Promise<MeshError | undefined> => {
-  const result = await ifReachable(registerDevice(client, device, readCapabilities()).then(() => syncLock({ home, device, client })))
+  const result = await ifReachable(
+    registerDevice(client, device, readCapabilities()).then(() => syncLock({ home, device, client })),
+  )
   return 'problem' in result ? result.problem : undefined
 }
 
@@ -21,7 +23,11 @@ export interface LockChange {
 }
 
 /** The lock on disk is what counts; it is written between asking and telling the control plane. @throws MeshError of `decide` */
-export const commandLock = async (context: CommandContext, session: Session, decide: (before: StoredLock | undefined) => ResourceLock): Promise<LockChange> => {
+export const commandLock = async (
+  context: CommandContext,
+  session: Session,
+  decide: (before: StoredLock | undefined) => ResourceLock,
+): Promise<LockChange> => {
   // first what others know of this device: a home restored from a copy must not contradict it
   await agree(context, session)
   const { before, after } = changeLock(context.home, session.device, decide)
@@ -30,5 +36,6 @@ export const commandLock = async (context: CommandContext, session: Session, dec
 }
 
 export const noteUnrecorded = ({ stderr }: CommandContext, { unrecorded }: LockChange): void => {
-  if (unrecorded) stderr.write(`note: ${unrecorded.message}; the agent (mesh start) records the lock there when it can\n`)
+  if (unrecorded)
+    stderr.write(`note: ${unrecorded.message}; the agent (mesh start) records the lock there when it can\n`)
 }

@@ -7,10 +7,14 @@ import { temporaryFolder } from '../../test/support/homes.ts'
 import { LogFile } from './log-file.ts'
 import { LogFollower, type LogLine, logParts, newestLines } from './log-files.ts'
 
-const at = (seconds: number, msg: string): string => `${JSON.stringify({ level: 30, time: new Date(Date.UTC(2026, 0, 1) + seconds * 1000).toISOString(), name: 'x', msg })}\n`
+const at = (seconds: number, msg: string): string =>
+  `${JSON.stringify({ level: 30, time: new Date(Date.UTC(2026, 0, 1) + seconds * 1000).toISOString(), name: 'x', msg })}\n`
 const messages = (lines: readonly LogLine[]): string[] => lines.map(({ part, entry }) => `${part} ${entry.message}`)
 
-const homeWith = (t: TestContext, files: Readonly<Record<string, string>>): { home: Home; file(name: string): string } => {
+const homeWith = (
+  t: TestContext,
+  files: Readonly<Record<string, string>>,
+): { home: Home; file(name: string): string } => {
   const home = openHome(temporaryFolder(t))
   const file = (name: string): string => join(home.logs, name)
   mkdirSync(home.logs, { recursive: true })
@@ -20,7 +24,11 @@ const homeWith = (t: TestContext, files: Readonly<Record<string, string>>): { ho
 
 describe('newest lines of logs', () => {
   it('are those of all files, by time, the last ones of them', (t) => {
-    const { home } = homeWith(t, { 'agent.log': at(1, 'a') + at(4, 'd'), 'relay.log': at(2, 'b') + at(3, 'c'), 'note.txt': 'x\n' })
+    const { home } = homeWith(t, {
+      'agent.log': at(1, 'a') + at(4, 'd'),
+      'relay.log': at(2, 'b') + at(3, 'c'),
+      'note.txt': 'x\n',
+    })
     assert.deepEqual(logParts(home), ['agent', 'relay'])
     assert.deepEqual(messages(newestLines(home, ['agent', 'relay'], 10)), ['agent a', 'relay b', 'relay c', 'agent d'])
     assert.deepEqual(messages(newestLines(home, ['agent', 'relay'], 2)), ['relay c', 'agent d'])
@@ -30,8 +38,16 @@ describe('newest lines of logs', () => {
   })
 
   it('a line without a time stays behind the one before it', (t) => {
-    const { home } = homeWith(t, { 'agent.log': `${at(1, 'a')}error: it broke\nhint: mend it\n`, 'relay.log': at(2, 'b') })
-    assert.deepEqual(messages(newestLines(home, ['agent', 'relay'], 10)), ['agent a', 'agent error: it broke', 'agent hint: mend it', 'relay b'])
+    const { home } = homeWith(t, {
+      'agent.log': `${at(1, 'a')}error: it broke\nhint: mend it\n`,
+      'relay.log': at(2, 'b'),
+    })
+    assert.deepEqual(messages(newestLines(home, ['agent', 'relay'], 10)), [
+      'agent a',
+      'agent error: it broke',
+      'agent hint: mend it',
+      'relay b',
+    ])
   })
 
   it('go on in the file that was put aside', (t) => {
@@ -94,6 +110,9 @@ describe('following logs', () => {
       log.write(at(index, String(index)).trimEnd())
       seen.push(...messages(follower.read()))
     }
-    assert.deepEqual(seen, Array.from({ length: 50 }, (_, index) => `agent ${index}`))
+    assert.deepEqual(
+      seen,
+      Array.from({ length: 50 }, (_, index) => `agent ${index}`),
+    )
   })
 })

@@ -20,7 +20,10 @@ const suffix = '.log'
 
 /** Names of the logs that there are. */
 export const logParts = (home: Home): string[] =>
-  namesIn(home.logs).filter((name) => name.endsWith(suffix)).map((name) => name.slice(0, -suffix.length)).toSorted()
+  namesIn(home.logs)
+    .filter((name) => name.endsWith(suffix))
+    .map((name) => name.slice(0, -suffix.length))
+    .toSorted()
 
 const fileOf = (home: Home, part: string): string => join(home.logs, part + suffix)
 
@@ -29,11 +32,14 @@ const written = (file: string): string[] => (textOf(file) ?? '').split('\n').fil
 
 const linesOf = (part: string, text: string, before = 0): LogLine[] => {
   let time = before
-  return text.split('\n').filter((line) => line !== '').map((line) => {
-    const entry = parseLogLine(line)
-    time = entry.time ?? time
-    return { part, text: line, entry, time }
-  })
+  return text
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => {
+      const entry = parseLogLine(line)
+      time = entry.time ?? time
+      return { part, text: line, entry, time }
+    })
 }
 
 /** Lines without any time (a crash before the first log line) are as old as their file. */
@@ -123,7 +129,8 @@ export class LogFollower {
 
   /** What came since last time, in order of time. */
   read(): LogLine[] {
-    for (const part of this.#parts()) if (!this.#tails.has(part)) this.#tails.set(part, new Tail(this.#home, part, true))
+    for (const part of this.#parts())
+      if (!this.#tails.has(part)) this.#tails.set(part, new Tail(this.#home, part, true))
     return [...this.#tails.values()].flatMap((tail) => tail.read()).toSorted((a, b) => a.time - b.time)
   }
 

@@ -60,7 +60,9 @@ const tailLines = 20
 const stdoutLimit = 4 << 20
 
 export const howItEnded = (code: number | null, signal: NodeJS.Signals | null): ProcessEnd =>
-  signal === null ? { code: code ?? 1, how: `exit code ${code}` } : { code: 128 + (constants.signals[signal] ?? 0), how: signal }
+  signal === null
+    ? { code: code ?? 1, how: `exit code ${code}` }
+    : { code: 128 + (constants.signals[signal] ?? 0), how: signal }
 
 const parseReady = (line: string): Record<string, unknown> | undefined => {
   if (!line.startsWith('{')) return undefined
@@ -74,17 +76,24 @@ const parseReady = (line: string): Record<string, unknown> | undefined => {
 
 const collectLines = (stream: NodeJS.ReadableStream, onLine: (line: string) => void): void => {
   let rest = ''
-  stream.setEncoding('utf8').on('data', (part: string) => {
-    const lines = (rest + part).split('\n')
-    rest = lines.pop() ?? ''
-    for (const line of lines) onLine(line)
-  }).on('end', () => {
-    if (rest !== '') onLine(rest)
-  })
+  stream
+    .setEncoding('utf8')
+    .on('data', (part: string) => {
+      const lines = (rest + part).split('\n')
+      rest = lines.pop() ?? ''
+      for (const line of lines) onLine(line)
+    })
+    .on('end', () => {
+      if (rest !== '') onLine(rest)
+    })
 }
 
 /** What starts a program, before its arguments. */
-export const commandOf = (program: keyof typeof programs): readonly [file: string, ...args: string[]] => [process.execPath, ...nodeFlags, programs[program]]
+export const commandOf = (program: keyof typeof programs): readonly [file: string, ...args: string[]] => [
+  process.execPath,
+  ...nodeFlags,
+  programs[program],
+]
 
 export const startProcess = (options: ManagedProcessOptions): ManagedProcess => {
   const [file, ...args] = [...(options.through ?? []), ...commandOf(options.program), ...options.args]
@@ -106,17 +115,21 @@ export const startProcess = (options: ManagedProcessOptions): ManagedProcess => 
     child.on('close', (code, signal) => finish(howItEnded(code, signal)))
   })
   const ready = new Promise<Record<string, unknown>>((resolve, reject) => {
-    if (child.stdout) collectLines(child.stdout, (line) => {
-      if (stdout.length < stdoutLimit) stdout += `${line}\n`
-      const info = parseReady(line)
-      if (info !== undefined) resolve(info)
-    })
-    if (child.stderr) collectLines(child.stderr, (line) => {
-      tail.push(line)
-      if (tail.length > tailLines) tail.shift()
-      options.onLine?.(line)
-    })
-    void ended.then(({ how }) => reject(new MeshError('processEnded', { name: options.name, how, problem: lastWords(tail), ...lastHint(tail) })))
+    if (child.stdout)
+      collectLines(child.stdout, (line) => {
+        if (stdout.length < stdoutLimit) stdout += `${line}\n`
+        const info = parseReady(line)
+        if (info !== undefined) resolve(info)
+      })
+    if (child.stderr)
+      collectLines(child.stderr, (line) => {
+        tail.push(line)
+        if (tail.length > tailLines) tail.shift()
+        options.onLine?.(line)
+      })
+    void ended.then(({ how }) =>
+      reject(new MeshError('processEnded', { name: options.name, how, problem: lastWords(tail), ...lastHint(tail) })),
+    )
   })
   ready.catch(() => undefined) // one-shot commands have no ready line, and nobody waits for theirs
 

@@ -10,7 +10,11 @@ export const flagText = (name: OptionName): string => {
 }
 
 /** The options of the list that were given, as arguments for another command of `mesh`. */
-export const argumentsOf = <Name extends OptionName>({ isGiven }: Pick<CommandContext, 'isGiven'>, names: readonly Name[], values: OptionValues<Name>): string[] =>
+export const argumentsOf = <Name extends OptionName>(
+  { isGiven }: Pick<CommandContext, 'isGiven'>,
+  names: readonly Name[],
+  values: OptionValues<Name>,
+): string[] =>
   names.filter(isGiven).flatMap((name) => {
     const { flag, type } = optionRecord(name)
     const value: unknown = values[name]

@@ -39,7 +39,9 @@ const mostExplained = 2
  * @param similar names that differ by a letter or two
  */
 export const unknownCommand = (commands: readonly Command[], word: string, similar: readonly string[]): MeshError => {
-  const known = [...new Set([...(Object.hasOwn(otherWords, word) ? otherWords[word] : []), ...namesWith(commands, word)])]
+  const known = [
+    ...new Set([...(Object.hasOwn(otherWords, word) ? otherWords[word] : []), ...namesWith(commands, word)]),
+  ]
   const meant = known.length > 0 ? known : similar
   if (meant.length === 0) return new MeshError('commandUnknown', { word, meant: '' })
   const explained = meant.map((name) => {
@@ -49,7 +51,10 @@ export const unknownCommand = (commands: readonly Command[], word: string, simil
   const [next] = meant
   return new MeshError('commandUnknown', {
     word,
-    meant: meant.length > mostExplained ? `; there are ${meant.map((name) => `mesh ${name}`).join(', ')}` : `; did you mean ${explained.join(' or ')}?`,
+    meant:
+      meant.length > mostExplained
+        ? `; there are ${meant.map((name) => `mesh ${name}`).join(', ')}`
+        : `; did you mean ${explained.join(' or ')}?`,
     next: next.startsWith('-') ? `mesh ${next}` : `mesh ${next} --help`,
   })
 }

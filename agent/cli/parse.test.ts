@@ -20,7 +20,10 @@ const text = (...argv: string[]): string => {
   assert.equal(parsed.kind, 'text')
   return parsed.kind === 'text' ? parsed.text : ''
 }
-const usage = (problem: RegExp) => (error: unknown): boolean => error instanceof MeshError && error.code === 'usage' && problem.test(error.message) && !error.message.includes('\n')
+const usage =
+  (problem: RegExp) =>
+  (error: unknown): boolean =>
+    error instanceof MeshError && error.code === 'usage' && problem.test(error.message) && !error.message.includes('\n')
 
 describe('commands', () => {
   it('the list: names are unique, every command has a summary and an example that names it', () => {
@@ -33,19 +36,25 @@ describe('commands', () => {
 
   it('the list: every option of the table belongs to a command, and to each only once', () => {
     const used = new Set(commands.flatMap(({ options }) => options))
-    assert.deepEqual((Object.keys(optionTable) as OptionName[]).filter((name) => !used.has(name)), [])
+    assert.deepEqual(
+      (Object.keys(optionTable) as OptionName[]).filter((name) => !used.has(name)),
+      [],
+    )
     for (const { name, options } of commands) assert.equal(new Set(options).size, options.length, name)
   })
 
   it('the list: what is required or has a default of its own is an option of the command', () => {
     for (const { name, options, required, defaults } of commands) {
-      for (const option of [...required, ...(Object.keys(defaults) as OptionName[])]) assert.ok(options.includes(option), `${name} ${option}`)
+      for (const option of [...required, ...(Object.keys(defaults) as OptionName[])])
+        assert.ok(options.includes(option), `${name} ${option}`)
     }
   })
 
   it('the list: every example can be parsed', () => {
     for (const example of commands.flatMap(({ examples }) => examples)) {
-      const argv = [...example.replace(/^mesh /, '').matchAll(/"([^"]*)"|(\S+)/g)].map(([, quoted, plain]) => quoted ?? plain)
+      const argv = [...example.replace(/^mesh /, '').matchAll(/"([^"]*)"|(\S+)/g)].map(
+        ([, quoted, plain]) => quoted ?? plain,
+      )
       assert.equal(parse(...argv).kind, 'run', example)
     }
   })
@@ -57,8 +66,14 @@ describe('commands', () => {
 
 describe('command line', () => {
   it('flags become raw values by the name of their option', () => {
-    assert.deepEqual(given('inference', '--prompt', 'Hi there', '--max-tokens', '5', '--json', '--stop', 'a', '--stop', 'b,c'), { prompt: 'Hi there', maxTokens: '5', json: true, stop: ['a', 'b,c'] })
-    assert.deepEqual(given('inference', '--prompt=--odd', '--temperature', '-1'), { prompt: '--odd', temperature: '-1' })
+    assert.deepEqual(
+      given('inference', '--prompt', 'Hi there', '--max-tokens', '5', '--json', '--stop', 'a', '--stop', 'b,c'),
+      { prompt: 'Hi there', maxTokens: '5', json: true, stop: ['a', 'b,c'] },
+    )
+    assert.deepEqual(given('inference', '--prompt=--odd', '--temperature', '-1'), {
+      prompt: '--odd',
+      temperature: '-1',
+    })
     assert.deepEqual(given('status'), {})
   })
 
@@ -68,21 +83,33 @@ describe('command line', () => {
   })
 
   it('a name of two words may be typed as such', () => {
-    for (const argv of [['ledger', 'verify', '--json'], ['ledger-verify', '--json']]) {
+    for (const argv of [
+      ['ledger', 'verify', '--json'],
+      ['ledger-verify', '--json'],
+    ]) {
       const parsed = parse(...argv)
-      assert.deepEqual(parsed.kind === 'run' && [parsed.command.name, parsed.given, parsed.rest], ['ledger-verify', { json: true }, ['--json']])
+      assert.deepEqual(parsed.kind === 'run' && [parsed.command.name, parsed.given, parsed.rest], [
+        'ledger-verify',
+        { json: true },
+        ['--json'],
+      ])
     }
     assert.equal(text('ledger', 'verify', '--help'), text('ledger-verify', '--help'))
   })
 
   it('one value may stand without its flag where the command says so', () => {
-    for (const argv of [['0123456789abcdef'], ['--key', '0123456789abcdef'], ['0123456789abcdef', '--json']]) assert.equal(given('api-key-revoke', ...argv).key, '0123456789abcdef')
+    for (const argv of [['0123456789abcdef'], ['--key', '0123456789abcdef'], ['0123456789abcdef', '--json']])
+      assert.equal(given('api-key-revoke', ...argv).key, '0123456789abcdef')
     assert.deepEqual(given('api-key-revoke'), {})
     assert.throws(() => parse('api-key-revoke', '0123456789abcdef', 'another'), usage(/too many arguments/))
   })
 
   it('a flag that begins with no- is given or not, and one letter stands for what is typed often', () => {
-    assert.deepEqual(given('join', 'mesh-invite:x', '--no-start', '-d'), { invite: 'mesh-invite:x', noStart: true, detach: true })
+    assert.deepEqual(given('join', 'mesh-invite:x', '--no-start', '-d'), {
+      invite: 'mesh-invite:x',
+      noStart: true,
+      detach: true,
+    })
     assert.deepEqual(given('join', 'mesh-invite:x'), { invite: 'mesh-invite:x' })
     assert.deepEqual(given('logs', 'agent', '-f', '-n', '7'), { part: 'agent', follow: true, lines: '7' })
   })
@@ -110,7 +137,11 @@ describe('command line', () => {
 
   it('a word that is no command leads to what is meant: almost right, of another program, a part of a name', () => {
     for (const [typed, message, hint] of [
-      ['statsu', /^there is no command statsu; did you mean mesh status \(this device at a glance.*\)\?$/, 'mesh status --help'],
+      [
+        'statsu',
+        /^there is no command statsu; did you mean mesh status \(this device at a glance.*\)\?$/,
+        'mesh status --help',
+      ],
       ['help statsu', /did you mean mesh status \(/, 'mesh status --help'],
       ['inferenc --promt x', /did you mean mesh inference \(/, 'mesh inference --help'],
       ['run tiny-story', /did you mean mesh inference \(/, 'mesh inference --help'],
@@ -125,12 +156,15 @@ describe('command line', () => {
       ['xyzzy', /^there is no command xyzzy$/, 'mesh --help'],
       ['constructor', /^there is no command constructor$/, 'mesh --help'],
     ] as const) {
-      assert.throws(() => parse(...typed.split(' ')), (error: unknown) => {
-        assert.ok(error instanceof MeshError && error.code === 'commandUnknown', typed)
-        assert.match(error.message, message)
-        assert.equal(error.hint, hint)
-        return true
-      })
+      assert.throws(
+        () => parse(...typed.split(' ')),
+        (error: unknown) => {
+          assert.ok(error instanceof MeshError && error.code === 'commandUnknown', typed)
+          assert.match(error.message, message)
+          assert.equal(error.hint, hint)
+          return true
+        },
+      )
     }
   })
 
@@ -166,5 +200,6 @@ it('a command line loads the command that it names, alone; all where it names no
   assert.deepEqual(await loadedFor('ledger', 'verify', '--json'), ['ledger-verify'])
   assert.deepEqual(await loadedFor('ledger', '--json'), ['ledger'])
   for (const word of ['--version', '-V']) assert.deepEqual(await loadedFor(word), [])
-  for (const typed of [[], ['--help'], ['help', 'status'], ['statsu'], ['toString']]) assert.equal((await loadedFor(...typed)).length, commands.length)
+  for (const typed of [[], ['--help'], ['help', 'status'], ['statsu'], ['toString']])
+    assert.equal((await loadedFor(...typed)).length, commands.length)
 })

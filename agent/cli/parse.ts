@@ -18,7 +18,8 @@ export type Parsed =
 const toOption = (command: Command, name: OptionName): Option => {
   const record = optionRecord(name)
   const option = new Option(flagText(name), describeOption(name, command))
-  if (record.type === 'list') option.argParser((value: string, before: string[] | undefined) => [...(before ?? []), value])
+  if (record.type === 'list')
+    option.argParser((value: string, before: string[] | undefined) => [...(before ?? []), value])
   return option
 }
 
@@ -38,7 +39,10 @@ Examples:
 `
 
 /** `help status` is `status --help`, and `help` alone is `--help`. */
-const helpAsFlag = (commands: readonly Command[], [first, ...rest]: readonly string[]): readonly string[] | undefined => {
+const helpAsFlag = (
+  commands: readonly Command[],
+  [first, ...rest]: readonly string[],
+): readonly string[] | undefined => {
   if (first !== 'help') return undefined
   const [word = '--help'] = joinWords(rest) ?? rest
   return commands.some(({ name }) => name === word) ? [word, '--help'] : [word]
@@ -55,7 +59,12 @@ export const parseArguments = (commands: readonly Command[], typed: readonly str
   const argv = helpAsFlag(commands, typed) ?? joinWords(typed) ?? typed
   let found: Parsed | undefined
   let text = ''
-  const collect = { writeOut: (part: string) => (text += part), writeErr: () => undefined, getOutHelpWidth: () => 110, getErrHelpWidth: () => 110 }
+  const collect = {
+    writeOut: (part: string) => (text += part),
+    writeErr: () => undefined,
+    getOutHelpWidth: () => 110,
+    getErrHelpWidth: () => 110,
+  }
   const program = new Parser('mesh')
     .description('Pools the computers of a group of people and runs language models on them that fit on none.')
     .version(version, '-V, --version', 'print the version')
@@ -67,7 +76,10 @@ export const parseArguments = (commands: readonly Command[], typed: readonly str
     .exitOverride()
     .addHelpText('after', programHelp)
   for (const command of commands) {
-    const parser = program.command(command.name).description(command.summary).helpOption('-h, --help', 'print this help')
+    const parser = program
+      .command(command.name)
+      .description(command.summary)
+      .helpOption('-h, --help', 'print this help')
     for (const name of command.options) parser.addOption(toOption(command, name))
     parser.addHelpText('after', epilogue(command))
     const { bare } = command
@@ -77,7 +89,9 @@ export const parseArguments = (commands: readonly Command[], typed: readonly str
       const named = byName(command, options)
       const alone = bare === undefined || parts[0] === undefined ? {} : { [bare]: String(parts[0]) }
       if (bare !== undefined && bare in alone && bare in named) {
-        throw new MeshError('usage', { problem: `give ${optionRecord(bare).flag} or the same without the flag, not both` })
+        throw new MeshError('usage', {
+          problem: `give ${optionRecord(bare).flag} or the same without the flag, not both`,
+        })
       }
       found = { kind: 'run', command, given: { ...alone, ...named }, rest: argv.slice(argv.indexOf(command.name) + 1) }
     })
@@ -109,7 +123,12 @@ const byName = (command: Command, options: Record<string, string | boolean | str
 }
 
 /** `(Did you mean status?)` and `(Did you mean one of start, status?)`, as commander ends its message. */
-const similarIn = (message: string): string[] => /Did you mean (?:one of )?([^?]*)\?/.exec(message)?.[1].split(', ') ?? []
+const similarIn = (message: string): string[] =>
+  /Did you mean (?:one of )?([^?]*)\?/.exec(message)?.[1].split(', ') ?? []
 
 const problemText = (message: string): string =>
-  message.replace(/^error: /, '').replace(/^(too many arguments .*Expected 1 argument .*)$/, '$1 Text with spaces wants quotes.').replace(/\s*\n\s*/g, ' ').replace(/^\(outputHelp\)$/, 'no command is given')
+  message
+    .replace(/^error: /, '')
+    .replace(/^(too many arguments .*Expected 1 argument .*)$/, '$1 Text with spaces wants quotes.')
+    .replace(/\s*\n\s*/g, ' ')
+    .replace(/^\(outputHelp\)$/, 'no command is given')

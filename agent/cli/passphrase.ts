@@ -24,18 +24,25 @@ const ask = (context: Pick<CommandContext, 'stderr'>, question: string): Promise
     reader.once('SIGINT', () => reader.close())
     reader.once('close', () => {
       context.stderr.write('\n')
-      if (answer === undefined) reject(new MeshError('usage', { problem: `nothing was given for the question "${question.trim()}"` }))
+      if (answer === undefined)
+        reject(new MeshError('usage', { problem: `nothing was given for the question "${question.trim()}"` }))
       else resolve(answer)
     })
   })
 
 /** @throws MeshError `usage` (none given, or two that differ) | those of `readGivenFile` */
-export const readPassphrase = async (context: CommandContext, file: string | undefined, { twice }: { readonly twice: boolean }): Promise<string> => {
+export const readPassphrase = async (
+  context: CommandContext,
+  file: string | undefined,
+  { twice }: { readonly twice: boolean },
+): Promise<string> => {
   if (file !== undefined) return secretIn(file, '--passphrase-file')
   const passphrase = await ask(context, 'passphrase: ')
-  if (twice && process.stdin.isTTY && (await ask(context, 'once more: ')) !== passphrase) throw new MeshError('usage', { problem: 'the two passphrases differ' })
+  if (twice && process.stdin.isTTY && (await ask(context, 'once more: ')) !== passphrase)
+    throw new MeshError('usage', { problem: 'the two passphrases differ' })
   return passphrase
 }
 
 /** The invite of an option: the line itself, or - for standard input. @throws MeshError `usage` */
-export const inviteLine = async (context: Pick<CommandContext, 'stderr'>, text: string): Promise<string> => (text === '-' ? ask(context, 'invite: ') : text)
+export const inviteLine = async (context: Pick<CommandContext, 'stderr'>, text: string): Promise<string> =>
+  text === '-' ? ask(context, 'invite: ') : text

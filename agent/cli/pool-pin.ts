@@ -53,14 +53,21 @@ const ifWilling = async (call: Promise<unknown>): Promise<MeshError | undefined>
  * where no control plane answers. @returns why the control plane of now, or of before, did not hear of it
  * @throws MeshError of the client | `pinInvalid` | `stateUnwritable`
  */
-export const pinPool = async (context: Place, { pool, signer, controlPlaneId, client, before }: PinRequest): Promise<{ readonly pin: ControlPlanePin; readonly problem?: MeshError }> => {
+export const pinPool = async (
+  context: Place,
+  { pool, signer, controlPlaneId, client, before }: PinRequest,
+): Promise<{ readonly pin: ControlPlanePin; readonly problem?: MeshError }> => {
   const { poolId } = pool
   const pins = openPins(context)
   for (let attempt = 1; ; attempt++) {
     await fetchPin(context, client, poolId)
     if (before) await ifWilling(fetchPin(context, before, poolId))
-    if (!pins.accept(poolId, signPin(signer, { after: pins.pinOf(poolId)?.number ?? 0, controlPlaneId }, context.now()))) {
-      throw new MeshError('pinInvalid', { problem: 'this device was removed from the pool, or there is no number left for another one' })
+    if (
+      !pins.accept(poolId, signPin(signer, { after: pins.pinOf(poolId)?.number ?? 0, controlPlaneId }, context.now()))
+    ) {
+      throw new MeshError('pinInvalid', {
+        problem: 'this device was removed from the pool, or there is no number left for another one',
+      })
     }
     const pin = pins.pinOf(poolId)
     if (pin === undefined) throw new MeshError('poolUnknown', { poolId })
@@ -76,8 +83,12 @@ export const pinPool = async (context: Place, { pool, signer, controlPlaneId, cl
 }
 
 /** Whoever makes a pool says which control plane serves it; where that was said, nothing changes. @throws as `pinPool` */
-export const pinNewPool = async (context: Place, { pool, signer, client }: Pick<PinRequest, 'pool' | 'signer' | 'client'>): Promise<void> => {
+export const pinNewPool = async (
+  context: Place,
+  { pool, signer, client }: Pick<PinRequest, 'pool' | 'signer' | 'client'>,
+): Promise<void> => {
   await fetchPin(context, client, pool.poolId)
   const key = client.controlPlaneKey
-  if (key !== undefined && pinOf(context, pool.poolId) === undefined) await pinPool(context, { pool, signer, controlPlaneId: key, client })
+  if (key !== undefined && pinOf(context, pool.poolId) === undefined)
+    await pinPool(context, { pool, signer, controlPlaneId: key, client })
 }

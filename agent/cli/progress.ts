@@ -11,7 +11,10 @@ export interface LoadState {
   readonly loading?: Loading
 }
 
-const phaseText = ({ phase, bytes, totalBytes }: Loading): string => (phase === 'linking' ? 'waiting for the other ranks' : `${phase} ${formatBytes(Math.min(bytes, totalBytes))} of ${formatBytes(totalBytes)}`)
+const phaseText = ({ phase, bytes, totalBytes }: Loading): string =>
+  phase === 'linking'
+    ? 'waiting for the other ranks'
+    : `${phase} ${formatBytes(Math.min(bytes, totalBytes))} of ${formatBytes(totalBytes)}`
 
 /** `loading 41%, quantising 130 MB of 316 MB`, with a bar instead of the first word in a terminal. */
 export const loadText = ({ progress, loading }: LoadState, { isTTY }: Pick<Output, 'isTTY'>): string => {

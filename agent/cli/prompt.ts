@@ -35,8 +35,16 @@ const lineOf = (bytes: Buffer, isWrong: (line: Buffer) => boolean): number => {
 
 /** @throws MeshError `promptUnreadable` for what is no text */
 export const decodePrompt = (bytes: Buffer, source: string): string => {
-  if (!isUtf8(bytes)) throw new MeshError('promptUnreadable', { source, problem: `line ${lineOf(bytes, (line) => !isUtf8(line))} is not text in UTF-8` })
-  if (bytes.includes(0)) throw new MeshError('promptUnreadable', { source, problem: `line ${lineOf(bytes, (line) => line.includes(0))} holds a NUL: this is no text` })
+  if (!isUtf8(bytes))
+    throw new MeshError('promptUnreadable', {
+      source,
+      problem: `line ${lineOf(bytes, (line) => !isUtf8(line))} is not text in UTF-8`,
+    })
+  if (bytes.includes(0))
+    throw new MeshError('promptUnreadable', {
+      source,
+      problem: `line ${lineOf(bytes, (line) => line.includes(0))} holds a NUL: this is no text`,
+    })
   return new TextDecoder().decode(bytes).replace(/\r?\n$/, '')
 }
 
@@ -63,7 +71,10 @@ const readText = async (stream: Readable, source: string, signal: AbortSignal): 
  */
 const hasText = async ({ stream, mayIdle }: Input): Promise<boolean> => {
   const first = new Promise<boolean>((resolve) => {
-    stream.once('readable', () => resolve(stream.read() !== null)).once('end', () => resolve(false)).once('error', () => resolve(false))
+    stream
+      .once('readable', () => resolve(stream.read() !== null))
+      .once('end', () => resolve(false))
+      .once('error', () => resolve(false))
   })
   // the turn after the pause has looked at the pipe, also when this process did not get to run for long
   const late = pause(arrivalMs, false).then(() => nextTurn(false))
@@ -75,12 +86,16 @@ const hasText = async ({ stream, mayIdle }: Input): Promise<boolean> => {
  * @throws MeshError `usage` (none given, or two) | `promptTwice` | `promptUnreadable` | `promptTooLarge` | `fileMissing` | `fileUnreadable`
  */
 export const readPrompt = async (
-  { stdin, stderr, signal }: CommandContext, { prompt, promptFile }: { readonly prompt?: string; readonly promptFile?: string },
+  { stdin, stderr, signal }: CommandContext,
+  { prompt, promptFile }: { readonly prompt?: string; readonly promptFile?: string },
 ): Promise<string> => {
-  if (prompt !== undefined && promptFile !== undefined) throw new MeshError('usage', { problem: 'give either a prompt or --prompt-file, not both' })
+  if (prompt !== undefined && promptFile !== undefined)
+    throw new MeshError('usage', { problem: 'give either a prompt or --prompt-file, not both' })
   const named = prompt ?? promptFile
   if (named === undefined && stdin.isTTY) {
-    throw new MeshError('usage', { problem: 'no prompt is given: mesh inference "Once upon a time", --prompt-file FILE, or text on standard input' })
+    throw new MeshError('usage', {
+      problem: 'no prompt is given: mesh inference "Once upon a time", --prompt-file FILE, or text on standard input',
+    })
   }
   if (named === undefined || named === standardInput) {
     if (stdin.isTTY) stderr.write('the prompt, please; Ctrl-D on a line of its own ends it\n')

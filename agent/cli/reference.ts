@@ -27,7 +27,10 @@ const optionRow = (name: OptionName, command?: Command): string[] => {
 }
 
 const optionTable = (names: readonly OptionName[], command?: Command): string =>
-  markdownTable(['option', 'meaning', 'default', 'environment'], names.map((name) => optionRow(name, command)))
+  markdownTable(
+    ['option', 'meaning', 'default', 'environment'],
+    names.map((name) => optionRow(name, command)),
+  )
 
 const commandSection = (command: Command): string => {
   const options = command.options.filter((name) => !everywhere.includes(name))
@@ -67,8 +70,20 @@ const exitMeanings: Readonly<Record<keyof typeof exitCodes, string>> = {
 }
 
 export const exitCodeReference = (): string =>
-  markdownTable(['exit code', 'meaning'], Object.entries(exitCodes).map(([name, value]) => [String(value), exitMeanings[name as keyof typeof exitCodes]]))
+  markdownTable(
+    ['exit code', 'meaning'],
+    Object.entries(exitCodes).map(([name, value]) => [String(value), exitMeanings[name as keyof typeof exitCodes]]),
+  )
 
 /** Every error: what is printed, what to do, exit code, HTTP status. */
 export const errorReference = (): string =>
-  markdownTable(['code', 'text', 'what to do', 'exit', 'HTTP'], Object.entries(errorTable).map(([name, record]) => [code(name), cell(fill(record.text, {})), cell(fill(record.hint, {})), String(record.exit), String(record.status)]))
+  markdownTable(
+    ['code', 'text', 'what to do', 'exit', 'HTTP'],
+    Object.entries(errorTable).map(([name, record]) => [
+      code(name),
+      cell(fill(record.text, {})),
+      cell(fill(record.hint, {})),
+      String(record.exit),
+      String(record.status),
+    ]),
+  )

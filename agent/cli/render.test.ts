@@ -4,10 +4,27 @@ import { ago, counted, fields, rangeText, table, validity } from './render.ts'
 
 describe('render', () => {
   it('a table has aligned columns and no spaces at line ends', () => {
-    assert.equal(table(['name', 'role'], [['a', 'admin'], ['longer name', '']], { columns: 80 }), 'name         role\na            admin\nlonger name\n')
+    assert.equal(
+      table(
+        ['name', 'role'],
+        [
+          ['a', 'admin'],
+          ['longer name', ''],
+        ],
+        { columns: 80 },
+      ),
+      'name         role\na            admin\nlonger name\n',
+    )
   })
 
-  it('fields are aligned', () => assert.equal(fields([['a', '1'], ['long', '2']]), 'a     1\nlong  2\n'))
+  it('fields are aligned', () =>
+    assert.equal(
+      fields([
+        ['a', '1'],
+        ['long', '2'],
+      ]),
+      'a     1\nlong  2\n',
+    ))
 
   it('a name from another device cannot steer the terminal', () => {
     assert.ok(!table(['name'], [['\u001b[31mred']], { columns: 80 }).includes('\u001b'))

@@ -13,7 +13,8 @@ import { padded, textWidth, wrapLines } from './wrap.ts'
 const [gap, indent] = [2, 2]
 
 /** Sentences for people, in lines that fit. */
-export const paragraph = (text: string, columns: number): string => `${wrapLines(oneLine(text), columns, { hanging: indent, whole: true }).join('\n')}\n`
+export const paragraph = (text: string, columns: number): string =>
+  `${wrapLines(oneLine(text), columns, { hanging: indent, whole: true }).join('\n')}\n`
 
 interface Fit {
   /** Cells of the terminal. */
@@ -25,7 +26,11 @@ interface Fit {
 }
 
 /** Which columns go below their line, so that the others fit. The first always stays. */
-const columnsBelow = (headings: readonly string[], widths: readonly number[], { columns, below = [] }: Fit): Set<number> => {
+const columnsBelow = (
+  headings: readonly string[],
+  widths: readonly number[],
+  { columns, below = [] }: Fit,
+): Set<number> => {
   const gone = new Set<number>()
   const width = (): number => widths.reduce((sum, cell, column) => (gone.has(column) ? sum : sum + cell + gap), -gap)
   const all = [...headings.keys()].filter((column) => column > 0)
@@ -45,14 +50,25 @@ export const table = (headings: readonly string[], rows: readonly (readonly stri
   const clean = [headings, ...rows].map((row) => row.map(oneLine))
   const widths = headings.map((_, column) => Math.max(...clean.map((row) => textWidth(row[column]))))
   const below = columnsBelow(headings, widths, fit)
-  const line = (row: readonly string[]): string => row.flatMap((cell, column) => (below.has(column) ? [] : [padded(cell, widths[column])])).join(' '.repeat(gap)).trimEnd()
+  const line = (row: readonly string[]): string =>
+    row
+      .flatMap((cell, column) => (below.has(column) ? [] : [padded(cell, widths[column])]))
+      .join(' '.repeat(gap))
+      .trimEnd()
   const rest = (row: readonly string[], under: readonly string[]): string[] => {
-    const items = row.flatMap((cell, column) => (below.has(column) && cell !== '' && cell !== '-' ? [`${headings[column]} ${cell}`] : []))
-    const lines = [...items, ...under.map(oneLine)].flatMap((item) => wrapLines(item, fit.columns - indent, { hanging: indent }))
+    const items = row.flatMap((cell, column) =>
+      below.has(column) && cell !== '' && cell !== '-' ? [`${headings[column]} ${cell}`] : [],
+    )
+    const lines = [...items, ...under.map(oneLine)].flatMap((item) =>
+      wrapLines(item, fit.columns - indent, { hanging: indent }),
+    )
     return lines.map((text) => ' '.repeat(indent) + text)
   }
   const [head, ...body] = clean
-  const lines = [...wrapLines(line(head), fit.columns), ...body.flatMap((row, index) => [...wrapLines(line(row), fit.columns), ...rest(row, fit.under?.[index] ?? [])])]
+  const lines = [
+    ...wrapLines(line(head), fit.columns),
+    ...body.flatMap((row, index) => [...wrapLines(line(row), fit.columns), ...rest(row, fit.under?.[index] ?? [])]),
+  ]
   return lines.map((text) => `${text}\n`).join('')
 }
 
@@ -63,8 +79,11 @@ export const fields = (rows: readonly (readonly [string, string])[], columns = 8
     const text = oneLine(value)
     const longest = Math.max(...text.split(' ').map(textWidth))
     // beside its name it would not fit, below it may
-    if (width + longest > columns) return [name, ...wrapLines(text, columns - indent, { whole: true }).map((part) => ' '.repeat(indent) + part)]
-    return wrapLines(text, columns - width, { whole: true }).map((part, index) => (index === 0 ? name.padEnd(width) : ' '.repeat(width)) + part)
+    if (width + longest > columns)
+      return [name, ...wrapLines(text, columns - indent, { whole: true }).map((part) => ' '.repeat(indent) + part)]
+    return wrapLines(text, columns - width, { whole: true }).map(
+      (part, index) => (index === 0 ? name.padEnd(width) : ' '.repeat(width)) + part,
+    )
   })
   return lines.map((line) => `${line.trimEnd()}\n`).join('')
 }
@@ -82,13 +101,16 @@ export const validity = (notAfter: number, now: number): string =>
   notAfter <= now ? 'expired' : formatDuration(Math.max(1000, notAfter - now))
 
 /** `0-3 (4)`, or `-` for an empty range. */
-export const rangeText = ({ start, end }: Range): string => (end <= start ? '-' : `${start}-${end - 1} (${end - start})`)
+export const rangeText = ({ start, end }: Range): string =>
+  end <= start ? '-' : `${start}-${end - 1} (${end - start})`
 
 /** What one rank holds, in a few words. */
 export const rangesText = (ranges: RankRanges): string =>
   `kv heads ${rangeText(ranges.kvHeads)}, heads ${rangeText(ranges.heads)}, MLP columns ${rangeText(ranges.ffn)}, vocabulary ${rangeText(ranges.vocab)}`
 
-export const dim = (context: Pick<CommandContext, 'colour'>, text: string): string => (context.colour ? `\u001b[2m${text}\u001b[22m` : text)
-export const bold = (context: Pick<CommandContext, 'colour'>, text: string): string => (context.colour ? `\u001b[1m${text}\u001b[22m` : text)
+export const dim = (context: Pick<CommandContext, 'colour'>, text: string): string =>
+  context.colour ? `\u001b[2m${text}\u001b[22m` : text
+export const bold = (context: Pick<CommandContext, 'colour'>, text: string): string =>
+  context.colour ? `\u001b[1m${text}\u001b[22m` : text
 
 export const counted = (count: number, noun: string): string => `${count} ${noun}${count === 1 ? '' : 's'}`

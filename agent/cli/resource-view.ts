@@ -27,25 +27,40 @@ export const readResources = (home: Home, device: LocalDevice): Resources => {
   const obtainable = Math.min(memory.limitBytes, memory.availableBytes + memory.heldBytes)
   const clock = readClock()
   const lock = loadLock(home, device)
-  return { lock, memory, obtainable, clock, standing: standingOf(lock, clock, { obtainable, wasDegraded: (agent?.memory?.missingBytes ?? 0) > 0 }) }
+  return {
+    lock,
+    memory,
+    obtainable,
+    clock,
+    standing: standingOf(lock, clock, { obtainable, wasDegraded: (agent?.memory?.missingBytes ?? 0) > 0 }),
+  }
 }
 
-export const lockText = ({ phase, memoryBytes, cooldownMs, remainingMs = 0 }: Standing, clock: ClockReading): string => {
+export const lockText = (
+  { phase, memoryBytes, cooldownMs, remainingMs = 0 }: Standing,
+  clock: ClockReading,
+): string => {
   if (phase === 'unlocked') return 'none: mesh lock-resources --memory 7GB'
-  if (phase === 'cooling') return `${formatBytes(memoryBytes)}, unlocked: it stays committed until about ${untilText(remainingMs, clock)} (${formatDuration(remainingMs)} left)`
+  if (phase === 'cooling')
+    return `${formatBytes(memoryBytes)}, unlocked: it stays committed until about ${untilText(remainingMs, clock)} (${formatDuration(remainingMs)} left)`
   return `${formatBytes(memoryBytes)} locked, cooldown ${formatDuration(cooldownMs)} after mesh unlock-resources`
 }
 
 export const healthText = ({ phase, missingBytes, memoryBytes }: Standing): string => {
   if (phase === 'unlocked') return 'nothing is committed'
-  return missingBytes > 0 ? `degraded: ${formatBytes(missingBytes)} missing; what is placed here stays, nothing new comes` : `kept: up to ${formatBytes(usableBytes(memoryBytes))} for shards and caches, 7 % stay free`
+  return missingBytes > 0
+    ? `degraded: ${formatBytes(missingBytes)} missing; what is placed here stays, nothing new comes`
+    : `kept: up to ${formatBytes(usableBytes(memoryBytes))} for shards and caches, 7 % stay free`
 }
 
 /** Rows for `fields`. */
 export const resourceRows = ({ standing, memory, clock }: Resources): [string, string][] => [
   ['lock', lockText(standing, clock)],
   ['state', healthText(standing)],
-  ['memory', `${formatBytes(memory.availableBytes)} available of ${formatBytes(memory.limitBytes)} (${memory.limitedBy})${memory.heldBytes > 0 ? `, the agent holds ${formatBytes(memory.heldBytes)}` : ''}`],
+  [
+    'memory',
+    `${formatBytes(memory.availableBytes)} available of ${formatBytes(memory.limitBytes)} (${memory.limitedBy})${memory.heldBytes > 0 ? `, the agent holds ${formatBytes(memory.heldBytes)}` : ''}`,
+  ],
 ]
 
 /** What the commands on memory locks tell programs. */

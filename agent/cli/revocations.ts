@@ -20,7 +20,11 @@ export interface Published {
  * control plane is away.
  * @throws MeshError of the client | `stateUnwritable`
  */
-export const publishRemovals = async (context: CommandContext, { client, pool, signer }: AdminSession, change: (removed: Set<string>) => void): Promise<Published> => {
+export const publishRemovals = async (
+  context: CommandContext,
+  { client, pool, signer }: AdminSession,
+  change: (removed: Set<string>) => void,
+): Promise<Published> => {
   const { poolId } = pool
   const held = new Revocations(context.home, context.now)
   for (let attempt = 1; ; attempt++) {
@@ -30,7 +34,8 @@ export const publishRemovals = async (context: CommandContext, { client, pool, s
     const removed = new Set<string>(before?.removed)
     change(removed)
     const list = signRevocations(signer, { after: before?.number ?? 0, removed }, context.now())
-    if (!held.accept(poolId, list)) throw new MeshError('revocationsInvalid', { problem: 'this device was removed by the one that is held' })
+    if (!held.accept(poolId, list))
+      throw new MeshError('revocationsInvalid', { problem: 'this device was removed by the one that is held' })
     try {
       const result = await ifReachable(client.call('publishRevocations', { params: { poolId }, body: { list } }))
       return { number: (before?.number ?? 0) + 1, problem: 'problem' in result ? result.problem : undefined }

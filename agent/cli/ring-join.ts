@@ -39,7 +39,10 @@ export const nameOfFolder = (folder: string): string => {
  * Which model is meant: without `--model-id` the one in the folder is not the default one, but what the folder is called.
  * @throws MeshError `usage`
  */
-export const namedModel = (context: Pick<CommandContext, 'isGiven'>, values: { readonly modelId: string; readonly modelDir?: string }): NamedModel => {
+export const namedModel = (
+  context: Pick<CommandContext, 'isGiven'>,
+  values: { readonly modelId: string; readonly modelDir?: string },
+): NamedModel => {
   if (values.modelDir === undefined) return { modelId: values.modelId, modelDir: undefined }
   const modelDir = resolve(values.modelDir)
   return { modelId: context.isGiven('modelId') ? values.modelId : nameOfFolder(modelDir), modelDir }
@@ -50,14 +53,28 @@ export const namedModel = (context: Pick<CommandContext, 'isGiven'>, values: { r
  * which it shows on stderr where it takes long.
  * @throws MeshError of the file that is missing, damaged or not supported
  */
-export const readManifest = async (context: Pick<CommandContext, 'home' | 'signal' | 'stderr' | 'now'>, { modelId, modelDir }: NamedModel): Promise<ModelManifest> => {
-  const [{ openModel, resolveModel }, { loadTokenizer }] = await Promise.all([import('../model/model-folder.ts'), import('../model/tokenizer.ts')])
+export const readManifest = async (
+  context: Pick<CommandContext, 'home' | 'signal' | 'stderr' | 'now'>,
+  { modelId, modelDir }: NamedModel,
+): Promise<ModelManifest> => {
+  const [{ openModel, resolveModel }, { loadTokenizer }] = await Promise.all([
+    import('../model/model-folder.ts'),
+    import('../model/tokenizer.ts'),
+  ])
   const model = openModel(resolveModel(modelId, { home: context.home, bundledFolder, modelDir }), modelId)
   const reading = createReadingText(context)
   try {
     const { charactersPerToken } = loadTokenizer(model.folder)
-    const { revision } = await model.identify({ cacheFolder: context.home.hashes, signal: context.signal, onProgress: reading.show })
-    return { ...model.about, revision, ...(Number.isFinite(charactersPerToken) ? { charactersPerToken: Math.ceil(charactersPerToken) } : {}) }
+    const { revision } = await model.identify({
+      cacheFolder: context.home.hashes,
+      signal: context.signal,
+      onProgress: reading.show,
+    })
+    return {
+      ...model.about,
+      revision,
+      ...(Number.isFinite(charactersPerToken) ? { charactersPerToken: Math.ceil(charactersPerToken) } : {}),
+    }
   } finally {
     reading.end()
     model.close()
@@ -78,7 +95,11 @@ const isRefusal = (error: unknown): boolean => error instanceof MeshError && err
  * Asks, and remembers what was agreed to. A refusal changes nothing on this device.
  * @throws MeshError `modelMismatch` | `quantMismatch` | `planImpossible` | `controlPlaneUnreachable` | `stateUnwritable`
  */
-export const askForRing = async (context: Pick<CommandContext, 'home'>, { client, device }: Session, wanted: RingWanted): Promise<RingView> => {
+export const askForRing = async (
+  context: Pick<CommandContext, 'home'>,
+  { client, device }: Session,
+  wanted: RingWanted,
+): Promise<RingView> => {
   const { poolId, modelId, modelDir, manifest, quant, share } = wanted
   await registerDevice(client, device, readCapabilities())
   const wish = { poolId, modelId, modelDir, quant, share, revision: manifest.revision }

@@ -5,14 +5,34 @@ import type { RingNetwork, RingView } from '../../shared/schema/ring.ts'
 import { ringText } from './commands/ring-status.ts'
 
 const member = (rank: number, name: string): RingView['members'][number] => ({
-  deviceId: String(rank + 1).repeat(64), name, state: 'ready', progress: 1, share: 1, rank,
-  leftNeighbor: '9'.repeat(64), rightNeighbor: '8'.repeat(64),
-  ranges: { kvHeads: { start: rank, end: rank + 1 }, heads: { start: rank, end: rank + 1 }, ffn: { start: rank * 32, end: rank * 32 + 32 }, vocab: { start: 0, end: 0 } },
+  deviceId: String(rank + 1).repeat(64),
+  name,
+  state: 'ready',
+  progress: 1,
+  share: 1,
+  rank,
+  leftNeighbor: '9'.repeat(64),
+  rightNeighbor: '8'.repeat(64),
+  ranges: {
+    kvHeads: { start: rank, end: rank + 1 },
+    heads: { start: rank, end: rank + 1 },
+    ffn: { start: rank * 32, end: rank * 32 + 32 },
+    vocab: { start: 0, end: 0 },
+  },
 })
 
 const ring: RingView = {
-  ringId: 'ring_1', poolId: 'a'.repeat(64), modelId: 'tiny', revision: 'b'.repeat(64), quant: 'q8', epoch: 3, status: 'active', reason: '', worldSize: 3,
-  members: [member(0, 'Anna'), member(1, 'Ben'), member(2, 'Cleo')], updatedAt: 0,
+  ringId: 'ring_1',
+  poolId: 'a'.repeat(64),
+  modelId: 'tiny',
+  revision: 'b'.repeat(64),
+  quant: 'q8',
+  epoch: 3,
+  status: 'active',
+  reason: '',
+  worldSize: 3,
+  members: [member(0, 'Anna'), member(1, 'Ben'), member(2, 'Cleo')],
+  updatedAt: 0,
 }
 
 const pipe = { isTTY: false, columns: 200 }
@@ -41,13 +61,29 @@ test('ring-status: each link with its figures, and what they lead to', () => {
 })
 
 test('ring-status: an algorithm that was asked for is named as such', () => {
-  const text = ringText({ ...ring, network: { ...network, collective: 'ring', decode: { bytes: 8192, algorithm: 'ring' } } }, pipe)
+  const text = ringText(
+    { ...ring, network: { ...network, collective: 'ring', decode: { bytes: 8192, algorithm: 'ring' } } },
+    pipe,
+  )
   assert.match(text, /sums: decode 8\.19 kB ring, prefill 2\.1 MB ring \(--collective ring\)\n$/)
 })
 
 test('ring-status: what carries the sums is named, and why it is not the quicker way', () => {
-  assert.match(ringText({ ...ring, network: { ...network, carrier: 'sockets' } }, pipe), /10 Mbit\/s\), over sockets\n$/)
-  assert.match(ringText({ ...ring, network: { ...network, carrier: 'streams', streamsReason: 'Ben: there is a relay between two ranks' } }, pipe), /, over streams: Ben: there is a relay between two ranks\n$/)
+  assert.match(
+    ringText({ ...ring, network: { ...network, carrier: 'sockets' } }, pipe),
+    /10 Mbit\/s\), over sockets\n$/,
+  )
+  assert.match(
+    ringText(
+      {
+        ...ring,
+        network: { ...network, carrier: 'streams', streamsReason: 'Ben: there is a relay between two ranks' },
+      },
+      pipe,
+    ),
+    /, over streams: Ben: there is a relay between two ranks\n$/,
+  )
 })
 
-test('ring-status: a ring whose links nobody reported has no lines about them', () => assert.ok(!/link|sums/.test(ringText(ring, pipe))))
+test('ring-status: a ring whose links nobody reported has no lines about them', () =>
+  assert.ok(!/link|sums/.test(ringText(ring, pipe))))

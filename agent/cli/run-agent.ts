@@ -10,7 +10,22 @@ import { claimService } from './service-record.ts'
 import { controlPlaneKeyIn } from './session.ts'
 
 /** Options of `mesh start` that say how the agent runs. */
-export const agentOptions = ['controlPlane', 'controlPlaneKey', 'listen', 'announce', 'relay', 'discovery', 'backend', 'threads', 'spin', 'stepTimeout', 'collective', 'wire', 'carrier', 'maxShards'] as const satisfies readonly OptionName[]
+export const agentOptions = [
+  'controlPlane',
+  'controlPlaneKey',
+  'listen',
+  'announce',
+  'relay',
+  'discovery',
+  'backend',
+  'threads',
+  'spin',
+  'stepTimeout',
+  'collective',
+  'wire',
+  'carrier',
+  'maxShards',
+] as const satisfies readonly OptionName[]
 
 export type AgentValues = OptionValues<(typeof agentOptions)[number] | 'logLevel'>
 
@@ -42,7 +57,11 @@ const run = async (context: CommandContext, values: AgentValues, onReady: Daemon
  * @param show told when the agent is ready
  * @throws MeshError as `runDaemon` | `usage` | `agentAlreadyRunning`
  */
-export const runAgent = async (context: CommandContext, values: AgentValues, show: (info: AgentReady) => void): Promise<void> => {
+export const runAgent = async (
+  context: CommandContext,
+  values: AgentValues,
+  show: (info: AgentReady) => void,
+): Promise<void> => {
   const claim = await claimService(context, 'start')
   try {
     await run(context, values, (agent) => {
@@ -56,5 +75,9 @@ export const runAgent = async (context: CommandContext, values: AgentValues, sho
 }
 
 /** What people read when it runs. */
-export const agentText = (context: Pick<CommandContext, 'home'>, { addresses, deviceId }: Pick<AgentReady, 'addresses' | 'deviceId'>, background: boolean): string =>
+export const agentText = (
+  context: Pick<CommandContext, 'home'>,
+  { addresses, deviceId }: Pick<AgentReady, 'addresses' | 'deviceId'>,
+  background: boolean,
+): string =>
   `agent of ${loadDevice(context.home).config.name} (${shortId(deviceId)}) runs${background ? ` in the background; ${ownCommand()} down ends it, ${ownCommand()} logs shows what it does` : '; Ctrl-C ends it'}\n${addresses.map((address) => `  ${address}\n`).join('')}`

@@ -11,7 +11,20 @@ import type { CommandContext } from './command.ts'
 import { followJob } from './job-stream.ts'
 
 /** Options that describe a job. */
-export const jobOptions = ['modelId', 'prompt', 'chat', 'special', 'maxTokens', 'temperature', 'topP', 'topK', 'minP', 'repetitionPenalty', 'seed', 'stop'] as const
+export const jobOptions = [
+  'modelId',
+  'prompt',
+  'chat',
+  'special',
+  'maxTokens',
+  'temperature',
+  'topP',
+  'topK',
+  'minP',
+  'repetitionPenalty',
+  'seed',
+  'stop',
+] as const
 
 type JobValues = OptionValues<(typeof jobOptions)[number]> & { readonly prompt: string }
 
@@ -21,8 +34,10 @@ export const submissionOf = (values: JobValues): JobSubmission => {
   if (values.prompt.length > limits.promptLength && [...values.prompt].length > limits.promptLength) {
     throw new MeshError('promptTooLarge', { limit: limits.promptLength.toLocaleString('en') })
   }
-  if (values.stop.some((text) => text === '')) throw new MeshError('parameterInvalid', { name: '--stop', want: 'a text that is not empty', got: '""' })
-  if (values.stop.length > 16) throw new MeshError('parameterInvalid', { name: '--stop', want: 'given 16 times at most', got: values.stop.length })
+  if (values.stop.some((text) => text === ''))
+    throw new MeshError('parameterInvalid', { name: '--stop', want: 'a text that is not empty', got: '""' })
+  if (values.stop.length > 16)
+    throw new MeshError('parameterInvalid', { name: '--stop', want: 'given 16 times at most', got: values.stop.length })
   return {
     modelId: values.modelId,
     ...(values.chat ? { messages: [{ role: 'user', content: values.prompt }] } : { prompt: values.prompt }),
@@ -86,10 +101,29 @@ const cancelQuietly = async ({ client, poolId, context }: JobRun, jobId: string)
 }
 
 /** Signs what the job used, if that is what arrived here. Without this the job is settled too, later and unsigned. */
-const confirmUse = async ({ client, poolId, key, context }: JobRun, { jobId, epoch, usage, tokens }: Job): Promise<void> => {
-  if (!key || !usage || usage.completionTokens !== tokens.length || usage.totalTokens !== usage.promptTokens + tokens.length) return
+const confirmUse = async (
+  { client, poolId, key, context }: JobRun,
+  { jobId, epoch, usage, tokens }: Job,
+): Promise<void> => {
+  if (
+    !key ||
+    !usage ||
+    usage.completionTokens !== tokens.length ||
+    usage.totalTokens !== usage.promptTokens + tokens.length
+  )
+    return
   try {
-    await client.call('confirmUse', { params: { poolId, jobId }, body: signStatement(key, poolId, { kind: 'use', jobId, epoch, weights: 0, tokens: usage.totalTokens, computeUs: 0 }) })
+    await client.call('confirmUse', {
+      params: { poolId, jobId },
+      body: signStatement(key, poolId, {
+        kind: 'use',
+        jobId,
+        epoch,
+        weights: 0,
+        tokens: usage.totalTokens,
+        computeUs: 0,
+      }),
+    })
   } catch (error) {
     context.logger.debug(MeshError.from(error).message)
   }
@@ -145,13 +179,19 @@ const createProgress = (patience: Patience, now: () => number): ((event: Told) =
       progress = running({ tokens, tokensPerSecond: speed(tokens, now() - firstAt) })
     } else if (event.state === 'running') progress = running({ worldSize: event.worldSize })
     else if (event.state === 'queued') progress = { ...progress, state: event.state }
-    else if (event.state === 'assigned') progress = { ...progress, state: event.state, worldSize: event.worldSize, waiting: undefined }
+    else if (event.state === 'assigned')
+      progress = { ...progress, state: event.state, worldSize: event.worldSize, waiting: undefined }
     return progress
   }
 }
 
 /** Follows the job and tells of it. @returns how it ended; @throws AbortError when `signal` aborts */
-const watch = async (run: JobRun, jobId: string, signal: AbortSignal, progressAt: (event: Told) => JobProgress): Promise<Job> => {
+const watch = async (
+  run: JobRun,
+  jobId: string,
+  signal: AbortSignal,
+  progressAt: (event: Told) => JobProgress,
+): Promise<Job> => {
   let text = ''
   const { client, poolId, context, reader = plainReader } = run
   const tell = (part: string): void => {
@@ -161,7 +201,8 @@ const watch = async (run: JobRun, jobId: string, signal: AbortSignal, progressAt
   for await (const event of followJob({ client, poolId, jobId, signal, absenceMs: run.waitMs, now: context.now })) {
     if (event.type === 'end') {
       // deltas may have been lost with the agent's connection: the whole answer is in the job
-      if (event.job.text.startsWith(text) && event.job.text.length > text.length) tell(event.job.text.slice(text.length))
+      if (event.job.text.startsWith(text) && event.job.text.length > text.length)
+        tell(event.job.text.slice(text.length))
       return reader.end(event.job)
     }
     const progress = progressAt(event)
@@ -195,7 +236,10 @@ export const runJob = async (run: JobRun): Promise<Job> => {
       return progress
     })
     if (job.withheld !== undefined) throw new MeshError('jobForgotten', { jobId, state: job.state })
-    if (job.state === 'failed') throw job.error ? MeshError.fromReport(job.error) : new MeshError('controlPlaneProtocol', { problem: `job ${jobId} failed without a reason` })
+    if (job.state === 'failed')
+      throw job.error
+        ? MeshError.fromReport(job.error)
+        : new MeshError('controlPlaneProtocol', { problem: `job ${jobId} failed without a reason` })
     await confirmUse(run, job)
     if (job.state === 'cancelled') throw new MeshError('jobCancelled')
     return job

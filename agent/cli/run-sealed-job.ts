@@ -28,20 +28,35 @@ const keyMs = 5000
 const passing: readonly ErrorCode[] = ['sealStale', 'epochStale']
 
 /** The ring once it takes sealed prompts. @throws MeshError `ringEmpty` | `sealingUnavailable` | `jobTimeout` */
-const readyRing = async ({ client, poolId, submission: { modelId }, waitMs, context, onProgress }: JobRun): Promise<RingView & Required<Pick<RingView, 'sealing'>>> => {
+const readyRing = async ({
+  client,
+  poolId,
+  submission: { modelId },
+  waitMs,
+  context,
+  onProgress,
+}: JobRun): Promise<RingView & Required<Pick<RingView, 'sealing'>>> => {
   let why = ''
   let keylessSince: number | undefined
-  const found = await poll(async () => {
-    const rings = await client.call('listRings', { params: { poolId } })
-    const ring = rings.find((one) => one.modelId === modelId)
-    if (!ring) throw new MeshError('ringEmpty', { modelId })
-    if (ring.sealing) return { ...ring, sealing: ring.sealing }
-    keylessSince = ring.status === 'active' ? (keylessSince ?? context.now()) : undefined
-    if (keylessSince !== undefined && context.now() - keylessSince >= keyMs) throw new MeshError('sealingUnavailable', { modelId, problem: `rank 0 (${ring.members[0]?.name ?? 'unknown'}) gives no key for it` })
-    if (ring.reason !== why) onProgress({ state: 'queued', worldSize: 0, tokens: 0, tokensPerSecond: 0, waiting: ring.reason })
-    why = ring.reason
-    return undefined
-  }, { waitMs, everyMs: lookMs, context })
+  const found = await poll(
+    async () => {
+      const rings = await client.call('listRings', { params: { poolId } })
+      const ring = rings.find((one) => one.modelId === modelId)
+      if (!ring) throw new MeshError('ringEmpty', { modelId })
+      if (ring.sealing) return { ...ring, sealing: ring.sealing }
+      keylessSince = ring.status === 'active' ? (keylessSince ?? context.now()) : undefined
+      if (keylessSince !== undefined && context.now() - keylessSince >= keyMs)
+        throw new MeshError('sealingUnavailable', {
+          modelId,
+          problem: `rank 0 (${ring.members[0]?.name ?? 'unknown'}) gives no key for it`,
+        })
+      if (ring.reason !== why)
+        onProgress({ state: 'queued', worldSize: 0, tokens: 0, tokensPerSecond: 0, waiting: ring.reason })
+      why = ring.reason
+      return undefined
+    },
+    { waitMs, everyMs: lookMs, context },
+  )
   if (!found) throw new MeshError('jobTimeout', { seconds: waitMs / 1000, why: why === '' ? '' : `: ${why}` })
   return found
 }
@@ -67,7 +82,8 @@ const sealedReader = (secret: Uint8Array): AnswerReader => {
     },
     end: (job) => {
       const isWhole = opener.isComplete && told === tokens.length
-      if (job.state === 'done' && !isWhole) throw new MeshError('sealBroken', { problem: 'the end of the answer is missing' })
+      if (job.state === 'done' && !isWhole)
+        throw new MeshError('sealBroken', { problem: 'the end of the answer is missing' })
       return { ...job, text, tokens, ...(end ? { finishReason: end } : {}) }
     },
   }
@@ -89,14 +105,17 @@ export const runSealedJob = async (run: JobRun, trust: PoolTrust): Promise<Job> 
     const sealed = await sealJob({ ...submission, idempotencyKey }, { poolId, publicKey })
     try {
       return await runJob({
-        ...run, submission: sealed.submission, reader: sealedReader(sealed.answerSecret),
+        ...run,
+        submission: sealed.submission,
+        reader: sealedReader(sealed.answerSecret),
         onText: (text) => {
           hasBegun = true
           run.onText(text)
         },
       })
     } catch (error) {
-      if (attempt === attempts || hasBegun || !(error instanceof MeshError) || !passing.includes(error.code)) throw error
+      if (attempt === attempts || hasBegun || !(error instanceof MeshError) || !passing.includes(error.code))
+        throw error
       context.logger.debug('rank 0 changed: the prompt is sealed again')
       await pause(lookMs * attempt, undefined, { signal: context.signal })
     }

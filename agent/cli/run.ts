@@ -35,25 +35,30 @@ const guarded = (output: RawOutput): Output => ({
 })
 
 /** Shows every request at `--log-level debug`. */
-const loggedFetch = (send: typeof fetch, logger: Logger, now: () => number): typeof fetch => async (input, init) => {
-  const startedAt = now()
-  const method = init?.method ?? 'GET'
-  const url = input instanceof Request ? input.url : String(input)
-  try {
-    const answer = await send(input, init)
-    logger.debug({ method, url, status: answer.status, ms: now() - startedAt }, 'request')
-    return answer
-  } catch (error) {
-    logger.debug({ method, url, ms: now() - startedAt, error: MeshError.from(error).message }, 'request failed')
-    throw error
+const loggedFetch =
+  (send: typeof fetch, logger: Logger, now: () => number): typeof fetch =>
+  async (input, init) => {
+    const startedAt = now()
+    const method = init?.method ?? 'GET'
+    const url = input instanceof Request ? input.url : String(input)
+    try {
+      const answer = await send(input, init)
+      logger.debug({ method, url, status: answer.status, ms: now() - startedAt }, 'request')
+      return answer
+    } catch (error) {
+      logger.debug({ method, url, ms: now() - startedAt, error: MeshError.from(error).message }, 'request failed')
+      throw error
+    }
   }
-}
 
 /** Arguments stand in the list of processes, for all who use the machine. */
 const warnOfSecrets = (given: Given, stderr: Output): void => {
   for (const name of Object.keys(given) as OptionName[]) {
     const { flag, env, secret } = optionRecord(name)
-    if (secret !== undefined) stderr.write(`warning: every user of this machine can see what ${flag} is given (ps shows it): use ${secret} <file>, or the variable ${env}\n`)
+    if (secret !== undefined)
+      stderr.write(
+        `warning: every user of this machine can see what ${flag} is given (ps shows it): use ${secret} <file>, or the variable ${env}\n`,
+      )
   }
 }
 
@@ -70,7 +75,9 @@ export const runCli = async (argv: readonly string[], surroundings: Surroundings
     const { command } = parsed
     const defaults = Object.fromEntries(Object.entries(command.defaults).map(([name, value]) => [name, String(value)]))
     const values = readOptions(command.options, parsed.given, undefined, defaults)
-    for (const name of command.required) if (values[name] === undefined) throw new MeshError('usage', { problem: `mesh ${command.name} needs ${flagText(name)}` })
+    for (const name of command.required)
+      if (values[name] === undefined)
+        throw new MeshError('usage', { problem: `mesh ${command.name} needs ${flagText(name)}` })
     const logger = createLogger('cli', values.logLevel, around.logDestination)
     const context: CommandContext = {
       ...around,
@@ -87,7 +94,9 @@ export const runCli = async (argv: readonly string[], surroundings: Surroundings
     const failure = isInterrupted ? new MeshError('interrupted') : MeshError.from(error)
     const named = commandIn(commands, argv)
     return printFatal(named === undefined ? failure : failure.withHelp(named.name), {
-      json: jsonWanted(argv), stdout: around.stdout.write, stderr: around.stderr.write,
+      json: jsonWanted(argv),
+      stdout: around.stdout.write,
+      stderr: around.stderr.write,
     })
   }
 }

@@ -41,7 +41,11 @@ interface Stage {
   run(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }>
 }
 
-const answer = [{ tokens: [5], text: ' there' }, { tokens: [6], text: ' was' }, { tokens: [], text: '', end: { finishReason: 'stop', tokens: 2 } }] as const
+const answer = [
+  { tokens: [5], text: ' there' },
+  { tokens: [6], text: ' was' },
+  { tokens: [], text: '', end: { finishReason: 'stop', tokens: 2 } },
+] as const
 
 const stage = async (t: TestContext): Promise<Stage> => {
   const home = openHome(temporaryFolder(t))
@@ -54,24 +58,57 @@ const stage = async (t: TestContext): Promise<Stage> => {
     server.close()
     server.closeAllConnections()
   })
-  const device = saveDevice(home, { networkId: 'home', name: 'Laptop', controlPlaneUrl: `http://127.0.0.1:${(server.address() as AddressInfo).port}` })
+  const device = saveDevice(home, {
+    networkId: 'home',
+    name: 'Laptop',
+    controlPlaneUrl: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+  })
   const pool = createPool(home, device.deviceId, 'home', Date.now())
   const root = pool.rootKey as KeyPair
   const epoch = { poolId: pool.poolId, ringId: 'ring_1', epoch: 3 }
   const here: Stage = {
-    pool, root, leader, submissions, cancelled, removed: undefined, fail: undefined, change: (pieces) => pieces,
-    ring: { key: signSealingKey(leader, epoch, sealing.publicKey), certificate: issueCertificate(root, { deviceId: deviceIdOf(leader), role: 'member' }, Date.now()), leader: deviceIdOf(leader), epoch: 3 },
+    pool,
+    root,
+    leader,
+    submissions,
+    cancelled,
+    removed: undefined,
+    fail: undefined,
+    change: (pieces) => pieces,
+    ring: {
+      key: signSealingKey(leader, epoch, sealing.publicKey),
+      certificate: issueCertificate(root, { deviceId: deviceIdOf(leader), role: 'member' }, Date.now()),
+      leader: deviceIdOf(leader),
+      epoch: 3,
+    },
     run: async (...args) => {
       const out = { stdout: '', stderr: '' }
       const code = await runCli(['inference', '--sealed', 'Once upon a SECRET', '--stop', 'STOPSECRET', ...args], {
-        home, colour: false, now: Date.now, fetch, signal: new AbortController().signal, stdin: { isTTY: true, mayIdle: true, stream: Readable.from([]) },
-        stdout: { write: (part) => void (out.stdout += part), isTTY: false, columns: 80 }, stderr: { write: (part) => void (out.stderr += part), isTTY: false, columns: 80 },
+        home,
+        colour: false,
+        now: Date.now,
+        fetch,
+        signal: new AbortController().signal,
+        stdin: { isTTY: true, mayIdle: true, stream: Readable.from([]) },
+        stdout: { write: (part) => void (out.stdout += part), isTTY: false, columns: 80 },
+        stderr: { write: (part) => void (out.stderr += part), isTTY: false, columns: 80 },
       })
       return { code, ...out }
     },
   }
   let job: Job | undefined
-  const end = (change: Partial<Job>): JobEvent => ({ sequence: 9, type: 'end', job: { ...(job as Job), worldSize: 2, state: 'done', finishReason: 'stop', usage: { promptTokens: 4, completionTokens: 2, totalTokens: 6 }, ...change } })
+  const end = (change: Partial<Job>): JobEvent => ({
+    sequence: 9,
+    type: 'end',
+    job: {
+      ...(job as Job),
+      worldSize: 2,
+      state: 'done',
+      finishReason: 'stop',
+      usage: { promptTokens: 4, completionTokens: 2, totalTokens: 6 },
+      ...change,
+    },
+  })
   const play = async (): Promise<JobEvent[]> => {
     const code = here.fail?.(submissions.length)
     if (code !== undefined) return [end({ state: 'failed', error: { code, message: code } })]
@@ -79,20 +116,58 @@ const stage = async (t: TestContext): Promise<Stage> => {
     assert.deepEqual([opened.submission.prompt, opened.submission.stop], ['Once upon a SECRET', ['STOPSECRET']])
     const sealer = createAnswerSealer(opened.answerSecret)
     const pieces = here.change(answer.map((piece) => sealer.piece(piece)))
-    const events = pieces.slice(0, -1).map((text, index): JobEvent => ({ sequence: index + 1, type: 'tokens', firstIndex: index, tokens: [0], text }))
+    const events = pieces
+      .slice(0, -1)
+      .map((text, index): JobEvent => ({ sequence: index + 1, type: 'tokens', firstIndex: index, tokens: [0], text }))
     return [...events, end({ text: pieces.join(''), tokens: [0, 0] })]
   }
-  const serve = async (request: import('node:http').IncomingMessage, response: import('node:http').ServerResponse): Promise<void> => {
+  const serve = async (
+    request: import('node:http').IncomingMessage,
+    response: import('node:http').ServerResponse,
+  ): Promise<void> => {
     const url = request.url ?? ''
     let body = ''
     for await (const part of request as AsyncIterable<Buffer>) body += part.toString()
     if (request.method === 'DELETE') cancelled.push(url)
     if (url === routes.controlPlane.path) response.end(JSON.stringify({ controlPlaneKey: 'ef'.repeat(32) }))
-    else if (url.endsWith('/rings')) response.end(JSON.stringify([{ ringId: 'ring_1', poolId: pool.poolId, modelId: 'tiny-story', epoch: here.ring.epoch, status: 'active', reason: '', worldSize: 1, members: [{ deviceId: here.ring.leader, name: 'Desktop', rank: 0 }], sealing: { key: here.ring.key, certificate: here.ring.certificate } }]))
-    else if (url.endsWith('/revocations')) response.end(JSON.stringify(here.removed === undefined ? {} : { list: signRevocations(root, { after: 0, removed: [here.removed] }, Date.now()) }))
+    else if (url.endsWith('/rings'))
+      response.end(
+        JSON.stringify([
+          {
+            ringId: 'ring_1',
+            poolId: pool.poolId,
+            modelId: 'tiny-story',
+            epoch: here.ring.epoch,
+            status: 'active',
+            reason: '',
+            worldSize: 1,
+            members: [{ deviceId: here.ring.leader, name: 'Desktop', rank: 0 }],
+            sealing: { key: here.ring.key, certificate: here.ring.certificate },
+          },
+        ]),
+      )
+    else if (url.endsWith('/revocations'))
+      response.end(
+        JSON.stringify(
+          here.removed === undefined
+            ? {}
+            : { list: signRevocations(root, { after: 0, removed: [here.removed] }, Date.now()) },
+        ),
+      )
     else if (url.endsWith('/jobs')) {
       submissions.push(JSON.parse(body) as JobSubmission)
-      job = { jobId: `job_${submissions.length}`, poolId: pool.poolId, submittedBy: device.deviceId, submission: submissions.at(-1) as JobSubmission, state: 'queued', worldSize: 0, epoch: 0, text: '', tokens: [], createdAt: 1 }
+      job = {
+        jobId: `job_${submissions.length}`,
+        poolId: pool.poolId,
+        submittedBy: device.deviceId,
+        submission: submissions.at(-1) as JobSubmission,
+        state: 'queued',
+        worldSize: 0,
+        epoch: 0,
+        text: '',
+        tokens: [],
+        createdAt: 1,
+      }
       response.end(JSON.stringify(job))
     } else if (url.endsWith('/events')) {
       response.writeHead(200, { 'content-type': 'text/event-stream' })
@@ -108,7 +183,11 @@ describe('mesh inference --sealed', () => {
     const here = await stage(t)
     assert.deepEqual(await here.run(), { code: 0, stdout: ' there was\n', stderr: '' })
     assert.ok(!JSON.stringify(here.submissions).includes('SECRET'))
-    const { tokens, finish_reason: reason, text } = JSON.parse((await here.run('--json')).stdout) as { tokens: number[]; finish_reason: string; text: string }
+    const {
+      tokens,
+      finish_reason: reason,
+      text,
+    } = JSON.parse((await here.run('--json')).stdout) as { tokens: number[]; finish_reason: string; text: string }
     assert.deepEqual([tokens, reason, text], [[5, 6], 'stop', ' there was'])
   })
 
@@ -116,13 +195,22 @@ describe('mesh inference --sealed', () => {
     const here = await stage(t)
     const flip = (text: string): string => text.slice(0, 30) + (text[30] === 'A' ? 'B' : 'A') + text.slice(31)
     for (const [name, change] of Object.entries({
-      lost: ([, b, c]: readonly string[]) => [b, c], moved: ([a, b, c]: readonly string[]) => [b, a, c], repeated: ([a, b, c]: readonly string[]) => [a, a, b, c],
-      changed: ([a, b, c]: readonly string[]) => [a, flip(b), c], cut: ([a, b]: readonly string[]) => [a, b], empty: () => [''], plain: () => [' forged text'],
+      lost: ([, b, c]: readonly string[]) => [b, c],
+      moved: ([a, b, c]: readonly string[]) => [b, a, c],
+      repeated: ([a, b, c]: readonly string[]) => [a, a, b, c],
+      changed: ([a, b, c]: readonly string[]) => [a, flip(b), c],
+      cut: ([a, b]: readonly string[]) => [a, b],
+      empty: () => [''],
+      plain: () => [' forged text'],
     })) {
       here.change = change
       const before = here.cancelled.length
       const { code, stdout, stderr } = await here.run()
-      assert.deepEqual([code, stderr.startsWith('error: what was sealed was changed on its way')], [7, true], `${name}: ${stderr}`)
+      assert.deepEqual(
+        [code, stderr.startsWith('error: what was sealed was changed on its way')],
+        [7, true],
+        `${name}: ${stderr}`,
+      )
       assert.ok(' there was\n'.startsWith(stdout.trimEnd()), `${name}: ${stdout}`)
       assert.equal(here.cancelled.length, before + 1)
     }
@@ -136,14 +224,27 @@ describe('mesh inference --sealed', () => {
     const asStranger = { key: signSealingKey(stranger, epoch, own.publicKey), leader: deviceIdOf(stranger) }
     for (const [name, shown] of Object.entries({
       'a key of the control plane': { key: signSealingKey(stranger, epoch, own.publicKey) },
-      'a stranger with a certificate of its own root': { ...asStranger, certificate: issueCertificate(stranger, { deviceId: deviceIdOf(stranger), role: 'member' }, Date.now()) },
+      'a stranger with a certificate of its own root': {
+        ...asStranger,
+        certificate: issueCertificate(stranger, { deviceId: deviceIdOf(stranger), role: 'member' }, Date.now()),
+      },
       'a stranger with the certificate of a member': asStranger,
-      'a member whose certificate is over': { certificate: issueCertificate(root, { deviceId: deviceIdOf(here.leader), role: 'member' }, Date.now() - 30 * 86_400_000) },
+      'a member whose certificate is over': {
+        certificate: issueCertificate(
+          root,
+          { deviceId: deviceIdOf(here.leader), role: 'member' },
+          Date.now() - 30 * 86_400_000,
+        ),
+      },
       'a key of an earlier epoch': { epoch: 4 },
     })) {
       here.ring = { ...ring, ...shown }
       const { code, stdout, stderr } = await here.run()
-      assert.deepEqual([code, stdout, stderr.startsWith('error: the key to seal the prompt with cannot be believed')], [7, '', true], `${name}: ${stderr}`)
+      assert.deepEqual(
+        [code, stdout, stderr.startsWith('error: the key to seal the prompt with cannot be believed')],
+        [7, '', true],
+        `${name}: ${stderr}`,
+      )
     }
     here.ring = ring
     here.removed = deviceIdOf(here.leader)

@@ -24,22 +24,42 @@ export interface Served {
 type Candidate = NamedModel & Pick<RingWish, 'quant' | 'share'> & { readonly isOwn: boolean }
 
 const ownWishes = (context: CommandContext, poolId: string): Candidate[] =>
-  loadRingWishes(context.home).filter((wish) => wish.poolId === poolId).map(({ modelId, modelDir, quant, share }) => ({ modelId, modelDir, quant, share, isOwn: true }))
+  loadRingWishes(context.home)
+    .filter((wish) => wish.poolId === poolId)
+    .map(({ modelId, modelDir, quant, share }) => ({ modelId, modelDir, quant, share, isOwn: true }))
 
 /** Rings in which somebody takes part. */
 const servedRings = async ({ client }: Session, poolId: string): Promise<RingView[]> =>
   (await client.call('listRings', { params: { poolId } })).filter(({ members }) => members.length > 0)
 
 /** The model of the command line: as the pool runs it and as this device took part before, where nothing else is said. */
-const namedCandidate = (context: CommandContext, wish: ServeWish, rings: readonly RingView[], own: readonly Candidate[]): Candidate => {
+const namedCandidate = (
+  context: CommandContext,
+  wish: ServeWish,
+  rings: readonly RingView[],
+  own: readonly Candidate[],
+): Candidate => {
   const model = namedModel(context, wish)
   const before = own.find(({ modelId }) => modelId === model.modelId)
   const ring = rings.find(({ modelId }) => modelId === model.modelId)
-  const quant = context.isGiven('quant') ? (wish.quant as Quant) : (ring?.quant ?? before?.quant ?? (wish.quant as Quant))
-  return { modelId: model.modelId, modelDir: model.modelDir ?? before?.modelDir, quant, share: before?.share ?? 1, isOwn: true }
+  const quant = context.isGiven('quant')
+    ? (wish.quant as Quant)
+    : (ring?.quant ?? before?.quant ?? (wish.quant as Quant))
+  return {
+    modelId: model.modelId,
+    modelDir: model.modelDir ?? before?.modelDir,
+    quant,
+    share: before?.share ?? 1,
+    isOwn: true,
+  }
 }
 
-const candidatesOf = async (context: CommandContext, session: Session, poolId: string, wish: ServeWish): Promise<Candidate[]> => {
+const candidatesOf = async (
+  context: CommandContext,
+  session: Session,
+  poolId: string,
+  wish: ServeWish,
+): Promise<Candidate[]> => {
   const own = ownWishes(context, poolId)
   const rings = await servedRings(session, poolId)
   if (isNamed(context)) return [namedCandidate(context, wish, rings, own)]
@@ -50,7 +70,8 @@ const candidatesOf = async (context: CommandContext, session: Session, poolId: s
 }
 
 /** The command line names a model: that one is meant, and no other. */
-const isNamed = (context: Pick<CommandContext, 'isGiven'>): boolean => context.isGiven('modelId') || context.isGiven('modelDir')
+const isNamed = (context: Pick<CommandContext, 'isGiven'>): boolean =>
+  context.isGiven('modelId') || context.isGiven('modelDir')
 
 const noteOf = ({ modelId, isOwn }: Candidate, error: MeshError): string =>
   error.code === 'modelUnknown' && !isOwn
@@ -70,14 +91,26 @@ export const checkNamedModel = async (context: CommandContext, wish: ServeWish):
  * serves, else the bundled model. Files that are not here keep this device out of that ring, and out of no other.
  * @throws MeshError where the command line names a model: as `readManifest` and `askForRing`; else `stateUnreadable` | `controlPlaneUnreachable`
  */
-export const servePool = async (context: CommandContext, session: Session, poolId: string, wish: ServeWish): Promise<Served> => {
+export const servePool = async (
+  context: CommandContext,
+  session: Session,
+  poolId: string,
+  wish: ServeWish,
+): Promise<Served> => {
   const models: string[] = []
   const notes: string[] = []
   if (wish.noServe) return { models, notes }
   for (const candidate of await candidatesOf(context, session, poolId, wish)) {
     const { modelId, modelDir, quant, share } = candidate
     try {
-      await askForRing(context, session, { poolId, modelId, modelDir, quant, share, manifest: await readManifest(context, candidate) })
+      await askForRing(context, session, {
+        poolId,
+        modelId,
+        modelDir,
+        quant,
+        share,
+        manifest: await readManifest(context, candidate),
+      })
       models.push(modelId)
     } catch (error) {
       if (!(error instanceof MeshError) || error.code === 'controlPlaneUnreachable' || isNamed(context)) throw error

@@ -16,7 +16,8 @@ const stopSeconds = 60
 /** Seconds before it is started again after a failure. */
 const againSeconds = 5
 
-const quoted = (text: string): string => `"${text.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n').replaceAll('%', '%%')}"`
+const quoted = (text: string): string =>
+  `"${text.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n').replaceAll('%', '%%')}"`
 
 /** systemd, for `~/.config/systemd/user` or `/etc/systemd/system`. Ended by `mesh down` it stays down until the next start. */
 export const systemdUnit = ({ description, command, environment, user }: ServiceSpec): string => `[Unit]
@@ -27,7 +28,9 @@ After=network-online.target
 [Service]
 Type=exec
 ExecStart=${command.map((part) => quoted(part).replaceAll('$', '$$$$')).join(' ')}
-${Object.entries(environment).map(([name, value]) => `Environment=${quoted(`${name}=${value}`)}\n`).join('')}${user === undefined ? '' : `User=${user}\nNoNewPrivileges=yes\n`}Restart=on-failure
+${Object.entries(environment)
+  .map(([name, value]) => `Environment=${quoted(`${name}=${value}`)}\n`)
+  .join('')}${user === undefined ? '' : `User=${user}\nNoNewPrivileges=yes\n`}Restart=on-failure
 RestartSec=${againSeconds}
 KillMode=mixed
 TimeoutStopSec=${stopSeconds}
@@ -37,7 +40,8 @@ LimitNOFILE=65536
 WantedBy=${user === undefined ? 'default.target' : 'multi-user.target'}
 `
 
-const xml = (text: string): string => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('"', '&quot;')
+const xml = (text: string): string =>
+  text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('"', '&quot;')
 
 /** launchd, for `~/Library/LaunchAgents` or `/Library/LaunchDaemons`. */
 export const launchdPlist = ({ name, command, environment, user }: ServiceSpec): string => {
@@ -50,7 +54,12 @@ export const launchdPlist = ({ name, command, environment, user }: ServiceSpec):
 ${[
   entry('Label', text(name)),
   entry('ProgramArguments', `<array>\n${command.map((part) => `    ${text(part)}\n`).join('')}  </array>`),
-  entry('EnvironmentVariables', `<dict>\n${Object.entries(environment).map(([key, value]) => `    <key>${xml(key)}</key>\n    ${text(value)}\n`).join('')}  </dict>`),
+  entry(
+    'EnvironmentVariables',
+    `<dict>\n${Object.entries(environment)
+      .map(([key, value]) => `    <key>${xml(key)}</key>\n    ${text(value)}\n`)
+      .join('')}  </dict>`,
+  ),
   user === undefined ? '' : entry('UserName', text(user)),
   entry('RunAtLoad', '<true/>'),
   entry('KeepAlive', '<dict>\n    <key>SuccessfulExit</key>\n    <false/>\n  </dict>'),
@@ -75,8 +84,14 @@ export const windowsTask = ({ description, command, environment, user }: Service
   const script = [...variables, start].join('; ')
   // PowerShell takes a whole script in base64: no quotes of two languages inside each other
   const encoded = Buffer.from(script, 'utf16le').toString('base64')
-  const trigger = user === undefined ? '<LogonTrigger><Enabled>true</Enabled></LogonTrigger>' : '<BootTrigger><Enabled>true</Enabled></BootTrigger>'
-  const principal = user === undefined ? '<LogonType>InteractiveToken</LogonType>' : `<UserId>${xml(user)}</UserId><LogonType>S4U</LogonType>`
+  const trigger =
+    user === undefined
+      ? '<LogonTrigger><Enabled>true</Enabled></LogonTrigger>'
+      : '<BootTrigger><Enabled>true</Enabled></BootTrigger>'
+  const principal =
+    user === undefined
+      ? '<LogonType>InteractiveToken</LogonType>'
+      : `<UserId>${xml(user)}</UserId><LogonType>S4U</LogonType>`
   return `<?xml version="1.0" encoding="UTF-16"?>
 <Task version="1.2" xmlns="http://schemas.microsoft.com/windows/2004/02/mit/task">
   <RegistrationInfo><Description>${xml(description)}</Description></RegistrationInfo>

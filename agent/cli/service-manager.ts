@@ -38,7 +38,9 @@ const systemd = (spec: ServiceSpec, { homeFolder, configFolder }: Machine): Serv
   const tell = (...args: string[]): CommandLine => ['systemctl', ...(ofUser ? ['--user'] : []), ...args]
   return {
     manager: 'systemd',
-    file: ofUser ? join(configFolder ?? join(homeFolder, '.config'), 'systemd', 'user', unit) : join('/etc/systemd/system', unit),
+    file: ofUser
+      ? join(configFolder ?? join(homeFolder, '.config'), 'systemd', 'user', unit)
+      : join('/etc/systemd/system', unit),
     content: systemdUnit(spec),
     encoding: 'utf8',
     install: [tell('daemon-reload'), tell('enable', '--now', unit)],
@@ -50,7 +52,10 @@ const systemd = (spec: ServiceSpec, { homeFolder, configFolder }: Machine): Serv
 const launchd = (spec: ServiceSpec, { homeFolder, uid }: Machine): ServicePlan => {
   const named = { ...spec, name: `org.meshnet.${spec.name}` }
   const domain = spec.user === undefined ? `gui/${uid ?? 0}` : 'system'
-  const file = join(spec.user === undefined ? join(homeFolder, 'Library', 'LaunchAgents') : '/Library/LaunchDaemons', `${named.name}.plist`)
+  const file = join(
+    spec.user === undefined ? join(homeFolder, 'Library', 'LaunchAgents') : '/Library/LaunchDaemons',
+    `${named.name}.plist`,
+  )
   return {
     manager: 'launchd',
     file,
@@ -68,7 +73,10 @@ const windows = (spec: ServiceSpec, { meshHome }: Machine): ServicePlan => {
     file,
     content: `\uFEFF${windowsTask(spec)}`,
     encoding: 'utf16le',
-    install: [['schtasks', '/Create', '/TN', spec.name, '/XML', file, '/F'], ['schtasks', '/Run', '/TN', spec.name]],
+    install: [
+      ['schtasks', '/Create', '/TN', spec.name, '/XML', file, '/F'],
+      ['schtasks', '/Run', '/TN', spec.name],
+    ],
     remove: { before: [['schtasks', '/Delete', '/TN', spec.name, '/F']], after: [] },
   }
 }
@@ -78,10 +86,13 @@ export const planService = (spec: ServiceSpec, machine: Machine): ServicePlan =>
   if (machine.platform === 'linux') return systemd(spec, machine)
   if (machine.platform === 'darwin') return launchd(spec, machine)
   if (machine.platform === 'win32') return windows(spec, machine)
-  throw new MeshError('usage', { problem: `services are known for Linux (systemd), macOS and Windows, not for ${machine.platform}; mesh up -d runs in the background` })
+  throw new MeshError('usage', {
+    problem: `services are known for Linux (systemd), macOS and Windows, not for ${machine.platform}; mesh up -d runs in the background`,
+  })
 }
 
-export const commandText = (line: CommandLine): string => line.map((part) => (/^[\w@%+=:,./-]+$/.test(part) ? part : `'${part.replaceAll("'", String.raw`'\''`)}'`)).join(' ')
+export const commandText = (line: CommandLine): string =>
+  line.map((part) => (/^[\w@%+=:,./-]+$/.test(part) ? part : `'${part.replaceAll("'", String.raw`'\''`)}'`)).join(' ')
 
 /** Runs them one after the other. @throws MeshError `serviceManager` with what failed and what is left to do */
 export const runAll = (lines: readonly CommandLine[], { manager, file }: ServicePlan): void => {
@@ -89,8 +100,19 @@ export const runAll = (lines: readonly CommandLine[], { manager, file }: Service
     const [program, ...args] = line
     const { status, stdout, stderr, error } = spawnSync(program, args, { encoding: 'utf8', windowsHide: true })
     if (status === 0) continue
-    const said = `${stderr ?? ''}\n${stdout ?? ''}`.split('\n').map((text) => text.trim()).find((text) => text !== '')
-    const problem = error ? ('code' in error && error.code === 'ENOENT' ? `${program} is not on this machine` : problemOf(error)) : (said ?? `exit code ${status}`)
-    throw new MeshError('serviceManager', { manager, command: commandText(line), problem, file, rest: lines.slice(index).map(commandText).join(' && ') }, error)
+    const said = `${stderr ?? ''}\n${stdout ?? ''}`
+      .split('\n')
+      .map((text) => text.trim())
+      .find((text) => text !== '')
+    const problem = error
+      ? 'code' in error && error.code === 'ENOENT'
+        ? `${program} is not on this machine`
+        : problemOf(error)
+      : (said ?? `exit code ${status}`)
+    throw new MeshError(
+      'serviceManager',
+      { manager, command: commandText(line), problem, file, rest: lines.slice(index).map(commandText).join(' && ') },
+      error,
+    )
   }
 }

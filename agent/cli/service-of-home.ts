@@ -11,7 +11,9 @@ import { type Machine, planService, type ServicePlan } from './service-manager.t
 
 /** One for a home; that of the usual home has the short name. */
 const nameOf = (home: Home): string =>
-  home.root === resolve(join(homedir(), '.meshnet')) ? 'meshnet' : `meshnet-${createHash('sha256').update(home.root).digest('hex').slice(0, 8)}`
+  home.root === resolve(join(homedir(), '.meshnet'))
+    ? 'meshnet'
+    : `meshnet-${createHash('sha256').update(home.root).digest('hex').slice(0, 8)}`
 
 /** Who owns the home: a service that the machine starts runs as that user, not as root. */
 const ownerOf = (home: Home): string => {
@@ -29,15 +31,27 @@ export interface HomeService {
 
 /** @throws MeshError `usage` for a system without a known service manager */
 export const serviceOfHome = (home: Home, { args, system }: HomeService): ServicePlan => {
-  const machine: Machine = { platform: process.platform, homeFolder: homedir(), configFolder: configFolderFromEnvironment(), meshHome: home.root, uid: process.getuid?.() }
+  const machine: Machine = {
+    platform: process.platform,
+    homeFolder: homedir(),
+    configFolder: configFolderFromEnvironment(),
+    meshHome: home.root,
+    uid: process.getuid?.(),
+  }
   const compiled = getCompileCacheDir()
   const [file, ...rest] = commandOf('background')
-  return planService({
-    name: nameOf(home),
-    description: `Mesh (mesh ${args[0] ?? 'start'}) of ${home.root}`,
-    command: [file, ...rest, ...args],
-    // the folder that Node makes below is for its version
-    environment: { MESHNET_HOME: home.root, ...(compiled === undefined ? {} : { NODE_COMPILE_CACHE: dirname(compiled) }) },
-    ...(system ? { user: ownerOf(home) } : {}),
-  }, machine)
+  return planService(
+    {
+      name: nameOf(home),
+      description: `Mesh (mesh ${args[0] ?? 'start'}) of ${home.root}`,
+      command: [file, ...rest, ...args],
+      // the folder that Node makes below is for its version
+      environment: {
+        MESHNET_HOME: home.root,
+        ...(compiled === undefined ? {} : { NODE_COMPILE_CACHE: dirname(compiled) }),
+      },
+      ...(system ? { user: ownerOf(home) } : {}),
+    },
+    machine,
+  )
 }

@@ -37,7 +37,8 @@ export const findService = (home: Home): ServiceRecord | undefined => {
 }
 
 /** `mesh up in the background, process 123` */
-export const serviceText = ({ command, background, pid }: ServiceRecord): string => `mesh ${command} ${background ? 'in the background' : 'in a terminal'}, process ${pid}`
+export const serviceText = ({ command, background, pid }: ServiceRecord): string =>
+  `mesh ${command} ${background ? 'in the background' : 'in a terminal'}, process ${pid}`
 
 export interface Claim {
   /** It runs: its ready line, also for whoever waits for it. */
@@ -55,9 +56,16 @@ export const claimService = async (context: CommandContext, command: ServiceReco
   if (other?.pid === process.ppid) return { ready: () => undefined, release: () => undefined }
   const lock = await lockOrHolder(home.serviceLock)
   if ('pid' in lock) throw new MeshError('agentAlreadyRunning', { home: home.root, pid: lock.pid })
-  const record: ServiceRecord = { pid: process.pid, mark: processMark(process.pid), command, background: background !== undefined, startedAt: now() }
+  const record: ServiceRecord = {
+    pid: process.pid,
+    mark: processMark(process.pid),
+    command,
+    background: background !== undefined,
+    startedAt: now(),
+  }
   // its ready line may hold an invite
-  const write = (content: ServiceRecord): void => writeState(home.service, `${JSON.stringify(content, null, 2)}\n`, 0o600)
+  const write = (content: ServiceRecord): void =>
+    writeState(home.service, `${JSON.stringify(content, null, 2)}\n`, 0o600)
   write(record)
   return {
     ready: (info) => {

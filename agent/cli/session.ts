@@ -13,7 +13,13 @@ import { version } from '../../shared/version.ts'
 import { AgentState } from '../../shared/schema/agent-state.ts'
 import { readChecked } from '../device/checked-state.ts'
 import { createDeviceClient, firstContactText } from '../device/control-plane.ts'
-import { defaultControlPlaneUrl, findDevice, type LocalDevice, loadDevice, parseControlPlaneUrl } from '../device/device.ts'
+import {
+  defaultControlPlaneUrl,
+  findDevice,
+  type LocalDevice,
+  loadDevice,
+  parseControlPlaneUrl,
+} from '../device/device.ts'
 import { isSameProcessAlive } from '../../shared/process-alive.ts'
 import type { CommandContext } from './command.ts'
 
@@ -38,7 +44,8 @@ const agentControlPlane = (home: Home): string | undefined => {
  */
 export const openSession = (context: CommandContext, values: ControlPlaneValues = {}): Session => {
   const device = loadDevice(context.home)
-  const url = values.controlPlane === undefined ? agentControlPlane(context.home) : parseControlPlaneUrl(values.controlPlane)
+  const url =
+    values.controlPlane === undefined ? agentControlPlane(context.home) : parseControlPlaneUrl(values.controlPlane)
   return { device, client: clientOf(context, device, { url, controlPlaneKey: controlPlaneKeyIn(values) }) }
 }
 
@@ -56,25 +63,40 @@ export const clientOf = (
   { home, fetch: send, now, stderr }: Pick<CommandContext, 'home' | 'fetch' | 'now' | 'stderr'>,
   device: LocalDevice,
   where: { readonly url?: string; readonly controlPlaneKey?: ControlPlaneId } = {},
-): Client => createDeviceClient({ home, device, fetch: send, now, ...where, onFirstContact: (key, url) => stderr.write(`${firstContactText(key, url)}\n`) })
+): Client =>
+  createDeviceClient({
+    home,
+    device,
+    fetch: send,
+    now,
+    ...where,
+    onFirstContact: (key, url) => stderr.write(`${firstContactText(key, url)}\n`),
+  })
 
 /**
  * Talks to the control plane as an app does, with an API key: this machine need not be set up as a device.
  * @throws MeshError `keyInvalid` | `usage` (not an address)
  */
-export const openKeyClient = (context: CommandContext, values: { readonly apiKey: string } & ControlPlaneValues): Client => {
+export const openKeyClient = (
+  context: CommandContext,
+  values: { readonly apiKey: string } & ControlPlaneValues,
+): Client => {
   const apiKey = values.apiKey.trim()
   if (apiKeyIdIn(apiKey) === undefined) throw new MeshError('keyInvalid', { problem: malformedKey })
   const known = findDevice(context.home)?.config
   const told = values.controlPlane === undefined ? undefined : parseControlPlaneUrl(values.controlPlane)
   const url = told ?? agentControlPlane(context.home) ?? known?.controlPlaneUrl ?? defaultControlPlaneUrl
   // the key that this device knows is that of its own control plane, and the app may mean another one
-  const controlPlaneKey = controlPlaneKeyIn(values) ?? (told === undefined || told === known?.controlPlaneUrl ? known?.controlPlaneKey : undefined)
+  const controlPlaneKey =
+    controlPlaneKeyIn(values) ??
+    (told === undefined || told === known?.controlPlaneUrl ? known?.controlPlaneKey : undefined)
   return createClient({ url, controlPlaneKey, apiKey, fetch: context.fetch, now: context.now })
 }
 
 /** The answer, or why nobody answered: for commands that have something to say without the control plane. */
-export const ifReachable = async <T>(call: Promise<T>): Promise<{ readonly answer: T } | { readonly problem: MeshError }> => {
+export const ifReachable = async <T>(
+  call: Promise<T>,
+): Promise<{ readonly answer: T } | { readonly problem: MeshError }> => {
   try {
     return { answer: await call }
   } catch (error) {
@@ -86,17 +108,25 @@ export const ifReachable = async <T>(call: Promise<T>): Promise<{ readonly answe
 /** @throws MeshError `usage` */
 export const checkName = (flag: string, text: string): string => {
   const isName: boolean = Value.Check(GivenName, text)
-  if (!isName) throw new MeshError('usage', { problem: `${flag} wants 1 to 100 characters that can be seen, and none that cannot (line ends, control and format characters), got ${terminalJson(JSON.stringify(text.slice(0, 120)))}` })
+  if (!isName)
+    throw new MeshError('usage', {
+      problem: `${flag} wants 1 to 100 characters that can be seen, and none that cannot (line ends, control and format characters), got ${terminalJson(JSON.stringify(text.slice(0, 120)))}`,
+    })
   return text
 }
 
 /** What is left of the state of an agent whose words have changed since. */
-const StrangeState = Type.Object({ pid: Type.Integer({ minimum: 1 }), mark: Type.Optional(Type.String()), version: Type.String({ maxLength: 40 }) })
+const StrangeState = Type.Object({
+  pid: Type.Integer({ minimum: 1 }),
+  mark: Type.Optional(Type.String()),
+  version: Type.String({ maxLength: 40 }),
+})
 
 /** A file that cannot be read may be of an agent of another version, which runs on. @throws MeshError `agentVersion` | `stateUnreadable` */
 const explain = (home: Home, error: unknown): never => {
   const found = readStateJson(home.agentState)
-  if (Value.Check(StrangeState, found) && found.version !== version && isSameProcessAlive(found)) throw new MeshError('agentVersion', { pid: found.pid, got: found.version, want: version }, error)
+  if (Value.Check(StrangeState, found) && found.version !== version && isSameProcessAlive(found))
+    throw new MeshError('agentVersion', { pid: found.pid, got: found.version, want: version }, error)
   throw error
 }
 
@@ -118,7 +148,10 @@ export const readAgentState = (home: Home): AgentState | undefined => {
  * Asks again until there is something, or time is over.
  * @returns `undefined` when time is over; @throws AbortError when the command is interrupted
  */
-export const poll = async <T>(look: () => Promise<T | undefined>, time: { readonly waitMs: number; readonly everyMs: number; readonly context: Pick<CommandContext, 'signal' | 'now'> }): Promise<T | undefined> => {
+export const poll = async <T>(
+  look: () => Promise<T | undefined>,
+  time: { readonly waitMs: number; readonly everyMs: number; readonly context: Pick<CommandContext, 'signal' | 'now'> },
+): Promise<T | undefined> => {
   const { signal, now } = time.context
   const deadline = now() + time.waitMs
   for (;;) {

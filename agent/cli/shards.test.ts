@@ -20,7 +20,12 @@ const shape = { layers: 1, hidden: 64, heads: 2, kvHeads: 1, headDim: 32, ffn: 9
 interface Printed {
   readonly bytes: number
   readonly freed_bytes: number
-  readonly shards: readonly { readonly model_id: string | null; readonly quant: Quant | null; readonly bytes: number; readonly rings: readonly unknown[] }[]
+  readonly shards: readonly {
+    readonly model_id: string | null
+    readonly quant: Quant | null
+    readonly bytes: number
+    readonly rings: readonly unknown[]
+  }[]
   readonly removed: readonly { readonly model_id: string; readonly quant: Quant }[]
 }
 
@@ -28,8 +33,11 @@ test('mesh shards lists what is on disk, and --clean removes what no ring uses',
   const root = temporaryFolder(t)
   const folder = join(root, 'home')
   const home = openHome(folder)
-  const print = async (...args: string[]): Promise<Printed> => JSON.parse(await mesh(['shards', ...args, '--json'], { home: folder })) as Printed
-  await mesh(['init', '--network-id', 'home', '--name', 'Laptop', '--control-plane', 'http://127.0.0.1:9'], { home: folder })
+  const print = async (...args: string[]): Promise<Printed> =>
+    JSON.parse(await mesh(['shards', ...args, '--json'], { home: folder })) as Printed
+  await mesh(['init', '--network-id', 'home', '--name', 'Laptop', '--control-plane', 'http://127.0.0.1:9'], {
+    home: folder,
+  })
   await mesh(['pool-create', '--name', 'friends'], { home: folder })
   assert.match(await mesh(['shards'], { home: folder }), /no shard on disk: mesh join-ring/)
   assert.equal(await mesh(['shards', '--clean'], { home: folder }), 'nothing to remove\n')
@@ -49,24 +57,45 @@ test('mesh shards lists what is on disk, and --clean removes what no ring uses',
   saveRingWish(home, { poolId, modelId: 'owner/name', quant: 'q8', share: 1 })
   const release = await make('other:7b', 'f32') // the same bytes as f32 of owner/name: the ring is another
   mkdirSync(home.hashes, { recursive: true })
-  writeFileSync(join(home.hashes, 'old.json'), JSON.stringify({ version: 1, path: join(root, 'gone'), stamp: '', tensors: [] }))
+  writeFileSync(
+    join(home.hashes, 'old.json'),
+    JSON.stringify({ version: 1, path: join(root, 'gone'), stamp: '', tensors: [] }),
+  )
 
   const text = await mesh(['shards'], { home: folder })
   assert.match(text, /^owner\/name +q8 +\S+ kB +\d s ago +pool friends$/m)
   assert.match(text, /^owner\/name +q4 +\S+ kB +\d s ago +no ring$/m)
   assert.match(text, /^owner\/name +f32 +\S+ kB +\d s ago +pool friends$/m) // held by this process
   assert.match(text, /^3 shards, \S+ kB in .*; no ring uses \S+ kB of them: mesh shards --clean$/m)
-  assert.ok(text.split('\n').slice(0, 4).every((line) => line.length <= 80), text)
+  assert.ok(
+    text
+      .split('\n')
+      .slice(0, 4)
+      .every((line) => line.length <= 80),
+    text,
+  )
   const before = await print()
-  assert.equal(before.bytes, before.shards.reduce((sum, { bytes }) => sum + bytes, 0))
+  assert.equal(
+    before.bytes,
+    before.shards.reduce((sum, { bytes }) => sum + bytes, 0),
+  )
   assert.deepEqual(before.shards.map(({ rings }) => rings.length).toSorted(), [0, 1, 1])
 
   const cleaned = await print('--clean')
-  assert.deepEqual(cleaned.removed.map(({ model_id: model, quant }) => [model, quant]), [['owner/name', 'q4']])
+  assert.deepEqual(
+    cleaned.removed.map(({ model_id: model, quant }) => [model, quant]),
+    [['owner/name', 'q4']],
+  )
   assert.equal(cleaned.bytes + cleaned.freed_bytes, before.bytes)
   assert.equal(readdirSync(home.shards).length, 2)
   assert.ok(!existsSync(join(home.hashes, 'old.json')))
   release()
-  assert.match(await mesh(['shards', '--clean'], { home: folder }), /^removed 1 shard that no ring uses: \S+ kB are free again\nmodel /)
-  assert.deepEqual((await print()).shards.map(({ quant }) => quant), ['q8'])
+  assert.match(
+    await mesh(['shards', '--clean'], { home: folder }),
+    /^removed 1 shard that no ring uses: \S+ kB are free again\nmodel /,
+  )
+  assert.deepEqual(
+    (await print()).shards.map(({ quant }) => quant),
+    ['q8'],
+  )
 })

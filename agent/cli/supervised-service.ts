@@ -45,7 +45,17 @@ export class SupervisedService implements Part {
   async start(): Promise<Record<string, unknown>> {
     const child = this.#spawn()
     const late = Promise.withResolvers<never>()
-    const timer = setTimeout(() => late.reject(new MeshError('processEnded', { name: this.name, how: `not ready within ${formatDuration(startMs)}`, problem: lastWords(child.tail()) })), startMs)
+    const timer = setTimeout(
+      () =>
+        late.reject(
+          new MeshError('processEnded', {
+            name: this.name,
+            how: `not ready within ${formatDuration(startMs)}`,
+            problem: lastWords(child.tail()),
+          }),
+        ),
+      startMs,
+    )
     try {
       this.#ready = await Promise.race([child.ready, late.promise])
       this.#keep(child)
@@ -74,7 +84,9 @@ export class SupervisedService implements Part {
     void child.ended.then(({ how }) => {
       if (this.#stopped) return
       if (Date.now() - this.#startedAt > wellMs) this.#pauseMs = firstPauseMs
-      this.#options.onEvent(`${this.name} ended (${how}): ${lastWords(child.tail())}; starting it again in ${formatDuration(this.#pauseMs)}`)
+      this.#options.onEvent(
+        `${this.name} ended (${how}): ${lastWords(child.tail())}; starting it again in ${formatDuration(this.#pauseMs)}`,
+      )
       this.#retry = setTimeout(() => this.#restart(), this.#pauseMs)
       this.#pauseMs = Math.min(longestPauseMs, this.#pauseMs * 2)
     })
@@ -83,6 +95,8 @@ export class SupervisedService implements Part {
   #restart(): void {
     const child = this.#spawn()
     this.#keep(child)
-    child.ready.then(() => this.#options.onEvent(`${this.name} runs again, process ${child.pid}`)).catch(() => undefined) // its end is told above
+    child.ready
+      .then(() => this.#options.onEvent(`${this.name} runs again, process ${child.pid}`))
+      .catch(() => undefined) // its end is told above
   }
 }

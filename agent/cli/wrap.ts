@@ -1,7 +1,8 @@
 /** Text in lines of a terminal: how many cells it takes, and where it is broken. */
 
 /** Letters and symbols that take two cells of a terminal: those of East Asia, and pictures. */
-const wide = /[\u1100-\u115f\u2e80-\ua4cf\ua960-\ua97c\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6\u{1b000}-\u{1b2ff}\u{20000}-\u{3fffd}]|\p{Emoji_Presentation}/u
+const wide =
+  /[\u1100-\u115f\u2e80-\ua4cf\ua960-\ua97c\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6\u{1b000}-\u{1b2ff}\u{20000}-\u{3fffd}]|\p{Emoji_Presentation}/u
 /** Accents and the like are drawn over the letter before them. */
 const combining = /\p{Mn}|\p{Me}/u
 
@@ -31,7 +32,11 @@ const isCopied = (word: string): boolean => /^[('"]*(?:[0-9a-f]{32,}|[a-z][a-z-]
  * @param options `hanging`: indent of all lines but the first; `whole`: what people copy stays whole, also where it is
  * too long
  */
-export const wrapLines = (text: string, columns: number, { hanging = 0, whole = false }: { readonly hanging?: number; readonly whole?: boolean } = {}): string[] => {
+export const wrapLines = (
+  text: string,
+  columns: number,
+  { hanging = 0, whole = false }: { readonly hanging?: number; readonly whole?: boolean } = {},
+): string[] => {
   const lines = ['']
   const limit = (): number => Math.max(1, lines.length === 1 ? columns : columns - hanging)
   for (const word of text.split(' ')) {

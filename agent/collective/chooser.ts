@@ -36,9 +36,17 @@ type Figures = Pick<RingLink, 'roundTripMs' | 'bytesPerSecond'>
 
 /** Longest round trip and lowest bandwidth: an all-reduce is as slow as its slowest link. */
 export const slowestOf = (links: readonly Figures[]): Figures =>
-  links.length === 0 ? assumedFigures : { roundTripMs: Math.max(...links.map(({ roundTripMs }) => roundTripMs)), bytesPerSecond: Math.min(...links.map(({ bytesPerSecond }) => bytesPerSecond)) }
+  links.length === 0
+    ? assumedFigures
+    : {
+        roundTripMs: Math.max(...links.map(({ roundTripMs }) => roundTripMs)),
+        bytesPerSecond: Math.min(...links.map(({ bytesPerSecond }) => bytesPerSecond)),
+      }
 
-export const costOf = ({ roundTripMs, bytesPerSecond }: Figures): LinkCost => ({ alpha: roundTripMs / 2000, beta: 1 / bytesPerSecond })
+export const costOf = ({ roundTripMs, bytesPerSecond }: Figures): LinkCost => ({
+  alpha: roundTripMs / 2000,
+  beta: 1 / bytesPerSecond,
+})
 
 export const assumedLink: LinkCost = costOf(assumedFigures)
 
@@ -46,7 +54,12 @@ export const assumedLink: LinkCost = costOf(assumedFigures)
 type Terms = LinkCost & { readonly wire?: WireChoice }
 
 /** Predicted seconds of an all-reduce. @param bytes of the tensor as f32 */
-export const predict = (algorithm: Algorithm, worldSize: number, bytes: number, { alpha, beta, wire = 'f32' }: Terms): number => {
+export const predict = (
+  algorithm: Algorithm,
+  worldSize: number,
+  bytes: number,
+  { alpha, beta, wire = 'f32' }: Terms,
+): number => {
   if (worldSize === 1) return 0
   const travels = wireCodecs[wireFor(wire, bytes)].size(bytes / 4)
   if (algorithm === 'ring') return 2 * (worldSize - 1) * alpha + ((2 * (worldSize - 1)) / worldSize) * travels * beta
@@ -58,7 +71,9 @@ export const predict = (algorithm: Algorithm, worldSize: number, bytes: number, 
 const algorithms: readonly Algorithm[] = ['direct', 'recursive-doubling', 'ring'] // on a tie the one of fewer hops
 
 export const choose = (worldSize: number, bytes: number, terms: Terms): Algorithm =>
-  algorithms.reduce((best, one) => (predict(one, worldSize, bytes, terms) < predict(best, worldSize, bytes, terms) ? one : best))
+  algorithms.reduce((best, one) =>
+    predict(one, worldSize, bytes, terms) < predict(best, worldSize, bytes, terms) ? one : best,
+  )
 
 /** What the ranks of a ring agree on for a job: rank 0 announces it when the job starts. */
 export interface CollectiveSettings {
@@ -72,7 +87,11 @@ export interface CollectiveSettings {
 }
 
 /** The algorithm for a message of that size. */
-export const algorithmFor = ({ algorithm, wire, link = assumedLink }: CollectiveSettings, worldSize: number, bytes: number): Algorithm => (algorithm === 'auto' ? choose(worldSize, bytes, { ...link, wire }) : algorithm)
+export const algorithmFor = (
+  { algorithm, wire, link = assumedLink }: CollectiveSettings,
+  worldSize: number,
+  bytes: number,
+): Algorithm => (algorithm === 'auto' ? choose(worldSize, bytes, { ...link, wire }) : algorithm)
 
 export const defaultSettings: CollectiveSettings = { algorithm: 'auto', wire: 'f32' }
 

@@ -26,7 +26,10 @@ const addOther = (data: Float32Array, own: Uint8Array, other: Uint8Array, codec:
 }
 
 /** @param wireOf how tensors travel now; the same on every rank */
-export const createDirectCollective = (channel: TensorChannel, wireOf: (bytes: number) => WireType = () => 'f32'): Collective => {
+export const createDirectCollective = (
+  channel: TensorChannel,
+  wireOf: (bytes: number) => WireType = () => 'f32',
+): Collective => {
   const { rank, worldSize } = channel
   const others = othersOf(channel)
   const pool = new BufferPool()
@@ -59,7 +62,9 @@ export const createDirectCollective = (channel: TensorChannel, wireOf: (bytes: n
     const received = await Promise.all(others.map((other) => channel.receive(other, tag)))
     await sending
     // Rank order on every rank, whatever came first: all ranks hold the same bits.
-    const parts: Uint8Array[] = received.map((payload, index) => partOf(payload, codec, { from: others[index], length: data.length }))
+    const parts: Uint8Array[] = received.map((payload, index) =>
+      partOf(payload, codec, { from: others[index], length: data.length }),
+    )
     if (sink) for (const [index, bytes] of parts.entries()) sink({ rank: others[index], bytes, wire })
     parts.splice(rank, 0, own)
     if (sum.length < data.length) sum = new Float32Array(data.length)
@@ -78,7 +83,11 @@ export const createDirectCollective = (channel: TensorChannel, wireOf: (bytes: n
     allReduce: async (data, id, sink) => {
       if (worldSize === 1) return
       for (let start = 0, chunk = 0; start < data.length; start += frameElements, chunk++) {
-        await exchange(data.subarray(start, start + frameElements), { ...id, phase: phases.exchange, chunk }, data.length <= frameElements ? sink : undefined)
+        await exchange(
+          data.subarray(start, start + frameElements),
+          { ...id, phase: phases.exchange, chunk },
+          data.length <= frameElements ? sink : undefined,
+        )
       }
     },
   }

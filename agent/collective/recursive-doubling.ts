@@ -27,8 +27,13 @@ export const createRecursiveDoubling = (channel: TensorChannel): Collective => {
   const partner = rank < core ? rank + core : rank - core
 
   const reduce = async (data: Float32Array, tagOf: (hop: number) => FrameTag): Promise<void> => {
-    const send = (to: number, hop: number): Promise<void> => channel.send(to, tagOf(hop), { dtype: dtypes.f32, bytes: bytesOf(data) })
-    const receive = async (from: number, hop: number): Promise<Float32Array> => floatsOf(partOf(await channel.receive(from, tagOf(hop)), wireCodecs.f32, { from, length: data.length }), data.length)
+    const send = (to: number, hop: number): Promise<void> =>
+      channel.send(to, tagOf(hop), { dtype: dtypes.f32, bytes: bytesOf(data) })
+    const receive = async (from: number, hop: number): Promise<Float32Array> =>
+      floatsOf(
+        partOf(await channel.receive(from, tagOf(hop)), wireCodecs.f32, { from, length: data.length }),
+        data.length,
+      )
     checkOwn(bytesOf(data), wireCodecs.f32)
     if (rank >= core) {
       await send(partner, foldHop)
@@ -54,7 +59,11 @@ export const createRecursiveDoubling = (channel: TensorChannel): Collective => {
     allReduce: async (data, id) => {
       if (worldSize === 1) return
       for (let start = 0, chunk = 0; start < data.length; start += frameElements, chunk++) {
-        await reduce(data.subarray(start, start + frameElements), (hop) => ({ ...id, phase: phases.exchange, chunk: chunk * hopsPerChunk + hop }))
+        await reduce(data.subarray(start, start + frameElements), (hop) => ({
+          ...id,
+          phase: phases.exchange,
+          chunk: chunk * hopsPerChunk + hop,
+        }))
       }
     },
   }

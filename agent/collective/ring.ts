@@ -33,12 +33,16 @@ const piecesOf = (length: number, parts: number, index: number): Piece[] => {
   const from = Math.floor((length * index) / parts)
   const to = Math.floor((length * (index + 1)) / parts)
   const pieces: Piece[] = []
-  for (let start = from; start < to; start += pieceElements) pieces.push({ start, end: Math.min(to, start + pieceElements) })
+  for (let start = from; start < to; start += pieceElements)
+    pieces.push({ start, end: Math.min(to, start + pieceElements) })
   return pieces
 }
 
 /** @param wireOf how tensors travel now; the same on every rank */
-export const createRingCollective = (channel: TensorChannel, wireOf: (bytes: number) => WireType = () => 'f32'): Collective => {
+export const createRingCollective = (
+  channel: TensorChannel,
+  wireOf: (bytes: number) => WireType = () => 'f32',
+): Collective => {
   const { rank, worldSize } = channel
   const right = (rank + 1) % worldSize
   const left = (rank + worldSize - 1) % worldSize
@@ -88,7 +92,8 @@ export const createRingCollective = (channel: TensorChannel, wireOf: (bytes: num
     for (const [piece, range] of piecesOf(data.length, worldSize, sentIn(0)).entries()) sendOwn(0, piece, range)
     try {
       for (let hop = 0; hop < 2 * half; hop++) {
-        for (const [piece, range] of piecesOf(data.length, worldSize, sentIn(hop + 1)).entries()) await receive(hop, piece, range)
+        for (const [piece, range] of piecesOf(data.length, worldSize, sentIn(hop + 1)).entries())
+          await receive(hop, piece, range)
       }
       await sending
     } finally {

@@ -24,7 +24,8 @@ export type WireChoice = WireType | 'auto'
 const bulkBytes = 64 * 1024
 
 /** @param bytes of the tensor as f32 */
-export const wireFor = (choice: WireChoice, bytes: number): WireType => (choice !== 'auto' ? choice : bytes >= bulkBytes ? 'f16' : 'f32')
+export const wireFor = (choice: WireChoice, bytes: number): WireType =>
+  choice !== 'auto' ? choice : bytes >= bulkBytes ? 'f16' : 'f32'
 
 export interface WireCodec {
   readonly dtype: Dtype
@@ -45,7 +46,10 @@ export interface WireCodec {
  * of the sign then, and only then; under a nanosecond a word, where a comparison of each value takes several.
  * @param mask of the exponents in a word, @param lacks added to each, @param carry the bits of the signs
  */
-const noneAbove = (bytes: Uint8Array, { mask, lacks, carry }: { readonly mask: number; readonly lacks: number; readonly carry: number }): boolean => {
+const noneAbove = (
+  bytes: Uint8Array,
+  { mask, lacks, carry }: { readonly mask: number; readonly lacks: number; readonly carry: number },
+): boolean => {
   const words = new Int32Array(bytes.buffer, bytes.byteOffset, bytes.length >> 2)
   let found = 0
   for (let i = 0; i < words.length; i++) found |= ((words[i] & mask) + lacks) | 0
@@ -68,7 +72,8 @@ const f32: WireCodec = {
   isPlausible: (part) => noneAbove(part, singles),
 }
 
-const halvesOf = (bytes: Uint8Array, length: number): Uint16Array => new Uint16Array(bytes.buffer, bytes.byteOffset, length)
+const halvesOf = (bytes: Uint8Array, length: number): Uint16Array =>
+  new Uint16Array(bytes.buffer, bytes.byteOffset, length)
 /** What a part is as f32, before it is added. */
 let scratch = new Float32Array(0)
 
@@ -99,7 +104,10 @@ const levels = 127
 /** Scales of all blocks, f32, then the codes. */
 const blocksOf = (bytes: Uint8Array, length: number): { readonly scales: Float32Array; readonly codes: Int8Array } => {
   const blocks = Math.ceil(length / block)
-  return { scales: new Float32Array(bytes.buffer, bytes.byteOffset, blocks), codes: new Int8Array(bytes.buffer, bytes.byteOffset + blocks * 4, length) }
+  return {
+    scales: new Float32Array(bytes.buffer, bytes.byteOffset, blocks),
+    codes: new Int8Array(bytes.buffer, bytes.byteOffset + blocks * 4, length),
+  }
 }
 
 const q8: WireCodec = {
@@ -129,7 +137,8 @@ const q8: WireCodec = {
     for (let i = 0; i < sum.length; i++) sum[i] += Math.fround(codes[i] * scales[i >> 6])
   },
   // a code is a small number: only the scales can be anything else, a quarter of the words before the codes
-  isPlausible: (part) => noneAbove(part.subarray(0, 4 * Math.floor((part.length + block + 3) / (block + 4))), scalesOfQ8),
+  isPlausible: (part) =>
+    noneAbove(part.subarray(0, 4 * Math.floor((part.length + block + 3) / (block + 4))), scalesOfQ8),
 }
 
 export const wireCodecs: Readonly<Record<WireType, WireCodec>> = { f32, f16, q8 }
@@ -145,7 +154,11 @@ export interface PartPlace {
  * Some elements of a part as f32, a copy.
  * @returns `undefined` where others share their blocks: then they cannot be told for themselves
  */
-export const rowOf = (part: Uint8Array, wire: WireType, { start, length, total }: PartPlace): Float32Array | undefined => {
+export const rowOf = (
+  part: Uint8Array,
+  wire: WireType,
+  { start, length, total }: PartPlace,
+): Float32Array | undefined => {
   if (wire === 'q8' && (start % block !== 0 || (length % block !== 0 && start + length !== total))) return undefined
   const codec = wireCodecs[wire]
   const row = new Float32Array(length)
@@ -162,7 +175,10 @@ export const rowOf = (part: Uint8Array, wire: WireType, { start, length, total }
 export const asSent = (values: Float32Array, wire: WireType): Float32Array => {
   const codec = wireCodecs[wire]
   const sent = new Float32Array(values.length)
-  codec.set(sent, codec.encode(values, () => new Uint8Array(codec.size(values.length))))
+  codec.set(
+    sent,
+    codec.encode(values, () => new Uint8Array(codec.size(values.length))),
+  )
   return sent
 }
 
@@ -171,16 +187,28 @@ export const asSent = (values: Float32Array, wire: WireType): Float32Array => {
  * is not plausible is wrong itself, and not the victim of somebody before it.
  * @throws MeshError `peerInvalid` (by rank alone) for another type or length, and for a value that is not plausible
  */
-export const partOf = ({ dtype, bytes }: Payload, codec: WireCodec, { from, length }: { readonly from: number; readonly length: number }): Uint8Array => {
+export const partOf = (
+  { dtype, bytes }: Payload,
+  codec: WireCodec,
+  { from, length }: { readonly from: number; readonly length: number },
+): Uint8Array => {
   if (dtype !== codec.dtype || bytes.length !== codec.size(length)) {
-    throw wrongPeer({ rank: from }, `a tensor of type ${dtype} and ${bytes.length} bytes, want type ${codec.dtype} and ${length} elements`)
+    throw wrongPeer(
+      { rank: from },
+      `a tensor of type ${dtype} and ${bytes.length} bytes, want type ${codec.dtype} and ${length} elements`,
+    )
   }
   const part = bytes.byteOffset % 4 === 0 ? bytes : bytes.slice()
-  if (!codec.isPlausible(part)) throw wrongPeer({ rank: from }, 'a tensor with a value that is no finite number, or absurd (2^24 or more)')
+  if (!codec.isPlausible(part))
+    throw wrongPeer({ rank: from }, 'a tensor with a value that is no finite number, or absurd (2^24 or more)')
   return part
 }
 
 /** @throws MeshError `backendFailed` when what this rank computed is not plausible: it says so itself, before the others find out */
 export const checkOwn = (part: Uint8Array, codec: WireCodec): void => {
-  if (!codec.isPlausible(part)) throw new MeshError('backendFailed', { backend: 'compute', problem: 'its part of a sum has a value that is no finite number, or absurd (2^24 or more)' })
+  if (!codec.isPlausible(part))
+    throw new MeshError('backendFailed', {
+      backend: 'compute',
+      problem: 'its part of a sum has a value that is no finite number, or absurd (2^24 or more)',
+    })
 }

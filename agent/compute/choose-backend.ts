@@ -26,7 +26,11 @@ export const blockColumnsFor = (choice: BackendChoice, quant: Quant): BlockColum
  * Runtime; why not is logged.
  * @throws MeshError `backendFailed`
  */
-export const createBackend = async (choice: BackendChoice, options: BackendOptions, { logger, progress }: { readonly logger: Logger; progress(fraction: number): void }): Promise<HostedBackend> => {
+export const createBackend = async (
+  choice: BackendChoice,
+  options: BackendOptions,
+  { logger, progress }: { readonly logger: Logger; progress(fraction: number): void },
+): Promise<HostedBackend> => {
   const started = (backend: HostedBackend): HostedBackend => {
     logger.info({ backend: backend.name, with: backend.description }, `computing with ${backend.name}`)
     return backend

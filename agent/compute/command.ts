@@ -3,7 +3,18 @@ import { vectors } from '../collective/vectors.ts'
 import type { Buffers, Span } from '../engine/backend.ts'
 import type { Runner } from '../engine/runner.ts'
 
-export const operations = { attention: 1, feedForward: 2, head: 3, layers: 4, release: 5, releaseAll: 6, buffers: 7, close: 8, crash: 9, threads: 10 } as const
+export const operations = {
+  attention: 1,
+  feedForward: 2,
+  head: 3,
+  layers: 4,
+  release: 5,
+  releaseAll: 6,
+  buffers: 7,
+  close: 8,
+  crash: 9,
+  threads: 10,
+} as const
 export type Operation = (typeof operations)[keyof typeof operations]
 
 export interface Command {
@@ -27,7 +38,8 @@ export const commandWords = headWords + spanWords * maxSpans
 export const writeCommand = (words: Int32Array, { operation, layer, rows, firstRow, slot, spans }: Command): number => {
   if (spans.length > maxSpans) throw new RangeError(`${spans.length} sequences in a step, ${maxSpans} at most`)
   words.set([operation, layer, rows, firstRow, slot, spans.length])
-  for (const [index, span] of spans.entries()) words.set([span.slot, span.start, span.count, span.position], headWords + spanWords * index)
+  for (const [index, span] of spans.entries())
+    words.set([span.slot, span.start, span.count, span.position], headWords + spanWords * index)
   return headWords + spanWords * spans.length
 }
 
@@ -37,10 +49,18 @@ export const readCommand = (words: Int32Array): Command => {
     const [slot, start, count, position] = words.subarray(headWords + spanWords * index)
     spans.push({ slot, start, count, position })
   }
-  return { operation: words[0] as Operation, layer: words[1], rows: words[2], firstRow: words[3], slot: words[4], spans }
+  return {
+    operation: words[0] as Operation,
+    layer: words[1],
+    rows: words[2],
+    firstRow: words[3],
+    slot: words[4],
+    spans,
+  }
 }
 
-const addPartial = ({ hidden, partial }: Buffers, length: number): void => vectors.add(hidden.subarray(0, length), partial.subarray(0, length))
+const addPartial = ({ hidden, partial }: Buffers, length: number): void =>
+  vectors.add(hidden.subarray(0, length), partial.subarray(0, length))
 
 /** All layers of a ring of one: nothing lies between the half layers, so no hand-over either. */
 const runLayers = async (runner: Runner, { spans, rows }: Command, buffers: Buffers): Promise<void> => {

@@ -54,7 +54,9 @@ export class HostedBackend implements Backend {
     try {
       return new HostedBackend(name, start, await start())
     } catch (error) {
-      throw error instanceof MeshError ? error : new MeshError('backendFailed', { backend: name, problem: problemOf(error) }, error)
+      throw error instanceof MeshError
+        ? error
+        : new MeshError('backendFailed', { backend: name, problem: problemOf(error) }, error)
     }
   }
 
@@ -109,7 +111,9 @@ export class HostedBackend implements Backend {
     if (slot === 'all') this.#slots.clear()
     else this.#slots.delete(slot)
     if (this.#host.dead) return // what it held is gone already
-    await this.#command(slot === 'all' ? operations.releaseAll : operations.release, { slot: slot === 'all' ? 0 : slot })
+    await this.#command(slot === 'all' ? operations.releaseAll : operations.release, {
+      slot: slot === 'all' ? 0 : slot,
+    })
   }
 
   /** Test hook: makes the other side die in the middle of its work. */
@@ -156,7 +160,15 @@ export class HostedBackend implements Backend {
     this.#slots.clear()
     this.#buffers = undefined
     this.#host = await this.#start()
-    if (this.#threads !== undefined) await this.#host.call({ operation: operations.threads, layer: 0, rows: this.#threads, firstRow: 0, slot: 0, spans: [] })
+    if (this.#threads !== undefined)
+      await this.#host.call({
+        operation: operations.threads,
+        layer: 0,
+        rows: this.#threads,
+        firstRow: 0,
+        slot: 0,
+        spans: [],
+      })
   }
 
   #enqueue<T>(action: () => Promise<T>): Promise<T> {
@@ -170,11 +182,17 @@ export class HostedBackend implements Backend {
 
   #check(spans: readonly Span[]): void {
     const lost = spans.find(({ slot, position }) => position > 0 && !this.#slots.has(slot))
-    if (lost) throw new Error(`the cache of sequence ${lost.slot} is gone: it was freed, or what computes died and was started again`)
+    if (lost)
+      throw new Error(
+        `the cache of sequence ${lost.slot} is gone: it was freed, or what computes died and was started again`,
+      )
     for (const { slot } of spans) this.#slots.add(slot)
   }
 
-  #command(operation: Operation, { layer = 0, rows = 0, firstRow = 0, slot = 0, spans = [] }: Partial<Omit<Command, 'operation'>>): Promise<void> {
+  #command(
+    operation: Operation,
+    { layer = 0, rows = 0, firstRow = 0, slot = 0, spans = [] }: Partial<Omit<Command, 'operation'>>,
+  ): Promise<void> {
     return this.#enqueue(async () => {
       try {
         this.#check(spans)

@@ -4,7 +4,14 @@ import { setImmediate as turn } from 'node:timers/promises'
 import { type Command, operations } from './command.ts'
 import { Mailbox } from './mailbox.ts'
 
-const command: Command = { operation: operations.attention, layer: 3, firstRow: 64, rows: 5, slot: 2, spans: [{ slot: 2, start: 0, count: 5, position: 40 }] }
+const command: Command = {
+  operation: operations.attention,
+  layer: 3,
+  firstRow: 64,
+  rows: 5,
+  slot: 2,
+  spans: [{ slot: 2, start: 0, count: 5, position: 40 }],
+}
 
 /** Both ends of a mailbox; the words that carry its counts. */
 const pair = (): { readonly here: Mailbox; readonly there: Mailbox; readonly words: Int32Array } => {

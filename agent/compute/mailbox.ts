@@ -41,7 +41,11 @@ export class Mailbox {
 
   /** Blocks until there is a command. @param seen commands taken before @param spinMs how long to look before it sleeps */
   take(seen: number, spinMs = 0): Command {
-    if (spinMs > 0) for (const until = performance.now() + spinMs; Atomics.load(this.#words, 0) === seen && performance.now() < until; );
+    if (spinMs > 0)
+      for (
+        const until = performance.now() + spinMs;
+        Atomics.load(this.#words, 0) === seen && performance.now() < until;
+      );
     while (Atomics.load(this.#words, 0) === seen) Atomics.wait(this.#words, 0, seen)
     return readCommand(this.#command)
   }

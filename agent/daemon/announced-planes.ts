@@ -62,7 +62,9 @@ interface Failure {
 /** Of each list the first, then of each the second: nobody's list keeps the others waiting. */
 const inTurns = <One>(lists: readonly (readonly One[])[]): One[] => {
   const longest = Math.max(0, ...lists.map(({ length }) => length))
-  return Array.from({ length: longest }, (_, index) => lists.flatMap((list) => (index < list.length ? [list[index]] : []))).flat()
+  return Array.from({ length: longest }, (_, index) =>
+    lists.flatMap((list) => (index < list.length ? [list[index]] : [])),
+  ).flat()
 }
 
 /** The first that is found; `undefined` once all have found nothing. None of them rejects. */
@@ -99,14 +101,22 @@ export class AnnouncedPlanes {
    * The first address at which the control plane with that key answers, as a URL without a name in it.
    * @param remembered where this device found it before
    */
-  async find(key: ControlPlaneId, announced: readonly Announcement[], remembered: readonly string[]): Promise<string | undefined> {
+  async find(
+    key: ControlPlaneId,
+    announced: readonly Announcement[],
+    remembered: readonly string[],
+  ): Promise<string | undefined> {
     const isPrivatePool = this.#options.isPrivatePool()
-    const lists: Candidate[][] = announced.map(({ from, isNear, urls }) => urls.map((url) => ({ url, from, privateWelcome: isNear || isPrivatePool })))
+    const lists: Candidate[][] = announced.map(({ from, isNear, urls }) =>
+      urls.map((url) => ({ url, from, privateWelcome: isNear || isPrivatePool })),
+    )
     // at those the key was proven once
     const all = inTurns([...lists, remembered.map((url) => ({ url, privateWelcome: true }))])
     const tried = this.#choose(all)
     for (let first = 0; first < tried.length; first += triesAtOnce) {
-      const url = await firstFound(tried.slice(first, first + triesAtOnce).map((candidate) => this.#try(key, candidate)))
+      const url = await firstFound(
+        tried.slice(first, first + triesAtOnce).map((candidate) => this.#try(key, candidate)),
+      )
       if (url !== undefined) return url
     }
     return undefined
@@ -130,7 +140,8 @@ export class AnnouncedPlanes {
 
   /** One more try because of what that member said. */
   #allow(from: string, now: number): boolean {
-    const isOver = this.#tries.length >= triesOfAll || this.#tries.filter((one) => one.from === from).length >= triesOfMember
+    const isOver =
+      this.#tries.length >= triesOfAll || this.#tries.filter((one) => one.from === from).length >= triesOfMember
     if (!isOver) this.#tries.push({ at: now, from })
     return !isOver
   }
@@ -145,7 +156,10 @@ export class AnnouncedPlanes {
     } catch (error) {
       const pauseMs = Math.min(longestPauseMs, 2 * (this.#failures.get(url)?.pauseMs ?? firstPauseMs / 2))
       putLast(this.#failures, url, { until: now() + pauseMs, pauseMs }, mostFailures)
-      logger.debug({ url, from, problem: error instanceof Error ? error.message : String(error) }, 'an announced control plane is not used')
+      logger.debug(
+        { url, from, problem: error instanceof Error ? error.message : String(error) },
+        'an announced control plane is not used',
+      )
       return undefined
     }
   }

@@ -32,15 +32,24 @@ const serve = async (t: TestContext, connected: (socket: WebSocket) => void): Pr
 test('control link: state that cannot be read and a message that cannot be handled end nothing; it goes on by itself', async (t) => {
   const heard: string[] = []
   let welcomes = 0
-  const url = await serve(t, (socket) => socket.on('message', (data) => {
-    heard.push((JSON.parse(String(data)) as { type: string }).type)
-    for (let index = 0; index < 2; index++) socket.send(JSON.stringify({ type: 'welcome', serverTime: 1, heartbeatMs: 60_000 }))
-  }))
-  const client = createClient({ url, key: newKeyPair(), certificateOf: () => undefined, controlPlaneKey: newControlPlaneKey().id })
+  const url = await serve(t, (socket) =>
+    socket.on('message', (data) => {
+      heard.push((JSON.parse(String(data)) as { type: string }).type)
+      for (let index = 0; index < 2; index++)
+        socket.send(JSON.stringify({ type: 'welcome', serverTime: 1, heartbeatMs: 60_000 }))
+    }),
+  )
+  const client = createClient({
+    url,
+    key: newKeyPair(),
+    certificateOf: () => undefined,
+    controlPlaneKey: newControlPlaneKey().id,
+  })
   let isDamaged = true
   const problems: string[] = []
   const link = new ControlLink({
-    client: () => client, logger: silentLogger(),
+    client: () => client,
+    logger: silentLogger(),
     prepare: async () => {},
     hello: () => {
       if (isDamaged) throw new MeshError('stateUnreadable', { file: 'pool.json', problem: 'damaged' })
@@ -69,8 +78,16 @@ test('control link: one of another version is not asked again within seconds', a
   const problems: string[] = []
   const client = createClient({ url: 'http://127.0.0.1:1', key: newKeyPair(), certificateOf: () => undefined })
   const link = new ControlLink({
-    client: () => client, logger: silentLogger(),
-    prepare: () => Promise.reject(new MeshError(++attempts === 1 ? 'controlPlaneUnreachable' : 'protocolVersion', { url: '', problem: 'away', older: 'device 1' })),
+    client: () => client,
+    logger: silentLogger(),
+    prepare: () =>
+      Promise.reject(
+        new MeshError(++attempts === 1 ? 'controlPlaneUnreachable' : 'protocolVersion', {
+          url: '',
+          problem: 'away',
+          older: 'device 1',
+        }),
+      ),
     hello: () => assert.fail('nobody is there'),
     heartbeat: () => assert.fail('nobody is there'),
     onMessage: () => undefined,
@@ -95,9 +112,18 @@ test('control link: how often it reports is not for the control plane alone to s
     socket.send(JSON.stringify({ type: 'welcome', serverTime: 1, heartbeatMs: 2 ** 40 }))
     for (let count = 0; count < 20; count++) setTimeout(() => socket.ping(), 25 * count)
   })
-  const client = createClient({ url, key: newKeyPair(), certificateOf: () => undefined, controlPlaneKey: 'c'.repeat(64) as never })
+  const client = createClient({
+    url,
+    key: newKeyPair(),
+    certificateOf: () => undefined,
+    controlPlaneKey: 'c'.repeat(64) as never,
+  })
   const link = new ControlLink({
-    client: () => client, logger: silentLogger(), prepare: async () => {}, onMessage: () => {}, onState: () => {},
+    client: () => client,
+    logger: silentLogger(),
+    prepare: async () => {},
+    onMessage: () => {},
+    onState: () => {},
     hello: () => ({ type: 'hello', version: '0', peerId: 'p', addresses: [], certificates: [] }),
     heartbeat: () => ({ type: 'heartbeat', freeMemoryBytes: 1 }),
   })

@@ -198,7 +198,10 @@ export class ControlLink {
     }
     if (!Value.Check(ControlMessage, message)) {
       const [first] = Value.Errors(ControlMessage, message)
-      logger.warn({ problem: `${first?.instancePath} ${first?.message}` }, 'the control plane sent a message that this version does not know')
+      logger.warn(
+        { problem: `${first?.instancePath} ${first?.message}` },
+        'the control plane sent a message that this version does not know',
+      )
       return
     }
     if (message.type === 'welcome') this.#startHeartbeat(message.heartbeatMs)

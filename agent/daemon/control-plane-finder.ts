@@ -60,16 +60,23 @@ export class ControlPlaneFinder {
   /** The first of the addresses that were given where the control plane answers. */
   async #whereGiven(): Promise<string | undefined> {
     const { given, key, fetch: send } = this.#options
-    const answers = await Promise.all([...new Set(given())].map(async (url) => {
-      try {
-        const [got, wanted] = [await controlPlaneAt(url, { fetch: send, signal: AbortSignal.timeout(probeMs) }), key()]
-        if (wanted === undefined || got === wanted) return url
-        this.#say(`the control plane at ${url} has the key ${shortId(got)}, and the pools of this device are served by that with the key ${shortId(wanted)}: looking for it among the members`)
-      } catch (error) {
-        this.#options.logger.debug({ url, problem: problemOf(error) }, 'no control plane where one was given')
-      }
-      return undefined
-    }))
+    const answers = await Promise.all(
+      [...new Set(given())].map(async (url) => {
+        try {
+          const [got, wanted] = [
+            await controlPlaneAt(url, { fetch: send, signal: AbortSignal.timeout(probeMs) }),
+            key(),
+          ]
+          if (wanted === undefined || got === wanted) return url
+          this.#say(
+            `the control plane at ${url} has the key ${shortId(got)}, and the pools of this device are served by that with the key ${shortId(wanted)}: looking for it among the members`,
+          )
+        } catch (error) {
+          this.#options.logger.debug({ url, problem: problemOf(error) }, 'no control plane where one was given')
+        }
+        return undefined
+      }),
+    )
     return answers.find((url) => url !== undefined)
   }
 

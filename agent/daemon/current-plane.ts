@@ -48,19 +48,31 @@ export class CurrentPlane {
     const { home, device, cache, now, logger, ask, key } = options
     this.#options = options
     this.#key = key ?? device.config.controlPlaneKey
-    this.#announced = new AnnouncedPlanes({ now, logger, provenKey, isPrivatePool: () => this.#given().some(isPrivate) })
+    this.#announced = new AnnouncedPlanes({
+      now,
+      logger,
+      provenKey,
+      isPrivatePool: () => this.#given().some(isPrivate),
+    })
     this.#finder = new ControlPlaneFinder({
-      logger, fetch, ask, announced: this.#announced,
+      logger,
+      fetch,
+      ask,
+      announced: this.#announced,
       given: () => this.#given(),
       key: () => this.#key,
       remembered: () => cache.controlPlanes,
-      connect: (url) => createDeviceClient({
-        home, device, url, controlPlaneKey: this.#key,
-        onMet: (met) => {
-          this.#key = met
-        },
-        onFirstContact: (met, at) => logger.warn({ url: at, key: met }, firstContactText(met, at)),
-      }),
+      connect: (url) =>
+        createDeviceClient({
+          home,
+          device,
+          url,
+          controlPlaneKey: this.#key,
+          onMet: (met) => {
+            this.#key = met
+          },
+          onFirstContact: (met, at) => logger.warn({ url: at, key: met }, firstContactText(met, at)),
+        }),
     })
   }
 
@@ -84,7 +96,8 @@ export class CurrentPlane {
     const { url, controlPlaneKey } = this.client
     if (!this.#finder.isGiven(url)) cache.rememberControlPlane(url)
     const known = findDevice(home)?.config.controlPlaneKey
-    if (controlPlaneKey !== undefined && known !== undefined && known !== controlPlaneKey) turnToControlPlane(home, { url, key: controlPlaneKey })
+    if (controlPlaneKey !== undefined && known !== undefined && known !== controlPlaneKey)
+      turnToControlPlane(home, { url, key: controlPlaneKey })
   }
 
   /** The network changed: what could not be reached may be there now. */
@@ -109,8 +122,13 @@ export class CurrentPlane {
   }
 
   #warn({ poolId, name }: LocalPool, wanted: ControlPlaneId, got: ControlPlaneId): void {
-    const { message, hint } = new MeshError('poolMoved', { poolId: shortId(poolId), want: shortId(wanted), got: shortId(got) })
-    if (!this.#said.has(`${poolId} ${wanted} ${got}`)) this.#options.logger.warn({ pool: name, url: this.client.url }, `${name}: ${message}; ${hint}`)
+    const { message, hint } = new MeshError('poolMoved', {
+      poolId: shortId(poolId),
+      want: shortId(wanted),
+      got: shortId(got),
+    })
+    if (!this.#said.has(`${poolId} ${wanted} ${got}`))
+      this.#options.logger.warn({ pool: name, url: this.client.url }, `${name}: ${message}; ${hint}`)
     this.#said.add(`${poolId} ${wanted} ${got}`)
   }
 
@@ -125,7 +143,9 @@ export class CurrentPlane {
   #wanted(): ControlPlaneId | undefined {
     const { home, pins } = this.#options
     const named = listPools(home).flatMap(({ poolId }) => pins.pinOf(poolId)?.controlPlaneId ?? [])
-    return this.#key !== undefined && (named.length === 0 || (named.includes(this.#key) && new Set(named).size > 1)) ? this.#key : (named[0] ?? this.#key)
+    return this.#key !== undefined && (named.length === 0 || (named.includes(this.#key) && new Set(named).size > 1))
+      ? this.#key
+      : (named[0] ?? this.#key)
   }
 }
 

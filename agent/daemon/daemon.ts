@@ -121,54 +121,141 @@ class Agent {
     this.#node = node
     const pins = new Pins(home, revocations, now)
     this.#plane = new CurrentPlane({
-      home, device, url: options.controlPlaneUrl, key: options.controlPlaneKey, pins, cache, now, logger,
+      home,
+      device,
+      url: options.controlPlaneUrl,
+      key: options.controlPlaneKey,
+      pins,
+      cache,
+      now,
+      logger,
       ask: () => this.#neighbours.askMembers(),
     })
     this.#controlState = { url: this.#client.url, connected: false, since: this.#startedAt }
     this.#revocations = revocations
     const gate = new Gate(node, poolDirectory(home, revocations), {
-      now, logger,
+      now,
+      logger,
       isRelay: (peer) => node.relays().some(({ address }) => address.includes(peer)),
       onAdmit: (connection, poolId) => this.#admitted(connection, poolId),
-      onOtherVersion: ({ remotePeer }, error) => this.#otherVersions.met(remotePeer.toString(), error) && this.#stateFile.touch(),
+      onOtherVersion: ({ remotePeer }, error) =>
+        this.#otherVersions.met(remotePeer.toString(), error) && this.#stateFile.touch(),
       onCertificate: (connection, poolId, number) => {
         if (number < (revocations.listOf(poolId)?.number ?? 0)) spread.offer(connection, poolId)
         this.#membership.met(connection, poolId)
       },
     })
     parts.add({ name: 'gate', stop: () => gate.stop() })
-    const spread = new RevocationSpread({ node, gate, logger, textOf: (poolId) => revocations.listOf(poolId)?.text, onList: (poolId, text) => this.#membership.receiveList(poolId, text) })
-    const renewals = new RenewalExchange({ node, gate, logger, now, renew: (request, asker) => signRenewal(this.#admin, request, asker) })
+    const spread = new RevocationSpread({
+      node,
+      gate,
+      logger,
+      textOf: (poolId) => revocations.listOf(poolId)?.text,
+      onList: (poolId, text) => this.#membership.receiveList(poolId, text),
+    })
+    const renewals = new RenewalExchange({
+      node,
+      gate,
+      logger,
+      now,
+      renew: (request, asker) => signRenewal(this.#admin, request, asker),
+    })
     const links = new RingLinks({ node, gate, stepTimeoutMs: options.stepTimeoutMs, connectTimeoutMs, logger })
-    this.#locks = parts.add(new LockKeeper({ home, device, client: () => this.#client, logger, onChange: () => this.#stateFile?.touch() }))
-    const loader = new ShardLoader({ home, bundledModels, admit: (ring, member) => this.#locks.admit(ring, member, this.#rings.views()), backend: options.backend, governor: new ThreadGovernor({ threads: options.threads, logger }), spinMs: options.spinMs, maxBytes: options.maxShardBytes, logger })
+    this.#locks = parts.add(
+      new LockKeeper({ home, device, client: () => this.#client, logger, onChange: () => this.#stateFile?.touch() }),
+    )
+    const loader = new ShardLoader({
+      home,
+      bundledModels,
+      admit: (ring, member) => this.#locks.admit(ring, member, this.#rings.views()),
+      backend: options.backend,
+      governor: new ThreadGovernor({ threads: options.threads, logger }),
+      spinMs: options.spinMs,
+      maxBytes: options.maxShardBytes,
+      logger,
+    })
     loader.tidy()
     parts.add({ name: 'shards', stop: () => loader.close() })
     const send = (message: AgentMessage): void => this.#link.send(message)
     const onChange = (): void => this.#stateFile.touch()
-    this.#membership = parts.add(new Membership({ home, deviceId: device.deviceId, revocations, gate, spread, renewals, now, logger, send, onRenewed: () => this.#link.refresh() }))
-    this.#pins = parts.add(new PoolPins({
-      home, key: device.key, pins, revocations, now, logger,
-      client: () => this.#connected,
-      controlPlaneId: () => this.#plane.key,
-      tellMembers: (poolId) => this.#neighbours.tellPin(poolId),
-      onChange: () => this.#checkPlane(),
-    }))
+    this.#membership = parts.add(
+      new Membership({
+        home,
+        deviceId: device.deviceId,
+        revocations,
+        gate,
+        spread,
+        renewals,
+        now,
+        logger,
+        send,
+        onRenewed: () => this.#link.refresh(),
+      }),
+    )
+    this.#pins = parts.add(
+      new PoolPins({
+        home,
+        key: device.key,
+        pins,
+        revocations,
+        now,
+        logger,
+        client: () => this.#connected,
+        controlPlaneId: () => this.#plane.key,
+        tellMembers: (poolId) => this.#neighbours.tellPin(poolId),
+        onChange: () => this.#checkPlane(),
+      }),
+    )
     this.#reports = new WorkReports({ key: device.key, store: new MessageStore(home.outbox.reports, logger), send })
     const onWork: RingRegistryOptions['onWork'] = ({ ring, member }, work) => this.#reports.post(ring, member, work)
-    this.#rings = parts.add(new RingRegistry({ deviceId: device.deviceId, loader, checksFolder: home.checks, links, settings: options.collective, carrier: options.carrier, sealingKeyOf: (ring) => sealing.keyOf(ring), logger, now, send, onWork, onChange, onMoreRoom: (then) => onMoreRoom(home.root, then) }))
+    this.#rings = parts.add(
+      new RingRegistry({
+        deviceId: device.deviceId,
+        loader,
+        checksFolder: home.checks,
+        links,
+        settings: options.collective,
+        carrier: options.carrier,
+        sealingKeyOf: (ring) => sealing.keyOf(ring),
+        logger,
+        now,
+        send,
+        onWork,
+        onChange,
+        onMoreRoom: (then) => onMoreRoom(home.root, then),
+      }),
+    )
     this.#outbox = parts.add(new Outbox(new MessageStore(home.outbox.answers, logger), send))
-    this.#jobs = new JobRunner({ outbox: this.#outbox, logger, sealing, send, sessionOf: ({ ringId, epoch }) => this.#rings.session(ringId, epoch), onWork, onChange })
+    this.#jobs = new JobRunner({
+      outbox: this.#outbox,
+      logger,
+      sealing,
+      send,
+      sessionOf: ({ ringId, epoch }) => this.#rings.session(ringId, epoch),
+      onWork,
+      onChange,
+    })
     this.#stateFile = parts.add(createStateFile(home, () => this.#state(), logger))
     parts.add({ name: 'jobs', stop: () => this.#jobs.cancelAll() })
     this.#link = parts.add(this.#createLink())
-    this.#neighbours = parts.add(new Neighbours({
-      home, node, gate, cache, logger, now, discovery: options.discovery,
-      controlPlane: () => this.#connected,
-      pins: { pinOf: (poolId) => pins.pinOf(poolId)?.text, onPin: (poolId, text) => this.#pins.receive(poolId, text) },
-      onNews: () => this.#link.check(),
-      onMoved: () => this.#plane.moved(),
-    }))
+    this.#neighbours = parts.add(
+      new Neighbours({
+        home,
+        node,
+        gate,
+        cache,
+        logger,
+        now,
+        discovery: options.discovery,
+        controlPlane: () => this.#connected,
+        pins: {
+          pinOf: (poolId) => pins.pinOf(poolId)?.text,
+          onPin: (poolId, text) => this.#pins.receive(poolId, text),
+        },
+        onNews: () => this.#link.check(),
+        onMoved: () => this.#plane.moved(),
+      }),
+    )
   }
 
   /** The admins of a pool named another control plane: the agent turns to it, or leaves that pool out. */
@@ -211,14 +298,23 @@ class Agent {
       prepare: async () => {
         await this.#plane.find()
         await registerDevice(this.#client, this.#device, readCapabilities())
-        for (const pool of this.#plane.servedPools()) if (pool.rootKey) await publishPool(this.#client, this.#device, pool)
+        for (const pool of this.#plane.servedPools())
+          if (pool.rootKey) await publishPool(this.#client, this.#device, pool)
       },
       hello: () => ({
-        type: 'hello', version, peerId: this.#node.peerId, addresses: this.#node.addresses(), trials: true,
+        type: 'hello',
+        version,
+        peerId: this.#node.peerId,
+        addresses: this.#node.addresses(),
+        trials: true,
         certificates: this.#plane.servedPools().map(({ certificate }) => certificate),
         lockMissingBytes: this.#locks.missingBytes,
       }),
-      heartbeat: () => ({ type: 'heartbeat', freeMemoryBytes: this.#locks.availableBytes, lockMissingBytes: this.#locks.missingBytes }),
+      heartbeat: () => ({
+        type: 'heartbeat',
+        freeMemoryBytes: this.#locks.availableBytes,
+        lockMissingBytes: this.#locks.missingBytes,
+      }),
       onMessage: (message) => this.#receive(message),
       onState: (connected, problem) => {
         this.#controlState = { url: this.#client.url, connected, since: now(), ...(problem === '' ? {} : { problem }) }
@@ -253,7 +349,15 @@ class Agent {
   }
 
   get #admin(): PoolAdminOptions {
-    return { home: this.#options.home, key: this.#device.key, client: this.#client, revocations: this.#revocations, logger: this.#options.logger, now, answering: this.#answering }
+    return {
+      home: this.#options.home,
+      key: this.#device.key,
+      client: this.#client,
+      revocations: this.#revocations,
+      logger: this.#options.logger,
+      now,
+      answering: this.#answering,
+    }
   }
 
   /** Never throws: what the control plane passes on comes from others, and costs no more than a warning. */
@@ -272,12 +376,25 @@ class Agent {
   #state(): AgentState {
     const [led, followed] = [this.#jobs.counts, this.#rings.followed]
     return {
-      pid: process.pid, mark: processMark(process.pid), startedAt: this.#startedAt, updatedAt: now(), version, deviceId: this.#device.deviceId,
-      peerId: this.#node.peerId, addresses: this.#node.addresses(), controlPlane: this.#controlState, relays: this.#node.relays(),
+      pid: process.pid,
+      mark: processMark(process.pid),
+      startedAt: this.#startedAt,
+      updatedAt: now(),
+      version,
+      deviceId: this.#device.deviceId,
+      peerId: this.#node.peerId,
+      addresses: this.#node.addresses(),
+      controlPlane: this.#controlState,
+      relays: this.#node.relays(),
       otherVersions: this.#otherVersions.list,
-      rings: [...this.#rings.views().map(ringStateOf), ...this.#rings.trials.map(trialStateOf)], leftOut: this.#rings.allLeftOut,
+      rings: [...this.#rings.views().map(ringStateOf), ...this.#rings.trials.map(trialStateOf)],
+      leftOut: this.#rings.allLeftOut,
       memory: this.#locks.view,
-      jobs: { running: led.running + followed.running, done: led.done + followed.done, failed: led.failed + followed.failed },
+      jobs: {
+        running: led.running + followed.running,
+        done: led.done + followed.done,
+        failed: led.failed + followed.failed,
+      },
     }
   }
 }
@@ -294,12 +411,29 @@ export const runDaemon = async (options: DaemonOptions): Promise<void> => {
   const parts = new Lifecycle()
   parts.add({ name: 'lock of the home', stop: () => lock.release() })
   try {
-    for (const entry of unreadableWishes(home)) logger.warn({ file: home.rings }, `an entry of rings.json cannot be read and is left as it is: ${entry}`)
+    for (const entry of unreadableWishes(home))
+      logger.warn({ file: home.rings }, `an entry of rings.json cannot be read and is left as it is: ${entry}`)
     for (const pool of listPools(home)) renewByRootKey(home, pool, device.deviceId, now())
     const cache = new PeerCache(home)
     const revocations = new Revocations(home, now)
-    const node = parts.add(await createNodeAtKnownPort({ key: device.key, listen: options.listen, announce: options.announce, relays: options.relays, credentials: () => credentialsOf(home, revocations), logger }, cache))
-    const agent = new Agent(options, { device, node, cache, revocations, sealing: await Sealing.start(device.key) }, parts)
+    const node = parts.add(
+      await createNodeAtKnownPort(
+        {
+          key: device.key,
+          listen: options.listen,
+          announce: options.announce,
+          relays: options.relays,
+          credentials: () => credentialsOf(home, revocations),
+          logger,
+        },
+        cache,
+      ),
+    )
+    const agent = new Agent(
+      options,
+      { device, node, cache, revocations, sealing: await Sealing.start(device.key) },
+      parts,
+    )
     agent.start()
     options.onReady?.({ deviceId: device.deviceId, peerId: node.peerId, addresses: node.addresses() })
     await untilAborted(signal)
@@ -310,4 +444,5 @@ export const runDaemon = async (options: DaemonOptions): Promise<void> => {
 
 const membershipTypes = ['join-request', 'renewal-request', 'certificate', 'revocations', 'control-plane-pin'] as const
 type MembershipMessage = Extract<ControlMessage, { type: (typeof membershipTypes)[number] }>
-const isOfMembership = (message: ControlMessage): message is MembershipMessage => (membershipTypes as readonly string[]).includes(message.type)
+const isOfMembership = (message: ControlMessage): message is MembershipMessage =>
+  (membershipTypes as readonly string[]).includes(message.type)

@@ -86,14 +86,17 @@ export class JobRunner {
     const tokens = await encodeAside({ tokenizer, folder: model.folder }, submission, limits, signal)
     outbox.post({ type: 'job-started', jobId, epoch, promptTokens: tokens.length })
     const result = await leader.run({
-      jobId, tokens, signal,
+      jobId,
+      tokens,
+      signal,
       maxTokens: submission.maxTokens,
       sampling: submission.sampling,
       stop: submission.stop,
       endTokens: [...model.config.eosTokenIds, ...tokenizer.endTokenIds],
       queuedMs: assignment.queuedMs,
       onRead: everyFew((readTokens) => this.#options.send({ type: 'job-progress', jobId, epoch, readTokens })),
-      onToken: (index, token, text) => outbox.post({ type: 'job-tokens', jobId, epoch, firstIndex: index, ...told.token(token, text) }),
+      onToken: (index, token, text) =>
+        outbox.post({ type: 'job-tokens', jobId, epoch, firstIndex: index, ...told.token(token, text) }),
     })
     const { finishReason, usage, timings } = result
     onWork(session, result.work) // first: an answer that arrives is paid for, also when this process dies here

@@ -10,7 +10,10 @@ export const createNodeAtKnownPort = async (options: NodeOptions, cache: PeerCac
   const free = options.listen.findIndex((address) => anyPort.test(address))
   const port = cache.listenPort
   if (free < 0) return createNode(options)
-  const node = port === undefined ? await createNode(options) : await createOrElse(options, options.listen.with(free, options.listen[free].replace(anyPort, `$1${port}`)))
+  const node =
+    port === undefined
+      ? await createNode(options)
+      : await createOrElse(options, options.listen.with(free, options.listen[free].replace(anyPort, `$1${port}`)))
   cache.listenPort = portOf(node) ?? port
   return node
 }
@@ -26,6 +29,10 @@ const createOrElse = async (options: NodeOptions, listen: readonly string[]): Pr
 }
 
 const portOf = (node: MeshNode): number | undefined => {
-  const port = node.addresses().filter((address) => !address.includes('/p2p-circuit')).map((address) => /\/tcp\/(\d+)/.exec(address)?.[1]).find((text) => text !== undefined)
+  const port = node
+    .addresses()
+    .filter((address) => !address.includes('/p2p-circuit'))
+    .map((address) => /\/tcp\/(\d+)/.exec(address)?.[1])
+    .find((text) => text !== undefined)
   return port === undefined ? undefined : Number(port)
 }

@@ -27,7 +27,10 @@ const recorder = (answer: Promise<void> = Promise.resolve()): Recorder => {
   return { client: { call } as unknown as Client, recorded }
 }
 
-const createKeeper = (t: TestContext, client: () => Client): { readonly keeper: LockKeeper; readonly statement: string } => {
+const createKeeper = (
+  t: TestContext,
+  client: () => Client,
+): { readonly keeper: LockKeeper; readonly statement: string } => {
   const home = openHome(temporaryFolder(t))
   const device = saveDevice(home, { networkId: 'home', name: 'a', controlPlaneUrl: 'http://127.0.0.1:1' })
   const { after } = changeLock(home, device, (before) => lock(before, { memoryBytes: 1e6 }, readClock()))

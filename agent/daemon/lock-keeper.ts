@@ -71,13 +71,27 @@ export class LockKeeper {
    * @param others what this device holds of other rings
    * @throws MeshError `ringTooLarge`
    */
-  admit({ ringId, model, quant }: RingEpoch, member: RingMember, others: readonly { readonly ring: RingEpoch; readonly member: RingMember }[]): void {
+  admit(
+    { ringId, model, quant }: RingEpoch,
+    member: RingMember,
+    others: readonly { readonly ring: RingEpoch; readonly member: RingMember }[],
+  ): void {
     this.look()
     if (this.#standing.phase === 'unlocked') return
     const needs = rankBytes(model.shape, quant, member.ranges, member.context ?? model.shape.context)
-    const taken = others.filter(({ ring }) => ring.ringId !== ringId).reduce((sum, { member: { bytes = 0 } }) => sum + bytes, 0)
+    const taken = others
+      .filter(({ ring }) => ring.ringId !== ringId)
+      .reduce((sum, { member: { bytes = 0 } }) => sum + bytes, 0)
     const room = Math.max(0, usableBytes(this.#standing.memoryBytes) - taken)
-    if (needs > room) throw new MeshError('ringTooLarge', { modelId: model.modelId, quant, device: member.name, needs: formatBytes(needs), lacks: formatBytes(needs - room), room: formatBytes(room) })
+    if (needs > room)
+      throw new MeshError('ringTooLarge', {
+        modelId: model.modelId,
+        quant,
+        device: member.name,
+        needs: formatBytes(needs),
+        lacks: formatBytes(needs - room),
+        room: formatBytes(room),
+      })
   }
 
   /** Writes the cooldown down a last time. */
@@ -103,8 +117,16 @@ export class LockKeeper {
     const obtainable = Math.min(this.#memory.limitBytes, this.#memory.availableBytes + this.#memory.heldBytes)
     this.#standing = standingOf(this.#lock, readClock(), { obtainable, wasDegraded: before.missingBytes > 0 })
     const { missingBytes, memoryBytes } = this.#standing
-    const facts = { locked: formatBytes(memoryBytes), obtainable: formatBytes(obtainable), limitedBy: this.#memory.limitedBy }
-    if (missingBytes > 0 && before.missingBytes === 0) logger.warn(facts, `degraded: ${formatBytes(memoryBytes)} are locked and ${formatBytes(missingBytes)} of it is missing; this device gets nothing new until it is there`)
+    const facts = {
+      locked: formatBytes(memoryBytes),
+      obtainable: formatBytes(obtainable),
+      limitedBy: this.#memory.limitedBy,
+    }
+    if (missingBytes > 0 && before.missingBytes === 0)
+      logger.warn(
+        facts,
+        `degraded: ${formatBytes(memoryBytes)} are locked and ${formatBytes(missingBytes)} of it is missing; this device gets nothing new until it is there`,
+      )
     if (missingBytes === 0 && before.missingBytes > 0) logger.info(facts, 'the locked memory is there again')
     this.#tell()
     onChange()
@@ -131,10 +153,17 @@ export class LockKeeper {
     const wanted = this.#lock?.statement
     const { home, device } = this.#options
     const client = this.#options.client()
-    syncLock({ home, device, client }).then((lock) => {
-      // what the one of before confirmed says nothing of this one
-      if (client === this.#options.client()) this.#confirmed = lock?.statement
-      if (lock?.statement !== wanted) this.look()
-    }).catch((error: unknown) => this.#options.logger.warn({ problem: MeshError.from(error).message }, 'the memory lock is not recorded at the control plane yet; trying again'))
+    syncLock({ home, device, client })
+      .then((lock) => {
+        // what the one of before confirmed says nothing of this one
+        if (client === this.#options.client()) this.#confirmed = lock?.statement
+        if (lock?.statement !== wanted) this.look()
+      })
+      .catch((error: unknown) =>
+        this.#options.logger.warn(
+          { problem: MeshError.from(error).message },
+          'the memory lock is not recorded at the control plane yet; trying again',
+        ),
+      )
   }
 }

@@ -5,7 +5,12 @@
 import type { AgentMessage } from '../../shared/api/messages.ts'
 import { MeshError, problemOf } from '../../shared/errors.ts'
 import type { Home } from '../../shared/home.ts'
-import { type Certificate, issueCertificate, verifyCertificate, verifyForRenewal } from '../../shared/identity/pool-certificate.ts'
+import {
+  type Certificate,
+  issueCertificate,
+  verifyCertificate,
+  verifyForRenewal,
+} from '../../shared/identity/pool-certificate.ts'
 import { removalsOf } from '../../shared/identity/revocation-list.ts'
 import { type DeviceId, shortId } from '../../shared/ids.ts'
 import type { Logger } from '../../shared/log.ts'
@@ -48,9 +53,15 @@ export const poolDirectory = (home: Home, revocations: Revocations): PoolDirecto
 
 /** What relays are shown of the pools of a home. */
 export const credentialsOf = (home: Home, revocations: Revocations): Credential[] =>
-  listPools(home).map(({ poolId, rootPublicKey, certificate }) => ({ poolId, rootPublicKey, certificate, list: revocations.listOf(poolId) }))
+  listPools(home).map(({ poolId, rootPublicKey, certificate }) => ({
+    poolId,
+    rootPublicKey,
+    certificate,
+    list: revocations.listOf(poolId),
+  }))
 
-const bytesOf = (hex: string | undefined): Uint8Array | undefined => (hex === undefined ? undefined : new Uint8Array(Buffer.from(hex, 'hex')))
+const bytesOf = (hex: string | undefined): Uint8Array | undefined =>
+  hex === undefined ? undefined : new Uint8Array(Buffer.from(hex, 'hex'))
 
 /** Half of its time is over. */
 const isDue = ({ notBefore, notAfter }: Certificate, now: number): boolean => now >= (notBefore + notAfter) / 2
@@ -69,7 +80,11 @@ const ownCertificate = (pool: LocalPool, now: number): Certificate | undefined =
 export const renewByRootKey = (home: Home, pool: LocalPool, deviceId: DeviceId, now: number): boolean => {
   const certificate = pool.rootKey && ownCertificate(pool, now)
   if (!pool.rootKey || (certificate && !isDue(certificate, now))) return false
-  savePool(home, { ...pool, role: 'admin', certificate: issueCertificate(pool.rootKey, { deviceId, role: 'admin' }, now) })
+  savePool(home, {
+    ...pool,
+    role: 'admin',
+    certificate: issueCertificate(pool.rootKey, { deviceId, role: 'admin' }, now),
+  })
   return true
 }
 
@@ -111,7 +126,8 @@ export class Membership {
         this.#renew(pool)
       }
       this.#problem = ''
-    } catch (error) { // a full disk must not end the agent
+    } catch (error) {
+      // a full disk must not end the agent
       const { message } = MeshError.from(error)
       if (message !== this.#problem) this.#options.logger.warn(message)
       this.#problem = message
@@ -131,9 +147,21 @@ export class Membership {
     const { home, deviceId, revocations, gate, now, logger, onRenewed } = this.#options
     const pool = findPool(home, poolId)
     if (!pool || pool.certificate === text) return false
-    const certificate = verifyCertificate(text, Buffer.from(pool.rootPublicKey, 'hex'), now(), removalsOf(revocations.listOf(poolId)))
+    const certificate = verifyCertificate(
+      text,
+      Buffer.from(pool.rootPublicKey, 'hex'),
+      now(),
+      removalsOf(revocations.listOf(poolId)),
+    )
     const held = ownCertificate(pool, now())
-    if (certificate.deviceId !== deviceId || (held && held.role === certificate.role && held.signedBy === certificate.signedBy && held.notAfter >= certificate.notAfter)) return false
+    if (
+      certificate.deviceId !== deviceId ||
+      (held &&
+        held.role === certificate.role &&
+        held.signedBy === certificate.signedBy &&
+        held.notAfter >= certificate.notAfter)
+    )
+      return false
     savePool(home, { ...pool, role: certificate.role, certificate: text })
     logger.info({ pool: pool.name, notAfter: certificate.notAfter }, `membership of pool ${pool.name} renewed`)
     gate.refresh(poolId)
@@ -160,10 +188,14 @@ export class Membership {
       return onRenewed()
     }
     const certificate = ownCertificate(pool, now())
-    if (!certificate || pool.rootKey || !isDue(certificate, now()) || revocations.listOf(poolId)?.removed.has(deviceId)) return
+    if (!certificate || pool.rootKey || !isDue(certificate, now()) || revocations.listOf(poolId)?.removed.has(deviceId))
+      return
     if (now() - (this.#askedAt.get(poolId) ?? -Infinity) < askAgainMs) return
     this.#askedAt.set(poolId, now())
-    this.#options.logger.info({ pool: shortId(poolId) }, `asking the admins of pool ${pool.name} to renew the membership`)
+    this.#options.logger.info(
+      { pool: shortId(poolId) },
+      `asking the admins of pool ${pool.name} to renew the membership`,
+    )
     void this.#ask(pool)
   }
 
@@ -174,7 +206,10 @@ export class Membership {
       try {
         if (this.receiveCertificate(poolId, await renewals.ask(connection, { poolId, certificate }))) return
       } catch (error) {
-        logger.debug({ pool: shortId(poolId), peer: connection.remotePeer.toString(), problem: problemOf(error) }, 'not renewed by an admin that is connected')
+        logger.debug(
+          { pool: shortId(poolId), peer: connection.remotePeer.toString(), problem: problemOf(error) },
+          'not renewed by an admin that is connected',
+        )
       }
     }
     send({ type: 'renew', certificate })

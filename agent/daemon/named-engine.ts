@@ -14,8 +14,12 @@ export const nameEngine = (engine: Engine, rank: number, members: readonly Pick<
     try {
       return await engine.step(input)
     } catch (error) {
-      if (error instanceof MeshError && error.code === 'backendFailed') throw new MeshError('rankFailed', { peer: members[rank].name, rank, problem: error.message }, error)
-      throw withPeerName(error, members.map(({ name }) => name))
+      if (error instanceof MeshError && error.code === 'backendFailed')
+        throw new MeshError('rankFailed', { peer: members[rank].name, rank, problem: error.message }, error)
+      throw withPeerName(
+        error,
+        members.map(({ name }) => name),
+      )
     }
   },
 })

@@ -61,8 +61,22 @@ export class Neighbours {
   constructor(options: NeighboursOptions) {
     const { node, gate, logger, now } = options
     this.#options = options
-    this.#peers = new PoolPeers({ node, gate, logger, now, poolIds: () => this.#poolIds, onSeen: (sighting) => this.#saw(sighting), onMoved: () => options.onNews() })
-    this.#exchange = new ControlPlaneExchange({ node, gate, logger, answer: () => this.#ownControlPlane(), ...options.pins })
+    this.#peers = new PoolPeers({
+      node,
+      gate,
+      logger,
+      now,
+      poolIds: () => this.#poolIds,
+      onSeen: (sighting) => this.#saw(sighting),
+      onMoved: () => options.onNews(),
+    })
+    this.#exchange = new ControlPlaneExchange({
+      node,
+      gate,
+      logger,
+      answer: () => this.#ownControlPlane(),
+      ...options.pins,
+    })
   }
 
   start(): void {
@@ -97,10 +111,20 @@ export class Neighbours {
 
   /** Where the connected members reach their control planes. */
   async askMembers(): Promise<readonly Announcement[]> {
-    const asked = new Map(this.#poolIds.flatMap((poolId) => this.#peers.membersOf(poolId).map((connection) => [connection.remotePeer.toString(), { connection, poolId }] as const)))
-    return Promise.all([...asked.values()].slice(0, mostAsked).map(async ({ connection, poolId }) => ({
-      from: connection.remotePeer.toString(), isNear: isNear(connection), urls: await this.#exchange.ask(connection, poolId),
-    })))
+    const asked = new Map(
+      this.#poolIds.flatMap((poolId) =>
+        this.#peers
+          .membersOf(poolId)
+          .map((connection) => [connection.remotePeer.toString(), { connection, poolId }] as const),
+      ),
+    )
+    return Promise.all(
+      [...asked.values()].slice(0, mostAsked).map(async ({ connection, poolId }) => ({
+        from: connection.remotePeer.toString(),
+        isNear: isNear(connection),
+        urls: await this.#exchange.ask(connection, poolId),
+      })),
+    )
   }
 
   /** Takes the members that the control plane knows. */
@@ -111,7 +135,8 @@ export class Neighbours {
       try {
         for (const { deviceId, name, addresses, online } of await client.call('listPeers', { params: { poolId } })) {
           this.#options.cache.name(poolId, deviceId, name)
-          if (online) this.#peers.hint({ poolId, peer: peerIdOf(parseDeviceId(deviceId)), addresses, found: 'control-plane' })
+          if (online)
+            this.#peers.hint({ poolId, peer: peerIdOf(parseDeviceId(deviceId)), addresses, found: 'control-plane' })
         }
       } catch (error) {
         this.#options.logger.debug({ poolId, problem: problemOf(error) }, 'the control plane did not list the members')
@@ -152,9 +177,26 @@ export class Neighbours {
   #enter(poolId: string): void {
     const { cache, discovery, node, logger } = this.#options
     this.#poolIds = [...this.#poolIds, poolId]
-    for (const { deviceId, worked } of cache.peersOf(poolId)) this.#peers.hint({ poolId, peer: peerIdOf(parseDeviceId(deviceId)), addresses: worked.map(({ address }) => address).toReversed(), found: 'cache' })
+    for (const { deviceId, worked } of cache.peersOf(poolId))
+      this.#peers.hint({
+        poolId,
+        peer: peerIdOf(parseDeviceId(deviceId)),
+        addresses: worked.map(({ address }) => address).toReversed(),
+        found: 'cache',
+      })
     if (discovery === 'lan') {
-      const search = new MdnsDiscovery({ libp2p: node.libp2p, poolId, logger, onFound: (peer, addresses) => this.#peers.hint({ poolId, peer, addresses: addresses.filter((address) => this.#isNear(address)), found: 'mdns' }) })
+      const search = new MdnsDiscovery({
+        libp2p: node.libp2p,
+        poolId,
+        logger,
+        onFound: (peer, addresses) =>
+          this.#peers.hint({
+            poolId,
+            peer,
+            addresses: addresses.filter((address) => this.#isNear(address)),
+            found: 'mdns',
+          }),
+      })
       this.#searches.set(poolId, search)
       void search.start()
     }
@@ -172,7 +214,10 @@ export class Neighbours {
     const { node, logger, onNews, onMoved } = this.#options
     const now = this.#networks
     onMoved()
-    logger.info({ before: before.map(({ address }) => address), now: now.map(({ address }) => address) }, 'the network of this machine changed')
+    logger.info(
+      { before: before.map(({ address }) => address), now: now.map(({ address }) => address) },
+      'the network of this machine changed',
+    )
     await node.announce()
     this.#peers.moved(before, now)
     await Promise.all([...this.#searches.values()].map((search) => search.restart()))
@@ -207,4 +252,8 @@ const isNear = ({ remoteAddr }: Connection): boolean => {
   return !address.includes('/p2p-circuit') && reachOf(hostOf(address)) === 'private'
 }
 
-const textOf = (networks: readonly LocalNetwork[]): string => networks.map(({ address, cidr }) => `${address} ${cidr}`).toSorted().join()
+const textOf = (networks: readonly LocalNetwork[]): string =>
+  networks
+    .map(({ address, cidr }) => `${address} ${cidr}`)
+    .toSorted()
+    .join()

@@ -8,9 +8,34 @@ import { temporaryFolder } from '../../test/support/homes.ts'
 import { type JobMessage, MessageStore } from '../device/message-store.ts'
 import { Outbox } from './outbox.ts'
 
-const timings = { queuedMs: 0, timeToFirstTokenMs: 1, prefillMs: 1, decodeMs: 1, prefillTokensPerSecond: 1, decodeTokensPerSecond: 1, computeMs: 1, collectiveMs: 1 }
-const token = (jobId: string, firstIndex: number): JobMessage => ({ type: 'job-tokens', jobId, epoch: 1, firstIndex, tokens: [7], text: 'x' })
-const done = (jobId: string): JobMessage => ({ type: 'job-done', jobId, epoch: 1, finishReason: 'stop', usage: { promptTokens: 1, completionTokens: 1, totalTokens: 2 }, timings, text: 'x', tokens: [7] })
+const timings = {
+  queuedMs: 0,
+  timeToFirstTokenMs: 1,
+  prefillMs: 1,
+  decodeMs: 1,
+  prefillTokensPerSecond: 1,
+  decodeTokensPerSecond: 1,
+  computeMs: 1,
+  collectiveMs: 1,
+}
+const token = (jobId: string, firstIndex: number): JobMessage => ({
+  type: 'job-tokens',
+  jobId,
+  epoch: 1,
+  firstIndex,
+  tokens: [7],
+  text: 'x',
+})
+const done = (jobId: string): JobMessage => ({
+  type: 'job-done',
+  jobId,
+  epoch: 1,
+  finishReason: 'stop',
+  usage: { promptTokens: 1, completionTokens: 1, totalTokens: 2 },
+  timings,
+  text: 'x',
+  tokens: [7],
+})
 
 interface Process {
   readonly outbox: Outbox
@@ -24,7 +49,10 @@ const inOneHome = (t: TestContext): { readonly folder: string; start(now?: () =>
     folder,
     start: (now) => {
       const sent: AgentMessage[] = []
-      return { outbox: new Outbox(new MessageStore(folder, silentLogger()), (message) => sent.push(message), now), sent }
+      return {
+        outbox: new Outbox(new MessageStore(folder, silentLogger()), (message) => sent.push(message), now),
+        sent,
+      }
     },
   }
 }
@@ -33,12 +61,16 @@ describe('outbox', () => {
   it('what ends a job is sent again by the next process, until it is settled; what led to it is not', (t) => {
     const { folder, start } = inOneHome(t)
     const first = start()
-    for (const message of [token('job_1', 0), done('job_1'), done('job_2'), token('job_3', 0)]) first.outbox.post(message)
+    for (const message of [token('job_1', 0), done('job_1'), done('job_2'), token('job_3', 0)])
+      first.outbox.post(message)
     first.outbox.settled('job_2')
     first.outbox.settled('job_2')
 
     const second = start()
-    assert.deepEqual([second.outbox.has('job_1'), second.outbox.has('job_2'), second.outbox.has('job_3'), second.sent.length], [true, false, false, 0])
+    assert.deepEqual(
+      [second.outbox.has('job_1'), second.outbox.has('job_2'), second.outbox.has('job_3'), second.sent.length],
+      [true, false, false, 0],
+    )
     second.outbox.resend()
     assert.deepEqual(second.sent, [done('job_1')])
     second.outbox.settled('job_1')
@@ -75,7 +107,10 @@ describe('outbox', () => {
     outbox.forgetOld()
     assert.deepEqual(readdirSync(folder), [file])
     at += 7 * day
-    assert.deepEqual([start(() => at).outbox.has('job_1'), start(() => at).outbox.has('job_2'), readdirSync(folder)], [false, false, []])
+    assert.deepEqual(
+      [start(() => at).outbox.has('job_1'), start(() => at).outbox.has('job_2'), readdirSync(folder)],
+      [false, false, []],
+    )
     assert.ok(outbox.has('job_3'))
   })
 

@@ -36,7 +36,8 @@ export class Outbox {
   /** Gives up what has waited for too long. */
   forgetOld(): void {
     const now = this.#now()
-    for (const jobId of this.#jobs.keys()) if (now - (this.#store.writtenAt(jobId, now) ?? now) > keptMs) this.settled(jobId)
+    for (const jobId of this.#jobs.keys())
+      if (now - (this.#store.writtenAt(jobId, now) ?? now) > keptMs) this.settled(jobId)
   }
 
   stop(): void {

@@ -3,7 +3,13 @@ import type { Client } from '../../shared/api/client.ts'
 import type { Home } from '../../shared/home.ts'
 import { MeshError } from '../../shared/errors.ts'
 import type { KeyPair } from '../../shared/identity/keys.ts'
-import { certificateLifetimeMs, checkOwner, issueCertificate, type Signer, verifyForRenewal } from '../../shared/identity/pool-certificate.ts'
+import {
+  certificateLifetimeMs,
+  checkOwner,
+  issueCertificate,
+  type Signer,
+  verifyForRenewal,
+} from '../../shared/identity/pool-certificate.ts'
 import { parseDeviceId, shortId } from '../../shared/ids.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { JoinRequest, Role } from '../../shared/schema/pool.ts'
@@ -53,12 +59,16 @@ const answerOnce = async (options: PoolAdminOptions, request: JoinRequest): Prom
   const signer = pool && signerOf(pool, key)
   if (!pool || !signer) return false
   if (!request.invite) {
-    logger.info({ pool: pool.name, device: request.deviceId }, `${request.name} (${shortId(request.deviceId)}) asks to join pool ${pool.name}: mesh pool-approve --device ${shortId(request.deviceId)}`)
+    logger.info(
+      { pool: pool.name, device: request.deviceId },
+      `${request.name} (${shortId(request.deviceId)}) asks to join pool ${pool.name}: mesh pool-approve --device ${shortId(request.deviceId)}`,
+    )
     return false
   }
   try {
     // an invite is for devices that we have no opinion of: one that was removed comes back by hand only
-    if (revocations.listOf(pool.poolId)?.removed.has(parseDeviceId(request.deviceId))) throw new MeshError('memberRemoved', { deviceId: shortId(request.deviceId), poolId: shortId(pool.poolId) })
+    if (revocations.listOf(pool.poolId)?.removed.has(parseDeviceId(request.deviceId)))
+      throw new MeshError('memberRemoved', { deviceId: shortId(request.deviceId), poolId: shortId(pool.poolId) })
     const role = takeInvite(home, pool.poolId, request.invite, { deviceId: request.deviceId, now: now() })
     if (role === undefined) return false
     await admit(options, { pool, signer, request, role })
@@ -66,8 +76,14 @@ const answerOnce = async (options: PoolAdminOptions, request: JoinRequest): Prom
   } catch (error) {
     const failure = MeshError.from(error)
     if (!refusals.has(failure.code)) throw failure
-    await client.call('denyJoin', { params: { poolId: pool.poolId }, body: { deviceId: request.deviceId, error: failure.toReport() } })
-    logger.warn({ pool: pool.name, device: request.deviceId, code: failure.code }, `${request.name} (${shortId(request.deviceId)}) was not let into pool ${pool.name}: ${failure.message}`)
+    await client.call('denyJoin', {
+      params: { poolId: pool.poolId },
+      body: { deviceId: request.deviceId, error: failure.toReport() },
+    })
+    logger.warn(
+      { pool: pool.name, device: request.deviceId, code: failure.code },
+      `${request.name} (${shortId(request.deviceId)}) was not let into pool ${pool.name}: ${failure.message}`,
+    )
     return false
   }
 }
@@ -79,10 +95,16 @@ interface Admission {
   readonly role: Role
 }
 
-const admit = async ({ client, logger, now }: PoolAdminOptions, { pool, signer, request, role }: Admission): Promise<void> => {
+const admit = async (
+  { client, logger, now }: PoolAdminOptions,
+  { pool, signer, request, role }: Admission,
+): Promise<void> => {
   const certificate = issueCertificate(signer, { deviceId: parseDeviceId(request.deviceId), role }, now())
   await client.call('publishCertificate', { params: { poolId: pool.poolId }, body: { certificate } })
-  logger.info({ pool: pool.name, device: request.deviceId }, `${request.name} (${shortId(request.deviceId)}) joined pool ${pool.name} by invite`)
+  logger.info(
+    { pool: pool.name, device: request.deviceId },
+    `${request.name} (${shortId(request.deviceId)}) joined pool ${pool.name} by invite`,
+  )
 }
 
 /** A certificate with more of its time left than this is not renewed: nobody can make us sign without end. */
@@ -96,16 +118,28 @@ const unrenewed = (problem: string): MeshError => new MeshError('renewalRefused'
  * @param asker the device that asks, where it proved who it is
  * @returns text of the new certificate; @throws MeshError `renewalRefused` | as `verifyForRenewal`
  */
-export const signRenewal = ({ home, key, revocations, logger, now }: Omit<PoolAdminOptions, 'client' | 'answering'>, { poolId, certificate: text }: RenewalRequest, asker?: string): string => {
+export const signRenewal = (
+  { home, key, revocations, logger, now }: Omit<PoolAdminOptions, 'client' | 'answering'>,
+  { poolId, certificate: text }: RenewalRequest,
+  asker?: string,
+): string => {
   const pool = findPool(home, poolId)
   const signer = pool && signerOf(pool, key)
   if (!pool || !signer) throw unrenewed('this device is no admin of the pool')
-  const old = verifyForRenewal(text, Buffer.from(pool.rootPublicKey, 'hex'), now(), removalsOf(revocations.listOf(poolId)))
+  const old = verifyForRenewal(
+    text,
+    Buffer.from(pool.rootPublicKey, 'hex'),
+    now(),
+    removalsOf(revocations.listOf(poolId)),
+  )
   if (asker !== undefined) checkOwner(old, asker)
   const { deviceId, role, notAfter } = old
   if (notAfter - now() > renewBelowMs) throw unrenewed('most of its time is still to come')
   if (role === 'admin' && !pool.rootKey) throw unrenewed('the root key alone signs for admins')
-  logger.info({ pool: pool.name, device: deviceId }, `renewed the membership of ${shortId(deviceId)} in pool ${pool.name}`)
+  logger.info(
+    { pool: pool.name, device: deviceId },
+    `renewed the membership of ${shortId(deviceId)} in pool ${pool.name}`,
+  )
   return issueCertificate(signer, { deviceId, role }, now())
 }
 

@@ -60,7 +60,8 @@ export class PoolPins {
         this.#signAnew(pool)
       }
       this.#problem = ''
-    } catch (error) { // a full disk must not end the agent
+    } catch (error) {
+      // a full disk must not end the agent
       const { message } = MeshError.from(error)
       if (message !== this.#problem) this.#options.logger.warn(message)
       this.#problem = message
@@ -87,7 +88,10 @@ export class PoolPins {
       try {
         await this.#meet(pool)
       } catch (error) {
-        logger.debug({ pool: shortId(pool.poolId), problem: problemOf(error) }, 'pin not compared with the control plane')
+        logger.debug(
+          { pool: shortId(pool.poolId), problem: problemOf(error) },
+          'pin not compared with the control plane',
+        )
       }
     }
   }
@@ -112,7 +116,10 @@ export class PoolPins {
     if (!pin || !signer || !isVoid(pin, removalsOf(revocations.listOf(pool.poolId)))) return
     const { number, controlPlaneId } = pin
     if (!pins.accept(pool.poolId, signPin(signer, { after: number, controlPlaneId }, now()))) return
-    logger.info({ pool: pool.name }, `the admin who named control plane ${shortId(controlPlaneId)} for pool ${pool.name} was removed: this device names it now`)
+    logger.info(
+      { pool: pool.name },
+      `the admin who named control plane ${shortId(controlPlaneId)} for pool ${pool.name} was removed: this device names it now`,
+    )
     this.#apply(pool)
   }
 
@@ -121,7 +128,10 @@ export class PoolPins {
     const pin = pins.pinOf(poolId)
     if (!pin || this.#applied.get(poolId) === pin.text) return
     this.#applied.set(poolId, pin.text)
-    logger.info({ pool: name, number: pin.number, key: pin.controlPlaneId }, `pool ${name} is served by the control plane with the key ${shortId(pin.controlPlaneId)}`)
+    logger.info(
+      { pool: name, number: pin.number, key: pin.controlPlaneId },
+      `pool ${name} is served by the control plane with the key ${shortId(pin.controlPlaneId)}`,
+    )
     tellMembers(poolId)
     void this.#publish(poolId)
     onChange(poolId)

@@ -3,8 +3,14 @@ import { test } from 'node:test'
 import type { Loading } from '../../shared/schema/ring.ts'
 import { ReportPace } from './report-pace.ts'
 
-const at = (bytes: number, phase: Loading['phase'] = 'quantising', missing?: number[]): { progress: number; loading: Loading } =>
-  ({ progress: 0.2 + bytes / 2e9, loading: { phase, bytes, totalBytes: 1e9, ...(missing ? { missing } : {}) } })
+const at = (
+  bytes: number,
+  phase: Loading['phase'] = 'quantising',
+  missing?: number[],
+): { progress: number; loading: Loading } => ({
+  progress: 0.2 + bytes / 2e9,
+  loading: { phase, bytes, totalBytes: 1e9, ...(missing ? { missing } : {}) },
+})
 
 test('report pace: steps, phases and links are told at once, other bytes every few seconds, and nothing twice', () => {
   let now = 0

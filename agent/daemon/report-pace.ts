@@ -16,7 +16,8 @@ interface Sent extends Progress {
   readonly at: number
 }
 
-const movedOf = ({ progress, loading }: Progress): string => `${progress}/${loading?.phase}/${loading?.bytes}/${loading?.totalBytes}`
+const movedOf = ({ progress, loading }: Progress): string =>
+  `${progress}/${loading?.phase}/${loading?.bytes}/${loading?.totalBytes}`
 
 export class ReportPace {
   readonly #now: () => number

@@ -5,8 +5,24 @@ import { lanesOf } from '../engine/lanes.ts'
 import { prefillChunkTokens } from '../generation/protocol.ts'
 
 /** @param streamsReason why sums do not go over sockets, if they do not */
-export const networkOf = ({ model, members }: RingEpoch, settings: CollectiveSettings, links: readonly RingLink[], streamsReason?: string): RingNetwork => {
+export const networkOf = (
+  { model, members }: RingEpoch,
+  settings: CollectiveSettings,
+  links: readonly RingLink[],
+  streamsReason?: string,
+): RingNetwork => {
   const rowBytes = model.shape.hidden * 4
-  const choice = (bytes: number): RingNetwork['decode'] => ({ bytes, algorithm: algorithmFor(settings, members.length, bytes) })
-  return { links: [...links], slowest: slowestOf(links), collective: settings.algorithm, carrier: settings.carrier, ...(streamsReason === undefined ? {} : { streamsReason }), decode: choice(rowBytes), prefill: choice(lanesOf([], prefillChunkTokens)[0].count * rowBytes) }
+  const choice = (bytes: number): RingNetwork['decode'] => ({
+    bytes,
+    algorithm: algorithmFor(settings, members.length, bytes),
+  })
+  return {
+    links: [...links],
+    slowest: slowestOf(links),
+    collective: settings.algorithm,
+    carrier: settings.carrier,
+    ...(streamsReason === undefined ? {} : { streamsReason }),
+    decode: choice(rowBytes),
+    prefill: choice(lanesOf([], prefillChunkTokens)[0].count * rowBytes),
+  }
 }

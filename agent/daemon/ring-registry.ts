@@ -37,7 +37,12 @@ export interface RingRegistryOptions {
 
 /** What of the checks is worth a message: a verdict, and now and then how many there were. */
 const checksSummary = (checks: readonly RankView[]): string =>
-  checks.map((one) => `${Math.floor(one.checks / checksPerChange)},${one.isWrong},${one.isWrong ? one.wrong : 0},${one.problem ?? ''}`).join(';')
+  checks
+    .map(
+      (one) =>
+        `${Math.floor(one.checks / checksPerChange)},${one.isWrong},${one.isWrong ? one.wrong : 0},${one.problem ?? ''}`,
+    )
+    .join(';')
 
 type LeftOutMessage = Extract<ControlMessage, { type: 'ring-left-out' }>
 
@@ -68,10 +73,18 @@ export class RingRegistry {
     if (present && present.ring.epoch > ring.epoch) return
     this.#endTrial(ring.ringId)
     this.#forgetLeftOut(ring.ringId)
-    if (present && present.ring.epoch === ring.epoch && present.view.state !== 'failed') return this.#report(present, true)
+    if (present && present.ring.epoch === ring.epoch && present.view.state !== 'failed')
+      return this.#report(present, true)
     const { deviceId, loader, checksFolder, links, settings, carrier, logger, onWork } = this.#options
     const session = new RingSession({
-      ring, deviceId, loader, checksFolder, settings, carrier, logger, onWork,
+      ring,
+      deviceId,
+      loader,
+      checksFolder,
+      settings,
+      carrier,
+      logger,
+      onWork,
       onFollowed: (outcome) => {
         this.#followed[outcome]++
         this.#options.onChange()
@@ -81,7 +94,10 @@ export class RingRegistry {
     })
     this.#sessions.set(ring.ringId, session)
     const closed = Promise.all([this.#closing.get(ring.ringId), present?.close()]).then(() => {})
-    this.#closing.set(ring.ringId, closed.then(() => session.open()))
+    this.#closing.set(
+      ring.ringId,
+      closed.then(() => session.open()),
+    )
     this.#report(session, true)
   }
 
@@ -97,9 +113,16 @@ export class RingRegistry {
     this.#forgetLeftOut(ringId)
     this.#close(ringId)
     const error = MeshError.fromReport(report).toReport()
-    if (mendedByRoom.includes(error.code)) this.#watching.set(ringId, onMoreRoom(() => send({ type: 'ring-retry', ringId })))
+    if (mendedByRoom.includes(error.code))
+      this.#watching.set(
+        ringId,
+        onMoreRoom(() => send({ type: 'ring-retry', ringId })),
+      )
     this.#leftOut.set(ringId, { ringId, poolId, modelId, error, retryAt: now() + Math.round(retryMs) })
-    logger.warn({ ring: ringId, code: error.code }, `the ring for ${modelId} goes on without this device: ${error.message}`)
+    logger.warn(
+      { ring: ringId, code: error.code },
+      `the ring for ${modelId} goes on without this device: ${error.message}`,
+    )
     onChange()
   }
 
@@ -108,7 +131,9 @@ export class RingRegistry {
     const { deviceId, loader, links, logger, onChange } = this.#options
     this.#close(ring.ringId, { keepShard: true })
     const trial = new RingTrial({
-      ring, deviceId, loader,
+      ring,
+      deviceId,
+      loader,
       reach: (epoch, rank, signal) => links.reach({ ring: epoch, rank, signal }),
       onChange: (changed) => {
         this.#reportTrial(changed)
@@ -116,9 +141,18 @@ export class RingRegistry {
       },
     })
     this.#trials.set(ring.ringId, trial)
-    logger.info({ ring: ring.ringId, model: ring.model.modelId }, 'tried again: loading its part while the others go on')
+    logger.info(
+      { ring: ring.ringId, model: ring.model.modelId },
+      'tried again: loading its part while the others go on',
+    )
     const closed = this.#closing.get(ring.ringId) ?? Promise.resolve()
-    void closed.then(() => trial.run()).then(() => (trial.view.state === 'failed' && this.#trials.get(ring.ringId) === trial ? loader.unload(ring.ringId) : undefined))
+    void closed
+      .then(() => trial.run())
+      .then(() =>
+        trial.view.state === 'failed' && this.#trials.get(ring.ringId) === trial
+          ? loader.unload(ring.ringId)
+          : undefined,
+      )
   }
 
   /** Rings in which this device is tried. */
@@ -134,7 +168,8 @@ export class RingRegistry {
   /** @throws MeshError `epochStale` */
   session(ringId: string, epoch: number): RingSession {
     const session = this.#sessions.get(ringId)
-    if (!session || session.ring.epoch !== epoch) throw new MeshError('epochStale', { got: epoch, want: session?.ring.epoch ?? 'none' })
+    if (!session || session.ring.epoch !== epoch)
+      throw new MeshError('epochStale', { got: epoch, want: session?.ring.epoch ?? 'none' })
     return session
   }
 
@@ -181,27 +216,54 @@ export class RingRegistry {
     this.#sessions.delete(ringId)
     this.#pace.forget(ringId)
     if (!session && !wasTried) return
-    const closed = (session?.close() ?? Promise.resolve()).then(() => (keepShard ? undefined : this.#options.loader.unload(ringId)))
+    const closed = (session?.close() ?? Promise.resolve()).then(() =>
+      keepShard ? undefined : this.#options.loader.unload(ringId),
+    )
     closed.catch((error: unknown) => this.#options.logger.warn(MeshError.from(error).message))
   }
 
   #reportTrial(trial: RingTrial): void {
-    const { ring, view: { state, progress, loading, error } } = trial
+    const {
+      ring,
+      view: { state, progress, loading, error },
+    } = trial
     if (this.#trials.get(ring.ringId) !== trial) return
     if (!this.#pace.isDue(ring.ringId, `trial/${ring.epoch}/${state}`, { progress, loading })) return
-    this.#options.send({ type: 'ring-trial-state', ringId: ring.ringId, epoch: ring.epoch, state, progress, ...(loading ? { loading } : {}), ...(error ? { error: error.toReport() } : {}) })
+    this.#options.send({
+      type: 'ring-trial-state',
+      ringId: ring.ringId,
+      epoch: ring.epoch,
+      state,
+      progress,
+      ...(loading ? { loading } : {}),
+      ...(error ? { error: error.toReport() } : {}),
+    })
   }
 
   #report(session: RingSession, always: boolean): void {
     const { ring, state, progress, loading, error, network, checks } = session.view
     if (state === 'closed' || this.#sessions.get(ring.ringId) !== session) return
     this.#options.onChange()
-    if (!this.#pace.isDue(ring.ringId, `${ring.epoch}/${state}/${network?.carrier}/${checksSummary(checks)}`, { progress, loading }) && !always) return
+    if (
+      !this.#pace.isDue(ring.ringId, `${ring.epoch}/${state}/${network?.carrier}/${checksSummary(checks)}`, {
+        progress,
+        loading,
+      }) &&
+      !always
+    )
+      return
     const sealingKey = state === 'ready' ? this.#options.sealingKeyOf(ring) : undefined
     this.#options.send({
-      type: 'ring-state', ringId: ring.ringId, epoch: ring.epoch, state, progress,
-      ...(loading ? { loading } : {}), ...(error ? { error: error.toReport() } : {}), ...(network ? { network } : {}),
-      ...(checks.length > 0 ? { checks: [...checks] } : {}), ...(sealingKey ? { sealingKey } : {}),
+      type: 'ring-state',
+      ringId: ring.ringId,
+      epoch: ring.epoch,
+      state,
+      progress,
+      ...(loading ? { loading } : {}),
+      ...(error ? { error: error.toReport() } : {}),
+      ...(network ? { network } : {}),
+      ...(checks.length > 0 ? { checks: [...checks] } : {}),
+      ...(sealingKey ? { sealingKey } : {}),
     })
   }
 }

@@ -46,7 +46,12 @@ export interface RingSessionOptions {
   /** Where half layers lie that spot checks compute with. */
   readonly checksFolder: string
   /** Links of this epoch to the other ranks; aborting the signal gives up. */
-  connect(ring: RingEpoch, rank: number, signal: AbortSignal, onMissing: (ranks: readonly number[]) => void): Promise<RingChannel>
+  connect(
+    ring: RingEpoch,
+    rank: number,
+    signal: AbortSignal,
+    onMissing: (ranks: readonly number[]) => void,
+  ): Promise<RingChannel>
   /** What this device wants when it leads. */
   readonly settings: CollectiveSettings
   readonly carrier: CarrierChoice
@@ -93,9 +98,11 @@ export class RingSession {
       this.#loaded = await loader.load(this.ring, this.member, (loading) => this.#show(loading))
       this.#abort.signal.throwIfAborted()
       const { bytes } = this.#loaded.shard
-      const linking = (missing: readonly number[]): void => this.#show({ phase: 'linking', bytes, totalBytes: bytes, missing: [...missing] })
+      const linking = (missing: readonly number[]): void =>
+        this.#show({ phase: 'linking', bytes, totalBytes: bytes, missing: [...missing] })
       linking(this.ring.members.map(({ rank }) => rank).filter((rank) => rank !== this.member.rank))
-      if (this.ring.members.length > 1) this.#channel = await connect(this.ring, this.member.rank, this.#abort.signal, linking)
+      if (this.ring.members.length > 1)
+        this.#channel = await connect(this.ring, this.member.rank, this.#abort.signal, linking)
       this.#abort.signal.throwIfAborted()
       await this.#loaded.backend.release('all') // sequences of an older epoch
       const links = await this.#assemble(this.#loaded)
@@ -104,7 +111,10 @@ export class RingSession {
       this.#abort.signal.throwIfAborted()
       this.#startRank(this.#loaded, links)
       this.#state = 'ready'
-      logger.info({ ring: this.ring.ringId, epoch: this.ring.epoch, rank: this.member.rank, worldSize: this.ring.members.length }, 'ring epoch ready')
+      logger.info(
+        { ring: this.ring.ringId, epoch: this.ring.epoch, rank: this.member.rank, worldSize: this.ring.members.length },
+        'ring epoch ready',
+      )
       this.#changed()
     } catch (error) {
       if (this.#state !== 'closed') this.#fail(MeshError.from(error))
@@ -123,7 +133,12 @@ export class RingSession {
     const started = performance.now()
     const { logger, carrier } = this.#options
     const { engine, links, streamsReason } = await assembleRank({
-      ring: this.ring, backend, channel: this.#channel, carrier, logger, signal: this.#abort.signal,
+      ring: this.ring,
+      backend,
+      channel: this.#channel,
+      carrier,
+      logger,
+      signal: this.#abort.signal,
       shape: shapeIn(this.member, model.config.shape),
       ranges: this.member.ranges,
       embed: (tokens, into) => embedding.read(tokens, into),
@@ -131,7 +146,18 @@ export class RingSession {
     this.#engine = engine
     this.#streamsReason = streamsReason
     const { roundTripMs, bytesPerSecond } = slowestOf(links)
-    if (this.#channel) logger.info({ ring: this.ring.ringId, epoch: this.ring.epoch, roundTripMs, bytesPerSecond, carrier: engine.hasSockets ? 'sockets' : 'streams', tookMs: Math.round(performance.now() - started) }, 'links measured')
+    if (this.#channel)
+      logger.info(
+        {
+          ring: this.ring.ringId,
+          epoch: this.ring.epoch,
+          roundTripMs,
+          bytesPerSecond,
+          carrier: engine.hasSockets ? 'sockets' : 'streams',
+          tookMs: Math.round(performance.now() - started),
+        },
+        'links measured',
+      )
     return links
   }
 
@@ -142,9 +168,16 @@ export class RingSession {
     const { config, folder: modelFolder } = model
     const { digests } = await model.identify()
     return new SpotChecks({
-      rank: this.member.rank, ffn: members.map(({ ranges }) => ranges.ffn), quant, block,
-      modelFolder, digests, config: { shape: config.shape, tiedEmbeddings: config.tiedEmbeddings }, epsilon: config.normEpsilon,
-      folder: this.#options.checksFolder, logger: this.#options.logger,
+      rank: this.member.rank,
+      ffn: members.map(({ ranges }) => ranges.ffn),
+      quant,
+      block,
+      modelFolder,
+      digests,
+      config: { shape: config.shape, tiedEmbeddings: config.tiedEmbeddings },
+      epsilon: config.normEpsilon,
+      folder: this.#options.checksFolder,
+      logger: this.#options.logger,
       onChange: () => this.#changed(),
     })
   }
@@ -155,14 +188,26 @@ export class RingSession {
     const engine = watchEngine(nameEngine(ringEngine, this.member.rank, this.ring.members), this.#checks)
     const onLost = (error: Error): void => this.#fail(MeshError.from(error))
     if (this.member.rank === 0) {
-      this.#leader = new Leader({ engine, channel, members: this.ring.members, decoder: loaded.tokenizer, onLost, settings: () => this.#agree(ringEngine, links), onFailed: (error) => this.#distrust(ringEngine, links, error) })
+      this.#leader = new Leader({
+        engine,
+        channel,
+        members: this.ring.members,
+        decoder: loaded.tokenizer,
+        onLost,
+        settings: () => this.#agree(ringEngine, links),
+        onFailed: (error) => this.#distrust(ringEngine, links, error),
+      })
       this.#agree(ringEngine, links)
       return
     }
     if (!channel) throw new Error('a follower needs links')
     this.#follower = startFollower({
-      engine, channel, onLost, logger: this.#options.logger,
-      leaderName: this.ring.members[0].name, stepTimeoutMs: channel.stepTimeoutMs,
+      engine,
+      channel,
+      onLost,
+      logger: this.#options.logger,
+      leaderName: this.ring.members[0].name,
+      stepTimeoutMs: channel.stepTimeoutMs,
       onSettings: (settings) => ringEngine.use(settings),
       onBusy: (busy) => {
         this.#busy = busy ? 1 : 0
@@ -180,7 +225,12 @@ export class RingSession {
     const { settings: wanted } = this.#options
     // who runs weights unrounded wants sums unrounded too
     const wire = wanted.wire === 'auto' && this.ring.quant === 'f32' ? 'f32' : wanted.wire
-    const settings: CollectiveSettings = { ...wanted, wire, link: costOf(slowestOf(links)), carrier: engine.hasSockets ? 'sockets' : 'streams' }
+    const settings: CollectiveSettings = {
+      ...wanted,
+      wire,
+      link: costOf(slowestOf(links)),
+      carrier: engine.hasSockets ? 'sockets' : 'streams',
+    }
     engine.use(settings)
     if (this.#channel) this.#network = networkOf(this.ring, settings, links, this.#streamsReason)
     return settings
@@ -189,10 +239,16 @@ export class RingSession {
   /** Rank 0: a job failed. Its sockets may be gone, on any rank; the streams tell when they are. */
   #distrust(engine: RingEngine, links: readonly RingLink[], error: Error): void {
     if (!engine.hasSockets) return
-    this.#options.logger.warn({ ring: this.ring.ringId, epoch: this.ring.epoch, code: MeshError.from(error).code }, 'after a failed job sums go over libp2p until the ring forms anew')
+    this.#options.logger.warn(
+      { ring: this.ring.ringId, epoch: this.ring.epoch, code: MeshError.from(error).code },
+      'after a failed job sums go over libp2p until the ring forms anew',
+    )
     engine.dropSockets()
     // all of the pool read this: the words of a failure may quote a prompt, its kind and the name of a member do not
-    const { code, fields: { peer } } = MeshError.from(error)
+    const {
+      code,
+      fields: { peer },
+    } = MeshError.from(error)
     this.#streamsReason = `a job failed (${code}${this.ring.members.some(({ name }) => name === peer) ? `: ${peer}` : ''})`
     this.#agree(engine, links)
     this.#changed()
@@ -201,14 +257,26 @@ export class RingSession {
   /** Rank 0 of a ready epoch. @throws MeshError `epochStale` | the error that ended the epoch */
   get leader(): { readonly leader: Leader; readonly loaded: LoadedShard } {
     if (this.#error) throw this.#error
-    if (!this.#leader || !this.#loaded || this.#state !== 'ready') throw new MeshError('epochStale', { got: this.ring.epoch, want: 'a ready one' })
+    if (!this.#leader || !this.#loaded || this.#state !== 'ready')
+      throw new MeshError('epochStale', { got: this.ring.epoch, want: 'a ready one' })
     return { leader: this.#leader, loaded: this.#loaded }
   }
 
   get view(): SessionView {
     const loading = this.#state === 'loading' ? this.#loading : undefined
     const progress = this.#state === 'ready' ? 1 : this.#loading ? fractionOf(this.#loading) : 0
-    return { ring: this.ring, member: this.member, state: this.#state, progress, loading, loaded: this.#loaded, error: this.#error, bytesSent: (this.#channel?.bytesSent ?? 0) + (this.#engine?.bytesSent ?? 0), network: this.#state === 'ready' ? this.#network : undefined, checks: this.#checks?.views ?? [] }
+    return {
+      ring: this.ring,
+      member: this.member,
+      state: this.#state,
+      progress,
+      loading,
+      loaded: this.#loaded,
+      error: this.#error,
+      bytesSent: (this.#channel?.bytesSent ?? 0) + (this.#engine?.bytesSent ?? 0),
+      network: this.#state === 'ready' ? this.#network : undefined,
+      checks: this.#checks?.views ?? [],
+    }
   }
 
   get running(): number {

@@ -31,7 +31,13 @@ const alone: Collective = { name: 'alone', rank: 0, worldSize: 2, allReduce: asy
 /** Runs one token through everything that a rank computes. @throws MeshError `backendFailed` */
 const computeOnce = async (member: RingMember, { backend, embedding, model }: LoadedShard): Promise<void> => {
   const embed = (tokens: readonly number[], into: Float32Array): void => embedding.read(tokens, into)
-  const forward = createForward({ shape: shapeIn(member, model.config.shape), ranges: member.ranges, backend, collective: alone, embed })
+  const forward = createForward({
+    shape: shapeIn(member, model.config.shape),
+    ranges: member.ranges,
+    backend,
+    collective: alone,
+    embed,
+  })
   await forward.step({ job: 0, step: 0, sequences: [{ slot: 0, position: 0, tokens: [0], logits: 'last' }] })
   await backend.release('all')
 }
@@ -63,7 +69,9 @@ export class RingTrial {
     const { signal } = this.#abort
     this.#show({ state: 'loading', progress: 0 })
     try {
-      const loaded = await loader.load(ring, member, (loading) => this.#show({ state: 'loading', progress: fractionOf(loading), loading }))
+      const loaded = await loader.load(ring, member, (loading) =>
+        this.#show({ state: 'loading', progress: fractionOf(loading), loading }),
+      )
       signal.throwIfAborted()
       await computeOnce(member, loaded)
       signal.throwIfAborted()

@@ -45,4 +45,12 @@ export class Sealing {
 
 /** A failure of a sealed job without words that may quote: its kind, numbers, and the name of a device. */
 export const withoutWords = ({ code, fields }: MeshError): MeshError =>
-  new MeshError(code, Object.fromEntries(Object.entries(fields).map(([name, value]) => [name, typeof value === 'number' || name === 'peer' ? value : '(not told: the job is sealed)'])))
+  new MeshError(
+    code,
+    Object.fromEntries(
+      Object.entries(fields).map(([name, value]) => [
+        name,
+        typeof value === 'number' || name === 'peer' ? value : '(not told: the job is sealed)',
+      ]),
+    ),
+  )

@@ -1,6 +1,15 @@
 /** The loader of shards with real compute processes: what fails, and what is given up, leaves nothing behind. */
 import assert from 'node:assert/strict'
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from 'node:fs'
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { describe, it, type TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
@@ -40,7 +49,13 @@ interface Stage {
 }
 
 const loaderOptions = (home: Home): ShardLoaderOptions => ({
-  home, bundledModels: bundled, backend: 'auto', governor: new ThreadGovernor({ threads: 1, logger: silentLogger() }), spinMs: 0, logger: silentLogger(), admit: () => {},
+  home,
+  bundledModels: bundled,
+  backend: 'auto',
+  governor: new ThreadGovernor({ threads: 1, logger: silentLogger() }),
+  spinMs: 0,
+  logger: silentLogger(),
+  admit: () => {},
 })
 
 /** A copy of the bundled model that this device wants to serve alone. */
@@ -57,8 +72,24 @@ const createStage = async (t: TestContext, change: Partial<ShardLoaderOptions> =
   model.close()
   const [ranges] = planShards(manifest.shape, [1])
   const member = { deviceId: 'cd'.repeat(32), name: 'Laptop', peerId: 'p', addresses: [], rank: 0, share: 1, ranges }
-  const epoch: Stage['epoch'] = (other) => ({ ringId: 'ring_1', poolId, epoch: 1, model: manifest, quant: 'q8', members: [member], ...other })
-  return { home, loader, folder, shards: home.shards, hashes: home.hashes, epoch, load: (ring = epoch()) => loader.load(ring, ring.members[0], () => {}) }
+  const epoch: Stage['epoch'] = (other) => ({
+    ringId: 'ring_1',
+    poolId,
+    epoch: 1,
+    model: manifest,
+    quant: 'q8',
+    members: [member],
+    ...other,
+  })
+  return {
+    home,
+    loader,
+    folder,
+    shards: home.shards,
+    hashes: home.hashes,
+    epoch,
+    load: (ring = epoch()) => loader.load(ring, ring.members[0], () => {}),
+  }
 }
 
 /** Files of that folder that this process has open. */
@@ -108,7 +139,8 @@ describe('shard loader', { skip: process.platform !== 'linux' && 'only Linux tel
   it('bytes that changed under the same file are found at the next load: while cutting, and in the embedding', async (t) => {
     const { loader, folder, shards, epoch, load, hashes } = await createStage(t)
     const file = join(folder, 'model.safetensors')
-    const rests = (): Promise<unknown> => eventually(10_000, 'the file rests', () => Date.now() - statSync(file).ctimeMs > 2000 || undefined)
+    const rests = (): Promise<unknown> =>
+      eventually(10_000, 'the file rests', () => Date.now() - statSync(file).ctimeMs > 2000 || undefined)
     await rests()
     await load()
     await loader.unload('ring_1')
@@ -141,7 +173,8 @@ describe('shard loader', { skip: process.platform !== 'linux' && 'only Linux tel
   it('an epoch that comes while another is loaded is told how that goes; one that was not begun is passed over', async (t) => {
     const { loader, epoch, shards } = await createStage(t)
     const told: Record<string, Set<string>> = { first: new Set(), second: new Set(), third: new Set() }
-    const load = (name: string, ring: RingEpoch): ReturnType<ShardLoader['load']> => loader.load(ring, ring.members[0], ({ phase }) => told[name].add(phase))
+    const load = (name: string, ring: RingEpoch): ReturnType<ShardLoader['load']> =>
+      loader.load(ring, ring.members[0], ({ phase }) => told[name].add(phase))
     const first = load('first', epoch())
     await eventually(10_000, 'it has begun', () => told.first.size > 0 || undefined)
     const second = load('second', epoch({ quant: 'f32' }))
@@ -223,7 +256,17 @@ describe('shard loader', { skip: process.platform !== 'linux' && 'only Linux tel
         const { loader, folder, epoch, load } = await createStage(t)
         const results = Promise.allSettled([load(), load(epoch({ quant: 'f32' })), load(epoch({ ringId: 'ring_2' }))])
         // later in each turn: the threads run, the compute process starts
-        if (turn > 0) await eventually(20_000, 'it has begun', () => (turn === 1 ? openIn(folder).length > 0 : turn === 2 ? computing().length > 0 : openIn(folder).length > 1) || undefined)
+        if (turn > 0)
+          await eventually(
+            20_000,
+            'it has begun',
+            () =>
+              (turn === 1
+                ? openIn(folder).length > 0
+                : turn === 2
+                  ? computing().length > 0
+                  : openIn(folder).length > 1) || undefined,
+          )
         if (ending === 'close') await loader.close()
         else await Promise.all([loader.unload('ring_1'), loader.unload('ring_2')])
         assert.deepEqual([openIn(folder), computing()], [[], []])

@@ -49,10 +49,19 @@ export interface ShardLoaderOptions {
 
 /** Equal for two epochs when this device holds the same columns of the same weights in both. */
 export const shardKey = (ring: RingEpoch, { ranges, context }: RingMember): string =>
-  [context ?? '', ring.model.modelId, ring.model.revision, ring.quant, ...Object.values(ranges).map(({ start, end }) => `${start}-${end}`)].join('/')
+  [
+    context ?? '',
+    ring.model.modelId,
+    ring.model.revision,
+    ring.quant,
+    ...Object.values(ranges).map(({ start, end }) => `${start}-${end}`),
+  ].join('/')
 
 /** The model's shape with the context that every rank of the ring has memory for. */
-export const shapeIn = ({ context }: RingMember, shape: ModelShape): ModelShape => ({ ...shape, context: Math.min(context ?? shape.context, shape.context) })
+export const shapeIn = ({ context }: RingMember, shape: ModelShape): ModelShape => ({
+  ...shape,
+  context: Math.min(context ?? shape.context, shape.context),
+})
 
 interface LoadRequest {
   readonly ring: RingEpoch
@@ -118,7 +127,12 @@ export class ShardLoader {
    */
   load(ring: RingEpoch, member: RingMember, progress: (loading: Loading) => void): Promise<LoadedShard> {
     if (this.#closed) return Promise.reject(givenUp())
-    const work = this.#rings.get(ring.ringId) ?? { last: Promise.resolve(), abort: new AbortController(), loaded: undefined, progress }
+    const work = this.#rings.get(ring.ringId) ?? {
+      last: Promise.resolve(),
+      abort: new AbortController(),
+      loaded: undefined,
+      progress,
+    }
     this.#rings.set(ring.ringId, work)
     const { signal } = work.abort
     work.progress = progress
@@ -137,10 +151,13 @@ export class ShardLoader {
     await using acquired = new AsyncDisposableStack()
     const model = this.#open(ring)
     acquired.defer(() => model.close())
-    const loaded = await this.#acquire(acquired, key, { model, ring, member, progress, signal }).catch((error: unknown) => {
-      if (error instanceof MeshError && error.code === 'weightsChanged') forgetHashes(this.#options.home.hashes, model.files)
-      throw error
-    })
+    const loaded = await this.#acquire(acquired, key, { model, ring, member, progress, signal }).catch(
+      (error: unknown) => {
+        if (error instanceof MeshError && error.code === 'weightsChanged')
+          forgetHashes(this.#options.home.hashes, model.files)
+        throw error
+      },
+    )
     signal.throwIfAborted()
     acquired.move()
     work.loaded = loaded
@@ -154,16 +171,30 @@ export class ShardLoader {
   }
 
   /** Cheap checks of the whole folder come first: cutting can take hours. */
-  async #acquire(acquired: AsyncDisposableStack, key: string, { model, ring, member, progress, signal }: LoadRequest & { readonly model: Model }): Promise<LoadedShard> {
+  async #acquire(
+    acquired: AsyncDisposableStack,
+    key: string,
+    { model, ring, member, progress, signal }: LoadRequest & { readonly model: Model },
+  ): Promise<LoadedShard> {
     const { home, governor, spinMs, logger, backend: choice } = this.#options
-    const { quant, model: { revision } } = ring
+    const {
+      quant,
+      model: { revision },
+    } = ring
     const tokenizer = loadTokenizer(model.folder)
     const digests = await this.#identify(model, { revision, signal, progress })
     const embedding = openEmbedding(model, digests)
     const use = { poolId: ring.poolId, modelId: ring.model.modelId }
     const block = blockColumnsFor(choice, quant)
     const shard = await loadShard({
-      model, ranges: member.ranges, quant, block, cacheFolder: home.shards, threads: governor.workers, signal, onProgress: progress,
+      model,
+      ranges: member.ranges,
+      quant,
+      block,
+      cacheFolder: home.shards,
+      threads: governor.workers,
+      signal,
+      onProgress: progress,
       use,
       makeRoom: (bytes) => keepShardsWithin(this.#options, { ...use, bytes }),
     })
@@ -176,21 +207,45 @@ export class ShardLoader {
     const backend = await createBackend(
       choice,
       { shape, ranges: member.ranges, quant, normEpsilon, rope, threads, spinMs, shard },
-      { logger, progress: (fraction) => progress({ phase: 'loading', bytes: Math.round(fraction * shard.bytes), totalBytes: shard.bytes }) },
+      {
+        logger,
+        progress: (fraction) =>
+          progress({ phase: 'loading', bytes: Math.round(fraction * shard.bytes), totalBytes: shard.bytes }),
+      },
     )
     acquired.defer(() => backend.close())
-    return { key, model, tokenizer, embedding, shard, block, backend, ungovern: governor.govern(backend, wanted, threads) }
+    return {
+      key,
+      model,
+      tokenizer,
+      embedding,
+      shard,
+      block,
+      backend,
+      ungovern: governor.govern(backend, wanted, threads),
+    }
   }
 
   /** Reads what must be read to know that our files are those of the ring. @returns hashes of their pieces */
-  async #identify(model: Model, { revision, signal, progress }: Pick<LoadRequest, 'signal' | 'progress'> & { readonly revision: string }): Promise<ModelIdentity['digests']> {
-    const { home, governor: { workers: threads } } = this.#options
+  async #identify(
+    model: Model,
+    { revision, signal, progress }: Pick<LoadRequest, 'signal' | 'progress'> & { readonly revision: string },
+  ): Promise<ModelIdentity['digests']> {
+    const {
+      home,
+      governor: { workers: threads },
+    } = this.#options
     const checking = (bytes: number, totalBytes: number): void => progress({ phase: 'checking', bytes, totalBytes })
     const own = await model.identify({ cacheFolder: home.hashes, threads, signal, onProgress: checking })
     if (own.revision !== revision) {
-      throw new MeshError('modelMismatch', { modelId: model.about.modelId, got: own.revision.slice(0, 12), want: revision.slice(0, 12) })
+      throw new MeshError('modelMismatch', {
+        modelId: model.about.modelId,
+        got: own.revision.slice(0, 12),
+        want: revision.slice(0, 12),
+      })
     }
-    if (!own.read.has(embeddingTensor)) await checkTensor(model, embeddingTensor, { digests: own.digests, threads, signal, onProgress: checking })
+    if (!own.read.has(embeddingTensor))
+      await checkTensor(model, embeddingTensor, { digests: own.digests, threads, signal, onProgress: checking })
     return own.digests
   }
 

@@ -21,9 +21,14 @@ const defaultPart = 10
  * Removes shards that no ring of this device uses, until a new one fits.
  * @param next the new one and its ring, which needs the one it had last no more; absent: only the bound counts
  */
-export const keepShardsWithin = ({ home, maxBytes, logger }: ShardRoomOptions, next?: ShardUse & { readonly bytes: number }): void => {
+export const keepShardsWithin = (
+  { home, maxBytes, logger }: ShardRoomOptions,
+  next?: ShardUse & { readonly bytes: number },
+): void => {
   const neededBytes = next?.bytes ?? 0
-  const wishes = loadRingWishes(home).filter(({ poolId, modelId }) => poolId !== next?.poolId || modelId !== next.modelId)
+  const wishes = loadRingWishes(home).filter(
+    ({ poolId, modelId }) => poolId !== next?.poolId || modelId !== next.modelId,
+  )
   mkdirSync(home.shards, { recursive: true })
   const { bavail, blocks, bsize } = statfsSync(home.shards)
   const bound = maxBytes ?? (blocks * bsize) / defaultPart
@@ -32,8 +37,15 @@ export const keepShardsWithin = ({ home, maxBytes, logger }: ShardRoomOptions, n
   const possible = before + bavail * bsize
   const { removed, bytes } = makeRoom(home.shards, { wishes, maxBytes: Math.min(bound, possible), neededBytes })
   for (const { about, lastUse, bytes: size } of removed) {
-    logger.info({ model: about?.modelId ?? lastUse?.modelId, bytes: size }, `removed a shard of ${formatBytes(size)} that no ring uses`)
+    logger.info(
+      { model: about?.modelId ?? lastUse?.modelId, bytes: size },
+      `removed a shard of ${formatBytes(size)} that no ring uses`,
+    )
   }
   const left = before - bytes + neededBytes
-  if (left > bound) logger.warn({ bytes: left, bound }, `shards that rings use take ${formatBytes(left)}, more than the ${formatBytes(bound)} that they may (--max-shards)`)
+  if (left > bound)
+    logger.warn(
+      { bytes: left, bound },
+      `shards that rings use take ${formatBytes(left)}, more than the ${formatBytes(bound)} that they may (--max-shards)`,
+    )
 }

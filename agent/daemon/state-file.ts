@@ -18,7 +18,15 @@ export const lockHome = async (home: Home): Promise<FolderLock> => {
   throw new MeshError('agentAlreadyRunning', { home: home.root, pid: found.pid })
 }
 
-export const ringStateOf = ({ ring, member, state, progress, loading, loaded, error }: Pick<SessionView, 'ring' | 'member' | 'state' | 'progress' | 'loading' | 'loaded' | 'error'>): AgentRing => ({
+export const ringStateOf = ({
+  ring,
+  member,
+  state,
+  progress,
+  loading,
+  loaded,
+  error,
+}: Pick<SessionView, 'ring' | 'member' | 'state' | 'progress' | 'loading' | 'loaded' | 'error'>): AgentRing => ({
   ringId: ring.ringId,
   poolId: ring.poolId,
   modelId: ring.model.modelId,
@@ -38,7 +46,15 @@ export const ringStateOf = ({ ring, member, state, progress, loading, loaded, er
 
 /** A trial as a ring that is not there yet. */
 export const trialStateOf = ({ ring, member, view: { state, progress, loading, error } }: RingTrial): AgentRing => ({
-  ...ringStateOf({ ring, member, state: state === 'ready' ? 'loading' : state, progress, loading, loaded: undefined, error }),
+  ...ringStateOf({
+    ring,
+    member,
+    state: state === 'ready' ? 'loading' : state,
+    progress,
+    loading,
+    loaded: undefined,
+    error,
+  }),
   ...(state === 'ready' ? { state: 'waiting' } : {}),
 })
 

@@ -4,7 +4,15 @@
  */
 import type { Logger } from '../../shared/log.ts'
 import { type ComputeUnit, ComputeUnits } from '../device/compute-units.ts'
-import { type Cores, CpuMeter, type CpuSources, type CpuUse, readCores, systemSources, usableCores } from '../device/cpu-meter.ts'
+import {
+  type Cores,
+  CpuMeter,
+  type CpuSources,
+  type CpuUse,
+  readCores,
+  systemSources,
+  usableCores,
+} from '../device/cpu-meter.ts'
 import { type CoreBound, ThreadChoice } from '../device/free-cores.ts'
 
 /** Milliseconds between looks, while a unit works and while none does. */
@@ -73,13 +81,22 @@ export class ThreadGovernor {
     if (this.#fixed > 0) return this.#fixed
     // nothing is measured yet: the shard was cut by this agent a moment ago, so all the machine may have been busy
     const use: CpuUse = { ...new CpuMeter(this.#cores.cpus, this.#sources).look([]), busy: undefined }
-    return new ThreadChoice(wanted).update({ now: this.#now(), bounds: this.#bounds(this.#units.list(), use, undefined) })
+    return new ThreadChoice(wanted).update({
+      now: this.#now(),
+      bounds: this.#bounds(this.#units.list(), use, undefined),
+    })
   }
 
   /** From now on. @returns a function that ends it */
   govern(backend: GovernedBackend, wanted: number, threads: number): () => void {
     const isFixed = this.#fixed > 0 || backend.hasFixedThreads
-    const unit: Governed = { backend, wanted: isFixed ? threads : wanted, choice: isFixed ? undefined : new ThreadChoice(wanted), threads, pid: backend.pid }
+    const unit: Governed = {
+      backend,
+      wanted: isFixed ? threads : wanted,
+      choice: isFixed ? undefined : new ThreadChoice(wanted),
+      threads,
+      pid: backend.pid,
+    }
     this.#governed.add(unit)
     this.#look()
     return () => {
@@ -133,7 +150,8 @@ export class ThreadGovernor {
 
   /** Once for each reason. */
   #warn(problem: string | undefined): void {
-    if (problem !== undefined && problem !== this.#problem) this.#logger.warn({ problem }, 'other agents of this machine cannot be told what computes here')
+    if (problem !== undefined && problem !== this.#problem)
+      this.#logger.warn({ problem }, 'other agents of this machine cannot be told what computes here')
     this.#problem = problem
   }
 
@@ -143,7 +161,10 @@ export class ThreadGovernor {
     const bounds = this.#bounds(all, use, unit.pid)
     const threads = unit.choice.update({ now: this.#now(), bounds, load: own?.load, wait: own?.wait })
     if (threads === unit.threads) return
-    this.#logger.debug({ process: unit.pid, from: unit.threads, to: threads, bounds, own }, 'compute threads follow the free cores')
+    this.#logger.debug(
+      { process: unit.pid, from: unit.threads, to: threads, bounds, own },
+      'compute threads follow the free cores',
+    )
     unit.threads = threads
     unit.backend.useThreads(threads).catch(() => {}) // a backend that is gone is told by whoever uses it
   }
@@ -157,7 +178,9 @@ export class ThreadGovernor {
       const ours = [...pids].reduce((sum, pid) => sum + (processes.get(pid)?.load ?? 0), 0)
       // what a process used that is seen for the first time cannot be told from what its owner did
       const isNew = [...pids].some((pid) => processes.has(pid) && processes.get(pid) === undefined)
-      const others = units.filter(({ pid }) => pid !== own).map(({ pid, wanted }) => ({ pid, wanted, load: processes.get(pid)?.load }))
+      const others = units
+        .filter(({ pid }) => pid !== own)
+        .map(({ pid, wanted }) => ({ pid, wanted, load: processes.get(pid)?.load }))
       return { cores: available, foreign: isNew ? 0 : Math.max(0, (used ?? 0) - ours), others }
     }
     return [

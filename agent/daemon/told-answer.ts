@@ -38,7 +38,11 @@ export const sealedAnswer = (secret: Uint8Array): ToldAnswer => {
       return { tokens: [0], text: piece }
     },
     whole: ({ text, tokens, finishReason }) => {
-      sealed += sealer.piece({ tokens: tokens.slice(count), text: text.slice(length), end: { finishReason, tokens: tokens.length } })
+      sealed += sealer.piece({
+        tokens: tokens.slice(count),
+        text: text.slice(length),
+        end: { finishReason, tokens: tokens.length },
+      })
       return { text: sealed, tokens: tokens.map(() => 0) }
     },
   }

@@ -30,8 +30,20 @@ export class WorkReports {
   /** Nothing is said of a job that ended before it got here. */
   post(ring: RingEpoch, member: RingMember, { jobId, tokens, computeMs }: RankWork): void {
     if (tokens === 0) return
-    const statement = { kind: 'work', jobId, epoch: ring.epoch, weights: heldWeights(ring.model.shape, member.ranges), tokens, computeUs: Math.round(computeMs * 1000) } as const
-    this.#outbox.post({ type: 'work-report', poolId: ring.poolId, jobId, report: signStatement(this.#key, ring.poolId, statement) })
+    const statement = {
+      kind: 'work',
+      jobId,
+      epoch: ring.epoch,
+      weights: heldWeights(ring.model.shape, member.ranges),
+      tokens,
+      computeUs: Math.round(computeMs * 1000),
+    } as const
+    this.#outbox.post({
+      type: 'work-report',
+      poolId: ring.poolId,
+      jobId,
+      report: signStatement(this.#key, ring.poolId, statement),
+    })
   }
 
   kept(jobId: string): void {

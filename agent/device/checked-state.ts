@@ -11,7 +11,10 @@ export const readChecked = <Schema extends TSchema>(file: string, schema: Schema
   if (!Value.Check(schema, value)) {
     const [first] = Value.Errors(schema, value)
     const place = first?.instancePath || 'the content'
-    throw new MeshError('stateUnreadable', { file, problem: `${place} ${first?.message ?? 'is not what it should be'}` })
+    throw new MeshError('stateUnreadable', {
+      file,
+      problem: `${place} ${first?.message ?? 'is not what it should be'}`,
+    })
   }
   return value
 }

@@ -36,12 +36,21 @@ test('units of other processes are seen, with what they told, until they are tak
   assert.equal(here.add(unit), undefined)
   assert.equal(here.add({ pid, agent: process.pid, wanted: 1, groups: [] }), undefined)
   const seen = there.list().toSorted((a, b) => a.wanted - b.wanted)
-  const told = (one: Omit<ComputeUnit, 'mark' | 'namespace'>): unknown[] => [one.pid, one.agent, one.wanted, one.cpus, one.groups]
+  const told = (one: Omit<ComputeUnit, 'mark' | 'namespace'>): unknown[] => [
+    one.pid,
+    one.agent,
+    one.wanted,
+    one.cpus,
+    one.groups,
+  ]
   assert.deepEqual(seen.map(told), [{ pid, agent: process.pid, wanted: 1, groups: [] }, unit].map(told))
   here.add({ ...unit, wanted: 5 })
   assert.equal(there.list().find((one) => one.pid === process.pid)?.wanted, 5)
   await end()
-  assert.deepEqual(there.list().map((one) => one.pid), [process.pid])
+  assert.deepEqual(
+    there.list().map((one) => one.pid),
+    [process.pid],
+  )
   here.remove(process.pid)
   assert.deepEqual(there.list(), [])
 })
@@ -51,7 +60,8 @@ test('what is no unit of a running process counts for nothing: dead ones go, wha
   const units = new ComputeUnits(folder)
   units.add({ pid: process.pid, agent: process.pid, wanted: 3, groups: [] })
   const [own] = units.list()
-  const write = (name: string, content: object | string): void => writeFileSync(join(folder, name), typeof content === 'string' ? content : JSON.stringify(content))
+  const write = (name: string, content: object | string): void =>
+    writeFileSync(join(folder, name), typeof content === 'string' ? content : JSON.stringify(content))
   write('999999999.json', { ...own, pid: 999999999, mark: undefined }) // ended
   write('1.json', { ...own, pid: 1, mark: 'another boot/1' }) // ended, and its id was given out again
   write('5.json', { ...own, namespace: 'pid:[5]' }) // of another container
@@ -62,7 +72,8 @@ test('what is no unit of a running process counts for nothing: dead ones go, wha
   assert.deepEqual(units.list(), [own])
   const names = ['2.json', '3.json', '4.json', '5.json', `${process.pid}.json`, 'notes.txt']
   assert.deepEqual(readdirSync(folder).toSorted(), names.toSorted())
-  for (const name of readdirSync(folder)) utimesSync(join(folder, name), new Date(), new Date(Date.now() - 25 * 3600 * 1000))
+  for (const name of readdirSync(folder))
+    utimesSync(join(folder, name), new Date(), new Date(Date.now() - 25 * 3600 * 1000))
   assert.deepEqual(units.list(), [own])
   assert.deepEqual(readdirSync(folder).toSorted(), [`${process.pid}.json`, 'notes.txt'].toSorted())
 })

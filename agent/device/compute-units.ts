@@ -55,7 +55,9 @@ export const computeUnitsFolder = (): string => join(tmpdir(), `meshnet-units-${
 /** True when the folder is ours alone: in a folder for everybody somebody else may have made it. */
 const isOurs = (folder: string): boolean => {
   const stat = lstatSync(folder)
-  return stat.isDirectory() && (process.getuid === undefined || (stat.uid === process.getuid() && (stat.mode & 0o022) === 0))
+  return (
+    stat.isDirectory() && (process.getuid === undefined || (stat.uid === process.getuid() && (stat.mode & 0o022) === 0))
+  )
 }
 
 export class ComputeUnits {

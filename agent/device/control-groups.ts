@@ -16,15 +16,20 @@ interface Mount {
 }
 
 /** Spaces in mount paths are written `\040`. */
-const unescape = (path: string): string => path.replace(/\\([0-7]{3})/g, (_, digits: string) => String.fromCharCode(Number.parseInt(digits, 8)))
+const unescape = (path: string): string =>
+  path.replace(/\\([0-7]{3})/g, (_, digits: string) => String.fromCharCode(Number.parseInt(digits, 8)))
 
-const findMount = (mountinfo: string, matches: (type: string, options: readonly string[]) => boolean): Mount | undefined => {
+const findMount = (
+  mountinfo: string,
+  matches: (type: string, options: readonly string[]) => boolean,
+): Mount | undefined => {
   for (const line of mountinfo.split('\n')) {
     const [before, after] = line.split(' - ')
     if (after === undefined) continue
     const [, , , root, at] = before.split(' ')
     const [type, , options] = after.split(' ')
-    if (root !== undefined && at !== undefined && matches(type, (options ?? '').split(','))) return { root: unescape(root), at: unescape(at) }
+    if (root !== undefined && at !== undefined && matches(type, (options ?? '').split(',')))
+      return { root: unescape(root), at: unescape(at) }
   }
   return undefined
 }
@@ -46,10 +51,22 @@ export const controlGroupsOf = (read: ReadText, controller: string): ControlGrou
   const mountinfo = read('/proc/self/mountinfo') ?? ''
   const pathOf = (matches: (hierarchy: string, controllers: readonly string[]) => boolean): string | undefined =>
     groups.find((match) => match && matches(match[1], match[2].split(',')))?.[3]
-  const found = (version: ControlGroup['version'], mount: Mount | undefined, path: string | undefined): ControlGroup[] =>
+  const found = (
+    version: ControlGroup['version'],
+    mount: Mount | undefined,
+    path: string | undefined,
+  ): ControlGroup[] =>
     mount === undefined || path === undefined ? [] : foldersOf(mount, path).map((folder) => ({ version, folder }))
   return [
-    ...found('v2', findMount(mountinfo, (type) => type === 'cgroup2'), pathOf((hierarchy) => hierarchy === '0')),
-    ...found('v1', findMount(mountinfo, (type, options) => type === 'cgroup' && options.includes(controller)), pathOf((_, controllers) => controllers.includes(controller))),
+    ...found(
+      'v2',
+      findMount(mountinfo, (type) => type === 'cgroup2'),
+      pathOf((hierarchy) => hierarchy === '0'),
+    ),
+    ...found(
+      'v1',
+      findMount(mountinfo, (type, options) => type === 'cgroup' && options.includes(controller)),
+      pathOf((_, controllers) => controllers.includes(controller)),
+    ),
   ]
 }

@@ -38,7 +38,15 @@ export const firstContactText = (key: ControlPlaneId, url: string): string =>
  * A client that signs as this device. It speaks to the control plane that this device knows and to no other; where it
  * knows none yet, to the first that answers, which it knows from then on.
  */
-export const createDeviceClient = ({ home, device, url, controlPlaneKey, onMet, onFirstContact, ...rest }: DeviceClientOptions): Client => {
+export const createDeviceClient = ({
+  home,
+  device,
+  url,
+  controlPlaneKey,
+  onMet,
+  onFirstContact,
+  ...rest
+}: DeviceClientOptions): Client => {
   const now = rest.now ?? Date.now
   const pins = new Pins(home, new Revocations(home, now), now)
   const client = createClient({
@@ -62,17 +70,30 @@ export const createDeviceClient = ({ home, device, url, controlPlaneKey, onMet, 
 /** A pool is served by the control plane that its admins name, and by no other. @throws MeshError `poolMoved` */
 export const checkServed = (pin: ControlPlanePin | undefined, key: ControlPlaneId | undefined): void => {
   if (pin === undefined || key === undefined || pin.controlPlaneId === key) return
-  throw new MeshError('poolMoved', { poolId: shortId(pin.poolId), want: shortId(pin.controlPlaneId), got: shortId(key) })
+  throw new MeshError('poolMoved', {
+    poolId: shortId(pin.poolId),
+    want: shortId(pin.controlPlaneId),
+    got: shortId(key),
+  })
 }
 
 const networkOf = ({ config }: LocalDevice): string => shownName(config.networkId, 'home')
 
 /** Registers the device or updates what is known of it; repeating it is harmless. @throws MeshError of the client */
 export const registerDevice = (client: Client, device: LocalDevice, capabilities: Capabilities): Promise<Device> =>
-  client.call('registerDevice', { body: { networkId: networkOf(device), name: shownName(device.config.name, shortId(device.deviceId)), capabilities } })
+  client.call('registerDevice', {
+    body: { networkId: networkOf(device), name: shownName(device.config.name, shortId(device.deviceId)), capabilities },
+  })
 
 /** Publishes a pool that this device made; repeating it is harmless. @throws MeshError of the client */
 export const publishPool = (client: Client, device: LocalDevice, pool: LocalPool): Promise<Pool> =>
   client.call('createPool', {
-    body: { poolId: pool.poolId, networkId: networkOf(device), name: shownName(pool.name, shortId(pool.poolId)), rootPublicKey: pool.rootPublicKey, certificate: pool.certificate, ...(pool.charter === undefined ? {} : { charter: pool.charter }) },
+    body: {
+      poolId: pool.poolId,
+      networkId: networkOf(device),
+      name: shownName(pool.name, shortId(pool.poolId)),
+      rootPublicKey: pool.rootPublicKey,
+      certificate: pool.certificate,
+      ...(pool.charter === undefined ? {} : { charter: pool.charter }),
+    },
   })

@@ -1,28 +1,46 @@
 import assert from 'node:assert/strict'
 import { describe, it, test } from 'node:test'
 import { CpuMeter, type CpuSources, readCores, systemSources, usableCores } from './cpu-meter.ts'
-import { parseBusySeconds, parseCpuList, parseUsedSeconds, readAllowedCpus, readCpuQuotas, readPhysicalCores } from './cpu-sources.ts'
+import {
+  parseBusySeconds,
+  parseCpuList,
+  parseUsedSeconds,
+  readAllowedCpus,
+  readCpuQuotas,
+  readPhysicalCores,
+} from './cpu-sources.ts'
 
 /** A machine as its files tell; `undefined` where there is none. */
 const machine = (files: Readonly<Record<string, string>>, usable = 4): CpuSources => ({
   read: (file) => files[file],
-  names: (folder) => Object.keys(files).flatMap((file) => (file.startsWith(`${folder}/`) ? [file.slice(folder.length + 1).split('/')[0]] : [])),
+  names: (folder) =>
+    Object.keys(files).flatMap((file) =>
+      file.startsWith(`${folder}/`) ? [file.slice(folder.length + 1).split('/')[0]] : [],
+    ),
   clock: () => 0,
   usable: () => usable,
 })
 
 /** Four hardware threads on two cores, as Intel numbers them. */
 const cpuinfo = [0, 1, 2, 3].map((cpu) => `processor\t: ${cpu}\nphysical id\t: 0\ncore id\t\t: ${cpu % 2}\n`).join('\n')
-const status = (cpus: string): string => `Name:\tnode\nCpus_allowed:\tf\nCpus_allowed_list:\t${cpus}\nMems_allowed_list:\t0\n`
+const status = (cpus: string): string =>
+  `Name:\tnode\nCpus_allowed:\tf\nCpus_allowed_list:\t${cpus}\nMems_allowed_list:\t0\n`
 
 test('lists of processors', () => {
-  for (const [text, want] of [['0-3,8', [0, 1, 2, 3, 8]], ['5\n', [5]], ['', []], ['x,2', [2]]] as const) assert.deepEqual(parseCpuList(text), want, text)
+  for (const [text, want] of [
+    ['0-3,8', [0, 1, 2, 3, 8]],
+    ['5\n', [5]],
+    ['', []],
+    ['x,2', [2]],
+  ] as const)
+    assert.deepEqual(parseCpuList(text), want, text)
   assert.deepEqual(readAllowedCpus(machine({ '/proc/self/status': status('1,3') }).read), [1, 3])
   assert.equal(readAllowedCpus(machine({}).read), undefined)
 })
 
 test('physical cores: pairs of hardware threads count once, and only those that may be used', () => {
-  const cores = (files: Readonly<Record<string, string>>, usable?: number): number => readCores(machine(files, usable)).cores
+  const cores = (files: Readonly<Record<string, string>>, usable?: number): number =>
+    readCores(machine(files, usable)).cores
   assert.equal(cores({ '/proc/cpuinfo': cpuinfo }), 2)
   assert.equal(cores({ '/proc/cpuinfo': cpuinfo, '/proc/self/status': status('0-3') }), 2)
   assert.equal(cores({ '/proc/cpuinfo': cpuinfo, '/proc/self/status': status('0,2') }, 2), 1)
@@ -44,18 +62,34 @@ test('time at work: of the processors that count, without waiting for disks, wit
 })
 
 describe('quotas of control groups', () => {
-  const v2 = { '/proc/self/cgroup': '0::/a/b\n', '/proc/self/mountinfo': '30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n' }
+  const v2 = {
+    '/proc/self/cgroup': '0::/a/b\n',
+    '/proc/self/mountinfo': '30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n',
+  }
   it('v2: every group that has one, up to the top', () => {
-    const files = { ...v2, '/sys/fs/cgroup/a/b/cpu.max': 'max 100000\n', '/sys/fs/cgroup/a/cpu.max': '150000 100000\n', '/sys/fs/cgroup/a/cpu.stat': 'usage_usec 2500000\nuser_usec 1\n' }
+    const files = {
+      ...v2,
+      '/sys/fs/cgroup/a/b/cpu.max': 'max 100000\n',
+      '/sys/fs/cgroup/a/cpu.max': '150000 100000\n',
+      '/sys/fs/cgroup/a/cpu.stat': 'usage_usec 2500000\nuser_usec 1\n',
+    }
     assert.deepEqual(readCpuQuotas(machine(files).read), [{ folder: '/sys/fs/cgroup/a', cores: 1.5, usedSeconds: 2.5 }])
     assert.equal(usableCores(machine(files)), 1)
     assert.equal(usableCores(machine({ ...files, '/sys/fs/cgroup/a/cpu.max': '20000 100000\n' })), 1)
   })
 
   it('v1: counted by a controller beside it, wherever that is mounted', () => {
-    const mounts = '35 31 0:32 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n36 31 0:33 / /sys/fs/cgroup/cpuacct rw - cgroup cgroup rw,cpuacct\n'
+    const mounts =
+      '35 31 0:32 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n36 31 0:33 / /sys/fs/cgroup/cpuacct rw - cgroup cgroup rw,cpuacct\n'
     const at = '/sys/fs/cgroup/cpu/x'
-    const files = { '/proc/self/mountinfo': mounts, '/proc/self/cgroup': '2:cpuacct:/x\n1:cpu:/x\n', [`${at}/cpu.cfs_quota_us`]: '300000\n', [`${at}/cpu.cfs_period_us`]: '100000\n', '/sys/fs/cgroup/cpuacct/x/cpuacct.usage': '7000000000\n', '/sys/fs/cgroup/cpu/cpu.cfs_quota_us': '-1\n' }
+    const files = {
+      '/proc/self/mountinfo': mounts,
+      '/proc/self/cgroup': '2:cpuacct:/x\n1:cpu:/x\n',
+      [`${at}/cpu.cfs_quota_us`]: '300000\n',
+      [`${at}/cpu.cfs_period_us`]: '100000\n',
+      '/sys/fs/cgroup/cpuacct/x/cpuacct.usage': '7000000000\n',
+      '/sys/fs/cgroup/cpu/cpu.cfs_quota_us': '-1\n',
+    }
     assert.deepEqual(readCpuQuotas(machine(files).read), [{ folder: at, cores: 3, usedSeconds: 7 }])
     assert.equal(usableCores(machine(files, 8)), 3)
   })
@@ -67,13 +101,17 @@ describe('quotas of control groups', () => {
 })
 
 test('use since the last look: of all, of groups, of processes that are told apart', () => {
-  const files: Record<string, string> = { '/proc/self/cgroup': '0::/\n', '/proc/self/mountinfo': '30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n' }
+  const files: Record<string, string> = {
+    '/proc/self/cgroup': '0::/\n',
+    '/proc/self/mountinfo': '30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n',
+  }
   const at = (seconds: { busy: number; group: number; own: number; waited: readonly number[] }): void => {
     files['/proc/stat'] = `cpu0 ${seconds.busy * 100} 0 0 0 0 0 0 0 0 0\n`
     files['/sys/fs/cgroup/cpu.max'] = '400000 100000\n'
     files['/sys/fs/cgroup/cpu.stat'] = `usage_usec ${seconds.group * 1e6}\n`
     files['/proc/9/stat'] = `9 (node) S ${Array.from({ length: 10 }, () => 1).join(' ')} ${seconds.own * 100} 0`
-    for (const [thread, waited] of seconds.waited.entries()) files[`/proc/9/task/${thread}/schedstat`] = `1 ${waited * 1e9} 3\n`
+    for (const [thread, waited] of seconds.waited.entries())
+      files[`/proc/9/task/${thread}/schedstat`] = `1 ${waited * 1e9} 3\n`
   }
   let now = 0
   const meter = new CpuMeter([0], { ...machine(files), clock: () => now })
@@ -83,7 +121,14 @@ test('use since the last look: of all, of groups, of processes that are told apa
   now = 2000
   at({ busy: 103, group: 51, own: 12, waited: [1.5, 2.5] })
   const { busy, groups, processes } = meter.look([9, 10])
-  assert.deepEqual({ busy, groups, processes: [...processes] }, { busy: 1.5, groups: [{ folder: '/sys/fs/cgroup', cores: 4, busy: 0.5 }], processes: [[9, { load: 1, wait: 0.5 }]] })
+  assert.deepEqual(
+    { busy, groups, processes: [...processes] },
+    {
+      busy: 1.5,
+      groups: [{ folder: '/sys/fs/cgroup', cores: 4, busy: 0.5 }],
+      processes: [[9, { load: 1, wait: 0.5 }]],
+    },
+  )
   now = 3000
   at({ busy: 103, group: 51, own: 12, waited: [0] }) // a thread ended
   assert.deepEqual(meter.look([9]).processes.get(9), { load: 0, wait: 0 })

@@ -2,7 +2,14 @@
 import { availableParallelism } from 'node:os'
 import { namesIn, textOf } from '../../shared/lenient-files.ts'
 import type { ReadText } from './control-groups.ts'
-import { parseBusySeconds, parseUsedSeconds, parseWaitedSeconds, readAllowedCpus, readCpuQuotas, readPhysicalCores } from './cpu-sources.ts'
+import {
+  parseBusySeconds,
+  parseUsedSeconds,
+  parseWaitedSeconds,
+  readAllowedCpus,
+  readCpuQuotas,
+  readPhysicalCores,
+} from './cpu-sources.ts'
 
 /** Where the numbers come from; tests give recorded machines. */
 export interface CpuSources {
@@ -15,7 +22,12 @@ export interface CpuSources {
   readonly usable: () => number
 }
 
-export const systemSources: CpuSources = { read: textOf, names: namesIn, clock: () => performance.now(), usable: availableParallelism }
+export const systemSources: CpuSources = {
+  read: textOf,
+  names: namesIn,
+  clock: () => performance.now(),
+  usable: availableParallelism,
+}
 
 /** Physical cores that this process may use, whole or in parts. */
 export interface Cores {
@@ -101,7 +113,11 @@ export class CpuMeter {
     })
     return {
       busy: rate(now.busy, last?.busy),
-      groups: quotas.map(({ folder, cores, usedSeconds }) => ({ folder, cores, busy: rate(usedSeconds, last?.groups.get(folder)) })),
+      groups: quotas.map(({ folder, cores, usedSeconds }) => ({
+        folder,
+        cores,
+        busy: rate(usedSeconds, last?.groups.get(folder)),
+      })),
       processes: new Map(processes),
     }
   }
@@ -112,7 +128,10 @@ export class CpuMeter {
     if (used === undefined) return []
     // a thread that ended takes its waiting along: the sum falls, and counts as none
     const threads = names(`/proc/${pid}/task`)
-    const waited = threads.reduce((sum, thread) => sum + parseWaitedSeconds(read(`/proc/${pid}/task/${thread}/schedstat`)), 0)
+    const waited = threads.reduce(
+      (sum, thread) => sum + parseWaitedSeconds(read(`/proc/${pid}/task/${thread}/schedstat`)),
+      0,
+    )
     return [[pid, { used, waited }]]
   }
 }

@@ -11,12 +11,15 @@ const ticksPerSecond = 100
 
 /** `0-3,8` */
 export const parseCpuList = (text: string): number[] =>
-  text.trim().split(',').flatMap((part) => {
-    const match = /^(\d+)(?:-(\d+))?$/.exec(part)
-    if (!match) return []
-    const [first, last] = [Number(match[1]), Number(match[2] ?? match[1])]
-    return Array.from({ length: Math.max(0, last - first + 1) }, (_, index) => first + index)
-  })
+  text
+    .trim()
+    .split(',')
+    .flatMap((part) => {
+      const match = /^(\d+)(?:-(\d+))?$/.exec(part)
+      if (!match) return []
+      const [first, last] = [Number(match[1]), Number(match[2] ?? match[1])]
+      return Array.from({ length: Math.max(0, last - first + 1) }, (_, index) => first + index)
+    })
 
 /** Processors that this process may run on (affinity and cpusets); `undefined` when it does not tell. */
 export const readAllowedCpus = (read: ReadText): number[] | undefined => {
@@ -41,7 +44,10 @@ export const readPhysicalCores = (read: ReadText, allowed: readonly number[] | u
 }
 
 /** `/proc/stat`: seconds that these processors (all, when not given) were at work or taken by the host, since boot. */
-export const parseBusySeconds = (stat: string | undefined, allowed: readonly number[] | undefined): number | undefined => {
+export const parseBusySeconds = (
+  stat: string | undefined,
+  allowed: readonly number[] | undefined,
+): number | undefined => {
   let ticks: number | undefined
   for (const [, cpu, columns] of (stat ?? '').matchAll(/^cpu(\d+) +(.*)$/gm)) {
     if (allowed && !allowed.includes(Number(cpu))) continue
@@ -74,7 +80,8 @@ export interface CpuQuota {
   readonly usedSeconds: number | undefined
 }
 
-const quotaOf = (quota: number, period: number): number | undefined => (quota > 0 && period > 0 ? quota / period : undefined)
+const quotaOf = (quota: number, period: number): number | undefined =>
+  quota > 0 && period > 0 ? quota / period : undefined
 
 /** Quotas of every control group this process is in, from its own up to the top; groups without one are left out. */
 export const readCpuQuotas = (read: ReadText): CpuQuota[] => {
@@ -89,7 +96,10 @@ export const readCpuQuotas = (read: ReadText): CpuQuota[] => {
       const used = /^usage_usec (\d+)$/m.exec(read(posix.join(folder, 'cpu.stat')) ?? '')
       return cores === undefined ? [] : [{ folder, cores, usedSeconds: used ? Number(used[1]) / 1e6 : undefined }]
     }
-    const cores = quotaOf(number(posix.join(folder, 'cpu.cfs_quota_us')), number(posix.join(folder, 'cpu.cfs_period_us')))
+    const cores = quotaOf(
+      number(posix.join(folder, 'cpu.cfs_quota_us')),
+      number(posix.join(folder, 'cpu.cfs_period_us')),
+    )
     // counted by a controller of its own, often mounted at the same place
     const used = number(posix.join(accounts[index - firstV1]?.folder ?? folder, 'cpuacct.usage'))
     return cores === undefined ? [] : [{ folder, cores, usedSeconds: Number.isFinite(used) ? used / 1e9 : undefined }]

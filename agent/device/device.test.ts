@@ -5,9 +5,21 @@ import { MeshError } from '../../shared/errors.ts'
 import { openHome } from '../../shared/home.ts'
 import { temporaryFolder } from '../../test/support/homes.ts'
 import { findDevice, loadDevice, parseControlPlaneUrl, readCapabilities, saveDevice } from './device.ts'
-import { findRingWish, loadRingWishes, proposeRingWish, removeRingWish, type RingWish, saveRingWish, unreadableWishes, withdrawRingWish } from './rings.ts'
+import {
+  findRingWish,
+  loadRingWishes,
+  proposeRingWish,
+  removeRingWish,
+  type RingWish,
+  saveRingWish,
+  unreadableWishes,
+  withdrawRingWish,
+} from './rings.ts'
 
-const code = (wanted: string, text = /(?:)/) => (error: unknown): boolean => error instanceof MeshError && error.code === wanted && text.test(error.message)
+const code =
+  (wanted: string, text = /(?:)/) =>
+  (error: unknown): boolean =>
+    error instanceof MeshError && error.code === wanted && text.test(error.message)
 const config = { networkId: 'home', name: 'laptop', controlPlaneUrl: 'http://127.0.0.1:8080' }
 
 describe('device', () => {
@@ -48,7 +60,8 @@ describe('device', () => {
     assert.equal(parseControlPlaneUrl('http://127.0.0.1:1/'), 'http://127.0.0.1:1')
     assert.equal(parseControlPlaneUrl('http://a:1/'), 'https://a:1')
     assert.equal(parseControlPlaneUrl('https://mesh.example/base'), 'https://mesh.example/base')
-    for (const text of ['', 'a:8080', 'ftp://a', 'localhost', '/tmp']) assert.throws(() => parseControlPlaneUrl(text), code('usage', /--control-plane wants an address/))
+    for (const text of ['', 'a:8080', 'ftp://a', 'localhost', '/tmp'])
+      assert.throws(() => parseControlPlaneUrl(text), code('usage', /--control-plane wants an address/))
   })
 
   it('capabilities name the machine', () => {
@@ -68,7 +81,13 @@ describe('ring wishes', () => {
     saveRingWish(home, wish)
     saveRingWish(home, { ...wish, modelId: 'other', modelDir: '/models/other' })
     saveRingWish(home, { ...wish, share: 2 })
-    assert.deepEqual(loadRingWishes(home).map(({ modelId, share, modelDir }) => [modelId, share, modelDir]), [['other', 1, '/models/other'], ['tiny-story', 2, undefined]])
+    assert.deepEqual(
+      loadRingWishes(home).map(({ modelId, share, modelDir }) => [modelId, share, modelDir]),
+      [
+        ['other', 1, '/models/other'],
+        ['tiny-story', 2, undefined],
+      ],
+    )
   })
 
   it('a removed wish is gone, removing it again says that there was none', (t) => {
@@ -88,7 +107,10 @@ describe('ring wishes', () => {
     proposeRingWish(home, { ...wish, modelDir: '/first', revision: 'c'.repeat(64) })
     proposeRingWish(home, { ...wish, modelDir: '/new', revision: fresh })
     assert.deepEqual([folderFor(old), folderFor(fresh), folderFor('c'.repeat(64))], ['/old', '/new', '/old'])
-    assert.deepEqual(loadRingWishes(home).map(({ modelDir }) => modelDir), ['/old'])
+    assert.deepEqual(
+      loadRingWishes(home).map(({ modelDir }) => modelDir),
+      ['/old'],
+    )
     withdrawRingWish(home, wish)
     assert.deepEqual([folderFor(old), folderFor(fresh)], ['/old', '/old'])
     proposeRingWish(home, { ...wish, modelDir: '/new', revision: fresh })

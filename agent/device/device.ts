@@ -66,15 +66,18 @@ export const saveDevice = (home: Home, config: DeviceConfig): LocalDevice => {
  */
 export const rememberControlPlane = (home: Home, key: ControlPlaneId): void => {
   const config = readChecked(home.config, DeviceConfig)
-  if (config !== undefined && config.controlPlaneKey === undefined) writeStateJson(home.config, { ...config, controlPlaneKey: key })
+  if (config !== undefined && config.controlPlaneKey === undefined)
+    writeStateJson(home.config, { ...config, controlPlaneKey: key })
 }
 
 /**
  * The pools of this device are served by another control plane now. @returns the device as it is from now on
  * @throws MeshError `notInitialised` | `stateUnreadable` | `stateUnwritable`
  */
-export const turnToControlPlane = (home: Home, { url, key }: { readonly url: string; readonly key: ControlPlaneId }): LocalDevice =>
-  saveDevice(home, { ...loadDevice(home).config, controlPlaneUrl: url, controlPlaneKey: key })
+export const turnToControlPlane = (
+  home: Home,
+  { url, key }: { readonly url: string; readonly key: ControlPlaneId },
+): LocalDevice => saveDevice(home, { ...loadDevice(home).config, controlPlaneUrl: url, controlPlaneKey: key })
 
 /**
  * An address as somebody typed it. @returns it without a trailing slash, https unless it is of this machine
@@ -83,7 +86,9 @@ export const turnToControlPlane = (home: Home, { url, key }: { readonly url: str
 export const parseControlPlaneUrl = (text: string): string => {
   const url = URL.canParse(text) ? new URL(text) : undefined
   if (url === undefined || !['http:', 'https:'].includes(url.protocol)) {
-    throw new MeshError('usage', { problem: `--control-plane wants an address like ${defaultControlPlaneUrl}, got "${text}"` })
+    throw new MeshError('usage', {
+      problem: `--control-plane wants an address like ${defaultControlPlaneUrl}, got "${text}"`,
+    })
   }
   return secureUrl(text.replace(/\/+$/, ''))
 }

@@ -55,11 +55,22 @@ const happening = fc.oneof(
   fc.record({ kind: fc.constant('off' as const), ms: span }),
   fc.record({ kind: fc.constant('persist' as const) }),
 )
-const clockSet = fc.record({ kind: fc.constant('set' as const), byMs: fc.integer({ min: -400 * 24 * hour, max: 400 * 24 * hour }) })
-const start = fc.record({ uptimeMs: fc.integer({ min: 0, max: 1000 * hour }), durationMs: fc.integer({ min: 1, max: 48 * hour }) })
+const clockSet = fc.record({
+  kind: fc.constant('set' as const),
+  byMs: fc.integer({ min: -400 * 24 * hour, max: 400 * 24 * hour }),
+})
+const start = fc.record({
+  uptimeMs: fc.integer({ min: 0, max: 1000 * hour }),
+  durationMs: fc.integer({ min: 1, max: 48 * hour }),
+})
 
 /** Lives through the events; `atEach` sees the countdown as a process that starts at that moment would. */
-const live = (machine: Machine, durationMs: number, events: readonly Happening[], atEach: (now: Countdown) => void): void => {
+const live = (
+  machine: Machine,
+  durationMs: number,
+  events: readonly Happening[],
+  atEach: (now: Countdown) => void,
+): void => {
   let written = startCountdown(durationMs, machine.clock)
   for (const event of events) {
     machine.live(event)
@@ -69,31 +80,58 @@ const live = (machine: Machine, durationMs: number, events: readonly Happening[]
 }
 
 test('cooldown: without a reboot it is over exactly when the time has passed, whatever the wall clock says and whenever it is written down', () => {
-  fc.assert(fc.property(start, fc.array(fc.oneof(happening.filter(({ kind }) => kind !== 'off'), clockSet)), ({ uptimeMs, durationMs }, events) => {
-    const machine = new Machine(uptimeMs)
-    live(machine, durationMs, events, ({ remainingMs }) => assert.equal(remainingMs, Math.max(0, durationMs - machine.realMs)))
-  }))
+  fc.assert(
+    fc.property(
+      start,
+      fc.array(
+        fc.oneof(
+          happening.filter(({ kind }) => kind !== 'off'),
+          clockSet,
+        ),
+      ),
+      ({ uptimeMs, durationMs }, events) => {
+        const machine = new Machine(uptimeMs)
+        live(machine, durationMs, events, ({ remainingMs }) =>
+          assert.equal(remainingMs, Math.max(0, durationMs - machine.realMs)),
+        )
+      },
+    ),
+  )
 })
 
 test('cooldown: with reboots and a clock that is never set it does not end early', () => {
-  fc.assert(fc.property(start, fc.array(happening), ({ uptimeMs, durationMs }, events) => {
-    const machine = new Machine(uptimeMs)
-    live(machine, durationMs, events, ({ remainingMs }) => assert.ok(remainingMs >= durationMs - machine.realMs - 1e-6))
-  }))
+  fc.assert(
+    fc.property(start, fc.array(happening), ({ uptimeMs, durationMs }, events) => {
+      const machine = new Machine(uptimeMs)
+      live(machine, durationMs, events, ({ remainingMs }) =>
+        assert.ok(remainingMs >= durationMs - machine.realMs - 1e-6),
+      )
+    }),
+  )
 })
 
 test('cooldown: however the clock is set and the machine rebooted, half of it must pass on the running machine', () => {
-  fc.assert(fc.property(start, fc.array(fc.oneof(happening, clockSet), { maxLength: 30 }), ({ uptimeMs, durationMs }, events) => {
-    const machine = new Machine(uptimeMs)
-    live(machine, durationMs, events, ({ remainingMs }) => {
-      if (remainingMs === 0) assert.ok(machine.ranMs >= durationMs / 2 - 1e-6, `ended after ${machine.ranMs} of ${durationMs} ms`)
-    })
-  }), { numRuns: 500 })
+  fc.assert(
+    fc.property(
+      start,
+      fc.array(fc.oneof(happening, clockSet), { maxLength: 30 }),
+      ({ uptimeMs, durationMs }, events) => {
+        const machine = new Machine(uptimeMs)
+        live(machine, durationMs, events, ({ remainingMs }) => {
+          if (remainingMs === 0)
+            assert.ok(machine.ranMs >= durationMs / 2 - 1e-6, `ended after ${machine.ranMs} of ${durationMs} ms`)
+        })
+      },
+    ),
+    { numRuns: 500 },
+  )
 })
 
 test('cooldown: a reboot counts the time on in full and the time off up to half', () => {
   const day = startCountdown(24 * hour, { bootId: 'a', uptimeMs: 5 * hour, wallMs: 1000 * hour })
-  const after = (offHours: number, onHours: number): number => advance(day, { bootId: 'b', uptimeMs: onHours * hour, wallMs: (1000 + offHours + onHours) * hour }).remainingMs / hour
+  const after = (offHours: number, onHours: number): number =>
+    advance(day, { bootId: 'b', uptimeMs: onHours * hour, wallMs: (1000 + offHours + onHours) * hour }).remainingMs /
+    hour
   assert.deepEqual([after(8, 1), after(12, 1), after(100, 1), after(0, 24), after(100, 12)], [15, 11, 11, 0, 0])
 })
 
@@ -103,12 +141,14 @@ test('cooldown: a clock set back before a reboot counts less, never more', () =>
 })
 
 test('cooldown: where no boot id is told, it never ends before half has passed either', () => {
-  fc.assert(fc.property(start, fc.array(fc.oneof(happening, clockSet)), ({ uptimeMs, durationMs }, events) => {
-    const machine = new Machine(uptimeMs, false)
-    live(machine, durationMs, events, ({ remainingMs }) => {
-      if (remainingMs === 0) assert.ok(machine.ranMs >= durationMs / 2 - 1e-6)
-    })
-  }))
+  fc.assert(
+    fc.property(start, fc.array(fc.oneof(happening, clockSet)), ({ uptimeMs, durationMs }, events) => {
+      const machine = new Machine(uptimeMs, false)
+      live(machine, durationMs, events, ({ remainingMs }) => {
+        if (remainingMs === 0) assert.ok(machine.ranMs >= durationMs / 2 - 1e-6)
+      })
+    }),
+  )
 })
 
 test('clock: this machine tells its uptime, and the same boot twice', () => {

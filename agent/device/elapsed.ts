@@ -31,7 +31,11 @@ export const Countdown = Type.Object({
 export type Countdown = Type.Static<typeof Countdown>
 
 /** A countdown that begins now. */
-export const startCountdown = (durationMs: number, now: ClockReading): Countdown => ({ remainingMs: durationMs, offCreditMs: durationMs / 2, at: now })
+export const startCountdown = (durationMs: number, now: ClockReading): Countdown => ({
+  remainingMs: durationMs,
+  offCreditMs: durationMs / 2,
+  at: now,
+})
 
 /** Without boot ids only an uptime that went back shows a reboot; what is missed by that is counted too little. */
 const isSameBoot = (before: ClockReading, now: ClockReading): boolean =>
@@ -40,7 +44,8 @@ const isSameBoot = (before: ClockReading, now: ClockReading): boolean =>
 /** The same countdown as it stands now. */
 export const advance = (countdown: Countdown, now: ClockReading): Countdown => {
   const { at, remainingMs, offCreditMs } = countdown
-  if (isSameBoot(at, now)) return { remainingMs: Math.max(0, remainingMs - Math.max(0, now.uptimeMs - at.uptimeMs)), offCreditMs, at: now }
+  if (isSameBoot(at, now))
+    return { remainingMs: Math.max(0, remainingMs - Math.max(0, now.uptimeMs - at.uptimeMs)), offCreditMs, at: now }
   const gap = Math.max(0, now.wallMs - at.wallMs)
   const offMs = Math.min(Math.max(0, gap - now.uptimeMs), offCreditMs)
   const passed = Math.min(gap, now.uptimeMs + offMs)
@@ -52,7 +57,12 @@ let bootId: string | undefined
 const readBootId = (): string => {
   try {
     if (process.platform === 'linux') return readState('/proc/sys/kernel/random/boot_id')?.toString('utf8').trim() ?? ''
-    if (process.platform === 'darwin') return execFileSync('sysctl', ['-n', 'kern.bootsessionuuid'], { encoding: 'utf8', timeout: 2000, stdio: ['ignore', 'pipe', 'ignore'] }).trim()
+    if (process.platform === 'darwin')
+      return execFileSync('sysctl', ['-n', 'kern.bootsessionuuid'], {
+        encoding: 'utf8',
+        timeout: 2000,
+        stdio: ['ignore', 'pipe', 'ignore'],
+      }).trim()
   } catch {
     // not told: the uptime has to do
   }

@@ -14,19 +14,50 @@ describe('fair share of cores', () => {
     [8, 3, [1, 8], 3],
     [2, 4, [4, 4, 4], 0.5],
     [-1, 4, [], -1],
-  ] as const) it(`${own} wanted beside ${others.join(', ') || 'nobody'} on ${cores} cores: ${want}`, () => assert.equal(fairShare(cores, own, others), want))
+  ] as const)
+    it(`${own} wanted beside ${others.join(', ') || 'nobody'} on ${cores} cores: ${want}`, () =>
+      assert.equal(fairShare(cores, own, others), want))
 
   it('all shares together are the cores or all that is wanted, and nobody gets more than another who wants more', () => {
-    fc.assert(fc.property(fc.integer({ min: 1, max: 64 }), fc.array(fc.integer({ min: 1, max: 32 }), { minLength: 1, maxLength: 6 }), (cores, wanted) => {
-      const shares = wanted.map((own, index) => fairShare(cores, own, wanted.toSpliced(index, 1)))
-      assert.ok(Math.abs(shares.reduce((a, b) => a + b, 0) - Math.min(cores, wanted.reduce((a, b) => a + b, 0))) < 1e-9)
-      for (const [a, share] of shares.entries()) for (const [b, other] of shares.entries()) assert.ok(share >= other - 1e-9 || share === wanted[a] || wanted[a] < wanted[b])
-    }), { seed: 3 })
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 1, max: 64 }),
+        fc.array(fc.integer({ min: 1, max: 32 }), { minLength: 1, maxLength: 6 }),
+        (cores, wanted) => {
+          const shares = wanted.map((own, index) => fairShare(cores, own, wanted.toSpliced(index, 1)))
+          assert.ok(
+            Math.abs(
+              shares.reduce((a, b) => a + b, 0) -
+                Math.min(
+                  cores,
+                  wanted.reduce((a, b) => a + b, 0),
+                ),
+            ) < 1e-9,
+          )
+          for (const [a, share] of shares.entries())
+            for (const [b, other] of shares.entries())
+              assert.ok(share >= other - 1e-9 || share === wanted[a] || wanted[a] < wanted[b])
+        },
+      ),
+      { seed: 3 },
+    )
   })
 })
 
 describe('threads on so many free cores', () => {
-  for (const [cores, want] of [[-1, 1], [0, 1], [0.4, 1], [1, 1], [1.5, 1], [1.51, 2], [2, 2], [3.7, 3], [3.8, 4], [15.9, 15], [16, 16]] as const) {
+  for (const [cores, want] of [
+    [-1, 1],
+    [0, 1],
+    [0.4, 1],
+    [1, 1],
+    [1.5, 1],
+    [1.51, 2],
+    [2, 2],
+    [3.7, 3],
+    [3.8, 4],
+    [15.9, 15],
+    [16, 16],
+  ] as const) {
     it(`${cores}: ${want}`, () => assert.equal(fastestThreads(cores), want))
   }
 })
@@ -35,9 +66,16 @@ describe('threads on so many free cores', () => {
 const watch = (wanted: number, cores: number) => {
   const choice = new ThreadChoice(wanted)
   let now = 0
-  return (view: Partial<CoreView> & { readonly foreign?: number; readonly others?: readonly OtherUnit[] } = {}): number => {
+  return (
+    view: Partial<CoreView> & { readonly foreign?: number; readonly others?: readonly OtherUnit[] } = {},
+  ): number => {
     now += 0.5
-    return choice.update({ now, bounds: [{ cores, foreign: view.foreign ?? 0, others: view.others ?? [] }], load: 1, ...view })
+    return choice.update({
+      now,
+      bounds: [{ cores, foreign: view.foreign ?? 0, others: view.others ?? [] }],
+      load: 1,
+      ...view,
+    })
   }
 }
 const times = <T>(count: number, action: () => T): T[] => Array.from({ length: count }, action)
@@ -47,19 +85,34 @@ describe('threads of a unit', () => {
     assert.equal(watch(9, 2)(), 2)
     assert.equal(watch(1, 8)(), 1)
     assert.equal(watch(3, 8)(), 3)
-    assert.deepEqual(times(9, watch(16, 16)), times(9, () => 16))
+    assert.deepEqual(
+      times(9, watch(16, 16)),
+      times(9, () => 16),
+    )
   })
 
   it('another unit is believed to work until it did nothing for two seconds while ours worked', () => {
     const look = watch(9, 2)
     const idle = [{ pid: 7, wanted: 9, load: 0.01 }]
     assert.equal(look({ others: [{ pid: 7, wanted: 9, load: undefined }] }), 1)
-    assert.deepEqual(times(20, () => look({ others: idle, load: 0 })), times(20, () => 1))
+    assert.deepEqual(
+      times(20, () => look({ others: idle, load: 0 })),
+      times(20, () => 1),
+    )
     // four half seconds of quiet, then two seconds of room
-    assert.deepEqual(times(8, () => look({ others: idle })), [1, 1, 1, 1, 1, 1, 1, 2])
-    assert.deepEqual(times(9, () => look({ others: idle, load: 0 })), times(9, () => 2))
+    assert.deepEqual(
+      times(8, () => look({ others: idle })),
+      [1, 1, 1, 1, 1, 1, 1, 2],
+    )
+    assert.deepEqual(
+      times(9, () => look({ others: idle, load: 0 })),
+      times(9, () => 2),
+    )
     assert.equal(look({ others: [{ pid: 7, wanted: 9, load: 0.5 }] }), 1)
-    assert.deepEqual(times(7, () => look({ others: idle })), times(7, () => 1))
+    assert.deepEqual(
+      times(7, () => look({ others: idle })),
+      times(7, () => 1),
+    )
   })
 
   it('quiet seconds must come one after another', () => {
@@ -87,7 +140,10 @@ describe('threads of a unit', () => {
     assert.equal(look({ foreign: 0.45, wait: 0.45 }), 1)
     // threads of ours that wait for each other are nobody's work
     const alone = watch(9, 2)
-    assert.deepEqual(times(9, () => alone({ wait: 0.8 })), times(9, () => 2))
+    assert.deepEqual(
+      times(9, () => alone({ wait: 0.8 })),
+      times(9, () => 2),
+    )
   })
 
   it('what a unit takes that begins to work is not taken for the work of an owner', () => {
@@ -102,14 +158,27 @@ describe('threads of a unit', () => {
   it('load at a border changes nothing', () => {
     const look = watch(9, 2)
     look()
-    assert.deepEqual(times(40, () => look({ foreign: Math.random() < 0.5 ? 0.42 : 0.58 })), times(40, () => 2))
+    assert.deepEqual(
+      times(40, () => look({ foreign: Math.random() < 0.5 ? 0.42 : 0.58 })),
+      times(40, () => 2),
+    )
     look({ foreign: 2 })
-    assert.deepEqual(times(40, () => look({ foreign: Math.random() < 0.5 ? 0.42 : 0.58 })), times(40, () => 1))
+    assert.deepEqual(
+      times(40, () => look({ foreign: Math.random() < 0.5 ? 0.42 : 0.58 })),
+      times(40, () => 1),
+    )
   })
 
   it('the tightest bound decides: a quota of a control group as well as the machine', () => {
     const at = (quota: number, others: readonly OtherUnit[] = []): number =>
-      new ThreadChoice(16).update({ now: 0, bounds: [{ cores: 16, foreign: 0, others }, { cores: quota, foreign: 0, others: [] }], load: 1 })
+      new ThreadChoice(16).update({
+        now: 0,
+        bounds: [
+          { cores: 16, foreign: 0, others },
+          { cores: quota, foreign: 0, others: [] },
+        ],
+        load: 1,
+      })
     assert.deepEqual([at(1.5), at(2), at(4), at(32)], [1, 2, 4, 16])
     assert.equal(at(12, [{ pid: 7, wanted: 16, load: 1 }]), 8)
   })

@@ -5,7 +5,11 @@ import { networkInterfaces } from 'node:os'
 
 /** IPv4 addresses that other machines may reach, in the order of the operating system. */
 export const lanAddresses = (): string[] =>
-  Object.values(networkInterfaces()).flatMap((list) => (list ?? []).filter(({ family, internal, address }) => family === 'IPv4' && !internal && !address.startsWith('169.254.')).map(({ address }) => address))
+  Object.values(networkInterfaces()).flatMap((list) =>
+    (list ?? [])
+      .filter(({ family, internal, address }) => family === 'IPv4' && !internal && !address.startsWith('169.254.'))
+      .map(({ address }) => address),
+  )
 
 /** A network that this machine is on. */
 export interface LocalNetwork {
@@ -16,7 +20,11 @@ export interface LocalNetwork {
 
 /** The networks of now; loopback and link-local ones come and go without meaning anything. */
 export const localNetworks = (): LocalNetwork[] =>
-  Object.values(networkInterfaces()).flatMap((list) => (list ?? []).filter(({ internal, address }) => !internal && !address.startsWith('169.254.') && !address.startsWith('fe80:')).map(({ address, cidr }) => ({ address, cidr })))
+  Object.values(networkInterfaces()).flatMap((list) =>
+    (list ?? [])
+      .filter(({ internal, address }) => !internal && !address.startsWith('169.254.') && !address.startsWith('fe80:'))
+      .map(({ address, cidr }) => ({ address, cidr })),
+  )
 
 /** True when a host lies in one of the networks. */
 export const isInside = (host: string, networks: readonly LocalNetwork[]): boolean => {

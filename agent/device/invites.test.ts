@@ -15,13 +15,37 @@ import { reachableUrls } from './reachable-urls.ts'
 const now = 1_800_000_000_000
 const [first, second, third] = ['a', 'b', 'c'].map((digit) => digit.repeat(64))
 const root = newKeyPair()
-const pool: LocalPool = { poolId: poolIdOf(root.publicKey), name: 'home', rootPublicKey: toHex(root.publicKey), role: 'admin', certificate: 'x', rootKey: root }
+const pool: LocalPool = {
+  poolId: poolIdOf(root.publicKey),
+  name: 'home',
+  rootPublicKey: toHex(root.publicKey),
+  role: 'admin',
+  certificate: 'x',
+  rootKey: root,
+}
 
-const made = (t: TestContext, uses: number): { home: Home; take(deviceId: string, at?: number, proof?: string): unknown; proofOf(deviceId: string): InviteProof } => {
+const made = (
+  t: TestContext,
+  uses: number,
+): {
+  home: Home
+  take(deviceId: string, at?: number, proof?: string): unknown
+  proofOf(deviceId: string): InviteProof
+} => {
   const home = openHome(temporaryFolder(t))
-  const { inviteId, secret, poolId } = decodeInvite(makeInvite(home, pool, { role: 'member', uses, notAfter: now + 1000, urls: [] }))
-  const proofOf = (deviceId: string): InviteProof => ({ inviteId, proof: inviteProof(secret, { poolId, inviteId, deviceId }) })
-  return { home, proofOf, take: (deviceId, at = now, proof = proofOf(deviceId).proof) => takeInvite(home, pool.poolId, { inviteId, proof }, { deviceId, now: at }) }
+  const { inviteId, secret, poolId } = decodeInvite(
+    makeInvite(home, pool, { role: 'member', uses, notAfter: now + 1000, urls: [] }),
+  )
+  const proofOf = (deviceId: string): InviteProof => ({
+    inviteId,
+    proof: inviteProof(secret, { poolId, inviteId, deviceId }),
+  })
+  return {
+    home,
+    proofOf,
+    take: (deviceId, at = now, proof = proofOf(deviceId).proof) =>
+      takeInvite(home, pool.poolId, { inviteId, proof }, { deviceId, now: at }),
+  }
 }
 
 test('invites: as many devices as it says, the same one as often as it asks', (t) => {
@@ -43,7 +67,10 @@ test('invites: not after its time, not with the proof of another device, not wit
 
 test('invites: one of another admin is not ours to answer; secrets are for the owner alone', (t) => {
   const { home } = made(t, 1)
-  assert.equal(takeInvite(home, pool.poolId, { inviteId: '0'.repeat(16), proof: '0'.repeat(64) }, { deviceId: first, now }), undefined)
+  assert.equal(
+    takeInvite(home, pool.poolId, { inviteId: '0'.repeat(16), proof: '0'.repeat(64) }, { deviceId: first, now }),
+    undefined,
+  )
   const folder = home.pool(pool.poolId).invites
   const [file] = readdirSync(folder)
   assert.equal(statSync(join(folder, file)).mode & 0o777, 0o600)
@@ -60,7 +87,16 @@ test('invites: a standing one is given out again while devices can come in by it
   assert.notEqual(decodeInvite(standingInvite(home, pool, 'else', terms).line).inviteId, one.inviteId)
   assert.notEqual(decodeInvite(makeInvite(home, pool, terms)).inviteId, one.inviteId)
 
-  const take = (deviceId: string): unknown => takeInvite(home, pool.poolId, { inviteId: one.inviteId, proof: inviteProof(one.secret, { poolId: one.poolId, inviteId: one.inviteId, deviceId }) }, { deviceId, now })
+  const take = (deviceId: string): unknown =>
+    takeInvite(
+      home,
+      pool.poolId,
+      {
+        inviteId: one.inviteId,
+        proof: inviteProof(one.secret, { poolId: one.poolId, inviteId: one.inviteId, deviceId }),
+      },
+      { deviceId, now },
+    )
   assert.equal(take(first), 'member')
   assert.equal(standingInvite(home, pool, 'mesh up', terms).usesLeft, 1)
   assert.equal(take(second), 'member')
@@ -73,6 +109,10 @@ test('invites: a standing one is given out again while devices can come in by it
 })
 
 test('invites: an address that means this machine is told as others see it', () => {
-  assert.deepEqual(reachableUrls('http://127.0.0.1:8080', ['192.168.1.20', '10.0.0.5']), ['https://192.168.1.20:8080', 'https://10.0.0.5:8080', 'http://127.0.0.1:8080'])
+  assert.deepEqual(reachableUrls('http://127.0.0.1:8080', ['192.168.1.20', '10.0.0.5']), [
+    'https://192.168.1.20:8080',
+    'https://10.0.0.5:8080',
+    'http://127.0.0.1:8080',
+  ])
   assert.deepEqual(reachableUrls('https://mesh.example.org', ['192.168.1.20']), ['https://mesh.example.org'])
 })

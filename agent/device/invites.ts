@@ -30,9 +30,11 @@ const StoredInvite = Type.Object({
 })
 type StoredInvite = Type.Static<typeof StoredInvite>
 
-const fileOf = (home: Home, poolId: string, inviteId: string): string => join(home.pool(poolId).invites, `${inviteId}.json`)
+const fileOf = (home: Home, poolId: string, inviteId: string): string =>
+  join(home.pool(poolId).invites, `${inviteId}.json`)
 
-const save = (home: Home, poolId: string, invite: StoredInvite): void => writeState(fileOf(home, poolId, invite.inviteId), `${JSON.stringify(invite, null, 2)}\n`, 0o600)
+const save = (home: Home, poolId: string, invite: StoredInvite): void =>
+  writeState(fileOf(home, poolId, invite.inviteId), `${JSON.stringify(invite, null, 2)}\n`, 0o600)
 
 export interface InviteTerms {
   readonly role: Role
@@ -44,20 +46,40 @@ export interface InviteTerms {
 }
 
 /** Makes an invite and remembers it. @returns the line to hand over; @throws MeshError `stateUnwritable` */
-export const makeInvite = (home: Home, pool: LocalPool, terms: InviteTerms): string => lineOf(pool, newInvite(home, pool, terms), terms)
+export const makeInvite = (home: Home, pool: LocalPool, terms: InviteTerms): string =>
+  lineOf(pool, newInvite(home, pool, terms), terms)
 
-const newInvite = (home: Home, pool: LocalPool, { role, uses, notAfter, standing }: InviteTerms & { readonly standing?: string }): StoredInvite => {
+const newInvite = (
+  home: Home,
+  pool: LocalPool,
+  { role, uses, notAfter, standing }: InviteTerms & { readonly standing?: string },
+): StoredInvite => {
   const invite: StoredInvite = {
     inviteId: randomBytes(inviteIdBytes).toString('hex'),
     secret: randomBytes(inviteSecretBytes).toString('hex'),
-    role, uses, usedBy: [], notAfter, ...(standing === undefined ? {} : { standing }),
+    role,
+    uses,
+    usedBy: [],
+    notAfter,
+    ...(standing === undefined ? {} : { standing }),
   }
   save(home, pool.poolId, invite)
   return invite
 }
 
-const lineOf = (pool: LocalPool, { inviteId, secret, notAfter }: Pick<StoredInvite, 'inviteId' | 'secret' | 'notAfter'>, { urls, controlPlaneKey }: Pick<InviteTerms, 'urls' | 'controlPlaneKey'>): string =>
-  encodeInvite({ controlPlaneKey, rootPublicKey: fromHex(pool.rootPublicKey, 32, 'root public key'), inviteId, secret: fromHex(secret, inviteSecretBytes, 'secret'), notAfter, urls })
+const lineOf = (
+  pool: LocalPool,
+  { inviteId, secret, notAfter }: Pick<StoredInvite, 'inviteId' | 'secret' | 'notAfter'>,
+  { urls, controlPlaneKey }: Pick<InviteTerms, 'urls' | 'controlPlaneKey'>,
+): string =>
+  encodeInvite({
+    controlPlaneKey,
+    rootPublicKey: fromHex(pool.rootPublicKey, 32, 'root public key'),
+    inviteId,
+    secret: fromHex(secret, inviteSecretBytes, 'secret'),
+    notAfter,
+    urls,
+  })
 
 /** Invites of a pool that this device made; a damaged file costs that invite only. */
 const storedInvites = (home: Home, poolId: string): StoredInvite[] => {
@@ -87,9 +109,20 @@ const standingMs = 3600e3
  * @param standing a name, for example of the command that prints it
  * @throws MeshError `stateUnwritable`
  */
-export const standingInvite = (home: Home, pool: LocalPool, standing: string, terms: InviteTerms & { readonly now: number }): StandingInvite => {
+export const standingInvite = (
+  home: Home,
+  pool: LocalPool,
+  standing: string,
+  terms: InviteTerms & { readonly now: number },
+): StandingInvite => {
   const usable = storedInvites(home, pool.poolId)
-    .filter((invite) => invite.standing === standing && invite.role === terms.role && invite.usedBy.length < invite.uses && invite.notAfter > terms.now + standingMs)
+    .filter(
+      (invite) =>
+        invite.standing === standing &&
+        invite.role === terms.role &&
+        invite.usedBy.length < invite.uses &&
+        invite.notAfter > terms.now + standingMs,
+    )
     .toSorted((a, b) => b.notAfter - a.notAfter)
   const { inviteId, secret, uses, usedBy, notAfter } = usable[0] ?? newInvite(home, pool, { ...terms, standing })
   return { line: lineOf(pool, { inviteId, secret, notAfter }, terms), usesLeft: uses - usedBy.length, notAfter }
@@ -100,10 +133,16 @@ export const standingInvite = (home: Home, pool: LocalPool, standing: string, te
  * @returns the role that it gives, or `undefined` for an invite of another admin
  * @throws MeshError `inviteInvalid` (wrong proof) | `inviteExpired` | `inviteUsed` | `stateUnwritable` | `stateUnreadable`
  */
-export const takeInvite = (home: Home, poolId: string, { inviteId, proof }: InviteProof, { deviceId, now }: { readonly deviceId: string; readonly now: number }): Role | undefined => {
+export const takeInvite = (
+  home: Home,
+  poolId: string,
+  { inviteId, proof }: InviteProof,
+  { deviceId, now }: { readonly deviceId: string; readonly now: number },
+): Role | undefined => {
   const invite = readChecked(fileOf(home, poolId, inviteId), StoredInvite)
   if (invite === undefined) return undefined
-  if (!isProof(proof, inviteProof(fromHex(invite.secret, inviteSecretBytes, 'secret'), { poolId, inviteId, deviceId }))) throw new MeshError('inviteInvalid', { problem: 'its secret is wrong' })
+  if (!isProof(proof, inviteProof(fromHex(invite.secret, inviteSecretBytes, 'secret'), { poolId, inviteId, deviceId })))
+    throw new MeshError('inviteInvalid', { problem: 'its secret is wrong' })
   if (now >= invite.notAfter) throw new MeshError('inviteExpired', { notAfter: invite.notAfter })
   if (invite.usedBy.includes(deviceId)) return invite.role
   if (invite.usedBy.length >= invite.uses) throw new MeshError('inviteUsed', { uses: invite.uses })

@@ -14,7 +14,15 @@ const homeOf = (t: TestContext): Home => {
 
 const poolId = 'a'.repeat(64)
 const id = (index: number): string => index.toString(16).padStart(64, '0')
-const sighting = (index: number, more: Partial<Sighting> = {}): Sighting => ({ poolId, deviceId: id(index), address: `/ip4/10.0.0.${index % 250}/tcp/4100`, found: 'mdns', dialable: `/ip4/10.0.0.${index % 250}/tcp/4100`, at: 1000 + index, ...more })
+const sighting = (index: number, more: Partial<Sighting> = {}): Sighting => ({
+  poolId,
+  deviceId: id(index),
+  address: `/ip4/10.0.0.${index % 250}/tcp/4100`,
+  found: 'mdns',
+  dialable: `/ip4/10.0.0.${index % 250}/tcp/4100`,
+  at: 1000 + index,
+  ...more,
+})
 
 test('peer cache: what worked is there after a restart, newest first', (t) => {
   const home = homeOf(t)
@@ -22,16 +30,32 @@ test('peer cache: what worked is there after a restart, newest first', (t) => {
   cache.name(poolId, id(1), 'Desktop')
   assert.equal(cache.saw(sighting(1)), true)
   assert.equal(cache.saw(sighting(1, { at: 2000 })), false, 'the same again is no news')
-  assert.equal(cache.saw(sighting(1, { at: 3000, address: '/ip4/10.1.0.1/tcp/4100', dialable: '/ip4/10.1.0.1/tcp/4100', latencyMs: 2 })), true)
+  assert.equal(
+    cache.saw(
+      sighting(1, { at: 3000, address: '/ip4/10.1.0.1/tcp/4100', dialable: '/ip4/10.1.0.1/tcp/4100', latencyMs: 2 }),
+    ),
+    true,
+  )
   cache.rememberControlPlane('http://10.0.0.1:8080')
   cache.rememberControlPlane('http://10.1.0.1:8080')
   cache.listenPort = 4100
   cache.save()
   const again = new PeerCache(home)
-  assert.deepEqual(again.peersOf(poolId), [{
-    poolId, deviceId: id(1), name: 'Desktop', address: '/ip4/10.1.0.1/tcp/4100', found: 'mdns', latencyMs: 2, lastSeenAt: 3000,
-    worked: [{ address: '/ip4/10.1.0.1/tcp/4100', at: 3000 }, { address: '/ip4/10.0.0.1/tcp/4100', at: 2000 }],
-  }])
+  assert.deepEqual(again.peersOf(poolId), [
+    {
+      poolId,
+      deviceId: id(1),
+      name: 'Desktop',
+      address: '/ip4/10.1.0.1/tcp/4100',
+      found: 'mdns',
+      latencyMs: 2,
+      lastSeenAt: 3000,
+      worked: [
+        { address: '/ip4/10.1.0.1/tcp/4100', at: 3000 },
+        { address: '/ip4/10.0.0.1/tcp/4100', at: 2000 },
+      ],
+    },
+  ])
   assert.deepEqual([again.controlPlanes, again.listenPort], [['http://10.1.0.1:8080', 'http://10.0.0.1:8080'], 4100])
 })
 
@@ -39,7 +63,8 @@ test('peer cache: it is bounded; who was not seen for longest goes first', (t) =
   const home = homeOf(t)
   const cache = new PeerCache(home)
   for (let index = 0; index < 300; index++) cache.saw(sighting(index))
-  for (let network = 0; network < 20; network++) cache.saw(sighting(299, { at: 5000 + network, dialable: `/ip4/10.${network}.0.1/tcp/1` }))
+  for (let network = 0; network < 20; network++)
+    cache.saw(sighting(299, { at: 5000 + network, dialable: `/ip4/10.${network}.0.1/tcp/1` }))
   cache.save()
   const { peers } = readKnownPeers(home)
   assert.equal(peers.length, 256)

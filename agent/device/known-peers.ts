@@ -10,7 +10,8 @@ const maxAddresses = 8
 const maxControlPlanes = 8
 
 /** What was remembered; nothing when there is no file. @throws MeshError `stateUnreadable` */
-export const readKnownPeers = (home: Home): KnownPeers => readChecked(home.knownPeers, KnownPeers) ?? { peers: [], controlPlanes: [] }
+export const readKnownPeers = (home: Home): KnownPeers =>
+  readChecked(home.knownPeers, KnownPeers) ?? { peers: [], controlPlanes: [] }
 
 export interface Sighting {
   readonly poolId: string
@@ -24,9 +25,11 @@ export interface Sighting {
   readonly at: number
 }
 
-const keyOf = ({ poolId, deviceId }: { readonly poolId: string; readonly deviceId: string }): string => `${poolId}/${deviceId}`
+const keyOf = ({ poolId, deviceId }: { readonly poolId: string; readonly deviceId: string }): string =>
+  `${poolId}/${deviceId}`
 
-const newest = (worked: KnownPeer['worked'], address: string, at: number): KnownPeer['worked'] => [{ address, at }, ...worked.filter((known) => known.address !== address)].slice(0, maxAddresses)
+const newest = (worked: KnownPeer['worked'], address: string, at: number): KnownPeer['worked'] =>
+  [{ address, at }, ...worked.filter((known) => known.address !== address)].slice(0, maxAddresses)
 
 export class PeerCache {
   readonly #home: Home
@@ -90,15 +93,29 @@ export class PeerCache {
     const key = keyOf({ poolId, deviceId })
     const before = this.#peers.get(key)
     const name = this.#names.get(key) ?? before?.name
-    const worked = dialable === undefined ? before?.worked ?? [] : newest(before?.worked ?? [], dialable, at)
-    this.#peers.set(key, { poolId, deviceId, ...(name === undefined ? {} : { name }), address, found, ...(latencyMs === undefined ? {} : { latencyMs }), lastSeenAt: at, worked })
+    const worked = dialable === undefined ? (before?.worked ?? []) : newest(before?.worked ?? [], dialable, at)
+    this.#peers.set(key, {
+      poolId,
+      deviceId,
+      ...(name === undefined ? {} : { name }),
+      address,
+      found,
+      ...(latencyMs === undefined ? {} : { latencyMs }),
+      lastSeenAt: at,
+      worked,
+    })
     this.#changed = true
-    return before?.address !== address || before.found !== found || (before.latencyMs === undefined && latencyMs !== undefined)
+    return (
+      before?.address !== address ||
+      before.found !== found ||
+      (before.latencyMs === undefined && latencyMs !== undefined)
+    )
   }
 
   /** Forgets pools that this device left. */
   keepPools(poolIds: readonly string[]): void {
-    for (const [key, { poolId }] of this.#peers) if (!poolIds.includes(poolId)) this.#changed = this.#peers.delete(key) || this.#changed
+    for (const [key, { poolId }] of this.#peers)
+      if (!poolIds.includes(poolId)) this.#changed = this.#peers.delete(key) || this.#changed
   }
 
   /** Writes what changed. @throws MeshError `stateUnwritable` */
@@ -106,7 +123,11 @@ export class PeerCache {
     if (!this.#changed) return
     const byTime = [...this.#peers.values()].toSorted((a, b) => b.lastSeenAt - a.lastSeenAt)
     for (const forgotten of byTime.slice(maxPeers)) this.#peers.delete(keyOf(forgotten))
-    writeStateJson(this.#home.knownPeers, { peers: byTime.slice(0, maxPeers), controlPlanes: [...this.#controlPlanes], ...(this.#listenPort === undefined ? {} : { listenPort: this.#listenPort }) } satisfies KnownPeers)
+    writeStateJson(this.#home.knownPeers, {
+      peers: byTime.slice(0, maxPeers),
+      controlPlanes: [...this.#controlPlanes],
+      ...(this.#listenPort === undefined ? {} : { listenPort: this.#listenPort }),
+    } satisfies KnownPeers)
     this.#changed = false
   }
 }

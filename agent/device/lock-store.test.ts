@@ -12,7 +12,11 @@ import { adoptLock, changeLock, loadLock, saveCountdown, saveLock } from './lock
 import { lock, remainingOf, unlock } from './resource-lock.ts'
 
 const hour = 3600e3
-const at = (hours: number, bootId = 'a'): ClockReading => ({ bootId, uptimeMs: hours * hour, wallMs: 1.8e12 + hours * hour })
+const at = (hours: number, bootId = 'a'): ClockReading => ({
+  bootId,
+  uptimeMs: hours * hour,
+  wallMs: 1.8e12 + hours * hour,
+})
 
 const create = (t: TestContext): { home: Home; device: LocalDevice } => {
   const home = openHome(temporaryFolder(t))
@@ -66,8 +70,14 @@ test('lock store: a file of another device, of another number or damaged is name
   const { after } = changeLock(home, device, (before) => lock(before, { memoryBytes: 7e9 }, at(0)))
   const file = join(home.locks.folder, '0000000002.json')
   writeFileSync(file, readFileSync(join(home.locks.folder, '0000000001.json')))
-  assert.throws(() => loadLock(home, device), { code: 'stateUnreadable', message: /0000000002\.json: it holds statement 1/ })
-  writeFileSync(file, JSON.stringify({ statement: signCommitment(newKeyPair(), { ...after!.commitment, sequence: 2 }) }))
+  assert.throws(() => loadLock(home, device), {
+    code: 'stateUnreadable',
+    message: /0000000002\.json: it holds statement 1/,
+  })
+  writeFileSync(
+    file,
+    JSON.stringify({ statement: signCommitment(newKeyPair(), { ...after!.commitment, sequence: 2 }) }),
+  )
   assert.throws(() => loadLock(home, device), { code: 'stateUnreadable', message: /not of this device/ })
   writeFileSync(file, '{"state')
   assert.throws(() => loadLock(home, device), { code: 'stateUnreadable' })
@@ -76,7 +86,9 @@ test('lock store: a file of another device, of another number or damaged is name
 test('lock store: what a killed process left is ignored, and removed once it is old', (t) => {
   const { home, device } = create(t)
   changeLock(home, device, (before) => lock(before, { memoryBytes: 7e9 }, at(0)))
-  const [old, young] = ['0000000002.json.0011.tmp', '0000000002.json.0022.tmp'].map((name) => join(home.locks.folder, name))
+  const [old, young] = ['0000000002.json.0011.tmp', '0000000002.json.0022.tmp'].map((name) =>
+    join(home.locks.folder, name),
+  )
   for (const file of [old, young]) writeFileSync(file, '{"sta')
   utimesSync(old, 0, 0)
   assert.equal(loadLock(home, device)?.commitment.sequence, 1)
@@ -86,7 +98,13 @@ test('lock store: what a killed process left is ignored, and removed once it is 
 
 test('lock store: a statement that only the control plane still knows is taken over, its cooldown from the start', (t) => {
   const { home, device } = create(t)
-  const cooling = signCommitment(device.key, { sequence: 5, phase: 'cooling', memoryBytes: 3e9, cooldownMs: 10 * hour, at: 0 })
+  const cooling = signCommitment(device.key, {
+    sequence: 5,
+    phase: 'cooling',
+    memoryBytes: 3e9,
+    cooldownMs: 10 * hour,
+    at: 0,
+  })
   adoptLock(home, device, cooling, at(100))
   const loaded = loadLock(home, device) ?? assert.fail()
   assert.deepEqual([loaded.commitment.sequence, remainingOf(loaded, at(101))], [5, 9 * hour])

@@ -27,7 +27,8 @@ export interface StoredLock extends ResourceLock {
 /** Temporary files of killed processes are removed after this time; a living one needs milliseconds. */
 const abandonedMs = 60_000
 
-const fileOf = (home: Home, sequence: number): string => join(home.locks.folder, `${String(sequence).padStart(10, '0')}.json`)
+const fileOf = (home: Home, sequence: number): string =>
+  join(home.locks.folder, `${String(sequence).padStart(10, '0')}.json`)
 
 const namesIn = (folder: string): string[] => {
   try {
@@ -38,7 +39,12 @@ const namesIn = (folder: string): string[] => {
   }
 }
 
-const sequences = (home: Home): number[] => namesIn(home.locks.folder).map((name) => /^(\d{10})\.json$/.exec(name)?.[1]).filter((digits) => digits !== undefined).map(Number).toSorted((a, b) => a - b)
+const sequences = (home: Home): number[] =>
+  namesIn(home.locks.folder)
+    .map((name) => /^(\d{10})\.json$/.exec(name)?.[1])
+    .filter((digits) => digits !== undefined)
+    .map(Number)
+    .toSorted((a, b) => a - b)
 
 const withNewerCountdown = (home: Home, stored: StoredLock): StoredLock => {
   if (stored.countdown === undefined) return stored
@@ -60,23 +66,33 @@ export const loadLock = (home: Home, device: LocalDevice): StoredLock | undefine
     } catch (error) {
       throw new MeshError('stateUnreadable', { file, problem: problemOf(error) }, error)
     }
-    if (commitment.sequence !== newest) throw new MeshError('stateUnreadable', { file, problem: `it holds statement ${commitment.sequence}` })
+    if (commitment.sequence !== newest)
+      throw new MeshError('stateUnreadable', { file, problem: `it holds statement ${commitment.sequence}` })
     return withNewerCountdown(home, { ...content, commitment })
   }
 }
 
-const textOf = (statement: string, countdown: Countdown | undefined): string => `${JSON.stringify({ statement, countdown }, null, 2)}\n`
+const textOf = (statement: string, countdown: Countdown | undefined): string =>
+  `${JSON.stringify({ statement, countdown }, null, 2)}\n`
 
 const clearOlder = (home: Home, sequence: number): void => {
   for (const older of sequences(home)) if (older < sequence) rmSync(fileOf(home, older), { force: true })
   for (const name of namesIn(home.locks.folder)) {
     const file = join(home.locks.folder, name)
-    if (name.endsWith('.tmp') && Date.now() - (statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? Date.now()) > abandonedMs) rmSync(file, { force: true })
+    if (
+      name.endsWith('.tmp') &&
+      Date.now() - (statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? Date.now()) > abandonedMs
+    )
+      rmSync(file, { force: true })
   }
 }
 
 /** Signs a lock and stores it. @returns `undefined` when another process was first: look again and decide anew */
-export const saveLock = (home: Home, device: LocalDevice, { commitment, countdown }: ResourceLock): StoredLock | undefined => {
+export const saveLock = (
+  home: Home,
+  device: LocalDevice,
+  { commitment, countdown }: ResourceLock,
+): StoredLock | undefined => {
   const statement = signCommitment(device.key, commitment)
   if (!createState(fileOf(home, commitment.sequence), textOf(statement, countdown))) return undefined
   clearOlder(home, commitment.sequence)
@@ -101,7 +117,11 @@ export const saveCountdown = (home: Home, { commitment, countdown }: ResourceLoc
 }
 
 /** Decides on the newest lock and stores the outcome, anew when another process was first. @returns the lock that holds, and the one before */
-export const changeLock = (home: Home, device: LocalDevice, decide: (before: StoredLock | undefined) => ResourceLock | undefined): { readonly before: StoredLock | undefined; readonly after: StoredLock | undefined } => {
+export const changeLock = (
+  home: Home,
+  device: LocalDevice,
+  decide: (before: StoredLock | undefined) => ResourceLock | undefined,
+): { readonly before: StoredLock | undefined; readonly after: StoredLock | undefined } => {
   for (;;) {
     const before = loadLock(home, device)
     const wanted = decide(before)

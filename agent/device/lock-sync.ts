@@ -18,11 +18,15 @@ export interface LockSync {
  */
 export const syncLock = async ({ home, device, client }: LockSync): Promise<StoredLock | undefined> => {
   const local = loadLock(home, device)
-  const { statement } = local === undefined ? await client.call('getLock', {}) : await client.call('recordLock', { body: { statement: local.statement } })
+  const { statement } =
+    local === undefined
+      ? await client.call('getLock', {})
+      : await client.call('recordLock', { body: { statement: local.statement } })
   if (statement === null || statement === local?.statement) return local
   const known = verifyCommitment(statement, device.key.publicKey)
   // another command may have stored and sent it while we asked
   const present = loadLock(home, device)
-  if (present !== undefined && (present.statement === statement || present.commitment.sequence > known.sequence)) return present
+  if (present !== undefined && (present.statement === statement || present.commitment.sequence > known.sequence))
+    return present
   return adoptLock(home, device, statement, readClock())
 }

@@ -35,7 +35,10 @@ export const parseMeminfo = (text: string | undefined): MemoryBound | undefined 
   if (limitBytes === undefined) return undefined
   const free = lineIn(text, 'MemFree')
   // kernels before 3.14 do not tell what is available: what is free and in caches comes near
-  const guess = free === undefined ? undefined : free + (lineIn(text, 'Buffers') ?? 0) + (lineIn(text, 'Cached') ?? 0) - (lineIn(text, 'Shmem') ?? 0)
+  const guess =
+    free === undefined
+      ? undefined
+      : free + (lineIn(text, 'Buffers') ?? 0) + (lineIn(text, 'Cached') ?? 0) - (lineIn(text, 'Shmem') ?? 0)
   return { source: '/proc/meminfo', limitBytes, availableBytes: lineIn(text, 'MemAvailable') ?? guess }
 }
 
@@ -51,7 +54,15 @@ const boundOf = (version: string, { folder, limits, used, reclaimable }: Group):
   const known = limits.filter((limit): limit is number => limit !== undefined && limit < unlimited)
   if (known.length === 0) return []
   const limitBytes = Math.min(...known)
-  return [{ source: `${version} ${folder}`, limitBytes, ...(used === undefined ? {} : { availableBytes: Math.max(0, limitBytes - Math.max(0, used - (reclaimable ?? 0))) }) }]
+  return [
+    {
+      source: `${version} ${folder}`,
+      limitBytes,
+      ...(used === undefined
+        ? {}
+        : { availableBytes: Math.max(0, limitBytes - Math.max(0, used - (reclaimable ?? 0))) }),
+    },
+  ]
 }
 
 /** Limits of every control group this process is in, of either version, from its own up to the top. */
@@ -62,7 +73,12 @@ export const readControlGroups = (read: ReadText): MemoryBound[] =>
     if (version === 'v2') {
       // above memory.high a group is slowed until it is of no use, so it bounds as memory.max does
       const limits = [numberIn(file('memory.max')), numberIn(file('memory.high'))]
-      return boundOf('cgroup v2', { folder, limits, used: numberIn(file('memory.current')), reclaimable: lineIn(stat, 'inactive_file') })
+      return boundOf('cgroup v2', {
+        folder,
+        limits,
+        used: numberIn(file('memory.current')),
+        reclaimable: lineIn(stat, 'inactive_file'),
+      })
     }
     // the hierarchical limit includes groups above the mount, which a container does not see
     const limits = [numberIn(file('memory.limit_in_bytes')), lineIn(stat, 'hierarchical_memory_limit')]
@@ -83,13 +99,17 @@ export const parseVmStat = (text: string): number | undefined => {
 }
 
 /** `/proc/<pid>/status`: memory that is the process's own. Pages of files are left out: the kernel counts them as available. */
-export const parseOwnBytes = (status: string | undefined): number => (lineIn(status, 'RssAnon') ?? lineIn(status, 'VmRSS') ?? 0) + (lineIn(status, 'RssShmem') ?? 0)
+export const parseOwnBytes = (status: string | undefined): number =>
+  (lineIn(status, 'RssAnon') ?? lineIn(status, 'VmRSS') ?? 0) + (lineIn(status, 'RssShmem') ?? 0)
 
 /** `ps -axo pid=,ppid=,rss=`: resident bytes of a process and all below it. */
 export const parseProcessTree = (text: string, pid: number): number => {
-  const rows = text.split('\n').map((line) => line.trim().split(/\s+/).map(Number)).filter((row) => row.length === 3 && row.every(Number.isFinite))
+  const rows = text
+    .split('\n')
+    .map((line) => line.trim().split(/\s+/).map(Number))
+    .filter((row) => row.length === 3 && row.every(Number.isFinite))
   const tree = new Set([pid])
-  for (let size = 0; size < tree.size; ) {
+  for (let size = 0; size < tree.size;) {
     size = tree.size
     for (const [child, parent] of rows) if (tree.has(parent)) tree.add(child)
   }

@@ -32,10 +32,19 @@ const placeWithPool = (t: TestContext): Place => {
   const key = newKeyPair()
   const certificate = issueCertificate(pool.rootKey, { deviceId: deviceIdOf(key), role: 'admin' }, Date.now())
   const revocations = new Revocations(home, Date.now)
-  return { home, pool, root: pool.rootKey, admin: { key, certificate }, adminId: deviceIdOf(key), revocations, pins: new Pins(home, revocations, Date.now) }
+  return {
+    home,
+    pool,
+    root: pool.rootKey,
+    admin: { key, certificate },
+    adminId: deviceIdOf(key),
+    revocations,
+    pins: new Pins(home, revocations, Date.now),
+  }
 }
 
-const sign = (signer: Signer, after: number, controlPlaneId = first): string => signPin(signer, { after, controlPlaneId }, Date.now())
+const sign = (signer: Signer, after: number, controlPlaneId = first): string =>
+  signPin(signer, { after, controlPlaneId }, Date.now())
 
 test('pins: the newest is kept over a restart, and an older one, a forged one and one of another pool change nothing', (t) => {
   const { home, pool, root, admin, revocations, pins } = placeWithPool(t)
@@ -43,7 +52,10 @@ test('pins: the newest is kept over a restart, and an older one, a forged one an
   assert.equal(pins.pinOf(poolId), undefined)
   assert.equal(pins.accept(poolId, sign(admin, 0)), true)
   const moved = sign(root, 1, second)
-  assert.deepEqual([pins.accept(poolId, moved), pins.accept(poolId, moved), pins.accept(poolId, sign(admin, 0))], [true, false, false])
+  assert.deepEqual(
+    [pins.accept(poolId, moved), pins.accept(poolId, moved), pins.accept(poolId, sign(admin, 0))],
+    [true, false, false],
+  )
   assert.throws(() => pins.accept(poolId, sign(newKeyPair(), 8)), { code: 'pinInvalid' })
   assert.throws(() => pins.accept(poolId, 'AAAA'), { code: 'pinInvalid' })
   assert.equal(pins.accept('f'.repeat(64), moved), false, 'of a pool that this device is not in')

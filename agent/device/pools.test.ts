@@ -8,13 +8,32 @@ import { signCharter } from '../../shared/identity/pool-charter.ts'
 import { poolIdOf } from '../../shared/identity/pool-certificate.ts'
 import { parseDeviceId } from '../../shared/ids.ts'
 import { temporaryFolder } from '../../test/support/homes.ts'
-import { adminsReadText, checkTerms, createPool, findPool, listPools, type LocalPool, savePool, selectPool } from './pools.ts'
+import {
+  adminsReadText,
+  checkTerms,
+  createPool,
+  findPool,
+  listPools,
+  type LocalPool,
+  savePool,
+  selectPool,
+} from './pools.ts'
 
-const code = (wanted: string, text = /(?:)/) => (error: unknown): boolean => error instanceof MeshError && error.code === wanted && text.test(error.message)
+const code =
+  (wanted: string, text = /(?:)/) =>
+  (error: unknown): boolean =>
+    error instanceof MeshError && error.code === wanted && text.test(error.message)
 
 const makePool = (home: Home, name: string, isMaker = false): LocalPool => {
   const root = newKeyPair()
-  const pool: LocalPool = { poolId: poolIdOf(root.publicKey), name, rootPublicKey: toHex(root.publicKey), role: isMaker ? 'admin' : 'member', certificate: 'Y2VydA', rootKey: isMaker ? root : undefined }
+  const pool: LocalPool = {
+    poolId: poolIdOf(root.publicKey),
+    name,
+    rootPublicKey: toHex(root.publicKey),
+    role: isMaker ? 'admin' : 'member',
+    certificate: 'Y2VydA',
+    rootKey: isMaker ? root : undefined,
+  }
   savePool(home, pool)
   return pool
 }
@@ -23,13 +42,26 @@ describe('what a pool was made to be', () => {
   it('is signed with the pool and kept, and a control plane that lets more people read is refused', (t) => {
     const home = openHome(temporaryFolder(t))
     const deviceId = parseDeviceId('a'.repeat(64))
-    const [open, plain] = [createPool(home, deviceId, { name: 'school', adminsReadText: true }, Date.now()), createPool(home, deviceId, 'home', Date.now())]
-    assert.deepEqual([open, plain].map(({ poolId }) => adminsReadText(selectPool(home, poolId))), [true, false])
-    assert.deepEqual([checkTerms(open, { charter: open.charter }), checkTerms(open, {}), checkTerms(plain, {})], [true, true, false])
+    const [open, plain] = [
+      createPool(home, deviceId, { name: 'school', adminsReadText: true }, Date.now()),
+      createPool(home, deviceId, 'home', Date.now()),
+    ]
+    assert.deepEqual(
+      [open, plain].map(({ poolId }) => adminsReadText(selectPool(home, poolId))),
+      [true, false],
+    )
+    assert.deepEqual(
+      [checkTerms(open, { charter: open.charter }), checkTerms(open, {}), checkTerms(plain, {})],
+      [true, true, false],
+    )
     const forged = signCharter(newKeyPair(), { adminsReadText: true })
     const later = signCharter(plain.rootKey as KeyPair, { adminsReadText: true })
-    assert.throws(() => checkTerms(plain, { charter: later }), code('charterChanged', /was for who submitted them, and nobody else/))
-    for (const pool of [plain, open]) assert.throws(() => checkTerms(pool, { charter: forged }), code('charterInvalid', /did not sign/))
+    assert.throws(
+      () => checkTerms(plain, { charter: later }),
+      code('charterChanged', /was for who submitted them, and nobody else/),
+    )
+    for (const pool of [plain, open])
+      assert.throws(() => checkTerms(pool, { charter: forged }), code('charterInvalid', /did not sign/))
   })
 })
 
@@ -59,7 +91,10 @@ describe('pools', () => {
     const first = makePool(home, 'zebra')
     assert.equal(selectPool(home).poolId, first.poolId)
     const second = makePool(home, 'ant')
-    assert.deepEqual(listPools(home).map(({ name }) => name), ['ant', 'zebra'])
+    assert.deepEqual(
+      listPools(home).map(({ name }) => name),
+      ['ant', 'zebra'],
+    )
     assert.throws(() => selectPool(home), code('usage', /in 2 pools; name one with --pool-id/))
     assert.equal(selectPool(home, second.poolId).name, 'ant')
   })
@@ -67,11 +102,16 @@ describe('pools', () => {
   it('the first eight digits of its id name a pool', (t) => {
     const home = openHome(temporaryFolder(t))
     const [first, second] = [makePool(home, 'zebra'), makePool(home, 'ant')]
-    for (const digits of [8, 9, 63]) assert.deepEqual(selectPool(home, first.poolId.slice(0, digits).toUpperCase()), first)
-    for (const text of [first.poolId.slice(0, 7), '', 'zebra', `${first.poolId}0`]) assert.throws(() => selectPool(home, text), code('usage', /--pool-id wants at least 8 hex digits of a pool id/))
+    for (const digits of [8, 9, 63])
+      assert.deepEqual(selectPool(home, first.poolId.slice(0, digits).toUpperCase()), first)
+    for (const text of [first.poolId.slice(0, 7), '', 'zebra', `${first.poolId}0`])
+      assert.throws(() => selectPool(home, text), code('usage', /--pool-id wants at least 8 hex digits of a pool id/))
     const other = first.poolId.startsWith('00000000') ? '11111111' : '00000000'
     assert.throws(() => selectPool(home, other), code('poolUnknown', new RegExp(`in no pool ${other}$`)))
-    assert.throws(() => selectPool(home), code('usage', new RegExp(`ant: ${second.poolId.slice(0, 8)}, zebra: ${first.poolId.slice(0, 8)}\\)`)))
+    assert.throws(
+      () => selectPool(home),
+      code('usage', new RegExp(`ant: ${second.poolId.slice(0, 8)}, zebra: ${first.poolId.slice(0, 8)}\\)`)),
+    )
     writeFileSync(home.pool(second.poolId).config, '[]')
     assert.deepEqual(selectPool(home, first.poolId), first)
   })

@@ -7,12 +7,26 @@ import { loadKey, saveKey } from '../../shared/identity/device-key.ts'
 import { type KeyPair, newKeyPair, toHex } from '../../shared/identity/keys.ts'
 import { readCharter, signCharter } from '../../shared/identity/pool-charter.ts'
 import { issueCertificate, poolIdOf, type Signer } from '../../shared/identity/pool-certificate.ts'
-import { type ByDigits, type DeviceId, type PoolId, parseDigits, parsePoolId, selectByDigits, shortId } from '../../shared/ids.ts'
+import {
+  type ByDigits,
+  type DeviceId,
+  type PoolId,
+  parseDigits,
+  parsePoolId,
+  selectByDigits,
+  shortId,
+} from '../../shared/ids.ts'
 import { Hex64, Name } from '../../shared/schema/common.ts'
 import { CharterText, Role } from '../../shared/schema/pool.ts'
 import { readChecked } from './checked-state.ts'
 
-const PoolConfig = Type.Object({ poolId: Hex64, name: Name, rootPublicKey: Hex64, role: Role, charter: Type.Optional(CharterText) })
+const PoolConfig = Type.Object({
+  poolId: Hex64,
+  name: Name,
+  rootPublicKey: Hex64,
+  role: Role,
+  charter: Type.Optional(CharterText),
+})
 
 export interface LocalPool {
   readonly poolId: PoolId
@@ -29,7 +43,8 @@ export interface LocalPool {
 }
 
 /** What this device signs with for the pool: the root key where it is, else its own key as an admin; nothing for a member. */
-export const signerOf = ({ rootKey, role, certificate }: LocalPool, key: KeyPair): Signer | undefined => rootKey ?? (role === 'admin' ? { key, certificate } : undefined)
+export const signerOf = ({ rootKey, role, certificate }: LocalPool, key: KeyPair): Signer | undefined =>
+  rootKey ?? (role === 'admin' ? { key, certificate } : undefined)
 
 /** @throws MeshError `notAdmin` */
 export const needSigner = (pool: LocalPool, key: KeyPair): Signer => {
@@ -57,7 +72,9 @@ export const listPools = (home: Home): LocalPool[] => {
     throw new MeshError('stateUnreadable', { file: home.pools, problem: problemOf(error) }, error)
   }
   const pools = names.filter((name) => /^[0-9a-f]{64}$/.test(name)).map((name) => findPool(home, name))
-  return pools.filter((pool) => pool !== undefined).toSorted((a, b) => a.name.localeCompare(b.name) || a.poolId.localeCompare(b.poolId))
+  return pools
+    .filter((pool) => pool !== undefined)
+    .toSorted((a, b) => a.name.localeCompare(b.name) || a.poolId.localeCompare(b.poolId))
 }
 
 /** How `--pool-id` names a pool. */
@@ -71,14 +88,19 @@ export const selectPool = (home: Home, poolId?: string): LocalPool => {
   if (poolId !== undefined) {
     const digits = parseDigits(poolId, poolByDigits)
     // a whole id: what else lies there does not matter, damaged or not
-    const named = digits.length === 64 ? findPool(home, digits) : selectByDigits(listPools(home), (pool) => pool.poolId, digits, poolByDigits)
+    const named =
+      digits.length === 64
+        ? findPool(home, digits)
+        : selectByDigits(listPools(home), (pool) => pool.poolId, digits, poolByDigits)
     if (named === undefined) throw new MeshError('poolUnknown', { poolId: digits })
     return named
   }
   const pools = listPools(home)
   if (pools.length === 0) throw new MeshError('noPool')
   if (pools.length > 1) {
-    throw new MeshError('usage', { problem: `this device is in ${pools.length} pools; name one with --pool-id (${pools.map((pool) => `${pool.name}: ${shortId(pool.poolId)}`).join(', ')})` })
+    throw new MeshError('usage', {
+      problem: `this device is in ${pools.length} pools; name one with --pool-id (${pools.map((pool) => `${pool.name}: ${shortId(pool.poolId)}`).join(', ')})`,
+    })
   }
   return pools[0]
 }
@@ -89,16 +111,26 @@ export const adminsReadText = ({ charter, rootPublicKey }: Pick<LocalPool, 'char
 
 /** Who reads prompts and answers, in words. */
 export const readersText = (isForAdmins: boolean): string =>
-  isForAdmins ? 'who submitted them, and the admins of the pool: so it was made' : 'who submitted them, and nobody else of the pool'
+  isForAdmins
+    ? 'who submitted them, and the admins of the pool: so it was made'
+    : 'who submitted them, and nobody else of the pool'
 
 /**
  * Whether admins read the text of all jobs, by what the control plane shows and what this device saw when it joined.
  * @throws MeshError `charterInvalid` | `charterChanged` (the control plane lets more people read than the pool was made for)
  */
-export const checkTerms = (local: Pick<LocalPool, 'poolId' | 'charter' | 'rootPublicKey'>, shown: { readonly charter?: string }): boolean => {
+export const checkTerms = (
+  local: Pick<LocalPool, 'poolId' | 'charter' | 'rootPublicKey'>,
+  shown: { readonly charter?: string },
+): boolean => {
   const before = adminsReadText(local)
   const now = adminsReadText({ ...local, charter: shown.charter })
-  if (now && !before) throw new MeshError('charterChanged', { poolId: shortId(local.poolId), before: `for ${readersText(before)}`, now: readersText(now) })
+  if (now && !before)
+    throw new MeshError('charterChanged', {
+      poolId: shortId(local.poolId),
+      before: `for ${readersText(before)}`,
+      now: readersText(now),
+    })
   return before
 }
 
@@ -107,7 +139,12 @@ export const checkTerms = (local: Pick<LocalPool, 'poolId' | 'charter' | 'rootPu
  * @param wanted its name, and what it is made to be, for good
  * @throws MeshError `stateUnwritable`
  */
-export const createPool = (home: Home, deviceId: DeviceId, wanted: string | { readonly name: string; readonly adminsReadText: boolean }, now: number): LocalPool => {
+export const createPool = (
+  home: Home,
+  deviceId: DeviceId,
+  wanted: string | { readonly name: string; readonly adminsReadText: boolean },
+  now: number,
+): LocalPool => {
   const { name, ...terms } = typeof wanted === 'string' ? { name: wanted, adminsReadText: false } : wanted
   const rootKey = newKeyPair()
   const pool: LocalPool = {
@@ -127,6 +164,12 @@ export const createPool = (home: Home, deviceId: DeviceId, wanted: string | { re
 export const savePool = (home: Home, pool: LocalPool): void => {
   const files = home.pool(pool.poolId)
   if (pool.rootKey !== undefined) saveKey(files.rootKey, pool.rootKey)
-  writeStateJson(files.config, { poolId: pool.poolId, name: pool.name, rootPublicKey: pool.rootPublicKey, role: pool.role, ...(pool.charter === undefined ? {} : { charter: pool.charter }) })
+  writeStateJson(files.config, {
+    poolId: pool.poolId,
+    name: pool.name,
+    rootPublicKey: pool.rootPublicKey,
+    role: pool.role,
+    ...(pool.charter === undefined ? {} : { charter: pool.charter }),
+  })
   writeState(files.certificate, `${pool.certificate}\n`)
 }

@@ -29,26 +29,44 @@ export const defaultCooldownMs = 24 * 3600e3
 
 /** Milliseconds until a lock ends; `undefined` while nobody unlocked it. */
 export const remainingOf = ({ commitment, countdown }: ResourceLock, now: ClockReading): number | undefined =>
-  commitment.phase !== 'cooling' ? undefined : countdown === undefined ? commitment.cooldownMs : advance(countdown, now).remainingMs
+  commitment.phase !== 'cooling'
+    ? undefined
+    : countdown === undefined
+      ? commitment.cooldownMs
+      : advance(countdown, now).remainingMs
 
 /** The lock that holds now: one whose cooldown ended holds nothing. */
 const held = (lock: ResourceLock | undefined, now: ClockReading): ResourceLock | undefined =>
   lock === undefined || lock.commitment.phase === 'released' || remainingOf(lock, now) === 0 ? undefined : lock
 
-const next = (lock: ResourceLock | undefined, now: ClockReading, change: Pick<Commitment, 'phase' | 'memoryBytes' | 'cooldownMs'>): Commitment => ({
+const next = (
+  lock: ResourceLock | undefined,
+  now: ClockReading,
+  change: Pick<Commitment, 'phase' | 'memoryBytes' | 'cooldownMs'>,
+): Commitment => ({
   ...change,
   sequence: (lock?.commitment.sequence ?? 0) + 1,
   at: Math.max(0, Math.floor(now.wallMs / 1000) * 1000),
 })
 
 /** `2026-11-22 07:10 UTC`, if the machine stays on. */
-export const untilText = (remainingMs: number, now: Pick<ClockReading, 'wallMs'>): string => formatTime(now.wallMs + remainingMs)
+export const untilText = (remainingMs: number, now: Pick<ClockReading, 'wallMs'>): string =>
+  formatTime(now.wallMs + remainingMs)
 
-const refuseShrink = ({ commitment, countdown }: ResourceLock, wanted: Required<LockRequest>, now: ClockReading): void => {
+const refuseShrink = (
+  { commitment, countdown }: ResourceLock,
+  wanted: Required<LockRequest>,
+  now: ClockReading,
+): void => {
   if (wanted.memoryBytes >= commitment.memoryBytes && wanted.cooldownMs >= commitment.cooldownMs) return
   const locked = formatBytes(commitment.memoryBytes)
   const remainingMs = remainingOf({ commitment, countdown }, now)
-  if (remainingMs !== undefined) throw new MeshError('lockCooling', { locked, until: untilText(remainingMs, now), left: formatDuration(remainingMs) })
+  if (remainingMs !== undefined)
+    throw new MeshError('lockCooling', {
+      locked,
+      until: untilText(remainingMs, now),
+      left: formatDuration(remainingMs),
+    })
   throw new MeshError('lockShrinks', { locked, cooldown: formatDuration(commitment.cooldownMs) })
 }
 
@@ -58,7 +76,10 @@ const refuseShrink = ({ commitment, countdown }: ResourceLock, wanted: Required<
  */
 export const lock = (before: ResourceLock | undefined, request: LockRequest, now: ClockReading): ResourceLock => {
   const present = held(before, now)
-  const wanted = { memoryBytes: request.memoryBytes, cooldownMs: request.cooldownMs ?? present?.commitment.cooldownMs ?? defaultCooldownMs }
+  const wanted = {
+    memoryBytes: request.memoryBytes,
+    cooldownMs: request.cooldownMs ?? present?.commitment.cooldownMs ?? defaultCooldownMs,
+  }
   if (present !== undefined) {
     refuseShrink(present, wanted, now)
     const { phase, memoryBytes, cooldownMs } = present.commitment
@@ -74,12 +95,17 @@ export const unlock = (before: ResourceLock | undefined, now: ClockReading): Res
   const { phase, memoryBytes, cooldownMs } = present.commitment
   if (phase === 'cooling') return present
   if (cooldownMs === 0) return { commitment: next(before, now, { phase: 'released', memoryBytes: 0, cooldownMs: 0 }) }
-  return { commitment: next(before, now, { phase: 'cooling', memoryBytes, cooldownMs }), countdown: startCountdown(cooldownMs, now) }
+  return {
+    commitment: next(before, now, { phase: 'cooling', memoryBytes, cooldownMs }),
+    countdown: startCountdown(cooldownMs, now),
+  }
 }
 
 /** The released lock when a cooldown has ended, else `undefined`. */
 export const release = (before: ResourceLock | undefined, now: ClockReading): ResourceLock | undefined =>
-  before !== undefined && remainingOf(before, now) === 0 ? { commitment: next(before, now, { phase: 'released', memoryBytes: 0, cooldownMs: 0 }) } : undefined
+  before !== undefined && remainingOf(before, now) === 0
+    ? { commitment: next(before, now, { phase: 'released', memoryBytes: 0, cooldownMs: 0 }) }
+    : undefined
 
 /** Where a lock stands. */
 export interface Standing {
@@ -97,11 +123,21 @@ export interface Standing {
  * @param wasDegraded a machine counts as degraded when even the part without the buffer is gone, and until all is back:
  * what comes and goes within the buffer changes nothing
  */
-export const standingOf = (newest: ResourceLock | undefined, now: ClockReading, { obtainable, wasDegraded }: { readonly obtainable: number; readonly wasDegraded: boolean }): Standing => {
+export const standingOf = (
+  newest: ResourceLock | undefined,
+  now: ClockReading,
+  { obtainable, wasDegraded }: { readonly obtainable: number; readonly wasDegraded: boolean },
+): Standing => {
   const present = held(newest, now)
   if (present === undefined) return { phase: 'unlocked', memoryBytes: 0, cooldownMs: 0, missingBytes: 0 }
   const { phase, memoryBytes, cooldownMs } = present.commitment
   const needed = wasDegraded ? memoryBytes : usableBytes(memoryBytes)
   const missingBytes = obtainable < needed ? memoryBytes - obtainable : 0
-  return { phase: phase === 'cooling' ? 'cooling' : 'locked', memoryBytes, cooldownMs, missingBytes, ...(phase === 'cooling' ? { remainingMs: remainingOf(present, now) } : {}) }
+  return {
+    phase: phase === 'cooling' ? 'cooling' : 'locked',
+    memoryBytes,
+    cooldownMs,
+    missingBytes,
+    ...(phase === 'cooling' ? { remainingMs: remainingOf(present, now) } : {}),
+  }
 }

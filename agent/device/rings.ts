@@ -44,8 +44,10 @@ const readEntries = (home: Home): Entries => {
   return { wishes: list.filter(isWish), others: list.filter((entry) => !isWish(entry)) }
 }
 
-const isAt = ({ poolId, modelId }: PlaceOfWish) => (entry: unknown): boolean =>
-  Value.Check(Place, entry) && entry.poolId === poolId && entry.modelId === modelId
+const isAt =
+  ({ poolId, modelId }: PlaceOfWish) =>
+  (entry: unknown): boolean =>
+    Value.Check(Place, entry) && entry.poolId === poolId && entry.modelId === modelId
 
 const write = (home: Home, wishes: readonly RingWish[], others: readonly unknown[]): void =>
   writeStateJson(home.rings, [...others, ...wishes])
@@ -64,7 +66,10 @@ export const unreadableWishes = (home: Home): string[] =>
  * Where the files of a ring are: the wish for just that revision, be it proposed, else the one that holds.
  * @throws MeshError `stateUnreadable`
  */
-export const findRingWish = (home: Home, { revision, ...place }: PlaceOfWish & { readonly revision: string }): RingWish | undefined => {
+export const findRingWish = (
+  home: Home,
+  { revision, ...place }: PlaceOfWish & { readonly revision: string },
+): RingWish | undefined => {
   const found = readEntries(home).wishes.filter(isAt(place))
   return found.find((wish) => wish.revision === revision) ?? found.find(({ proposed }) => !proposed) ?? found[0]
 }
@@ -80,7 +85,11 @@ export const proposeRingWish = (home: Home, wish: RingWish): void => {
 export const withdrawRingWish = (home: Home, place: PlaceOfWish): void => {
   const { wishes, others } = readEntries(home)
   const isSame = isAt(place)
-  write(home, wishes.filter((entry) => !(entry.proposed && isSame(entry))), others)
+  write(
+    home,
+    wishes.filter((entry) => !(entry.proposed && isSame(entry))),
+    others,
+  )
 }
 
 /** The control plane agreed: this wish holds instead of any other. @throws MeshError `stateUnwritable` | `stateUnreadable` */

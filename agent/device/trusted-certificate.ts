@@ -25,7 +25,8 @@ export const keepCertificate = async (home: Home, client: Client): Promise<strin
   const key = await client.controlPlane()
   const { certificate } = await client.call('controlPlane', {})
   if (certificate === undefined) return undefined
-  if (!isOf(certificate, key)) throw new MeshError('controlPlaneProtocol', { problem: 'it gives a certificate of another key than its own' })
+  if (!isOf(certificate, key))
+    throw new MeshError('controlPlaneProtocol', { problem: 'it gives a certificate of another key than its own' })
   if (readState(home.trusted)?.toString('utf8') !== certificate) writeState(home.trusted, certificate)
   return home.trusted
 }

@@ -11,7 +11,15 @@ import type { Quant } from '../../shared/schema/model.ts'
 import type { Model } from '../model/model-folder.ts'
 import { loadTokenizer } from '../model/tokenizer.ts'
 import { blockColumnsFor } from '../compute/choose-backend.ts'
-import { at, cases, checkReference, continueGreedily, creators, openBundledModel, ringKinds } from './test/bundled-reference.ts'
+import {
+  at,
+  cases,
+  checkReference,
+  continueGreedily,
+  creators,
+  openBundledModel,
+  ringKinds,
+} from './test/bundled-reference.ts'
 import { openRing, type RingOfEngines } from './test/ring-of-engines.ts'
 
 const { stories } = JSON.parse(readFileSync(at('test/data/held-out-stories.json'), 'utf8')) as { stories: string[] }
@@ -34,64 +42,79 @@ const meanLoss = async (ring: RingOfEngines, encode: (text: string) => number[],
   return loss / count
 }
 
-for (const [kind, ranks] of Object.entries(ringKinds)) describe(`bundled model on ${kind}`, () => {
-  let folder: string
-  let model: Model
-  before(() => {
-    folder = mkdtempSync(join(tmpdir(), 'mesh-bundled-'))
-    model = openBundledModel()
-  })
-  after(() => {
-    model.close()
-    rmSync(folder, { recursive: true, force: true })
-  })
+for (const [kind, ranks] of Object.entries(ringKinds))
+  describe(`bundled model on ${kind}`, () => {
+    let folder: string
+    let model: Model
+    before(() => {
+      folder = mkdtempSync(join(tmpdir(), 'mesh-bundled-'))
+      model = openBundledModel()
+    })
+    after(() => {
+      model.close()
+      rmSync(folder, { recursive: true, force: true })
+    })
 
-  const withRing = async (shares: readonly number[], quant: Quant, action: (ring: RingOfEngines) => Promise<void>): Promise<void> => {
-    const ring = await openRing({ model, shares, quant, folder, create: ranks.map((name) => creators[name]), blocks: ranks.map((name) => blockColumnsFor(name, quant)) })
-    try {
-      await action(ring)
-    } finally {
-      await ring.close()
+    const withRing = async (
+      shares: readonly number[],
+      quant: Quant,
+      action: (ring: RingOfEngines) => Promise<void>,
+    ): Promise<void> => {
+      const ring = await openRing({
+        model,
+        shares,
+        quant,
+        folder,
+        create: ranks.map((name) => creators[name]),
+        blocks: ranks.map((name) => blockColumnsFor(name, quant)),
+      })
+      try {
+        await action(ring)
+      } finally {
+        await ring.close()
+      }
     }
-  }
 
-  for (const shares of [[1], [1, 1], [0.5, 0.25, 0.25], [1, 1, 1], [1, 1, 1, 1], [5, 1, 3, 1], [1, 1, 1, 1, 1, 1]]) {
-    it(`f32, shares ${shares.join(' ')}: logits within 2e-3 at every position, greedy text identical`, async () => {
-      await withRing(shares, 'f32', async (ring) => {
-        for (const [slot, one] of cases.entries()) await checkReference(ring, one, { slot })
-      })
-    })
-  }
-
-  it('the tokenizer gives the reference prompts and texts', () => {
-    const tokenizer = loadTokenizer(model.folder)
-    assert.deepEqual(tokenizer.encode('Once upon a time'), cases[0].prompt_ids)
-    assert.deepEqual(tokenizer.encodeChat([{ role: 'user', content: 'What is 7 plus 8?' }]), cases[2].prompt_ids)
-    for (const { continuation_ids: ids, continuation_text: text } of cases) assert.equal(tokenizer.decode(ids), text.replace('<|end|>', ''))
-  })
-
-  for (const shares of [[1], [1, 1], [2, 1, 1]]) {
-    it(`q8, shares ${shares.join(' ')}: the first 32 greedy tokens are those of the reference`, async () => {
-      await withRing(shares, 'q8', async (ring) => {
-        for (const { prompt_ids: prompt, continuation_ids: continuation } of cases) {
-          const count = Math.min(32, continuation.length)
-          assert.deepEqual(await continueGreedily(ring, prompt, count), continuation.slice(0, count))
-        }
-      })
-    })
-  }
-
-  it('q8 and q4: perplexity on 2,000 tokens of held-out stories stays close to f32', async (context) => {
-    const tokenizer = loadTokenizer(model.folder)
-    const loss: Partial<Record<Quant, number>> = {}
-    for (const quant of ['f32', 'q8', 'q4'] as const) {
-      await withRing([1, 1], quant, async (ring) => {
-        loss[quant] = await meanLoss(ring, (text) => tokenizer.encode(text), 2000)
+    for (const shares of [[1], [1, 1], [0.5, 0.25, 0.25], [1, 1, 1], [1, 1, 1, 1], [5, 1, 3, 1], [1, 1, 1, 1, 1, 1]]) {
+      it(`f32, shares ${shares.join(' ')}: logits within 2e-3 at every position, greedy text identical`, async () => {
+        await withRing(shares, 'f32', async (ring) => {
+          for (const [slot, one] of cases.entries()) await checkReference(ring, one, { slot })
+        })
       })
     }
-    const ratio = (quant: Quant): number => Math.exp((loss[quant] as number) - (loss.f32 as number))
-    context.diagnostic(`perplexity: f32 ${Math.exp(loss.f32 as number).toFixed(4)}, q8 / f32 ${ratio('q8').toFixed(4)}, q4 / f32 ${ratio('q4').toFixed(4)}`)
-    assert.ok(ratio('q8') < 1.01, `q8 ${ratio('q8')}`)
-    assert.ok(ratio('q4') < 1.15, `q4 ${ratio('q4')}`)
+
+    it('the tokenizer gives the reference prompts and texts', () => {
+      const tokenizer = loadTokenizer(model.folder)
+      assert.deepEqual(tokenizer.encode('Once upon a time'), cases[0].prompt_ids)
+      assert.deepEqual(tokenizer.encodeChat([{ role: 'user', content: 'What is 7 plus 8?' }]), cases[2].prompt_ids)
+      for (const { continuation_ids: ids, continuation_text: text } of cases)
+        assert.equal(tokenizer.decode(ids), text.replace('<|end|>', ''))
+    })
+
+    for (const shares of [[1], [1, 1], [2, 1, 1]]) {
+      it(`q8, shares ${shares.join(' ')}: the first 32 greedy tokens are those of the reference`, async () => {
+        await withRing(shares, 'q8', async (ring) => {
+          for (const { prompt_ids: prompt, continuation_ids: continuation } of cases) {
+            const count = Math.min(32, continuation.length)
+            assert.deepEqual(await continueGreedily(ring, prompt, count), continuation.slice(0, count))
+          }
+        })
+      })
+    }
+
+    it('q8 and q4: perplexity on 2,000 tokens of held-out stories stays close to f32', async (context) => {
+      const tokenizer = loadTokenizer(model.folder)
+      const loss: Partial<Record<Quant, number>> = {}
+      for (const quant of ['f32', 'q8', 'q4'] as const) {
+        await withRing([1, 1], quant, async (ring) => {
+          loss[quant] = await meanLoss(ring, (text) => tokenizer.encode(text), 2000)
+        })
+      }
+      const ratio = (quant: Quant): number => Math.exp((loss[quant] as number) - (loss.f32 as number))
+      context.diagnostic(
+        `perplexity: f32 ${Math.exp(loss.f32 as number).toFixed(4)}, q8 / f32 ${ratio('q8').toFixed(4)}, q4 / f32 ${ratio('q4').toFixed(4)}`,
+      )
+      assert.ok(ratio('q8') < 1.01, `q8 ${ratio('q8')}`)
+      assert.ok(ratio('q4') < 1.15, `q4 ${ratio('q4')}`)
+    })
   })
-})

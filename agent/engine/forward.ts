@@ -51,16 +51,22 @@ const wantedRows = (sequences: readonly SequenceStep[], spans: readonly Span[]):
   sequences.flatMap(({ logits }, index) => {
     const { slot, start, count, position } = spans[index]
     const first = logits === 'all' ? 0 : logits === 'last' ? count - 1 : count
-    return Array.from({ length: count - first }, (_, i) => ({ row: start + first + i, slot, position: position + first + i }))
+    return Array.from({ length: count - first }, (_, i) => ({
+      row: start + first + i,
+      slot,
+      position: position + first + i,
+    }))
   })
 
 /** @throws MeshError `frameInvalid` | `promptTooLong` */
 const checkSequences = (sequences: readonly SequenceStep[], shape: ModelShape): void => {
   for (const { position, tokens } of sequences) {
     if (tokens.length === 0) throw new MeshError('frameInvalid', { problem: 'a sequence without tokens' })
-    if (position + tokens.length > shape.context) throw new MeshError('promptTooLong', { tokens: position + tokens.length, context: shape.context })
+    if (position + tokens.length > shape.context)
+      throw new MeshError('promptTooLong', { tokens: position + tokens.length, context: shape.context })
     const stranger = tokens.find((token) => token >= shape.vocab)
-    if (stranger !== undefined) throw new MeshError('frameInvalid', { problem: `token ${stranger} in a vocabulary of ${shape.vocab}` })
+    if (stranger !== undefined)
+      throw new MeshError('frameInvalid', { problem: `token ${stranger} in a vocabulary of ${shape.vocab}` })
   }
 }
 
@@ -77,13 +83,22 @@ export interface StepPlan {
 export const planStep = ({ sequences }: StepInput, shape: ModelShape): StepPlan => {
   checkSequences(sequences, shape)
   const spans = spansOf(sequences)
-  return { spans, rows: spans.reduce((sum, { count }) => sum + count, 0), tokens: sequences.flatMap(({ tokens }) => tokens), wanted: wantedRows(sequences, spans) }
+  return {
+    spans,
+    rows: spans.reduce((sum, { count }) => sum + count, 0),
+    tokens: sequences.flatMap(({ tokens }) => tokens),
+    wanted: wantedRows(sequences, spans),
+  }
 }
 
 /** The logits of the wanted rows, which lie one behind another. */
 export const rowLogits = ({ wanted }: StepPlan, logits: Float32Array, ranges: RankRanges): RowLogits[] => {
   const columns = sizeOf(ranges.vocab)
-  return wanted.map(({ slot, position }, index) => ({ slot, position, logits: logits.subarray(index * columns, (index + 1) * columns) }))
+  return wanted.map(({ slot, position }, index) => ({
+    slot,
+    position,
+    logits: logits.subarray(index * columns, (index + 1) * columns),
+  }))
 }
 
 export const createForward = (options: ForwardOptions): Engine => {
@@ -95,7 +110,8 @@ export const createForward = (options: ForwardOptions): Engine => {
     const plan = planStep(input, shape)
     const { spans, rows, wanted } = plan
     const { hidden, partial, logits } = await backend.buffers(rows)
-    const rowsIn = (data: Float32Array, { start, count }: Pick<Lane, 'start' | 'count'>): Float32Array => data.subarray(start * shape.hidden, (start + count) * shape.hidden)
+    const rowsIn = (data: Float32Array, { start, count }: Pick<Lane, 'start' | 'count'>): Float32Array =>
+      data.subarray(start * shape.hidden, (start + count) * shape.hidden)
     const timer = new StepTimer(clock)
     const sight = input.watch && createSight(input.watch, shape.hidden)
     const reduce = async (lane: Lane, half: number, operation: number): Promise<void> => {
@@ -112,7 +128,9 @@ export const createForward = (options: ForwardOptions): Engine => {
         const layer = half >> 1
         for (const [index, lane] of lanes.entries()) {
           await timer.wait(sums[index])
-          await timer.compute(() => (half % 2 === 0 ? backend.attention(layer, lane.spans) : backend.feedForward(layer, lane.count, lane.start)))
+          await timer.compute(() =>
+            half % 2 === 0 ? backend.attention(layer, lane.spans) : backend.feedForward(layer, lane.count, lane.start),
+          )
           sums[index] = timer.begin(() => reduce(lane, half, half * lanes.length + index))
         }
       }
@@ -124,7 +142,8 @@ export const createForward = (options: ForwardOptions): Engine => {
     else await sharded()
 
     // Wanted rows move to the front: each one comes from at or behind its new place, so none is overwritten early.
-    for (const [index, { row }] of wanted.entries()) if (row !== index) hidden.copyWithin(index * shape.hidden, row * shape.hidden, (row + 1) * shape.hidden)
+    for (const [index, { row }] of wanted.entries())
+      if (row !== index) hidden.copyWithin(index * shape.hidden, row * shape.hidden, (row + 1) * shape.hidden)
     if (wanted.length > 0) await timer.compute(() => backend.head(wanted.length))
     return {
       rows: rowLogits(plan, logits, ranges),

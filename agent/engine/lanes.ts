@@ -23,12 +23,17 @@ export const laneRows = 96
 const part = (span: Span, from: number, to: number): Span[] => {
   const start = Math.max(span.start, from)
   const end = Math.min(span.start + span.count, to)
-  return start < end ? [{ slot: span.slot, start, count: end - start, position: span.position + start - span.start }] : []
+  return start < end
+    ? [{ slot: span.slot, start, count: end - start, position: span.position + start - span.start }]
+    : []
 }
 
 /** One lane, or two from `minimum` rows on. Depends on what every rank knows, so that all cut alike. */
 export const lanesOf = (spans: readonly Span[], rows: number, minimum: number = laneRows): Lane[] => {
   const cut = Math.ceil(rows / 2 / laneAlignment) * laneAlignment
   if (rows < minimum || cut >= rows) return [{ start: 0, count: rows, spans }]
-  return [[0, cut], [cut, rows]].map(([from, to]) => ({ start: from, count: to - from, spans: spans.flatMap((span) => part(span, from, to)) }))
+  return [
+    [0, cut],
+    [cut, rows],
+  ].map(([from, to]) => ({ start: from, count: to - from, spans: spans.flatMap((span) => part(span, from, to)) }))
 }

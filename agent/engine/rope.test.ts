@@ -15,7 +15,10 @@ const length = 12
 /** Under a name: settings that mean the same. */
 const rotations = {
   trained: [{ rope_scaling: { rope_type: 'default' } }],
-  wider: [{ rope_theta: 500_000 }, { rope_theta: undefined, rope_parameters: { rope_theta: 500_000, rope_type: 'default' } }],
+  wider: [
+    { rope_theta: 500_000 },
+    { rope_theta: undefined, rope_parameters: { rope_theta: 500_000, rope_type: 'default' } },
+  ],
   scaled: [
     { rope_theta: 500_000, rope_scaling: { ...llama3, rope_type: 'llama3' } },
     { rope_theta: undefined, rope_parameters: { ...llama3, rope_theta: 500_000, rope_type: 'llama3' } },

@@ -39,17 +39,20 @@ export const encodeCandidates = ({ ids, logits, logSumExp, complete }: Candidate
   return bytes
 }
 
-const invalidCandidates = (problem: string): MeshError => new MeshError('frameInvalid', { problem: `candidates: ${problem}` })
+const invalidCandidates = (problem: string): MeshError =>
+  new MeshError('frameInvalid', { problem: `candidates: ${problem}` })
 
 /** No honest rank sends others: each from its own part of the vocabulary, the best first, all of them numbers. */
 const checkCandidates = ({ ids, logits, logSumExp, complete }: Candidates, { start, end }: Range): void => {
   if (complete && ids.length !== end - start) throw invalidCandidates(`${ids.length} as all of ${end - start}`)
   if (Number.isNaN(logSumExp) || logSumExp === Infinity) throw invalidCandidates(`a sum of ${logSumExp}`)
   for (const [index, id] of ids.entries()) {
-    if (id < start || id >= end) throw invalidCandidates(`token ${id}, its part of the vocabulary is ${start} to ${end - 1}`)
+    if (id < start || id >= end)
+      throw invalidCandidates(`token ${id}, its part of the vocabulary is ${start} to ${end - 1}`)
     const [before, logit] = [logits[index - 1], logits[index]]
     if (!Number.isFinite(logit)) throw invalidCandidates(`token ${id} with a logit of ${logit}`)
-    if (index > 0 && (logit > before || (logit === before && id <= ids[index - 1]))) throw invalidCandidates('not in order')
+    if (index > 0 && (logit > before || (logit === before && id <= ids[index - 1])))
+      throw invalidCandidates('not in order')
   }
 }
 
@@ -95,7 +98,8 @@ export const decodeLogits = (bytes: Uint8Array, { start, end }: Range): RankLogi
   if (bytes.length < firstBytes || bytes.length % 4 !== 0) throw invalid(`${bytes.length} bytes`)
   const vocabStart = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true)
   const logits = new Float32Array(bytes.slice(firstBytes).buffer)
-  if (vocabStart !== start || logits.length !== end - start) throw invalid(`${logits.length} from ${vocabStart}, its part of the vocabulary is ${start} to ${end - 1}`)
+  if (vocabStart !== start || logits.length !== end - start)
+    throw invalid(`${logits.length} from ${vocabStart}, its part of the vocabulary is ${start} to ${end - 1}`)
   if (!logits.every(Number.isFinite)) throw invalid('one is no finite number')
   return { vocabStart, logits }
 }

@@ -43,7 +43,8 @@ export const createDetokenizer = (decoder: Decoder, prompt: readonly number[] = 
   const shorten = (): void => {
     while (given.length > 1) {
       const shorter = given.slice(1)
-      if (shorter.reduce((sum, { length }) => sum + length, 0) < contextTokens || decoder.decode(shorter.flat()) === '') return
+      if (shorter.reduce((sum, { length }) => sum + length, 0) < contextTokens || decoder.decode(shorter.flat()) === '')
+        return
       given = shorter
     }
   }

@@ -55,7 +55,12 @@ interface Current {
 type StepMessage = Extract<RingControl, { type: 'step' | 'logits' }>
 
 /** Runs a step and sends its candidates, or all logits of the last step. */
-const takePart = async (engine: Engine, channel: Channel, run: Current | undefined, message: StepMessage): Promise<void> => {
+const takePart = async (
+  engine: Engine,
+  channel: Channel,
+  run: Current | undefined,
+  message: StepMessage,
+): Promise<void> => {
   if (run?.job !== message.job || run.failed) return
   if (message.type === 'logits') return sendLogits(run.row, message, channel)
   for (const { tokens } of message.sequences) run.history.push(...tokens)
@@ -63,12 +68,23 @@ const takePart = async (engine: Engine, channel: Channel, run: Current | undefin
   const { rows, times } = await engine.step({ job, step, sequences, jobId: run.jobId })
   run.computeMs += times.computeMs
   for (const { logits } of rows) {
-    run.row = { job: message.job, step: message.step, vocabStart: engine.vocabStart, logits, history: run.history, sampling: run.sampling }
+    run.row = {
+      job: message.job,
+      step: message.step,
+      vocabStart: engine.vocabStart,
+      logits,
+      history: run.history,
+      sampling: run.sampling,
+    }
     await sendCandidates(run.row, channel)
   }
 }
 
-const giveUp = async ({ channel, logger, silence }: Pick<FollowerOptions, 'channel' | 'logger'> & { readonly silence: Silence }, run: Current, error: unknown): Promise<void> => {
+const giveUp = async (
+  { channel, logger, silence }: Pick<FollowerOptions, 'channel' | 'logger'> & { readonly silence: Silence },
+  run: Current,
+  error: unknown,
+): Promise<void> => {
   const { job } = run
   run.failed = true
   silence.expect(abortMs)
@@ -77,7 +93,17 @@ const giveUp = async ({ channel, logger, silence }: Pick<FollowerOptions, 'chann
   await channel.sendControl(0, { type: 'abort', job, error: report }).catch(() => {})
 }
 
-export const startFollower = ({ engine, channel, logger, onSettings, onLost, onBusy, onWork, leaderName, stepTimeoutMs }: FollowerOptions): Follower => {
+export const startFollower = ({
+  engine,
+  channel,
+  logger,
+  onSettings,
+  onLost,
+  onBusy,
+  onWork,
+  leaderName,
+  stepTimeoutMs,
+}: FollowerOptions): Follower => {
   let current: Current | undefined
   /** Messages are worked off one after another, in the order in which rank 0 sent them. */
   let last: Promise<void> = Promise.resolve()
@@ -110,7 +136,14 @@ export const startFollower = ({ engine, channel, logger, onSettings, onLost, onB
   const work = async (message: RingControl): Promise<void> => {
     if (message.type === 'job-start') {
       if (current !== undefined) await end(current.job, 'failed') // rank 0 never said that it ended
-      current = { job: message.job, jobId: message.jobId, sampling: message.sampling, history: [], computeMs: 0, failed: false }
+      current = {
+        job: message.job,
+        jobId: message.jobId,
+        sampling: message.sampling,
+        history: [],
+        computeMs: 0,
+        failed: false,
+      }
       onSettings(message.collective)
       onBusy(true)
     } else if (message.type === 'step' || message.type === 'logits') await takePart(engine, channel, current, message)

@@ -100,7 +100,16 @@ export class Leader {
   #broken: Error | undefined
   #idle: Promise<unknown> = Promise.resolve()
 
-  constructor({ engine, channel, decoder, members, onLost, settings = () => defaultSettings, onFailed = () => {}, clock = () => performance.now() }: LeaderOptions) {
+  constructor({
+    engine,
+    channel,
+    decoder,
+    members,
+    onLost,
+    settings = () => defaultSettings,
+    onFailed = () => {},
+    clock = () => performance.now(),
+  }: LeaderOptions) {
     this.#engine = engine
     this.#channel = channel
     this.#decoder = decoder
@@ -146,7 +155,15 @@ export class Leader {
     if (tokens.length >= context) throw new MeshError('promptTooLong', { tokens: tokens.length, context })
     await this.#idle
     if (this.#broken) throw this.#broken
-    const run: Run = { job: ++this.#jobs, request, history: [...tokens], times: { computeMs: 0, collectiveMs: 0 }, tokens: 0, step: 0, unneeded: undefined }
+    const run: Run = {
+      job: ++this.#jobs,
+      request,
+      history: [...tokens],
+      times: { computeMs: 0, collectiveMs: 0 },
+      tokens: 0,
+      step: 0,
+      unneeded: undefined,
+    }
     const interrupted = new Promise<never>((_, reject) => {
       this.#interrupt = reject
     })
@@ -168,13 +185,20 @@ export class Leader {
   #named(error: unknown): MeshError {
     const failure = MeshError.from(error)
     const { rank, name } = this.#members[0]
-    return failure.code === 'backendFailed' ? new MeshError('rankFailed', { peer: name, rank, problem: failure.message }, error) : failure
+    return failure.code === 'backendFailed'
+      ? new MeshError('rankFailed', { peer: name, rank, problem: failure.message }, error)
+      : failure
   }
 
   #end(run: Run, work: Promise<unknown>): void {
     this.#interrupt = () => {}
     if (run.unneeded) {
-      const over = run.unneeded.then(() => {}, () => {}).then(() => this.#forget(run))
+      const over = run.unneeded
+        .then(
+          () => {},
+          () => {},
+        )
+        .then(() => this.#forget(run))
       this.#idle = over.then(() => this.#release(run, work))
       return
     }
@@ -198,7 +222,13 @@ export class Leader {
   async #lead(run: Run): Promise<GenerationResult> {
     const { jobId, sampling } = run.request
     await this.#broadcast({ type: 'job-start', job: run.job, jobId, sampling, collective: this.#settings() })
-    const answer: Answer = { tokens: [], text: '', finishReason: 'length', started: this.#clock(), firstTokenAt: undefined }
+    const answer: Answer = {
+      tokens: [],
+      text: '',
+      finishReason: 'length',
+      started: this.#clock(),
+      firstTokenAt: undefined,
+    }
     const detokenizer = createDetokenizer(this.#decoder, run.request.tokens)
     const matcher = createStopMatcher(run.request.stop)
     try {
@@ -210,7 +240,11 @@ export class Leader {
     return this.#result(run, answer, matcher.finish(detokenizer.finish()))
   }
 
-  async #generate(run: Run, answer: Answer, show: (token: number) => { readonly text: string; readonly stopped: boolean }): Promise<void> {
+  async #generate(
+    run: Run,
+    answer: Answer,
+    show: (token: number) => { readonly text: string; readonly stopped: boolean },
+  ): Promise<void> {
     const { request } = run
     const room = Math.min(request.maxTokens, this.#engine.contextLength - request.tokens.length)
     let next = await this.#prefill(run)
@@ -237,7 +271,12 @@ export class Leader {
 
   /** Begins the step of a token just drawn, the n-th of the answer. Its failure is told when it is awaited. */
   #stepAhead(run: Run, token: number, nth: number): Promise<number> {
-    const step = this.#step(run, { slot: run.job, position: run.request.tokens.length + nth - 1, tokens: [token], logits: 'last' }) as Promise<number>
+    const step = this.#step(run, {
+      slot: run.job,
+      position: run.request.tokens.length + nth - 1,
+      tokens: [token],
+      logits: 'last',
+    }) as Promise<number>
     step.catch(() => {})
     return step
   }
@@ -259,14 +298,30 @@ export class Leader {
     const step = run.step++
     const { sampling } = run.request
     await this.#broadcast({ type: 'step', job: run.job, step, sequences: [sequence] })
-    const { rows, times } = await this.#engine.step({ job: run.job, jobId: run.request.jobId, step, sequences: [sequence] })
+    const { rows, times } = await this.#engine.step({
+      job: run.job,
+      jobId: run.request.jobId,
+      step,
+      sequences: [sequence],
+    })
     run.tokens += sequence.tokens.length
     run.times.computeMs += times.computeMs
     run.times.collectiveMs += times.collectiveMs
     if (sequence.logits === 'none') return undefined
     const started = this.#clock()
-    const row = { job: run.job, step, vocabStart: this.#engine.vocabStart, logits: rows[0].logits, history: run.history, sampling }
-    const token = await drawToken(row, { channel: this.#channel, members: this.#members, position: sequence.position + sequence.tokens.length })
+    const row = {
+      job: run.job,
+      step,
+      vocabStart: this.#engine.vocabStart,
+      logits: rows[0].logits,
+      history: run.history,
+      sampling,
+    }
+    const token = await drawToken(row, {
+      channel: this.#channel,
+      members: this.#members,
+      position: sequence.position + sequence.tokens.length,
+    })
     run.times.collectiveMs += this.#clock() - started
     return token
   }
@@ -280,13 +335,28 @@ export class Leader {
     const ended = this.#clock()
     const firstTokenAt = answer.firstTokenAt ?? ended
     const work = { jobId: run.request.jobId, tokens: run.tokens, computeMs: run.times.computeMs }
-    return { finishReason, text: answer.text + rest, tokens, work, usage: usageOf(run.request.tokens.length, tokens.length), timings: timingsOf(run, tokens.length, { started, firstTokenAt, ended }) }
+    return {
+      finishReason,
+      text: answer.text + rest,
+      tokens,
+      work,
+      usage: usageOf(run.request.tokens.length, tokens.length),
+      timings: timingsOf(run, tokens.length, { started, firstTokenAt, ended }),
+    }
   }
 }
 
-const usageOf = (promptTokens: number, completionTokens: number): Usage => ({ promptTokens, completionTokens, totalTokens: promptTokens + completionTokens })
+const usageOf = (promptTokens: number, completionTokens: number): Usage => ({
+  promptTokens,
+  completionTokens,
+  totalTokens: promptTokens + completionTokens,
+})
 
-const timingsOf = (run: Run, completionTokens: number, at: { started: number; firstTokenAt: number; ended: number }): Timings => {
+const timingsOf = (
+  run: Run,
+  completionTokens: number,
+  at: { started: number; firstTokenAt: number; ended: number },
+): Timings => {
   const prefillMs = at.firstTokenAt - at.started
   const decodeMs = at.ended - at.firstTokenAt
   // The first token comes out of prefill: decode made the others.

@@ -10,8 +10,17 @@ const candidatesOperation = 0xffff_ffff
 /** The same of all its logits, which rank 0 asked for. */
 const logitsOperation = 0xffff_fffe
 
-export const candidatesTag = (job: number, step: number): FrameTag => ({ job, step, operation: candidatesOperation, phase: phases.none, chunk: 0 })
-export const logitsTag = (job: number, step: number): FrameTag => ({ ...candidatesTag(job, step), operation: logitsOperation })
+export const candidatesTag = (job: number, step: number): FrameTag => ({
+  job,
+  step,
+  operation: candidatesOperation,
+  phase: phases.none,
+  chunk: 0,
+})
+export const logitsTag = (job: number, step: number): FrameTag => ({
+  ...candidatesTag(job, step),
+  operation: logitsOperation,
+})
 
 /** What one rank did for a job. */
 export interface RankWork {

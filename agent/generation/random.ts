@@ -15,7 +15,10 @@ const multiply = (a: number, b: number): readonly [high: number, low: number] =>
 }
 
 /** One block of four u32. */
-export const philox4x32 = (counter: readonly [number, number, number, number], key: readonly [number, number]): [number, number, number, number] => {
+export const philox4x32 = (
+  counter: readonly [number, number, number, number],
+  key: readonly [number, number],
+): [number, number, number, number] => {
   let [c0, c1, c2, c3] = counter
   let [k0, k1] = key
   for (let round = 0; round < rounds; round++) {

@@ -31,14 +31,20 @@ export interface PickOptions extends DrawContext {
  * @param logits f32 [own vocabulary columns]
  * @throws MeshError `backendFailed` when a logit is not a number: the weights or the backend are broken
  */
-export const adjustLogits = (logits: Float32Array, vocabStart: number, { history, sampling }: DrawContext): Float32Array => {
-  if (logits.some(Number.isNaN)) throw new MeshError('backendFailed', { backend: 'compute', problem: 'a logit is not a number' })
+export const adjustLogits = (
+  logits: Float32Array,
+  vocabStart: number,
+  { history, sampling }: DrawContext,
+): Float32Array => {
+  if (logits.some(Number.isNaN))
+    throw new MeshError('backendFailed', { backend: 'compute', problem: 'a logit is not a number' })
   const { repetitionPenalty: penalty } = sampling
   if (penalty === 1) return logits
   const changed = logits.slice()
   for (const token of new Set(history)) {
     const index = token - vocabStart
-    if (index >= 0 && index < logits.length) changed[index] = logits[index] > 0 ? logits[index] / penalty : logits[index] * penalty
+    if (index >= 0 && index < logits.length)
+      changed[index] = logits[index] > 0 ? logits[index] / penalty : logits[index] * penalty
   }
   return changed
 }
@@ -48,9 +54,10 @@ const largest = (values: Float32Array, count: number): number[] => {
   const isWorse = (a: number, b: number): boolean => values[a] < values[b] || (values[a] === values[b] && a > b)
   const heap: number[] = []
   const sink = (start: number): void => {
-    for (let at = start; ; ) {
+    for (let at = start; ;) {
       let worst = at
-      for (const child of [2 * at + 1, 2 * at + 2]) if (child < heap.length && isWorse(heap[child], heap[worst])) worst = child
+      for (const child of [2 * at + 1, 2 * at + 2])
+        if (child < heap.length && isWorse(heap[child], heap[worst])) worst = child
       if (worst === at) return
       ;[heap[at], heap[worst]] = [heap[worst], heap[at]]
       at = worst
@@ -85,8 +92,13 @@ const logSumExp = (values: Float32Array, top: number, temperature: number): numb
  * @param logits f32 [own vocabulary columns]
  * @throws MeshError `backendFailed` when a logit is not a number
  */
-export const topCandidates = (logits: Float32Array, vocabStart: number, { count, history, sampling }: PickOptions): Candidates => {
-  if (logits.length === 0) return { ids: new Uint32Array(0), logits: new Float32Array(0), logSumExp: -Infinity, complete: true }
+export const topCandidates = (
+  logits: Float32Array,
+  vocabStart: number,
+  { count, history, sampling }: PickOptions,
+): Candidates => {
+  if (logits.length === 0)
+    return { ids: new Uint32Array(0), logits: new Float32Array(0), logSumExp: -Infinity, complete: true }
   const values = adjustLogits(logits, vocabStart, { history, sampling })
   const indices = count === 1 ? [best(values)] : largest(values, Math.min(count, values.length))
   return {
@@ -121,7 +133,8 @@ const merge = (ranks: readonly Candidates[], count: number): Merged => {
     ids.push(first.ids[first.at])
     logits.push(first.logits[first.at])
     first.at++
-    if (ids.length === count || (!first.complete && first.at === first.ids.length)) return { ids, logits, complete: false }
+    if (ids.length === count || (!first.complete && first.at === first.ids.length))
+      return { ids, logits, complete: false }
   }
 }
 
@@ -136,7 +149,8 @@ interface Falling {
 
 const weightsOf = (falling: ArrayLike<number>, temperature: number): Float64Array => {
   const weights = new Float64Array(falling.length)
-  for (let index = 0; index < falling.length; index++) weights[index] = Math.exp((falling[index] - falling[0]) / temperature)
+  for (let index = 0; index < falling.length; index++)
+    weights[index] = Math.exp((falling[index] - falling[0]) / temperature)
   return weights
 }
 
@@ -165,7 +179,11 @@ const indexAt = (weights: Float64Array, count: number, point: number): number | 
  * @param random 0 <= random < 1
  * @returns `undefined` when that depends on tokens that are not among these
  */
-const drawIndex = ({ weights, complete, whole }: Falling, { topK, topP, minP }: Sampling, random: number): number | undefined => {
+const drawIndex = (
+  { weights, complete, whole }: Falling,
+  { topK, topP, minP }: Sampling,
+  random: number,
+): number | undefined => {
   const limit = topK > 0 ? Math.min(topK, weights.length) : weights.length
   const isLimited = topK > 0 && topK <= weights.length
   const counted = isLimited || (complete && topK > 0) ? sumOf(weights, limit) : whole
@@ -190,7 +208,11 @@ const drawIndex = ({ weights, complete, whole }: Falling, { topK, topP, minP }: 
  * @param position index in the context that the token will have; with the seed it decides the random number
  * @returns `undefined` when the candidates do not tell: `sampleAll` does
  */
-export const sample = (ranks: readonly Candidates[], sampling: Sampling, position: number): { readonly id: number } | undefined => {
+export const sample = (
+  ranks: readonly Candidates[],
+  sampling: Sampling,
+  position: number,
+): { readonly id: number } | undefined => {
   const { temperature, topK, seed } = sampling
   const { ids, logits, complete } = merge(ranks, temperature === 0 ? 1 : topK)
   if (ids.length === 0) throw new MeshError('frameInvalid', { problem: 'no rank sent candidates' })
@@ -202,7 +224,11 @@ export const sample = (ranks: readonly Candidates[], sampling: Sampling, positio
 }
 
 /** Draws one token from all logits; the same one as `sample` where that can tell. */
-export const sampleAll = (ranks: readonly RankLogits[], sampling: Sampling, position: number): { readonly id: number } => {
+export const sampleAll = (
+  ranks: readonly RankLogits[],
+  sampling: Sampling,
+  position: number,
+): { readonly id: number } => {
   const inOrder = ranks.toSorted((a, b) => a.vocabStart - b.vocabStart)
   const all = new Float32Array(inOrder.reduce((sum, { logits }) => sum + logits.length, 0))
   inOrder.reduce((at, { logits }) => {
@@ -211,11 +237,17 @@ export const sampleAll = (ranks: readonly RankLogits[], sampling: Sampling, posi
   }, 0)
   const falling = all.toSorted().toReversed()
   const weights = weightsOf(falling, sampling.temperature)
-  const index = drawIndex({ weights, complete: true, whole: sumOf(weights, weights.length) }, sampling, uniformAt(sampling.seed, position)) ?? 0
+  const index =
+    drawIndex(
+      { weights, complete: true, whole: sumOf(weights, weights.length) },
+      sampling,
+      uniformAt(sampling.seed, position),
+    ) ?? 0
   // of tokens with the same logit the lowest id comes first
   let before = index - falling.indexOf(falling[index])
   for (const { vocabStart, logits } of inOrder) {
-    for (let at = logits.indexOf(falling[index]); at >= 0; at = logits.indexOf(falling[index], at + 1)) if (before-- === 0) return { id: vocabStart + at }
+    for (let at = logits.indexOf(falling[index]); at >= 0; at = logits.indexOf(falling[index], at + 1))
+      if (before-- === 0) return { id: vocabStart + at }
   }
   throw new Error('a token that was drawn has no place')
 }

@@ -70,7 +70,11 @@ for (const family of Object.keys(families)) {
         const before = tokenizer.decode(tokens.slice(0, from))
         // else the prompt ends inside a character
         if (!whole.startsWith(before)) continue
-        assert.equal(stream(tokenizer, tokens.slice(0, from), tokens.slice(from)).join(''), whole.slice(before.length), JSON.stringify({ text, from }))
+        assert.equal(
+          stream(tokenizer, tokens.slice(0, from), tokens.slice(from)).join(''),
+          whole.slice(before.length),
+          JSON.stringify({ text, from }),
+        )
       }
     }
   })

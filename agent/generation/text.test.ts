@@ -14,7 +14,16 @@ const stream = (tokens: readonly number[]): string[] => {
   return [...tokens.map((token) => detokenizer.push(token)), detokenizer.finish()]
 }
 
-const texts = ['Once upon a time', 'naïve café — “quotes” … ½', '日本語のテキスト', '🙂🚀 mixed 👩‍👩‍👧 family', 'e\u0301 combining', 'مرحبا', '  spaces  \n\ttabs', '"Hey," said Bo.']
+const texts = [
+  'Once upon a time',
+  'naïve café — “quotes” … ½',
+  '日本語のテキスト',
+  '🙂🚀 mixed 👩‍👩‍👧 family',
+  'e\u0301 combining',
+  'مرحبا',
+  '  spaces  \n\ttabs',
+  '"Hey," said Bo.',
+]
 
 for (const text of texts) {
   test(`detokenizer: ${JSON.stringify(text)} comes out whole, and no piece ends inside a character`, () => {
@@ -25,10 +34,13 @@ for (const text of texts) {
 }
 
 test('detokenizer: any text comes out whole', () => {
-  fc.assert(fc.property(fc.string({ unit: 'grapheme', maxLength: 40 }), (text) => {
-    const tokens = tokenizer.encode(text)
-    assert.equal(stream(tokens).join(''), tokenizer.decode(tokens))
-  }), { numRuns: 300 })
+  fc.assert(
+    fc.property(fc.string({ unit: 'grapheme', maxLength: 40 }), (text) => {
+      const tokens = tokenizer.encode(text)
+      assert.equal(stream(tokens).join(''), tokenizer.decode(tokens))
+    }),
+    { numRuns: 300 },
+  )
 })
 
 test('detokenizer: broken text is given out in the end', () => {
@@ -61,12 +73,23 @@ test('stop: nothing is shown that could still become one', () => {
 })
 
 test('stop: however the text is cut, the result is that of the whole', () => {
-  fc.assert(fc.property(fc.array(fc.string({ unit: fc.constantFrom('a', 'b', 'c'), maxLength: 4 }), { maxLength: 12 }), fc.array(fc.string({ unit: fc.constantFrom('a', 'b', 'c'), minLength: 1, maxLength: 4 }), { maxLength: 3 }), (pieces, stops) => {
-    const whole = pieces.join('')
-    const at = Math.min(...stops.map((stop) => whole.indexOf(stop)).filter((index) => index >= 0))
-    const got = run(stops, pieces)
-    assert.equal(got.stopped, Number.isFinite(at))
-    if (!got.stopped) assert.equal(got.text, whole)
-    else assert.ok(whole.startsWith(got.text) && stops.some((stop) => whole.startsWith(stop, got.text.length)), JSON.stringify({ pieces, stops, got }))
-  }), { numRuns: 500 })
+  fc.assert(
+    fc.property(
+      fc.array(fc.string({ unit: fc.constantFrom('a', 'b', 'c'), maxLength: 4 }), { maxLength: 12 }),
+      fc.array(fc.string({ unit: fc.constantFrom('a', 'b', 'c'), minLength: 1, maxLength: 4 }), { maxLength: 3 }),
+      (pieces, stops) => {
+        const whole = pieces.join('')
+        const at = Math.min(...stops.map((stop) => whole.indexOf(stop)).filter((index) => index >= 0))
+        const got = run(stops, pieces)
+        assert.equal(got.stopped, Number.isFinite(at))
+        if (!got.stopped) assert.equal(got.text, whole)
+        else
+          assert.ok(
+            whole.startsWith(got.text) && stops.some((stop) => whole.startsWith(stop, got.text.length)),
+            JSON.stringify({ pieces, stops, got }),
+          )
+      },
+    ),
+    { numRuns: 500 },
+  )
 })

@@ -26,7 +26,9 @@ import { type GenerationRequest, Leader } from './leader.ts'
 import type { RankWork } from './protocol.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
-const { cases } = JSON.parse(readFileSync(join(root, 'test/data/tiny-story-reference.json'), 'utf8')) as { cases: { prompt_ids: number[]; continuation_ids: number[]; continuation_text: string }[] }
+const { cases } = JSON.parse(readFileSync(join(root, 'test/data/tiny-story-reference.json'), 'utf8')) as {
+  cases: { prompt_ids: number[]; continuation_ids: number[]; continuation_text: string }[]
+}
 const greedy: Sampling = { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 0 }
 const warm: Sampling = { ...greedy, temperature: 0.9, topP: 0.95, seed: 11 }
 
@@ -67,26 +69,54 @@ describe('token loop', () => {
     readonly broken?: number
   }
 
-  const createRing = async (worldSize: number, { stepTimeoutMs = 5000, shares = Array.from({ length: worldSize }, () => 1), altered = (channel) => channel, broken }: RingOptions = {}): Promise<Ring> => {
+  const createRing = async (
+    worldSize: number,
+    {
+      stepTimeoutMs = 5000,
+      shares = Array.from({ length: worldSize }, () => 1),
+      altered = (channel) => channel,
+      broken,
+    }: RingOptions = {},
+  ): Promise<Ring> => {
     const plan = planShards(model.config.shape, [...shares])
     const channels = createMemoryChannels(worldSize, stepTimeoutMs)
     const lost: Error[] = []
     const work: RankWork[] = []
     const outcomes: JobOutcome[] = []
     const followers: Follower[] = []
-    const engines = await Promise.all(plan.map(async (ranges, rank) => {
-      const shard = await loadShard({ model, ranges, quant: 'f32', cacheFolder: join(folder, String(rank)) })
-      const { shape, normEpsilon, rope } = model.config
-      const backend = await createInlineOnnx({ shape, ranges, quant: 'f32', normEpsilon, rope, threads: 1, shard })
-      closers.push(() => backend.close())
-      const embedding = openEmbedding(model)
-      return createForward({ shape, ranges, backend, collective: createRingCollective(channels[rank]), embed: (tokens, into) => (rank === broken ? void into.fill(NaN) : embedding.read(tokens, into)) })
-    }))
+    const engines = await Promise.all(
+      plan.map(async (ranges, rank) => {
+        const shard = await loadShard({ model, ranges, quant: 'f32', cacheFolder: join(folder, String(rank)) })
+        const { shape, normEpsilon, rope } = model.config
+        const backend = await createInlineOnnx({ shape, ranges, quant: 'f32', normEpsilon, rope, threads: 1, shard })
+        closers.push(() => backend.close())
+        const embedding = openEmbedding(model)
+        return createForward({
+          shape,
+          ranges,
+          backend,
+          collective: createRingCollective(channels[rank]),
+          embed: (tokens, into) => (rank === broken ? void into.fill(NaN) : embedding.read(tokens, into)),
+        })
+      }),
+    )
     for (const rank of Array.from({ length: worldSize - 1 }, (_, i) => i + 1)) {
-      followers.push(startFollower({ engine: engines[rank], channel: altered(channels[rank]), logger: silentLogger(), leaderName: 'Device 0', stepTimeoutMs, onSettings: () => {}, onLost: (error) => lost.push(error), onBusy: () => {}, onWork: (one, outcome) => {
-        work.push(one)
-        outcomes.push(outcome)
-      } }))
+      followers.push(
+        startFollower({
+          engine: engines[rank],
+          channel: altered(channels[rank]),
+          logger: silentLogger(),
+          leaderName: 'Device 0',
+          stepTimeoutMs,
+          onSettings: () => {},
+          onLost: (error) => lost.push(error),
+          onBusy: () => {},
+          onWork: (one, outcome) => {
+            work.push(one)
+            outcomes.push(outcome)
+          },
+        }),
+      )
     }
     const steps: string[] = []
     const observed = {
@@ -98,12 +128,34 @@ describe('token loop', () => {
         return result
       },
     }
-    return { leader: new Leader({ engine: observed, channel: worldSize > 1 ? channels[0] : undefined, members: plan.map((ranges, rank) => ({ rank, name: `Device ${rank}`, ranges })), decoder: tokenizer, onLost: (error) => lost.push(error) }), channels, followers, lost, steps, work, outcomes }
+    return {
+      leader: new Leader({
+        engine: observed,
+        channel: worldSize > 1 ? channels[0] : undefined,
+        members: plan.map((ranges, rank) => ({ rank, name: `Device ${rank}`, ranges })),
+        decoder: tokenizer,
+        onLost: (error) => lost.push(error),
+      }),
+      channels,
+      followers,
+      lost,
+      steps,
+      work,
+      outcomes,
+    }
   }
 
   const request = (change: Partial<GenerationRequest>): GenerationRequest => ({
-    jobId: 'job', tokens: cases[0].prompt_ids, maxTokens: 40, sampling: greedy, stop: [], endTokens: [1], queuedMs: 0,
-    signal: new AbortController().signal, onToken: () => {}, ...change,
+    jobId: 'job',
+    tokens: cases[0].prompt_ids,
+    maxTokens: 40,
+    sampling: greedy,
+    stop: [],
+    endTokens: [1],
+    queuedMs: 0,
+    signal: new AbortController().signal,
+    onToken: () => {},
+    ...change,
   })
 
   for (const worldSize of [1, 2, 3]) {
@@ -111,15 +163,22 @@ describe('token loop', () => {
       const { leader } = await createRing(worldSize)
       const pieces: string[] = []
       const indices: number[] = []
-      const result = await leader.run(request({ onToken: (index, _, text) => {
-        indices.push(index)
-        pieces.push(text)
-      } }))
+      const result = await leader.run(
+        request({
+          onToken: (index, _, text) => {
+            indices.push(index)
+            pieces.push(text)
+          },
+        }),
+      )
       assert.deepEqual(result.tokens, cases[0].continuation_ids.slice(0, 40))
       assert.equal(result.finishReason, 'length')
       assert.ok(cases[0].continuation_text.startsWith(result.text))
       assert.equal(pieces.join(''), result.text)
-      assert.deepEqual(indices, Array.from({ length: 40 }, (_, i) => i))
+      assert.deepEqual(
+        indices,
+        Array.from({ length: 40 }, (_, i) => i),
+      )
       assert.deepEqual(result.usage, { promptTokens: 5, completionTokens: 40, totalTokens: 45 })
     })
   }
@@ -139,7 +198,8 @@ describe('token loop', () => {
       const again = await leader.run(request({}))
       assert.deepEqual(again.tokens, whole.tokens)
       const own = steps.slice(started)
-      for (const [index, step] of own.entries()) assert.equal(step.startsWith(index % 2 === 0 ? 'begin' : 'end'), true, `steps overlap: ${own.join(', ')}`)
+      for (const [index, step] of own.entries())
+        assert.equal(step.startsWith(index % 2 === 0 ? 'begin' : 'end'), true, `steps overlap: ${own.join(', ')}`)
       assert.equal(own.indexOf('begin 0'), 0)
       // a step for each token that was drawn, the last one included
       assert.equal(own.lastIndexOf('begin 0'), 2 * (stopped.tokens.length + 1))
@@ -153,7 +213,13 @@ describe('token loop', () => {
     // the last token was drawn and not run
     assert.deepEqual([first.work.jobId, first.work.tokens], ['job', 44])
     assert.ok(first.work.computeMs > 0)
-    assert.deepEqual(work.slice(0, 2).map(({ jobId, tokens, computeMs }) => [jobId, tokens, computeMs > 0]), [['job', 44, true], ['job', 44, true]])
+    assert.deepEqual(
+      work.slice(0, 2).map(({ jobId, tokens, computeMs }) => [jobId, tokens, computeMs > 0]),
+      [
+        ['job', 44, true],
+        ['job', 44, true],
+      ],
+    )
     assert.deepEqual(outcomes.slice(0, 2), ['done', 'done'])
   })
 
@@ -165,7 +231,11 @@ describe('token loop', () => {
     for (const [name, happens] of ends) {
       const ring = await createRing(2)
       await ring.leader.run(request({ maxTokens: 6, onToken: (index) => index === 5 && happens(ring) })).catch(() => {})
-      assert.deepEqual(ring.work.map(({ jobId, tokens, computeMs }) => [jobId, tokens, computeMs > 0]), [['job', 10, true]], name)
+      assert.deepEqual(
+        ring.work.map(({ jobId, tokens, computeMs }) => [jobId, tokens, computeMs > 0]),
+        [['job', 10, true]],
+        name,
+      )
       assert.deepEqual(ring.outcomes, ['failed'], name)
     }
   })
@@ -194,12 +264,16 @@ describe('token loop', () => {
       const { leader, channels } = await createRing(worldSize, { shares })
       const asked = channels[0].sendControl.bind(channels[0])
       let logits = 0
-      if (worldSize > 1) channels[0].sendControl = (to, message) => {
-        if (message.type === 'logits') logits++
-        return asked(to, message)
-      }
+      if (worldSize > 1)
+        channels[0].sendControl = (to, message) => {
+          if (message.type === 'logits') logits++
+          return asked(to, message)
+        }
       // twice: what was asked for is no part of the next job
-      texts.push((await leader.run(request({ sampling: hot, endTokens: [] }))).tokens, (await leader.run(request({ sampling: hot, endTokens: [] }))).tokens)
+      texts.push(
+        (await leader.run(request({ sampling: hot, endTokens: [] }))).tokens,
+        (await leader.run(request({ sampling: hot, endTokens: [] }))).tokens,
+      )
       assert.ok(worldSize === 1 || logits > 10, `asked for all logits ${logits} times`)
     }
     for (const tokens of texts) assert.deepEqual(tokens, texts[0])
@@ -227,7 +301,10 @@ describe('token loop', () => {
     const result = await leader.run(request({ tokens, maxTokens: 100, endTokens: [] }))
     assert.equal(result.usage.totalTokens, 512)
     assert.equal(result.finishReason, 'length')
-    await assert.rejects(leader.run(request({ tokens: [...tokens, ...tokens] })), { code: 'promptTooLong', fields: { tokens: 1010, context: 512 } })
+    await assert.rejects(leader.run(request({ tokens: [...tokens, ...tokens] })), {
+      code: 'promptTooLong',
+      fields: { tokens: 1010, context: 512 },
+    })
     await assert.rejects(leader.run(request({ tokens: [] })), { code: 'promptEmpty' })
   })
 
@@ -256,12 +333,32 @@ describe('token loop', () => {
       [{ logSumExp: NaN }, /a sum of NaN/],
     ]
     for (const [lie, problem] of lies) {
-      const { leader } = await createRing(2, { altered: (channel) => ({
-        ...channel,
-        send: (to, tag, payload) => channel.send(to, tag, payload.dtype === dtypes.bytes ? payloadOf(encodeCandidates({ ids: Uint32Array.of(2047), logits: Float32Array.of(1e9), logSumExp: 0, complete: false, ...lie })) : payload),
-      }) })
+      const { leader } = await createRing(2, {
+        altered: (channel) => ({
+          ...channel,
+          send: (to, tag, payload) =>
+            channel.send(
+              to,
+              tag,
+              payload.dtype === dtypes.bytes
+                ? payloadOf(
+                    encodeCandidates({
+                      ids: Uint32Array.of(2047),
+                      logits: Float32Array.of(1e9),
+                      logSumExp: 0,
+                      complete: false,
+                      ...lie,
+                    }),
+                  )
+                : payload,
+            ),
+        }),
+      })
       await assert.rejects(leader.run(request({})), (error: MeshError) => {
-        assert.deepEqual([error.code, error.exitCode, error.fields.peer, error.fields.rank], ['peerInvalid', 6, 'Device 1', 1])
+        assert.deepEqual(
+          [error.code, error.exitCode, error.fields.peer, error.fields.rank],
+          ['peerInvalid', 6, 'Device 1', 1],
+        )
         return problem.test(error.message)
       })
     }
@@ -271,32 +368,50 @@ describe('token loop', () => {
     const said = { message: 'no\nerror: forged\u001b[2J', hint: 'run rm -rf', fields: { problem: 'the "fan"\n' } }
     const reports: readonly (readonly [code: string, want: string, text: RegExp])[] = [
       ['jobCancelled', 'peerFailed', /^Device 1 \(rank 1\) gave up: "no error: forged\?\[2J"$/],
-      ['promptEmpty', 'peerFailed', /gave up/], ['newerCode', 'peerFailed', /gave up/],
+      ['promptEmpty', 'peerFailed', /gave up/],
+      ['newerCode', 'peerFailed', /gave up/],
       ['peerLost', 'peerFailed', /gave up/],
-      ['rankFailed', 'rankFailed', /^Device 1 \(rank 1\) could not compute: "the 'fan' "$/], ['backendFailed', 'rankFailed', /could not compute/],
+      ['rankFailed', 'rankFailed', /^Device 1 \(rank 1\) could not compute: "the 'fan' "$/],
+      ['backendFailed', 'rankFailed', /could not compute/],
     ]
     for (const [code, want, text] of reports) {
       const { leader, channels } = await createRing(2)
-      const abort = (index: number): void => void (index === 2 && channels[1].sendControl(0, { type: 'abort', job: 1, error: { code, ...said } }))
-      await assert.rejects(leader.run(request({ maxTokens: 100_000, endTokens: [], onToken: abort })), (error: MeshError) => {
-        assert.deepEqual([error.code, error.exitCode], [want, 6], code)
-        assert.doesNotMatch(error.hint, /rm/)
-        return text.test(error.message)
-      })
+      const abort = (index: number): void =>
+        void (index === 2 && channels[1].sendControl(0, { type: 'abort', job: 1, error: { code, ...said } }))
+      await assert.rejects(
+        leader.run(request({ maxTokens: 100_000, endTokens: [], onToken: abort })),
+        (error: MeshError) => {
+          assert.deepEqual([error.code, error.exitCode], [want, 6], code)
+          assert.doesNotMatch(error.hint, /rm/)
+          return text.test(error.message)
+        },
+      )
     }
   })
 
   it('a rank whose own sums are not numbers says so itself', async () => {
-    for (const [worldSize, broken] of [[1, 0], [2, 0], [2, 1]] as const) {
+    for (const [worldSize, broken] of [
+      [1, 0],
+      [2, 0],
+      [2, 1],
+    ] as const) {
       const { leader } = await createRing(worldSize, { broken })
-      await assert.rejects(leader.run(request({})), { code: 'rankFailed', message: new RegExp(`^Device ${broken} \\(rank ${broken}\\) could not compute: .*(no finite number|not a number)`) })
+      await assert.rejects(leader.run(request({})), {
+        code: 'rankFailed',
+        message: new RegExp(
+          `^Device ${broken} \\(rank ${broken}\\) could not compute: .*(no finite number|not a number)`,
+        ),
+      })
     }
   })
 
   it('a follower that dies fails the job at once and the epoch with it', async () => {
     const { leader, channels, lost } = await createRing(3)
     const started = performance.now()
-    await assert.rejects(leader.run(request({ onToken: (index) => index === 3 && channels[2].kill() })), { code: 'peerLost', fields: { peer: 'rank 2', rank: 2, problem: 'killed' } })
+    await assert.rejects(leader.run(request({ onToken: (index) => index === 3 && channels[2].kill() })), {
+      code: 'peerLost',
+      fields: { peer: 'rank 2', rank: 2, problem: 'killed' },
+    })
     assert.ok(performance.now() - started < 4000)
     assert.ok(lost.length >= 2, 'leader and the other follower were told')
     await assert.rejects(leader.run(request({})), { code: 'peerLost' })

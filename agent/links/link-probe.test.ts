@@ -12,7 +12,10 @@ import { createMemoryChannels } from '../channel/test/memory-channel.ts'
 import { partnerOf, roundsOf } from './pairing.ts'
 
 const logger = silentLogger()
-const pairsOf = (worldSize: number): string[] => Array.from({ length: worldSize }, (_, a) => Array.from({ length: worldSize - a - 1 }, (__, b) => `${a}-${a + 1 + b}`)).flat()
+const pairsOf = (worldSize: number): string[] =>
+  Array.from({ length: worldSize }, (_, a) =>
+    Array.from({ length: worldSize - a - 1 }, (__, b) => `${a}-${a + 1 + b}`),
+  ).flat()
 
 test('pairing: every two ranks meet once, and each has one partner at a time', () => {
   for (let worldSize = 2; worldSize <= 64; worldSize++) {
@@ -34,8 +37,15 @@ for (const worldSize of [2, 3, 4, 5, 8]) {
     const channels = createMemoryChannels(worldSize)
     const tables = await Promise.all(channels.map((channel) => probeLinks(channel, { logger, pathTo: () => 'direct' })))
     for (const table of tables) assert.deepEqual(table, tables[0])
-    assert.deepEqual(tables[0].map(({ from, to }) => `${from}-${to}`), pairsOf(worldSize))
-    for (const link of tables[0]) assert.ok(link.measured && link.path === 'direct' && link.roundTripMs > 0 && link.bytesPerSecond > 0, JSON.stringify(link))
+    assert.deepEqual(
+      tables[0].map(({ from, to }) => `${from}-${to}`),
+      pairsOf(worldSize),
+    )
+    for (const link of tables[0])
+      assert.ok(
+        link.measured && link.path === 'direct' && link.roundTripMs > 0 && link.bytesPerSecond > 0,
+        JSON.stringify(link),
+      )
   })
 }
 
@@ -51,16 +61,56 @@ const badRank = (channel: Channel, change: (tag: FrameTag, bytes: Uint8Array) =>
 
 const echoOperation = 1
 const tableJob = 0xffff_ffff
-const link = (change: Partial<RingLink>): RingLink => ({ from: 1, to: 2, roundTripMs: 1, bytesPerSecond: 1, measured: true, ...change })
+const link = (change: Partial<RingLink>): RingLink => ({
+  from: 1,
+  to: 2,
+  roundTripMs: 1,
+  bytesPerSecond: 1,
+  measured: true,
+  ...change,
+})
 
-const offences: Readonly<Record<string, { readonly change: (tag: FrameTag, bytes: Uint8Array) => Uint8Array | undefined; readonly unmeasured: readonly string[] }>> = {
-  'an echo of another length': { change: (tag, bytes) => (tag.job === 0 && tag.operation === echoOperation ? bytes.subarray(0, bytes.length - 1) : bytes), unmeasured: ['0-1'] },
-  'no echo': { change: (tag, bytes) => (tag.job === 0 && tag.operation === echoOperation ? undefined : bytes), unmeasured: ['0-1', '1-2'] },
-  'pieces that are too large': { change: (tag, bytes) => (tag.job === 0 && bytes.length > 64 ? new Uint8Array(10 * 2 ** 20) : bytes), unmeasured: ['0-1', '1-2'] },
-  'a report that is no report': { change: (tag, bytes) => (tag.job === tableJob ? Uint8Array.from([255, 1, 2]) : bytes), unmeasured: ['1-2'] },
-  'a report with figures that cannot be': { change: (tag, bytes) => (tag.job === tableJob ? encodeCbor([link({ roundTripMs: NaN })]) : bytes), unmeasured: ['1-2'] },
-  'a report of infinite speed': { change: (tag, bytes) => (tag.job === tableJob ? encodeCbor([link({ bytesPerSecond: Infinity })]) : bytes), unmeasured: ['1-2'] },
-  'a report on links of others': { change: (tag, bytes) => (tag.job === tableJob ? encodeCbor([link({ from: 0, to: 2, roundTripMs: 3e6 }), link({ to: 0 }), link({ to: 70 })]) : bytes), unmeasured: ['1-2'] },
+const offences: Readonly<
+  Record<
+    string,
+    {
+      readonly change: (tag: FrameTag, bytes: Uint8Array) => Uint8Array | undefined
+      readonly unmeasured: readonly string[]
+    }
+  >
+> = {
+  'an echo of another length': {
+    change: (tag, bytes) =>
+      tag.job === 0 && tag.operation === echoOperation ? bytes.subarray(0, bytes.length - 1) : bytes,
+    unmeasured: ['0-1'],
+  },
+  'no echo': {
+    change: (tag, bytes) => (tag.job === 0 && tag.operation === echoOperation ? undefined : bytes),
+    unmeasured: ['0-1', '1-2'],
+  },
+  'pieces that are too large': {
+    change: (tag, bytes) => (tag.job === 0 && bytes.length > 64 ? new Uint8Array(10 * 2 ** 20) : bytes),
+    unmeasured: ['0-1', '1-2'],
+  },
+  'a report that is no report': {
+    change: (tag, bytes) => (tag.job === tableJob ? Uint8Array.from([255, 1, 2]) : bytes),
+    unmeasured: ['1-2'],
+  },
+  'a report with figures that cannot be': {
+    change: (tag, bytes) => (tag.job === tableJob ? encodeCbor([link({ roundTripMs: NaN })]) : bytes),
+    unmeasured: ['1-2'],
+  },
+  'a report of infinite speed': {
+    change: (tag, bytes) => (tag.job === tableJob ? encodeCbor([link({ bytesPerSecond: Infinity })]) : bytes),
+    unmeasured: ['1-2'],
+  },
+  'a report on links of others': {
+    change: (tag, bytes) =>
+      tag.job === tableJob
+        ? encodeCbor([link({ from: 0, to: 2, roundTripMs: 3e6 }), link({ to: 0 }), link({ to: 70 })])
+        : bytes,
+    unmeasured: ['1-2'],
+  },
   'no report': { change: (tag, bytes) => (tag.job === tableJob ? undefined : bytes), unmeasured: ['1-2'] },
 }
 
@@ -68,7 +118,11 @@ for (const [name, { change, unmeasured }] of Object.entries(offences)) {
   test(`probe: ${name} of rank 1 costs it figures and nothing else`, { timeout: 20_000 }, async () => {
     const channels = createMemoryChannels(3)
     const started = performance.now()
-    const tables = await Promise.all([channels[0], badRank(channels[1], change), channels[2]].map((channel) => probeLinks(channel, { logger, roundMs: 300 })))
+    const tables = await Promise.all(
+      [channels[0], badRank(channels[1], change), channels[2]].map((channel) =>
+        probeLinks(channel, { logger, roundMs: 300 }),
+      ),
+    )
     assert.ok(performance.now() - started < 8000)
     assert.deepEqual(tables[2], tables[0])
     assert.equal(tables[0].length, 3)
@@ -89,8 +143,12 @@ for (const [name, { change, unmeasured }] of Object.entries(offences)) {
 test('probe: a rank 0 that sends garbage as the table leaves the others with assumed figures', async () => {
   const channels = createMemoryChannels(3)
   const bad = badRank(channels[0], (tag, bytes) => (tag.job === tableJob ? Uint8Array.from([0xa1]) : bytes))
-  const [, second, third] = await Promise.all([bad, channels[1], channels[2]].map((channel) => probeLinks(channel, { logger })))
-  for (const table of [second, third]) for (const one of table) assert.deepEqual([one.measured, one.roundTripMs, one.bytesPerSecond], [false, ...Object.values(assumedFigures)])
+  const [, second, third] = await Promise.all(
+    [bad, channels[1], channels[2]].map((channel) => probeLinks(channel, { logger })),
+  )
+  for (const table of [second, third])
+    for (const one of table)
+      assert.deepEqual([one.measured, one.roundTripMs, one.bytesPerSecond], [false, ...Object.values(assumedFigures)])
 })
 
 test('probe: a rank that dies meanwhile ends it for the others at once', async () => {

@@ -54,7 +54,13 @@ const allRoundsMs = 10_000
 /** Milliseconds that a report or the table may take on its way. */
 const reportMs = 2000
 
-const tagOf = (job: number, operation: number, chunk = 0): FrameTag => ({ job, step: 0, operation, phase: phases.none, chunk })
+const tagOf = (job: number, operation: number, chunk = 0): FrameTag => ({
+  job,
+  step: 0,
+  operation,
+  phase: phases.none,
+  chunk,
+})
 const presence = tagOf(echoJob, 0)
 const echo = (chunk: number): FrameTag => tagOf(echoJob, 1, chunk)
 const report = tagOf(tableJob, 0)
@@ -64,7 +70,8 @@ const nothing = payloadOf(new Uint8Array(0))
 const zeros = new Uint8Array(pieceBytes) // encrypted on their way, so they take as long as anything
 
 /** @param deadline of `performance.now()` */
-const by = <T>(deadline: number, work: Promise<T>): Promise<T> => within(deadline - performance.now(), 'it took too long', work)
+const by = <T>(deadline: number, work: Promise<T>): Promise<T> =>
+  within(deadline - performance.now(), 'it took too long', work)
 
 type Figures = Pick<RingLink, 'roundTripMs' | 'bytesPerSecond'>
 
@@ -76,7 +83,8 @@ const answer = async (channel: TensorChannel, from: number): Promise<void> => {
     const { bytes } = await channel.receive(from, echo(chunk))
     if (bytes.length === 0) return
     total += bytes.length
-    if (bytes.length > pieceBytes || total > mostBytes) throw new MeshError('frameInvalid', { problem: `${total} bytes to measure a link` })
+    if (bytes.length > pieceBytes || total > mostBytes)
+      throw new MeshError('frameInvalid', { problem: `${total} bytes to measure a link` })
     await channel.send(from, echo(chunk), payloadOf(bytes))
   }
 }
@@ -97,7 +105,8 @@ class Measurement {
     await this.#echo(pingBytes) // the other one may still be busy with its last partner
     const started = performance.now()
     const times: number[] = []
-    while (times.length < pings && (times.length === 0 || performance.now() - started < pingsMs)) times.push(await this.#echo(pingBytes))
+    while (times.length < pings && (times.length === 0 || performance.now() - started < pingsMs))
+      times.push(await this.#echo(pingBytes))
     const roundTripMs = medianOf(times)
     this.found.roundTripMs = roundTripMs
     for (let bytes = firstTransferBytes; ; bytes = Math.min(lastTransferBytes, bytes * growth)) {
@@ -112,7 +121,10 @@ class Measurement {
   /** @returns milliseconds until all was back; @throws MeshError of the channel | `frameInvalid` when something else came back */
   async #echo(bytes: number): Promise<number> {
     const channel = this.#channel
-    const pieces = Array.from({ length: Math.ceil(bytes / pieceBytes) }, (_, index) => ({ tag: echo(this.#chunk + index), size: Math.min(pieceBytes, bytes - index * pieceBytes) }))
+    const pieces = Array.from({ length: Math.ceil(bytes / pieceBytes) }, (_, index) => ({
+      tag: echo(this.#chunk + index),
+      size: Math.min(pieceBytes, bytes - index * pieceBytes),
+    }))
     this.#chunk += pieces.length
     const started = performance.now()
     const send = async (): Promise<void> => {
@@ -162,7 +174,9 @@ class LinkProbe {
   /** Some ranks have their links earlier than others; time counts from when all have. */
   async #meet(): Promise<void> {
     const channel = this.#channel
-    await Promise.allSettled(this.#others.flatMap((rank) => [channel.send(rank, presence, nothing), channel.receive(rank, presence)]))
+    await Promise.allSettled(
+      this.#others.flatMap((rank) => [channel.send(rank, presence, nothing), channel.receive(rank, presence)]),
+    )
   }
 
   /** One pair after another; a rank that is silent costs the others one round each. @returns the links to higher ranks */
@@ -178,9 +192,13 @@ class LinkProbe {
         await by(started + (round + 1) * roundMs, measurement ? measurement.run() : answer(this.#channel, other))
         measured = true
       } catch (error) {
-        this.#options.logger.warn({ rank: other, problem: problemOf(error) }, 'a link could not be measured; going on as if it were a local network')
+        this.#options.logger.warn(
+          { rank: other, problem: problemOf(error) },
+          'a link could not be measured; going on as if it were a local network',
+        )
       }
-      if (measurement) links.push({ from: rank, to: other, ...assumedFigures, ...measurement.found, measured, ...this.#pathTo(other) })
+      if (measurement)
+        links.push({ from: rank, to: other, ...assumedFigures, ...measurement.found, measured, ...this.#pathTo(other) })
     }
     return links
   }
@@ -196,7 +214,9 @@ class LinkProbe {
     const reports = await Promise.all(this.#others.map((rank) => this.#reportOf(rank, deadline)))
     const all = completed([...own, ...reports.flat()], channel.worldSize)
     const bytes = encodeCbor(all)
-    await Promise.allSettled(this.#others.map((rank) => by(deadline + reportMs, channel.send(rank, table, payloadOf(bytes)))))
+    await Promise.allSettled(
+      this.#others.map((rank) => by(deadline + reportMs, channel.send(rank, table, payloadOf(bytes)))),
+    )
     return all
   }
 
@@ -206,7 +226,10 @@ class LinkProbe {
       const links = decodeCbor(RingLinkTable, (await by(deadline, this.#channel.receive(rank, report))).bytes)
       return links.filter(({ from, to }) => from === rank && to > rank)
     } catch (error) {
-      this.#options.logger.warn({ rank, problem: problemOf(error) }, 'a rank did not say what it measured; going on as if its links were a local network')
+      this.#options.logger.warn(
+        { rank, problem: problemOf(error) },
+        'a rank did not say what it measured; going on as if its links were a local network',
+      )
       return []
     }
   }
@@ -219,7 +242,10 @@ class LinkProbe {
       const { bytes } = await by(deadline, channel.receive(0, table))
       return completed(decodeCbor(RingLinkTable, bytes), channel.worldSize)
     } catch (error) {
-      this.#options.logger.warn({ problem: problemOf(error) }, 'rank 0 sent no table of links; it will say what to reckon with when a job starts')
+      this.#options.logger.warn(
+        { problem: problemOf(error) },
+        'rank 0 sent no table of links; it will say what to reckon with when a job starts',
+      )
       return completed([], channel.worldSize)
     }
   }
@@ -228,14 +254,17 @@ class LinkProbe {
 /** The links of all pairs, in order; those that nobody measured are assumed. */
 const completed = (links: readonly RingLink[], worldSize: number): RingLink[] => {
   const known = new Map(links.map((link) => [`${link.from}/${link.to}`, link]))
-  return Array.from({ length: worldSize }, (_, from) => Array.from({ length: worldSize - from - 1 }, (__, index) => {
-    const to = from + 1 + index
-    return known.get(`${from}/${to}`) ?? { from, to, ...assumedFigures, measured: false }
-  })).flat()
+  return Array.from({ length: worldSize }, (_, from) =>
+    Array.from({ length: worldSize - from - 1 }, (__, index) => {
+      const to = from + 1 + index
+      return known.get(`${from}/${to}`) ?? { from, to, ...assumedFigures, measured: false }
+    }),
+  ).flat()
 }
 
 /**
  * To be called once by every rank, right after the links are up and before anything else uses them.
  * @returns all links of the epoch, the same on every rank. Never throws.
  */
-export const probeLinks = (channel: TensorChannel, options: LinkProbeOptions): Promise<RingLink[]> => new LinkProbe(channel, options).run()
+export const probeLinks = (channel: TensorChannel, options: LinkProbeOptions): Promise<RingLink[]> =>
+  new LinkProbe(channel, options).run()

@@ -73,10 +73,17 @@ const shapeOf = (file: string, config: ConfigFile): ModelShape => {
   const kvHeads = config.num_key_value_heads ?? heads
   const headDim = config.head_dim ?? config.hidden_size / heads
   if (heads % kvHeads !== 0) throw invalid(file, `${heads} heads are no multiple of ${kvHeads} key/value heads`)
-  if (!Number.isInteger(headDim) || headDim % 2 !== 0) throw invalid(file, `the head size is ${headDim}, it must be even`)
+  if (!Number.isInteger(headDim) || headDim % 2 !== 0)
+    throw invalid(file, `the head size is ${headDim}, it must be even`)
   return {
-    layers: config.num_hidden_layers, hidden: config.hidden_size, heads, kvHeads, headDim,
-    ffn: config.intermediate_size, vocab: config.vocab_size, context: config.max_position_embeddings,
+    layers: config.num_hidden_layers,
+    hidden: config.hidden_size,
+    heads,
+    kvHeads,
+    headDim,
+    ffn: config.intermediate_size,
+    vocab: config.vocab_size,
+    context: config.max_position_embeddings,
   }
 }
 
@@ -123,7 +130,8 @@ const parseOptional = (folder: string): readonly number[] => {
     if (error instanceof MeshError && error.code === 'modelFileMissing') return []
     throw error
   }
-  if (!Value.Check(GenerationFile, content)) throw invalid(join(folder, 'generation_config.json'), 'eos_token_id is not a token id')
+  if (!Value.Check(GenerationFile, content))
+    throw invalid(join(folder, 'generation_config.json'), 'eos_token_id is not a token id')
   checkKeys(join(folder, 'generation_config.json'), content, knownGenerationKeys)
   return idList(content.eos_token_id)
 }

@@ -21,7 +21,10 @@ const keptRows = 512
  * @param digests of all tensors of the model: rows are compared with them once the file was touched. They are not
  * before, because a row costs the hash of a whole piece; who passes them has checked the whole tensor.
  */
-export const openEmbedding = (model: Pick<Model, 'tensor' | 'files'>, digests?: ReadonlyMap<string, Uint8Array>): EmbeddingReader => {
+export const openEmbedding = (
+  model: Pick<Model, 'tensor' | 'files'>,
+  digests?: ReadonlyMap<string, Uint8Array>,
+): EmbeddingReader => {
   const plain: TensorInfo = model.tensor(embeddingTensor)
   const hashes = digests?.get(embeddingTensor)
   const file = model.files.find(({ path }) => path === plain.file.path)

@@ -28,7 +28,9 @@ const formatOf = (file: string): string | undefined => {
 
 /** A folder inside with a config.json: that of a clone in a clone, or of the cache of Hugging Face. */
 const innerModel = (folder: string): string | undefined => {
-  const inside = [folder, join(folder, 'snapshots')].flatMap((parent) => entriesOf(parent).map((entry) => join(parent, entry)))
+  const inside = [folder, join(folder, 'snapshots')].flatMap((parent) =>
+    entriesOf(parent).map((entry) => join(parent, entry)),
+  )
   return inside.find((path) => isFolder(path) && existsSync(join(path, 'config.json')))
 }
 
@@ -65,10 +67,14 @@ export const contentBytes = 64
 /** What stands in place of the file that a model needs, by its first bytes. */
 export const foreignContent = (file: string, start: Buffer): MeshError | undefined => {
   const text = start.toString('latin1').trimStart().toLowerCase()
-  if (text.startsWith('version https://git-lfs.github.com/')) return new MeshError('gitLfsPointer', { file, folder: dirname(file) })
-  if (/^<(?:!doctype|html|\?xml)/.test(text)) return new MeshError('safetensorsInvalid', { file, problem: 'it is a web page in place of the file' })
+  if (text.startsWith('version https://git-lfs.github.com/'))
+    return new MeshError('gitLfsPointer', { file, folder: dirname(file) })
+  if (/^<(?:!doctype|html|\?xml)/.test(text))
+    return new MeshError('safetensorsInvalid', { file, problem: 'it is a web page in place of the file' })
   if (text.startsWith('gguf')) return new MeshError('modelFormatUnsupported', { file, format: otherFormats['.gguf'] })
-  return text.startsWith('pk\u0003\u0004') ? new MeshError('modelFormatUnsupported', { file, format: otherFormats['.bin'] }) : undefined
+  return text.startsWith('pk\u0003\u0004')
+    ? new MeshError('modelFormatUnsupported', { file, format: otherFormats['.bin'] })
+    : undefined
 }
 
 /** Why a model is not here, by what its name looks like. @param known names of the models that are here */
@@ -80,10 +86,14 @@ export const unknownModel = (modelId: string, folder: string, known: readonly st
 
 /** Names of models in these folders: what has a config.json, one level down or as `owner/name`. */
 export const modelsIn = (folders: readonly string[]): string[] => {
-  const found = folders.flatMap((folder) => entriesOf(folder).flatMap((name) => {
-    const path = join(folder, name)
-    if (existsSync(join(path, 'config.json'))) return [name]
-    return entriesOf(path).filter((inner) => existsSync(join(path, inner, 'config.json'))).map((inner) => `${basename(path)}/${inner}`)
-  }))
+  const found = folders.flatMap((folder) =>
+    entriesOf(folder).flatMap((name) => {
+      const path = join(folder, name)
+      if (existsSync(join(path, 'config.json'))) return [name]
+      return entriesOf(path)
+        .filter((inner) => existsSync(join(path, inner, 'config.json')))
+        .map((inner) => `${basename(path)}/${inner}`)
+    }),
+  )
   return [...new Set(found)].toSorted()
 }

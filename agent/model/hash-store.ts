@@ -21,12 +21,23 @@ const StoredHashes = Type.Object({
   version: Type.Literal(1),
   path: Type.String(),
   stamp: Type.String(),
-  tensors: Type.Array(Type.Object({ name: Type.String(), start: Type.Integer(), end: Type.Integer(), digests: Type.String({ description: 'base64' }) })),
+  tensors: Type.Array(
+    Type.Object({
+      name: Type.String(),
+      start: Type.Integer(),
+      end: Type.Integer(),
+      digests: Type.String({ description: 'base64' }),
+    }),
+  ),
 })
 
-const fileFor = (folder: string, path: string): string => join(folder, `${createHash('sha256').update(path).digest('hex').slice(0, 32)}.json`)
+const fileFor = (folder: string, path: string): string =>
+  join(folder, `${createHash('sha256').update(path).digest('hex').slice(0, 32)}.json`)
 
-const readOne = (folder: string, { path, stamp }: TensorFile): Map<string, { start: number; end: number; digests: Uint8Array }> => {
+const readOne = (
+  folder: string,
+  { path, stamp }: TensorFile,
+): Map<string, { start: number; end: number; digests: Uint8Array }> => {
   let stored: unknown
   try {
     stored = readStateJson(fileFor(folder, path))
@@ -34,17 +45,31 @@ const readOne = (folder: string, { path, stamp }: TensorFile): Map<string, { sta
     return new Map() // a damaged file costs reading the weights again
   }
   if (!Value.Check(StoredHashes, stored) || stored.path !== path || stored.stamp !== stamp) return new Map()
-  return new Map(stored.tensors.map(({ name, start, end, digests }) => [name, { start, end, digests: new Uint8Array(Buffer.from(digests, 'base64')) }]))
+  return new Map(
+    stored.tensors.map(({ name, start, end, digests }) => [
+      name,
+      { start, end, digests: new Uint8Array(Buffer.from(digests, 'base64')) },
+    ]),
+  )
 }
 
 /** Hashes of those tensors that are known, by name. */
-export const readHashes = (folder: string, tensors: readonly TensorInfo[], files: readonly TensorFile[]): Map<string, Uint8Array> => {
+export const readHashes = (
+  folder: string,
+  tensors: readonly TensorInfo[],
+  files: readonly TensorFile[],
+): Map<string, Uint8Array> => {
   const stored = new Map(files.map((file) => [file.path, readOne(folder, file)]))
-  return new Map(tensors.flatMap((tensor): [string, Uint8Array][] => {
-    const found = stored.get(tensor.file.path)?.get(tensor.name)
-    const fits = found?.start === tensor.start && found.end === tensor.end && found.digests.length === piecesIn(tensor) * digestBytes
-    return fits ? [[tensor.name, found.digests]] : []
-  }))
+  return new Map(
+    tensors.flatMap((tensor): [string, Uint8Array][] => {
+      const found = stored.get(tensor.file.path)?.get(tensor.name)
+      const fits =
+        found?.start === tensor.start &&
+        found.end === tensor.end &&
+        found.digests.length === piecesIn(tensor) * digestBytes
+      return fits ? [[tensor.name, found.digests]] : []
+    }),
+  )
 }
 
 export interface NewHashes {
@@ -60,7 +85,12 @@ export const writeHashes = (folder: string, { tensors, digests, files, startedAt
   for (const { path, stamp, changedAt } of files) {
     const own = tensors.filter(({ file }) => file.path === path)
     if (own.length === 0 || startedAt - changedAt < settledMs) continue
-    const entries = own.map(({ name, start, end }) => ({ name, start, end, digests: Buffer.from(digests.get(name) ?? []).toString('base64') }))
+    const entries = own.map(({ name, start, end }) => ({
+      name,
+      start,
+      end,
+      digests: Buffer.from(digests.get(name) ?? []).toString('base64'),
+    }))
     try {
       writeStateJson(fileFor(folder, path), { version: 1, path, stamp, tensors: entries })
     } catch {

@@ -11,7 +11,8 @@ runThread(function* ({ tensors, memory }: HashInput, take) {
   const open = (path: string, stamp: string): TensorFile => {
     const file = files.get(path) ?? new TensorFile(path)
     files.set(path, file)
-    if (file.stamp !== stamp) throw new MeshError('safetensorsInvalid', { file: path, problem: 'it is being changed while it is read' })
+    if (file.stamp !== stamp)
+      throw new MeshError('safetensorsInvalid', { file: path, problem: 'it is being changed while it is read' })
     return file
   }
   try {

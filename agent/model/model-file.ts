@@ -9,17 +9,29 @@ import { contentBytes, foreignContent, missingFile } from './folder-diagnosis.ts
  * Files besides the weights that change what a model answers. All of them go into its revision, so that two devices
  * never serve together with, say, other chat templates.
  */
-export const describingFiles = ['config.json', 'generation_config.json', 'tokenizer.json', 'tokenizer_config.json', 'special_tokens_map.json', 'chat_template.jinja'] as const
+export const describingFiles = [
+  'config.json',
+  'generation_config.json',
+  'tokenizer.json',
+  'tokenizer_config.json',
+  'special_tokens_map.json',
+  'chat_template.jinja',
+] as const
 /** Says which file holds which tensor, and not what is in it. */
 export const indexFile = 'model.safetensors.index.json'
 
 /** @throws MeshError `modelConfigInvalid` (larger than `limitBytes`) | `modelFileUnreadable` | those of `missingFile` and `foreignContent` */
 export const readModelFile = (folder: string, name: string, limitBytes: number): Buffer => {
   const file = join(folder, name)
-  if (name !== indexFile && !describingFiles.some((known) => known === name)) throw new Error(`${name} is read, but no part of the revision: add it to describingFiles`)
+  if (name !== indexFile && !describingFiles.some((known) => known === name))
+    throw new Error(`${name} is read, but no part of the revision: add it to describingFiles`)
   try {
     const { size } = statSync(file)
-    if (size > limitBytes) throw new MeshError('modelConfigInvalid', { file, problem: `it has ${formatBytes(size)}, ${formatBytes(limitBytes)} is the most` })
+    if (size > limitBytes)
+      throw new MeshError('modelConfigInvalid', {
+        file,
+        problem: `it has ${formatBytes(size)}, ${formatBytes(limitBytes)} is the most`,
+      })
     const bytes = readFileSync(file)
     const foreign = foreignContent(file, bytes.subarray(0, contentBytes))
     if (foreign) throw foreign

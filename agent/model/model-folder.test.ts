@@ -1,7 +1,19 @@
 /** Model folders as they should be, and as a bad download or a hostile one leaves them. */
 import assert from 'node:assert/strict'
 import {
-  closeSync, copyFileSync, mkdirSync, mkdtempSync, openSync, readdirSync, readFileSync, renameSync, rmSync, statSync, truncateSync, utimesSync, writeFileSync,
+  closeSync,
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  utimesSync,
+  writeFileSync,
   writeSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -34,10 +46,14 @@ const randomFolder = (t: TestContext, files = 1): string => {
   return folder
 }
 
-const edit = (file: string, change: (json: Record<string, unknown>) => object): void => writeFileSync(file, JSON.stringify(change(JSON.parse(readFileSync(file, 'utf8')) as Record<string, unknown>)))
+const edit = (file: string, change: (json: Record<string, unknown>) => object): void =>
+  writeFileSync(file, JSON.stringify(change(JSON.parse(readFileSync(file, 'utf8')) as Record<string, unknown>)))
 
 /** Replaces the header of a safetensors file. */
-const editHeader = (file: string, change: (header: Record<string, { dtype: string; shape: number[]; data_offsets: [number, number] }>) => object): void => {
+const editHeader = (
+  file: string,
+  change: (header: Record<string, { dtype: string; shape: number[]; data_offsets: [number, number] }>) => object,
+): void => {
   const bytes = readFileSync(file)
   const length = Number(bytes.readBigUInt64LE(0))
   const header = Buffer.from(JSON.stringify(change(JSON.parse(bytes.subarray(8, 8 + length).toString()) as never)))
@@ -50,7 +66,16 @@ const open = (folder: string): void => openModel(folder, 'm').close()
 
 test('model: the bundled one opens; its manifest tells the shape', () => {
   const model = openModel(join(bundled, 'tiny-story'), 'tiny-story')
-  assert.deepEqual(model.about.shape, { layers: 8, hidden: 256, heads: 8, kvHeads: 4, headDim: 32, ffn: 704, vocab: 2048, context: 512 })
+  assert.deepEqual(model.about.shape, {
+    layers: 8,
+    hidden: 256,
+    heads: 8,
+    kvHeads: 4,
+    headDim: 32,
+    ffn: 704,
+    vocab: 2048,
+    context: 512,
+  })
   assert.deepEqual(model.config.eosTokenIds, [1])
   assert.equal(model.config.tiedEmbeddings, true)
   model.close()
@@ -68,7 +93,10 @@ test('model: a missing part of several files is named', (t) => {
   const folder = randomFolder(t, 3)
   open(folder)
   rmSync(join(folder, 'model-00002-of-00003.safetensors'))
-  assert.throws(() => open(folder), { code: 'modelFileMissing', fields: { file: 'model-00002-of-00003.safetensors', folder } })
+  assert.throws(() => open(folder), {
+    code: 'modelFileMissing',
+    fields: { file: 'model-00002-of-00003.safetensors', folder },
+  })
 })
 
 test('model: a file cut off anywhere is noticed', (t) => {
@@ -101,11 +129,21 @@ test('safetensors: hostile headers are refused before memory is taken', (t) => {
   refused('header beyond the file', () => prefix(BigInt(whole.length)))
   refused('header that is no JSON', () => prefix(5n))
   refused('header that is no object', () => editHeader(file, () => [1, 2]))
-  refused('tensor beyond the file', () => editHeader(file, (header) => ({ ...header, [name]: { ...header[name], data_offsets: [0, 1e12] } })))
-  refused('end before start', () => editHeader(file, (header) => ({ ...header, [name]: { ...header[name], data_offsets: [64, 32] } })))
-  refused('shape larger than its bytes', () => editHeader(file, (header) => ({ ...header, [name]: { ...header[name], shape: [1e9] } })))
-  refused('overlapping tensors', () => editHeader(file, (header) => ({ ...header, [name]: { ...header[name], data_offsets: [0, 32] } })))
-  refused('negative offset', () => editHeader(file, (header) => ({ ...header, [name]: { ...header[name], data_offsets: [-32, 0] } })))
+  refused('tensor beyond the file', () =>
+    editHeader(file, (header) => ({ ...header, [name]: { ...header[name], data_offsets: [0, 1e12] } })),
+  )
+  refused('end before start', () =>
+    editHeader(file, (header) => ({ ...header, [name]: { ...header[name], data_offsets: [64, 32] } })),
+  )
+  refused('shape larger than its bytes', () =>
+    editHeader(file, (header) => ({ ...header, [name]: { ...header[name], shape: [1e9] } })),
+  )
+  refused('overlapping tensors', () =>
+    editHeader(file, (header) => ({ ...header, [name]: { ...header[name], data_offsets: [0, 32] } })),
+  )
+  refused('negative offset', () =>
+    editHeader(file, (header) => ({ ...header, [name]: { ...header[name], data_offsets: [-32, 0] } })),
+  )
   refused('malformed entry', () => editHeader(file, (header) => ({ ...header, [name]: 7 })))
 })
 
@@ -127,15 +165,24 @@ test('model: unsupported architectures and settings are named', (t) => {
     edit(file, (config) => ({ ...config, ...change }))
     assert.throws(() => open(folder), expected)
   }
-  refused({ architectures: ['GPT2LMHeadModel'] }, { code: 'architectureUnsupported', fields: { architecture: 'GPT2LMHeadModel' } })
-  refused({ rope_scaling: { type: 'linear', factor: 2 } }, { code: 'modelConfigInvalid', message: /rope_scaling .*linear/ })
+  refused(
+    { architectures: ['GPT2LMHeadModel'] },
+    { code: 'architectureUnsupported', fields: { architecture: 'GPT2LMHeadModel' } },
+  )
+  refused(
+    { rope_scaling: { type: 'linear', factor: 2 } },
+    { code: 'modelConfigInvalid', message: /rope_scaling .*linear/ },
+  )
   refused({ attention_bias: true }, { code: 'modelConfigInvalid' })
   refused({ hidden_act: 'gelu' }, { code: 'modelConfigInvalid', message: /gelu/ })
   refused({ num_key_value_heads: 3 }, { code: 'modelConfigInvalid' })
   refused({ hidden_size: -4 }, { code: 'modelConfigInvalid' })
   refused({ vocab_size: 'many' }, { code: 'modelConfigInvalid' })
   refused({ intermediate_size: 48 }, { code: 'tensorShape' })
-  refused({ num_hidden_layers: 2 }, { code: 'tensorMissing', fields: { tensor: 'model.layers.1.input_layernorm.weight', folder } })
+  refused(
+    { num_hidden_layers: 2 },
+    { code: 'tensorMissing', fields: { tensor: 'model.layers.1.input_layernorm.weight', folder } },
+  )
   writeFileSync(file, '{ "architectures": [')
   assert.throws(() => open(folder), { code: 'modelConfigInvalid' })
 })
@@ -148,7 +195,11 @@ test('model: a tensor that would change the text is refused by name; leftovers o
     writeFileSync(file, original)
     editHeader(file, (header) => ({ ...header, [name]: { dtype: 'F32', shape: [0], data_offsets: [0, 0] } }))
   }
-  for (const tensor of ['model.layers.0.self_attn.q_proj.bias', 'model.layers.0.mlp.up_proj.weight_scale', 'model.layers.1.input_layernorm.weight']) {
+  for (const tensor of [
+    'model.layers.0.self_attn.q_proj.bias',
+    'model.layers.0.mlp.up_proj.weight_scale',
+    'model.layers.1.input_layernorm.weight',
+  ]) {
     add(tensor)
     assert.throws(() => open(folder), { code: 'tensorUnknown', fields: { tensor, folder } })
   }
@@ -158,7 +209,10 @@ test('model: a tensor that would change the text is refused by name; leftovers o
 
 test('model: integer weights are refused', (t) => {
   const folder = randomFolder(t)
-  editHeader(join(folder, 'model.safetensors'), (header) => ({ ...header, 'model.norm.weight': { ...header['model.norm.weight'], dtype: 'I16' } }))
+  editHeader(join(folder, 'model.safetensors'), (header) => ({
+    ...header,
+    'model.norm.weight': { ...header['model.norm.weight'], dtype: 'I16' },
+  }))
   assert.throws(() => open(folder), { code: 'dtypeUnsupported', fields: { tensor: 'model.norm.weight', dtype: 'I16' } })
 })
 
@@ -211,7 +265,11 @@ test('model: any changed byte of weights and any describing file make another re
   }
   writeFileSync(file, bytes)
   assert.equal(await revisionOf(folder), first)
-  for (const [name, text] of [['generation_config.json', '{"eos_token_id": 7}'], ['tokenizer_config.json', '{"chat_template": "x"}'], ['chat_template.jinja', 'x']] as const) {
+  for (const [name, text] of [
+    ['generation_config.json', '{"eos_token_id": 7}'],
+    ['tokenizer_config.json', '{"chat_template": "x"}'],
+    ['chat_template.jinja', 'x'],
+  ] as const) {
     const before = await revisionOf(folder)
     writeFileSync(join(folder, name), text)
     assert.notEqual(await revisionOf(folder), before, name)
@@ -220,7 +278,8 @@ test('model: any changed byte of weights and any describing file make another re
 
 test('model: a hole of zeros anywhere in the bundled weights is noticed, also with the old time of modification', async (t) => {
   const folder = folderOf(t)
-  for (const name of readdirSync(join(bundled, 'tiny-story'))) if (/json|safetensors/.test(name)) copyFileSync(join(bundled, 'tiny-story', name), join(folder, name))
+  for (const name of readdirSync(join(bundled, 'tiny-story')))
+    if (/json|safetensors/.test(name)) copyFileSync(join(bundled, 'tiny-story', name), join(folder, name))
   const file = join(folder, 'model.safetensors')
   const { size, atime, mtime } = statSync(file)
   const hashes = folderOf(t)
@@ -266,7 +325,11 @@ test('model: hashes are remembered for a file that rests, and not for any other'
 })
 
 test('model: weights that are infinite or not a number are refused by name and place, in every type and at either end', async (t) => {
-  for (const [dtype, bits] of [['F32', [0, 0, 0x80, 0x7f]], ['F16', [1, 0x7c]], ['BF16', [0xc0, 0xff]]] as const) {
+  for (const [dtype, bits] of [
+    ['F32', [0, 0, 0x80, 0x7f]],
+    ['F16', [1, 0x7c]],
+    ['BF16', [0xc0, 0xff]],
+  ] as const) {
     const folder = folderOf(t)
     writeRandomModel(folder, { shape: { ...shape, hidden: 18 }, tied: true, dtype, seed: 3 })
     const file = join(folder, 'model.safetensors')
@@ -274,11 +337,22 @@ test('model: weights that are infinite or not a number are refused by name and p
     const model = openModel(folder, 'm')
     const width = bits.length
     // rows of 18: the last element of a tensor of 16 bits need not end a word
-    const places = [['model.norm.weight', 17, /at element 17$/], ['model.layers.0.mlp.down_proj.weight', 0, /at row 0, column 0$/], ['model.layers.0.mlp.down_proj.weight', 40 * 3 + 5, /at row 3, column 5$/]] as const
+    const places = [
+      ['model.norm.weight', 17, /at element 17$/],
+      ['model.layers.0.mlp.down_proj.weight', 0, /at row 0, column 0$/],
+      ['model.layers.0.mlp.down_proj.weight', 40 * 3 + 5, /at row 3, column 5$/],
+    ] as const
     for (const [tensor, element, place] of places) {
       writeFileSync(file, whole)
       overwrite(file, model.tensor(tensor).start + element * width, Uint8Array.from(bits))
-      await assert.rejects(revisionOf(folder), (error: unknown) => error instanceof MeshError && error.code === 'weightsUnusable' && error.fields.tensor === tensor && place.test(String(error.fields.problem)))
+      await assert.rejects(
+        revisionOf(folder),
+        (error: unknown) =>
+          error instanceof MeshError &&
+          error.code === 'weightsUnusable' &&
+          error.fields.tensor === tensor &&
+          place.test(String(error.fields.problem)),
+      )
     }
     model.close()
   }
@@ -286,18 +360,42 @@ test('model: weights that are infinite or not a number are refused by name and p
 
 test('model: a thread reads what a slice reads, tells what it reads, and can be given up', async (t) => {
   const folder = folderOf(t)
-  writeRandomModel(folder, { shape: { layers: 1, hidden: 1024, heads: 8, kvHeads: 8, headDim: 128, ffn: 6000, vocab: 8000, context: 64 }, tied: true, dtype: 'F32', seed: 5 })
+  writeRandomModel(folder, {
+    shape: { layers: 1, hidden: 1024, heads: 8, kvHeads: 8, headDim: 128, ffn: 6000, vocab: 8000, context: 64 },
+    tied: true,
+    dtype: 'F32',
+    seed: 5,
+  })
   const model = openModel(folder, 'm')
   t.after(() => model.close())
-  const names = ['model.embed_tokens.weight', 'model.layers.0.mlp.down_proj.weight', 'model.layers.0.mlp.up_proj.weight', 'model.layers.0.mlp.gate_proj.weight']
+  const names = [
+    'model.embed_tokens.weight',
+    'model.layers.0.mlp.down_proj.weight',
+    'model.layers.0.mlp.up_proj.weight',
+    'model.layers.0.mlp.gate_proj.weight',
+  ]
   const tensors = names.map((name) => model.tensor(name))
   let told = 0
   const inThreads = await readTensors(tensors, model.files, { threads: 2, onBytes: (bytes) => (told += bytes) })
-  assert.equal(told, tensors.reduce((sum, { start, end }) => sum + end - start, 0))
+  assert.equal(
+    told,
+    tensors.reduce((sum, { start, end }) => sum + end - start, 0),
+  )
   const hex = (digests: Uint8Array | undefined): string => Buffer.from(digests ?? []).toString('hex')
-  for (const tensor of tensors) assert.equal(hex((await readTensors([tensor], model.files, { threads: 1 })).get(tensor.name)), hex(inThreads.get(tensor.name)))
+  for (const tensor of tensors)
+    assert.equal(
+      hex((await readTensors([tensor], model.files, { threads: 1 })).get(tensor.name)),
+      hex(inThreads.get(tensor.name)),
+    )
   const stop = new AbortController()
-  await assert.rejects(readTensors(tensors, model.files, { threads: 2, signal: stop.signal, onBytes: () => stop.abort(new Error('enough')) }), /enough/)
+  await assert.rejects(
+    readTensors(tensors, model.files, {
+      threads: 2,
+      signal: stop.signal,
+      onBytes: () => stop.abort(new Error('enough')),
+    }),
+    /enough/,
+  )
   overwrite(join(folder, 'model.safetensors'), tensors[2].start + 3 * 2 ** 20 + 4, Uint8Array.from([0, 0, 0x80, 0x7f]))
   await assert.rejects(readTensors(tensors, model.files, { threads: 2 }), { code: 'safetensorsInvalid' }) // not the file that was opened
 })
@@ -313,7 +411,9 @@ test('tensor slices: rows and columns are those of the whole, in every type', (t
     assert.ok(whole.every(Number.isFinite) && whole.some((value) => value !== 0))
     assert.deepEqual(readRows(tensor, 3, 7), whole.slice(3 * columns, 7 * columns))
     const part = readColumns(tensor, { start: 5, end: 9 }, { start: 2, end: 4 })
-    for (let row = 2; row < 4; row++) for (let column = 5; column < 9; column++) assert.equal(part[(row - 2) * 4 + column - 5], whole[row * columns + column])
+    for (let row = 2; row < 4; row++)
+      for (let column = 5; column < 9; column++)
+        assert.equal(part[(row - 2) * 4 + column - 5], whole[row * columns + column])
     assert.throws(() => readRows(tensor, 0, rows + 1), RangeError)
     model.close()
   }
@@ -327,13 +427,18 @@ test('resolve: given folder, own models, bundled ones; else the place to put it 
   mkdirSync(own, { recursive: true })
   assert.equal(resolveModel('tiny-story', places), own)
   assert.equal(resolveModel('x', { ...places, modelDir: own }), own)
-  assert.throws(() => resolveModel('nothing', places), { code: 'modelUnknown', fields: { modelId: 'nothing', folder: join(home.models, 'nothing'), known: 'tiny-story' } })
+  assert.throws(() => resolveModel('nothing', places), {
+    code: 'modelUnknown',
+    fields: { modelId: 'nothing', folder: join(home.models, 'nothing'), known: 'tiny-story' },
+  })
   assert.throws(() => resolveModel('x', { ...places, modelDir: join(own, 'gone') }), { code: 'modelFolderMissing' })
 })
 
 test('tokenizer: a model without chat template says so; a broken tokenizer is named', (t) => {
   const folder = randomFolder(t)
-  assert.throws(() => loadTokenizer(folder).encodeChat([{ role: 'user', content: 'hi' }]), { code: 'chatTemplateMissing' })
+  assert.throws(() => loadTokenizer(folder).encodeChat([{ role: 'user', content: 'hi' }]), {
+    code: 'chatTemplateMissing',
+  })
   assert.equal(loadTokenizer(folder).decode(loadTokenizer(folder).encode('héllo')), 'héllo')
   writeFileSync(join(folder, 'tokenizer.json'), '{"model": 3}')
   assert.throws(() => loadTokenizer(folder), { code: 'modelConfigInvalid' })

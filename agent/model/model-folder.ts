@@ -54,14 +54,24 @@ const wantedTensors = (shape: ModelShape, tiedEmbeddings: boolean): [string, num
   const layers = Array.from({ length: shape.layers }, (_, layer): [string, number[]][] => {
     const at = `model.layers.${layer}`
     return [
-      [`${at}.input_layernorm.weight`, [hidden]], [`${at}.post_attention_layernorm.weight`, [hidden]],
-      [`${at}.self_attn.q_proj.weight`, [queries, hidden]], [`${at}.self_attn.k_proj.weight`, [keys, hidden]],
-      [`${at}.self_attn.v_proj.weight`, [keys, hidden]], [`${at}.self_attn.o_proj.weight`, [hidden, queries]],
-      [`${at}.mlp.gate_proj.weight`, [ffn, hidden]], [`${at}.mlp.up_proj.weight`, [ffn, hidden]], [`${at}.mlp.down_proj.weight`, [hidden, ffn]],
+      [`${at}.input_layernorm.weight`, [hidden]],
+      [`${at}.post_attention_layernorm.weight`, [hidden]],
+      [`${at}.self_attn.q_proj.weight`, [queries, hidden]],
+      [`${at}.self_attn.k_proj.weight`, [keys, hidden]],
+      [`${at}.self_attn.v_proj.weight`, [keys, hidden]],
+      [`${at}.self_attn.o_proj.weight`, [hidden, queries]],
+      [`${at}.mlp.gate_proj.weight`, [ffn, hidden]],
+      [`${at}.mlp.up_proj.weight`, [ffn, hidden]],
+      [`${at}.mlp.down_proj.weight`, [hidden, ffn]],
     ]
   })
   const head: [string, number[]][] = tiedEmbeddings ? [] : [['lm_head.weight', [shape.vocab, hidden]]]
-  return [['model.embed_tokens.weight', [shape.vocab, hidden]], ['model.norm.weight', [hidden]], ...layers.flat(), ...head]
+  return [
+    ['model.embed_tokens.weight', [shape.vocab, hidden]],
+    ['model.norm.weight', [hidden]],
+    ...layers.flat(),
+    ...head,
+  ]
 }
 
 /** Tables that old files carry along, and the head of a model that uses its embedding instead (as transformers does). */
@@ -77,8 +87,14 @@ const checkTensors = (folder: string, config: ModelConfig, { tensors }: TensorSt
   for (const [name, dims] of wanted) {
     const tensor = tensors.get(name)
     if (!tensor) throw new MeshError('tensorMissing', { tensor: name, folder })
-    if (tensor.dims.join() !== dims.join()) throw new MeshError('tensorShape', { tensor: name, got: `[${tensor.dims.join(', ')}]`, want: `[${dims.join(', ')}]` })
-    if (!['F32', 'F16', 'BF16'].includes(tensor.dtype)) throw new MeshError('dtypeUnsupported', { tensor: name, dtype: tensor.dtype })
+    if (tensor.dims.join() !== dims.join())
+      throw new MeshError('tensorShape', {
+        tensor: name,
+        got: `[${tensor.dims.join(', ')}]`,
+        want: `[${dims.join(', ')}]`,
+      })
+    if (!['F32', 'F16', 'BF16'].includes(tensor.dtype))
+      throw new MeshError('dtypeUnsupported', { tensor: name, dtype: tensor.dtype })
   }
 }
 
@@ -86,12 +102,23 @@ const checkTensors = (folder: string, config: ModelConfig, { tensors }: TensorSt
 const describe = (folder: string): string[] =>
   describingFiles.map((name) => {
     if (!existsSync(join(folder, name))) return `${name} -`
-    return `${name} ${createHash('sha256').update(readModelFile(folder, name, tokenizerBytes)).digest('hex')}`
+    return `${name} ${createHash('sha256')
+      .update(readModelFile(folder, name, tokenizerBytes))
+      .digest('hex')}`
   })
 
-const revisionOf = (described: readonly string[], tensors: readonly TensorInfo[], digests: ReadonlyMap<string, Uint8Array>): string => {
-  const roots = tensors.map(({ name, dtype, dims }) => `${name} ${dtype} ${dims.join('x')} ${rootOf(digests.get(name) as Uint8Array).toString('hex')}`)
-  return createHash('sha256').update(['meshnet-model-v2', ...described, ...roots.toSorted()].join('\n')).digest('hex')
+const revisionOf = (
+  described: readonly string[],
+  tensors: readonly TensorInfo[],
+  digests: ReadonlyMap<string, Uint8Array>,
+): string => {
+  const roots = tensors.map(
+    ({ name, dtype, dims }) =>
+      `${name} ${dtype} ${dims.join('x')} ${rootOf(digests.get(name) as Uint8Array).toString('hex')}`,
+  )
+  return createHash('sha256')
+    .update(['meshnet-model-v2', ...described, ...roots.toSorted()].join('\n'))
+    .digest('hex')
 }
 
 /**
@@ -119,7 +146,8 @@ const modelOf = (folder: string, modelId: string, config: ModelConfig, store: Te
   const identify = async (options: Partial<HashingOptions>): Promise<ModelIdentity> => {
     const { digests, read } = await hashTensors(used, store.files, { threads: hashingThreads(), ...options })
     // the tokenizer was loaded meanwhile, by name: it must be the one that is meant
-    if (describe(folder).join() !== described.join()) throw new MeshError('modelConfigInvalid', { file: folder, problem: 'it was changed while it was read' })
+    if (describe(folder).join() !== described.join())
+      throw new MeshError('modelConfigInvalid', { file: folder, problem: 'it was changed while it was read' })
     return { revision: revisionOf(described, used, digests), digests, read }
   }
   return {
@@ -152,14 +180,19 @@ const folderNameOf = (modelId: string): string => (process.platform === 'win32' 
  * @throws MeshError `modelUnknown` | `modelNotDownloaded` | `modelTagUnknown` | those of `checkModelFolder` |
  * `usage` (an id that could lead elsewhere)
  */
-export const resolveModel = (modelId: string, places: { readonly home: Home; readonly bundledFolder: string; readonly modelDir?: string }): string => {
+export const resolveModel = (
+  modelId: string,
+  places: { readonly home: Home; readonly bundledFolder: string; readonly modelDir?: string },
+): string => {
   if (places.modelDir !== undefined) {
     const folder = resolve(places.modelDir)
     checkModelFolder(folder)
     return folder
   }
   if (!isModelId(modelId)) {
-    throw new MeshError('usage', { problem: `${JSON.stringify(modelId.slice(0, 300))} is no model id; a folder is named with --model-dir` })
+    throw new MeshError('usage', {
+      problem: `${JSON.stringify(modelId.slice(0, 300))} is no model id; a folder is named with --model-dir`,
+    })
   }
   const own = join(places.home.models, folderNameOf(modelId))
   const found = [own, join(places.bundledFolder, folderNameOf(modelId))].find(isFolder)

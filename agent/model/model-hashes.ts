@@ -39,13 +39,17 @@ export const partsOf = (tensors: readonly HashedTensor[]): HashPart[] =>
   tensors.flatMap((tensor) => {
     const pieces = piecesIn(tensor)
     return Array.from({ length: Math.ceil(pieces / piecesAtOnce) }, (_, index) => ({
-      tensor, first: index * piecesAtOnce, count: Math.min(piecesAtOnce, pieces - index * piecesAtOnce),
+      tensor,
+      first: index * piecesAtOnce,
+      count: Math.min(piecesAtOnce, pieces - index * piecesAtOnce),
     }))
   })
 
-const bytesIn = (tensors: readonly PlacedTensor[]): number => tensors.reduce((sum, { start, end }) => sum + end - start, 0)
+const bytesIn = (tensors: readonly PlacedTensor[]): number =>
+  tensors.reduce((sum, { start, end }) => sum + end - start, 0)
 
-const digestsOf = (tensor: HashedTensor, all: Uint8Array): Uint8Array => all.subarray(tensor.at, tensor.at + piecesIn(tensor) * digestBytes)
+const digestsOf = (tensor: HashedTensor, all: Uint8Array): Uint8Array =>
+  all.subarray(tensor.at, tensor.at + piecesIn(tensor) * digestBytes)
 
 /** @returns bytes read */
 export const hashPart = (file: TensorFile, { tensor, first, count }: HashPart, all: Uint8Array): number => {
@@ -64,13 +68,19 @@ const placed = (tensors: readonly TensorInfo[], fileOf: (path: string) => Tensor
 
 /** In the order of the disk. */
 const inFileOrder = (tensors: Iterable<TensorInfo>): TensorInfo[] =>
-  [...tensors].toSorted((a, b) => (a.file.path === b.file.path ? a.start - b.start : a.file.path < b.file.path ? -1 : 1))
+  [...tensors].toSorted((a, b) =>
+    a.file.path === b.file.path ? a.start - b.start : a.file.path < b.file.path ? -1 : 1,
+  )
 
 /**
  * Hashes of the pieces of these tensors, all of them read now.
  * @throws MeshError `safetensorsInvalid` (ends early, or changes meanwhile) | `weightsUnusable` | the reason of the signal
  */
-export const readTensors = async (wanted: Iterable<TensorInfo>, files: readonly TensorFile[], { threads, signal, onBytes }: ThreadedWork): Promise<Map<string, Uint8Array>> => {
+export const readTensors = async (
+  wanted: Iterable<TensorInfo>,
+  files: readonly TensorFile[],
+  { threads, signal, onBytes }: ThreadedWork,
+): Promise<Map<string, Uint8Array>> => {
   const byPath = new Map(files.map((file) => [file.path, file]))
   const fileOf = (path: string): TensorFile => byPath.get(path) as TensorFile
   const tensors = placed(inFileOrder(wanted), fileOf)
@@ -80,7 +90,11 @@ export const readTensors = async (wanted: Iterable<TensorInfo>, files: readonly 
   const parts = partsOf(tensors)
   if (bytes >= threadedBytes) {
     const input: HashInput = { tensors, memory }
-    await runInThreads(new URL('./hash-thread.ts', import.meta.url), input, { threads: Math.min(threads, parts.length), signal, onBytes })
+    await runInThreads(new URL('./hash-thread.ts', import.meta.url), input, {
+      threads: Math.min(threads, parts.length),
+      signal,
+      onBytes,
+    })
   } else {
     for (const part of parts) {
       const done = hashPart(fileOf(part.tensor.path), part, all)
@@ -108,7 +122,11 @@ export interface TensorHashes {
  * Hashes of the pieces of these tensors: as they are remembered for files that did not change, else by reading.
  * @throws as `readTensors`; what cannot be remembered is read again the next time
  */
-export const hashTensors = async (wanted: Iterable<TensorInfo>, files: readonly TensorFile[], options: HashingOptions): Promise<TensorHashes> => {
+export const hashTensors = async (
+  wanted: Iterable<TensorInfo>,
+  files: readonly TensorFile[],
+  options: HashingOptions,
+): Promise<TensorHashes> => {
   const { cacheFolder, threads, signal, onProgress } = options
   const startedAt = Date.now()
   const all = [...wanted]
@@ -120,10 +138,14 @@ export const hashTensors = async (wanted: Iterable<TensorInfo>, files: readonly 
     bytes += count
     onProgress?.(bytes, totalBytes)
   }
-  const read = missing.length === 0 ? new Map<string, Uint8Array>() : await readTensors(missing, files, { threads, signal, onBytes })
+  const read =
+    missing.length === 0
+      ? new Map<string, Uint8Array>()
+      : await readTensors(missing, files, { threads, signal, onBytes })
   const readFiles = files.filter(({ path }) => missing.some(({ file }) => file.path === path))
   const changed = readFiles.find((file) => !file.isInPlace())
-  if (changed) throw new MeshError('safetensorsInvalid', { file: changed.path, problem: 'it was changed while it was read' })
+  if (changed)
+    throw new MeshError('safetensorsInvalid', { file: changed.path, problem: 'it was changed while it was read' })
   const digests = new Map([...known, ...read])
   if (cacheFolder !== undefined) writeHashes(cacheFolder, { tensors: all, digests, files: readFiles, startedAt })
   return { digests, read: new Set(read.keys()) }
@@ -141,7 +163,12 @@ interface Tensors {
 export const checkTensor = async (
   { tensor, files }: Tensors & { readonly files: readonly TensorFile[] },
   name: string,
-  { digests, threads, signal, onProgress }: Omit<HashingOptions, 'cacheFolder'> & { readonly digests: ReadonlyMap<string, Uint8Array> },
+  {
+    digests,
+    threads,
+    signal,
+    onProgress,
+  }: Omit<HashingOptions, 'cacheFolder'> & { readonly digests: ReadonlyMap<string, Uint8Array> },
 ): Promise<void> => {
   const info = tensor(name)
   const want = digests.get(name) as Uint8Array
@@ -152,11 +179,20 @@ export const checkTensor = async (
   }
   const got = (await readTensors([info], files, { threads, signal, onBytes })).get(name) as Uint8Array
   const differs = got.findIndex((byte, at) => byte !== want[at])
-  if (differs >= 0) throw new MeshError('weightsChanged', { tensor: name, file: info.file.path, piece: Math.floor(differs / digestBytes) })
+  if (differs >= 0)
+    throw new MeshError('weightsChanged', {
+      tensor: name,
+      file: info.file.path,
+      piece: Math.floor(differs / digestBytes),
+    })
 }
 
 /** Tensors whose bytes are compared with these hashes wherever they are read. */
-export const checkedTensors = (folder: string, tensors: ReadonlyMap<string, TensorInfo>, digests: ReadonlyMap<string, Uint8Array>): Tensors => {
+export const checkedTensors = (
+  folder: string,
+  tensors: ReadonlyMap<string, TensorInfo>,
+  digests: ReadonlyMap<string, Uint8Array>,
+): Tensors => {
   const checked = new Map<string, TensorInfo>()
   return {
     tensor: (name) => {

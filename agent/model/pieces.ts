@@ -13,10 +13,14 @@ export const digestBytes = 32
 /** Where the data of a tensor lies in its file, and what it is made of. */
 export type PlacedTensor = Pick<TensorInfo, 'name' | 'dtype' | 'dims' | 'start' | 'end'>
 
-export const piecesIn = ({ start, end }: Pick<PlacedTensor, 'start' | 'end'>): number => Math.ceil((end - start) / pieceBytes)
+export const piecesIn = ({ start, end }: Pick<PlacedTensor, 'start' | 'end'>): number =>
+  Math.ceil((end - start) / pieceBytes)
 
 /** Bytes from the start of the file. */
-const placeOf = ({ start, end }: Pick<PlacedTensor, 'start' | 'end'>, piece: number): { readonly from: number; readonly to: number } => ({
+const placeOf = (
+  { start, end }: Pick<PlacedTensor, 'start' | 'end'>,
+  piece: number,
+): { readonly from: number; readonly to: number } => ({
   from: start + piece * pieceBytes,
   to: Math.min(end, start + (piece + 1) * pieceBytes),
 })
@@ -24,7 +28,8 @@ const placeOf = ({ start, end }: Pick<PlacedTensor, 'start' | 'end'>, piece: num
 const sha256 = (bytes: Uint8Array): Buffer => createHash('sha256').update(bytes).digest()
 
 /** @param digests of all pieces, in order */
-export const rootOf = (digests: Uint8Array): Buffer => createHash('sha256').update('meshnet-tensor-v1\0').update(digests).digest()
+export const rootOf = (digests: Uint8Array): Buffer =>
+  createHash('sha256').update('meshnet-tensor-v1\0').update(digests).digest()
 
 /** Bits of the exponent; all of them set: infinite, or not a number. Two numbers of 16 bits lie in one word. */
 const exponents: Readonly<Record<string, number>> = { F32: 0x7f800000, F16: 0x7c007c00, BF16: 0x7f807f80 }
@@ -50,8 +55,13 @@ export const firstNotFinite = (dtype: string, bytes: Uint8Array): number => {
 
 const refuseNotFinite = ({ name, dtype, dims }: PlacedTensor, file: string, element: number): never => {
   const columns = dims.length > 1 ? dims[1] : 1
-  const place = dims.length > 1 ? `row ${Math.floor(element / columns)}, column ${element % columns}` : `element ${element}`
-  throw new MeshError('weightsUnusable', { tensor: name, file, problem: `${dtype} that is infinite or not a number at ${place}` })
+  const place =
+    dims.length > 1 ? `row ${Math.floor(element / columns)}, column ${element % columns}` : `element ${element}`
+  throw new MeshError('weightsUnusable', {
+    tensor: name,
+    file,
+    problem: `${dtype} that is infinite or not a number at ${place}`,
+  })
 }
 
 /**
@@ -59,7 +69,12 @@ const refuseNotFinite = ({ name, dtype, dims }: PlacedTensor, file: string, elem
  * @param digests of all pieces of the tensor
  * @throws MeshError `safetensorsInvalid` (the file ends early) | `weightsUnusable` (not finite)
  */
-export const hashPieces = (source: ByteSource, tensor: PlacedTensor, { first, count }: { readonly first: number; readonly count: number }, digests: Uint8Array): void => {
+export const hashPieces = (
+  source: ByteSource,
+  tensor: PlacedTensor,
+  { first, count }: { readonly first: number; readonly count: number },
+  digests: Uint8Array,
+): void => {
   const buffer = new Uint8Array(Math.min(pieceBytes, tensor.end - tensor.start))
   for (let piece = first; piece < first + count; piece++) {
     const { from, to } = placeOf(tensor, piece)
@@ -71,7 +86,11 @@ export const hashPieces = (source: ByteSource, tensor: PlacedTensor, { first, co
   }
 }
 
-const checkPiece = ({ name }: PlacedTensor, file: string, { piece, bytes, digests }: { readonly piece: number; readonly bytes: Uint8Array; readonly digests: Uint8Array }): void => {
+const checkPiece = (
+  { name }: PlacedTensor,
+  file: string,
+  { piece, bytes, digests }: { readonly piece: number; readonly bytes: Uint8Array; readonly digests: Uint8Array },
+): void => {
   if (sha256(bytes).equals(digests.subarray(piece * digestBytes, (piece + 1) * digestBytes))) return
   throw new MeshError('weightsChanged', { tensor: name, file, piece })
 }
@@ -122,4 +141,7 @@ class CheckedBytes implements ByteSource {
 }
 
 /** The same tensor; reading it throws MeshError `weightsChanged` where it has other bytes than these hashes say. */
-export const checkedTensor = (tensor: TensorInfo, digests: Uint8Array): TensorInfo => ({ ...tensor, file: new CheckedBytes(tensor, digests) })
+export const checkedTensor = (tensor: TensorInfo, digests: Uint8Array): TensorInfo => ({
+  ...tensor,
+  file: new CheckedBytes(tensor, digests),
+})

@@ -17,7 +17,9 @@ const { signal } = new AbortController()
 const limits = { context: 512, vocab: 2048 }
 
 /** Longest time that the calling thread was kept, in milliseconds, beside what the work gave. */
-const watched = async <Result>(work: Promise<Result>): Promise<{ readonly result: PromiseSettledResult<Result>; readonly longestMs: number }> => {
+const watched = async <Result>(
+  work: Promise<Result>,
+): Promise<{ readonly result: PromiseSettledResult<Result>; readonly longestMs: number }> => {
   let longestMs = 0
   const state = { isOver: false }
   const settled = Promise.allSettled([work]).finally(() => (state.isOver = true))
@@ -30,7 +32,11 @@ const watched = async <Result>(work: Promise<Result>): Promise<{ readonly result
   return { result, longestMs }
 }
 
-const loadFamily = (t: TestContext, name: string, change: object = {}): { readonly tokenizer: Tokenizer; readonly folder: string } => {
+const loadFamily = (
+  t: TestContext,
+  name: string,
+  change: object = {},
+): { readonly tokenizer: Tokenizer; readonly folder: string } => {
   const own = mkdtempSync(join(tmpdir(), 'mesh-prompt-'))
   t.after(() => rmSync(own, { recursive: true, force: true }))
   writeFileSync(join(own, 'tokenizer.json'), JSON.stringify({ ...families[name], ...change }))
@@ -41,12 +47,17 @@ const million = 'Once upon a time there was '.repeat(37_038).slice(0, 1_000_000)
 
 test('prompt: a million characters are refused by their length, at once, as text and as a message', async () => {
   const started = performance.now()
-  await assert.rejects(encodeAside({ tokenizer, folder }, { prompt: million }, limits, signal), { code: 'promptTooLong', message: /at least \d+ tokens, the context holds 512/ })
+  await assert.rejects(encodeAside({ tokenizer, folder }, { prompt: million }, limits, signal), {
+    code: 'promptTooLong',
+    message: /at least \d+ tokens, the context holds 512/,
+  })
   const byLengthMs = performance.now() - started
   const cutting = performance.now()
   tokenizer.encode(million.slice(0, 100_000))
   assert.ok(byLengthMs < performance.now() - cutting, 'the length alone is looked at')
-  const { result, longestMs } = await watched(encodeAside({ tokenizer, folder }, { messages: [{ role: 'user', content: million }] }, limits, signal))
+  const { result, longestMs } = await watched(
+    encodeAside({ tokenizer, folder }, { messages: [{ role: 'user', content: million }] }, limits, signal),
+  )
   assert.equal(result.status === 'rejected' && (result.reason as MeshError).code, 'promptTooLong')
   assert.ok(longestMs < 1000, `the thread was kept for ${longestMs} ms`)
 })
@@ -54,7 +65,18 @@ test('prompt: a million characters are refused by their length, at once, as text
 test('prompt: the bound is one: what it lets pass and what it refuses agree with the tokens, in every family', (t) => {
   for (const name of Object.keys(families)) {
     const { tokenizer: one } = loadFamily(t, name)
-    for (const unit of ['the ', 'e\u0301', '🚀', '  ', 'a  <left>  ', '1', '<|turn|>x', '\n\n\n', 'HTTPServer', 'x'.repeat(200)]) {
+    for (const unit of [
+      'the ',
+      'e\u0301',
+      '🚀',
+      '  ',
+      'a  <left>  ',
+      '1',
+      '<|turn|>x',
+      '\n\n\n',
+      'HTTPServer',
+      'x'.repeat(200),
+    ]) {
       const text = unit.repeat(40)
       for (const special of [false, true]) {
         const { length } = one.encode(text, { special })
@@ -67,7 +89,10 @@ test('prompt: the bound is one: what it lets pass and what it refuses agree with
   assert.throws(() => bytes.checkLength(million, { mostTokens: 1000 }), { code: 'promptTooLong' })
   // the same bound is what a ring tells the control plane
   bytes.checkLength(million, { mostTokens: Math.floor(million.length / bytes.charactersPerToken) + 1 })
-  assert.throws(() => bytes.checkLength(million, { mostTokens: Math.floor(million.length / bytes.charactersPerToken) }), { code: 'promptTooLong' })
+  assert.throws(
+    () => bytes.checkLength(million, { mostTokens: Math.floor(million.length / bytes.charactersPerToken) }),
+    { code: 'promptTooLong' },
+  )
   const { tokenizer: lossy } = loadFamily(t, 'unigram')
   assert.equal(lossy.charactersPerToken, Infinity)
   lossy.checkLength(million, { mostTokens: 2 }) // any run may be one unknown token
@@ -88,20 +113,27 @@ test('prompt: errors of the thread arrive as they are, and a cancelled prompt en
   const long = 'x'.repeat(9000)
   const roomy = { ...limits, context: 1_000_000 }
   const random = loadFamily(t, 'llama-3')
-  await assert.rejects(encodeAside(random, { messages: [{ role: 'user', content: long }] }, roomy, signal), { code: 'chatTemplateMissing' })
+  await assert.rejects(encodeAside(random, { messages: [{ role: 'user', content: long }] }, roomy, signal), {
+    code: 'chatTemplateMissing',
+  })
   const abort = new AbortController()
   const work = encodeAside({ tokenizer, folder }, { prompt: million }, { ...limits, context: 2_000_000 }, abort.signal)
   abort.abort(new MeshError('jobCancelled'))
   await assert.rejects(work, { code: 'jobCancelled' })
-  await assert.rejects(encodeAside({ tokenizer, folder }, { prompt: 'hi' }, limits, abort.signal), { code: 'jobCancelled' })
+  await assert.rejects(encodeAside({ tokenizer, folder }, { prompt: 'hi' }, limits, abort.signal), {
+    code: 'jobCancelled',
+  })
 })
 
 test('prompt: tokens that the model does not have are named', (t) => {
   const { tokenizer: one } = loadFamily(t, 'llama-3')
   const { length: vocab } = Object.keys(families['llama-3'].model.vocab as object)
   assert.throws(() => encodePrompt(one, { prompt: 'a<|turn|>', special: true }, { context: 99, vocab }), {
-    code: 'tokenOutsideVocabulary', fields: { token: '<|turn|>', id: vocab, vocab },
+    code: 'tokenOutsideVocabulary',
+    fields: { token: '<|turn|>', id: vocab, vocab },
   })
-  assert.ok(encodePrompt(one, { prompt: 'a<|turn|>', special: true }, { context: 99, vocab: vocab + 1 }).includes(vocab))
+  assert.ok(
+    encodePrompt(one, { prompt: 'a<|turn|>', special: true }, { context: 99, vocab: vocab + 1 }).includes(vocab),
+  )
   assert.ok(!encodePrompt(one, { prompt: 'a<|turn|>' }, { context: 99, vocab }).includes(vocab))
 })

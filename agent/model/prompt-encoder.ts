@@ -27,18 +27,24 @@ export interface PromptLimits {
 /** Characters that take a few milliseconds at most. */
 const shortPrompt = 8000
 
-const lengthOf = ({ prompt = '', messages = [] }: Prompt): number => messages.reduce((sum, { content }) => sum + content.length, prompt.length)
+const lengthOf = ({ prompt = '', messages = [] }: Prompt): number =>
+  messages.reduce((sum, { content }) => sum + content.length, prompt.length)
 
 const checkIds = (tokens: readonly number[], tokenizer: Tokenizer, { vocab }: PromptLimits): void => {
   const outside = tokens.find((token) => token >= vocab)
-  if (outside !== undefined) throw new MeshError('tokenOutsideVocabulary', { token: tokenizer.nameOf(outside) ?? '', id: outside, vocab })
+  if (outside !== undefined)
+    throw new MeshError('tokenOutsideVocabulary', { token: tokenizer.nameOf(outside) ?? '', id: outside, vocab })
 }
 
 /**
  * In the calling thread.
  * @throws MeshError `promptTooLong` | `tokenOutsideVocabulary` | `chatTemplateMissing` | `modelConfigInvalid`
  */
-export const encodePrompt = (tokenizer: Tokenizer, { prompt = '', messages, special = false }: Prompt, limits: PromptLimits): readonly number[] => {
+export const encodePrompt = (
+  tokenizer: Tokenizer,
+  { prompt = '', messages, special = false }: Prompt,
+  limits: PromptLimits,
+): readonly number[] => {
   const { context } = limits
   const options = { special, mostTokens: context }
   const tokens = messages ? tokenizer.encodeChat(messages, options) : tokenizer.encode(prompt, options)
@@ -78,6 +84,7 @@ export const encodeAside = async (
 ): Promise<readonly number[]> => {
   signal.throwIfAborted()
   if (lengthOf(prompt) <= shortPrompt) return encodePrompt(tokenizer, prompt, limits)
-  if (prompt.messages === undefined) tokenizer.checkLength(prompt.prompt ?? '', { special: prompt.special, mostTokens: limits.context })
+  if (prompt.messages === undefined)
+    tokenizer.checkLength(prompt.prompt ?? '', { special: prompt.special, mostTokens: limits.context })
   return encodeInThread({ folder, prompt, limits }, signal)
 }

@@ -69,7 +69,12 @@ const scale4 = (values: Float32Array, start: number, end: number): number => {
  * that is given from the start of its first block to the end of its last one has the codes of the whole matrix,
  * wherever it begins and ends.
  */
-export const quantize = (values: Float32Array, rows: number, columns: number, { bits, block: width, kept }: BlockFormat & { readonly kept?: Range }): Quantized => {
+export const quantize = (
+  values: Float32Array,
+  rows: number,
+  columns: number,
+  { bits, block: width, kept }: BlockFormat & { readonly kept?: Range },
+): Quantized => {
   const blocks = Math.ceil(columns / width)
   const bytes = (width * bits) / 8
   const codes = new Uint8Array(rows * blocks * bytes).fill(bits === 4 ? 0x88 : 0x80)
@@ -101,7 +106,12 @@ const writeNibble = (codes: Uint8Array, at: number, code: number): void => {
 }
 
 /** f32 [rows, columns]: what the codes stand for. */
-export const dequantize = ({ codes, scales }: Quantized, rows: number, columns: number, { bits, block }: BlockFormat): Float32Array => {
+export const dequantize = (
+  { codes, scales }: Quantized,
+  rows: number,
+  columns: number,
+  { bits, block }: BlockFormat,
+): Float32Array => {
   const blocks = Math.ceil(columns / block)
   const bytes = (block * bits) / 8
   const values = new Float32Array(rows * columns)

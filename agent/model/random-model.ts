@@ -26,7 +26,7 @@ const randomSource = (seed: number): (() => number) => {
     state ^= state << 13
     state ^= state >>> 17
     state ^= state << 5
-    return ((state >>> 0) / 2 ** 31) - 1
+    return (state >>> 0) / 2 ** 31 - 1
   }
 }
 
@@ -73,7 +73,12 @@ const valuesOf = (dims: readonly number[], random: () => number): Float32Array =
   return values
 }
 
-const writeFile = (file: string, tensors: readonly { name: string; dims: number[] }[], model: RandomModel, random: () => number): void => {
+const writeFile = (
+  file: string,
+  tensors: readonly { name: string; dims: number[] }[],
+  model: RandomModel,
+  random: () => number,
+): void => {
   const header: Record<string, object> = { __metadata__: { format: 'pt' } }
   const parts: Uint8Array[] = []
   let end = 0
@@ -97,19 +102,44 @@ const writeTokenizer = (folder: string, vocab: number): void => {
     const rank = byte <= 32 ? byte : byte <= 160 ? byte - 127 + 33 : 67
     return String.fromCharCode(256 + rank)
   }
-  const entries = Array.from({ length: vocab }, (_, id): [string, number] => [id < 256 ? shown(id) : `<extra_${id}>`, id])
+  const entries = Array.from({ length: vocab }, (_, id): [string, number] => [
+    id < 256 ? shown(id) : `<extra_${id}>`,
+    id,
+  ])
   const byteLevel = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true }
-  const json = { version: '1.0', added_tokens: [], normalizer: null, pre_tokenizer: byteLevel, post_processor: null, decoder: byteLevel, model: { type: 'BPE', dropout: null, unk_token: null, fuse_unk: false, byte_fallback: false, vocab: Object.fromEntries(entries), merges: [] } }
+  const json = {
+    version: '1.0',
+    added_tokens: [],
+    normalizer: null,
+    pre_tokenizer: byteLevel,
+    post_processor: null,
+    decoder: byteLevel,
+    model: {
+      type: 'BPE',
+      dropout: null,
+      unk_token: null,
+      fuse_unk: false,
+      byte_fallback: false,
+      vocab: Object.fromEntries(entries),
+      merges: [],
+    },
+  }
   writeFileSync(join(folder, 'tokenizer.json'), JSON.stringify(json))
-  writeFileSync(join(folder, 'tokenizer_config.json'), JSON.stringify({ tokenizer_class: 'PreTrainedTokenizerFast', clean_up_tokenization_spaces: false }))
+  writeFileSync(
+    join(folder, 'tokenizer_config.json'),
+    JSON.stringify({ tokenizer_class: 'PreTrainedTokenizerFast', clean_up_tokenization_spaces: false }),
+  )
 }
 
 const ropeKeys = ({ theta, scaling }: Rope): object => ({
   rope_theta: theta,
   rope_scaling: scaling
     ? {
-        rope_type: scaling.kind, factor: scaling.factor, low_freq_factor: scaling.lowFrequencyFactor,
-        high_freq_factor: scaling.highFrequencyFactor, original_max_position_embeddings: scaling.originalContext,
+        rope_type: scaling.kind,
+        factor: scaling.factor,
+        low_freq_factor: scaling.lowFrequencyFactor,
+        high_freq_factor: scaling.highFrequencyFactor,
+        original_max_position_embeddings: scaling.originalContext,
       }
     : null,
 })
@@ -118,17 +148,32 @@ const ropeKeys = ({ theta, scaling }: Rope): object => ({
 export const writeRandomModel = (folder: string, model: RandomModel): void => {
   mkdirSync(folder, { recursive: true })
   const { shape, tied, files = 1 } = model
-  writeFileSync(join(folder, 'config.json'), JSON.stringify({
-    architectures: ['LlamaForCausalLM'], model_type: 'llama', hidden_act: 'silu',
-    vocab_size: shape.vocab, hidden_size: shape.hidden, intermediate_size: shape.ffn, num_hidden_layers: shape.layers,
-    num_attention_heads: shape.heads, num_key_value_heads: shape.kvHeads, head_dim: shape.headDim, max_position_embeddings: shape.context,
-    rms_norm_eps: model.normEpsilon ?? 1e-5, tie_word_embeddings: tied, ...ropeKeys(model.rope ?? { theta: 10_000 }), ...model.config,
-  }))
+  writeFileSync(
+    join(folder, 'config.json'),
+    JSON.stringify({
+      architectures: ['LlamaForCausalLM'],
+      model_type: 'llama',
+      hidden_act: 'silu',
+      vocab_size: shape.vocab,
+      hidden_size: shape.hidden,
+      intermediate_size: shape.ffn,
+      num_hidden_layers: shape.layers,
+      num_attention_heads: shape.heads,
+      num_key_value_heads: shape.kvHeads,
+      head_dim: shape.headDim,
+      max_position_embeddings: shape.context,
+      rms_norm_eps: model.normEpsilon ?? 1e-5,
+      tie_word_embeddings: tied,
+      ...ropeKeys(model.rope ?? { theta: 10_000 }),
+      ...model.config,
+    }),
+  )
   writeTokenizer(folder, shape.vocab)
   const tensors = tensorsOf(model)
   const random = randomSource(model.seed)
   if (files === 1) return writeFile(join(folder, 'model.safetensors'), tensors, model, random)
-  const nameOf = (index: number): string => `model-${String(index + 1).padStart(5, '0')}-of-${String(files).padStart(5, '0')}.safetensors`
+  const nameOf = (index: number): string =>
+    `model-${String(index + 1).padStart(5, '0')}-of-${String(files).padStart(5, '0')}.safetensors`
   const weightMap: Record<string, string> = {}
   for (let index = 0; index < files; index++) {
     const own = tensors.filter((_, at) => at % files === index)

@@ -57,7 +57,10 @@ const dictOf = ({ rope_scaling: old, rope_parameters: parameters }: RopeKeys): {
 }
 
 const thetaOf = (name: string, inside: unknown, outside: unknown): number => {
-  for (const [key, value] of [[`${name}.rope_theta`, inside], ['rope_theta', outside]] as const) {
+  for (const [key, value] of [
+    [`${name}.rope_theta`, inside],
+    ['rope_theta', outside],
+  ] as const) {
     if (value === undefined || value === null || isPositive(value)) continue
     throw new Error(`${key} is ${shown(value)}, it must be above 0`)
   }
@@ -103,10 +106,12 @@ const isNeutral = (key: string, value: unknown): boolean =>
 export const readRope = (keys: RopeKeys): Rope => {
   const { name, dict } = dictOf(keys)
   const { type, rope_type: named, rope_theta: inside, ...rest } = dict
-  if (type !== undefined && named !== undefined && type !== named) throw new Error(`${name} ${shown(dict)} names two types`)
+  if (type !== undefined && named !== undefined && type !== named)
+    throw new Error(`${name} ${shown(dict)} names two types`)
   const kind = named ?? type ?? (Object.values(rest).every((value) => value === null) ? 'default' : undefined)
   const used = typeof kind === 'string' && Object.hasOwn(keysOf, kind) ? keysOf[kind] : undefined
-  if (!used) throw new Error(`${name} ${shown(dict)} is not supported; supported types: ${Object.keys(keysOf).join(', ')}`)
+  if (!used)
+    throw new Error(`${name} ${shown(dict)} is not supported; supported types: ${Object.keys(keysOf).join(', ')}`)
   for (const [key, value] of Object.entries(rest)) {
     if (used.includes(key) || isNeutral(key, value)) continue
     throw new Error(`${name}.${key} is ${shown(value)}, which is not known for type ${String(kind)}`)

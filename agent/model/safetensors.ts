@@ -50,7 +50,8 @@ const HeaderEntry = Type.Object({
 })
 const IndexFile = Type.Object({ weight_map: Type.Record(Type.String(), Type.String({ maxLength: 255 })) })
 
-const stampOf = ({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats): string => [dev, ino, size, mtimeNs, ctimeNs].join(':')
+const stampOf = ({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats): string =>
+  [dev, ino, size, mtimeNs, ctimeNs].join(':')
 
 /** One open file. */
 export class TensorFile implements ByteSource {
@@ -96,9 +97,13 @@ export class TensorFile implements ByteSource {
 
   /** Reads exactly `into.length` bytes. @throws MeshError `safetensorsInvalid` when the file ends early */
   read(into: Uint8Array, position: number): void {
-    for (let at = 0; at < into.length; ) {
+    for (let at = 0; at < into.length;) {
       const got = readSync(this.#handle, into, at, into.length - at, position + at)
-      if (got === 0) throw new MeshError('safetensorsInvalid', { file: this.path, problem: `it ends before byte ${position + into.length}` })
+      if (got === 0)
+        throw new MeshError('safetensorsInvalid', {
+          file: this.path,
+          problem: `it ends before byte ${position + into.length}`,
+        })
       at += got
     }
   }
@@ -109,7 +114,8 @@ export class TensorFile implements ByteSource {
   }
 }
 
-const damaged = (file: string, problem: string, cause?: unknown): MeshError => new MeshError('safetensorsInvalid', { file, problem }, cause)
+const damaged = (file: string, problem: string, cause?: unknown): MeshError =>
+  new MeshError('safetensorsInvalid', { file, problem }, cause)
 
 const readHeader = (file: TensorFile): { readonly entries: Record<string, unknown>; readonly dataStart: number } => {
   const start = Buffer.alloc(Math.min(contentBytes, file.size))
@@ -118,8 +124,13 @@ const readHeader = (file: TensorFile): { readonly entries: Record<string, unknow
   if (foreign) throw foreign
   if (file.size < 8) throw damaged(file.path, `${formatBytes(file.size)} are too few for a header`)
   const length = start.readBigUInt64LE(0)
-  if (length > BigInt(caps.headerBytes)) throw damaged(file.path, `its header claims ${formatBytes(Number(length))}, ${formatBytes(caps.headerBytes)} is the most`)
-  if (8 + Number(length) > file.size) throw damaged(file.path, `its header claims ${formatBytes(Number(length))}, the file has ${formatBytes(file.size)}`)
+  if (length > BigInt(caps.headerBytes))
+    throw damaged(
+      file.path,
+      `its header claims ${formatBytes(Number(length))}, ${formatBytes(caps.headerBytes)} is the most`,
+    )
+  if (8 + Number(length) > file.size)
+    throw damaged(file.path, `its header claims ${formatBytes(Number(length))}, the file has ${formatBytes(file.size)}`)
   const bytes = Buffer.alloc(Number(length))
   file.read(bytes, 8)
   let entries: unknown
@@ -128,7 +139,8 @@ const readHeader = (file: TensorFile): { readonly entries: Record<string, unknow
   } catch (error) {
     throw damaged(file.path, `its header is not JSON (${problemOf(error)})`, error)
   }
-  if (typeof entries !== 'object' || entries === null || Array.isArray(entries)) throw damaged(file.path, 'its header is not an object')
+  if (typeof entries !== 'object' || entries === null || Array.isArray(entries))
+    throw damaged(file.path, 'its header is not an object')
   return { entries: entries as Record<string, unknown>, dataStart: 8 + Number(length) }
 }
 
@@ -136,10 +148,15 @@ const readEntry = (file: TensorFile, name: string, entry: unknown, dataStart: nu
   if (name.length > caps.nameLength) throw damaged(file.path, `a tensor name has ${name.length} characters`)
   if (!Value.Check(HeaderEntry, entry)) throw damaged(file.path, `the entry of ${name} is malformed`)
   const [start, end] = entry.data_offsets
-  if (end < start || dataStart + end > file.size) throw damaged(file.path, `${name} lies at ${start}..${end}, the data has ${file.size - dataStart} bytes`)
+  if (end < start || dataStart + end > file.size)
+    throw damaged(file.path, `${name} lies at ${start}..${end}, the data has ${file.size - dataStart} bytes`)
   const width = entry.dtype in elementBytes ? elementBytes[entry.dtype as TensorDtype] : undefined
   const want = entry.shape.reduce((product, dim) => product * dim, width ?? 0)
-  if (width !== undefined && want !== end - start) throw damaged(file.path, `${name} has ${end - start} bytes, its shape ${entry.shape.join('x')} of ${entry.dtype} needs ${want}`)
+  if (width !== undefined && want !== end - start)
+    throw damaged(
+      file.path,
+      `${name} has ${end - start} bytes, its shape ${entry.shape.join('x')} of ${entry.dtype} needs ${want}`,
+    )
   return { name, dtype: entry.dtype, dims: entry.shape, start: dataStart + start, end: dataStart + end, file }
 }
 
@@ -147,7 +164,8 @@ const readEntry = (file: TensorFile, name: string, entry: unknown, dataStart: nu
 export const readTensorTable = (file: TensorFile): TensorInfo[] => {
   const { entries, dataStart } = readHeader(file)
   const names = Object.keys(entries).filter((name) => name !== '__metadata__')
-  if (names.length > caps.tensors) throw damaged(file.path, `it names ${names.length} tensors, ${caps.tensors} is the limit`)
+  if (names.length > caps.tensors)
+    throw damaged(file.path, `it names ${names.length} tensors, ${caps.tensors} is the limit`)
   const tensors = names.map((name) => readEntry(file, name, entries[name], dataStart))
   let reached = 0
   for (const tensor of tensors.toSorted((a, b) => a.start - b.start || a.end - b.end)) {
@@ -171,7 +189,9 @@ const filesOf = (folder: string): string[] => {
   if (!Value.Check(IndexFile, index)) throw damaged(file, 'it has no weight_map')
   const names = [...new Set(Object.values(index.weight_map))]
   if (names.length > caps.files) throw damaged(file, `it names ${names.length} files`)
-  for (const name of names) if (name !== basename(name) || !name.endsWith('.safetensors')) throw damaged(file, `it names ${JSON.stringify(name.slice(0, 100))}, which is no file of this folder`)
+  for (const name of names)
+    if (name !== basename(name) || !name.endsWith('.safetensors'))
+      throw damaged(file, `it names ${JSON.stringify(name.slice(0, 100))}, which is no file of this folder`)
   return names
 }
 

@@ -1,5 +1,15 @@
 import assert from 'node:assert/strict'
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, truncateSync, utimesSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
@@ -15,7 +25,16 @@ import { writeRandomModel } from './random-model.ts'
 import { layoutShard, loadShard, type ShardFile } from './shard-cache.ts'
 import { readColumns, readRows } from './tensor-slice.ts'
 
-const shape: ModelShape = { layers: 2, hidden: 64, heads: 4, kvHeads: 2, headDim: 32, ffn: 100, vocab: 320, context: 64 }
+const shape: ModelShape = {
+  layers: 2,
+  hidden: 64,
+  heads: 4,
+  kvHeads: 2,
+  headDim: 32,
+  ffn: 100,
+  vocab: 320,
+  context: 64,
+}
 
 const setUp = (t: TestContext): { model: Model; cacheFolder: string } => {
   const folder = mkdtempSync(join(tmpdir(), 'mesh-shard-'))
@@ -44,21 +63,34 @@ const bytes = (shard: ShardFile, name: string): Uint8Array => {
 const tiny = 127 * 2 ** -24
 
 test('quantize: the error stays within half a step of the block, padding is zero', () => {
-  const formats = [{ bits: 4, block: 32 }, { bits: 8, block: 32 }, { bits: 4, block: 128 }, { bits: 8, block: 128 }] as const
-  fc.assert(fc.property(fc.constantFrom<BlockFormat>(...formats), fc.integer({ min: 1, max: 4 }), fc.array(fc.float({ min: -100, max: 100, noNaN: true }), { minLength: 1, maxLength: 300 }), (format, rows, row) => {
-    const values = Float32Array.from(Array.from({ length: rows }, () => row).flat())
-    const quantized = quantize(values, rows, row.length, format)
-    const back = dequantize(quantized, rows, row.length, format)
-    const blocks = Math.ceil(row.length / format.block)
-    for (let i = 0; i < values.length; i++) {
-      const block = Math.floor((i % row.length) / format.block)
-      const top = Math.max(...row.slice(block * format.block, (block + 1) * format.block).map(Math.abs))
-      const scale = Math.abs(quantized.scales[Math.floor(i / row.length) * blocks + block])
-      // 4 bits reach 7 steps on one side and 8 on the other, and the scale may be chosen 12 % smaller
-      const bound = format.bits === 8 ? scale * 0.51 + top * 1e-3 + tiny : scale * 0.51 + top * 0.25 + tiny
-      assert.ok(Math.abs(back[i] - values[i]) <= bound, `${values[i]} became ${back[i]}, scale ${scale}`)
-    }
-  }), { numRuns: 200 })
+  const formats = [
+    { bits: 4, block: 32 },
+    { bits: 8, block: 32 },
+    { bits: 4, block: 128 },
+    { bits: 8, block: 128 },
+  ] as const
+  fc.assert(
+    fc.property(
+      fc.constantFrom<BlockFormat>(...formats),
+      fc.integer({ min: 1, max: 4 }),
+      fc.array(fc.float({ min: -100, max: 100, noNaN: true }), { minLength: 1, maxLength: 300 }),
+      (format, rows, row) => {
+        const values = Float32Array.from(Array.from({ length: rows }, () => row).flat())
+        const quantized = quantize(values, rows, row.length, format)
+        const back = dequantize(quantized, rows, row.length, format)
+        const blocks = Math.ceil(row.length / format.block)
+        for (let i = 0; i < values.length; i++) {
+          const block = Math.floor((i % row.length) / format.block)
+          const top = Math.max(...row.slice(block * format.block, (block + 1) * format.block).map(Math.abs))
+          const scale = Math.abs(quantized.scales[Math.floor(i / row.length) * blocks + block])
+          // 4 bits reach 7 steps on one side and 8 on the other, and the scale may be chosen 12 % smaller
+          const bound = format.bits === 8 ? scale * 0.51 + top * 1e-3 + tiny : scale * 0.51 + top * 0.25 + tiny
+          assert.ok(Math.abs(back[i] - values[i]) <= bound, `${values[i]} became ${back[i]}, scale ${scale}`)
+        }
+      },
+    ),
+    { numRuns: 200 },
+  )
 })
 
 test('quantize: a slice at whole blocks has the codes of the whole', () => {
@@ -67,13 +99,22 @@ test('quantize: a slice at whole blocks has the codes of the whole', () => {
   const values = Float32Array.from({ length: rows * columns }, (_, i) => Math.sin(i * 1.7) * (1 + (i % 13)))
   for (const bits of [4, 8] as const) {
     const whole = quantize(values, rows, columns, { bits, block: 32 })
-    const part = quantize(Float32Array.from({ length: rows * 64 }, (_, i) => values[Math.floor(i / 64) * columns + 32 + (i % 64)]), rows, 64, { bits, block: 32 })
-    for (let row = 0; row < rows; row++) assert.deepEqual(part.scales.slice(row * 2, row * 2 + 2), whole.scales.slice(row * 5 + 1, row * 5 + 3))
+    const part = quantize(
+      Float32Array.from({ length: rows * 64 }, (_, i) => values[Math.floor(i / 64) * columns + 32 + (i % 64)]),
+      rows,
+      64,
+      { bits, block: 32 },
+    )
+    for (let row = 0; row < rows; row++)
+      assert.deepEqual(part.scales.slice(row * 2, row * 2 + 2), whole.scales.slice(row * 5 + 1, row * 5 + 3))
   }
 })
 
 test('quantize: the 4-bit search has less error than the plain rule', () => {
-  const values = Float32Array.from({ length: 32 * 400 }, (_, i) => Math.sin(i * 12.9898) + Math.sin(i * 78.233) + Math.sin(i * 3.1)) // roughly normal
+  const values = Float32Array.from(
+    { length: 32 * 400 },
+    (_, i) => Math.sin(i * 12.9898) + Math.sin(i * 78.233) + Math.sin(i * 3.1),
+  ) // roughly normal
   const error = (scaleOf: (block: Float32Array) => number): number => {
     let sum = 0
     for (let at = 0; at < values.length; at += 32) {
@@ -94,19 +135,41 @@ test('shard: f32 matrices are the rows and columns of the model', async (t) => {
   const [, ranges] = planShards(shape, [1, 1])
   const shard = await loadShard({ model, ranges, quant: 'f32', cacheFolder })
   const at = 'model.layers.1'
-  assert.deepEqual(floats(shard, 'layers.1.attention.norm'), readRows(model.tensor(`${at}.input_layernorm.weight`), 0, 64))
-  const qkv = [['q', ranges.heads], ['k', ranges.kvHeads], ['v', ranges.kvHeads]] as const
-  assert.deepEqual([...floats(shard, 'layers.1.attention.qkv.w')], qkv.flatMap(([name, { start, end }]) => [...readRows(model.tensor(`${at}.self_attn.${name}_proj.weight`), start * 32, end * 32)]))
+  assert.deepEqual(
+    floats(shard, 'layers.1.attention.norm'),
+    readRows(model.tensor(`${at}.input_layernorm.weight`), 0, 64),
+  )
+  const qkv = [
+    ['q', ranges.heads],
+    ['k', ranges.kvHeads],
+    ['v', ranges.kvHeads],
+  ] as const
+  assert.deepEqual(
+    [...floats(shard, 'layers.1.attention.qkv.w')],
+    qkv.flatMap(([name, { start, end }]) => [
+      ...readRows(model.tensor(`${at}.self_attn.${name}_proj.weight`), start * 32, end * 32),
+    ]),
+  )
   const o = model.tensor(`${at}.self_attn.o_proj.weight`)
-  assert.deepEqual(floats(shard, 'layers.1.attention.o.w'), readColumns(o, { start: ranges.heads.start * 32, end: ranges.heads.end * 32 }, { start: 0, end: 64 }))
-  assert.deepEqual(floats(shard, 'head.w'), readRows(model.tensor('lm_head.weight'), ranges.vocab.start, ranges.vocab.end))
+  assert.deepEqual(
+    floats(shard, 'layers.1.attention.o.w'),
+    readColumns(o, { start: ranges.heads.start * 32, end: ranges.heads.end * 32 }, { start: 0, end: 64 }),
+  )
+  assert.deepEqual(
+    floats(shard, 'head.w'),
+    readRows(model.tensor('lm_head.weight'), ranges.vocab.start, ranges.vocab.end),
+  )
   for (const { offset } of shard.tensors.values()) assert.equal(offset % 4096, 0)
 })
 
 test('shard: q4 and q8 hold the quantised rows', async (t) => {
   const { model, cacheFolder } = setUp(t)
   const [ranges] = planShards(shape, [1])
-  for (const [quant, bits, block] of [['q4', 4, 32], ['q8', 8, 32], ['q4', 4, 128]] as const) {
+  for (const [quant, bits, block] of [
+    ['q4', 4, 32],
+    ['q8', 8, 32],
+    ['q4', 4, 128],
+  ] as const) {
     const shard = await loadShard({ model, ranges, quant, block, cacheFolder })
     const down = readColumns(model.tensor('model.layers.0.mlp.down_proj.weight'), ranges.ffn, { start: 0, end: 64 })
     const want = quantize(down, 64, ranges.ffn.end - ranges.ffn.start, { bits, block })
@@ -116,49 +179,101 @@ test('shard: q4 and q8 hold the quantised rows', async (t) => {
 })
 
 /** Matrices of a shard that hold some columns of a tensor, with where these begin and how many they are. */
-const sliced = ({ headDim, layers }: ModelShape, { heads, ffn }: RankRanges): { readonly name: string; readonly start: number; readonly end: number }[] =>
+const sliced = (
+  { headDim, layers }: ModelShape,
+  { heads, ffn }: RankRanges,
+): { readonly name: string; readonly start: number; readonly end: number }[] =>
   Array.from({ length: layers }, (_, layer) => [
     { name: `layers.${layer}.attention.o`, start: heads.start * headDim, end: heads.end * headDim },
     { name: `layers.${layer}.mlp.down`, ...ffn },
-  ]).flat().filter(({ start, end }) => end > start)
+  ])
+    .flat()
+    .filter(({ start, end }) => end > start)
 
 test('shard: a weight has the same value however the model is split, wherever a part begins in a block', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'mesh-split-'))
   t.after(() => rmSync(folder, { recursive: true, force: true }))
-  const shapes = fc.record({ headDim: fc.constantFrom(2, 8, 20, 64, 80), kvHeads: fc.integer({ min: 2, max: 6 }), group: fc.constantFrom(1, 3), ffn: fc.integer({ min: 40, max: 700 }) })
-  const formats = fc.constantFrom<['q4' | 'q8', BlockFormat]>(['q4', { bits: 4, block: 32 }], ['q8', { bits: 8, block: 32 }], ['q4', { bits: 4, block: 128 }])
+  const shapes = fc.record({
+    headDim: fc.constantFrom(2, 8, 20, 64, 80),
+    kvHeads: fc.integer({ min: 2, max: 6 }),
+    group: fc.constantFrom(1, 3),
+    ffn: fc.integer({ min: 40, max: 700 }),
+  })
+  const formats = fc.constantFrom<['q4' | 'q8', BlockFormat]>(
+    ['q4', { bits: 4, block: 32 }],
+    ['q8', { bits: 8, block: 32 }],
+    ['q4', { bits: 4, block: 128 }],
+  )
   let inside = 0
-  await fc.assert(fc.asyncProperty(shapes, fc.array(fc.constantFrom(1, 2, 0.4), { minLength: 2, maxLength: 8 }), formats, fc.nat(1e6), async ({ group, ...sizes }, shares, [quant, format], seed) => {
-    const own: ModelShape = { ...sizes, heads: group * sizes.kvHeads, layers: 1, hidden: 24, vocab: 40, context: 64 }
-    const at = join(folder, `${seed}-${shares.join('-')}-${Object.values(own).join('-')}`)
-    writeRandomModel(at, { shape: own, tied: true, dtype: 'F32', seed: seed + 1 })
-    const model = openModel(at, 'm')
-    try {
-      const held = async (ranges: RankRanges): Promise<{ name: string; start: number; end: number; lead: number; values: Float32Array; stored: number }[]> => {
-        const shard = await loadShard({ model, ranges, quant, block: format.block, cacheFolder: join(at, 'shards') })
-        return sliced(own, ranges).map((part) => {
-          const stored = (shard.tensors.get(`${part.name}.s`)?.dims[1] ?? 0) * format.block
-          const values = dequantize({ codes: bytes(shard, `${part.name}.q`), scales: floats(shard, `${part.name}.s`) }, own.hidden, stored, format)
-          return { ...part, lead: part.start % format.block, values, stored }
-        })
-      }
-      const [one] = planShards(own, [1])
-      const whole = new Map((await held(one)).map((part) => [part.name, part]))
-      for (const ranges of planShards(own, shares)) {
-        for (const { name, start, end, lead, values, stored } of await held(ranges)) {
-          inside += lead > 0 ? 1 : 0
-          const want = whole.get(name) ?? assert.fail(name)
-          for (let row = 0; row < own.hidden; row++) {
-            const got = values.subarray(row * stored, (row + 1) * stored)
-            assert.deepEqual(got.subarray(lead, lead + end - start), want.values.subarray(row * want.stored + start, row * want.stored + end), name)
-            assert.ok(got.every((value, column) => value === 0 || (column >= lead && column < lead + end - start)), `${name}: columns of other ranks`)
-          }
+  await fc.assert(
+    fc.asyncProperty(
+      shapes,
+      fc.array(fc.constantFrom(1, 2, 0.4), { minLength: 2, maxLength: 8 }),
+      formats,
+      fc.nat(1e6),
+      async ({ group, ...sizes }, shares, [quant, format], seed) => {
+        const own: ModelShape = {
+          ...sizes,
+          heads: group * sizes.kvHeads,
+          layers: 1,
+          hidden: 24,
+          vocab: 40,
+          context: 64,
         }
-      }
-    } finally {
-      model.close()
-    }
-  }), { numRuns: 20, seed: 5 })
+        const at = join(folder, `${seed}-${shares.join('-')}-${Object.values(own).join('-')}`)
+        writeRandomModel(at, { shape: own, tied: true, dtype: 'F32', seed: seed + 1 })
+        const model = openModel(at, 'm')
+        try {
+          const held = async (
+            ranges: RankRanges,
+          ): Promise<
+            { name: string; start: number; end: number; lead: number; values: Float32Array; stored: number }[]
+          > => {
+            const shard = await loadShard({
+              model,
+              ranges,
+              quant,
+              block: format.block,
+              cacheFolder: join(at, 'shards'),
+            })
+            return sliced(own, ranges).map((part) => {
+              const stored = (shard.tensors.get(`${part.name}.s`)?.dims[1] ?? 0) * format.block
+              const values = dequantize(
+                { codes: bytes(shard, `${part.name}.q`), scales: floats(shard, `${part.name}.s`) },
+                own.hidden,
+                stored,
+                format,
+              )
+              return { ...part, lead: part.start % format.block, values, stored }
+            })
+          }
+          const [one] = planShards(own, [1])
+          const whole = new Map((await held(one)).map((part) => [part.name, part]))
+          for (const ranges of planShards(own, shares)) {
+            for (const { name, start, end, lead, values, stored } of await held(ranges)) {
+              inside += lead > 0 ? 1 : 0
+              const want = whole.get(name) ?? assert.fail(name)
+              for (let row = 0; row < own.hidden; row++) {
+                const got = values.subarray(row * stored, (row + 1) * stored)
+                assert.deepEqual(
+                  got.subarray(lead, lead + end - start),
+                  want.values.subarray(row * want.stored + start, row * want.stored + end),
+                  name,
+                )
+                assert.ok(
+                  got.every((value, column) => value === 0 || (column >= lead && column < lead + end - start)),
+                  `${name}: columns of other ranks`,
+                )
+              }
+            }
+          }
+        } finally {
+          model.close()
+        }
+      },
+    ),
+    { numRuns: 20, seed: 5 },
+  )
   assert.ok(inside > 30, `${inside} parts begin inside of a block`)
 })
 
@@ -172,7 +287,11 @@ test('shard: a second load takes what is there; a damaged one is rebuilt', async
   assert.equal(statSync((await loadShard(request)).weights).mtimeMs, builtAt)
   for (const damage of [
     () => truncateSync(first.weights, 100),
-    () => writeFileSync(first.weights, good.map((byte, i) => (i === 5000 ? byte ^ 1 : byte))),
+    () =>
+      writeFileSync(
+        first.weights,
+        good.map((byte, i) => (i === 5000 ? byte ^ 1 : byte)),
+      ),
     () => writeFileSync(join(first.folder, 'index.json'), '{"bytes": 1'),
     () => rmSync(first.weights),
   ]) {
@@ -190,7 +309,12 @@ test('shard: other ranges, quantisation or weights are other shards', async (t) 
     loadShard({ model, ranges: half, quant: 'q8', cacheFolder }),
     loadShard({ model, ranges: whole, quant: 'q4', cacheFolder }),
     loadShard({ model, ranges: whole, quant: 'q4', block: 128, cacheFolder }),
-    loadShard({ model: { ...model, identify: async () => ({ ...(await model.identify()), revision: 'f'.repeat(64) }) }, ranges: whole, quant: 'q8', cacheFolder }),
+    loadShard({
+      model: { ...model, identify: async () => ({ ...(await model.identify()), revision: 'f'.repeat(64) }) },
+      ranges: whole,
+      quant: 'q8',
+      cacheFolder,
+    }),
   ])
   assert.equal(new Set(hashes.map(({ hash }) => hash)).size, 5)
 })
@@ -207,7 +331,9 @@ test('shard: models of one configuration that differ in a few bytes are other sh
   const other = openModel(model.folder, 'm')
   const second = await loadShard({ model: other, ranges, quant: 'f32', cacheFolder })
   assert.notEqual(second.hash, first.hash)
-  assert.deepEqual([...floats(second, 'layers.1.mlp.gateUp.w')].slice(-6400), [...readRows(other.tensor('model.layers.1.mlp.up_proj.weight'), 0, 100)])
+  assert.deepEqual([...floats(second, 'layers.1.mlp.gateUp.w')].slice(-6400), [
+    ...readRows(other.tensor('model.layers.1.mlp.up_proj.weight'), 0, 100),
+  ])
   other.close()
 })
 
@@ -220,7 +346,10 @@ for (const tensor of ['self_attn.q_proj', 'self_attn.o_proj', 'input_layernorm']
     const changed = readFileSync(file)
     changed[model.tensor(`model.layers.0.${tensor}.weight`).end - 1] ^= 1 // in what the other rank holds, too
     writeFileSync(file, changed)
-    await assert.rejects(loadShard({ model, ranges, quant: 'q4', cacheFolder }), { code: 'weightsChanged', message: new RegExp(tensor) })
+    await assert.rejects(loadShard({ model, ranges, quant: 'q4', cacheFolder }), {
+      code: 'weightsChanged',
+      message: new RegExp(tensor),
+    })
     assert.deepEqual(readdirSync(cacheFolder), [])
   })
 }
@@ -236,7 +365,10 @@ test('shard: values that no scale can hold are told with the tensor, in each pie
     writeFileSync(file, changed)
     const large = openModel(model.folder, 'm')
     for (const quant of ['q4', 'q8'] as const) {
-      await assert.rejects(loadShard({ model: large, ranges, quant, cacheFolder }), { code: 'weightsUnusable', message: new RegExp(`layers\\.1\\.${tensor}.*too large for ${quant}`) })
+      await assert.rejects(loadShard({ model: large, ranges, quant, cacheFolder }), {
+        code: 'weightsUnusable',
+        message: new RegExp(`layers\\.1\\.${tensor}.*too large for ${quant}`),
+      })
     }
     await loadShard({ model: large, ranges, quant: 'f32', cacheFolder })
     large.close()
@@ -275,7 +407,10 @@ test('shard: a disk that cannot hold it is named before anything is cut', async 
   const { model, cacheFolder } = setUp(t)
   const [ranges] = planShards(shape, [1])
   const huge = { ...model, config: { ...model.config, shape: { ...shape, vocab: 2 ** 24, hidden: 2 ** 20 } } }
-  await assert.rejects(loadShard({ model: huge, ranges: { ...ranges, vocab: { start: 0, end: 2 ** 24 } }, quant: 'f32', cacheFolder }), { code: 'diskFull' })
+  await assert.rejects(
+    loadShard({ model: huge, ranges: { ...ranges, vocab: { start: 0, end: 2 ** 24 } }, quant: 'f32', cacheFolder }),
+    { code: 'diskFull' },
+  )
   assert.deepEqual(readdirSync(cacheFolder), [])
 })
 
@@ -285,8 +420,14 @@ test('shard: what the planner counts for weights is what the file has, or a litt
       for (const ranges of planShards(shape, shares)) {
         const layout = layoutShard({ shape: shape, tiedEmbeddings: true }, ranges, quant)
         const planned = weightBytes(shape, quant, ranges)
-        assert.ok(planned >= layoutShard({ shape, tiedEmbeddings: true }, ranges, quant, quant === 'q4' ? 128 : 32).bytes, 'blocks of 128')
-        assert.ok(planned >= layout.bytes && planned <= layout.bytes + 2 * 4096 * (layout.tensors.length + 1), `${quant} ${shares.join()}: ${planned} for ${layout.bytes}`)
+        assert.ok(
+          planned >= layoutShard({ shape, tiedEmbeddings: true }, ranges, quant, quant === 'q4' ? 128 : 32).bytes,
+          'blocks of 128',
+        )
+        assert.ok(
+          planned >= layout.bytes && planned <= layout.bytes + 2 * 4096 * (layout.tensors.length + 1),
+          `${quant} ${shares.join()}: ${planned} for ${layout.bytes}`,
+        )
       }
     }
   }

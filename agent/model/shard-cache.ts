@@ -4,7 +4,19 @@
  */
 
 import { createHash } from 'node:crypto'
-import { closeSync, createReadStream, existsSync, fsync, ftruncateSync, mkdirSync, openSync, renameSync, rmSync, statfsSync, statSync } from 'node:fs'
+import {
+  closeSync,
+  createReadStream,
+  existsSync,
+  fsync,
+  ftruncateSync,
+  mkdirSync,
+  openSync,
+  renameSync,
+  rmSync,
+  statfsSync,
+  statSync,
+} from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -73,18 +85,31 @@ const Index = Type.Object({
   about: Type.Optional(ShardAbout),
   bytes: Type.Integer({ minimum: 0 }),
   sha256: Type.String({ pattern: '^[0-9a-f]{64}$' }),
-  tensors: Type.Array(Type.Tuple([Type.String(), Type.Object({
-    dtype: Type.Union([Type.Literal('f32'), Type.Literal('u8')]),
-    dims: Type.Array(Type.Integer({ minimum: 0 })),
-    offset: Type.Integer({ minimum: 0 }),
-    length: Type.Integer({ minimum: 0 }),
-  })])),
+  tensors: Type.Array(
+    Type.Tuple([
+      Type.String(),
+      Type.Object({
+        dtype: Type.Union([Type.Literal('f32'), Type.Literal('u8')]),
+        dims: Type.Array(Type.Integer({ minimum: 0 })),
+        offset: Type.Integer({ minimum: 0 }),
+        length: Type.Integer({ minimum: 0 }),
+      }),
+    ]),
+  ),
 })
 type Index = Type.Static<typeof Index>
 
 const hashOf = ({ ranges, quant, block = blockColumns }: ShardRequest, { revision }: ModelIdentity): string =>
   createHash('sha256')
-    .update(JSON.stringify([formatVersion, revision, quant, ...(block === blockColumns ? [] : [block]), ...(['kvHeads', 'heads', 'ffn', 'vocab'] as const).map((name) => [ranges[name].start, ranges[name].end])]))
+    .update(
+      JSON.stringify([
+        formatVersion,
+        revision,
+        quant,
+        ...(block === blockColumns ? [] : [block]),
+        ...(['kvHeads', 'heads', 'ffn', 'vocab'] as const).map((name) => [ranges[name].start, ranges[name].end]),
+      ]),
+    )
     .digest('hex')
 
 const sha256Of = async (file: string, totalBytes: number, { onProgress, signal }: ShardRequest): Promise<string> => {
@@ -98,7 +123,8 @@ const sha256Of = async (file: string, totalBytes: number, { onProgress, signal }
   return hash.digest('hex')
 }
 
-const diskFull = (file: string, bytes: number, cause?: unknown): MeshError => new MeshError('diskFull', { file, need: formatBytes(bytes) }, cause)
+const diskFull = (file: string, bytes: number, cause?: unknown): MeshError =>
+  new MeshError('diskFull', { file, need: formatBytes(bytes) }, cause)
 
 /** Fails before hours of work where the disk cannot hold the result. */
 const checkSpace = (folder: string, bytes: number): void => {
@@ -121,11 +147,13 @@ const createFlush = (handle: number): { upTo(bytes: number): void; end(): Promis
     upTo: (bytes) => {
       if (running || bytes - flushed < flushBytes) return
       flushed = bytes
-      running = syncFile(handle).catch((error: unknown) => {
-        failure ??= error // the system tells it once
-      }).finally(() => {
-        running = undefined
-      })
+      running = syncFile(handle)
+        .catch((error: unknown) => {
+          failure ??= error // the system tells it once
+        })
+        .finally(() => {
+          running = undefined
+        })
     },
     end: async () => {
       await idle()
@@ -137,9 +165,18 @@ const createFlush = (handle: number): { upTo(bytes: number): void; end(): Promis
 }
 
 /** Writes all tensors into an empty file. */
-const writeWeights = async (request: ShardRequest, { digests }: ModelIdentity, { file, totalBytes }: { readonly file: string; readonly totalBytes: number }): Promise<void> => {
+const writeWeights = async (
+  request: ShardRequest,
+  { digests }: ModelIdentity,
+  { file, totalBytes }: { readonly file: string; readonly totalBytes: number },
+): Promise<void> => {
   const { model, ranges, quant, block = blockColumns, threads = availableParallelism(), signal, onProgress } = request
-  const content: ShardContent = { config: { shape: model.config.shape, tiedEmbeddings: model.config.tiedEmbeddings }, ranges, quant, block }
+  const content: ShardContent = {
+    config: { shape: model.config.shape, tiedEmbeddings: model.config.tiedEmbeddings },
+    ranges,
+    quant,
+    block,
+  }
   let bytes = 0
   const wrote = (count: number): void => {
     bytes += count
@@ -155,7 +192,11 @@ const writeWeights = async (request: ShardRequest, { digests }: ModelIdentity, {
     const tensors = checkedTensors(model.folder, used, digests)
     wrote(writer.norms(tensors))
     const pieces = piecesOf(content)
-    if (totalBytes >= threadedBytes) await writePiecesInThreads({ content, modelFolder: model.folder, digests, shardFile: file }, { threads: Math.min(threads, pieces.length), signal, onBytes: wrote })
+    if (totalBytes >= threadedBytes)
+      await writePiecesInThreads(
+        { content, modelFolder: model.folder, digests, shardFile: file },
+        { threads: Math.min(threads, pieces.length), signal, onBytes: wrote },
+      )
     else for (const piece of pieces) wrote(writer.piece(tensors, piece))
     await flush.end()
   } finally {
@@ -179,9 +220,19 @@ const build = async (request: ShardRequest, identity: ModelIdentity, folder: str
     checkSpace(temporary, layout.bytes)
     const file = join(temporary, weightsName)
     await writeWeights(request, identity, { file, totalBytes: layout.bytes })
-    const about: ShardAbout = { modelId: request.model.about.modelId, revision: identity.revision, quant: request.quant, ranges: request.ranges }
+    const about: ShardAbout = {
+      modelId: request.model.about.modelId,
+      revision: identity.revision,
+      quant: request.quant,
+      ranges: request.ranges,
+    }
     const claim = request.use && claimShard(temporary, request.use)
-    const index: Index = { about, bytes: layout.bytes, sha256: await sha256Of(file, layout.bytes, request), tensors: layout.tensors.map(([name, tensor]) => [name, { ...tensor, dims: [...tensor.dims] }]) }
+    const index: Index = {
+      about,
+      bytes: layout.bytes,
+      sha256: await sha256Of(file, layout.bytes, request),
+      tensors: layout.tensors.map(([name, tensor]) => [name, { ...tensor, dims: [...tensor.dims] }]),
+    }
     writeStateJson(join(temporary, indexName), index)
     rmSync(folder, { recursive: true, force: true })
     renameSync(temporary, folder)
@@ -240,5 +291,12 @@ export const loadShard = async (request: ShardRequest): Promise<ShardFile> => {
     found ??= await take(folder, request)
   }
   const { index, claim } = found
-  return { folder, weights: join(folder, weightsName), tensors: new Map(index.tensors), bytes: index.bytes, hash, claim }
+  return {
+    folder,
+    weights: join(folder, weightsName),
+    tensors: new Map(index.tensors),
+    bytes: index.bytes,
+    hash,
+    claim,
+  }
 }

@@ -38,7 +38,12 @@ export interface ShardTensor {
 }
 
 /** Tensor table of a shard: names, sizes and places follow from shape, ranges, quantisation and block alone. */
-export const layoutShard = ({ shape, tiedEmbeddings }: Pick<ModelConfig, 'shape' | 'tiedEmbeddings'>, ranges: RankRanges, quant: Quant, block: BlockColumns = blockColumns): { readonly tensors: [string, ShardTensor][]; readonly bytes: number } => {
+export const layoutShard = (
+  { shape, tiedEmbeddings }: Pick<ModelConfig, 'shape' | 'tiedEmbeddings'>,
+  ranges: RankRanges,
+  quant: Quant,
+  block: BlockColumns = blockColumns,
+): { readonly tensors: [string, ShardTensor][]; readonly bytes: number } => {
   const tensors: [string, ShardTensor][] = []
   let end = 0
   const add = (name: string, dtype: 'f32' | 'u8', dims: number[]): void => {

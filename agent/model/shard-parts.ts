@@ -35,12 +35,22 @@ export const normParts = (shape: ModelShape): { readonly name: string; readonly 
 const scaled = ({ start, end }: Range, factor: number): Range => ({ start: start * factor, end: end * factor })
 
 /** Whole rows, one piece below the other: the matrix is column-parallel. */
-const stacked = (name: string, columns: number, pieces: readonly Piece[]): MatrixPart =>
-  ({ name, columns, firstColumn: 0, pieces, rows: pieces.reduce((sum, { rows }) => sum + sizeOf(rows), 0) })
+const stacked = (name: string, columns: number, pieces: readonly Piece[]): MatrixPart => ({
+  name,
+  columns,
+  firstColumn: 0,
+  pieces,
+  rows: pieces.reduce((sum, { rows }) => sum + sizeOf(rows), 0),
+})
 
 /** Some columns of all rows: the matrix is row-parallel. */
-const sliced = (name: string, source: string, rows: Range, columns: Range): MatrixPart =>
-  ({ name, columns: sizeOf(columns), firstColumn: columns.start, pieces: [{ source, rows, columns }], rows: sizeOf(rows) })
+const sliced = (name: string, source: string, rows: Range, columns: Range): MatrixPart => ({
+  name,
+  columns: sizeOf(columns),
+  firstColumn: columns.start,
+  pieces: [{ source, rows, columns }],
+  rows: sizeOf(rows),
+})
 
 /**
  * Columns that are stored before those of the rank where blocks of this width are those of the whole tensor: its first
@@ -49,11 +59,16 @@ const sliced = (name: string, source: string, rows: Range, columns: Range): Matr
 export const leadColumns = (firstColumn: number, block: number): number => firstColumn % block
 
 /** Blocks of a row of the matrix. */
-export const storedBlocks = ({ firstColumn, columns }: Pick<MatrixPart, 'firstColumn' | 'columns'>, block: number): number =>
-  Math.ceil((leadColumns(firstColumn, block) + columns) / block)
+export const storedBlocks = (
+  { firstColumn, columns }: Pick<MatrixPart, 'firstColumn' | 'columns'>,
+  block: number,
+): number => Math.ceil((leadColumns(firstColumn, block) + columns) / block)
 
 /** Matrices of these ranges in the order of use; those that would be empty are left out. */
-export const matrixParts = ({ shape, tiedEmbeddings }: Pick<ModelConfig, 'shape' | 'tiedEmbeddings'>, ranges: RankRanges): MatrixPart[] => {
+export const matrixParts = (
+  { shape, tiedEmbeddings }: Pick<ModelConfig, 'shape' | 'tiedEmbeddings'>,
+  ranges: RankRanges,
+): MatrixPart[] => {
   const { hidden, headDim } = shape
   const all: Range = { start: 0, end: hidden }
   const heads = scaled(ranges.heads, headDim)
@@ -77,8 +92,12 @@ export const matrixParts = ({ shape, tiedEmbeddings }: Pick<ModelConfig, 'shape'
     ]
     return [...attention, ...mlp]
   }
-  const head = stacked('head', hidden, [{ source: tiedEmbeddings ? 'model.embed_tokens.weight' : 'lm_head.weight', rows: ranges.vocab }])
-  return [...Array.from({ length: shape.layers }, (_, index) => layer(index)).flat(), head].filter(({ rows, columns }) => rows > 0 && columns > 0)
+  const head = stacked('head', hidden, [
+    { source: tiedEmbeddings ? 'model.embed_tokens.weight' : 'lm_head.weight', rows: ranges.vocab },
+  ])
+  return [...Array.from({ length: shape.layers }, (_, index) => layer(index)).flat(), head].filter(
+    ({ rows, columns }) => rows > 0 && columns > 0,
+  )
 }
 
 /** Rows of a matrix of the shard, and which of their columns are those of the shard. */
@@ -90,11 +109,19 @@ export interface PartRows {
 }
 
 /** Rows `start`..`end` - 1 of a matrix of the shard, with all columns of the blocks that its own lie in. */
-export const readPart = (model: Pick<Model, 'tensor'>, part: MatrixPart, { start, end }: Range, block = 1): PartRows => {
+export const readPart = (
+  model: Pick<Model, 'tensor'>,
+  part: MatrixPart,
+  { start, end }: Range,
+  block = 1,
+): PartRows => {
   const lead = leadColumns(part.firstColumn, block)
   const kept = { start: lead, end: lead + part.columns }
   const [{ source: first, columns: own }] = part.pieces
-  const whole = own && { start: own.start - lead, end: Math.min(own.start - lead + storedBlocks(part, block) * block, model.tensor(first).dims[1]) }
+  const whole = own && {
+    start: own.start - lead,
+    end: Math.min(own.start - lead + storedBlocks(part, block) * block, model.tensor(first).dims[1]),
+  }
   const columns = whole ? sizeOf(whole) : part.columns
   const values = new Float32Array((end - start) * columns)
   let at = 0
@@ -104,7 +131,10 @@ export const readPart = (model: Pick<Model, 'tensor'>, part: MatrixPart, { start
     if (from < to) {
       const wanted = { start: rows.start + from - at, end: rows.start + to - at }
       const tensor = model.tensor(source)
-      values.set(whole ? readColumns(tensor, whole, wanted) : readRows(tensor, wanted.start, wanted.end), (from - start) * columns)
+      values.set(
+        whole ? readColumns(tensor, whole, wanted) : readRows(tensor, wanted.start, wanted.end),
+        (from - start) * columns,
+      )
     }
     at += sizeOf(rows)
   }

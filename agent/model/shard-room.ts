@@ -1,7 +1,8 @@
 /** Which shards may go: those that no ring of this device uses, the one unused for longest first. */
 import { listShards, removeAbandoned, removeShard, type ShardUse, type StoredShard } from './shard-store.ts'
 
-const isSameRing = (one: ShardUse, other: ShardUse): boolean => one.poolId === other.poolId && one.modelId === other.modelId
+const isSameRing = (one: ShardUse, other: ShardUse): boolean =>
+  one.poolId === other.poolId && one.modelId === other.modelId
 
 /**
  * Rings that need a shard: those that hold it now, and one that this device wants to serve when it was the last to be
@@ -9,18 +10,31 @@ const isSameRing = (one: ShardUse, other: ShardUse): boolean => one.poolId === o
  * @param shards all of the home, the one used last first
  * @param wishes rings that this device wants to serve
  */
-export const ringsOf = (shard: StoredShard, shards: readonly StoredShard[], wishes: readonly ShardUse[]): ShardUse[] => {
+export const ringsOf = (
+  shard: StoredShard,
+  shards: readonly StoredShard[],
+  wishes: readonly ShardUse[],
+): ShardUse[] => {
   const { lastUse } = shard
-  const next = lastUse && wishes.some((wish) => isSameRing(wish, lastUse)) && shards.find((other) => other.lastUse && isSameRing(other.lastUse, lastUse)) === shard
+  const next =
+    lastUse &&
+    wishes.some((wish) => isSameRing(wish, lastUse)) &&
+    shards.find((other) => other.lastUse && isSameRing(other.lastUse, lastUse)) === shard
   const now = shard.uses.filter((use, index, all) => all.findIndex((other) => isSameRing(other, use)) === index)
-  return next && !now.some((use) => isSameRing(use, lastUse)) ? [...now, { poolId: lastUse.poolId, modelId: lastUse.modelId }] : now
+  return next && !now.some((use) => isSameRing(use, lastUse))
+    ? [...now, { poolId: lastUse.poolId, modelId: lastUse.modelId }]
+    : now
 }
 
 /**
  * What is to be removed so that all shards together take no more than `maxBytes` less `neededBytes`. It may not be
  * enough: what is used stays.
  */
-export const shardsToRemove = (shards: readonly StoredShard[], wishes: readonly ShardUse[], { maxBytes, neededBytes }: { readonly maxBytes: number; readonly neededBytes: number }): StoredShard[] => {
+export const shardsToRemove = (
+  shards: readonly StoredShard[],
+  wishes: readonly ShardUse[],
+  { maxBytes, neededBytes }: { readonly maxBytes: number; readonly neededBytes: number },
+): StoredShard[] => {
   let excess = shards.reduce((sum, { bytes }) => sum + bytes, 0) + neededBytes - maxBytes
   const removed: StoredShard[] = []
   for (const shard of shards.toReversed()) {
@@ -42,7 +56,10 @@ export interface RoomWanted {
 }
 
 /** Removes what killed processes left, and what no ring uses beyond the bound. @returns the shards that went, and bytes that were freed */
-export const makeRoom = (root: string, wanted: RoomWanted): { readonly removed: readonly StoredShard[]; readonly bytes: number } => {
+export const makeRoom = (
+  root: string,
+  wanted: RoomWanted,
+): { readonly removed: readonly StoredShard[]; readonly bytes: number } => {
   const abandoned = removeAbandoned(root)
   const removed = shardsToRemove(listShards(root), wanted.wishes, wanted).filter(removeShard)
   return { removed, bytes: removed.reduce((sum, { bytes }) => sum + bytes, abandoned) }

@@ -7,11 +7,30 @@ import { describe, it, type TestContext } from 'node:test'
 import { writeStateJson } from '../../shared/home.ts'
 import { temporaryFolder } from '../../test/support/homes.ts'
 import { makeRoom, ringsOf, shardsToRemove } from './shard-room.ts'
-import { claimShard, listShards, releaseShard, removeAbandoned, removeShard, type ShardUse, type StoredShard, temporaryFolderFor } from './shard-store.ts'
+import {
+  claimShard,
+  listShards,
+  releaseShard,
+  removeAbandoned,
+  removeShard,
+  type ShardUse,
+  type StoredShard,
+  temporaryFolderFor,
+} from './shard-store.ts'
 
 const poolId = 'ab'.repeat(32)
 const use: ShardUse = { poolId, modelId: 'owner/name' }
-const about = { modelId: 'owner/name', revision: 'c'.repeat(64), quant: 'q8', ranges: { kvHeads: { start: 0, end: 1 }, heads: { start: 0, end: 2 }, ffn: { start: 0, end: 4 }, vocab: { start: 0, end: 8 } } } as const
+const about = {
+  modelId: 'owner/name',
+  revision: 'c'.repeat(64),
+  quant: 'q8',
+  ranges: {
+    kvHeads: { start: 0, end: 1 },
+    heads: { start: 0, end: 2 },
+    ffn: { start: 0, end: 4 },
+    vocab: { start: 0, end: 8 },
+  },
+} as const
 const deadPid = spawnSync(process.execPath, ['--version']).pid
 
 /** Makes a shard of that many bytes besides its index. */
@@ -22,7 +41,8 @@ const makeShard = (root: string, digit: string, bytes: number): string => {
   writeStateJson(join(folder, 'index.json'), { about, bytes })
   return folder
 }
-const find = (root: string, digit: string): StoredShard => listShards(root).find(({ hash }) => hash.startsWith(digit)) as StoredShard
+const find = (root: string, digit: string): StoredShard =>
+  listShards(root).find(({ hash }) => hash.startsWith(digit)) as StoredShard
 const root = (t: TestContext): string => temporaryFolder(t)
 
 describe('shards on disk', () => {
@@ -35,7 +55,10 @@ describe('shards on disk', () => {
     writeFileSync(join(shard, 'graph.onnx'), 'x'.repeat(50))
     mkdirSync(join(folder, 'something else'))
     const [found, ...others] = listShards(folder)
-    assert.deepEqual([found.about, found.uses, found.lastUse, found.usedAt, others], [about, [], undefined, 100_000, []])
+    assert.deepEqual(
+      [found.about, found.uses, found.lastUse, found.usedAt, others],
+      [about, [], undefined, 100_000, []],
+    )
     assert.ok(found.bytes > 1050 && found.bytes < 2000)
   })
 
@@ -52,7 +75,12 @@ describe('shards on disk', () => {
     const shard = makeShard(folder, '1', 10)
     const [one, two] = [claimShard(shard, use), claimShard(shard, { ...use, modelId: 'other' })]
     assert.equal(removeShard(find(folder, '1')), false)
-    assert.deepEqual(find(folder, '1').uses.map(({ modelId }) => modelId).toSorted(), ['other', 'owner/name'])
+    assert.deepEqual(
+      find(folder, '1')
+        .uses.map(({ modelId }) => modelId)
+        .toSorted(),
+      ['other', 'owner/name'],
+    )
     releaseShard({ folder: shard, claim: one })
     assert.equal(removeShard(find(folder, '1')), false)
     releaseShard({ folder: shard, claim: two })
@@ -93,29 +121,73 @@ describe('shards on disk', () => {
     mkdirSync(fresh)
     utimesSync(old, 1000, 1000)
     assert.ok(removeAbandoned(folder) >= 500)
-    assert.deepEqual([left, old, fresh, running].map((path) => existsSync(path)), [false, false, true, true])
+    assert.deepEqual(
+      [left, old, fresh, running].map((path) => existsSync(path)),
+      [false, false, true, true],
+    )
     assert.equal(removeAbandoned(folder), 0)
   })
 })
 
 describe('room for shards', () => {
-  const shard = (hash: string, bytes: number, change: Partial<StoredShard> = {}): StoredShard => ({ hash, folder: hash, bytes, about, uses: [], lastUse: undefined, usedAt: 0, ...change })
+  const shard = (hash: string, bytes: number, change: Partial<StoredShard> = {}): StoredShard => ({
+    hash,
+    folder: hash,
+    bytes,
+    about,
+    uses: [],
+    lastUse: undefined,
+    usedAt: 0,
+    ...change,
+  })
   const last = (modelId: string): Pick<StoredShard, 'lastUse'> => ({ lastUse: { poolId, modelId, at: 1 } })
   const names = (shards: readonly StoredShard[]): string => shards.map(({ hash }) => hash).join('')
 
   it('a ring needs the shard that is loaded for it, and the one that was last while it is wished for', () => {
-    const shards = [shard('a', 1, { ...last('x'), uses: [{ poolId, modelId: 'x' }] }), shard('b', 1, last('x')), shard('c', 1, last('y')), shard('d', 1, last('z')), shard('e', 1)]
-    const wishes = [{ poolId, modelId: 'x' }, { poolId, modelId: 'y' }, { poolId: 'cd'.repeat(32), modelId: 'z' }]
-    assert.deepEqual(shards.map((one) => ringsOf(one, shards, wishes)), [[{ poolId, modelId: 'x' }], [], [{ poolId, modelId: 'y' }], [], []])
+    const shards = [
+      shard('a', 1, { ...last('x'), uses: [{ poolId, modelId: 'x' }] }),
+      shard('b', 1, last('x')),
+      shard('c', 1, last('y')),
+      shard('d', 1, last('z')),
+      shard('e', 1),
+    ]
+    const wishes = [
+      { poolId, modelId: 'x' },
+      { poolId, modelId: 'y' },
+      { poolId: 'cd'.repeat(32), modelId: 'z' },
+    ]
+    assert.deepEqual(
+      shards.map((one) => ringsOf(one, shards, wishes)),
+      [[{ poolId, modelId: 'x' }], [], [{ poolId, modelId: 'y' }], [], []],
+    )
     assert.deepEqual(ringsOf(shards[0], shards, []), [{ poolId, modelId: 'x' }]) // left, and still loaded
-    const two = shard('f', 1, { ...last('x'), uses: [{ poolId, modelId: 'w' }, { poolId, modelId: 'w' }] })
-    assert.deepEqual(ringsOf(two, [two], wishes), [{ poolId, modelId: 'w' }, { poolId, modelId: 'x' }])
+    const two = shard('f', 1, {
+      ...last('x'),
+      uses: [
+        { poolId, modelId: 'w' },
+        { poolId, modelId: 'w' },
+      ],
+    })
+    assert.deepEqual(ringsOf(two, [two], wishes), [
+      { poolId, modelId: 'w' },
+      { poolId, modelId: 'x' },
+    ])
   })
 
   it('the one unused for longest goes first, no more than needed, and none that is used', () => {
-    const shards = [shard('a', 10, last('x')), shard('b', 10), shard('c', 10, { uses: [use] }), shard('d', 10), shard('e', 10)] // 50 bytes
-    const removed = (maxBytes: number, neededBytes = 0): string => names(shardsToRemove(shards, [{ poolId, modelId: 'x' }], { maxBytes, neededBytes }))
-    assert.deepEqual([removed(50), removed(49), removed(40), removed(39), removed(25), removed(0)], ['', 'e', 'e', 'ed', 'edb', 'edb'])
+    const shards = [
+      shard('a', 10, last('x')),
+      shard('b', 10),
+      shard('c', 10, { uses: [use] }),
+      shard('d', 10),
+      shard('e', 10),
+    ] // 50 bytes
+    const removed = (maxBytes: number, neededBytes = 0): string =>
+      names(shardsToRemove(shards, [{ poolId, modelId: 'x' }], { maxBytes, neededBytes }))
+    assert.deepEqual(
+      [removed(50), removed(49), removed(40), removed(39), removed(25), removed(0)],
+      ['', 'e', 'e', 'ed', 'edb', 'edb'],
+    )
     assert.deepEqual([removed(60, 10), removed(60, 11), removed(60, 1000)], ['', 'e', 'edb'])
   })
 

@@ -29,7 +29,11 @@ export type ShardAbout = Type.Static<typeof ShardAbout>
 export const ShardUse = Type.Object({ poolId: Hex64, modelId: ModelId })
 export type ShardUse = Type.Static<typeof ShardUse>
 
-const CurrentUse = Type.Object({ ...ShardUse.properties, pid: Type.Integer({ minimum: 1 }), mark: Type.Optional(Type.String()) })
+const CurrentUse = Type.Object({
+  ...ShardUse.properties,
+  pid: Type.Integer({ minimum: 1 }),
+  mark: Type.Optional(Type.String()),
+})
 const LastUse = Type.Object({ ...ShardUse.properties, at: Time })
 const KnownIndex = Type.Object({ about: ShardAbout })
 
@@ -50,7 +54,10 @@ export interface StoredShard {
 }
 
 /** Content of a small file that fits the schema; nothing where it is missing or damaged. */
-const readKnown = <Schema extends typeof CurrentUse | typeof LastUse | typeof KnownIndex>(schema: Schema, file: string): Type.Static<Schema> | undefined => {
+const readKnown = <Schema extends typeof CurrentUse | typeof LastUse | typeof KnownIndex>(
+  schema: Schema,
+  file: string,
+): Type.Static<Schema> | undefined => {
   try {
     const value = readStateJson(file)
     return Value.Check(schema, value) ? value : undefined
@@ -59,16 +66,20 @@ const readKnown = <Schema extends typeof CurrentUse | typeof LastUse | typeof Kn
   }
 }
 
-const statOf = (path: string): { readonly size: number; readonly mtimeMs: number } => statSync(path, { throwIfNoEntry: false }) ?? { size: 0, mtimeMs: 0 }
+const statOf = (path: string): { readonly size: number; readonly mtimeMs: number } =>
+  statSync(path, { throwIfNoEntry: false }) ?? { size: 0, mtimeMs: 0 }
 
 /** Of all files in it. */
-const bytesIn = (folder: string): number => namesIn(folder).reduce((sum, name) => sum + statOf(join(folder, name)).size, 0)
+const bytesIn = (folder: string): number =>
+  namesIn(folder).reduce((sum, name) => sum + statOf(join(folder, name)).size, 0)
 
 const usesIn = (folder: string): ShardUse[] =>
-  namesIn(folder).filter(isUseName).flatMap((name) => {
-    const use = readKnown(CurrentUse, join(folder, name))
-    return use && isSameProcessAlive(use) ? [{ poolId: use.poolId, modelId: use.modelId }] : []
-  })
+  namesIn(folder)
+    .filter(isUseName)
+    .flatMap((name) => {
+      const use = readKnown(CurrentUse, join(folder, name))
+      return use && isSameProcessAlive(use) ? [{ poolId: use.poolId, modelId: use.modelId }] : []
+    })
 
 const readShard = (root: string, hash: string): StoredShard => {
   const folder = join(root, hash)
@@ -86,17 +97,24 @@ const readShard = (root: string, hash: string): StoredShard => {
 
 /** All shards of a home, the one used last first. */
 export const listShards = (root: string): StoredShard[] =>
-  namesIn(root).filter((name) => /^[0-9a-f]{64}$/.test(name)).map((hash) => readShard(root, hash)).toSorted((a, b) => b.usedAt - a.usedAt)
+  namesIn(root)
+    .filter((name) => /^[0-9a-f]{64}$/.test(name))
+    .map((hash) => readShard(root, hash))
+    .toSorted((a, b) => b.usedAt - a.usedAt)
 
 /** A folder beside the shard, for making it or taking it away. */
-export const temporaryFolderFor = (folder: string): string => `${folder}.${process.pid}.${randomBytes(4).toString('hex')}.tmp`
+export const temporaryFolderFor = (folder: string): string =>
+  `${folder}.${process.pid}.${randomBytes(4).toString('hex')}.tmp`
 
 /** Folders that no process fills or removes any more: it was killed. Those of older versions name none, and get a day. */
 const abandonedFolders = (root: string): string[] =>
-  namesIn(root).filter((name) => name.endsWith('.tmp')).filter((name) => {
-    const pid = /^[0-9a-f]{64}\.(\d+)\.[0-9a-f]{8}\.tmp$/.exec(name)?.[1]
-    return pid === undefined ? Date.now() - statOf(join(root, name)).mtimeMs > 86400e3 : !isProcessAlive(Number(pid))
-  }).map((name) => join(root, name))
+  namesIn(root)
+    .filter((name) => name.endsWith('.tmp'))
+    .filter((name) => {
+      const pid = /^[0-9a-f]{64}\.(\d+)\.[0-9a-f]{8}\.tmp$/.exec(name)?.[1]
+      return pid === undefined ? Date.now() - statOf(join(root, name)).mtimeMs > 86400e3 : !isProcessAlive(Number(pid))
+    })
+    .map((name) => join(root, name))
 
 /** Removes what killed processes left half made. @returns bytes that are free again */
 export const removeAbandoned = (root: string): number =>
@@ -124,7 +142,13 @@ export const claimShard = (folder: string, use: ShardUse): Claim => {
 }
 
 /** Ends a use, if it was claimed. */
-export const releaseShard = ({ folder, claim }: { readonly folder: string; readonly claim: Claim | undefined }): void => {
+export const releaseShard = ({
+  folder,
+  claim,
+}: {
+  readonly folder: string
+  readonly claim: Claim | undefined
+}): void => {
   if (claim) rmSync(join(folder, claim.name), { force: true })
 }
 

@@ -14,7 +14,16 @@ import { loadShard, type ShardProgress } from './shard-cache.ts'
 import { readRows } from './tensor-slice.ts'
 
 /** The head alone has six pieces of a million elements. */
-const shape: ModelShape = { layers: 1, hidden: 256, heads: 4, kvHeads: 2, headDim: 64, ffn: 512, vocab: 24_000, context: 64 }
+const shape: ModelShape = {
+  layers: 1,
+  hidden: 256,
+  heads: 4,
+  kvHeads: 2,
+  headDim: 64,
+  ffn: 512,
+  vocab: 24_000,
+  context: 64,
+}
 const [ranges] = planShards(shape, [1])
 
 describe('shard made by threads', () => {
@@ -27,10 +36,19 @@ describe('shard made by threads', () => {
 
   it('has the same bytes for any number of threads, and they are the quantised rows', async () => {
     const model = openModel(join(folder, 'model'), 'm')
-    const shards = await Promise.all([1, 3].map((threads) => loadShard({ model, ranges, quant: 'q8', cacheFolder: join(folder, `cache-${threads}`), threads })))
+    const shards = await Promise.all(
+      [1, 3].map((threads) =>
+        loadShard({ model, ranges, quant: 'q8', cacheFolder: join(folder, `cache-${threads}`), threads }),
+      ),
+    )
     const [one, three] = shards.map(({ weights }) => readFileSync(weights))
     assert.ok(one.equals(three))
-    const { codes } = quantize(readRows(model.tensor('model.embed_tokens.weight'), 0, shape.vocab), shape.vocab, shape.hidden, { bits: 8, block: 32 })
+    const { codes } = quantize(
+      readRows(model.tensor('model.embed_tokens.weight'), 0, shape.vocab),
+      shape.vocab,
+      shape.hidden,
+      { bits: 8, block: 32 },
+    )
     const head = shards[0].tensors.get('head.q')
     assert.ok(head && one.subarray(head.offset, head.offset + head.length).equals(codes))
     model.close()
@@ -39,11 +57,22 @@ describe('shard made by threads', () => {
   it('tells how many bytes are made, then checked, and when it is there only checks', async () => {
     const model = openModel(join(folder, 'model'), 'm')
     const seen: ShardProgress[] = []
-    const request = { model, ranges, quant: 'q4' as const, cacheFolder: join(folder, 'cache-q4'), threads: 2, onProgress: (progress: ShardProgress) => void seen.push(progress) }
+    const request = {
+      model,
+      ranges,
+      quant: 'q4' as const,
+      cacheFolder: join(folder, 'cache-q4'),
+      threads: 2,
+      onProgress: (progress: ShardProgress) => void seen.push(progress),
+    }
     const { bytes } = await loadShard(request)
-    const of = (phase: Loading['phase']): number[] => seen.filter((progress) => progress.phase === phase).map((progress) => progress.bytes)
+    const of = (phase: Loading['phase']): number[] =>
+      seen.filter((progress) => progress.phase === phase).map((progress) => progress.bytes)
     for (const phase of ['quantising', 'hashing'] as const) {
-      assert.deepEqual(of(phase), of(phase).toSorted((a, b) => a - b))
+      assert.deepEqual(
+        of(phase),
+        of(phase).toSorted((a, b) => a - b),
+      )
       assert.ok(Math.abs((of(phase).at(-1) ?? 0) / bytes - 1) < 0.01, phase) // holes between aligned tensors are not written
     }
     assert.ok(of('quantising').length > 5)
@@ -63,7 +92,10 @@ describe('shard made by threads', () => {
     writeSync(handle, Buffer.alloc(2), 0, 2, start)
     closeSync(handle)
     const cacheFolder = join(folder, 'cache-changed')
-    await assert.rejects(loadShard({ model, ranges, quant: 'q8', cacheFolder, threads: 2 }), { code: 'weightsChanged', message: /down_proj.*MiB 0/ })
+    await assert.rejects(loadShard({ model, ranges, quant: 'q8', cacheFolder, threads: 2 }), {
+      code: 'weightsChanged',
+      message: /down_proj.*MiB 0/,
+    })
     assert.deepEqual(readdirSync(cacheFolder), [])
     model.close()
   })
@@ -74,7 +106,9 @@ describe('shard made by threads', () => {
     await model.identify()
     truncateSync(join(folder, 'short', 'model.safetensors'), 1_000_000)
     const cacheFolder = join(folder, 'cache-short')
-    await assert.rejects(loadShard({ model, ranges, quant: 'q8', cacheFolder, threads: 2 }), { code: 'safetensorsInvalid' })
+    await assert.rejects(loadShard({ model, ranges, quant: 'q8', cacheFolder, threads: 2 }), {
+      code: 'safetensorsInvalid',
+    })
     assert.deepEqual(readdirSync(cacheFolder), [])
     model.close()
   })

@@ -37,14 +37,26 @@ const bytesOf = (data: Float32Array): Uint8Array => new Uint8Array(data.buffer, 
 export const piecesOf = ({ config, ranges }: ShardContent): ShardPiece[] =>
   matrixParts(config, ranges).flatMap((part) => {
     const rowsAtOnce = Math.max(1, Math.floor(pieceElements / part.columns))
-    return Array.from({ length: Math.ceil(part.rows / rowsAtOnce) }, (_, index) => ({ part, start: index * rowsAtOnce, end: Math.min(part.rows, (index + 1) * rowsAtOnce) }))
+    return Array.from({ length: Math.ceil(part.rows / rowsAtOnce) }, (_, index) => ({
+      part,
+      start: index * rowsAtOnce,
+      end: Math.min(part.rows, (index + 1) * rowsAtOnce),
+    }))
   })
 
 /** A scale is an f16: values beyond 524,000 (q4) or 8 million (q8) have none. */
-const refuseLarge = (model: Tensors, { pieces }: MatrixPart, { row, quant }: { readonly row: number; readonly quant: Quant }): never => {
+const refuseLarge = (
+  model: Tensors,
+  { pieces }: MatrixPart,
+  { row, quant }: { readonly row: number; readonly quant: Quant },
+): never => {
   let first = 0
   const piece = pieces.find(({ rows }) => row < (first += sizeOf(rows))) ?? pieces[0]
-  throw new MeshError('weightsUnusable', { tensor: piece.source, file: model.tensor(piece.source).file.path, problem: `a value is too large for ${quant}` })
+  throw new MeshError('weightsUnusable', {
+    tensor: piece.source,
+    file: model.tensor(piece.source).file.path,
+    problem: `a value is too large for ${quant}`,
+  })
 }
 
 /** Writes into an open shard file. */
@@ -62,25 +74,36 @@ export class ShardWriter {
   /** @returns bytes written */
   norms(model: Tensors): number {
     const { shape } = this.#content.config
-    return normParts(shape).reduce((sum, { name, source }) => sum + this.#write(name, 0, bytesOf(readRows(model.tensor(source), 0, shape.hidden))), 0)
+    return normParts(shape).reduce(
+      (sum, { name, source }) => sum + this.#write(name, 0, bytesOf(readRows(model.tensor(source), 0, shape.hidden))),
+      0,
+    )
   }
 
   /** @returns bytes written */
   piece(model: Tensors, { part, start, end }: ShardPiece): number {
     const { quant, block } = this.#content
-    if (quant === 'f32') return this.#write(`${part.name}.w`, start * part.columns * 4, bytesOf(readPart(model, part, { start, end }).values))
+    if (quant === 'f32')
+      return this.#write(
+        `${part.name}.w`,
+        start * part.columns * 4,
+        bytesOf(readPart(model, part, { start, end }).values),
+      )
     const { values, columns, kept } = readPart(model, part, { start, end }, block)
     const { codes, scales } = quantize(values, end - start, columns, { bits: bitsOf(quant), block, kept })
     const large = scales.findIndex((scale) => !Number.isFinite(scale))
     if (large >= 0) refuseLarge(model, part, { row: start + Math.floor(large / storedBlocks(part, block)), quant })
     const blocks = start * storedBlocks(part, block)
-    return this.#write(`${part.name}.q`, (blocks * block * bitsOf(quant)) / 8, codes) + this.#write(`${part.name}.s`, blocks * 4, bytesOf(scales))
+    return (
+      this.#write(`${part.name}.q`, (blocks * block * bitsOf(quant)) / 8, codes) +
+      this.#write(`${part.name}.s`, blocks * 4, bytesOf(scales))
+    )
   }
 
   /** @param from bytes from the start of the tensor */
   #write(name: string, from: number, bytes: Uint8Array): number {
     const { offset } = this.#tensors.get(name) as ShardTensor
-    for (let at = 0; at < bytes.length; ) at += writeSync(this.#handle, bytes, at, bytes.length - at, offset + from + at)
+    for (let at = 0; at < bytes.length;) at += writeSync(this.#handle, bytes, at, bytes.length - at, offset + from + at)
     return bytes.length
   }
 }

@@ -30,7 +30,8 @@ const toFloats = (dtype: TensorDtype, bytes: Uint8Array, into: Float32Array): vo
 export const readRows = (tensor: TensorInfo, start: number, end: number): Float32Array => {
   const dtype = dtypeOf(tensor)
   const columns = tensor.dims.length > 1 ? tensor.dims[1] : 1
-  if (start < 0 || end < start || end > tensor.dims[0]) throw new RangeError(`rows ${start}..${end} of ${tensor.name}, which has ${tensor.dims[0]}`)
+  if (start < 0 || end < start || end > tensor.dims[0])
+    throw new RangeError(`rows ${start}..${end} of ${tensor.name}, which has ${tensor.dims[0]}`)
   const out = new Float32Array((end - start) * columns)
   const width = elementBytes[dtype]
   const piece = Math.max(1, Math.floor(pieceBytes / width))
@@ -45,7 +46,11 @@ export const readRows = (tensor: TensorInfo, start: number, end: number): Float3
 }
 
 /** Columns `start`..`end` - 1 of rows `rowStart`..`rowEnd` - 1. @returns f32 [rowEnd - rowStart, end - start] */
-export const readColumns = (tensor: TensorInfo, columns: { readonly start: number; readonly end: number }, rows: { readonly start: number; readonly end: number }): Float32Array => {
+export const readColumns = (
+  tensor: TensorInfo,
+  columns: { readonly start: number; readonly end: number },
+  rows: { readonly start: number; readonly end: number },
+): Float32Array => {
   const width = columns.end - columns.start
   const out = new Float32Array((rows.end - rows.start) * width)
   const rowsAtOnce = Math.max(1, Math.floor(pieceBytes / 4 / tensor.dims[1]))

@@ -27,16 +27,24 @@ const errorOf = ({ failed, system }: Extract<ThreadReport, { failed: unknown }>)
 
 const finished = (thread: Worker, onBytes?: (bytes: number) => void): Promise<void> =>
   new Promise((resolve, reject) => {
-    thread.on('message', (report: ThreadReport) => ('bytes' in report ? onBytes?.(report.bytes) : reject(errorOf(report))))
+    thread.on('message', (report: ThreadReport) =>
+      'bytes' in report ? onBytes?.(report.bytes) : reject(errorOf(report)),
+    )
     thread.on('error', reject)
-    thread.on('exit', (code) => (code === 0 ? resolve() : reject(new Error(`a thread that reads the model ended with code ${code}`))))
+    thread.on('exit', (code) =>
+      code === 0 ? resolve() : reject(new Error(`a thread that reads the model ended with code ${code}`)),
+    )
   })
 
 /**
  * Runs the module of `entry`, which calls `runThread`, in several threads until all parts are done.
  * @throws MeshError of a thread | Error with the code of the system | the reason of the signal
  */
-export const runInThreads = async <Input>(entry: URL, input: Input, { threads, signal, onBytes }: ThreadedWork): Promise<void> => {
+export const runInThreads = async <Input>(
+  entry: URL,
+  input: Input,
+  { threads, signal, onBytes }: ThreadedWork,
+): Promise<void> => {
   signal?.throwIfAborted()
   const shared: Shared<Input> = { input, next: new SharedArrayBuffer(4) }
   const running = Array.from({ length: threads }, () => new Worker(entry, { workerData: shared, name: 'model' }))

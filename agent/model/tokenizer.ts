@@ -78,7 +78,10 @@ const findersOf = (tokens: readonly AddedToken[], { normalize, charactersPerToke
   charactersPerToken: most(tokens),
   raw: new TokenFinder(tokens.filter(({ isNormalized }) => !isNormalized).map((token) => [token.content, token])),
   normalized: new TokenFinder(
-    tokens.filter(({ isNormalized }) => isNormalized).map((token): [string, AddedToken] => [normalize(token.content), token]).filter(([written]) => written !== ''),
+    tokens
+      .filter(({ isNormalized }) => isNormalized)
+      .map((token): [string, AddedToken] => [normalize(token.content), token])
+      .filter(([written]) => written !== ''),
   ),
 })
 
@@ -94,24 +97,42 @@ interface Parts {
   charactersPerToken(tokens: readonly AddedToken[]): number
 }
 
-const rootFields = ['version', 'truncation', 'padding', 'added_tokens', 'normalizer', 'pre_tokenizer', 'post_processor', 'decoder', 'model']
+const rootFields = [
+  'version',
+  'truncation',
+  'padding',
+  'added_tokens',
+  'normalizer',
+  'pre_tokenizer',
+  'post_processor',
+  'decoder',
+  'model',
+]
 
 /** @throws Error naming what is not supported */
 const readParts = (json: Json, config: Json, special: SpecialNames): Parts => {
   knownFields('tokenizer.json', json, rootFields)
   const added = readAddedTokens(list(json, 'added_tokens'))
   const byName = new Map(added.map(({ content, id }) => [content, id]))
-  const ofModel = createVocabulary(json.model, new Set([...special.names, ...added.filter(({ isSpecial }) => isSpecial).map(({ content }) => content)]))
+  const ofModel = createVocabulary(
+    json.model,
+    new Set([...special.names, ...added.filter(({ isSpecial }) => isSpecial).map(({ content }) => content)]),
+  )
   const tokens = joinTokens(added, special, ofModel.idOf)
-  const idOf = (name: string | undefined): number | undefined => (name === undefined ? undefined : (byName.get(name) ?? ofModel.idOf(name)))
+  const idOf = (name: string | undefined): number | undefined =>
+    name === undefined ? undefined : (byName.get(name) ?? ofModel.idOf(name))
   return {
     tokens,
     vocabulary: ofModel,
     normalize: createNormalizer(json.normalizer),
     preTokenize: createPreTokenizer(json.pre_tokenizer),
     decode: createTokenDecoder(json.decoder),
-    charactersPerToken: (found) => charactersPerToken({ vocabulary: ofModel, normalizer: json.normalizer, preTokenizer: json.pre_tokenizer }, found),
-    surround: surroundOf(createSurround(json.post_processor), config, { bos: idOf(special.byRole.bos_token), eos: idOf(special.byRole.eos_token) }),
+    charactersPerToken: (found) =>
+      charactersPerToken({ vocabulary: ofModel, normalizer: json.normalizer, preTokenizer: json.pre_tokenizer }, found),
+    surround: surroundOf(createSurround(json.post_processor), config, {
+      bos: idOf(special.byRole.bos_token),
+      eos: idOf(special.byRole.eos_token),
+    }),
   }
 }
 
@@ -136,7 +157,10 @@ class FolderTokenizer implements Tokenizer {
     const specials = tokens.filter(({ isSpecial }) => isSpecial)
     this.#guard = createGuard(specials)
     this.#all = findersOf(tokens, parts)
-    this.#ordinary = findersOf(tokens.filter(({ isSpecial }) => !isSpecial), parts)
+    this.#ordinary = findersOf(
+      tokens.filter(({ isSpecial }) => !isSpecial),
+      parts,
+    )
     this.charactersPerToken = this.#ordinary.charactersPerToken
     const names = new Map(vocabulary.names)
     // as Rust has it: what was matched is what comes back, with the space that normalising put in front
@@ -162,7 +186,9 @@ class FolderTokenizer implements Tokenizer {
   encodeChat(messages: readonly Message[], { special = false, mostTokens }: EncodeOptions = {}): number[] {
     if (!this.#template) throw new MeshError('chatTemplateMissing', { folder: this.#folder })
     const contents = messages.map(({ role, content }) => ({ role, content: content.toWellFormed() }))
-    const shown = special ? contents : contents.map(({ role, content }) => ({ role, content: this.#guard.protect(content) }))
+    const shown = special
+      ? contents
+      : contents.map(({ role, content }) => ({ role, content: this.#guard.protect(content) }))
     // the template writes begin and end tokens itself
     const rendered = this.#template.render(shown)
     this.checkLength(rendered, { special: true, mostTokens })

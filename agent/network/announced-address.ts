@@ -14,13 +14,15 @@ import { asUrlHost, hostIn } from '../../shared/url-host.ts'
 export type Reach = 'public' | 'private' | 'never'
 
 /** Outside of the ranges that the library knows: what clouds answer their own machines at. */
-const metadata: ReadonlySet<string> = new Set([
-  '100.100.100.200', // Alibaba
-  '168.63.129.16', // Azure
-  'fd00:ec2::254', // Amazon
-  'fd00:42::42', // Scaleway
-  'fd20:ce::254', // Google
-].map((address) => ipaddr.parse(address).toNormalizedString()))
+const metadata: ReadonlySet<string> = new Set(
+  [
+    '100.100.100.200', // Alibaba
+    '168.63.129.16', // Azure
+    'fd00:ec2::254', // Amazon
+    'fd00:42::42', // Scaleway
+    'fd20:ce::254', // Google
+  ].map((address) => ipaddr.parse(address).toNormalizedString()),
+)
 
 const privateRanges: ReadonlySet<string> = new Set(['private', 'carrierGradeNat', 'uniqueLocal'])
 /** 2000::/3 is all that was ever given out. */
@@ -29,7 +31,8 @@ const globalUnicast = ipaddr.parseCIDR('2000::/3')
 /** What kind of place an IP address is; an IPv4 address in IPv6 clothes counts as what it is. */
 export const reachOf = (address: string): Reach => {
   // the library reads more than the system writes, and `::10.0.0.1`, which nobody was given, as 10.0.0.1
-  if (isIP(address) === 0 || (address.includes('.') && address.includes(':') && !/^::ffff:[\d.]+$/i.test(address))) return 'never'
+  if (isIP(address) === 0 || (address.includes('.') && address.includes(':') && !/^::ffff:[\d.]+$/i.test(address)))
+    return 'never'
   const parsed = ipaddr.process(address)
   if (metadata.has(parsed.toNormalizedString())) return 'never'
   const range = parsed.range()
@@ -59,14 +62,19 @@ const mostOfName = 2
 /** An URL that names a place and nothing on it; over plain HTTP nobody proves who he is. */
 const placeIn = (text: string): URL | undefined => {
   const url = text.length <= longestUrl && URL.canParse(text) ? new URL(text) : undefined
-  const isBare = url && url.pathname === '/' && url.search === '' && url.hash === '' && url.username === '' && url.password === ''
+  const isBare =
+    url && url.pathname === '/' && url.search === '' && url.hash === '' && url.username === '' && url.password === ''
   return isBare && url.protocol === 'https:' ? url : undefined
 }
 
-const at = (url: URL, address: string): string => `https://${asUrlHost(address)}${url.port === '' ? '' : `:${url.port}`}`
+const at = (url: URL, address: string): string =>
+  `https://${asUrlHost(address)}${url.port === '' ? '' : `:${url.port}`}`
 
 /** Judges an address that a member announced. Never throws. */
-export const judge = async ({ url: text, privateWelcome }: Announced, resolve: Resolve = systemResolve): Promise<Judged> => {
+export const judge = async (
+  { url: text, privateWelcome }: Announced,
+  resolve: Resolve = systemResolve,
+): Promise<Judged> => {
   const url = placeIn(text)
   if (url === undefined) return { problem: 'it is no address of the form https://HOST:PORT' }
   const host = hostIn(text)
@@ -78,7 +86,9 @@ export const judge = async ({ url: text, privateWelcome }: Announced, resolve: R
   }
   // one bad address spoils a name: who answers for it would choose when to show which
   const reaches = new Set(addresses.map(reachOf))
-  if (addresses.length === 0 || reaches.has('never')) return { problem: 'it leads to this machine, its link or a place that is no control plane' }
-  if (reaches.has('private') && !privateWelcome) return { problem: 'it leads into a private network, and the pool is on none' }
+  if (addresses.length === 0 || reaches.has('never'))
+    return { problem: 'it leads to this machine, its link or a place that is no control plane' }
+  if (reaches.has('private') && !privateWelcome)
+    return { problem: 'it leads into a private network, and the pool is on none' }
   return { urls: addresses.slice(0, mostOfName).map((address) => at(url, address)) }
 }

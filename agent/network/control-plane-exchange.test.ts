@@ -24,9 +24,12 @@ const id = newControlPlaneKey().id
 
 /** A node that takes every pin of its pool with a higher number. */
 const speakerOn = ({ node, gate }: TestNode, { root }: TestPool, urls: readonly string[]): Speaker => {
-  const numberOf = (text: string | undefined): number => (text === undefined ? 0 : readPin(text, root.publicKey, Date.now()).number)
+  const numberOf = (text: string | undefined): number =>
+    text === undefined ? 0 : readPin(text, root.publicKey, Date.now()).number
   const exchange = new ControlPlaneExchange({
-    node, gate, logger: silentLogger(),
+    node,
+    gate,
+    logger: silentLogger(),
     answer: () => {
       speaker.answered++
       return Promise.resolve(urls)
@@ -40,15 +43,21 @@ const speakerOn = ({ node, gate }: TestNode, { root }: TestPool, urls: readonly 
   return speaker
 }
 
-const twoSpeakers = async (t: TestContext): Promise<{ pool: TestPool; a: Speaker; b: Speaker; connection: Connection }> => {
+const twoSpeakers = async (
+  t: TestContext,
+): Promise<{ pool: TestPool; a: Speaker; b: Speaker; connection: Connection }> => {
   const pool = await createTestPool(2)
   t.after(() => pool.stop())
-  const [a, b] = [speakerOn(pool.nodes[0], pool, ['https://10.0.0.1:8080']), speakerOn(pool.nodes[1], pool, ['https://10.0.0.2:8080', 'https://plane.example'])]
+  const [a, b] = [
+    speakerOn(pool.nodes[0], pool, ['https://10.0.0.1:8080']),
+    speakerOn(pool.nodes[1], pool, ['https://10.0.0.2:8080', 'https://plane.example']),
+  ]
   const connection = await pool.nodes[0].node.libp2p.dial(pool.nodes[1].node.libp2p.getMultiaddrs())
   return { pool, a, b, connection }
 }
 
-const enter = ({ nodes, poolId }: TestPool, connection: Connection): Promise<void> => nodes[0].gate.enter(connection, poolId, AbortSignal.timeout(5000))
+const enter = ({ nodes, poolId }: TestPool, connection: Connection): Promise<void> =>
+  nodes[0].gate.enter(connection, poolId, AbortSignal.timeout(5000))
 
 test('exchange: the newer pin is on both sides afterwards, whoever had it', { timeout: 20_000 }, async (t) => {
   const { pool, a, b, connection } = await twoSpeakers(t)
@@ -67,24 +76,30 @@ test('exchange: the newer pin is on both sides afterwards, whoever had it', { ti
   assert.equal(connection.status, 'open')
 })
 
-test('exchange: before the gate no byte is read, and a member is answered for its own pools alone', { timeout: 20_000 }, async (t) => {
-  const { pool, b, connection } = await twoSpeakers(t)
-  const stream = await connection.newStream(protocols.controlPlane)
-  const begin = Date.now()
-  // half of a message: who reads first waits for the rest of it
-  try {
-    stream.send(Uint8Array.from([200, 0, 0, 0, 1]))
-  } catch {
-    // reset already
-  }
-  await eventually(2000, 'the stream of a stranger is gone', () => (stream.status === 'open' ? undefined : true))
-  assert.ok(Date.now() - begin < 2000)
-  await enter(pool, connection)
-  const other = await connection.newStream(protocols.controlPlane)
-  sendMessage(other, encodeCbor({ poolId: 'f'.repeat(64) }))
-  await eventually(2000, 'a question on another pool is not answered', () => (other.status === 'open' ? undefined : true))
-  assert.equal(b.answered, 0)
-})
+test(
+  'exchange: before the gate no byte is read, and a member is answered for its own pools alone',
+  { timeout: 20_000 },
+  async (t) => {
+    const { pool, b, connection } = await twoSpeakers(t)
+    const stream = await connection.newStream(protocols.controlPlane)
+    const begin = Date.now()
+    // half of a message: who reads first waits for the rest of it
+    try {
+      stream.send(Uint8Array.from([200, 0, 0, 0, 1]))
+    } catch {
+      // reset already
+    }
+    await eventually(2000, 'the stream of a stranger is gone', () => (stream.status === 'open' ? undefined : true))
+    assert.ok(Date.now() - begin < 2000)
+    await enter(pool, connection)
+    const other = await connection.newStream(protocols.controlPlane)
+    sendMessage(other, encodeCbor({ poolId: 'f'.repeat(64) }))
+    await eventually(2000, 'a question on another pool is not answered', () =>
+      other.status === 'open' ? undefined : true,
+    )
+    assert.equal(b.answered, 0)
+  },
+)
 
 test('exchange: an answer with more addresses than a member may tell is no answer', { timeout: 20_000 }, async (t) => {
   const pool = await createTestPool(2)

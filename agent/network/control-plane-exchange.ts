@@ -21,7 +21,9 @@ import { openStream } from './open-stream.ts'
 export const Question = Type.Object({ poolId: Hex64, pin: Type.Optional(PinText) })
 export const Answer = Type.Object({
   /** Best first. */
-  urls: Type.Array(Type.String({ minLength: 1, maxLength: 300, pattern: '^https?://[^\\s]+$' }), { maxItems: limits.announcedControlPlanes }),
+  urls: Type.Array(Type.String({ minLength: 1, maxLength: 300, pattern: '^https?://[^\\s]+$' }), {
+    maxItems: limits.announcedControlPlanes,
+  }),
   pin: Type.Optional(PinText),
 })
 
@@ -46,7 +48,10 @@ export class ControlPlaneExchange {
 
   constructor(options: ControlPlaneExchangeOptions) {
     this.#options = options
-    void options.node.libp2p.handle(protocols.controlPlane, (stream, connection) => this.#serve(stream, connection), { runOnLimitedConnection: true, maxInboundStreams: streamsAtOnce })
+    void options.node.libp2p.handle(protocols.controlPlane, (stream, connection) => this.#serve(stream, connection), {
+      runOnLimitedConnection: true,
+      maxInboundStreams: streamsAtOnce,
+    })
   }
 
   /**
@@ -67,7 +72,10 @@ export class ControlPlaneExchange {
         await stream.close({ signal })
       }
     } catch (error) {
-      this.#options.logger.debug({ peer: connection.remotePeer.toString(), problem: problemOf(error) }, 'a member did not say which control plane it uses')
+      this.#options.logger.debug(
+        { peer: connection.remotePeer.toString(), problem: problemOf(error) },
+        'a member did not say which control plane it uses',
+      )
       return []
     }
   }
@@ -78,7 +86,10 @@ export class ControlPlaneExchange {
     try {
       this.#options.onPin(poolId, pin)
     } catch (error) {
-      this.#options.logger.warn({ peer: connection.remotePeer.toString(), problem: problemOf(error) }, 'what a member says of the control plane is refused')
+      this.#options.logger.warn(
+        { peer: connection.remotePeer.toString(), problem: problemOf(error) },
+        'what a member says of the control plane is refused',
+      )
     }
   }
 
@@ -94,7 +105,10 @@ export class ControlPlaneExchange {
       // ours as it was: two that differ are compared on both sides alike
       const own = pinOf(poolId)
       this.#take(connection, poolId, pin)
-      sendMessage(stream, encodeCbor({ urls: [...(await answer())], ...withPin(own) } satisfies Type.Static<typeof Answer>))
+      sendMessage(
+        stream,
+        encodeCbor({ urls: [...(await answer())], ...withPin(own) } satisfies Type.Static<typeof Answer>),
+      )
       await stream.close({ signal })
     } catch (error) {
       stream.abort(error instanceof Error ? error : new Error(String(error)))

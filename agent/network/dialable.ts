@@ -21,5 +21,10 @@ export const dialableAddresses = (addresses: readonly string[], own: readonly st
 /** The address among those on which the peer listens that has the host it dialled us from. */
 export const listenedOn = (dialledFrom: string, listening: readonly string[]): string | undefined => {
   const host = hostOf(dialledFrom)
-  return host === '' ? undefined : listening.filter((address) => !address.includes('/p2p-circuit')).map(withoutPeerId).find((address) => hostOf(address) === host)
+  return host === ''
+    ? undefined
+    : listening
+        .filter((address) => !address.includes('/p2p-circuit'))
+        .map(withoutPeerId)
+        .find((address) => hostOf(address) === host)
 }

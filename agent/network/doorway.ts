@@ -6,7 +6,16 @@
  * libp2p itself counts all unfinished connections together and refuses whoever comes when they are too many; beyond its
  * most connections it refuses members, and ends some of theirs. So its limits are off, and this is asked instead.
  */
-import { type Connection, type ConnectionEncrypter, type ConnectionGater, type Libp2p, type MultiaddrConnection, type PeerId, serviceCapabilities, type ServiceMap } from '@libp2p/interface'
+import {
+  type Connection,
+  type ConnectionEncrypter,
+  type ConnectionGater,
+  type Libp2p,
+  type MultiaddrConnection,
+  type PeerId,
+  serviceCapabilities,
+  type ServiceMap,
+} from '@libp2p/interface'
 import { MeshError } from '../../shared/errors.ts'
 import { householdOf } from '../../shared/household.ts'
 import { NewcomerPace, type Pace, PendingConnections, type PendingLimits } from '../../shared/pending-connections.ts'
@@ -76,7 +85,9 @@ export class Doorway {
   }
 
   /** The same encryption, begun for newcomers at a pace that leaves time for the others. */
-  paced<Components>(encrypter: (components: Components) => ConnectionEncrypter): (components: Components) => ConnectionEncrypter {
+  paced<Components>(
+    encrypter: (components: Components) => ConnectionEncrypter,
+  ): (components: Components) => ConnectionEncrypter {
     return (components) => {
       const inner = encrypter(components)
       return {
@@ -86,7 +97,8 @@ export class Doorway {
         secureOutbound: (stream, options) => inner.secureOutbound(stream, options),
         secureInbound: async (stream, options) => {
           const newcomer = this.#pending.newcomer(stream as MultiaddrConnection)
-          if (newcomer && !this.#handshakes.allows(newcomer, Date.now())) throw new MeshError('gateRefused', { peer: newcomer.household, problem: 'too many handshakes' })
+          if (newcomer && !this.#handshakes.allows(newcomer, Date.now()))
+            throw new MeshError('gateRefused', { peer: newcomer.household, problem: 'too many handshakes' })
           return inner.secureInbound(stream, options)
         },
       }
@@ -117,7 +129,8 @@ export class Doorway {
     if (this.#inside.has(connection)) return
     const peer = connection.remotePeer
     const others = this.#libp2p?.getConnections(peer).filter((other) => this.#inside.has(other)) ?? []
-    if (others.length >= ofPeer) throw new MeshError('gateRefused', { peer: peer.toString(), problem: `it has ${ofPeer} connections already` })
+    if (others.length >= ofPeer)
+      throw new MeshError('gateRefused', { peer: peer.toString(), problem: `it has ${ofPeer} connections already` })
     this.spare(connection)
     if (connection.direction === 'inbound') this.#identify(connection)
   }
@@ -135,7 +148,9 @@ export class Doorway {
     const address = socket.remoteAddr.toString()
     const circuit = circuitOf(address)
     const household = circuit ? `relay ${circuit.relay}` : householdOf(hostOf(address))
-    const isKnown = circuit ? this.#isKnownPeer(circuit.peer) : [...this.#known].some((members) => members.isHousehold(household))
+    const isKnown = circuit
+      ? this.#isKnownPeer(circuit.peer)
+      : [...this.#known].some((members) => members.isHousehold(household))
     const [newcomer, now] = [{ household, isKnown }, Date.now()]
     const loser = this.#arrivals.allows(newcomer, now) ? this.#pending.enter(socket, newcomer, now) : socket
     if (loser === socket) return true
@@ -157,7 +172,10 @@ export class Doorway {
   }
 
   #end(socket: MultiaddrConnection): void {
-    const reason = new MeshError('gateRefused', { peer: socket.remoteAddr.toString(), problem: 'others came, and it had not passed in time' })
+    const reason = new MeshError('gateRefused', {
+      peer: socket.remoteAddr.toString(),
+      problem: 'others came, and it had not passed in time',
+    })
     const connection = this.#connections.get(socket)
     if (connection) connection.abort(reason)
     else socket.abort(reason)
@@ -171,14 +189,20 @@ export class Doorway {
     const { muxer } = connection as unknown as Multiplexed
     muxer?.addEventListener('stream', () => {
       if (this.#inside.has(connection) || connection.streams.length <= ungatedStreams) return
-      connection.abort(new MeshError('gateRefused', { peer: connection.remotePeer.toString(), problem: 'too many streams before the gate' }))
+      connection.abort(
+        new MeshError('gateRefused', {
+          peer: connection.remotePeer.toString(),
+          problem: 'too many streams before the gate',
+        }),
+      )
     })
   }
 
   /** What libp2p keeps of a peer that never came in: keys are cheap to make. */
   #forget(connection: Connection): void {
     const peer = connection.remotePeer
-    if (connection.direction === 'outbound' || this.#inside.has(connection) || this.#isKnownPeer(peer.toString())) return
+    if (connection.direction === 'outbound' || this.#inside.has(connection) || this.#isKnownPeer(peer.toString()))
+      return
     if (this.#libp2p?.getConnections(peer).some((other) => other.id !== connection.id) === true) return
     void Promise.resolve(this.#libp2p?.peerStore.delete(peer)).catch(() => {})
   }

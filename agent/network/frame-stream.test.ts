@@ -10,26 +10,42 @@ import { FrameAssembler } from '../channel/frame-assembler.ts'
 import { FrameStream, type FrameStreamEvents } from './frame-stream.ts'
 import { createTestPool } from './test/pool-of-nodes.ts'
 
-const headerOf = (payloadBytes: number, chunk = 0): FrameHeader => ({ kind: frameKinds.tensor, dtype: dtypes.f32, phase: phases.exchange, payloadBytes, epoch: 1, job: 1, step: 0, operation: 0, chunk })
-const wireOf = (payloads: readonly Uint8Array[]): Uint8Array => Buffer.concat(payloads.flatMap((payload, chunk) => [encodeFrameHeader(headerOf(payload.length, chunk)), payload]))
+const headerOf = (payloadBytes: number, chunk = 0): FrameHeader => ({
+  kind: frameKinds.tensor,
+  dtype: dtypes.f32,
+  phase: phases.exchange,
+  payloadBytes,
+  epoch: 1,
+  job: 1,
+  step: 0,
+  operation: 0,
+  chunk,
+})
+const wireOf = (payloads: readonly Uint8Array[]): Uint8Array =>
+  Buffer.concat(payloads.flatMap((payload, chunk) => [encodeFrameHeader(headerOf(payload.length, chunk)), payload]))
 
 test('assembler: frames come out whole, whatever pieces the stream is cut into', () => {
   const payloads = fc.array(fc.uint8Array({ maxLength: 200 }), { maxLength: 8 })
-  fc.assert(fc.property(payloads, fc.array(fc.integer({ min: 1, max: 90 }), { minLength: 1 }), (sent, cuts) => {
-    const wire = wireOf(sent)
-    const got: { readonly header: FrameHeader; readonly payload: Uint8Array }[] = []
-    const assembler = new FrameAssembler((header, payload) => got.push({ header, payload }))
-    for (let at = 0, turn = 0; at < wire.length; turn++) {
-      const size = cuts[turn % cuts.length]
-      assembler.push(wire.subarray(at, at + size))
-      at += size
-    }
-    assert.deepEqual(got.map(({ payload }) => Buffer.from(payload)), sent.map((payload) => Buffer.from(payload)))
-    for (const [chunk, { header, payload }] of got.entries()) {
-      assert.deepEqual(header, headerOf(sent[chunk].length, chunk))
-      assert.equal(payload.byteOffset, 0, 'aligned memory of its own')
-    }
-  }))
+  fc.assert(
+    fc.property(payloads, fc.array(fc.integer({ min: 1, max: 90 }), { minLength: 1 }), (sent, cuts) => {
+      const wire = wireOf(sent)
+      const got: { readonly header: FrameHeader; readonly payload: Uint8Array }[] = []
+      const assembler = new FrameAssembler((header, payload) => got.push({ header, payload }))
+      for (let at = 0, turn = 0; at < wire.length; turn++) {
+        const size = cuts[turn % cuts.length]
+        assembler.push(wire.subarray(at, at + size))
+        at += size
+      }
+      assert.deepEqual(
+        got.map(({ payload }) => Buffer.from(payload)),
+        sent.map((payload) => Buffer.from(payload)),
+      )
+      for (const [chunk, { header, payload }] of got.entries()) {
+        assert.deepEqual(header, headerOf(sent[chunk].length, chunk))
+        assert.equal(payload.byteOffset, 0, 'aligned memory of its own')
+      }
+    }),
+  )
 })
 
 test('assembler: after a bad header nothing more is read', () => {
@@ -63,7 +79,11 @@ const streamPair = async (t: TestContext): Promise<{ near: Stream; far: Stream }
 }
 
 const frameStream = (stream: Stream, events: Partial<FrameStreamEvents> = {}, drainMs = 10_000): FrameStream =>
-  new FrameStream(stream, { events: { frame: () => {}, end: () => {}, ...events }, drainMs, late: () => new Error('late') })
+  new FrameStream(stream, {
+    events: { frame: () => {}, end: () => {}, ...events },
+    drainMs,
+    late: () => new Error('late'),
+  })
 
 test('stream: the largest frame passes', async (t) => {
   const { near, far } = await streamPair(t)
@@ -75,28 +95,35 @@ test('stream: the largest frame passes', async (t) => {
   assert.ok(Buffer.from(await within(30_000, 'the frame is there', promise)).equals(payload))
 })
 
-test('stream: a reader that stops holds the sender back, again and again, and little is queued', { timeout: 30_000 }, async (t) => {
-  const { near, far } = await streamPair(t)
-  far.addEventListener('message', () => {})
-  const sender = frameStream(near)
-  const mebibyte = new Uint8Array(2 ** 20)
-  for (let round = 0; round < 3; round++) {
-    far.pause()
-    let sent = 0
-    let held = false
-    while (!held && sent < 200) {
-      const sending = sender.send(headerOf(mebibyte.length), mebibyte)
-      held = await Promise.race([sending.then(() => false), new Promise<boolean>((resolve) => setTimeout(() => resolve(true), 200))])
-      sent++
-      if (held) {
-        assert.ok(near.writeBufferLength < 2 * mebibyte.length, `${near.writeBufferLength} bytes wait`)
-        far.resume()
-        await within(10_000, 'the sender goes on', sending)
+test(
+  'stream: a reader that stops holds the sender back, again and again, and little is queued',
+  { timeout: 30_000 },
+  async (t) => {
+    const { near, far } = await streamPair(t)
+    far.addEventListener('message', () => {})
+    const sender = frameStream(near)
+    const mebibyte = new Uint8Array(2 ** 20)
+    for (let round = 0; round < 3; round++) {
+      far.pause()
+      let sent = 0
+      let held = false
+      while (!held && sent < 200) {
+        const sending = sender.send(headerOf(mebibyte.length), mebibyte)
+        held = await Promise.race([
+          sending.then(() => false),
+          new Promise<boolean>((resolve) => setTimeout(() => resolve(true), 200)),
+        ])
+        sent++
+        if (held) {
+          assert.ok(near.writeBufferLength < 2 * mebibyte.length, `${near.writeBufferLength} bytes wait`)
+          far.resume()
+          await within(10_000, 'the sender goes on', sending)
+        }
       }
+      assert.ok(held, `round ${round}: ${sent} MiB went into nowhere`)
     }
-    assert.ok(held, `round ${round}: ${sent} MiB went into nowhere`)
-  }
-})
+  },
+)
 
 test('stream: a reader that never reads is given up, and what waits for a lost one ends', async (t) => {
   const { near, far } = await streamPair(t)
@@ -119,10 +146,12 @@ test('stream: the end is told once, however it comes', async (t) => {
     const { near, far } = await streamPair(t)
     const ends: string[] = []
     const { promise, resolve } = Promise.withResolvers<void>()
-    frameStream(near, { end: (error) => {
-      ends.push(error.message)
-      resolve()
-    } })
+    frameStream(near, {
+      end: (error) => {
+        ends.push(error.message)
+        resolve()
+      },
+    })
     await end(far)
     await within(2000, 'the end is told', promise)
     near.abort(new Error('after all'))

@@ -25,7 +25,8 @@ const nextDrain = (stream: Stream, ms: number, late: () => Error): Promise<void>
       action()
     }
     const onDrain = (): void => settle(resolve)
-    const onClose = (event: { readonly error?: Error }): void => settle(() => reject(event.error ?? new Error('the stream was closed')))
+    const onClose = (event: { readonly error?: Error }): void =>
+      settle(() => reject(event.error ?? new Error('the stream was closed')))
     const timer = setTimeout(() => settle(() => reject(late())), ms)
     stream.addEventListener('drain', onDrain)
     stream.addEventListener('close', onClose)
@@ -96,7 +97,9 @@ export class FrameStream {
   async close(): Promise<void> {
     if (this.#ended) return
     this.#ended = true
-    await this.#stream.close({ signal: AbortSignal.timeout(closeMs) }).catch((error: unknown) => this.#stream.abort(error as Error))
+    await this.#stream
+      .close({ signal: AbortSignal.timeout(closeMs) })
+      .catch((error: unknown) => this.#stream.abort(error as Error))
   }
 
   #end(error: Error): void {

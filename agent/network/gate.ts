@@ -4,7 +4,13 @@
  */
 import type { Connection, Stream } from '@libp2p/interface'
 import { MeshError, problemOf } from '../../shared/errors.ts'
-import { type Certificate, checkOwner, isRemoved, type Removals, verifyCertificate } from '../../shared/identity/pool-certificate.ts'
+import {
+  type Certificate,
+  checkOwner,
+  isRemoved,
+  type Removals,
+  verifyCertificate,
+} from '../../shared/identity/pool-certificate.ts'
 import { shortId } from '../../shared/ids.ts'
 import type { Logger } from '../../shared/log.ts'
 import { longestTimerMs } from '../../shared/units.ts'
@@ -81,8 +87,16 @@ export class Gate {
     node.libp2p.addEventListener('connection:close', this.#forget)
     // what libp2p serves by itself is for members and our relays only
     node.ownProtocols.guard((connection) => this.#untilAdmitted(connection))
-    refuseOlderVersions({ node, name: `device ${shortId(deviceIdOfPeer(node.libp2p.peerId) ?? node.peerId)}`, isMember: (connection) => this.isMember(connection), onMet: (connection, error) => this.#met(connection, error) })
-    void node.libp2p.handle(protocols.gate, (stream, connection) => this.#serve(stream, connection), { runOnLimitedConnection: true, maxInboundStreams: streamsAtOnce })
+    refuseOlderVersions({
+      node,
+      name: `device ${shortId(deviceIdOfPeer(node.libp2p.peerId) ?? node.peerId)}`,
+      isMember: (connection) => this.isMember(connection),
+      onMet: (connection, error) => this.#met(connection, error),
+    })
+    void node.libp2p.handle(protocols.gate, (stream, connection) => this.#serve(stream, connection), {
+      runOnLimitedConnection: true,
+      maxInboundStreams: streamsAtOnce,
+    })
   }
 
   /**
@@ -109,14 +123,23 @@ export class Gate {
   async #exchange(connection: Connection, poolId: string, signal: AbortSignal): Promise<void> {
     const device = deviceIdOfPeer(connection.remotePeer)
     const peer = shortId(device ?? connection.remotePeer.toString())
-    if (device !== undefined && this.#directory.removalsOf?.(poolId).has(device)) throw new MeshError('memberRemoved', { deviceId: peer, poolId: shortId(poolId) })
+    if (device !== undefined && this.#directory.removalsOf?.(poolId).has(device))
+      throw new MeshError('memberRemoved', { deviceId: peer, poolId: shortId(poolId) })
     const deadline = AbortSignal.any([signal, AbortSignal.timeout(limits.gateMs)])
     const stream = await openStream(connection, protocols.gate, deadline)
     try {
-      sendMessage(stream, encodeCbor({ poolId, certificate: this.#ownCertificate(poolId), revocations: this.#listNumber(poolId) } satisfies GateMessage))
+      sendMessage(
+        stream,
+        encodeCbor({
+          poolId,
+          certificate: this.#ownCertificate(poolId),
+          revocations: this.#listNumber(poolId),
+        } satisfies GateMessage),
+      )
       const answer = decodeCbor(GateAnswer, await readMessage(stream, limits.gateBytes, deadline))
       if (answer.error?.code === 'protocolVersion') throw MeshError.fromReport(answer.error)
-      if (!answer.ok || answer.certificate === undefined) throw new MeshError('gateRefused', { peer, problem: answer.error?.message ?? 'no reason given' })
+      if (!answer.ok || answer.certificate === undefined)
+        throw new MeshError('gateRefused', { peer, problem: answer.error?.message ?? 'no reason given' })
       const certificate = this.#check(connection, poolId, answer.certificate)
       this.#admit(connection, certificate, answer.revocations ?? 0)
       await stream.close()
@@ -138,12 +161,16 @@ export class Gate {
 
   /** Open connections to members of that pool. */
   connectionsOf(poolId: string): Connection[] {
-    return this.#node.libp2p.getConnections().filter((connection) => connection.status === 'open' && this.isAdmitted(connection, poolId))
+    return this.#node.libp2p
+      .getConnections()
+      .filter((connection) => connection.status === 'open' && this.isAdmitted(connection, poolId))
   }
 
   /** Those of them whose other side is an admin. */
   adminsOf(poolId: string): Connection[] {
-    return this.connectionsOf(poolId).filter((connection) => this.#admitted.get(connection)?.get(poolId)?.certificate.role === 'admin')
+    return this.connectionsOf(poolId).filter(
+      (connection) => this.#admitted.get(connection)?.get(poolId)?.certificate.role === 'admin',
+    )
   }
 
   /** The list of removals changed: whoever is on it, or was let in by an admin that is, loses its connections. */
@@ -153,14 +180,22 @@ export class Gate {
     for (const connection of this.connectionsOf(poolId)) {
       const certificate = this.#admitted.get(connection)?.get(poolId)?.certificate
       if (certificate === undefined || !isRemoved(certificate, removals)) continue
-      this.#cut(connection, new MeshError('memberRemoved', { deviceId: shortId(certificate.deviceId), poolId: shortId(poolId) }))
+      this.#cut(
+        connection,
+        new MeshError('memberRemoved', { deviceId: shortId(certificate.deviceId), poolId: shortId(poolId) }),
+      )
     }
   }
 
   /** Our certificate of that pool was renewed: members learn it on the connections that are open. */
   refresh(poolId: string): void {
     for (const connection of this.connectionsOf(poolId)) {
-      this.#exchange(connection, poolId, AbortSignal.timeout(limits.gateMs)).catch((error: unknown) => this.#options.logger.debug({ peer: connection.remotePeer.toString(), problem: problemOf(error) }, 'gate: new certificate not shown'))
+      this.#exchange(connection, poolId, AbortSignal.timeout(limits.gateMs)).catch((error: unknown) =>
+        this.#options.logger.debug(
+          { peer: connection.remotePeer.toString(), problem: problemOf(error) },
+          'gate: new certificate not shown',
+        ),
+      )
     }
   }
 
@@ -173,9 +208,19 @@ export class Gate {
 
   async #serve(stream: Stream, connection: Connection): Promise<void> {
     try {
-      const message = decodeCbor(GateMessage, await readMessage(stream, limits.gateBytes, AbortSignal.timeout(limits.gateMs)))
+      const message = decodeCbor(
+        GateMessage,
+        await readMessage(stream, limits.gateBytes, AbortSignal.timeout(limits.gateMs)),
+      )
       const certificate = this.#check(connection, message.poolId, message.certificate)
-      sendMessage(stream, encodeCbor({ ok: true, certificate: this.#ownCertificate(message.poolId), revocations: this.#listNumber(message.poolId) } satisfies GateAnswer))
+      sendMessage(
+        stream,
+        encodeCbor({
+          ok: true,
+          certificate: this.#ownCertificate(message.poolId),
+          revocations: this.#listNumber(message.poolId),
+        } satisfies GateAnswer),
+      )
       this.#admit(connection, certificate, message.revocations)
       await stream.close()
     } catch (error) {
@@ -184,7 +229,10 @@ export class Gate {
   }
 
   async #refuse(stream: Stream, connection: Connection, error: MeshError): Promise<void> {
-    this.#options.logger.warn({ peer: connection.remotePeer.toString(), code: error.code }, `gate: refused (${error.message})`)
+    this.#options.logger.warn(
+      { peer: connection.remotePeer.toString(), code: error.code },
+      `gate: refused (${error.message})`,
+    )
     try {
       sendMessage(stream, encodeCbor({ ok: false, error: error.toReport() }))
       // closing the connection at once would throw the reason away: the other side reads it and ends the stream
@@ -201,7 +249,11 @@ export class Gate {
   #check(connection: Connection, poolId: string, text: string): Certificate {
     const rootKey = this.#directory.rootKeyOf(poolId)
     const device = deviceIdOfPeer(connection.remotePeer)
-    if (rootKey === undefined || device === undefined) throw new MeshError('notMember', { deviceId: shortId(device ?? connection.remotePeer.toString()), poolId: shortId(poolId) })
+    if (rootKey === undefined || device === undefined)
+      throw new MeshError('notMember', {
+        deviceId: shortId(device ?? connection.remotePeer.toString()),
+        poolId: shortId(poolId),
+      })
     const certificate = verifyCertificate(text, rootKey, this.#options.now(), this.#directory.removalsOf?.(poolId))
     checkOwner(certificate, device)
     this.#node.doorway.admit(connection)
@@ -234,16 +286,23 @@ export class Gate {
   #endWith(connection: Connection, certificate: Certificate): NodeJS.Timeout {
     const leftMs = certificate.notAfter - this.#options.now()
     const { poolId, notAfter } = certificate
-    const timer = setTimeout(() => {
-      if (leftMs > longestTimerMs) this.#admitted.get(connection)?.set(poolId, { certificate, timer: this.#endWith(connection, certificate) })
-      else this.#cut(connection, new MeshError('certificateExpired', { notAfter }))
-    }, Math.min(Math.max(0, leftMs), longestTimerMs))
+    const timer = setTimeout(
+      () => {
+        if (leftMs > longestTimerMs)
+          this.#admitted.get(connection)?.set(poolId, { certificate, timer: this.#endWith(connection, certificate) })
+        else this.#cut(connection, new MeshError('certificateExpired', { notAfter }))
+      },
+      Math.min(Math.max(0, leftMs), longestTimerMs),
+    )
     return timer.unref()
   }
 
   /** Ends a connection that was admitted. What it still serves for another pool begins anew on the next one. */
   #cut(connection: Connection, error: MeshError): void {
-    this.#options.logger.warn({ peer: connection.remotePeer.toString(), code: error.code }, `gate: cut (${error.message})`)
+    this.#options.logger.warn(
+      { peer: connection.remotePeer.toString(), code: error.code },
+      `gate: cut (${error.message})`,
+    )
     this.#endAdmissions(connection)
     connection.abort(error)
   }
@@ -275,7 +334,8 @@ export class Gate {
 
   /** @throws MeshError `notMember` */
   async #untilAdmitted(connection: Connection): Promise<void> {
-    const isFree = (): boolean => this.isMember(connection) || this.#options.isRelay?.(connection.remotePeer.toString()) === true
+    const isFree = (): boolean =>
+      this.isMember(connection) || this.#options.isRelay?.(connection.remotePeer.toString()) === true
     if (!isFree()) await this.#settled(connection)
     if (!isFree()) throw new MeshError('notMember', { deviceId: connection.remotePeer.toString(), poolId: 'any' })
   }
@@ -294,13 +354,16 @@ export class Gate {
   readonly #watch = ({ detail: connection }: { readonly detail: Connection }): void => {
     const peer = connection.remotePeer.toString()
     if (connection.direction === 'outbound') {
-      this.#enterAgain(connection).catch((error: unknown) => this.#options.logger.debug({ peer, problem: problemOf(error) }, 'gate: not passed on a further connection'))
+      this.#enterAgain(connection).catch((error: unknown) =>
+        this.#options.logger.debug({ peer, problem: problemOf(error) }, 'gate: not passed on a further connection'),
+      )
       return
     }
     if (this.#options.isRelay?.(peer)) return this.#node.doorway.spare(connection)
     const timer = setTimeout(() => {
       this.#deadlines.delete(connection.id)
-      if (!this.isMember(connection)) connection.abort(new MeshError('gateRefused', { peer, problem: 'no certificate in time' }))
+      if (!this.isMember(connection))
+        connection.abort(new MeshError('gateRefused', { peer, problem: 'no certificate in time' }))
     }, limits.gateMs)
     timer.unref()
     this.#deadlines.set(connection.id, timer)

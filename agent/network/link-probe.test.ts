@@ -23,7 +23,11 @@ interface Slowness {
 }
 
 /** Forwards to a port and lets every byte arrive as late as on a link of that latency and bandwidth. */
-const startSlowProxy = async (t: TestContext, port: number, { delayMs, bytesPerSecond = Infinity }: Slowness): Promise<number> => {
+const startSlowProxy = async (
+  t: TestContext,
+  port: number,
+  { delayMs, bytesPerSecond = Infinity }: Slowness,
+): Promise<number> => {
   const sockets = new Set<Socket>()
   const forward = (from: Socket, to: Socket): void => {
     const waiting: { readonly bytes: Buffer; readonly at: number }[] = []
@@ -31,22 +35,29 @@ const startSlowProxy = async (t: TestContext, port: number, { delayMs, bytesPerS
     let timer: NodeJS.Timeout | undefined
     const deliver = (): void => {
       timer = undefined
-      while (waiting.length > 0 && waiting[0].at <= performance.now()) to.write((waiting.shift() as { bytes: Buffer }).bytes)
+      while (waiting.length > 0 && waiting[0].at <= performance.now())
+        to.write((waiting.shift() as { bytes: Buffer }).bytes)
       if (waiting.length > 0) timer = setTimeout(deliver, Math.max(0, waiting[0].at - performance.now()))
     }
-    from.on('data', (bytes) => {
-      // the link is busy with what came before; then come these bytes, and then the way
-      freeAt = Math.max(performance.now(), freeAt) + (bytes.length / bytesPerSecond) * 1000
-      waiting.push({ bytes, at: freeAt + delayMs })
-      timer ??= setTimeout(deliver, delayMs)
-    }).on('error', () => {}).on('close', () => {
-      clearTimeout(timer)
-      to.destroy()
-    })
+    from
+      .on('data', (bytes) => {
+        // the link is busy with what came before; then come these bytes, and then the way
+        freeAt = Math.max(performance.now(), freeAt) + (bytes.length / bytesPerSecond) * 1000
+        waiting.push({ bytes, at: freeAt + delayMs })
+        timer ??= setTimeout(deliver, delayMs)
+      })
+      .on('error', () => {})
+      .on('close', () => {
+        clearTimeout(timer)
+        to.destroy()
+      })
   }
   const server = createServer((near) => {
     const far = connect(port, '127.0.0.1')
-    for (const [from, to] of [[near, far], [far, near]] as const) {
+    for (const [from, to] of [
+      [near, far],
+      [far, near],
+    ] as const) {
       sockets.add(from.setNoDelay(true))
       forward(from, to)
     }
@@ -62,10 +73,20 @@ const startSlowProxy = async (t: TestContext, port: number, { delayMs, bytesPerS
 }
 
 /** The ring, with one member behind a slow link. */
-const behindProxy = async (t: TestContext, pool: TestPool, ring: RingEpoch, { rank, ...slowness }: Slowness & { readonly rank: number }): Promise<RingEpoch> => {
+const behindProxy = async (
+  t: TestContext,
+  pool: TestPool,
+  ring: RingEpoch,
+  { rank, ...slowness }: Slowness & { readonly rank: number },
+): Promise<RingEpoch> => {
   const node = pool.nodes[rank].node.addresses()[0]
   const port = await startSlowProxy(t, Number(/tcp\/(\d+)/.exec(node)?.[1]), slowness)
-  return { ...ring, members: ring.members.map((member) => (member.rank === rank ? { ...member, addresses: [`/ip4/127.0.0.1/tcp/${port}`] } : member)) }
+  return {
+    ...ring,
+    members: ring.members.map((member) =>
+      member.rank === rank ? { ...member, addresses: [`/ip4/127.0.0.1/tcp/${port}`] } : member,
+    ),
+  }
 }
 
 const poolOf = async (t: TestContext, count: number): Promise<TestPool> => {
@@ -74,61 +95,102 @@ const poolOf = async (t: TestContext, count: number): Promise<TestPool> => {
   return pool
 }
 
-const probed = async (t: TestContext, pool: TestPool, ring: RingEpoch): Promise<{ readonly channels: RingChannel[]; readonly tables: RingLink[][] }> => {
-  const channels = await pool.connect(ring, ring.members.map(({ rank }) => rank))
+const probed = async (
+  t: TestContext,
+  pool: TestPool,
+  ring: RingEpoch,
+): Promise<{ readonly channels: RingChannel[]; readonly tables: RingLink[][] }> => {
+  const channels = await pool.connect(
+    ring,
+    ring.members.map(({ rank }) => rank),
+  )
   t.after(() => Promise.all(channels.map((channel) => channel.close())))
-  return { channels, tables: await Promise.all(channels.map((channel) => probeLinks(channel, { logger, pathTo: (rank) => channel.pathTo(rank) }))) }
+  return {
+    channels,
+    tables: await Promise.all(
+      channels.map((channel) => probeLinks(channel, { logger, pathTo: (rank) => channel.pathTo(rank) })),
+    ),
+  }
 }
 
-test('probe over libp2p: five ranks know all links within a second, and sum on them afterwards', { timeout: 20_000 }, async (t) => {
-  const pool = await poolOf(t, 5)
-  const channels = await pool.connect(pool.ring([0, 1, 2, 3, 4]), [0, 1, 2, 3, 4])
-  t.after(() => Promise.all(channels.map((channel) => channel.close())))
-  const started = performance.now()
-  const tables = await Promise.all(channels.map((channel) => probeLinks(channel, { logger, pathTo: (rank) => channel.pathTo(rank) })))
-  const tookMs = performance.now() - started
-  assert.ok(tookMs < 1000, `${tookMs} ms`)
-  assert.equal(tables[0].length, 10)
-  for (const table of tables) assert.deepEqual(table, tables[0])
-  for (const { measured, path, roundTripMs, bytesPerSecond } of tables[0]) {
-    assert.deepEqual([measured, path], [true, 'direct'])
-    assert.ok(roundTripMs < 50 && bytesPerSecond > 1e6, `${roundTripMs} ms, ${bytesPerSecond} B/s`)
-  }
-  await checkAllReduce(channels.map((channel) => createRingCollective(channel)), 10_000)
-})
+test(
+  'probe over libp2p: five ranks know all links within a second, and sum on them afterwards',
+  { timeout: 20_000 },
+  async (t) => {
+    const pool = await poolOf(t, 5)
+    const channels = await pool.connect(pool.ring([0, 1, 2, 3, 4]), [0, 1, 2, 3, 4])
+    t.after(() => Promise.all(channels.map((channel) => channel.close())))
+    const started = performance.now()
+    const tables = await Promise.all(
+      channels.map((channel) => probeLinks(channel, { logger, pathTo: (rank) => channel.pathTo(rank) })),
+    )
+    const tookMs = performance.now() - started
+    assert.ok(tookMs < 1000, `${tookMs} ms`)
+    assert.equal(tables[0].length, 10)
+    for (const table of tables) assert.deepEqual(table, tables[0])
+    for (const { measured, path, roundTripMs, bytesPerSecond } of tables[0]) {
+      assert.deepEqual([measured, path], [true, 'direct'])
+      assert.ok(roundTripMs < 50 && bytesPerSecond > 1e6, `${roundTripMs} ms, ${bytesPerSecond} B/s`)
+    }
+    await checkAllReduce(
+      channels.map((channel) => createRingCollective(channel)),
+      10_000,
+    )
+  },
+)
 
-test('probe over libp2p: a link of 20 ms one way is measured as 40 ms, the others stay quick, and the figures decide', { timeout: 30_000 }, async (t) => {
-  const pool = await poolOf(t, 3)
-  // rank 1 is dialled by rank 0 over the slow way; ranks 1 and 2 speak directly
-  const ring = await behindProxy(t, pool, pool.ring([0, 1, 2]), { rank: 1, delayMs: 20 })
-  const { tables: [table, ...others] } = await probed(t, pool, ring)
-  for (const other of others) assert.deepEqual(other, table)
-  const [slow, , quick] = table
-  assert.ok(slow.roundTripMs >= 40 && slow.roundTripMs < 60, `${slow.roundTripMs} ms`)
-  assert.ok(quick.roundTripMs < 20, `${quick.roundTripMs} ms`)
-  assert.equal(slowestOf(table).roundTripMs, slow.roundTripMs)
-  assert.equal(choose(3, 8192, costOf(slowestOf(table))), 'direct')
-})
+test(
+  'probe over libp2p: a link of 20 ms one way is measured as 40 ms, the others stay quick, and the figures decide',
+  { timeout: 30_000 },
+  async (t) => {
+    const pool = await poolOf(t, 3)
+    // rank 1 is dialled by rank 0 over the slow way; ranks 1 and 2 speak directly
+    const ring = await behindProxy(t, pool, pool.ring([0, 1, 2]), { rank: 1, delayMs: 20 })
+    const {
+      tables: [table, ...others],
+    } = await probed(t, pool, ring)
+    for (const other of others) assert.deepEqual(other, table)
+    const [slow, , quick] = table
+    assert.ok(slow.roundTripMs >= 40 && slow.roundTripMs < 60, `${slow.roundTripMs} ms`)
+    assert.ok(quick.roundTripMs < 20, `${quick.roundTripMs} ms`)
+    assert.equal(slowestOf(table).roundTripMs, slow.roundTripMs)
+    assert.equal(choose(3, 8192, costOf(slowestOf(table))), 'direct')
+  },
+)
 
 test('probe over libp2p: a link of 5 MB/s and 5 ms is measured as such', { timeout: 30_000 }, async (t) => {
   const pool = await poolOf(t, 2)
-  const { tables: [[link]] } = await probed(t, pool, await behindProxy(t, pool, pool.ring([0, 1]), { rank: 1, delayMs: 5, bytesPerSecond: 5e6 }))
+  const {
+    tables: [[link]],
+  } = await probed(t, pool, await behindProxy(t, pool, pool.ring([0, 1]), { rank: 1, delayMs: 5, bytesPerSecond: 5e6 }))
   assert.ok(link.measured)
   assert.ok(link.roundTripMs >= 10 && link.roundTripMs < 20, `${link.roundTripMs} ms`)
   assert.ok(link.bytesPerSecond > 3e6 && link.bytesPerSecond < 5.5e6, `${link.bytesPerSecond} bytes a second`)
 })
 
-test('probe over libp2p: a rank that sends garbage costs itself figures, and its link stays', { timeout: 30_000 }, async (t) => {
-  const pool = await poolOf(t, 2)
-  const channels = await pool.connect(pool.ring([0, 1]), [0, 1])
-  t.after(() => Promise.all(channels.map((channel) => channel.close())))
-  const garbage = (operation: number, chunk: number): Promise<void> =>
-    channels[1].send(0, { job: operation > 1 ? 0xffff_ffff : 0, step: 0, operation: operation % 2, phase: phases.none, chunk }, { dtype: dtypes.f16, bytes: new Uint8Array(randomBytes(chunk * 1000)) })
-  const probing = probeLinks(channels[0], { logger, roundMs: 300 })
-  for (let operation = 0; operation < 4; operation++) for (let chunk = 0; chunk < 50; chunk++) await garbage(operation, chunk)
-  assert.deepEqual(await probing, [{ from: 0, to: 1, ...assumedFigures, measured: false }])
-  await checkAllReduce(channels.map((channel) => createRingCollective(channel)), 1000)
-})
+test(
+  'probe over libp2p: a rank that sends garbage costs itself figures, and its link stays',
+  { timeout: 30_000 },
+  async (t) => {
+    const pool = await poolOf(t, 2)
+    const channels = await pool.connect(pool.ring([0, 1]), [0, 1])
+    t.after(() => Promise.all(channels.map((channel) => channel.close())))
+    const garbage = (operation: number, chunk: number): Promise<void> =>
+      channels[1].send(
+        0,
+        { job: operation > 1 ? 0xffff_ffff : 0, step: 0, operation: operation % 2, phase: phases.none, chunk },
+        { dtype: dtypes.f16, bytes: new Uint8Array(randomBytes(chunk * 1000)) },
+      )
+    const probing = probeLinks(channels[0], { logger, roundMs: 300 })
+    for (let operation = 0; operation < 4; operation++)
+      for (let chunk = 0; chunk < 50; chunk++) await garbage(operation, chunk)
+    assert.deepEqual(await probing, [{ from: 0, to: 1, ...assumedFigures, measured: false }])
+    await checkAllReduce(
+      channels.map((channel) => createRingCollective(channel)),
+      1000,
+    )
+  },
+)
 
 test('probe over libp2p: a new epoch is measured anew', { timeout: 30_000 }, async (t) => {
   const pool = await poolOf(t, 2)

@@ -11,7 +11,10 @@ const pingProtocol = '/ipfs/ping/1.0.0'
 export const probeConnection = async (connection: Connection, timeoutMs: number): Promise<number | undefined> => {
   const startedAt = performance.now()
   try {
-    const stream = await connection.newStream(pingProtocol, { signal: AbortSignal.timeout(timeoutMs), runOnLimitedConnection: true })
+    const stream = await connection.newStream(pingProtocol, {
+      signal: AbortSignal.timeout(timeoutMs),
+      runOnLimitedConnection: true,
+    })
     stream.abort(new Error('only asked'))
   } catch (error) {
     if (!(error instanceof Error) || error.name !== 'UnsupportedProtocolError') return undefined

@@ -10,13 +10,15 @@ import { mdns, type MulticastDNSComponents } from '@libp2p/mdns'
 import { problemOf } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/log.ts'
 
-const digest = (text: string, digits: number): string => createHash('sha256').update(text).digest('hex').slice(0, digits)
+const digest = (text: string, digits: number): string =>
+  createHash('sha256').update(text).digest('hex').slice(0, digits)
 
 /** The name under which devices of a pool ask for each other. */
 export const serviceTagOf = (poolId: string): string => `_mesh-${digest(`meshnet-mdns-v1\0${poolId}`, 32)}._udp.local`
 
 /** The instance name of a device: only who knows the pool id can tell it. One DNS label. */
-export const instanceNameOf = (poolId: string, peerId: string): string => digest(`meshnet-mdns-peer-v1\0${poolId}\0${peerId}`, 60)
+export const instanceNameOf = (poolId: string, peerId: string): string =>
+  digest(`meshnet-mdns-peer-v1\0${poolId}\0${peerId}`, 60)
 
 export interface MdnsDiscoveryOptions {
   readonly libp2p: Libp2p
@@ -39,7 +41,9 @@ interface DnsRecord {
 
 /** The part of the library's service that is used besides its events. */
 interface Service {
-  readonly mdns?: { prependListener(event: 'response', listener: (packet: { readonly answers?: readonly DnsRecord[] }) => void): void }
+  readonly mdns?: {
+    prependListener(event: 'response', listener: (packet: { readonly answers?: readonly DnsRecord[] }) => void): void
+  }
   start(): Promise<void>
   stop(): Promise<void>
   addEventListener(type: 'peer', listener: (event: { readonly detail: PeerInfo }) => void): void
@@ -60,16 +64,25 @@ export class MdnsDiscovery {
   /** Starts asking and answering. A machine without multicast finds nobody; that is no failure. */
   async start(): Promise<void> {
     const { libp2p, poolId, logger } = this.#options
-    const service = mdns({ serviceTag: this.#tag, peerName: instanceNameOf(poolId, libp2p.peerId.toString()) })((libp2p as unknown as Components).components) as unknown as Service
+    const service = mdns({ serviceTag: this.#tag, peerName: instanceNameOf(poolId, libp2p.peerId.toString()) })(
+      (libp2p as unknown as Components).components,
+    ) as unknown as Service
     service.addEventListener('peer', ({ detail }) => this.#found(detail))
     this.#service = service
     try {
       await service.start()
       service.mdns?.prependListener('response', ({ answers }) => {
-        this.#instance = answers?.filter(({ type, name }) => type === 'PTR' && name === this.#tag).map(({ data }) => String(data).split('.')[0]).at(-1) ?? ''
+        this.#instance =
+          answers
+            ?.filter(({ type, name }) => type === 'PTR' && name === this.#tag)
+            .map(({ data }) => String(data).split('.')[0])
+            .at(-1) ?? ''
       })
     } catch (error) {
-      logger.warn({ problem: problemOf(error) }, 'no multicast DNS here: devices of the pool are not found on the local network')
+      logger.warn(
+        { problem: problemOf(error) },
+        'no multicast DNS here: devices of the pool are not found on the local network',
+      )
     }
   }
 

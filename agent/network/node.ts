@@ -62,25 +62,34 @@ const streamWindowBytes = 4 * 2 ** 20
 const pingMs = 30_000
 
 /** Of libp2p's own, which count strangers and members alike: the doorway decides. */
-const noLimits = { maxConnections: Infinity, inboundConnectionThreshold: Infinity, maxIncomingPendingConnections: Infinity } as const
+const noLimits = {
+  maxConnections: Infinity,
+  inboundConnectionThreshold: Infinity,
+  maxIncomingPendingConnections: Infinity,
+} as const
 
 const parseAddress = (text: string): Multiaddr => {
   try {
     return multiaddr(text)
   } catch (error) {
-    throw new MeshError('usage', { problem: `"${text}" is no libp2p address (${problemOf(error)}); example: /ip4/192.168.1.5/tcp/4001` }, error)
+    throw new MeshError(
+      'usage',
+      { problem: `"${text}" is no libp2p address (${problemOf(error)}); example: /ip4/192.168.1.5/tcp/4001` },
+      error,
+    )
   }
 }
 
 /** Those that can be read; the others are told. */
-const readable = (addresses: readonly string[], logger: Logger): Multiaddr[] => addresses.flatMap((address) => {
-  try {
-    return [parseAddress(address)]
-  } catch (error) {
-    logger.warn(MeshError.from(error).message)
-    return []
-  }
-})
+const readable = (addresses: readonly string[], logger: Logger): Multiaddr[] =>
+  addresses.flatMap((address) => {
+    try {
+      return [parseAddress(address)]
+    } catch (error) {
+      logger.warn(MeshError.from(error).message)
+      return []
+    }
+  })
 
 const build = async ({ key, listen, announce }: NodeOptions, doorway: Doorway) =>
   createLibp2p({
@@ -88,7 +97,9 @@ const build = async ({ key, listen, announce }: NodeOptions, doorway: Doorway) =
     addresses: { listen: [...listen], announce: [...announce] },
     transports: [tcp(), circuitRelayTransport()],
     connectionEncrypters: [doorway.paced(socketTls()), doorway.paced(noise())], // TLS first: about twice as fast in Node
-    streamMuxers: [yamux({ streamOptions: { maxStreamWindowSize: streamWindowBytes, maxReadBufferLength: 2 * streamWindowBytes } })],
+    streamMuxers: [
+      yamux({ streamOptions: { maxStreamWindowSize: streamWindowBytes, maxReadBufferLength: 2 * streamWindowBytes } }),
+    ],
     connectionGater: doorway.gater,
     connectionManager: {
       ...noLimits,
@@ -116,7 +127,11 @@ export const createNode = async (options: NodeOptions): Promise<MeshNode> => {
   }
   const relayListeners: (() => void)[] = []
   const proofs = new RelayProofs(libp2p, options.credentials ?? (() => []), logger)
-  const reservations = keepReservations(libp2p, relays, { proofs, logger, onProblem: () => relayListeners.forEach((listener) => listener()) })
+  const reservations = keepReservations(libp2p, relays, {
+    proofs,
+    logger,
+    onProblem: () => relayListeners.forEach((listener) => listener()),
+  })
   const listeners: (() => void)[] = []
   let last = ''
   const addresses = (): string[] => libp2p.getMultiaddrs().map(String)
@@ -136,7 +151,9 @@ export const createNode = async (options: NodeOptions): Promise<MeshNode> => {
     relays: () => reservations.states(),
     learnRelays: (named) => reservations.learn(readable(named, logger)),
     announce: async () => {
-      await libp2p.peerStore.patch(libp2p.peerId, { multiaddrs: libp2p.getMultiaddrs().map((address) => address.decapsulate(`/p2p/${libp2p.peerId.toString()}`)) })
+      await libp2p.peerStore.patch(libp2p.peerId, {
+        multiaddrs: libp2p.getMultiaddrs().map((address) => address.decapsulate(`/p2p/${libp2p.peerId.toString()}`)),
+      })
     },
     onAddressChange: (listener) => {
       listeners.push(listener)

@@ -34,7 +34,11 @@ const startAgent = async (t: TestContext): Promise<Agent> => {
   const node = await createNode({ key, listen: local, announce: [], relays: [], logger: silentLogger() })
   const certificate = issueCertificate(root, { deviceId: deviceIdOf(key), role: 'member' }, Date.now())
   const met: MeshError[] = []
-  const gate = new Gate(node, { rootKeyOf: () => root.publicKey, certificateOf: () => certificate }, { now: Date.now, logger: silentLogger(), onOtherVersion: (_, error) => met.push(error) })
+  const gate = new Gate(
+    node,
+    { rootKeyOf: () => root.publicKey, certificateOf: () => certificate },
+    { now: Date.now, logger: silentLogger(), onOtherVersion: (_, error) => met.push(error) },
+  )
   t.after(async () => {
     gate.stop()
     await node.stop()
@@ -61,27 +65,38 @@ test('versions: an agent of before that dials is told in its own form; both side
   assert.equal(answer.error?.code, 'protocolVersion')
   assert.equal(answer.error?.message, `${older.name} speaks version 1.0.0 of the gate, ${agent.name} version 2.0.0`)
   assert.match(String(answer.error?.hint), new RegExp(`^update Mesh on ${older.name}`))
-  assert.deepEqual(agent.met.map(({ message }) => message), [answer.error?.message])
+  assert.deepEqual(
+    agent.met.map(({ message }) => message),
+    [answer.error?.message],
+  )
 })
 
 test('versions: an agent of before that is dialled is known by what it speaks', async (t) => {
   const [agent, older] = [await startAgent(t), await startStandIn(t)]
   await older.node.libp2p.handle(protocolId('gate', '1.0.0'), (stream) => void stream.close())
   await assert.rejects(agent.gate.enter(await dial(agent.node, older.node), poolId, AbortSignal.timeout(5000)), {
-    code: 'protocolVersion', message: `${older.name} speaks version 1.0.0 of the gate, this device version 2.0.0`, hint: new RegExp(`^update Mesh on ${older.name}`),
+    code: 'protocolVersion',
+    message: `${older.name} speaks version 1.0.0 of the gate, this device version 2.0.0`,
+    hint: new RegExp(`^update Mesh on ${older.name}`),
   })
   assert.equal(agent.met.length, 1)
 })
 
 test('versions: a newer agent says so to this one, which says that it is to be updated itself', async (t) => {
   const [agent, newer] = [await startAgent(t), await startStandIn(t)]
-  const told = otherVersion({ ...peerProtocols.gate, version: '3.0.0' }, { name: newer.name, version: '3.0.0' }, { name: agent.name, version: '2.0.0' })
+  const told = otherVersion(
+    { ...peerProtocols.gate, version: '3.0.0' },
+    { name: newer.name, version: '3.0.0' },
+    { name: agent.name, version: '2.0.0' },
+  )
   await newer.node.libp2p.handle(protocols.gate, async (stream) => {
     sendMessage(stream, encodeCbor({ ok: false, error: told.toReport() }))
     await stream.close()
   })
   await assert.rejects(agent.gate.enter(await dial(agent.node, newer.node), poolId, AbortSignal.timeout(5000)), {
-    code: 'protocolVersion', message: `${agent.name} speaks version 2.0.0 of the gate, ${newer.name} version 3.0.0`, hint: new RegExp(`^update Mesh on ${agent.name}`),
+    code: 'protocolVersion',
+    message: `${agent.name} speaks version 2.0.0 of the gate, ${newer.name} version 3.0.0`,
+    hint: new RegExp(`^update Mesh on ${agent.name}`),
   })
   assert.equal(agent.met.length, 1)
 })
@@ -93,7 +108,10 @@ test('versions: a member with rings of before fails the epoch at once, and is to
   const ring = pool.ring([0, 1])
   await follower.node.libp2p.unhandle(protocols.ring)
   const began = performance.now()
-  await assert.rejects(leader.links.open({ ring, rank: 0, signal: AbortSignal.timeout(30_000) }), { code: 'protocolVersion', message: /speaks version 1\.0\.0 of rings/ })
+  await assert.rejects(leader.links.open({ ring, rank: 0, signal: AbortSignal.timeout(30_000) }), {
+    code: 'protocolVersion',
+    message: /speaks version 1\.0\.0 of rings/,
+  })
   assert.ok(performance.now() - began < 20_000, 'it does not go on trying')
   // as the follower of before dials: on a connection that passed the gate
   const [connection] = leader.node.libp2p.getConnections(follower.node.libp2p.peerId)

@@ -30,21 +30,31 @@ const refusalOf = ({ refusal }: Protocol, error: MeshError): object | undefined 
 
 /** Serves every version from before, with a refusal. */
 export const refuseOlderVersions = ({ node, name: own, isMember, onMet }: OlderVersionsOptions): void => {
-  const serve = (name: string, protocol: Protocol, version: string) => async (stream: Stream, connection: Connection): Promise<void> => {
-    if (name !== 'gate' && !isMember(connection)) return stream.abort(new MeshError('protocolVersion'))
-    const error = otherVersion(protocol, { name: own, version: protocol.version }, { name: peerName(connection), version })
-    onMet(connection, error)
-    try {
-      const refusal = refusalOf(protocol, error)
-      if (refusal !== undefined) sendMessage(stream, encodeCbor(refusal))
-      await stream.close({ signal: AbortSignal.timeout(closeMs) })
-    } catch {
-      stream.abort(error)
+  const serve =
+    (name: string, protocol: Protocol, version: string) =>
+    async (stream: Stream, connection: Connection): Promise<void> => {
+      if (name !== 'gate' && !isMember(connection)) return stream.abort(new MeshError('protocolVersion'))
+      const error = otherVersion(
+        protocol,
+        { name: own, version: protocol.version },
+        { name: peerName(connection), version },
+      )
+      onMet(connection, error)
+      try {
+        const refusal = refusalOf(protocol, error)
+        if (refusal !== undefined) sendMessage(stream, encodeCbor(refusal))
+        await stream.close({ signal: AbortSignal.timeout(closeMs) })
+      } catch {
+        stream.abort(error)
+      }
     }
-  }
   for (const [name, protocol] of Object.entries(peerProtocols) as [string, Protocol][]) {
     // proofs are shown to relays and not to agents
     if (name === 'relay-proof') continue
-    for (const version of protocol.before) void node.libp2p.handle(protocolId(name, version), serve(name, protocol, version), { runOnLimitedConnection: true, maxInboundStreams: streamsAtOnce })
+    for (const version of protocol.before)
+      void node.libp2p.handle(protocolId(name, version), serve(name, protocol, version), {
+        runOnLimitedConnection: true,
+        maxInboundStreams: streamsAtOnce,
+      })
   }
 }

@@ -7,12 +7,17 @@ import { protocolId, protocolOf } from '../../shared/wire/protocols.ts'
 import { deviceIdOfPeer } from './peer-id.ts'
 
 /** How both ends call the other side of a connection. */
-export const peerName = ({ remotePeer }: Pick<Connection, 'remotePeer'>): string => `device ${shortId(deviceIdOfPeer(remotePeer) ?? remotePeer.toString())}`
+export const peerName = ({ remotePeer }: Pick<Connection, 'remotePeer'>): string =>
+  `device ${shortId(deviceIdOfPeer(remotePeer) ?? remotePeer.toString())}`
 
 const isUnsupported = (error: unknown): boolean => error instanceof Error && error.name === 'UnsupportedProtocolError'
 
 /** Which of those versions the other side speaks; a newer one knows ours, so only older ones are left. */
-const spokenThere = async (connection: Connection, ids: readonly string[], signal: AbortSignal): Promise<string | undefined> => {
+const spokenThere = async (
+  connection: Connection,
+  ids: readonly string[],
+  signal: AbortSignal,
+): Promise<string | undefined> => {
   if (ids.length === 0) return undefined
   try {
     const stream = await connection.newStream([...ids], { signal, runOnLimitedConnection: true })
@@ -36,9 +41,17 @@ export const openStream = async (connection: Connection, id: string, signal: Abo
     const known = protocolOf(id)
     if (!isUnsupported(error) || known === undefined) throw error
     const { name, protocol } = known
-    const older = await spokenThere(connection, protocol.before.map((version) => protocolId(name, version)), signal)
+    const older = await spokenThere(
+      connection,
+      protocol.before.map((version) => protocolId(name, version)),
+      signal,
+    )
     const there = peerName(connection)
     if (older === undefined) throw unknownVersion(protocol, 'this device', there)
-    throw otherVersion(protocol, { name: 'this device', version: protocol.version }, { name: there, version: older.split('/').at(-1) ?? '' })
+    throw otherVersion(
+      protocol,
+      { name: 'this device', version: protocol.version },
+      { name: there, version: older.split('/').at(-1) ?? '' },
+    )
   }
 }

@@ -21,15 +21,17 @@ export interface OwnProtocols {
 }
 
 /** A service for `createLibp2p`: services are given what libp2p is made of. */
-export const ownProtocols = () => ({ registrar }: { readonly registrar: Registrar }): OwnProtocols => ({
-  guard: (admitted) => {
-    for (const protocol of registrar.getProtocols()) {
-      const { handler, options } = registrar.getHandler(protocol)
-      const guarded: Handler = async (stream, connection) => {
-        await admitted(connection)
-        await handler(stream, connection)
+export const ownProtocols =
+  () =>
+  ({ registrar }: { readonly registrar: Registrar }): OwnProtocols => ({
+    guard: (admitted) => {
+      for (const protocol of registrar.getProtocols()) {
+        const { handler, options } = registrar.getHandler(protocol)
+        const guarded: Handler = async (stream, connection) => {
+          await admitted(connection)
+          await handler(stream, connection)
+        }
+        void registrar.handle(protocol, guarded, { ...options, force: true })
       }
-      void registrar.handle(protocol, guarded, { ...options, force: true })
-    }
-  },
-})
+    },
+  })

@@ -5,7 +5,9 @@ import { peerIdFromPublicKey } from '@libp2p/peer-id'
 import { type DeviceId, parseDeviceId } from '../../shared/ids.ts'
 import { toHex } from '../../shared/identity/keys.ts'
 
-export const peerIdOf = (deviceId: DeviceId): PeerId => peerIdFromPublicKey(publicKeyFromRaw(Buffer.from(deviceId, 'hex')))
+export const peerIdOf = (deviceId: DeviceId): PeerId =>
+  peerIdFromPublicKey(publicKeyFromRaw(Buffer.from(deviceId, 'hex')))
 
 /** @returns undefined for a peer whose identity is no Ed25519 key */
-export const deviceIdOfPeer = (peer: PeerId): DeviceId | undefined => (peer.type === 'Ed25519' ? parseDeviceId(toHex(peer.publicKey.raw)) : undefined)
+export const deviceIdOfPeer = (peer: PeerId): DeviceId | undefined =>
+  peer.type === 'Ed25519' ? parseDeviceId(toHex(peer.publicKey.raw)) : undefined

@@ -96,7 +96,10 @@ export class PoolPeers {
 
   constructor(options: PoolPeersOptions) {
     this.#options = options
-    this.#unknow = options.node.doorway.knowFrom({ isPeer: (peerId) => this.#isMember(peerId), isHousehold: (household) => this.#households().has(household) })
+    this.#unknow = options.node.doorway.knowFrom({
+      isPeer: (peerId) => this.#isMember(peerId),
+      isHousehold: (household) => this.#households().has(household),
+    })
   }
 
   start(): void {
@@ -124,7 +127,11 @@ export class PoolPeers {
     // it moved: what leads to an address that it no longer has is dead, and nobody would notice for half a minute
     const hosts = usable.map(hostOf)
     const isDoubt = isNews && found === 'mdns' && this.#options.now() >= candidate.doubtedUntil
-    const old = isDoubt ? this.#connections(peer).filter((connection) => !isRelayed(connection) && !hosts.includes(hostOf(connection.remoteAddr.toString()))) : []
+    const old = isDoubt
+      ? this.#connections(peer).filter(
+          (connection) => !isRelayed(connection) && !hosts.includes(hostOf(connection.remoteAddr.toString())),
+        )
+      : []
     if (old.length > 0) {
       candidate.doubtedUntil = this.#options.now() + doubtMs
       this.#moved(old, probeDoubtfulMs)
@@ -137,23 +144,38 @@ export class PoolPeers {
     const candidate = this.#candidate(poolId, connection.remotePeer)
     if (candidate) candidate.isMember = true
     // it dialled again from elsewhere: the older connection may lead to where it was
-    const older = isRelayed(connection) ? [] : this.#connections(connection.remotePeer).filter((other) => !isRelayed(other) && hostOf(other.remoteAddr.toString()) !== hostOf(connection.remoteAddr.toString()))
+    const older = isRelayed(connection)
+      ? []
+      : this.#connections(connection.remotePeer).filter(
+          (other) =>
+            !isRelayed(other) && hostOf(other.remoteAddr.toString()) !== hostOf(connection.remoteAddr.toString()),
+        )
     if (older.length > 0) this.#moved(older, probeOlderMs)
     void this.#measure(connection)
   }
 
   /** Connections to members of that pool. */
   membersOf(poolId: string): Connection[] {
-    return this.#options.node.libp2p.getConnections().filter((connection) => connection.status === 'open' && this.#options.gate.isAdmitted(connection, poolId))
+    return this.#options.node.libp2p
+      .getConnections()
+      .filter((connection) => connection.status === 'open' && this.#options.gate.isAdmitted(connection, poolId))
   }
 
   /** Ends those of the connections on which nobody answers. */
   async check(connections: readonly Connection[], timeoutMs = probeMs): Promise<void> {
-    await Promise.all(connections.map(async (connection) => {
-      const ms = await probeConnection(connection, timeoutMs)
-      if (ms !== undefined) this.#latency.set(connection, ms)
-      else if (connection.status === 'open') connection.abort(new MeshError('peerUnreachable', { peer: connection.remotePeer.toString(), problem: 'no answer on this connection' }))
-    }))
+    await Promise.all(
+      connections.map(async (connection) => {
+        const ms = await probeConnection(connection, timeoutMs)
+        if (ms !== undefined) this.#latency.set(connection, ms)
+        else if (connection.status === 'open')
+          connection.abort(
+            new MeshError('peerUnreachable', {
+              peer: connection.remotePeer.toString(),
+              problem: 'no answer on this connection',
+            }),
+          )
+      }),
+    )
     if (!this.#stopped) await this.look()
   }
 
@@ -163,8 +185,17 @@ export class PoolPeers {
     const open = lost.length > 0 ? this.#options.node.libp2p.getConnections() : []
     const left = open.filter((connection) => isInside(hostOf(connection.remoteAddr.toString()), lost))
     const dead = left.filter((connection) => !isInside(hostOf(connection.remoteAddr.toString()), now))
-    for (const connection of dead) connection.abort(new MeshError('peerUnreachable', { peer: connection.remotePeer.toString(), problem: 'this machine left that network' }))
-    void this.check(left.filter((connection) => !dead.includes(connection)), probeDoubtfulMs)
+    for (const connection of dead)
+      connection.abort(
+        new MeshError('peerUnreachable', {
+          peer: connection.remotePeer.toString(),
+          problem: 'this machine left that network',
+        }),
+      )
+    void this.check(
+      left.filter((connection) => !dead.includes(connection)),
+      probeDoubtfulMs,
+    )
     void this.check(open.filter((connection) => !left.includes(connection)))
     for (const candidate of this.#candidates.values()) {
       candidate.pauseMs = firstPauseMs
@@ -197,10 +228,22 @@ export class PoolPeers {
     const candidate = this.#candidates.get(keyOf(poolId, connection.remotePeer))
     const dialable = await this.#dialableOf(connection)
     const address = dialable ?? withoutPeerId(connection.remoteAddr.toString())
-    const found = isRelayed(connection) ? 'relay' : this.#found.get(connection) ?? candidate?.addresses.foundBy(address) ?? (connection.direction === 'inbound' ? 'inbound' : 'control-plane')
+    const found = isRelayed(connection)
+      ? 'relay'
+      : (this.#found.get(connection) ??
+        candidate?.addresses.foundBy(address) ??
+        (connection.direction === 'inbound' ? 'inbound' : 'control-plane'))
     // once told, it stays: the same connection shall not seem to be found otherwise later, unless we only know that it was
     if (found !== 'inbound') this.#found.set(connection, found)
-    this.#options.onSeen({ poolId, deviceId, address, found, latencyMs: connection.rtt ?? this.#latency.get(connection), dialable: isRelayed(connection) ? undefined : dialable, at: this.#options.now() })
+    this.#options.onSeen({
+      poolId,
+      deviceId,
+      address,
+      found,
+      latencyMs: connection.rtt ?? this.#latency.get(connection),
+      dialable: isRelayed(connection) ? undefined : dialable,
+      at: this.#options.now(),
+    })
   }
 
   /** Where the other end of a connection listens. */
@@ -209,7 +252,10 @@ export class PoolPeers {
     if (connection.direction === 'outbound' || isRelayed(connection)) return remote
     try {
       const { addresses } = await this.#options.node.libp2p.peerStore.get(connection.remotePeer)
-      return listenedOn(remote, addresses.map((address) => address.multiaddr.toString()))
+      return listenedOn(
+        remote,
+        addresses.map((address) => address.multiaddr.toString()),
+      )
     } catch {
       return undefined // it has not said who it is yet
     }
@@ -224,7 +270,16 @@ export class PoolPeers {
       if (first === undefined) return undefined
       this.#candidates.delete(first[0])
     }
-    const candidate: Candidate = { poolId, peer, addresses: new Whereabouts(), isMember: false, pauseMs: firstPauseMs, notBefore: 0, busy: false, doubtedUntil: 0 }
+    const candidate: Candidate = {
+      poolId,
+      peer,
+      addresses: new Whereabouts(),
+      isMember: false,
+      pauseMs: firstPauseMs,
+      notBefore: 0,
+      busy: false,
+      doubtedUntil: 0,
+    }
     this.#candidates.set(key, candidate)
     return candidate
   }
@@ -238,8 +293,12 @@ export class PoolPeers {
     if (now < this.#homes.until && now + householdsMs >= this.#homes.until) return this.#homes.households
     const members = [...this.#candidates.values()].filter(({ isMember }) => isMember)
     const told = members.flatMap(({ addresses }) => addresses.told)
-    const connected = members.flatMap(({ peer }) => this.#connections(peer)).filter((connection) => this.#options.gate.isMember(connection))
-    const hosts = [...told, ...connected.map(({ remoteAddr }) => remoteAddr.toString())].map(hostOf).filter((host) => host !== '')
+    const connected = members
+      .flatMap(({ peer }) => this.#connections(peer))
+      .filter((connection) => this.#options.gate.isMember(connection))
+    const hosts = [...told, ...connected.map(({ remoteAddr }) => remoteAddr.toString())]
+      .map(hostOf)
+      .filter((host) => host !== '')
     this.#homes = { households: new Set(hosts.map(householdOf)), until: now + householdsMs }
     return this.#homes.households
   }
@@ -258,8 +317,19 @@ export class PoolPeers {
     for (const candidate of all) {
       if (free <= 0) return
       if (!candidate.isMember && freeForAnnounced <= 0) return
-      if (candidate.busy || candidate.notBefore > now || candidate.addresses.isEmpty || !pools.includes(candidate.poolId)) continue
-      if (this.#connections(candidate.peer).some((connection) => this.#options.gate.isAdmitted(connection, candidate.poolId))) continue
+      if (
+        candidate.busy ||
+        candidate.notBefore > now ||
+        candidate.addresses.isEmpty ||
+        !pools.includes(candidate.poolId)
+      )
+        continue
+      if (
+        this.#connections(candidate.peer).some((connection) =>
+          this.#options.gate.isAdmitted(connection, candidate.poolId),
+        )
+      )
+        continue
       free--
       if (!candidate.isMember) freeForAnnounced--
       void this.#dial(candidate)
@@ -278,11 +348,17 @@ export class PoolPeers {
       candidate.addresses.worked(address)
       candidate.pauseMs = firstPauseMs
       candidate.notBefore = 0
-      logger.info({ peer: candidate.peer.toString(), address: connection.remoteAddr.toString(), found }, 'connected to a device of the pool')
+      logger.info(
+        { peer: candidate.peer.toString(), address: connection.remoteAddr.toString(), found },
+        'connected to a device of the pool',
+      )
       void this.look()
     } catch (error) {
       const refused = error instanceof MeshError && refusals.test(error.code)
-      logger.debug({ peer: candidate.peer.toString(), problem: problemOf(error) }, 'a device of the pool was not reached')
+      logger.debug(
+        { peer: candidate.peer.toString(), problem: problemOf(error) },
+        'a device of the pool was not reached',
+      )
       candidate.notBefore = now() + (refused ? refusedPauseMs : candidate.pauseMs)
       candidate.pauseMs = Math.min(longestPauseMs, candidate.pauseMs * 2)
     } finally {
@@ -299,7 +375,9 @@ export class PoolPeers {
       if (next === undefined || this.#stopped) throw last
       tried.add(next)
       try {
-        return await this.#options.node.libp2p.dial(multiaddr(`${next}/p2p/${peer.toString()}`), { signal: AbortSignal.timeout(dialMs) })
+        return await this.#options.node.libp2p.dial(multiaddr(`${next}/p2p/${peer.toString()}`), {
+          signal: AbortSignal.timeout(dialMs),
+        })
       } catch (error) {
         last = error
       }
@@ -327,4 +405,5 @@ export class PoolPeers {
 const keyOf = (poolId: string, peer: PeerId): string => `${poolId}/${peer.toString()}`
 
 /** Direct before relayed, then the quicker one. */
-const isBetter = (a: Connection, b: Connection): boolean => (isRelayed(a) === isRelayed(b) ? (a.rtt ?? Infinity) < (b.rtt ?? Infinity) : !isRelayed(a))
+const isBetter = (a: Connection, b: Connection): boolean =>
+  isRelayed(a) === isRelayed(b) ? (a.rtt ?? Infinity) < (b.rtt ?? Infinity) : !isRelayed(a)

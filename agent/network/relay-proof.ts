@@ -5,7 +5,13 @@
 import type { Connection, Libp2p } from '@libp2p/interface'
 import { MeshError, problemOf } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/log.ts'
-import { decodeCbor, encodeCbor, RelayAnswer, type RelayProof, type RevocationMessage } from '../../shared/wire/envelope.ts'
+import {
+  decodeCbor,
+  encodeCbor,
+  RelayAnswer,
+  type RelayProof,
+  type RevocationMessage,
+} from '../../shared/wire/envelope.ts'
 import { limits } from '../../shared/limits.ts'
 import { readMessage, sendMessage } from '../../shared/wire/message-stream.ts'
 import { isOtherVersion } from '../../shared/wire/other-version.ts'
@@ -28,7 +34,8 @@ interface Shown {
   readonly done: Promise<void>
 }
 
-const keyOf = (credentials: readonly Credential[]): string => credentials.map(({ certificate, list }) => `${certificate}/${list?.number ?? 0}`).join()
+const keyOf = (credentials: readonly Credential[]): string =>
+  credentials.map(({ certificate, list }) => `${certificate}/${list?.number ?? 0}`).join()
 
 export class RelayProofs {
   readonly #read: () => readonly Credential[]
@@ -40,7 +47,10 @@ export class RelayProofs {
     this.#logger = logger
     // a relay of somebody else, by which a peer is dialled: libp2p connects to it by itself
     libp2p.addEventListener('peer:identify', ({ detail: { connection, protocols: spoken, peerId } }) => {
-      if (connection.direction === 'outbound' && spoken.includes(protocols.relayProof)) this.show(connection).catch((error: unknown) => logger.debug({ relay: peerId.toString(), problem: problemOf(error) }, 'relay: not let in'))
+      if (connection.direction === 'outbound' && spoken.includes(protocols.relayProof))
+        this.show(connection).catch((error: unknown) =>
+          logger.debug({ relay: peerId.toString(), problem: problemOf(error) }, 'relay: not let in'),
+        )
     })
   }
 
@@ -86,12 +96,15 @@ const showAll = async (connection: Connection, credentials: readonly Credential[
   }
   if (credentials.length === 0 && (await isRestricted(connection))) throw new MeshError('noPool')
   // a certificate that does not hold says more than a pool that is not served
-  if (credentials.length > 0 && problems.length === credentials.length) throw problems.find(({ code }) => code !== 'relayPoolNotServed') ?? problems[0]
+  if (credentials.length > 0 && problems.length === credentials.length)
+    throw problems.find(({ code }) => code !== 'relayPoolNotServed') ?? problems[0]
 }
 
-const openProof = async (connection: Connection, signal: AbortSignal): ReturnType<typeof openStream> => openStream(connection, protocols.relayProof, signal)
+const openProof = async (connection: Connection, signal: AbortSignal): ReturnType<typeof openStream> =>
+  openStream(connection, protocols.relayProof, signal)
 
-const servesEveryone = (error: unknown): boolean => error instanceof MeshError && error.code === 'protocolVersion' && !isOtherVersion(error)
+const servesEveryone = (error: unknown): boolean =>
+  error instanceof MeshError && error.code === 'protocolVersion' && !isOtherVersion(error)
 
 const isRestricted = async (connection: Connection): Promise<boolean> => {
   try {
@@ -105,7 +118,10 @@ const isRestricted = async (connection: Connection): Promise<boolean> => {
 }
 
 /** @returns why the relay refused; `everyone` when it asks for nothing. @throws Error when the connection fails */
-const showOne = async (connection: Connection, { poolId, rootPublicKey, certificate, list }: Credential): Promise<MeshError | 'everyone' | undefined> => {
+const showOne = async (
+  connection: Connection,
+  { poolId, rootPublicKey, certificate, list }: Credential,
+): Promise<MeshError | 'everyone' | undefined> => {
   const signal = AbortSignal.timeout(limits.gateMs)
   let stream
   try {
@@ -115,13 +131,21 @@ const showOne = async (connection: Connection, { poolId, rootPublicKey, certific
     throw error
   }
   try {
-    sendMessage(stream, encodeCbor({ poolId, rootPublicKey, certificate, revocations: list?.number ?? 0 } satisfies RelayProof))
+    sendMessage(
+      stream,
+      encodeCbor({ poolId, rootPublicKey, certificate, revocations: list?.number ?? 0 } satisfies RelayProof),
+    )
     const answer = decodeCbor(RelayAnswer, await readMessage(stream, limits.gateBytes, signal))
-    if (answer.ok && list && (answer.revocations ?? 0) < list.number) sendMessage(stream, encodeCbor({ poolId, list: list.text } satisfies RevocationMessage))
+    if (answer.ok && list && (answer.revocations ?? 0) < list.number)
+      sendMessage(stream, encodeCbor({ poolId, list: list.text } satisfies RevocationMessage))
     await stream.close({ signal })
     if (answer.ok) return undefined
-    const refusal = answer.error ? MeshError.fromReport(answer.error) : new MeshError('gateRefused', { peer: connection.remotePeer.toString(), problem: 'no reason given' })
-    return refusal.code === 'relayPoolNotServed' ? new MeshError('relayPoolNotServed', { relay: connection.remoteAddr.toString(), poolId }) : refusal
+    const refusal = answer.error
+      ? MeshError.fromReport(answer.error)
+      : new MeshError('gateRefused', { peer: connection.remotePeer.toString(), problem: 'no reason given' })
+    return refusal.code === 'relayPoolNotServed'
+      ? new MeshError('relayPoolNotServed', { relay: connection.remoteAddr.toString(), poolId })
+      : refusal
   } catch (error) {
     stream.abort(error instanceof Error ? error : new Error(String(error)))
     throw error

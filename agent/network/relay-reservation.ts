@@ -66,7 +66,9 @@ class Slot {
   }
 
   get reserved(): boolean {
-    return this.#libp2p.getMultiaddrs().some((address) => address.toString().includes(`/p2p/${this.relayId}/p2p-circuit`))
+    return this.#libp2p
+      .getMultiaddrs()
+      .some((address) => address.toString().includes(`/p2p/${this.relayId}/p2p-circuit`))
   }
 
   get problem(): string {
@@ -98,14 +100,17 @@ class Slot {
   async #reserve(): Promise<void> {
     const connection = await this.#libp2p.dial(this.address, { signal: AbortSignal.timeout(dialMs) })
     await this.#proofs.show(connection)
-    await (this.#libp2p as unknown as Listening).components.transportManager.listen([this.address.encapsulate('/p2p-circuit')])
+    await (this.#libp2p as unknown as Listening).components.transportManager.listen([
+      this.address.encapsulate('/p2p-circuit'),
+    ])
     this.#problem = ''
     this.#logger.info({ relay: this.address.toString() }, 'slot reserved at relay')
   }
 
   /** A certificate was renewed, or a list of removals is new: the relay shall know. */
   async #showAgain(): Promise<void> {
-    for (const connection of this.#libp2p.getConnections()) if (connection.remotePeer.toString() === this.relayId) await this.#proofs.show(connection)
+    for (const connection of this.#libp2p.getConnections())
+      if (connection.remotePeer.toString() === this.relayId) await this.#proofs.show(connection)
   }
 
   #fail(error: unknown): void {
@@ -153,7 +158,12 @@ export const keepReservations = (libp2p: Libp2p, relays: readonly Multiaddr[], p
       for (const slot of before) if (!learned.includes(slot)) slot.stop()
       for (const slot of learned) if (!before.includes(slot)) void slot.hold()
     },
-    states: () => all().map(({ address, reserved, problem }) => ({ address: address.toString(), reserved, ...(reserved || problem === '' ? {} : { problem }) })),
+    states: () =>
+      all().map(({ address, reserved, problem }) => ({
+        address: address.toString(),
+        reserved,
+        ...(reserved || problem === '' ? {} : { problem }),
+      })),
     stop: () => {
       libp2p.removeEventListener('peer:disconnect', onDisconnect)
       for (const slot of all()) slot.stop()

@@ -38,7 +38,10 @@ export class RenewalExchange {
 
   constructor(options: RenewalExchangeOptions) {
     this.#options = options
-    void options.node.libp2p.handle(protocols.renewal, (stream, connection) => this.#serve(stream, connection), { runOnLimitedConnection: true, maxInboundStreams: streamsAtOnce })
+    void options.node.libp2p.handle(protocols.renewal, (stream, connection) => this.#serve(stream, connection), {
+      runOnLimitedConnection: true,
+      maxInboundStreams: streamsAtOnce,
+    })
   }
 
   /** @returns the new certificate, not checked yet; @throws MeshError what the admin answered | `protocolVersion` | `frameInvalid` | Error when the connection fails */
@@ -65,7 +68,8 @@ export class RenewalExchange {
       // before a byte is read
       if (!gate.isMember(connection)) throw new MeshError('notMember', { deviceId: peer, poolId: 'any' })
       const request = decodeCbor(RenewalRequest, await readMessage(stream, limits.gateBytes, signal))
-      if (!gate.isAdmitted(connection, request.poolId)) throw new MeshError('notMember', { deviceId: peer, poolId: request.poolId })
+      if (!gate.isAdmitted(connection, request.poolId))
+        throw new MeshError('notMember', { deviceId: peer, poolId: request.poolId })
       sendMessage(stream, encodeCbor(this.#answer(connection, request)))
       await stream.close({ signal })
     } catch (error) {
@@ -77,7 +81,8 @@ export class RenewalExchange {
   #answer(connection: Connection, request: RenewalRequest): RenewalAnswer {
     try {
       const deviceId = deviceIdOfPeer(connection.remotePeer)
-      if (deviceId === undefined) throw new MeshError('notMember', { deviceId: connection.remotePeer.toString(), poolId: request.poolId })
+      if (deviceId === undefined)
+        throw new MeshError('notMember', { deviceId: connection.remotePeer.toString(), poolId: request.poolId })
       this.#pace(`${deviceId} ${request.poolId}`)
       return { certificate: this.#options.renew(request, deviceId) }
     } catch (error) {
@@ -88,7 +93,8 @@ export class RenewalExchange {
   /** @throws MeshError `renewalRefused` */
   #pace(device: string): void {
     const now = this.#options.now()
-    if (now - (this.#askedAt.get(device) ?? -Infinity) < everyMs) throw new MeshError('renewalRefused', { problem: `this device asked less than ${formatDuration(everyMs)} ago` })
+    if (now - (this.#askedAt.get(device) ?? -Infinity) < everyMs)
+      throw new MeshError('renewalRefused', { problem: `this device asked less than ${formatDuration(everyMs)} ago` })
     putLast(this.#askedAt, device, now, mostDevices)
   }
 }

@@ -30,7 +30,10 @@ export class RevocationSpread {
 
   constructor(options: RevocationSpreadOptions) {
     this.#options = options
-    void options.node.libp2p.handle(protocols.revocations, (stream, connection) => this.#serve(stream, connection), { runOnLimitedConnection: true, maxInboundStreams: streamsAtOnce })
+    void options.node.libp2p.handle(protocols.revocations, (stream, connection) => this.#serve(stream, connection), {
+      runOnLimitedConnection: true,
+      maxInboundStreams: streamsAtOnce,
+    })
   }
 
   /** Sends the list of that pool to every member that is connected. */
@@ -40,7 +43,12 @@ export class RevocationSpread {
 
   /** Sends the list to one member. Failing is no harm: the next connection tries again. */
   offer(connection: Connection, poolId: string): void {
-    this.#send(connection, poolId).catch((error: unknown) => this.#options.logger.debug({ peer: connection.remotePeer.toString(), problem: problemOf(error) }, 'revocation list not passed on'))
+    this.#send(connection, poolId).catch((error: unknown) =>
+      this.#options.logger.debug(
+        { peer: connection.remotePeer.toString(), problem: problemOf(error) },
+        'revocation list not passed on',
+      ),
+    )
   }
 
   async #send(connection: Connection, poolId: string): Promise<void> {
@@ -55,9 +63,14 @@ export class RevocationSpread {
     const { gate, onList, logger } = this.#options
     try {
       // before a byte is read
-      if (!gate.isMember(connection)) throw new MeshError('notMember', { deviceId: connection.remotePeer.toString(), poolId: 'any' })
-      const { poolId, list } = decodeCbor(RevocationMessage, await readMessage(stream, limits.revocationBytes + limits.gateBytes, AbortSignal.timeout(limits.gateMs)))
-      if (!gate.isAdmitted(connection, poolId)) throw new MeshError('notMember', { deviceId: connection.remotePeer.toString(), poolId })
+      if (!gate.isMember(connection))
+        throw new MeshError('notMember', { deviceId: connection.remotePeer.toString(), poolId: 'any' })
+      const { poolId, list } = decodeCbor(
+        RevocationMessage,
+        await readMessage(stream, limits.revocationBytes + limits.gateBytes, AbortSignal.timeout(limits.gateMs)),
+      )
+      if (!gate.isAdmitted(connection, poolId))
+        throw new MeshError('notMember', { deviceId: connection.remotePeer.toString(), poolId })
       onList(poolId, list)
       await stream.close({ signal: AbortSignal.timeout(limits.gateMs) })
     } catch (error) {

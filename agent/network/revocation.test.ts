@@ -5,7 +5,12 @@ import type { Connection } from '@libp2p/interface'
 import { deviceIdOf } from '../../shared/identity/device-key.ts'
 import { type KeyPair, newKeyPair } from '../../shared/identity/keys.ts'
 import { issueCertificate, poolIdOf } from '../../shared/identity/pool-certificate.ts'
-import { readRevocations, removalsOf, type RevocationList, signRevocations } from '../../shared/identity/revocation-list.ts'
+import {
+  readRevocations,
+  removalsOf,
+  type RevocationList,
+  signRevocations,
+} from '../../shared/identity/revocation-list.ts'
 import { silentLogger } from '../../shared/log.ts'
 import { protocols } from '../../shared/wire/protocols.ts'
 import { eventually } from '../../test/support/processes.ts'
@@ -32,11 +37,20 @@ const createMember = async (t: TestContext, lifetimeMs?: number): Promise<Member
   const key = newKeyPair()
   const logger = silentLogger()
   const node = await createNode({ key, listen: ['/ip4/127.0.0.1/tcp/0'], announce: [], relays: [], logger })
-  const gate = new Gate(node, {
-    rootKeyOf: (id) => (id === poolId ? root.publicKey : undefined),
-    certificateOf: () => member.certificate,
-    removalsOf: () => ({ number: member.list?.number ?? 0, has: removalsOf(member.list).has }),
-  }, { now: Date.now, logger, onCertificate: (connection, id, number) => number < (member.list?.number ?? 0) && member.spread.offer(connection, id) })
+  const gate = new Gate(
+    node,
+    {
+      rootKeyOf: (id) => (id === poolId ? root.publicKey : undefined),
+      certificateOf: () => member.certificate,
+      removalsOf: () => ({ number: member.list?.number ?? 0, has: removalsOf(member.list).has }),
+    },
+    {
+      now: Date.now,
+      logger,
+      onCertificate: (connection, id, number) =>
+        number < (member.list?.number ?? 0) && member.spread.offer(connection, id),
+    },
+  )
   const receive = (text: string): void => {
     const next = readRevocations(text, root.publicKey, Date.now())
     if (next.number <= (member.list?.number ?? 0)) return
@@ -44,8 +58,22 @@ const createMember = async (t: TestContext, lifetimeMs?: number): Promise<Member
     gate.recheck(poolId)
     member.spread.spread(poolId)
   }
-  const spread = new RevocationSpread({ node, gate, logger, textOf: () => member.list?.text, onList: (_, text) => receive(text) })
-  const member: Member = { key, node, gate, spread, receive, list: undefined, certificate: issueCertificate(root, { deviceId: deviceIdOf(key), role: 'member' }, Date.now(), lifetimeMs) }
+  const spread = new RevocationSpread({
+    node,
+    gate,
+    logger,
+    textOf: () => member.list?.text,
+    onList: (_, text) => receive(text),
+  })
+  const member: Member = {
+    key,
+    node,
+    gate,
+    spread,
+    receive,
+    list: undefined,
+    certificate: issueCertificate(root, { deviceId: deviceIdOf(key), role: 'member' }, Date.now(), lifetimeMs),
+  }
   t.after(async () => {
     gate.stop()
     await node.stop()
@@ -61,21 +89,27 @@ const connect = async (from: Member, to: Member): Promise<Connection> => {
   return connection
 }
 
-const closed = (what: string, connection: Connection, timeoutMs = 3000): Promise<unknown> => eventually(timeoutMs, what, () => (connection.status === 'open' ? undefined : true))
+const closed = (what: string, connection: Connection, timeoutMs = 3000): Promise<unknown> =>
+  eventually(timeoutMs, what, () => (connection.status === 'open' ? undefined : true))
 
-const listWithout = (...members: Member[]): string => signRevocations(root, { after: 0, removed: members.map(({ key }) => deviceIdOf(key)) }, Date.now())
+const listWithout = (...members: Member[]): string =>
+  signRevocations(root, { after: 0, removed: members.map(({ key }) => deviceIdOf(key)) }, Date.now())
 
-test('revocation: one member learns of it, all of them cut the device off, and nobody else', { timeout: 20_000 }, async (t) => {
-  const [a, b, c, lost] = await Promise.all([createMember(t), createMember(t), createMember(t), createMember(t)])
-  const honest = [await connect(a, b), await connect(b, c)]
-  const cut = [await connect(lost, c), await connect(a, lost)]
-  a.receive(listWithout(lost)) // reaches c by way of b
-  for (const connection of cut) await closed('the removed device is cut off', connection)
-  for (const connection of honest) assert.equal(connection.status, 'open')
-  assert.deepEqual([b.list?.number, c.list?.number], [1, 1])
-  await assert.rejects(connect(lost, b), { code: 'gateRefused', message: /was removed from pool/ })
-  await assert.rejects(connect(b, lost), { code: 'memberRemoved' })
-})
+test(
+  'revocation: one member learns of it, all of them cut the device off, and nobody else',
+  { timeout: 20_000 },
+  async (t) => {
+    const [a, b, c, lost] = await Promise.all([createMember(t), createMember(t), createMember(t), createMember(t)])
+    const honest = [await connect(a, b), await connect(b, c)]
+    const cut = [await connect(lost, c), await connect(a, lost)]
+    a.receive(listWithout(lost)) // reaches c by way of b
+    for (const connection of cut) await closed('the removed device is cut off', connection)
+    for (const connection of honest) assert.equal(connection.status, 'open')
+    assert.deepEqual([b.list?.number, c.list?.number], [1, 1])
+    await assert.rejects(connect(lost, b), { code: 'gateRefused', message: /was removed from pool/ })
+    await assert.rejects(connect(b, lost), { code: 'memberRemoved' })
+  },
+)
 
 test('revocation: a member that was away is told when it comes back', { timeout: 20_000 }, async (t) => {
   const [a, late, lost] = await Promise.all([createMember(t), createMember(t), createMember(t)])

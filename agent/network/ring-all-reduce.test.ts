@@ -14,7 +14,11 @@ describe('ring all-reduce over libp2p', () => {
   })
   after(() => pool.stop())
 
-  const withRing = async (worldSize: number, epoch: number, action: (channels: Channel[]) => Promise<void>): Promise<void> => {
+  const withRing = async (
+    worldSize: number,
+    epoch: number,
+    action: (channels: Channel[]) => Promise<void>,
+  ): Promise<void> => {
     const members = Array.from({ length: worldSize }, (_, index) => index)
     const channels = await pool.connect(pool.ring(members, epoch), members)
     try {
@@ -37,14 +41,22 @@ describe('ring all-reduce over libp2p', () => {
   it('any length and data, 3 ranks', async () => {
     await withRing(3, 20, async (channels) => {
       const ranks = channels.map((channel) => createRingCollective(channel))
-      await fc.assert(fc.asyncProperty(fc.integer({ min: 0, max: 3000 }), fc.integer({ min: 100, max: 1e9 }), (length, seed) => checkAllReduce(ranks, length, seed)), { numRuns: 60 })
+      await fc.assert(
+        fc.asyncProperty(fc.integer({ min: 0, max: 3000 }), fc.integer({ min: 100, max: 1e9 }), (length, seed) =>
+          checkAllReduce(ranks, length, seed),
+        ),
+        { numRuns: 60 },
+      )
     })
   })
 
   it('each rank sends 2 (P - 1) / P of the data', async () => {
     await withRing(4, 21, async (channels) => {
       const sentBefore = channels[0].bytesSent
-      await checkAllReduce(channels.map((channel) => createRingCollective(channel)), 1_000_000)
+      await checkAllReduce(
+        channels.map((channel) => createRingCollective(channel)),
+        1_000_000,
+      )
       const sent = channels[0].bytesSent - sentBefore
       assert.ok(Math.abs(sent / (2 * 0.75 * 4e6) - 1) < 0.01, `${sent} bytes`)
     })

@@ -65,14 +65,24 @@ export class RingChannel implements Channel {
     this.#logger = logger
     for (const member of ring.members) {
       const timeout = (): MeshError => silentPeer(member, stepTimeoutMs)
-      this.#links.set(member.rank, { member, timeout, inbox: new Inbox({ stepTimeoutMs, earlyFrameBytes, timeout }), stream: undefined, path: undefined, host: undefined, relayThere: undefined, error: undefined })
+      this.#links.set(member.rank, {
+        member,
+        timeout,
+        inbox: new Inbox({ stepTimeoutMs, earlyFrameBytes, timeout }),
+        stream: undefined,
+        path: undefined,
+        host: undefined,
+        relayThere: undefined,
+        error: undefined,
+      })
     }
   }
 
   /** The stream to one rank is there. A second one for the same rank is refused. */
   attach(member: RingMember, { stream, path, host, relayThere }: PathStream): void {
     const link = this.#link(member.rank)
-    if (link.stream || this.#closed) return stream.abort(new MeshError('frameInvalid', { problem: 'a second stream of one rank' }))
+    if (link.stream || this.#closed)
+      return stream.abort(new MeshError('frameInvalid', { problem: 'a second stream of one rank' }))
     link.path = path
     link.host = host
     link.relayThere = relayThere
@@ -88,7 +98,11 @@ export class RingChannel implements Channel {
   }
 
   async send(to: number, tag: FrameTag, { dtype, bytes }: Payload): Promise<void> {
-    await this.#sendFrame(to, { ...tag, kind: frameKinds.tensor, dtype, epoch: this.#epoch, payloadBytes: bytes.length }, bytes)
+    await this.#sendFrame(
+      to,
+      { ...tag, kind: frameKinds.tensor, dtype, epoch: this.#epoch, payloadBytes: bytes.length },
+      bytes,
+    )
   }
 
   receive(from: number, tag: FrameTag): Promise<Payload> {
@@ -97,7 +111,11 @@ export class RingChannel implements Channel {
 
   async sendControl(to: number, message: RingControl): Promise<void> {
     const bytes = encodeCbor(message)
-    await this.#sendFrame(to, { ...noTag, kind: frameKinds.control, dtype: dtypes.bytes, epoch: this.#epoch, payloadBytes: bytes.length }, bytes)
+    await this.#sendFrame(
+      to,
+      { ...noTag, kind: frameKinds.control, dtype: dtypes.bytes, epoch: this.#epoch, payloadBytes: bytes.length },
+      bytes,
+    )
   }
 
   onControl(receiver: Parameters<Channel['onControl']>[0]): void {
@@ -126,7 +144,10 @@ export class RingChannel implements Channel {
     if (this.#closed) return
     this.#closed = true
     const links = [...this.#links.values()]
-    for (const { inbox, member } of links) inbox.break(new MeshError('peerLost', { peer: member.name, rank: member.rank, problem: 'this agent left the epoch' }))
+    for (const { inbox, member } of links)
+      inbox.break(
+        new MeshError('peerLost', { peer: member.name, rank: member.rank, problem: 'this agent left the epoch' }),
+      )
     await Promise.all(links.map(({ stream }) => stream?.close()))
   }
 
@@ -157,7 +178,11 @@ export class RingChannel implements Channel {
   #lossOf({ member, relayThere }: Link, cause: Error): MeshError {
     const lost = lostPeer(member, cause)
     if (lost.code !== 'peerLost' || relayThere === undefined || relayThere()) return lost
-    return new MeshError('relayLost', { device: this.#ownName, peer: member.name, rank: member.rank, problem: String(lost.fields.problem) }, cause)
+    return new MeshError(
+      'relayLost',
+      { device: this.#ownName, peer: member.name, rank: member.rank, problem: String(lost.fields.problem) },
+      cause,
+    )
   }
 
   #lost(link: Link, cause: Error): void {

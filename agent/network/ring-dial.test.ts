@@ -13,7 +13,13 @@ import { protocols } from '../../shared/wire/protocols.ts'
 import { checkAllReduce } from '../collective/test/contract.ts'
 import { createRingCollective } from '../collective/ring.ts'
 import { readMessage, sendMessage } from '../../shared/wire/message-stream.ts'
-import { createTestNode, createTestPool, type TestNode, type TestPool, type TestPoolOptions } from './test/pool-of-nodes.ts'
+import {
+  createTestNode,
+  createTestPool,
+  type TestNode,
+  type TestPool,
+  type TestPoolOptions,
+} from './test/pool-of-nodes.ts'
 
 const poolOf = async (t: TestContext, count: number, options: TestPoolOptions = {}): Promise<TestPool> => {
   const pool = await createTestPool(count, options)
@@ -28,9 +34,15 @@ const startProxy = async (t: TestContext, port: number): Promise<{ port: number;
   let silent = false
   const server = createServer((near) => {
     const far = connect(port, '127.0.0.1')
-    for (const [from, to] of [[near, far], [far, near]] as const) {
+    for (const [from, to] of [
+      [near, far],
+      [far, near],
+    ] as const) {
       sockets.add(from)
-      from.on('data', (bytes) => void (silent || to.write(bytes))).on('error', () => {}).on('close', () => to.destroy())
+      from
+        .on('data', (bytes) => void (silent || to.write(bytes)))
+        .on('error', () => {})
+        .on('close', () => to.destroy())
     }
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
@@ -43,21 +55,36 @@ const startProxy = async (t: TestContext, port: number): Promise<{ port: number;
   return { port: address.port, swallow: () => (silent = true) }
 }
 
-const withAddress = (ring: RingEpoch, rank: number, address: string): RingEpoch => ({ ...ring, members: ring.members.map((member) => (member.rank === rank ? { ...member, addresses: [address] } : member)) })
+const withAddress = (ring: RingEpoch, rank: number, address: string): RingEpoch => ({
+  ...ring,
+  members: ring.members.map((member) => (member.rank === rank ? { ...member, addresses: [address] } : member)),
+})
 
 test('dial: a rank that is an epoch behind is told so at once', async (t) => {
   const pool = await poolOf(t, 2)
   const channels = await pool.connect(pool.ring([0, 1], 5), [0, 1])
   t.after(() => Promise.all(channels.map((channel) => channel.close())))
-  await assert.rejects(pool.nodes[0].links.open({ ring: pool.ring([0, 1], 4), rank: 0, signal: never }), { code: 'epochStale', fields: { got: 4, want: 5 } })
+  await assert.rejects(pool.nodes[0].links.open({ ring: pool.ring([0, 1], 4), rank: 0, signal: never }), {
+    code: 'epochStale',
+    fields: { got: 4, want: 5 },
+  })
 })
 
 test('dial: who gives up on an epoch that the other does not know says which', async (t) => {
   const pool = await poolOf(t, 2, { connectTimeoutMs: 600 })
-  await assert.rejects(pool.nodes[0].links.open({ ring: pool.ring([0, 1], 4), rank: 0, signal: never }), (error: unknown) =>
-    error instanceof MeshError && error.code === 'peerUnreachable' && error.fields.peer === 'node 1' && /epoch 4/.test(error.message))
-  await assert.rejects(pool.nodes[1].links.open({ ring: pool.ring([0, 1], 4), rank: 1, signal: never }), (error: unknown) =>
-    error instanceof MeshError && error.code === 'peerUnreachable' && error.fields.peer === 'node 0')
+  await assert.rejects(
+    pool.nodes[0].links.open({ ring: pool.ring([0, 1], 4), rank: 0, signal: never }),
+    (error: unknown) =>
+      error instanceof MeshError &&
+      error.code === 'peerUnreachable' &&
+      error.fields.peer === 'node 1' &&
+      /epoch 4/.test(error.message),
+  )
+  await assert.rejects(
+    pool.nodes[1].links.open({ ring: pool.ring([0, 1], 4), rank: 1, signal: never }),
+    (error: unknown) =>
+      error instanceof MeshError && error.code === 'peerUnreachable' && error.fields.peer === 'node 0',
+  )
 })
 
 test('dial: giving up passes on the reason of the signal, on both sides', async (t) => {
@@ -77,13 +104,19 @@ test('dial: one of several addresses is enough', async (t) => {
   const members = ring.members.map((member) => ({ ...member, addresses: [...dead, ...member.addresses] }))
   const channels = await pool.connect({ ...ring, members }, [0, 1])
   t.after(() => Promise.all(channels.map((channel) => channel.close())))
-  await checkAllReduce(channels.map((channel) => createRingCollective(channel)), 100)
+  await checkAllReduce(
+    channels.map((channel) => createRingCollective(channel)),
+    100,
+  )
 })
 
 test('dial: a malformed address does not hide a good one', async (t) => {
   const pool = await poolOf(t, 2)
   const ring = pool.ring([0, 1])
-  const members = ring.members.map((member) => ({ ...member, addresses: ['nonsense', '/ip4/999.1.1.1/tcp/1', ...member.addresses] }))
+  const members = ring.members.map((member) => ({
+    ...member,
+    addresses: ['nonsense', '/ip4/999.1.1.1/tcp/1', ...member.addresses],
+  }))
   const channels = await pool.connect({ ...ring, members }, [0, 1])
   await Promise.all(channels.map((channel) => channel.close()))
 })
@@ -91,12 +124,19 @@ test('dial: a malformed address does not hide a good one', async (t) => {
 test('dial: a rank that names no address is told so', async (t) => {
   const pool = await poolOf(t, 2, { connectTimeoutMs: 300 })
   const ring = withAddress(pool.ring([0, 1]), 1, 'nonsense')
-  await assert.rejects(pool.nodes[0].links.open({ ring, rank: 0, signal: never }), { code: 'peerUnreachable', fields: { peer: 'node 1', problem: 'it names no address' } })
+  await assert.rejects(pool.nodes[0].links.open({ ring, rank: 0, signal: never }), {
+    code: 'peerUnreachable',
+    fields: { peer: 'node 1', problem: 'it names no address' },
+  })
 })
 
 test('dial: another device at the address of a rank is not taken for it', async (t) => {
   const pool = await poolOf(t, 3, { connectTimeoutMs: 800 })
-  const ring = withAddress(pool.ring([0, 1]), 1, pool.nodes[2].node.libp2p.getMultiaddrs()[0].toString().split('/p2p/')[0])
+  const ring = withAddress(
+    pool.ring([0, 1]),
+    1,
+    pool.nodes[2].node.libp2p.getMultiaddrs()[0].toString().split('/p2p/')[0],
+  )
   await assert.rejects(pool.nodes[0].links.open({ ring, rank: 0, signal: never }), { code: 'peerUnreachable' })
 })
 
@@ -118,24 +158,51 @@ test('dial: a member that poses as another rank is refused, and the true rank ge
   const hello = { poolId: pool.poolId, ringId: ring.ringId, epoch: ring.epoch, rank: 0, worldSize: 2 }
   assert.equal(codeOf(await sayHello(pool.nodes[2], pool.nodes[1], pool.poolId, hello)), 'notMember')
   assert.equal(codeOf(await sayHello(pool.nodes[2], pool.nodes[1], pool.poolId, { ...hello, rank: 1 })), 'frameInvalid')
-  assert.equal(codeOf(await sayHello(pool.nodes[2], pool.nodes[1], pool.poolId, { ...hello, worldSize: 3 })), 'frameInvalid')
+  assert.equal(
+    codeOf(await sayHello(pool.nodes[2], pool.nodes[1], pool.poolId, { ...hello, worldSize: 3 })),
+    'frameInvalid',
+  )
   const channels = await Promise.all([pool.nodes[0].links.open({ ring, rank: 0, signal: never }), waiting])
   t.after(() => Promise.all(channels.map((channel) => channel.close())))
-  await checkAllReduce(channels.map((channel) => createRingCollective(channel)), 10)
+  await checkAllReduce(
+    channels.map((channel) => createRingCollective(channel)),
+    10,
+  )
 })
 
 test('dial: the gate of one pool does not open a ring of another', async (t) => {
   const roots = [newKeyPair(), newKeyPair()]
   const poolIds = roots.map(({ publicKey }) => poolIdOf(publicKey))
   const keys = [newKeyPair(), newKeyPair()]
-  const nodes = await Promise.all(keys.map((key) => createTestNode(key, {
-    rootKeyOf: (id) => roots.find((_, pool) => poolIds[pool] === id)?.publicKey,
-    certificateOf: (id) => issueCertificate(roots[id === poolIds[0] ? 0 : 1], { deviceId: deviceIdOf(key), role: 'member' }, Date.now()),
-  }, { connectTimeoutMs: 3000 })))
+  const nodes = await Promise.all(
+    keys.map((key) =>
+      createTestNode(
+        key,
+        {
+          rootKeyOf: (id) => roots.find((_, pool) => poolIds[pool] === id)?.publicKey,
+          certificateOf: (id) =>
+            issueCertificate(
+              roots[id === poolIds[0] ? 0 : 1],
+              { deviceId: deviceIdOf(key), role: 'member' },
+              Date.now(),
+            ),
+        },
+        { connectTimeoutMs: 3000 },
+      ),
+    ),
+  )
   t.after(() => Promise.all(nodes.map(({ node }) => node.stop())))
   const pool = await poolOf(t, 2) // for the shape of a ring
   const shape = pool.ring([0, 1])
-  const ring = { ...shape, poolId: poolIds[1], members: shape.members.map((member, index) => ({ ...member, deviceId: deviceIdOf(keys[index]), addresses: nodes[index].node.addresses() })) }
+  const ring = {
+    ...shape,
+    poolId: poolIds[1],
+    members: shape.members.map((member, index) => ({
+      ...member,
+      deviceId: deviceIdOf(keys[index]),
+      addresses: nodes[index].node.addresses(),
+    })),
+  }
   const waiting = nodes[1].links.open({ ring, rank: 1, signal: never })
   const hello = { poolId: poolIds[1], ringId: ring.ringId, epoch: ring.epoch, rank: 0, worldSize: 2 }
   assert.equal(codeOf(await sayHello(nodes[0], nodes[1], poolIds[0], hello)), 'notMember')
@@ -153,16 +220,33 @@ test('dial: a connection that went silent is replaced', { timeout: 20_000 }, asy
   proxy.swallow()
   const second = await pool.connect(pool.ring([0, 1], 2), [0, 1])
   t.after(() => Promise.all(second.map((channel) => channel.close())))
-  await checkAllReduce(second.map((channel) => createRingCollective(channel)), 100)
+  await checkAllReduce(
+    second.map((channel) => createRingCollective(channel)),
+    100,
+  )
 })
 
-test('dial: eight ranks that start at once all find each other, several rings at a time', { timeout: 30_000 }, async (t) => {
-  const pool = await poolOf(t, 8)
-  const orders = [[0, 1, 2, 3, 4, 5, 6, 7], [7, 6, 5, 4, 3, 2, 1, 0], [3, 1, 4, 5, 2, 6, 0, 7]]
-  await Promise.all(orders.map(async (members, index) => {
-    const ring = { ...pool.ring(members), ringId: `ring_${index}` }
-    const channels = await pool.connect(ring, members)
-    await checkAllReduce(channels.map((channel) => createRingCollective(channel)), 1000, index + 1)
-    await Promise.all(channels.map((channel) => channel.close()))
-  }))
-})
+test(
+  'dial: eight ranks that start at once all find each other, several rings at a time',
+  { timeout: 30_000 },
+  async (t) => {
+    const pool = await poolOf(t, 8)
+    const orders = [
+      [0, 1, 2, 3, 4, 5, 6, 7],
+      [7, 6, 5, 4, 3, 2, 1, 0],
+      [3, 1, 4, 5, 2, 6, 0, 7],
+    ]
+    await Promise.all(
+      orders.map(async (members, index) => {
+        const ring = { ...pool.ring(members), ringId: `ring_${index}` }
+        const channels = await pool.connect(ring, members)
+        await checkAllReduce(
+          channels.map((channel) => createRingCollective(channel)),
+          1000,
+          index + 1,
+        )
+        await Promise.all(channels.map((channel) => channel.close()))
+      }),
+    )
+  },
+)

@@ -16,7 +16,11 @@ import { createTestPool, type TestPool, type TestPoolOptions } from './test/pool
 const tag = { job: 1, step: 0, operation: 0, phase: phases.exchange, chunk: 0 }
 const f32 = { dtype: dtypes.f32, bytes: new Uint8Array(16) }
 
-const setUp = async (t: TestContext, count: number, options: TestPoolOptions = {}): Promise<{ pool: TestPool; channels: Channel[] }> => {
+const setUp = async (
+  t: TestContext,
+  count: number,
+  options: TestPoolOptions = {},
+): Promise<{ pool: TestPool; channels: Channel[] }> => {
   const pool = await createTestPool(count, options)
   t.after(() => pool.stop())
   const members = Array.from({ length: count }, (_, index) => index)
@@ -26,7 +30,10 @@ const setUp = async (t: TestContext, count: number, options: TestPoolOptions = {
 }
 
 /** Rank 1's own stream to rank 0, opened by hand, so that it can send what no honest rank would. */
-const rogueStream = async (pool: TestPool, epoch: number): Promise<{ send(bytes: Uint8Array): void; channel: Channel }> => {
+const rogueStream = async (
+  pool: TestPool,
+  epoch: number,
+): Promise<{ send(bytes: Uint8Array): void; channel: Channel }> => {
   const ring = pool.ring([1, 0], epoch) // node 1 dials as rank 0
   const opening = pool.nodes[0].links.open({ ring, rank: 1, signal: new AbortController().signal })
   const connection = await pool.nodes[1].node.libp2p.dial(pool.nodes[0].node.libp2p.getMultiaddrs())
@@ -37,10 +44,13 @@ const rogueStream = async (pool: TestPool, epoch: number): Promise<{ send(bytes:
   return { send: (bytes) => void stream.send(bytes), channel: await opening }
 }
 
-const header = (change: Partial<Parameters<typeof encodeFrameHeader>[0]>): Uint8Array => encodeFrameHeader({ ...tag, kind: frameKinds.tensor, dtype: dtypes.f32, epoch: 50, payloadBytes: 16, ...change })
+const header = (change: Partial<Parameters<typeof encodeFrameHeader>[0]>): Uint8Array =>
+  encodeFrameHeader({ ...tag, kind: frameKinds.tensor, dtype: dtypes.f32, epoch: 50, payloadBytes: 16, ...change })
 
 test('links: a frame that comes before it is asked for is kept, a duplicate is dropped', async (t) => {
-  const { channels: [a, b] } = await setUp(t, 2)
+  const {
+    channels: [a, b],
+  } = await setUp(t, 2)
   await a.send(1, tag, f32)
   await a.send(1, tag, f32)
   await a.send(1, { ...tag, chunk: 1 }, f32)
@@ -49,7 +59,9 @@ test('links: a frame that comes before it is asked for is kept, a duplicate is d
 })
 
 test('links: a late frame of a forgotten job is dropped', async (t) => {
-  const { channels: [a, b] } = await setUp(t, 2, { stepTimeoutMs: 200 })
+  const {
+    channels: [a, b],
+  } = await setUp(t, 2, { stepTimeoutMs: 200 })
   b.forgetJob(1)
   await a.send(1, tag, f32)
   await a.send(1, { ...tag, job: 2 }, f32)
@@ -58,7 +70,9 @@ test('links: a late frame of a forgotten job is dropped', async (t) => {
 })
 
 test('links: control messages arrive in order, also those from before somebody listened', async (t) => {
-  const { channels: [a, b] } = await setUp(t, 2)
+  const {
+    channels: [a, b],
+  } = await setUp(t, 2)
   await a.sendControl(1, { type: 'job-end', job: 1 })
   await a.sendControl(1, { type: 'job-end', job: 2 })
   await a.send(1, tag, f32)
@@ -90,21 +104,35 @@ test('links: a rank whose node goes away fails what waits for it within a second
 })
 
 test('links: a stalled rank is named after the step deadline, the link stays', async (t) => {
-  const { channels: [a, b] } = await setUp(t, 2, { stepTimeoutMs: 150 })
-  await assert.rejects(a.receive(1, tag), { code: 'collectiveTimeout', fields: { rank: 1, peer: 'node 1', seconds: 0.15 } })
+  const {
+    channels: [a, b],
+  } = await setUp(t, 2, { stepTimeoutMs: 150 })
+  await assert.rejects(a.receive(1, tag), {
+    code: 'collectiveTimeout',
+    fields: { rank: 1, peer: 'node 1', seconds: 0.15 },
+  })
   await b.send(0, { ...tag, chunk: 9 }, f32)
   await a.receive(1, { ...tag, chunk: 9 })
 })
 
 const damages: Readonly<Record<string, { readonly bytes: () => Uint8Array; readonly code: string }>> = {
   'a corrupt header': { bytes: () => header({}).fill(7, 0, 4), code: 'peerInvalid' },
-  'a gigabyte announced': { bytes: () => {
-    const bytes = header({})
-    new DataView(bytes.buffer).setUint32(8, 2 ** 30, true)
-    return bytes
-  }, code: 'peerInvalid' },
-  'a frame of another epoch': { bytes: () => Buffer.concat([header({ epoch: 49 }), new Uint8Array(16)]), code: 'epochStale' },
-  'garbage as control message': { bytes: () => Buffer.concat([header({ kind: frameKinds.control, payloadBytes: 3 }), Uint8Array.from([255, 1, 2])]), code: 'peerInvalid' },
+  'a gigabyte announced': {
+    bytes: () => {
+      const bytes = header({})
+      new DataView(bytes.buffer).setUint32(8, 2 ** 30, true)
+      return bytes
+    },
+    code: 'peerInvalid',
+  },
+  'a frame of another epoch': {
+    bytes: () => Buffer.concat([header({ epoch: 49 }), new Uint8Array(16)]),
+    code: 'epochStale',
+  },
+  'garbage as control message': {
+    bytes: () => Buffer.concat([header({ kind: frameKinds.control, payloadBytes: 3 }), Uint8Array.from([255, 1, 2])]),
+    code: 'peerInvalid',
+  },
 }
 
 for (const [name, { bytes, code }] of Object.entries(damages)) {
@@ -115,14 +143,20 @@ for (const [name, { bytes, code }] of Object.entries(damages)) {
     const waiting = assert.rejects(rogue.channel.receive(0, tag), { code })
     rogue.send(bytes())
     await waiting
-    await checkAllReduce(channels.map((channel) => createRingCollective(channel)), 100)
+    await checkAllReduce(
+      channels.map((channel) => createRingCollective(channel)),
+      100,
+    )
   })
 }
 
 test('links: an epoch that nobody else knows gives up with the name of the device', { timeout: 20_000 }, async (t) => {
   const { pool } = await setUp(t, 2)
   const signal = AbortSignal.timeout(700)
-  await assert.rejects(pool.nodes[0].links.open({ ring: pool.ring([0, 1], 77), rank: 0, signal }), (error: unknown) => error === signal.reason || (error instanceof MeshError && error.code === 'peerUnreachable'))
+  await assert.rejects(
+    pool.nodes[0].links.open({ ring: pool.ring([0, 1], 77), rank: 0, signal }),
+    (error: unknown) => error === signal.reason || (error instanceof MeshError && error.code === 'peerUnreachable'),
+  )
 })
 
 test('links: ranks may come in any order and late', { timeout: 20_000 }, async (t) => {
@@ -134,7 +168,10 @@ test('links: ranks may come in any order and late', { timeout: 20_000 }, async (
   await new Promise((resolve) => setTimeout(resolve, 300)) // what "late" means here
   const channels = await Promise.all([first, pool.nodes[1].links.open({ ring, rank: 1, signal }), third])
   t.after(() => Promise.all(channels.map((channel) => channel.close())))
-  await checkAllReduce(channels.map((channel) => createRingCollective(channel)), 1000)
+  await checkAllReduce(
+    channels.map((channel) => createRingCollective(channel)),
+    1000,
+  )
 })
 
 test('links: while they open it is told which lack; and members are reached without an epoch', async (t) => {
@@ -152,5 +189,8 @@ test('links: while they open it is told which lack; and members are reached with
   for (const channel of await Promise.all([first, second, third])) t.after(() => channel.close())
   assert.deepEqual(lacks, [[2], []])
   await pool.nodes[2].node.stop()
-  await assert.rejects(pool.nodes[0].links.reach({ ring, rank: 0, signal }), (error: MeshError) => error.code === 'peerUnreachable' && error.fields.peer === 'node 2' && error.fields.rank === 2)
+  await assert.rejects(
+    pool.nodes[0].links.reach({ ring, rank: 0, signal }),
+    (error: MeshError) => error.code === 'peerUnreachable' && error.fields.peer === 'node 2' && error.fields.rank === 2,
+  )
 })

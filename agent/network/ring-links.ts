@@ -73,21 +73,42 @@ const pause = (ms: number, signal: AbortSignal): Promise<void> =>
   })
 
 /** Settles when a lower rank has dialled, or the deadline passed. */
-const untilDialled = (member: RingMember, deadline: AbortSignal, register: (resolve: (done: void) => void) => void): Promise<void> =>
+const untilDialled = (
+  member: RingMember,
+  deadline: AbortSignal,
+  register: (resolve: (done: void) => void) => void,
+): Promise<void> =>
   new Promise((resolve, reject) => {
     register(resolve)
-    const giveUp = (): void => reject(new MeshError('peerUnreachable', { peer: member.name, rank: member.rank, problem: 'it did not dial in time' }))
+    const giveUp = (): void =>
+      reject(
+        new MeshError('peerUnreachable', { peer: member.name, rank: member.rank, problem: 'it did not dial in time' }),
+      )
     if (deadline.aborted) giveUp()
     else deadline.addEventListener('abort', giveUp, { once: true })
   })
 
-const helloOf = (ring: RingEpoch, rank: number): RingHello => ({ poolId: ring.poolId, ringId: ring.ringId, epoch: ring.epoch, rank, worldSize: ring.members.length })
+const helloOf = (ring: RingEpoch, rank: number): RingHello => ({
+  poolId: ring.poolId,
+  ringId: ring.ringId,
+  epoch: ring.epoch,
+  rank,
+  worldSize: ring.members.length,
+})
 
 /** Refusals that another try cannot change. An epoch that the other side does not know yet is none: it may still be loading. */
 const isFinal = (error: unknown, epoch: number): boolean => {
   if (!(error instanceof MeshError)) return false
   if (error.code === 'epochStale') return Number(error.fields.want) > epoch
-  return ['gateRefused', 'certificateInvalid', 'certificateExpired', 'memberRemoved', 'notMember', 'poolUnknown', 'protocolVersion'].includes(error.code)
+  return [
+    'gateRefused',
+    'certificateInvalid',
+    'certificateExpired',
+    'memberRemoved',
+    'notMember',
+    'poolUnknown',
+    'protocolVersion',
+  ].includes(error.code)
 }
 
 /** The addresses of a member that can be read; they are what it said of itself. */
@@ -104,18 +125,25 @@ const addressesOf = (member: RingMember, suffix: string): Multiaddr[] =>
 const knownBy = ({ members }: RingEpoch): KnownMembers => {
   const peers = new Set(members.map(({ deviceId }) => peerIdOf(parseDeviceId(deviceId)).toString()))
   const direct = members.flatMap(({ addresses }) => addresses.filter((address) => !address.includes('/p2p-circuit')))
-  const households = new Set(direct.map(ipOf).filter((host) => host !== '').map(householdOf))
+  const households = new Set(
+    direct
+      .map(ipOf)
+      .filter((host) => host !== '')
+      .map(householdOf),
+  )
   return { isPeer: (peerId) => peers.has(peerId), isHousehold: (household) => households.has(household) }
 }
 
 /** IP address or name in an address of libp2p. */
-const hostOf = (address: Multiaddr): string | undefined => /^\/(?:ip4|ip6|dns|dns4|dns6)\/([^/]+)/.exec(address.toString())?.[1]
+const hostOf = (address: Multiaddr): string | undefined =>
+  /^\/(?:ip4|ip6|dns|dns4|dns6)\/([^/]+)/.exec(address.toString())?.[1]
 
 /** Direct before relayed. */
 const byPath = (a: Connection, b: Connection): number => Number(isRelayed(a)) - Number(isRelayed(b))
 const isRelayed = (connection: Connection): boolean => connection.remoteAddr.toString().includes('/p2p-circuit')
 /** Peer id of the relay in the address of a connection over one. */
-const relayOf = (connection: Connection): string | undefined => /\/p2p\/([^/]+)\/p2p-circuit/.exec(connection.remoteAddr.toString())?.[1]
+const relayOf = (connection: Connection): string | undefined =>
+  /\/p2p\/([^/]+)\/p2p-circuit/.exec(connection.remoteAddr.toString())?.[1]
 
 export class RingLinks {
   readonly #options: RingLinksOptions
@@ -127,7 +155,10 @@ export class RingLinks {
 
   constructor(options: RingLinksOptions) {
     this.#options = options
-    void options.node.libp2p.handle(protocols.ring, (stream, connection) => this.#serve(stream, connection), { runOnLimitedConnection: true, maxInboundStreams: 4 * limits.worldSize })
+    void options.node.libp2p.handle(protocols.ring, (stream, connection) => this.#serve(stream, connection), {
+      runOnLimitedConnection: true,
+      maxInboundStreams: 4 * limits.worldSize,
+    })
   }
 
   /**
@@ -145,12 +176,18 @@ export class RingLinks {
       channel.attach(member, link)
       if (missing.delete(member.rank)) onMissing?.([...missing])
     }
-    const inbound = ring.members.filter((member) => member.rank < rank).map((member) => untilDialled(member, deadline, (resolve) => arrivals.set(member.rank, (link) => resolve(attach(member, link)))))
+    const inbound = ring.members
+      .filter((member) => member.rank < rank)
+      .map((member) =>
+        untilDialled(member, deadline, (resolve) => arrivals.set(member.rank, (link) => resolve(attach(member, link)))),
+      )
     this.#newest.set(ring.ringId, Math.max(ring.epoch, this.#newest.get(ring.ringId) ?? 0))
     const unknow = this.#options.node.doorway.knowFrom(knownBy(ring))
     this.#expected.set(key, { ring, rank, accept: (from, link) => arrivals.get(from.rank)?.(link) })
     try {
-      const outbound = ring.members.filter((member) => member.rank > rank).map(async (member) => attach(member, await this.#dial(ring, rank, member, deadline)))
+      const outbound = ring.members
+        .filter((member) => member.rank > rank)
+        .map(async (member) => attach(member, await this.#dial(ring, rank, member, deadline)))
       await Promise.all([...inbound, ...outbound])
       return channel
     } catch (error) {
@@ -168,16 +205,23 @@ export class RingLinks {
    */
   async reach({ ring, rank, signal }: Omit<OpenRequest, 'onMissing'>): Promise<void> {
     const others = ring.members.filter((member) => member.rank !== rank)
-    await Promise.all(others.map(async (member) => {
-      try {
-        // the first may be a connection that only looks open
-        if (!(await this.#answers(ring, member, signal)) && !(await this.#answers(ring, member, signal))) throw new Error('it does not answer')
-      } catch (error) {
-        signal.throwIfAborted()
-        if (isFinal(error, ring.epoch)) throw error
-        throw new MeshError('peerUnreachable', { peer: member.name, rank: member.rank, problem: problemOf(error) }, error)
-      }
-    }))
+    await Promise.all(
+      others.map(async (member) => {
+        try {
+          // the first may be a connection that only looks open
+          if (!(await this.#answers(ring, member, signal)) && !(await this.#answers(ring, member, signal)))
+            throw new Error('it does not answer')
+        } catch (error) {
+          signal.throwIfAborted()
+          if (isFinal(error, ring.epoch)) throw error
+          throw new MeshError(
+            'peerUnreachable',
+            { peer: member.name, rank: member.rank, problem: problemOf(error) },
+            error,
+          )
+        }
+      }),
+    )
   }
 
   async #answers(ring: RingEpoch, member: RingMember, signal: AbortSignal): Promise<boolean> {
@@ -192,14 +236,21 @@ export class RingLinks {
 
   async #serve(stream: Stream, connection: Connection): Promise<void> {
     // before a byte is read: strangers get nothing, not even an answer
-    if (!this.#options.gate.isMember(connection)) return stream.abort(new MeshError('notMember', { deviceId: connection.remotePeer.toString(), poolId: 'any' }))
+    if (!this.#options.gate.isMember(connection))
+      return stream.abort(new MeshError('notMember', { deviceId: connection.remotePeer.toString(), poolId: 'any' }))
     try {
-      const hello = decodeCbor(RingHello, await readMessage(stream, limits.gateBytes, AbortSignal.timeout(limits.gateMs)))
+      const hello = decodeCbor(
+        RingHello,
+        await readMessage(stream, limits.gateBytes, AbortSignal.timeout(limits.gateMs)),
+      )
       const { expectation, member } = this.#identify(hello, connection)
       sendMessage(stream, encodeCbor(helloOf(expectation.ring, expectation.rank)))
       expectation.accept(member, this.#linkOf(stream, connection))
     } catch (error) {
-      this.#options.logger.debug({ peer: connection.remotePeer.toString(), problem: problemOf(error) }, 'ring stream refused')
+      this.#options.logger.debug(
+        { peer: connection.remotePeer.toString(), problem: problemOf(error) },
+        'ring stream refused',
+      )
       await this.#refuse(stream, MeshError.from(error))
     }
   }
@@ -214,14 +265,21 @@ export class RingLinks {
   }
 
   /** The member that an inbound stream comes from. @throws MeshError `epochStale` | `frameInvalid` | `notMember` */
-  #identify(hello: RingHello, connection: Connection): { readonly expectation: Expectation; readonly member: RingMember } {
+  #identify(
+    hello: RingHello,
+    connection: Connection,
+  ): { readonly expectation: Expectation; readonly member: RingMember } {
     const stranger = new MeshError('notMember', { deviceId: connection.remotePeer.toString(), poolId: hello.poolId })
     if (!this.#options.gate.isAdmitted(connection, hello.poolId)) throw stranger
     const expectation = this.#expected.get(keyOf(hello.ringId, hello.epoch))
-    if (!expectation || expectation.ring.poolId !== hello.poolId) throw new MeshError('epochStale', { got: hello.epoch, want: this.#newest.get(hello.ringId) ?? 0 })
+    if (!expectation || expectation.ring.poolId !== hello.poolId)
+      throw new MeshError('epochStale', { got: hello.epoch, want: this.#newest.get(hello.ringId) ?? 0 })
     const { ring, rank } = expectation
     const member = ring.members.find((one) => one.rank === hello.rank)
-    if (!member || hello.worldSize !== ring.members.length || hello.rank >= rank) throw new MeshError('frameInvalid', { problem: `rank ${hello.rank} of ${hello.worldSize} has nothing to dial here` })
+    if (!member || hello.worldSize !== ring.members.length || hello.rank >= rank)
+      throw new MeshError('frameInvalid', {
+        problem: `rank ${hello.rank} of ${hello.worldSize} has nothing to dial here`,
+      })
     if (deviceIdOfPeer(connection.remotePeer) !== member.deviceId) throw stranger
     return { expectation, member }
   }
@@ -236,7 +294,14 @@ export class RingLinks {
         if (isFinal(error, ring.epoch)) throw error
         if (!signal.aborted) last = error
       }
-      if (signal.aborted) throw last instanceof MeshError && last.code === 'peerUnreachable' ? last : new MeshError('peerUnreachable', { peer: member.name, rank: member.rank, problem: problemOf(last ?? signal.reason) }, last)
+      if (signal.aborted)
+        throw last instanceof MeshError && last.code === 'peerUnreachable'
+          ? last
+          : new MeshError(
+              'peerUnreachable',
+              { peer: member.name, rank: member.rank, problem: problemOf(last ?? signal.reason) },
+              last,
+            )
       await pause(pauseMs, signal)
     }
   }
@@ -257,17 +322,27 @@ export class RingLinks {
     if (!isRelayed(connection)) return { stream, path: 'direct', host: hostOf(connection.remoteAddr) }
     const relay = relayOf(connection)
     const { libp2p } = this.#options.node
-    return { stream, path: 'relayed', relayThere: () => libp2p.getConnections().some(({ status, remotePeer }) => status === 'open' && remotePeer.toString() === relay) }
+    return {
+      stream,
+      path: 'relayed',
+      relayThere: () =>
+        libp2p.getConnections().some(({ status, remotePeer }) => status === 'open' && remotePeer.toString() === relay),
+    }
   }
 
-  async #openLink(connection: Connection, { ring, rank, member }: { readonly ring: RingEpoch; readonly rank: number; readonly member: RingMember }, attempt: AbortSignal): Promise<Stream> {
+  async #openLink(
+    connection: Connection,
+    { ring, rank, member }: { readonly ring: RingEpoch; readonly rank: number; readonly member: RingMember },
+    attempt: AbortSignal,
+  ): Promise<Stream> {
     const stream = await openStream(connection, protocols.ring, attempt)
     try {
       sendMessage(stream, encodeCbor(helloOf(ring, rank)))
       const answer = decodeCbor(RingAnswer, await readMessage(stream, limits.gateBytes, attempt))
       if ('error' in answer) throw MeshError.fromReport(answer.error)
       const hello: RingHello = answer
-      if (hello.ringId !== ring.ringId || hello.epoch !== ring.epoch || hello.rank !== member.rank) throw new MeshError('epochStale', { got: hello.epoch, want: ring.epoch })
+      if (hello.ringId !== ring.ringId || hello.epoch !== ring.epoch || hello.rank !== member.rank)
+        throw new MeshError('epochStale', { got: hello.epoch, want: ring.epoch })
       return stream
     } catch (error) {
       stream.abort(error as Error)
@@ -282,7 +357,8 @@ export class RingLinks {
     const [open] = all.filter((connection) => !this.#silent.has(connection)).toSorted(byPath)
     if (open) return open
     const addresses = addressesOf(member, `/p2p/${peer.toString()}`)
-    if (addresses.length === 0) throw new MeshError('peerUnreachable', { peer: member.name, problem: 'it names no address' })
+    if (addresses.length === 0)
+      throw new MeshError('peerUnreachable', { peer: member.name, problem: 'it names no address' })
     return libp2p.dial(addresses, { signal, force: all.length > 0 })
   }
 }

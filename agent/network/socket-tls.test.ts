@@ -14,7 +14,13 @@ after(() => Promise.all(nodes.map((node) => node.stop())))
 
 const protocol = '/test/echo'
 const createNode = async (encrypter: typeof tls | typeof socketTls): Promise<Libp2p> => {
-  const node = await createLibp2p({ addresses: { listen: ['/ip4/127.0.0.1/tcp/0'] }, transports: [tcp()], connectionEncrypters: [encrypter()], streamMuxers: [yamux()], connectionManager: { inboundConnectionThreshold: 1000 } })
+  const node = await createLibp2p({
+    addresses: { listen: ['/ip4/127.0.0.1/tcp/0'] },
+    transports: [tcp()],
+    connectionEncrypters: [encrypter()],
+    streamMuxers: [yamux()],
+    connectionManager: { inboundConnectionThreshold: 1000 },
+  })
   nodes.push(node)
   await node.handle(protocol, (stream) => {
     stream.addEventListener('message', ({ data }) => {
@@ -36,7 +42,12 @@ const countReads = (connection: Connection): (() => number) => {
 /** The listener's end: it may know of the connection a little later than the dialer. */
 const incomingOf = async (listener: Libp2p): Promise<Connection> => {
   const [connection] = listener.getConnections()
-  return connection ?? new Promise((resolve) => listener.addEventListener('connection:open', ({ detail }) => resolve(detail), { once: true }))
+  return (
+    connection ??
+    new Promise((resolve) =>
+      listener.addEventListener('connection:open', ({ detail }) => resolve(detail), { once: true }),
+    )
+  )
 }
 
 const echo = async (stream: Stream, bytes: Uint8Array): Promise<Buffer> => {
@@ -57,7 +68,11 @@ const echo = async (stream: Stream, bytes: Uint8Array): Promise<Buffer> => {
   return Buffer.concat(parts)
 }
 
-for (const [dialer, listener] of [[socketTls, socketTls], [socketTls, tls], [tls, socketTls]] as const) {
+for (const [dialer, listener] of [
+  [socketTls, socketTls],
+  [socketTls, tls],
+  [tls, socketTls],
+] as const) {
   test(`${dialer.name} dials ${listener.name}: 6 MB there and back, and each knows the other`, async () => {
     const [one, other] = [await createNode(dialer), await createNode(listener)]
     const connection = await one.dial(other.getMultiaddrs()[0])
@@ -96,7 +111,11 @@ test('connections that end in the middle of traffic, on either side, leave both 
     const connection = await one.dial(other.getMultiaddrs()[0])
     const incoming = await incomingOf(other)
     const stream = await connection.newStream(protocol)
-    const ended = Promise.all([connection, incoming].map((end) => new Promise<void>((resolve) => end.addEventListener('close', () => resolve()))))
+    const ended = Promise.all(
+      [connection, incoming].map(
+        (end) => new Promise<void>((resolve) => end.addEventListener('close', () => resolve())),
+      ),
+    )
     const victim = round % 2 === 0 ? connection : incoming
     stream.addEventListener('message', () => round % 3 === 0 && victim.abort(new Error('inside a read')))
     for (let i = 0; i < 20; i++) stream.send(new Uint8Array(100_000))
@@ -119,7 +138,11 @@ test('a dialer that expects another peer is refused', async () => {
 test('a peer that goes away, or says nonsense, during the handshake leaves the listener alive', async () => {
   const listener = await createNode(socketTls)
   const port = Number(listener.getMultiaddrs()[0].toString().split('/tcp/')[1].split('/')[0])
-  for (const nonsense of ['', `GET / HTTP/1.1\r\nCookie: ${'x'.repeat(100)}\r\n\r\n`, '\x13/multistream/1.0.0\n\x0b/tls/1.0.0\nGET / HTTP/1.1\r\n\r\n']) {
+  for (const nonsense of [
+    '',
+    `GET / HTTP/1.1\r\nCookie: ${'x'.repeat(100)}\r\n\r\n`,
+    '\x13/multistream/1.0.0\n\x0b/tls/1.0.0\nGET / HTTP/1.1\r\n\r\n',
+  ]) {
     const socket = new Socket().on('error', () => {})
     const closed = new Promise((resolve) => socket.on('close', resolve))
     socket.connect(port, '127.0.0.1', () => (nonsense === '' ? socket.destroy() : socket.write(nonsense)))

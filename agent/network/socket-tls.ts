@@ -7,13 +7,25 @@
 import { Socket } from 'node:net'
 import { connect, TLSSocket } from 'node:tls'
 import { generateKeyPair } from '@libp2p/crypto/keys'
-import { type ConnectionEncrypter, type Logger, type MessageStream, type PeerId, type SecureConnectionOptions, type SecuredConnection, serviceCapabilities, type StreamMuxerFactory } from '@libp2p/interface'
+import {
+  type ConnectionEncrypter,
+  type Logger,
+  type MessageStream,
+  type PeerId,
+  type SecureConnectionOptions,
+  type SecuredConnection,
+  serviceCapabilities,
+  type StreamMuxerFactory,
+} from '@libp2p/interface'
 import { type TLSComponents, tls } from '@libp2p/tls'
 import type { LinkCertificate } from '../channel/sockets/tls-sockets.ts'
 
 /** What this file needs of the package beyond its front door. */
 interface Utilities {
-  generateCertificate(key: unknown, options?: { readonly signal?: AbortSignal }): Promise<{ readonly cert: string; readonly key: string }>
+  generateCertificate(
+    key: unknown,
+    options?: { readonly signal?: AbortSignal },
+  ): Promise<{ readonly cert: string; readonly key: string }>
   /** @throws Error when the certificate is no libp2p certificate, or of another peer than `expected` */
   verifyPeerCertificate(raw: Uint8Array, expected?: PeerId, log?: Logger): Promise<PeerId>
   toMessageStream(connection: MessageStream, socket: TLSSocket): MessageStream
@@ -22,7 +34,9 @@ interface Utilities {
 const loadUtilities = async (): Promise<Utilities | undefined> => {
   try {
     const found = (await import(new URL('./utils.js', import.meta.resolve('@libp2p/tls')).href)) as Partial<Utilities>
-    return found.generateCertificate && found.verifyPeerCertificate && found.toMessageStream ? (found as Utilities) : undefined
+    return found.generateCertificate && found.verifyPeerCertificate && found.toMessageStream
+      ? (found as Utilities)
+      : undefined
   } catch {
     return undefined // another layout of the package: its own, slower way still works
   }
@@ -34,13 +48,20 @@ const utilities = await loadUtilities()
  * A certificate of a fresh key, for sockets whose ends know each other's fingerprints (`sockets/tls-sockets.ts`).
  * @returns `undefined` where it cannot be made
  */
-export const makeLinkCertificate = async (): Promise<LinkCertificate | undefined> => utilities?.generateCertificate(await generateKeyPair('Ed25519'))
+export const makeLinkCertificate = async (): Promise<LinkCertificate | undefined> =>
+  utilities?.generateCertificate(await generateKeyPair('Ed25519'))
 
 /** The socket under a connection on which nothing waits to be read or written; otherwise bytes would be lost or out of order. */
 const freshSocketOf = (connection: MessageStream): Socket | undefined => {
-  const { socket, readBuffer, writeBuffer } = connection as { socket?: unknown; readBuffer?: { byteLength: number }; writeBuffer?: { byteLength: number } }
+  const { socket, readBuffer, writeBuffer } = connection as {
+    socket?: unknown
+    readBuffer?: { byteLength: number }
+    writeBuffer?: { byteLength: number }
+  }
   if (!(socket instanceof Socket) || readBuffer?.byteLength !== 0 || writeBuffer?.byteLength !== 0) return undefined
-  return socket.readableLength === 0 && socket.writableLength === 0 && !socket.connecting && !socket.destroyed ? socket : undefined
+  return socket.readableLength === 0 && socket.writableLength === 0 && !socket.connecting && !socket.destroyed
+    ? socket
+    : undefined
 }
 
 /** Bytes of a yamux header: a frame of that length has no payload. */
@@ -114,19 +135,38 @@ class SocketTls implements ConnectionEncrypter {
     return (await this.#secure(connection, false, options)) ?? this.#stock.secureOutbound(connection, options)
   }
 
-  async #secure(connection: MessageStream, isServer: boolean, options?: SecureConnectionOptions): Promise<SecuredConnection | undefined> {
+  async #secure(
+    connection: MessageStream,
+    isServer: boolean,
+    options?: SecureConnectionOptions,
+  ): Promise<SecuredConnection | undefined> {
     const certificate = await this.#certificate?.catch(() => undefined)
     const socket = freshSocketOf(connection)
     return certificate && socket && this.#handshake(certificate, { connection, socket, isServer, options })
   }
 
-  #handshake(certificate: { readonly cert: string; readonly key: string }, { connection, socket, isServer, options }: Handshake): Promise<SecuredConnection> {
+  #handshake(
+    certificate: { readonly cert: string; readonly key: string },
+    { connection, socket, isServer, options }: Handshake,
+  ): Promise<SecuredConnection> {
     const { verifyPeerCertificate, toMessageStream } = utilities as Utilities
-    const muxers: Map<string, StreamMuxerFactory> = options?.skipStreamMuxerNegotiation === true ? new Map() : this.#components.upgrader.getStreamMuxers()
+    const muxers: Map<string, StreamMuxerFactory> =
+      options?.skipStreamMuxerNegotiation === true ? new Map() : this.#components.upgrader.getStreamMuxers()
     const protocols = [...muxers.keys(), 'libp2p']
-    const both = { ...certificate, minVersion: 'TLSv1.3', maxVersion: 'TLSv1.3', rejectUnauthorized: false, ALPNProtocols: protocols } as const
+    const both = {
+      ...certificate,
+      minVersion: 'TLSv1.3',
+      maxVersion: 'TLSv1.3',
+      rejectUnauthorized: false,
+      ALPNProtocols: protocols,
+    } as const
     const secured = isServer
-      ? new TLSSocket(socket, { ...both, isServer, requestCert: true, ALPNCallback: ({ protocols: offered }) => offered.find((name) => protocols.includes(name)) })
+      ? new TLSSocket(socket, {
+          ...both,
+          isServer,
+          requestCert: true,
+          ALPNCallback: ({ protocols: offered }) => offered.find((name) => protocols.includes(name)),
+        })
       : connect({ ...both, socket })
     resetFromOutside(connection, secured)
     return new Promise((resolve, reject) => {
@@ -146,15 +186,25 @@ class SocketTls implements ConnectionEncrypter {
       secured.on('error', fail) // for good: an error without a listener would end the process
       secured.on('close', onClose)
       secured.once('secure', () => {
-        verifyPeerCertificate(secured.getPeerCertificate().raw, options?.remotePeer, connection.log).then((remotePeer) => {
-          settle()
-          const chosen = secured.alpnProtocol
-          resolve({ remotePeer, connection: inOneWrite(toMessageStream(connection, secured), secured), streamMuxer: typeof chosen === 'string' ? muxers.get(chosen) : undefined })
-        }, fail)
+        verifyPeerCertificate(secured.getPeerCertificate().raw, options?.remotePeer, connection.log).then(
+          (remotePeer) => {
+            settle()
+            const chosen = secured.alpnProtocol
+            resolve({
+              remotePeer,
+              connection: inOneWrite(toMessageStream(connection, secured), secured),
+              streamMuxer: typeof chosen === 'string' ? muxers.get(chosen) : undefined,
+            })
+          },
+          fail,
+        )
       })
     })
   }
 }
 
 /** For `connectionEncrypters`, in place of `tls()`. */
-export const socketTls = () => (components: TLSComponents): ConnectionEncrypter => new SocketTls(components)
+export const socketTls =
+  () =>
+  (components: TLSComponents): ConnectionEncrypter =>
+    new SocketTls(components)

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Whereabouts } from './whereabouts.ts'
 
-const named = (letter: string, count: number): string[] => Array.from({ length: count }, (_, index) => `${letter}${index}`)
+const named = (letter: string, count: number): string[] =>
+  Array.from({ length: count }, (_, index) => `${letter}${index}`)
 
 test('whereabouts: the newest first, of both kinds in turn', () => {
   const where = new Whereabouts()
@@ -25,7 +26,10 @@ test('whereabouts: announcements without end leave what is known where it is', (
   for (const address of named('c', 16)) where.add(address, 'cache')
   for (const address of named('m', 1000)) where.add(address, 'mdns')
   assert.deepEqual(where.told, named('c', 16))
-  assert.deepEqual(where.inTurn().filter((address) => address.startsWith('m')), named('m', 1000).slice(-8).toReversed())
+  assert.deepEqual(
+    where.inTurn().filter((address) => address.startsWith('m')),
+    named('m', 1000).slice(-8).toReversed(),
+  )
   for (const address of named('d', 3)) where.add(address, 'control-plane')
   assert.deepEqual(where.told, [...named('c', 16).slice(3), ...named('d', 3)])
 })

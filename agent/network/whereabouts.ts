@@ -53,6 +53,8 @@ export class Whereabouts {
   inTurn(): string[] {
     const [told, announced] = [this.#told, this.#announced].map((kind) => [...kind.keys()].toReversed())
     const [first, second] = this.#isAnnouncedLast ? [announced, told] : [told, announced]
-    return Array.from({ length: Math.max(first.length, second.length) }, (_, index) => [first[index], second[index]]).flat().filter((address) => address !== undefined)
+    return Array.from({ length: Math.max(first.length, second.length) }, (_, index) => [first[index], second[index]])
+      .flat()
+      .filter((address) => address !== undefined)
   }
 }

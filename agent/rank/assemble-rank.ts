@@ -16,7 +16,8 @@ import { createRingEngine, type RingEngine } from './ring-engine.ts'
 /** What carries the sums: `auto` opens sockets where all ranks can. */
 export type CarrierChoice = 'auto' | Extract<Carrier, 'streams'>
 
-export interface RankOptions extends Pick<ForwardOptions, 'shape' | 'ranges' | 'embed'>, Pick<OpenLinksOptions, 'route'> {
+export interface RankOptions
+  extends Pick<ForwardOptions, 'shape' | 'ranges' | 'embed'>, Pick<OpenLinksOptions, 'route'> {
   readonly ring: Pick<RingEpoch, 'epoch' | 'members'>
   readonly backend: HostedBackend
   /** Absent in a ring of one. */
@@ -35,13 +36,41 @@ export interface AssembledRank {
 }
 
 /** @throws the reason of the signal */
-export const assembleRank = async ({ ring, backend, channel, carrier, logger, signal, route, ...model }: RankOptions): Promise<AssembledRank> => {
-  if (!channel) return { engine: createRingEngine({ forward: createForward({ ...model, backend, collective: soloCollective }), collective: undefined, links: undefined }), links: [] }
+export const assembleRank = async ({
+  ring,
+  backend,
+  channel,
+  carrier,
+  logger,
+  signal,
+  route,
+  ...model
+}: RankOptions): Promise<AssembledRank> => {
+  if (!channel)
+    return {
+      engine: createRingEngine({
+        forward: createForward({ ...model, backend, collective: soloCollective }),
+        collective: undefined,
+        links: undefined,
+      }),
+      links: [],
+    }
   const collective = createCollective(channel)
   const forward = createForward({ ...model, backend, collective })
-  const host: LinkHost = backend.canLink ? new ProcessLinkHost({ ...model, backend }) : new LocalLinkHost({ ...model, backend })
-  const reason = await openLinks({ channel, host, epoch: ring.epoch, names: ring.members.map(({ name }) => name), wanted: carrier === 'auto', logger, route })
-  const probe = (): Promise<RingLink[]> => (reason === undefined ? host.probe(logger) : probeLinks(channel, { logger, pathTo: (rank) => channel.pathTo(rank) }))
+  const host: LinkHost = backend.canLink
+    ? new ProcessLinkHost({ ...model, backend })
+    : new LocalLinkHost({ ...model, backend })
+  const reason = await openLinks({
+    channel,
+    host,
+    epoch: ring.epoch,
+    names: ring.members.map(({ name }) => name),
+    wanted: carrier === 'auto',
+    logger,
+    route,
+  })
+  const probe = (): Promise<RingLink[]> =>
+    reason === undefined ? host.probe(logger) : probeLinks(channel, { logger, pathTo: (rank) => channel.pathTo(rank) })
   let links: RingLink[]
   try {
     links = await probe()
@@ -50,5 +79,9 @@ export const assembleRank = async ({ ring, backend, channel, carrier, logger, si
     await host.close()
     throw error
   }
-  return { engine: createRingEngine({ forward, collective, links: reason === undefined ? host : undefined }), links, streamsReason: reason }
+  return {
+    engine: createRingEngine({ forward, collective, links: reason === undefined ? host : undefined }),
+    links,
+    streamsReason: reason,
+  }
 }

@@ -53,7 +53,11 @@ const jointVerdict = (verdicts: readonly Promise<LinkVerdict>[]): Promise<LinkVe
   })
 
 /** What that rank sends under the tag. @throws Error after `ms` | MeshError of the channel */
-const receiveFrom = async (channel: TensorChannel, from: number, { tag, ms, what }: { readonly tag: FrameTag; readonly ms: number; readonly what: string }): Promise<Uint8Array> =>
+const receiveFrom = async (
+  channel: TensorChannel,
+  from: number,
+  { tag, ms, what }: { readonly tag: FrameTag; readonly ms: number; readonly what: string },
+): Promise<Uint8Array> =>
   (await within(ms, `${what} took longer than ${formatDuration(ms)}`, channel.receive(from, tag))).bytes
 
 class Opening {
@@ -103,15 +107,21 @@ class Opening {
     const { channel, names } = this.#options
     const bytes = encodeCbor(own)
     const offers = new Map<number, LinkOffer>()
-    await Promise.all(this.#others.map(async (rank) => {
-      await channel.send(rank, offerTag, payloadOf(bytes))
-      const offer = await receiveFrom(channel, rank, { tag: offerTag, ms: offerMs, what: `the offer of ${names[rank]}` })
-      try {
-        offers.set(rank, decodeCbor(LinkOffer, offer))
-      } catch (error) {
-        throw new Error(`${names[rank]} made no offer that can be read: ${problemOf(error)}`, { cause: error })
-      }
-    }))
+    await Promise.all(
+      this.#others.map(async (rank) => {
+        await channel.send(rank, offerTag, payloadOf(bytes))
+        const offer = await receiveFrom(channel, rank, {
+          tag: offerTag,
+          ms: offerMs,
+          what: `the offer of ${names[rank]}`,
+        })
+        try {
+          offers.set(rank, decodeCbor(LinkOffer, offer))
+        } catch (error) {
+          throw new Error(`${names[rank]} made no offer that can be read: ${problemOf(error)}`, { cause: error })
+        }
+      }),
+    )
     return offers
   }
 
@@ -120,10 +130,22 @@ class Opening {
     const peers: LinkPeer[] = []
     for (const [rank, offer] of [[channel.rank, own] as const, ...theirs]) {
       if ('problem' in offer) throw new Error(`${names[rank]}: ${offer.problem}`)
-      if (rank !== channel.rank) peers.push({ rank, fingerprint: offer.fingerprint, ...(rank > channel.rank ? { dial: await this.#route(rank, offer.port) } : {}) })
+      if (rank !== channel.rank)
+        peers.push({
+          rank,
+          fingerprint: offer.fingerprint,
+          ...(rank > channel.rank ? { dial: await this.#route(rank, offer.port) } : {}),
+        })
     }
     // a rank that is linked waits for the verdict of all no longer than the step deadline: all must have tried by then
-    await host.connect({ rank: channel.rank, epoch, names, peers, connectMs: Math.min(connectMs, channel.stepTimeoutMs / 2), stepTimeoutMs: channel.stepTimeoutMs })
+    await host.connect({
+      rank: channel.rank,
+      epoch,
+      names,
+      peers,
+      connectMs: Math.min(connectMs, channel.stepTimeoutMs / 2),
+      stepTimeoutMs: channel.stepTimeoutMs,
+    })
   }
 
   async #route(rank: number, port: number): Promise<{ host: string; port: number }> {
@@ -148,7 +170,14 @@ class Opening {
   async #verdictOf(rank: number): Promise<LinkVerdict> {
     const { channel, names } = this.#options
     try {
-      return decodeCbor(LinkVerdict, await receiveFrom(channel, rank, { tag: verdictTag, ms: offerMs + connectMs, what: `the verdict of ${names[rank]}` }))
+      return decodeCbor(
+        LinkVerdict,
+        await receiveFrom(channel, rank, {
+          tag: verdictTag,
+          ms: offerMs + connectMs,
+          what: `the verdict of ${names[rank]}`,
+        }),
+      )
     } catch (error) {
       return { problem: problemOf(error).slice(0, 500) }
     }

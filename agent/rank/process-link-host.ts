@@ -47,7 +47,11 @@ export class ProcessLinkHost implements LinkHost {
         const plan = planStep(input, shape)
         const { hidden, logits } = await backend.buffers(plan.rows)
         embed(plan.tokens, hidden.subarray(0, plan.rows * shape.hidden))
-        const { times, bytesSent, seen } = await backend.ask<LinkedStepResult>(linkRequests.step, { input, settings: this.#settings } satisfies LinkedStep, plan.spans)
+        const { times, bytesSent, seen } = await backend.ask<LinkedStepResult>(
+          linkRequests.step,
+          { input, settings: this.#settings } satisfies LinkedStep,
+          plan.spans,
+        )
         this.bytesSent = bytesSent
         return { rows: rowLogits(plan, logits, ranges), times, seen: seen && decodeSeen(seen) }
       },

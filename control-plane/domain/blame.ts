@@ -16,7 +16,16 @@ type Ranks = readonly { readonly deviceId: string }[]
  */
 type Fault = 'own' | 'backend' | 'link'
 
-const linkCodes: readonly string[] = ['peerLost', 'peerUnreachable', 'collectiveTimeout', 'epochStale', 'gateRefused', 'peerInvalid', 'peerFailed', 'relayLost']
+const linkCodes: readonly string[] = [
+  'peerLost',
+  'peerUnreachable',
+  'collectiveTimeout',
+  'epochStale',
+  'gateRefused',
+  'peerInvalid',
+  'peerFailed',
+  'relayLost',
+]
 const backendCodes: readonly string[] = ['backendFailed', 'rankFailed']
 
 /** What a member said of its own epoch. */
@@ -34,19 +43,34 @@ export const namedIn = (members: Ranks, error: ErrorReportJson | undefined): str
 
 /** How a job ends whose prompt is wrong, or that nobody wants any more; and where the ring only changed. */
 const harmlessCodes: readonly string[] = [
-  'promptTooLong', 'promptTooLarge', 'promptEmpty', 'promptUnreadable', 'parameterInvalid', 'tokenOutsideVocabulary', 'chatTemplateMissing',
-  'modelConfigInvalid', 'requestInvalid', 'jobCancelled', 'jobLost', 'peerRemoved', 'epochStale',
+  'promptTooLong',
+  'promptTooLarge',
+  'promptEmpty',
+  'promptUnreadable',
+  'parameterInvalid',
+  'tokenOutsideVocabulary',
+  'chatTemplateMissing',
+  'modelConfigInvalid',
+  'requestInvalid',
+  'jobCancelled',
+  'jobLost',
+  'peerRemoved',
+  'epochStale',
 ]
 /** It cannot compute, or computes what cannot be right, while its links hold. */
 const computeCodes: readonly string[] = ['rankFailed', 'peerInvalid']
 
 /** The member that a job failed of, as rank 0 tells it: the rank that it names, else itself. */
-export const blamedForJob = (members: Ranks, error: ErrorReportJson): { readonly deviceId: string; readonly fault: 'silent' | 'job' | 'link' } | undefined => {
+export const blamedForJob = (
+  members: Ranks,
+  error: ErrorReportJson,
+): { readonly deviceId: string; readonly fault: 'silent' | 'job' | 'link' } | undefined => {
   if (error.code === 'jobStalled' && members[0]) return { deviceId: members[0].deviceId, fault: 'silent' } // it says nothing any more
   const named = namedIn(members, error)
   const deviceId = named ?? members[0]?.deviceId
   if (deviceId === undefined || harmlessCodes.includes(error.code)) return undefined
-  if (linkCodes.includes(error.code) && !computeCodes.includes(error.code)) return named === undefined ? undefined : { deviceId, fault: 'link' }
+  if (linkCodes.includes(error.code) && !computeCodes.includes(error.code))
+    return named === undefined ? undefined : { deviceId, fault: 'link' }
   return { deviceId: computeCodes.includes(error.code) ? deviceId : members[0].deviceId, fault: 'job' }
 }
 
@@ -56,11 +80,23 @@ export const blamedForJob = (members: Ranks, error: ErrorReportJson): { readonly
  * @param links also of earlier epochs: who falls out with one after another is no victim of all
  * @param members by rank
  */
-export const worstLinked = (links: readonly BadLink[], members: readonly string[]): { readonly deviceId: string; readonly others: readonly string[] } | undefined => {
-  const othersOf = (deviceId: string): string[] => [...new Set(links.flatMap(({ by, of }) => (by === deviceId ? [of] : of === deviceId ? [by] : [])))]
-  const isOneSided = (deviceId: string): boolean => links.some(({ by, of }) => by === deviceId && !links.some((back) => back.by === of && back.of === by))
-  const found = members.map((deviceId, rank) => ({ deviceId, rank, others: othersOf(deviceId) })).filter(({ others }) => others.length > 0)
-  const [worst] = found.toSorted((a, b) =>
-    b.others.length - a.others.length || Number(isOneSided(b.deviceId)) - Number(isOneSided(a.deviceId)) || b.rank - a.rank)
+export const worstLinked = (
+  links: readonly BadLink[],
+  members: readonly string[],
+): { readonly deviceId: string; readonly others: readonly string[] } | undefined => {
+  const othersOf = (deviceId: string): string[] => [
+    ...new Set(links.flatMap(({ by, of }) => (by === deviceId ? [of] : of === deviceId ? [by] : []))),
+  ]
+  const isOneSided = (deviceId: string): boolean =>
+    links.some(({ by, of }) => by === deviceId && !links.some((back) => back.by === of && back.of === by))
+  const found = members
+    .map((deviceId, rank) => ({ deviceId, rank, others: othersOf(deviceId) }))
+    .filter(({ others }) => others.length > 0)
+  const [worst] = found.toSorted(
+    (a, b) =>
+      b.others.length - a.others.length ||
+      Number(isOneSided(b.deviceId)) - Number(isOneSided(a.deviceId)) ||
+      b.rank - a.rank,
+  )
   return worst && { deviceId: worst.deviceId, others: worst.others }
 }

@@ -6,7 +6,10 @@ test('budgets: what was used comes back steadily, up to the most', () => {
   const budgets = new Budgets({ most: 10, perSecond: 2 })
   assert.equal(budgets.waitMs('a', 10, 0), 0)
   budgets.charge('a', 9, 0)
-  assert.deepEqual([budgets.waitMs('a', 1, 0), budgets.waitMs('a', 2, 0), budgets.waitMs('a', 2, 250), budgets.waitMs('a', 2, 500)], [0, 500, 250, 0])
+  assert.deepEqual(
+    [budgets.waitMs('a', 1, 0), budgets.waitMs('a', 2, 0), budgets.waitMs('a', 2, 250), budgets.waitMs('a', 2, 500)],
+    [0, 500, 250, 0],
+  )
   assert.equal(budgets.waitMs('a', 11, 3600e3), 500)
   assert.equal(budgets.waitMs('b', 10, 0), 0)
   const thirds = new Budgets({ most: 1, perSecond: 3 })

@@ -4,13 +4,27 @@ import { EpochWatch, type Member, type Said, type SaidBy } from './epoch-watch.t
 
 const settings = { silenceMs: 1000, longestLoadMs: 10_000 }
 const members: readonly Member[] = ['a', 'b', 'c'].map((deviceId) => ({ deviceId, name: deviceId.toUpperCase() }))
-const loads = (bytes: number): Said => ({ state: 'loading', progress: 0, loading: { phase: 'quantising', bytes, totalBytes: 1000 } })
-const links = (...missing: number[]): Said => ({ state: 'loading', progress: 1, loading: { phase: 'linking', bytes: 1, totalBytes: 1, missing } })
+const loads = (bytes: number): Said => ({
+  state: 'loading',
+  progress: 0,
+  loading: { phase: 'quantising', bytes, totalBytes: 1000 },
+})
+const links = (...missing: number[]): Said => ({
+  state: 'loading',
+  progress: 1,
+  loading: { phase: 'linking', bytes: 1, totalBytes: 1, missing },
+})
 const ready: Said = { state: 'ready', progress: 1 }
 const silent: Said = { state: 'waiting', progress: 0 }
-const said = (a: Said, b: Said, c: Said): SaidBy => new Map([['a', a], ['b', b], ['c', c]])
+const said = (a: Said, b: Said, c: Said): SaidBy =>
+  new Map([
+    ['a', a],
+    ['b', b],
+    ['c', c],
+  ])
 const watch = (): EpochWatch => new EpochWatch(members, settings, 0)
-const found = (of: EpochWatch, by: SaidBy, now: number): string[] => of.stalls(members, by, now).map(({ error }) => error.message)
+const found = (of: EpochWatch, by: SaidBy, now: number): string[] =>
+  of.stalls(members, by, now).map(({ error }) => error.message)
 
 test('epoch watch: who says nothing stands still after the time, who is away or has loaded does not', () => {
   const by = said(silent, ready, links())
@@ -39,7 +53,9 @@ test('epoch watch: who tells no bytes gets on by a thousandth of the whole', () 
   of.heard('a', { state: 'loading', progress: 0.5 }, 500)
   of.heard('a', { state: 'loading', progress: 0.501 }, 900)
   assert.equal(of.next(members, said({ state: 'loading', progress: 0.501 }, ready, ready)), 1900)
-  assert.deepEqual(found(of, said({ state: 'loading', progress: 0.501 }, ready, ready), 1900), ['A did not get on with loading for 1 s'])
+  assert.deepEqual(found(of, said({ state: 'loading', progress: 0.501 }, ready, ready), 1900), [
+    'A did not get on with loading for 1 s',
+  ])
 })
 
 test('epoch watch: the last one may get on for the longest time, counted from when it is the last', () => {
@@ -50,7 +66,8 @@ test('epoch watch: the last one may get on for the longest time, counted from wh
     return found(of, by, now)
   }
   assert.deepEqual(look(said(loads(0), loads(0), ready), 500), [])
-  for (let now = 1000; now < 11_000; now += 500) assert.deepEqual(look(said(loads(0), links(), ready), now), [], String(now))
+  for (let now = 1000; now < 11_000; now += 500)
+    assert.deepEqual(look(said(loads(0), links(), ready), now), [], String(now))
   assert.equal(of.next(members, said(loads(0), links(), ready)), 11_000)
   assert.deepEqual(look(said(loads(0), links(), ready), 11_000), ['A was not done with loading for 10 s'])
   // another one is last now: it has the whole time
@@ -77,15 +94,25 @@ test('epoch watch: links may take twice the time from when all have loaded, and 
   assert.equal(of.missingLinks(members, by, 6999), undefined)
   assert.equal(of.missingLinks(members, said(links(1), links(0), ready), 6999), undefined)
   assert.equal(of.missingLinks(members, said(links(1), links(0), ready), 8998), undefined)
-  assert.deepEqual(of.missingLinks(members, said(links(1), links(0), ready), 8999)?.links, [{ by: 'a', of: 'b' }, { by: 'b', of: 'a' }])
+  assert.deepEqual(of.missingLinks(members, said(links(1), links(0), ready), 8999)?.links, [
+    { by: 'a', of: 'b' },
+    { by: 'b', of: 'a' },
+  ])
 })
 
 test('epoch watch: of links that nobody tells of, the last that waits is named', () => {
   const of = watch()
-  const by = said(ready, links(), { state: 'loading', progress: 1, loading: { phase: 'linking', bytes: 1, totalBytes: 1 } })
+  const by = said(ready, links(), {
+    state: 'loading',
+    progress: 1,
+    loading: { phase: 'linking', bytes: 1, totalBytes: 1 },
+  })
   of.missingLinks(members, by, 0)
   const missing = of.missingLinks(members, by, 2000)
-  assert.deepEqual([missing?.links, missing?.last.deviceId, missing?.last.error.message], [[], 'c', 'C did not get on with linking for 2 s'])
+  assert.deepEqual(
+    [missing?.links, missing?.last.deviceId, missing?.last.error.message],
+    [[], 'c', 'C did not get on with linking for 2 s'],
+  )
 })
 
 test('epoch watch: a rank that does not exist is no link, and a member that fails or goes stops the clock', () => {
@@ -93,7 +120,17 @@ test('epoch watch: a rank that does not exist is no link, and a member that fail
   of.missingLinks(members, said(links(1, 9), links(0), ready), 0)
   assert.deepEqual(of.missingLinks(members, said(links(9, 1), ready, ready), 4000), undefined) // fewer: time again
   assert.deepEqual(of.missingLinks(members, said(links(9, 1), ready, ready), 6000)?.links, [{ by: 'a', of: 'b' }])
-  assert.equal(of.missingLinks(members, new Map([['a', links(1)], ['b', ready]]), 9000), undefined)
+  assert.equal(
+    of.missingLinks(
+      members,
+      new Map([
+        ['a', links(1)],
+        ['b', ready],
+      ]),
+      9000,
+    ),
+    undefined,
+  )
   assert.equal(of.missingLinks(members, said(links(1), ready, ready), 9500), undefined)
   assert.equal(of.missingLinks(members, said(ready, ready, ready), 99_500), undefined)
 })

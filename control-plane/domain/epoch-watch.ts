@@ -44,15 +44,18 @@ export interface WatchSettings {
 const linkTimes = 2
 
 /** It loads, or shall: links come later. */
-const isLoading = (said: Said | undefined): boolean => said?.state === 'waiting' || (said?.state === 'loading' && said.loading?.phase !== 'linking')
+const isLoading = (said: Said | undefined): boolean =>
+  said?.state === 'waiting' || (said?.state === 'loading' && said.loading?.phase !== 'linking')
 const isLinking = (said: Said | undefined): boolean => said?.state === 'loading' && said.loading?.phase === 'linking'
 
 /** Who tells no bytes tells a part of the whole. */
-export const loadingOf = ({ loading, progress }: Said): Loading => loading ?? { phase: 'checking', bytes: Math.round(progress * 1e6), totalBytes: 1e6 }
+export const loadingOf = ({ loading, progress }: Said): Loading =>
+  loading ?? { phase: 'checking', bytes: Math.round(progress * 1e6), totalBytes: 1e6 }
 
 /** The error of a member that stood still for that time. */
 export const stalled = (peer: string, { state, loading }: Said, ms: number): ErrorReportJson => {
-  const problem = state === 'waiting' ? 'did not say that it loads' : `did not get on with ${loading?.phase ?? 'loading'}`
+  const problem =
+    state === 'waiting' ? 'did not say that it loads' : `did not get on with ${loading?.phase ?? 'loading'}`
   return new MeshError('loadStalled', { peer, problem, seconds: ms / 1000 }).toReport()
 }
 
@@ -85,7 +88,9 @@ export class EpochWatch {
     const { silenceMs } = this.#settings
     const found = members.flatMap(({ deviceId, name }): Stall[] => {
       const own = said.get(deviceId)
-      return own && isLoading(own) && now - this.#atOf(deviceId, now) >= silenceMs ? [{ deviceId, error: stalled(name, own, silenceMs) }] : []
+      return own && isLoading(own) && now - this.#atOf(deviceId, now) >= silenceMs
+        ? [{ deviceId, error: stalled(name, own, silenceMs) }]
+        : []
     })
     const last = this.#lookAtLast(members, said, now)
     return last ? [...found, last] : found
@@ -95,13 +100,21 @@ export class EpochWatch {
   missingLinks(members: readonly Member[], said: SaidBy, now: number): MissingLinks | undefined {
     const ms = linkTimes * this.#settings.silenceMs
     const pending = members.filter(({ deviceId }) => isLinking(said.get(deviceId)))
-    if (pending.length === 0 || members.some(({ deviceId }) => !isLinking(said.get(deviceId)) && said.get(deviceId)?.state !== 'ready')) {
+    if (
+      pending.length === 0 ||
+      members.some(({ deviceId }) => !isLinking(said.get(deviceId)) && said.get(deviceId)?.state !== 'ready')
+    ) {
       this.#linking = undefined
       return undefined
     }
-    const links = pending.flatMap(({ deviceId }) => (said.get(deviceId)?.loading?.missing ?? []).flatMap((rank) => (members[rank] ? [{ by: deviceId, of: members[rank].deviceId }] : [])))
+    const links = pending.flatMap(({ deviceId }) =>
+      (said.get(deviceId)?.loading?.missing ?? []).flatMap((rank) =>
+        members[rank] ? [{ by: deviceId, of: members[rank].deviceId }] : [],
+      ),
+    )
     // each link that comes is time for the others
-    if (this.#linking === undefined || links.length < this.#linking.missing) this.#linking = { since: now, missing: links.length }
+    if (this.#linking === undefined || links.length < this.#linking.missing)
+      this.#linking = { since: now, missing: links.length }
     if (now - this.#linking.since < ms) return undefined
     const { deviceId, name } = pending[pending.length - 1]
     return { links, last: { deviceId, error: stalled(name, said.get(deviceId) as Said, ms) } }
@@ -110,7 +123,9 @@ export class EpochWatch {
   /** When to look again; `undefined`: nothing is waited for. */
   next(members: readonly Member[], said: SaidBy): number | undefined {
     const { silenceMs, longestLoadMs } = this.#settings
-    const times = members.flatMap(({ deviceId }) => (isLoading(said.get(deviceId)) ? [this.#atOf(deviceId, 0) + silenceMs] : []))
+    const times = members.flatMap(({ deviceId }) =>
+      isLoading(said.get(deviceId)) ? [this.#atOf(deviceId, 0) + silenceMs] : [],
+    )
     if (this.#linking) times.push(this.#linking.since + linkTimes * silenceMs)
     if (this.#last) times.push(this.#last.since + longestLoadMs)
     return times.length === 0 ? undefined : Math.min(...times)
@@ -126,6 +141,13 @@ export class EpochWatch {
     if (!last || another || members.length === 1) this.#last = undefined
     else if (this.#last?.deviceId !== last.deviceId) this.#last = { deviceId: last.deviceId, since: now }
     if (!this.#last || now - this.#last.since < longestLoadMs) return undefined
-    return { deviceId: last.deviceId, error: new MeshError('loadStalled', { peer: last.name, problem: 'was not done with loading', seconds: longestLoadMs / 1000 }).toReport() }
+    return {
+      deviceId: last.deviceId,
+      error: new MeshError('loadStalled', {
+        peer: last.name,
+        problem: 'was not done with loading',
+        seconds: longestLoadMs / 1000,
+      }).toReport(),
+    }
   }
 }

@@ -32,7 +32,9 @@ export class FairQueue {
 
   /** A job of the flow whose turn it is begins; `undefined` when nobody waits. */
   begin(waiting: readonly Waiting[]): Turn | undefined {
-    const [next] = waiting.toSorted((a, b) => this.#startOf(a.flow) - this.#startOf(b.flow) || a.since - b.since || (a.flow < b.flow ? -1 : 1))
+    const [next] = waiting.toSorted(
+      (a, b) => this.#startOf(a.flow) - this.#startOf(b.flow) || a.since - b.since || (a.flow < b.flow ? -1 : 1),
+    )
     if (!next) return undefined
     const start = this.#startOf(next.flow)
     this.#virtual = start

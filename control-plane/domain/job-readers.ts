@@ -35,7 +35,12 @@ export const isSubmitter = ({ submittedBy, keyId }: Pick<Job, 'submittedBy' | 'k
 export const failureWithoutText = ({ code }: ErrorReportJson): ErrorReportJson => ({ code, message: `failed: ${code}` })
 
 /** Named field by field: what is added to a submission is hidden until somebody decides otherwise. */
-export const askedWithoutText = ({ modelId, maxTokens, sampling }: AskedJob): AskedJob => ({ modelId, maxTokens, sampling, stop: [] })
+export const askedWithoutText = ({ modelId, maxTokens, sampling }: AskedJob): AskedJob => ({
+  modelId,
+  maxTokens,
+  sampling,
+  stop: [],
+})
 
 /** What a pool needs to know of a job: who, which model, how long, how many tokens, how it ended. */
 export const withoutText = (job: Job, withheld: Withheld): Job => ({

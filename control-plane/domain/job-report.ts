@@ -8,11 +8,27 @@ type Members = readonly { readonly name: string }[]
 
 /** What may be wrong with a prompt, or happened to the job: rank 0 says so of nobody else. */
 const ofTheJob: readonly string[] = [
-  'promptTooLong', 'promptTooLarge', 'promptEmpty', 'tokenOutsideVocabulary', 'chatTemplateMissing', 'parameterInvalid', 'modelConfigInvalid',
-  'jobCancelled', 'epochStale', 'sealStale', 'sealBroken',
+  'promptTooLong',
+  'promptTooLarge',
+  'promptEmpty',
+  'tokenOutsideVocabulary',
+  'chatTemplateMissing',
+  'parameterInvalid',
+  'modelConfigInvalid',
+  'jobCancelled',
+  'epochStale',
+  'sealStale',
+  'sealBroken',
 ]
 /** What it may say of a rank. */
-const ofRanks: readonly string[] = ['peerLost', 'collectiveTimeout', 'rankFailed', 'peerInvalid', 'peerFailed', 'relayLost']
+const ofRanks: readonly string[] = [
+  'peerLost',
+  'collectiveTimeout',
+  'rankFailed',
+  'peerInvalid',
+  'peerFailed',
+  'relayLost',
+]
 
 /**
  * The failure as its submitter is told: code, exit code and hint are among those that a job can end with; anything else
@@ -24,7 +40,13 @@ export const leaderReport = (members: Members, report: ErrorReportJson): ErrorRe
   const named = typeof rank === 'number' ? members[rank] : undefined
   if (ofRanks.includes(report.code) && named) {
     const { device: _, ...fields } = report.fields ?? {}
-    return MeshError.fromReport({ ...report, fields: { ...fields, peer: named.name, ...(report.code === 'relayLost' ? { device: members[0].name } : {}) } }).toReport()
+    return MeshError.fromReport({
+      ...report,
+      fields: { ...fields, peer: named.name, ...(report.code === 'relayLost' ? { device: members[0].name } : {}) },
+    }).toReport()
   }
-  return reportedBy({ rank: 0, name: members[0]?.name ?? 'rank 0' }, { code: 'rankFailed', message: report.message }).toReport()
+  return reportedBy(
+    { rank: 0, name: members[0]?.name ?? 'rank 0' },
+    { code: 'rankFailed', message: report.message },
+  ).toReport()
 }

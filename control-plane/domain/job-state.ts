@@ -8,7 +8,9 @@ export type JobMessage = Exclude<Extract<AgentMessage, { jobId: string }>, { typ
 export const finalStates: readonly JobState[] = ['done', 'failed', 'cancelled']
 
 /** What the end of a job adds to it. */
-export type JobResult = Pick<Job, 'text' | 'tokens' | 'finishReason' | 'usage' | 'timings' | 'error'> & { readonly state: 'done' | 'failed' | 'cancelled' }
+export type JobResult = Pick<Job, 'text' | 'tokens' | 'finishReason' | 'usage' | 'timings' | 'error'> & {
+  readonly state: 'done' | 'failed' | 'cancelled'
+}
 
 /**
  * `start`, `append`, `finish`: store it. `settle`: it is stored already, the agent may forget it. `stop`: nobody waits
@@ -29,12 +31,23 @@ export const reactionTo = (news: JobMessage['type'], state: JobState | undefined
 type SoFar = Pick<Job, 'text' | 'tokens'>
 
 /** How a job ends by the message of rank 0. A job that fails after somebody cancelled it counts as cancelled. */
-export const resultOf = (message: Extract<JobMessage, { type: 'job-done' | 'job-failed' }>, soFar: SoFar, isCancelled: boolean): JobResult => {
-  if (message.type === 'job-failed') return failedWith(message.error, soFar, isCancelled || message.error.code === 'jobCancelled')
+export const resultOf = (
+  message: Extract<JobMessage, { type: 'job-done' | 'job-failed' }>,
+  soFar: SoFar,
+  isCancelled: boolean,
+): JobResult => {
+  if (message.type === 'job-failed')
+    return failedWith(message.error, soFar, isCancelled || message.error.code === 'jobCancelled')
   const { finishReason, usage, timings, text, tokens } = message
   return { state: finishReason === 'cancelled' ? 'cancelled' : 'done', finishReason, usage, timings, text, tokens }
 }
 
 /** How a job ends that nobody will finish. */
-export const failedWith = (error: NonNullable<Job['error']>, { text, tokens }: SoFar, isCancelled: boolean): JobResult =>
-  isCancelled ? { state: 'cancelled', finishReason: 'cancelled', text, tokens } : { state: 'failed', error, text, tokens }
+export const failedWith = (
+  error: NonNullable<Job['error']>,
+  { text, tokens }: SoFar,
+  isCancelled: boolean,
+): JobResult =>
+  isCancelled
+    ? { state: 'cancelled', finishReason: 'cancelled', text, tokens }
+    : { state: 'failed', error, text, tokens }

@@ -20,8 +20,10 @@ const mostSealedTokens = (bytes: number): number => bytes + aroundChat + Math.ce
 
 /** The control plane has no tokenizer, but no token stands for less than a byte. */
 const mostPromptTokens = ({ prompt = '', messages, sealed }: Asked): number =>
-  sealed ? mostSealedTokens(sealedBytes(sealed)) : messages?.reduce((sum, { content }) => sum + Buffer.byteLength(content) + aroundMessage, aroundChat)
-  ?? Buffer.byteLength(prompt) + aroundText
+  sealed
+    ? mostSealedTokens(sealedBytes(sealed))
+    : (messages?.reduce((sum, { content }) => sum + Buffer.byteLength(content) + aroundMessage, aroundChat) ??
+      Buffer.byteLength(prompt) + aroundText)
 
 /** The most tokens that prompt and answer can have had together. @param answered tokens of the answer, as it was told */
 export const mostTokens = (submission: Asked, { context }: Pick<ModelShape, 'context'>, answered: number): number =>
@@ -33,4 +35,6 @@ export const claimedTokens = (
   shape: Pick<ModelShape, 'context'> | undefined,
   { state, usage, tokens }: Pick<JobResult, 'state' | 'usage' | 'tokens'>,
 ): number =>
-  !shape || state === 'failed' || !usage ? 0 : Math.min(usage.promptTokens + tokens.length, mostTokens(submission, shape, tokens.length))
+  !shape || state === 'failed' || !usage
+    ? 0
+    : Math.min(usage.promptTokens + tokens.length, mostTokens(submission, shape, tokens.length))

@@ -4,7 +4,8 @@ import { type JobNews, type JobWatch, jobWatched, jobWatchFrom } from './job-wat
 
 const most = { read: 100, written: 10 }
 /** When the job got on last, of news that come a second after each other. */
-const lastOf = (...news: JobNews[]): number => news.reduce<JobWatch>((watch, one, index) => jobWatched(watch, one, most, index + 1), jobWatchFrom(0)).at
+const lastOf = (...news: JobNews[]): number =>
+  news.reduce<JobWatch>((watch, one, index) => jobWatched(watch, one, most, index + 1), jobWatchFrom(0)).at
 
 const table: readonly [name: string, news: JobNews[], last: number][] = [
   ['nothing', [{}], 0],
@@ -19,6 +20,13 @@ const table: readonly [name: string, news: JobNews[], last: number][] = [
   ['as much as it may', [{ written: 10 }], 1],
   ['more than it may', [{ written: 11 }], 0],
   ['it begins after it wrote', [{ written: 1 }, { started: true }, { started: true }], 2],
-  ['it writes and reads no more than before', [{ read: 50, written: 5 }, { read: 50, written: 5 }], 1],
+  [
+    'it writes and reads no more than before',
+    [
+      { read: 50, written: 5 },
+      { read: 50, written: 5 },
+    ],
+    1,
+  ],
 ]
 for (const [name, news, last] of table) test(`job watch: ${name}`, () => assert.equal(lastOf(...news), last))

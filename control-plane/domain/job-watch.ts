@@ -19,7 +19,22 @@ export interface JobNews {
 export const jobWatchFrom = (now: number): JobWatch => ({ at: now, read: 0, written: 0, started: false })
 
 /** @param most tokens that the context holds, and that the job may write */
-export const jobWatched = (watch: JobWatch, { started = false, read = 0, written = 0 }: JobNews, most: { readonly read: number; readonly written: number }, now: number): JobWatch => {
-  const isNew = (started && !watch.started) || (read > watch.read && read <= most.read) || (written > watch.written && written <= most.written)
-  return isNew ? { at: now, started: watch.started || started, read: Math.max(watch.read, read), written: Math.max(watch.written, written) } : watch
+export const jobWatched = (
+  watch: JobWatch,
+  { started = false, read = 0, written = 0 }: JobNews,
+  most: { readonly read: number; readonly written: number },
+  now: number,
+): JobWatch => {
+  const isNew =
+    (started && !watch.started) ||
+    (read > watch.read && read <= most.read) ||
+    (written > watch.written && written <= most.written)
+  return isNew
+    ? {
+        at: now,
+        started: watch.started || started,
+        read: Math.max(watch.read, read),
+        written: Math.max(watch.written, written),
+      }
+    : watch
 }

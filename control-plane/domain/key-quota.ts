@@ -16,9 +16,19 @@ const tokensPerMessage = 8
 const soonSeconds = 5
 
 /** The most tokens that a job is expected to have, prompt and answer: never more than the context holds. */
-export const expectedTokens = ({ prompt = '', messages = [], sealed, maxTokens }: Pick<JobSubmission, 'prompt' | 'messages' | 'sealed' | 'maxTokens'>, context: number): number => {
+export const expectedTokens = (
+  {
+    prompt = '',
+    messages = [],
+    sealed,
+    maxTokens,
+  }: Pick<JobSubmission, 'prompt' | 'messages' | 'sealed' | 'maxTokens'>,
+  context: number,
+): number => {
   const texts = [prompt, ...messages.map(({ content }) => content)]
-  const promptTokens = texts.reduce((sum, text) => sum + Math.ceil(Buffer.byteLength(text) / bytesPerToken), 0) + messages.length * tokensPerMessage
+  const promptTokens =
+    texts.reduce((sum, text) => sum + Math.ceil(Buffer.byteLength(text) / bytesPerToken), 0) +
+    messages.length * tokensPerMessage
   const sealedTokens = sealed ? Math.ceil(sealedBytes(sealed) / bytesPerToken) : 0
   return Math.min(context, promptTokens + sealedTokens + maxTokens)
 }
@@ -31,10 +41,20 @@ export interface KeyUse {
 }
 
 /** @throws MeshError `keyQuotaTooSmall` (waiting would not help) | `keyQuotaExceeded` with the seconds to wait */
-export const checkQuota = ({ keyId, tokensPerDay }: { readonly keyId: string; readonly tokensPerDay: number }, { usedToday, reserved }: KeyUse, wanted: number, now: number): void => {
+export const checkQuota = (
+  { keyId, tokensPerDay }: { readonly keyId: string; readonly tokensPerDay: number },
+  { usedToday, reserved }: KeyUse,
+  wanted: number,
+  now: number,
+): void => {
   if (usedToday + reserved + wanted <= tokensPerDay) return
   const common = { keyId, quota: tokensPerDay, wanted }
   if (wanted > tokensPerDay) throw new MeshError('keyQuotaTooSmall', common)
-  const retryAfterSeconds = usedToday + wanted <= tokensPerDay ? soonSeconds : Math.ceil((dayStart(now) + dayMs - now) / 1000)
-  throw new MeshError('keyQuotaExceeded', { ...common, left: Math.max(0, tokensPerDay - usedToday - reserved), retryAfterSeconds })
+  const retryAfterSeconds =
+    usedToday + wanted <= tokensPerDay ? soonSeconds : Math.ceil((dayStart(now) + dayMs - now) / 1000)
+  throw new MeshError('keyQuotaExceeded', {
+    ...common,
+    left: Math.max(0, tokensPerDay - usedToday - reserved),
+    retryAfterSeconds,
+  })
 }

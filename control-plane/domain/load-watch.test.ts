@@ -4,7 +4,11 @@ import type { Loading } from '../../shared/schema/ring.ts'
 import { begunAnew, watched, watchFrom } from './load-watch.ts'
 
 const total = 1e9
-const at = (bytes: number, phase: Loading['phase'] = 'quantising', totalBytes = total): Loading => ({ phase, bytes, totalBytes })
+const at = (bytes: number, phase: Loading['phase'] = 'quantising', totalBytes = total): Loading => ({
+  phase,
+  bytes,
+  totalBytes,
+})
 /** When it got on last, of reports that come a second after each other. */
 const lastOf = (...reports: (Loading | undefined)[]): number =>
   reports.reduce((watch, loading, index) => watched(watch, loading, (index + 1) * 1000), watchFrom(0)).at

@@ -29,12 +29,15 @@ export const watchFrom = (now: number): LoadWatch => ({ at: now, bytes: 0, total
 export const watched = (watch: LoadWatch, loading: Loading | undefined, now: number): LoadWatch => {
   if (!loading) return watch
   const { phase, bytes, totalBytes } = loading
-  if (phase !== watch.phase || totalBytes !== watch.totalBytes) return begunAnew({ ...watch, phase, bytes, totalBytes }, now)
+  if (phase !== watch.phase || totalBytes !== watch.totalBytes)
+    return begunAnew({ ...watch, phase, bytes, totalBytes }, now)
   const got = bytes - watch.bytes
   return got > 0 && got >= Math.min(leastBytes, totalBytes * leastPart) ? { ...watch, bytes, at: now } : watch
 }
 
 /** It began something else, or its agent came back and begins again. */
 export const begunAnew = (watch: LoadWatch, now: number): LoadWatch => ({
-  ...watch, begun: watch.begun + 1, at: watch.begun < mostBegun ? now : watch.at,
+  ...watch,
+  begun: watch.begun + 1,
+  at: watch.begun < mostBegun ? now : watch.at,
 })

@@ -3,7 +3,13 @@ import { test } from 'node:test'
 import { type MemoryFacts, roomOf } from './memory-room.ts'
 
 const GB = 1e9
-const base: MemoryFacts = { lock: { phase: 'locked', memoryBytes: 10 * GB }, machineBytes: 64 * GB, missingBytes: 0, heldHereBytes: 0, heldElsewhereBytes: 0 }
+const base: MemoryFacts = {
+  lock: { phase: 'locked', memoryBytes: 10 * GB },
+  machineBytes: 64 * GB,
+  missingBytes: 0,
+  heldHereBytes: 0,
+  heldElsewhereBytes: 0,
+}
 
 const table: readonly [name: string, change: Partial<MemoryFacts>, wantGB: number][] = [
   ['a lock without its buffer', {}, 9.3],

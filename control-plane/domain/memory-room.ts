@@ -15,13 +15,20 @@ export interface MemoryFacts {
 }
 
 /** True while the owner may not take it back. */
-export const isCommitted = (lock: MemoryFacts['lock']): lock is NonNullable<MemoryFacts['lock']> => lock !== undefined && lock.phase !== 'released'
+export const isCommitted = (lock: MemoryFacts['lock']): lock is NonNullable<MemoryFacts['lock']> =>
+  lock !== undefined && lock.phase !== 'released'
 
 /**
  * A device that never locked anything is bounded by what its machine has. A degraded one keeps what it has and gets
  * nothing new. The same buffer stays free in every case.
  */
-export const roomOf = ({ lock, machineBytes, missingBytes, heldHereBytes, heldElsewhereBytes }: MemoryFacts): number => {
+export const roomOf = ({
+  lock,
+  machineBytes,
+  missingBytes,
+  heldHereBytes,
+  heldElsewhereBytes,
+}: MemoryFacts): number => {
   const room = usableBytes(isCommitted(lock) ? lock.memoryBytes : machineBytes) - heldElsewhereBytes
   return Math.max(0, isCommitted(lock) && missingBytes > 0 ? Math.min(room, heldHereBytes) : room)
 }

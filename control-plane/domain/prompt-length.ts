@@ -8,7 +8,10 @@ import { limits } from '../../shared/limits.ts'
 export const checkAsked = ({ prompt, messages, sealed, special, stop }: JobSubmission): void => {
   const given = [prompt, messages, sealed].filter((one) => one !== undefined).length
   if (given !== 1) throw new MeshError('requestInvalid', { problem: 'give either prompt, messages or sealed' })
-  if (sealed && (special !== undefined || stop.length > 0)) throw new MeshError('requestInvalid', { problem: 'of a sealed prompt stop strings and special are sealed too: stop must be empty, special absent' })
+  if (sealed && (special !== undefined || stop.length > 0))
+    throw new MeshError('requestInvalid', {
+      problem: 'of a sealed prompt stop strings and special are sealed too: stop must be empty, special absent',
+    })
 }
 
 type Texts = Pick<JobSubmission, 'prompt' | 'messages' | 'special'>
@@ -18,10 +21,14 @@ type Texts = Pick<JobSubmission, 'prompt' | 'messages' | 'special'>
  * leaves out of messages, and how long special tokens are, only rank 0 knows: there the job may still fail.
  * @throws MeshError `promptTooLong`
  */
-export const checkPromptLength = ({ prompt = '', special = false }: Texts, { shape, charactersPerToken }: Pick<ModelManifest, 'shape' | 'charactersPerToken'>): void => {
+export const checkPromptLength = (
+  { prompt = '', special = false }: Texts,
+  { shape, charactersPerToken }: Pick<ModelManifest, 'shape' | 'charactersPerToken'>,
+): void => {
   if (charactersPerToken === undefined || special) return
   const least = Math.floor(prompt.length / charactersPerToken)
-  if (least >= shape.context) throw new MeshError('promptTooLong', { tokens: `at least ${least}`, context: shape.context })
+  if (least >= shape.context)
+    throw new MeshError('promptTooLong', { tokens: `at least ${least}`, context: shape.context })
 }
 
 /** What a message takes besides its text. */
@@ -39,7 +46,10 @@ export const keptOf = (submission: AskedJob): { readonly submission: AskedJob; r
   if (sealed !== undefined) return { submission: rest, isCut: true } // of that no beginning can be kept
   if (messages === undefined) {
     const isCut = prompt !== undefined && prompt.length > limits.keptPromptLength
-    return { submission: isCut ? { ...submission, prompt: beginningOf(prompt, limits.keptPromptLength) } : submission, isCut }
+    return {
+      submission: isCut ? { ...submission, prompt: beginningOf(prompt, limits.keptPromptLength) } : submission,
+      isCut,
+    }
   }
   const kept: Message[] = []
   let left: number = limits.keptPromptLength

@@ -27,14 +27,20 @@ const soonSeconds = 5
  * @throws MeshError `queueFull`
  */
 export const checkQueue = (keyId: string, queued: Record<QueueOwner, Queued>, wantedBytes: number): void => {
-  const names: Record<QueueOwner, string> = { key: `API key ${keyId}`, member: 'this device, with its API keys,', pool: 'this pool' }
+  const names: Record<QueueOwner, string> = {
+    key: `API key ${keyId}`,
+    member: 'this device, with its API keys,',
+    pool: 'this pool',
+  }
   const owners: QueueOwner[] = [...(keyId === '' ? [] : (['key'] as const)), 'member']
   // others may have filled the pool: who has next to nothing in it still gets in
   if (queued.member.jobs >= limits.queuedJobsAlways) owners.push('pool')
   for (const owner of owners) {
     const { jobs, bytes } = queued[owner]
-    const refuse = (limit: string): MeshError => new MeshError('queueFull', { whose: names[owner], limit, retryAfterSeconds: soonSeconds })
+    const refuse = (limit: string): MeshError =>
+      new MeshError('queueFull', { whose: names[owner], limit, retryAfterSeconds: soonSeconds })
     if (jobs >= most[owner].jobs) throw refuse(`${most[owner].jobs} jobs`)
-    if (jobs > 0 && bytes + wantedBytes > most[owner].bytes) throw refuse(`${formatBytes(most[owner].bytes)} of prompts`)
+    if (jobs > 0 && bytes + wantedBytes > most[owner].bytes)
+      throw refuse(`${formatBytes(most[owner].bytes)} of prompts`)
   }
 }

@@ -24,13 +24,29 @@ const leastShare = 1000
 /** Parts per million of what all earned; all zero where nobody earned anything. */
 export const contributionShares = (members: readonly Contributor[]): Map<string, number> => {
   const total = members.reduce((sum, { earned }) => sum + earned, 0)
-  const shares = total === 0 ? members.map(() => 0) : dealOut(wholeShare, members.map(({ earned }) => BigInt(earned)))
+  const shares =
+    total === 0
+      ? members.map(() => 0)
+      : dealOut(
+          wholeShare,
+          members.map(({ earned }) => BigInt(earned)),
+        )
   return new Map(members.map(({ deviceId }, index) => [deviceId, shares[index]]))
 }
 
 /** Weights for the queue, by device; above zero. Equal for all as long as nobody has earned anything. */
-export const queueWeights = (members: readonly Contributor[], now: number, { graceMs, graceShare }: GraceSettings): Map<string, number> => {
-  if (members.every(({ earned }) => earned === 0)) return new Map(members.map(({ deviceId }) => [deviceId, Math.ceil(wholeShare / members.length)]))
+export const queueWeights = (
+  members: readonly Contributor[],
+  now: number,
+  { graceMs, graceShare }: GraceSettings,
+): Map<string, number> => {
+  if (members.every(({ earned }) => earned === 0))
+    return new Map(members.map(({ deviceId }) => [deviceId, Math.ceil(wholeShare / members.length)]))
   const shares = contributionShares(members)
-  return new Map(members.map(({ deviceId, since }) => [deviceId, Math.max(shares.get(deviceId) ?? 0, now < since + graceMs ? graceShare : 0, leastShare)]))
+  return new Map(
+    members.map(({ deviceId, since }) => [
+      deviceId,
+      Math.max(shares.get(deviceId) ?? 0, now < since + graceMs ? graceShare : 0, leastShare),
+    ]),
+  )
 }

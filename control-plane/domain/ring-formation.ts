@@ -61,7 +61,8 @@ export type Decision =
   /** The same, and the current epoch takes more than was locked: it ends. */
   | { readonly action: 'withdraw'; readonly misfit: MeshError }
 
-const list = (names: readonly string[]): string => (names.length <= 2 ? names.join(' and ') : `${names.slice(0, 2).join(', ')} and ${names.length - 2} more`)
+const list = (names: readonly string[]): string =>
+  names.length <= 2 ? names.join(' and ') : `${names.slice(0, 2).join(', ')} and ${names.length - 2} more`
 
 /** Why nobody can serve: they are away, or connected and their certificates do not hold. */
 const nobodyThere = (wishes: readonly WishState[]): string => {
@@ -74,7 +75,11 @@ const nobodyThere = (wishes: readonly WishState[]): string => {
  * Who shall be in the ring now. Who is left out comes back by showing that it can load; or, where it cannot show that
  * or the others are not enough, when its pause is over.
  */
-const wantedOf = ({ wishes, now, misfitOf = () => undefined }: RingInput): { readonly wanted: readonly WishState[]; readonly misfit: MeshError | undefined } => {
+const wantedOf = ({
+  wishes,
+  now,
+  misfitOf = () => undefined,
+}: RingInput): { readonly wanted: readonly WishState[]; readonly misfit: MeshError | undefined } => {
   const able = wishes.filter(({ available, noRoom }) => available && noRoom === undefined)
   const first = (choose: (leftOut: NonNullable<WishState['leftOut']>) => boolean): readonly WishState[] =>
     able.filter(({ leftOut }) => leftOut === undefined || choose(leftOut)).slice(0, limits.worldSize)
@@ -89,19 +94,25 @@ const wantedOf = ({ wishes, now, misfitOf = () => undefined }: RingInput): { rea
 /** What there is to wait for while no device may serve. */
 const nobodyWanted = ({ wishes, current }: RingInput): Decision => {
   const leftOut = wishes.filter(({ available, leftOut: out }) => available && out)
-  if (leftOut.length > 0) return { action: 'wait', reason: leftOut.map(({ name, leftOut: out }) => `${name}: ${out?.problem}`).join('; ') }
+  if (leftOut.length > 0)
+    return { action: 'wait', reason: leftOut.map(({ name, leftOut: out }) => `${name}: ${out?.problem}`).join('; ') }
   const full = wishes.find(({ available, noRoom }) => available && noRoom !== undefined)
   if (full?.noRoom === undefined) return { action: 'wait', reason: nobodyThere(wishes) }
   const isMember = current.some(({ deviceId }) => deviceId === full.deviceId)
-  return isMember ? { action: 'withdraw', misfit: full.noRoom } : { action: 'wait', reason: full.noRoom.message, misfit: full.noRoom }
+  return isMember
+    ? { action: 'withdraw', misfit: full.noRoom }
+    : { action: 'wait', reason: full.noRoom.message, misfit: full.noRoom }
 }
 
 export const decideRing = (input: RingInput): Decision => {
   const { wishes, current, reports, busy, now, retryAt } = input
   if (wishes.length === 0 && !busy) return { action: 'dissolve' }
   const { wanted, misfit } = wantedOf(input)
-  const isSame = wanted.length === current.length && current.every(({ deviceId, share }, rank) => wanted[rank].deviceId === deviceId && wanted[rank].share === share)
-  const isReady = isSame && current.length > 0 && current.every(({ deviceId }) => reports.get(deviceId)?.state === 'ready')
+  const isSame =
+    wanted.length === current.length &&
+    current.every(({ deviceId, share }, rank) => wanted[rank].deviceId === deviceId && wanted[rank].share === share)
+  const isReady =
+    isSame && current.length > 0 && current.every(({ deviceId }) => reports.get(deviceId)?.state === 'ready')
   const isOverfull = wanted.some(({ overfull }) => overfull)
   const isTriedAgain = wanted.some(({ leftOut }) => leftOut)
   if (isReady && !isTriedAgain && (!isOverfull || busy)) return { action: 'activate' }
@@ -109,12 +120,21 @@ export const decideRing = (input: RingInput): Decision => {
   if (busy) return { action: 'wait', reason: 'a job runs' }
   if (wanted.length === 0) return nobodyWanted(input)
 
-  const lost = wishes.filter(({ deviceId, available, leftOut }) => !available && !leftOut && current.some((member) => member.deviceId === deviceId))
+  const lost = wishes.filter(
+    ({ deviceId, available, leftOut }) =>
+      !available && !leftOut && current.some((member) => member.deviceId === deviceId),
+  )
   const until = Math.max(...lost.map(({ awaitedUntil }) => awaitedUntil), 0)
-  if (lost.length > 0 && now < until) return { action: 'wait', reason: `waiting for ${list(lost.map(({ name }) => name))}`, again: until }
+  if (lost.length > 0 && now < until)
+    return { action: 'wait', reason: `waiting for ${list(lost.map(({ name }) => name))}`, again: until }
   const form = (cause: 'change' | 'failure', reason: string): Decision => {
-    if (misfit) return wishes.some(({ overfull }) => overfull) ? { action: 'withdraw', misfit } : { action: 'wait', reason: misfit.message, misfit }
-    return now < retryAt ? { action: 'wait', reason, again: retryAt } : { action: 'form', cause, members: wanted.map(({ deviceId }) => deviceId) }
+    if (misfit)
+      return wishes.some(({ overfull }) => overfull)
+        ? { action: 'withdraw', misfit }
+        : { action: 'wait', reason: misfit.message, misfit }
+    return now < retryAt
+      ? { action: 'wait', reason, again: retryAt }
+      : { action: 'form', cause, members: wanted.map(({ deviceId }) => deviceId) }
   }
   const isMoved = wanted.some(({ deviceId, moved }) => moved && reports.get(deviceId)?.state !== 'ready')
   if (!isSame || isTriedAgain || isOverfull || isMoved) return form('change', 'forming again soon')
@@ -122,7 +142,11 @@ export const decideRing = (input: RingInput): Decision => {
 }
 
 /** The members are the right ones, and not all are ready. Who keeps failing is left out by `RingHealth`. */
-const decideLoading = (members: readonly WishState[], reports: RingInput['reports'], formAgain: (reason: string) => Decision): Decision => {
+const decideLoading = (
+  members: readonly WishState[],
+  reports: RingInput['reports'],
+  formAgain: (reason: string) => Decision,
+): Decision => {
   const failed = members.find(({ deviceId }) => reports.get(deviceId)?.state === 'failed')
   if (failed) return formAgain(`${failed.name}: ${reports.get(failed.deviceId)?.error?.message ?? 'it failed'}`)
   const pending = members.filter(({ deviceId }) => reports.get(deviceId)?.state !== 'ready').map(({ name }) => name)

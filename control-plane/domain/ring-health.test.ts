@@ -3,12 +3,34 @@ import { beforeEach, describe, it } from 'node:test'
 import type { Member, Said, SaidBy } from './epoch-watch.ts'
 import { defaultHealth, type LeftOut, RingHealth } from './ring-health.ts'
 
-const settings = { silenceMs: 1000, retryMs: 100, longestRetryMs: 1000, wellMs: 5000, longestLoadMs: 50_000, random: () => 0.5 }
+const settings = {
+  silenceMs: 1000,
+  retryMs: 100,
+  longestRetryMs: 1000,
+  wellMs: 5000,
+  longestLoadMs: 50_000,
+  random: () => 0.5,
+}
 const [a, b, c]: readonly Member[] = ['a', 'b', 'c'].map((deviceId) => ({ deviceId, name: deviceId.toUpperCase() }))
 const ready: Said = { state: 'ready', progress: 1 }
-const report = (code: string, fields: Record<string, string | number> = {}): { code: string; message: string; fields: Record<string, string | number> } => ({ code, message: `${code} happened`, fields })
-const failed = (code: string, fields?: Record<string, string | number>): Said => ({ state: 'failed', progress: 0, error: report(code, fields) })
-const loads = (bytes: number): Said => ({ state: 'loading', progress: 0, loading: { phase: 'quantising', bytes, totalBytes: 1000 } })
+const report = (
+  code: string,
+  fields: Record<string, string | number> = {},
+): { code: string; message: string; fields: Record<string, string | number> } => ({
+  code,
+  message: `${code} happened`,
+  fields,
+})
+const failed = (code: string, fields?: Record<string, string | number>): Said => ({
+  state: 'failed',
+  progress: 0,
+  error: report(code, fields),
+})
+const loads = (bytes: number): Said => ({
+  state: 'loading',
+  progress: 0,
+  loading: { phase: 'quantising', bytes, totalBytes: 1000 },
+})
 const all = (...members: Member[]): SaidBy => new Map(members.map(({ deviceId }) => [deviceId, ready]))
 
 let health = new RingHealth(settings)
@@ -47,7 +69,10 @@ describe('ring health', () => {
       return pause
     })
     assert.deepEqual(pauses, [100, 200, 400, 800, 1000, 1000])
-    for (const [random, pause] of [[0, 90], [1, 110]] as const) {
+    for (const [random, pause] of [
+      [0, 90],
+      [1, 110],
+    ] as const) {
       health = new RingHealth({ ...settings, random: () => random })
       health.heard('b', failed('diskFull'), [a, b, c], 0)
       assert.equal(out()?.until, pause)
@@ -184,7 +209,11 @@ describe('ring health', () => {
   })
 
   it('who stands still is left out, and then nobody else of that epoch', () => {
-    const said: SaidBy = new Map([['a', ready], ['b', { state: 'waiting', progress: 0 }], ['c', loads(1)]])
+    const said: SaidBy = new Map([
+      ['a', ready],
+      ['b', { state: 'waiting', progress: 0 }],
+      ['c', loads(1)],
+    ])
     health.heard('c', loads(1), [a, b, c], 500)
     assert.equal(health.next([a, b, c], said, 500), 1000)
     health.look([a, b, c], said, false, 1000)
@@ -196,21 +225,37 @@ describe('ring health', () => {
   })
 
   it('who is back begins again', () => {
-    const said: SaidBy = new Map([['a', ready], ['b', loads(5)], ['c', ready]])
+    const said: SaidBy = new Map([
+      ['a', ready],
+      ['b', loads(5)],
+      ['c', ready],
+    ])
     health.greeted('b', 900)
     health.look([a, b, c], said, false, 1000)
     assert.deepEqual(outs(), [])
   })
 
   it('of links that lack, the worst linked is left out; where nobody tells, the last that waits', () => {
-    const linking = (...missing: number[]): Said => ({ state: 'loading', progress: 1, loading: { phase: 'linking', bytes: 1, totalBytes: 1, missing } })
-    const said: SaidBy = new Map([['a', linking(1)], ['b', linking(0, 2)], ['c', linking(1)]])
+    const linking = (...missing: number[]): Said => ({
+      state: 'loading',
+      progress: 1,
+      loading: { phase: 'linking', bytes: 1, totalBytes: 1, missing },
+    })
+    const said: SaidBy = new Map([
+      ['a', linking(1)],
+      ['b', linking(0, 2)],
+      ['c', linking(1)],
+    ])
     for (const now of [0, 1999]) health.look([a, b, c], said, false, now)
     assert.deepEqual(outs(), [])
     health.look([a, b, c], said, false, 2000)
     assert.deepEqual(outs(), ['b'])
     health = new RingHealth(settings)
-    const quiet: SaidBy = new Map([['a', ready], ['b', ready], ['c', linking()]])
+    const quiet: SaidBy = new Map([
+      ['a', ready],
+      ['b', ready],
+      ['c', linking()],
+    ])
     for (const now of [0, 2000]) health.look([a, b, c], quiet, false, now)
     assert.deepEqual(outs(), ['c'])
   })
@@ -268,7 +313,10 @@ describe('ring health', () => {
     health.look([a], all(a), true, 1499)
     assert.ok(out()?.trial)
     health.look([a], all(a), true, 1500)
-    assert.deepEqual([out()?.trial, out()?.error?.message, out()?.until], [undefined, 'B did not say that it loads for 1 s', 1900])
+    assert.deepEqual(
+      [out()?.trial, out()?.error?.message, out()?.until],
+      [undefined, 'B did not say that it loads for 1 s', 1900],
+    )
   })
 
   it('a trial of one that is not left out is none', () => {
@@ -335,7 +383,10 @@ describe('ring health', () => {
   it('the nearest time is the one to look at', () => {
     health.heard('b', failed('diskFull'), [a, b, c], 0)
     health.begin([a, c], 0)
-    const said: SaidBy = new Map([['a', { state: 'waiting', progress: 0 }], ['c', ready]])
+    const said: SaidBy = new Map([
+      ['a', { state: 'waiting', progress: 0 }],
+      ['c', ready],
+    ])
     assert.equal(health.next([a, c], said, 0), 100)
     assert.equal(health.next([a, c], said, 99), 100)
     assert.equal(health.next([a, c], said, 100), 1000)
@@ -367,7 +418,10 @@ describe('ring health', () => {
     const names = Array.from({ length: 70 }, (_, index) => `d${index}`)
     for (const name of names) health.accuse(name, report('diskFull'), 0)
     health.keep(new Set(), 1)
-    assert.deepEqual(names.filter((name) => out(name)), names.slice(6))
+    assert.deepEqual(
+      names.filter((name) => out(name)),
+      names.slice(6),
+    )
   })
 
   it('who is tried first and works has no strikes by that, and who was left out stays so', () => {

@@ -6,7 +6,15 @@
 import { MeshError } from '../../shared/errors.ts'
 import type { ErrorReportJson } from '../../shared/schema/common.ts'
 import { type BadLink, blamedForJob, faultOf, namedIn, worstLinked } from './blame.ts'
-import { EpochWatch, loadingOf, type Member, type Said, type SaidBy, stalled, type WatchSettings } from './epoch-watch.ts'
+import {
+  EpochWatch,
+  loadingOf,
+  type Member,
+  type Said,
+  type SaidBy,
+  stalled,
+  type WatchSettings,
+} from './epoch-watch.ts'
 import { type LoadWatch, watched, watchFrom } from './load-watch.ts'
 
 export interface HealthSettings extends WatchSettings {
@@ -20,7 +28,12 @@ export interface HealthSettings extends WatchSettings {
 }
 
 export const defaultHealth: HealthSettings = {
-  silenceMs: 60_000, retryMs: 30_000, longestRetryMs: 3_600_000, wellMs: 600_000, longestLoadMs: 3_600_000, random: Math.random,
+  silenceMs: 60_000,
+  retryMs: 30_000,
+  longestRetryMs: 3_600_000,
+  wellMs: 600_000,
+  longestLoadMs: 3_600_000,
+  random: Math.random,
 }
 
 /** A member that the ring goes on without. */
@@ -37,7 +50,16 @@ export interface LeftOut {
 type Cause = 'own' | 'stalled' | 'silent' | 'backend' | 'job' | 'link' | 'lost' | 'flap'
 
 /** What each costs: what somebody has to mend at once, what may pass after two or three in a row. */
-const weights: Readonly<Record<Cause, number>> = { own: 6, stalled: 6, silent: 6, backend: 3, job: 3, link: 2, lost: 2, flap: 0.5 }
+const weights: Readonly<Record<Cause, number>> = {
+  own: 6,
+  stalled: 6,
+  silent: 6,
+  backend: 3,
+  job: 3,
+  link: 2,
+  lost: 2,
+  flap: 0.5,
+}
 /** It can load, and spoils what comes then: where the others are not enough, a ring with it is better than none. */
 const spoiling: readonly Cause[] = ['silent', 'job', 'link', 'lost', 'flap']
 const mostStrikes = 6
@@ -101,7 +123,8 @@ export class RingHealth {
     this.#linksOfEpoch = []
     this.#went.clear()
     this.#struck.clear()
-    for (const { deviceId } of members) this.#change(deviceId, { out: undefined, trial: undefined, activeSince: undefined, worked: false })
+    for (const { deviceId } of members)
+      this.#change(deviceId, { out: undefined, trial: undefined, activeSince: undefined, worked: false })
   }
 
   /** A member said something of the epoch. */
@@ -133,10 +156,16 @@ export class RingHealth {
    */
   settle(members: readonly Member[], missing: readonly Member[], now: number): boolean {
     const before = this.#outs
-    const gone = members.filter(({ deviceId }) => this.#went.has(deviceId) || missing.some((one) => one.deviceId === deviceId))
-    for (const { deviceId, name } of gone) if (!this.#struck.has(deviceId)) this.#strike(deviceId, 'lost', restless(name), now)
+    const gone = members.filter(
+      ({ deviceId }) => this.#went.has(deviceId) || missing.some((one) => one.deviceId === deviceId),
+    )
+    for (const { deviceId, name } of gone)
+      if (!this.#struck.has(deviceId)) this.#strike(deviceId, 'lost', restless(name), now)
     const isExplained = ({ by, of }: BadLink): boolean =>
-      [by, of].some((side) => gone.some(({ deviceId }) => deviceId === side) || this.#struck.has(side) || this.#troubles.get(side)?.out)
+      [by, of].some(
+        (side) =>
+          gone.some(({ deviceId }) => deviceId === side) || this.#struck.has(side) || this.#troubles.get(side)?.out,
+      )
     const isUnexplained = this.#linksOfEpoch.some((link) => !isExplained(link))
     this.#links = this.#links.filter((link) => !isExplained(link))
     if (isUnexplained) this.#strikeWorst(members, 'link', now)
@@ -153,7 +182,8 @@ export class RingHealth {
     this.#links = this.#links.filter(({ at }) => now - at < this.#settings.longestRetryMs)
     if (!this.#isOver(members)) this.#lookAtEpoch(members, said, now)
     for (const [deviceId, { trial, out, activeSince }] of this.#troubles) {
-      if (trial && trial.said.state !== 'ready' && now - trial.watch.at >= this.#settings.silenceMs) this.#leaveOut(deviceId, stalled(trial.name, trial.said, this.#settings.silenceMs), now)
+      if (trial && trial.said.state !== 'ready' && now - trial.watch.at >= this.#settings.silenceMs)
+        this.#leaveOut(deviceId, stalled(trial.name, trial.said, this.#settings.silenceMs), now)
       const takesPart = isActive && !out && members.some((member) => member.deviceId === deviceId)
       this.#change(deviceId, { activeSince: takesPart ? (activeSince ?? now) : undefined })
       if (this.#isWell(deviceId, now)) this.#troubles.delete(deviceId)
@@ -188,7 +218,8 @@ export class RingHealth {
   /** It comes to a ring that works, or is outside of one that was there when the control plane started: it is tried first. */
   doubt(deviceId: string, now: number): void {
     const trouble = this.#troubles.get(deviceId) ?? none
-    if (!trouble.out) this.#troubles.set(deviceId, { ...trouble, error: undefined, trial: undefined, out: { since: now, until: now } })
+    if (!trouble.out)
+      this.#troubles.set(deviceId, { ...trouble, error: undefined, trial: undefined, out: { since: now, until: now } })
   }
 
   /** Somebody asks, on its machine, to try it now. Who spoiled several epochs has to wait all the same. */
@@ -224,7 +255,8 @@ export class RingHealth {
     for (const [deviceId, { goneAt, times }] of this.#troubles) {
       const since = deviceIds.has(deviceId) ? undefined : (goneAt ?? now)
       this.#change(deviceId, { goneAt: since })
-      if (since !== undefined && (times === 0 || now - since >= this.#settings.longestRetryMs)) this.#troubles.delete(deviceId)
+      if (since !== undefined && (times === 0 || now - since >= this.#settings.longestRetryMs))
+        this.#troubles.delete(deviceId)
     }
     const gone = [...this.#troubles].filter(([, { goneAt }]) => goneAt !== undefined)
     for (const [deviceId] of gone.slice(0, Math.max(0, gone.length - mostGone))) this.#troubles.delete(deviceId)
@@ -256,7 +288,8 @@ export class RingHealth {
     const missing = watch.missingLinks(members, said, now)
     if (!missing) return
     for (const link of missing.links) this.#badLink(link, now)
-    if (!this.#strikeWorst(members, 'stalled', now)) this.#strike(missing.last.deviceId, 'stalled', missing.last.error, now)
+    if (!this.#strikeWorst(members, 'stalled', now))
+      this.#strike(missing.last.deviceId, 'stalled', missing.last.error, now)
   }
 
   /** Rank 0 names who it lies with; who names one after another is the one. */
@@ -265,8 +298,12 @@ export class RingHealth {
     if (!blamed) return
     const [leader] = members
     if (blamed.deviceId !== leader.deviceId) this.#badLink({ by: leader.deviceId, of: blamed.deviceId }, now)
-    const worst = worstLinked(this.#links, members.map(({ deviceId }) => deviceId))
-    if (worst && worst.others.length > 1 && worst.deviceId === leader.deviceId) this.#strikeWorst(members, blamed.fault, now)
+    const worst = worstLinked(
+      this.#links,
+      members.map(({ deviceId }) => deviceId),
+    )
+    if (worst && worst.others.length > 1 && worst.deviceId === leader.deviceId)
+      this.#strikeWorst(members, blamed.fault, now)
     else {
       this.#struck.add(blamed.deviceId)
       this.#strike(blamed.deviceId, blamed.fault, error, now)
@@ -288,10 +325,17 @@ export class RingHealth {
 
   /** @returns false when nobody is without links */
   #strikeWorst(members: readonly Member[], cause: Cause, now: number): boolean {
-    const worst = worstLinked(this.#links, members.map(({ deviceId }) => deviceId))
+    const worst = worstLinked(
+      this.#links,
+      members.map(({ deviceId }) => deviceId),
+    )
     if (!worst) return false
-    const nameOf = (deviceId: string): string => members.find((member) => member.deviceId === deviceId)?.name ?? 'one that left'
-    const error = new MeshError('linksMissing', { peer: nameOf(worst.deviceId), others: worst.others.map(nameOf).join(', ') })
+    const nameOf = (deviceId: string): string =>
+      members.find((member) => member.deviceId === deviceId)?.name ?? 'one that left'
+    const error = new MeshError('linksMissing', {
+      peer: nameOf(worst.deviceId),
+      others: worst.others.map(nameOf).join(', '),
+    })
     this.#strike(worst.deviceId, cause, error.toReport(), now)
     return true
   }
@@ -315,7 +359,14 @@ export class RingHealth {
 
   #leaveOut(deviceId: string, error: ErrorReportJson, now: number): void {
     const times = (this.#troubles.get(deviceId) ?? none).times + 1
-    this.#change(deviceId, { times, error, strikes: 0, trial: undefined, activeSince: undefined, out: { since: now, until: now + this.#pause(times) } })
+    this.#change(deviceId, {
+      times,
+      error,
+      strikes: 0,
+      trial: undefined,
+      activeSince: undefined,
+      out: { since: now, until: now + this.#pause(times) },
+    })
   }
 
   #pause(times: number): number {

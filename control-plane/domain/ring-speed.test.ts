@@ -23,7 +23,10 @@ test('speed: a failed job costs its time at the pace of those that ended well, s
 
 test('speed: of two who always wait, one whose jobs fail after half a second gets no more of the time than the other', () => {
   const [speed, queue] = [new RingSpeed(), new FairQueue()]
-  const had = new Map([['honest', 0], ['bad', 0]])
+  const had = new Map([
+    ['honest', 0],
+    ['bad', 0],
+  ])
   const flows = [...had.keys()].map((flow) => ({ flow, weight: 1, since: 0 }))
   for (let turn = 0; turn < 2000; turn++) {
     const next = queue.begin(flows) as Turn

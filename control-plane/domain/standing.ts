@@ -10,9 +10,17 @@ const partsOf = (amounts: readonly number[]): number[] =>
   amounts.every((amount) => amount === 0) ? amounts.map(() => 0) : dealOut(wholeShare, amounts.map(BigInt))
 
 /** @returns one standing per member, in the given order */
-export const standingsOf = (members: readonly { readonly deviceId: string; readonly since: number }[], sums: readonly Sums[], now: number, grace: GraceSettings): Omit<Standing, 'name'>[] => {
+export const standingsOf = (
+  members: readonly { readonly deviceId: string; readonly since: number }[],
+  sums: readonly Sums[],
+  now: number,
+  grace: GraceSettings,
+): Omit<Standing, 'name'>[] => {
   const of = new Map(sums.map((sum) => [sum.deviceId, sum]))
-  const all = members.map(({ deviceId, since }) => ({ since, ...(of.get(deviceId) ?? { deviceId, earned: 0, used: 0, recentlyEarned: 0, recentlyUsed: 0 }) }))
+  const all = members.map(({ deviceId, since }) => ({
+    since,
+    ...(of.get(deviceId) ?? { deviceId, earned: 0, used: 0, recentlyEarned: 0, recentlyUsed: 0 }),
+  }))
   const contributors = all.map(({ deviceId, since, recentlyEarned }) => ({ deviceId, since, earned: recentlyEarned }))
   const contributed = contributionShares(contributors)
   const weights = queueWeights(contributors, now, grace)

@@ -51,10 +51,17 @@ export const judgeSums = (
       const checked = found.filter(({ checks }) => checks > 0)
       const accusers = checked.filter(({ isWrong }) => isWrong)
       const isConfirmed = accusers.length >= leastAccusers && accusers.length * 2 > checked.length && measured(deviceId)
-      const verdict = isConfirmed ? 'wrong' : accusers.length > 0 ? 'disputed' : checked.length > 0 ? 'right' : 'unchecked'
+      const verdict = isConfirmed
+        ? 'wrong'
+        : accusers.length > 0
+          ? 'disputed'
+          : checked.length > 0
+            ? 'right'
+            : 'unchecked'
       const problem = found.find((one) => one.problem !== undefined)?.problem
       return {
-        deviceId, verdict,
+        deviceId,
+        verdict,
         checks: checked.reduce((sum, { checks }) => sum + checks, 0),
         wrong: checked.reduce((sum, { wrong }) => sum + wrong, 0),
         worst: Math.max(0, ...checked.map(({ worst }) => worst)),

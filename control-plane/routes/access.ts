@@ -32,13 +32,19 @@ const keyOf = ({ headers: sent }: FastifyRequest): string | undefined =>
  * The app behind a request that shows an API key; `undefined` when it shows none.
  * @throws MeshError `keyNotAccepted` | `keyInvalid` | `keyAttempts` | `keyRevoked` | `keyExpired` | `keyMakerGone` | `keyOtherPool` | `poolMoved`
  */
-const authoriseKey = (request: FastifyRequest, route: RouteRecord, { keys, pools, pins }: Services): Caller | undefined => {
+const authoriseKey = (
+  request: FastifyRequest,
+  route: RouteRecord,
+  { keys, pools, pins }: Services,
+): Caller | undefined => {
   const text = keyOf(request)
   if (text === undefined) {
-    if (route.access === 'key') throw new MeshError('keyInvalid', { problem: 'the header Authorization: Bearer mesh_sk_... is missing' })
+    if (route.access === 'key')
+      throw new MeshError('keyInvalid', { problem: 'the header Authorization: Bearer mesh_sk_... is missing' })
     return undefined
   }
-  if (route.access !== 'key' && route.access !== 'member-or-key') throw new MeshError('keyNotAccepted', { route: `${route.method} ${route.path}` })
+  if (route.access !== 'key' && route.access !== 'member-or-key')
+    throw new MeshError('keyNotAccepted', { route: `${route.method} ${route.path}` })
   const { keyId, deviceId, poolId: ownPool } = keys.authenticate(text, request.ip)
   const { poolId = ownPool } = request.params as { poolId?: string }
   // the same answer whether that other pool exists or not
@@ -50,16 +56,22 @@ const authoriseKey = (request: FastifyRequest, route: RouteRecord, { keys, pools
 
 /** @throws MeshError `signatureInvalid` | `wrongControlPlane` | `clockSkew` | `replayed` | `deviceUnknown` | `notFound` | certificate errors | `notAdmin` */
 const authorise = (request: FastifyRequest, route: Route, services: Services): Caller => {
-  const deviceId = verifyRequest(request.headers, { method: request.method, path: request.url }, { own: services.key.id, guard: services.nonces, now: services.now() })
+  const deviceId = verifyRequest(
+    request.headers,
+    { method: request.method, path: request.url },
+    { own: services.key.id, guard: services.nonces, now: services.now() },
+  )
   if (!route.registers && !services.devices.find(deviceId)) throw new MeshError('deviceUnknown')
   if (route.access === 'device') return { deviceId, address: request.ip, isAdmin: false }
 
   const { poolId } = request.params as { poolId: string }
   if (!services.pools.find(poolId)) throw new MeshError('notFound', { what: 'pool', id: poolId })
   const text = request.headers[headers.certificate]
-  if (typeof text !== 'string') throw new MeshError('notMember', { deviceId: shortId(deviceId), poolId: shortId(poolId) })
+  if (typeof text !== 'string')
+    throw new MeshError('notMember', { deviceId: shortId(deviceId), poolId: shortId(poolId) })
   const certificate = services.memberships.show(text, deviceId, poolId)
-  if (route.access === 'admin' && certificate.role !== 'admin') throw new MeshError('notAdmin', { poolId: shortId(poolId) })
+  if (route.access === 'admin' && certificate.role !== 'admin')
+    throw new MeshError('notAdmin', { poolId: shortId(poolId) })
   return { deviceId, address: request.ip, isAdmin: certificate.role === 'admin' }
 }
 

@@ -39,18 +39,26 @@ const receive = (request: FastifyRequest, payload: Readable): Promise<Buffer> =>
       chunks.push(chunk)
     }
     const gone = (): void => giveUp(new MeshError('requestInvalid', { problem: 'the body ended early' }))
-    payload.on('data', take).once('error', gone).once('close', gone).once('end', () => {
-      clearTimeout(timer)
-      request.bodyHash = hash.digest('hex')
-      resolve(Buffer.concat(chunks))
-    })
+    payload
+      .on('data', take)
+      .once('error', gone)
+      .once('close', gone)
+      .once('end', () => {
+        clearTimeout(timer)
+        request.bodyHash = hash.digest('hex')
+        resolve(Buffer.concat(chunks))
+      })
   })
 
 /**
  * The JSON of a body. Sets the hash of what came, to be compared with the one that was signed.
  * @throws MeshError `bodyTooLarge` | `bodyTooSlow` | `requestInvalid`
  */
-export const readBody = async (request: FastifyRequest, payload: Readable, check: (request: FastifyRequest) => void): Promise<unknown> => {
+export const readBody = async (
+  request: FastifyRequest,
+  payload: Readable,
+  check: (request: FastifyRequest) => void,
+): Promise<unknown> => {
   const body = await receive(request, payload)
   check(request) // parsing costs more than the hash
   try {

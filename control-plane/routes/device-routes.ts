@@ -7,7 +7,14 @@ import type { StoredDevice } from '../store/device-store.ts'
 import type { Caller } from './access.ts'
 import type { Handlers } from './handler.ts'
 
-export const deviceRoutes = ({ devices, admission, presence, jobStore, background, now }: Services): Pick<Handlers, 'health' | 'ready' | 'registerDevice' | 'getDevice'> => {
+export const deviceRoutes = ({
+  devices,
+  admission,
+  presence,
+  jobStore,
+  background,
+  now,
+}: Services): Pick<Handlers, 'health' | 'ready' | 'registerDevice' | 'getDevice'> => {
   const startedAt = now()
   /** An agent registers whenever it comes back: where it tells nothing new, a full disk does not keep it out. */
   const register = ({ deviceId, address }: Caller, registration: DeviceRegistration): StoredDevice => {
@@ -17,7 +24,8 @@ export const deviceRoutes = ({ devices, admission, presence, jobStore, backgroun
     } catch (error) {
       const known = devices.find(deviceId)
       const { networkId, name, capabilities } = known ?? {}
-      if (!known || !background.note(error) || !isDeepStrictEqual(registration, { networkId, name, capabilities })) throw error
+      if (!known || !background.note(error) || !isDeepStrictEqual(registration, { networkId, name, capabilities }))
+        throw error
       return known
     }
   }
@@ -31,7 +39,10 @@ export const deviceRoutes = ({ devices, admission, presence, jobStore, backgroun
         throw new MeshError('notReady', { problem: MeshError.from(error).message }, error)
       }
     },
-    registerDevice: ({ caller, body }): Device => ({ ...register(caller, body), online: presence.isOnline(caller.deviceId) }),
+    registerDevice: ({ caller, body }): Device => ({
+      ...register(caller, body),
+      online: presence.isOnline(caller.deviceId),
+    }),
     getDevice: ({ caller }): Device => {
       const device = devices.find(caller.deviceId)
       if (!device) throw new MeshError('deviceUnknown')

@@ -22,7 +22,9 @@ An app gets its key from a member: <code>mesh api-key-create --name app</code>.<
 const wantsPage = ({ headers: { accept = '' } }: FastifyRequest): boolean => accept.includes('text/html')
 
 /** The error as clients of that API read it; a library shows its message as it is. */
-const openAiError = (message: string): object => ({ error: { message, type: 'invalid_request_error', param: null, code: 'unknown_url' } })
+const openAiError = (message: string): object => ({
+  error: { message, type: 'invalid_request_error', param: null, code: 'unknown_url' },
+})
 
 const isOpenAi = (path: string): boolean => path === '/v1' || path.startsWith('/v1/')
 
@@ -31,10 +33,14 @@ const answerNotFound = (request: FastifyRequest, reply: FastifyReply): FastifyRe
   const path = request.url.split('?')[0]
   if (!isOpenAi(path)) throw new MeshError('notFound', { what: 'route', id: `${request.method} ${path}` })
   dropRest(request, reply)
-  return reply.status(404).send(openAiError(
-    `Mesh has no OpenAI-compatible API (${request.method} ${path}). With an API key of mesh api-key-create: GET /api/api-key tells the pool, `
-    + 'GET /api/pools/{poolId}/rings the models, POST /api/pools/{poolId}/jobs runs a prompt; GET /docs shows every route.',
-  ))
+  return reply
+    .status(404)
+    .send(
+      openAiError(
+        `Mesh has no OpenAI-compatible API (${request.method} ${path}). With an API key of mesh api-key-create: GET /api/api-key tells the pool, ` +
+          'GET /api/pools/{poolId}/rings the models, POST /api/pools/{poolId}/jobs runs a prompt; GET /docs shows every route.',
+      ),
+    )
 }
 
 /** `/`, and answers to paths that do not exist. */

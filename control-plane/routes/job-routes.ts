@@ -5,7 +5,10 @@ import type { Handlers } from './handler.ts'
 
 const defaultLimit = 20
 
-export const jobRoutes = ({ jobs, textKeeper }: Services): Pick<Handlers, 'submitJob' | 'listJobs' | 'getJob' | 'cancelJob'> => ({
+export const jobRoutes = ({
+  jobs,
+  textKeeper,
+}: Services): Pick<Handlers, 'submitJob' | 'listJobs' | 'getJob' | 'cancelJob'> => ({
   submitJob: ({ caller, params, body }) => jobs.submit(params.poolId, caller, body),
   listJobs: ({ caller, params, query }) => jobs.list(params.poolId, query?.limit ?? defaultLimit, caller),
   getJob: ({ caller, params }) => {

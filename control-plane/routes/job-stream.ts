@@ -95,7 +95,11 @@ interface StreamOptions {
 }
 
 /** @throws MeshError `notFound` | `jobPrivate` | `overloaded` before the stream begins */
-export const streamJob = ({ jobs, jobStore, hub, background, textKeeper }: Services, request: FastifyRequest, reply: FastifyReply): void => {
+export const streamJob = (
+  { jobs, jobStore, hub, background, textKeeper }: Services,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): void => {
   const { poolId, jobId } = request.params as { poolId: string; jobId: string }
   const caller = request.caller as Caller
   const who = caller.keyId ?? caller.deviceId
@@ -111,26 +115,36 @@ export const streamJob = ({ jobs, jobStore, hub, background, textKeeper }: Servi
     response.writeHead(204).end()
     return
   }
-  response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-cache', 'x-accel-buffering': 'no' })
+  response.writeHead(200, {
+    'content-type': 'text/event-stream',
+    'cache-control': 'no-cache',
+    'x-accel-buffering': 'no',
+  })
   response.flushHeaders() // the next event may be long in coming
   const end = (): void => {
     silence()
     stream.close()
   }
   const stream = new Stream(response, sent, {
-    background, read,
+    background,
+    read,
     onEnd: () => {
       end()
       if (isSubmitter(job, caller)) textKeeper.wasRead(jobId)
     },
   })
   const isAsking = request.headers[headers.events] === 'waiting'
-  const silence = hub.listen(jobId, { event: (event) => stream.event(event), ...(isAsking ? { waiting: (waiting) => stream.waiting(waiting) } : {}) }, who)
+  const silence = hub.listen(
+    jobId,
+    { event: (event) => stream.event(event), ...(isAsking ? { waiting: (waiting) => stream.waiting(waiting) } : {}) },
+    who,
+  )
   response.on('error', () => {}) // the client is gone: `close` follows
   response.on('close', end)
   stream.catchUp()
-  if (isAsking) background.run('telling what a job waits for', () => {
-    const waiting = jobs.waiting.of(job)
-    if (waiting) stream.waiting(waiting)
-  })
+  if (isAsking)
+    background.run('telling what a job waits for', () => {
+      const waiting = jobs.waiting.of(job)
+      if (waiting) stream.waiting(waiting)
+    })
 }

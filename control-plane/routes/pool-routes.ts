@@ -14,11 +14,29 @@ export const needPool = ({ pools }: Pick<Services, 'pools'>, poolId: string): St
   return pool
 }
 
-export const poolRoutes = (services: Services): Pick<Handlers, 'createPool' | 'getPool' | 'getCharter' | 'listPools' | 'listPeers' | 'getRevocations' | 'publishRevocations' | 'getPin' | 'publishPin'> => {
+export const poolRoutes = (
+  services: Services,
+): Pick<
+  Handlers,
+  | 'createPool'
+  | 'getPool'
+  | 'getCharter'
+  | 'listPools'
+  | 'listPeers'
+  | 'getRevocations'
+  | 'publishRevocations'
+  | 'getPin'
+  | 'publishPin'
+> => {
   const { pools, memberships, pins, removals, presence, locks, now } = services
   const viewOf = ({ charter, ...pool }: StoredPool): Pool => {
     const members = pools.members(pool.poolId)
-    return { ...pool, ...(charter === null ? {} : { charter }), members: members.length, online: members.filter(({ deviceId }) => presence.isOnline(deviceId)).length }
+    return {
+      ...pool,
+      ...(charter === null ? {} : { charter }),
+      members: members.length,
+      online: members.filter(({ deviceId }) => presence.isOnline(deviceId)).length,
+    }
   }
   return {
     createPool: ({ caller, body }) => {
@@ -39,16 +57,29 @@ export const poolRoutes = (services: Services): Pick<Handlers, 'createPool' | 'g
       pools.members(params.poolId).map(({ deviceId, name, role, notAfter, lastSeenAt, certificate }): PoolPeer => {
         const agent = presence.find(deviceId)
         const lock = locks.view(deviceId)
-        return { deviceId, name, role, notAfter, certificate, online: agent !== undefined, lastSeenAt: agent?.lastSeenAt ?? lastSeenAt, addresses: [...(agent?.addresses ?? [])], ...(agent ? { peerId: agent.peerId } : {}), ...(lock ? { lock } : {}) }
+        return {
+          deviceId,
+          name,
+          role,
+          notAfter,
+          certificate,
+          online: agent !== undefined,
+          lastSeenAt: agent?.lastSeenAt ?? lastSeenAt,
+          addresses: [...(agent?.addresses ?? [])],
+          ...(agent ? { peerId: agent.peerId } : {}),
+          ...(lock ? { lock } : {}),
+        }
       }),
     getRevocations: ({ params }) => ({ list: memberships.revocations(needPool(services, params.poolId))?.text }),
     publishRevocations: ({ params, body }) => {
-      if (!removals.publish(needPool(services, params.poolId), body.list)) throw new MeshError('revocationsInvalid', { problem: 'the control plane holds a newer one' })
+      if (!removals.publish(needPool(services, params.poolId), body.list))
+        throw new MeshError('revocationsInvalid', { problem: 'the control plane holds a newer one' })
       return { ok: true }
     },
     getPin: ({ params }) => ({ pin: pins.pinOf(needPool(services, params.poolId))?.text }),
     publishPin: ({ params, body }) => {
-      if (!pins.publish(needPool(services, params.poolId), body.pin)) throw new MeshError('pinInvalid', { problem: 'the control plane holds a newer one' })
+      if (!pins.publish(needPool(services, params.poolId), body.pin))
+        throw new MeshError('pinInvalid', { problem: 'the control plane holds a newer one' })
       return { ok: true }
     },
   }

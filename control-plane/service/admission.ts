@@ -35,7 +35,11 @@ export class Admission {
   readonly #now: () => number
 
   /** @param isOnRecord whether a device is in a pool, as far as we know: asked only where its address has used all */
-  constructor({ address, member, newcomers }: AdmissionSettings, isOnRecord: (deviceId: string) => boolean, now: () => number) {
+  constructor(
+    { address, member, newcomers }: AdmissionSettings,
+    isOnRecord: (deviceId: string) => boolean,
+    now: () => number,
+  ) {
     this.#addresses = new Budgets(address)
     this.#members = new Budgets(member)
     this.#newcomers = new Budgets(newcomers)
@@ -52,8 +56,10 @@ export class Admission {
     const sender = this.#sender(address, claimed)
     const waitMs = sender.budgets.waitMs(sender.name, 1, this.#now())
     // a member that we have not met since we started: from now on it pays for what claims to be from it
-    if (waitMs > 0 && sender.budgets === this.#addresses && this.#isOnRecord(claimed)) return this.chargeMember(address, claimed)
-    if (waitMs > 0) throw new MeshError('tooManyRequests', { sender: sender.what, retryAfterSeconds: Math.ceil(waitMs / 1000) })
+    if (waitMs > 0 && sender.budgets === this.#addresses && this.#isOnRecord(claimed))
+      return this.chargeMember(address, claimed)
+    if (waitMs > 0)
+      throw new MeshError('tooManyRequests', { sender: sender.what, retryAfterSeconds: Math.ceil(waitMs / 1000) })
   }
 
   /** A request was refused, or came from a device that no pool knows. */
@@ -80,11 +86,18 @@ export class Admission {
   newcomer(address: string): void {
     const household = householdOf(address)
     const waitMs = this.#newcomers.waitMs(household, 1, this.#now())
-    if (waitMs > 0) throw new MeshError('tooManyRequests', { sender: 'new devices at this address', retryAfterSeconds: Math.ceil(waitMs / 1000) })
+    if (waitMs > 0)
+      throw new MeshError('tooManyRequests', {
+        sender: 'new devices at this address',
+        retryAfterSeconds: Math.ceil(waitMs / 1000),
+      })
     this.#newcomers.charge(household, 1, this.#now())
   }
 
-  #sender(address: string, claimed: string): { readonly budgets: Budgets; readonly name: string; readonly what: string } {
+  #sender(
+    address: string,
+    claimed: string,
+  ): { readonly budgets: Budgets; readonly name: string; readonly what: string } {
     const household = householdOf(address)
     const name = `${household} ${claimed}`
     if (this.#proven.has(name)) return { budgets: this.#members, name, what: 'this device' }

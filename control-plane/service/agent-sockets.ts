@@ -66,7 +66,10 @@ export class AgentSockets {
   constructor(options: AgentSocketsOptions) {
     this.#options = options
     const { background } = options
-    this.#timer = setInterval(() => background.run('looking at leases', () => this.#expire()), Math.max(50, options.leaseMs / 4))
+    this.#timer = setInterval(
+      () => background.run('looking at leases', () => this.#expire()),
+      Math.max(50, options.leaseMs / 4),
+    )
     this.#timer.unref()
     background.onRecovery(() => this.#askAgain())
   }
@@ -125,7 +128,8 @@ export class AgentSockets {
     const units = 1 + Math.floor(bytes / bytesPerUnit)
     if (agent.pools.size > 0) {
       const waitMs = this.#members.waitMs(agent.deviceId, 1, now())
-      if (waitMs > 0) throw new MeshError('tooManyRequests', { sender: 'this device', retryAfterSeconds: Math.ceil(waitMs / 1000) })
+      if (waitMs > 0)
+        throw new MeshError('tooManyRequests', { sender: 'this device', retryAfterSeconds: Math.ceil(waitMs / 1000) })
       return this.#members.charge(agent.deviceId, units, now())
     }
     admission.admit(address, agent.deviceId)
@@ -182,7 +186,12 @@ export class AgentSockets {
     this.#saw(agent.deviceId, now())
     if (!isNew) return rings.refresh(agent.deviceId)
     logger.info({ device: agent.deviceId, pools: agent.pools.size }, 'agent connected')
-    agent.socket.send({ type: 'welcome', serverTime: now(), heartbeatMs, ...(relays.length === 0 ? {} : { relays: [...relays] }) })
+    agent.socket.send({
+      type: 'welcome',
+      serverTime: now(),
+      heartbeatMs,
+      ...(relays.length === 0 ? {} : { relays: [...relays] }),
+    })
     rings.greet(agent)
     jobs.greet(agent)
     for (const poolId of [...moved, ...agent.pools.keys()]) this.#tellPin(agent, poolId)
@@ -190,7 +199,8 @@ export class AgentSockets {
       const pool = pools.find(poolId)
       const list = pool && memberships.revocations(pool)?.text
       if (list !== undefined) agent.socket.send({ type: 'revocations', poolId, list })
-      if (role === 'admin') for (const request of requestsFor(pools, poolId)) agent.socket.send({ type: 'join-request', poolId, request })
+      if (role === 'admin')
+        for (const request of requestsFor(pools, poolId)) agent.socket.send({ type: 'join-request', poolId, request })
     }
   }
 
@@ -204,7 +214,8 @@ export class AgentSockets {
   #renew(agent: Agent, certificate: string): void {
     const { memberships, presence, now } = this.#options
     const { poolId } = memberships.renewable(certificate, agent.deviceId)
-    for (const admin of presence.admins(poolId, now())) admin.socket.send({ type: 'renewal-request', poolId, certificate })
+    for (const admin of presence.admins(poolId, now()))
+      admin.socket.send({ type: 'renewal-request', poolId, certificate })
   }
 
   /**
@@ -219,7 +230,10 @@ export class AgentSockets {
     } catch (error) {
       const failure = MeshError.from(error)
       if (failure.code === 'certificateInvalid') agent.badCertificates.add(text)
-      logger[failure.code === 'internal' ? 'error' : 'info']({ device: agent.deviceId, code: failure.code }, failure.message)
+      logger[failure.code === 'internal' ? 'error' : 'info'](
+        { device: agent.deviceId, code: failure.code },
+        failure.message,
+      )
       const poolId = failure.code === 'poolMoved' ? poolIdIn(text) : undefined
       return poolId === undefined ? [] : [poolId]
     }
@@ -262,19 +276,26 @@ const parse = (text: string): AgentMessage => {
   }
   if (!Value.Check(AgentMessage, message)) {
     const [first] = Value.Errors(AgentMessage, message)
-    throw new MeshError('requestInvalid', { problem: `${first?.instancePath || 'message'} ${first?.message ?? 'is malformed'}` })
+    throw new MeshError('requestInvalid', {
+      problem: `${first?.instancePath || 'message'} ${first?.message ?? 'is malformed'}`,
+    })
   }
   return cleaned(message)
 }
 
 /** What others are shown of it: failures are kept and told to the whole pool. */
 const cleaned = (message: AgentMessage): AgentMessage => {
-  const shown = 'error' in message && message.error ? { ...message, error: MeshError.cleanReport(message.error) } : message
+  const shown =
+    'error' in message && message.error ? { ...message, error: MeshError.cleanReport(message.error) } : message
   if (shown.type !== 'ring-state') return shown
   const { network, checks } = shown
   return {
     ...shown,
-    ...(network?.streamsReason === undefined ? {} : { network: { ...network, streamsReason: oneLine(network.streamsReason) } }),
-    ...(checks ? { checks: checks.map((one) => (one.problem === undefined ? one : { ...one, problem: oneLine(one.problem) })) } : {}),
+    ...(network?.streamsReason === undefined
+      ? {}
+      : { network: { ...network, streamsReason: oneLine(network.streamsReason) } }),
+    ...(checks
+      ? { checks: checks.map((one) => (one.problem === undefined ? one : { ...one, problem: oneLine(one.problem) })) }
+      : {}),
   }
 }

@@ -54,9 +54,21 @@ export class ApiKeys {
   create(poolId: string, deviceId: string, { keyId, hash, name, lifetimeMs, tokensPerDay }: ApiKeyCreation): ApiKey {
     const { store, now, logger } = this.#options
     const existing = store.find(keyId)
-    if (existing && (existing.hash !== hash || existing.poolId !== poolId || existing.deviceId !== deviceId)) throw new MeshError('requestInvalid', { problem: `key id ${keyId} is taken` })
+    if (existing && (existing.hash !== hash || existing.poolId !== poolId || existing.deviceId !== deviceId))
+      throw new MeshError('requestInvalid', { problem: `key id ${keyId} is taken` })
     if (existing) return this.#viewOf(existing)
-    const key: StoredKey = { keyId, poolId, deviceId, name, hash, tokensPerDay: tokensPerDay ?? null, createdAt: now(), expiresAt: now() + lifetimeMs, revokedAt: null, lastUsedAt: null }
+    const key: StoredKey = {
+      keyId,
+      poolId,
+      deviceId,
+      name,
+      hash,
+      tokensPerDay: tokensPerDay ?? null,
+      createdAt: now(),
+      expiresAt: now() + lifetimeMs,
+      revokedAt: null,
+      lastUsedAt: null,
+    }
     if (!store.add(key, limits.apiKeys)) throw new MeshError('keyLimit', { limit: limits.apiKeys })
     logger.info({ pool: poolId, device: deviceId, key: keyId }, 'API key made')
     return this.#viewOf(key)
@@ -70,7 +82,8 @@ export class ApiKeys {
   /** Ends a key; repeating it is harmless. @throws MeshError `notFound`, also for a key that the caller may not see */
   revoke(poolId: string, keyId: string, by: Member): ApiKey {
     const key = this.#options.store.find(keyId)
-    if (key?.poolId !== poolId || (key.deviceId !== by.deviceId && !by.isAdmin)) throw new MeshError('notFound', { what: 'API key', id: keyId })
+    if (key?.poolId !== poolId || (key.deviceId !== by.deviceId && !by.isAdmin))
+      throw new MeshError('notFound', { what: 'API key', id: keyId })
     this.#revoke(key)
     return this.view(keyId)
   }
@@ -108,7 +121,8 @@ export class ApiKeys {
     if (key.revokedAt !== null) throw new MeshError('keyRevoked', { keyId: key.keyId })
     if (!isLive(key, now())) throw new MeshError('keyExpired', { keyId: key.keyId, expiresAt: key.expiresAt })
     if (!this.#isMakerIn(key)) throw new MeshError('keyMakerGone', { keyId: key.keyId })
-    if (now() - (key.lastUsedAt ?? 0) >= useEveryMs) background.run('storing the use of a key', () => store.use(key.keyId, now()))
+    if (now() - (key.lastUsedAt ?? 0) >= useEveryMs)
+      background.run('storing the use of a key', () => store.use(key.keyId, now()))
     return key
   }
 
@@ -150,11 +164,30 @@ export class ApiKeys {
     }
   }
 
-  #viewOf({ keyId, poolId, deviceId, name, createdAt, expiresAt, revokedAt, lastUsedAt, tokensPerDay }: StoredKey): ApiKey {
+  #viewOf({
+    keyId,
+    poolId,
+    deviceId,
+    name,
+    createdAt,
+    expiresAt,
+    revokedAt,
+    lastUsedAt,
+    tokensPerDay,
+  }: StoredKey): ApiKey {
     const deviceName = this.#options.devices.find(deviceId)?.name ?? shortId(deviceId)
     return {
-      keyId, poolId, deviceId, deviceName, name, createdAt, expiresAt, ...this.#useOf(keyId),
-      ...(revokedAt === null ? {} : { revokedAt }), ...(lastUsedAt === null ? {} : { lastUsedAt }), ...(tokensPerDay === null ? {} : { tokensPerDay }),
+      keyId,
+      poolId,
+      deviceId,
+      deviceName,
+      name,
+      createdAt,
+      expiresAt,
+      ...this.#useOf(keyId),
+      ...(revokedAt === null ? {} : { revokedAt }),
+      ...(lastUsedAt === null ? {} : { lastUsedAt }),
+      ...(tokensPerDay === null ? {} : { tokensPerDay }),
     }
   }
 }

@@ -34,23 +34,38 @@ const withDisk = (t: TestContext): Stage => {
 
 test('background: what fails throws nothing, whatever it is; only a full or broken disk is remembered', (t) => {
   const { background, lines, write } = withDisk(t)
-  assert.equal(background.run('a defect', () => assert.fail('x')), false)
+  assert.equal(
+    background.run('a defect', () => assert.fail('x')),
+    false,
+  )
   background.untilStored('a defect', () => assert.fail('x'))
   assert.equal(background.note(new MeshError('notFound')), false)
   assert.equal(background.problem, undefined)
-  assert.equal(background.run('nothing', () => {}), true)
+  assert.equal(
+    background.run('nothing', () => {}),
+    true,
+  )
   assert.equal(background.run('storing', write), false)
   for (let time = 0; time < 3; time++) background.untilStored('storing', write)
   assert.equal(codeOf(background), 'storageFull')
   // a defect with what it was, each time; the disk once
-  assert.deepEqual(lines.map((line) => (JSON.parse(line) as { what?: string }).what ?? 'the disk'), ['a defect', 'a defect', 'the disk'])
+  assert.deepEqual(
+    lines.map((line) => (JSON.parse(line) as { what?: string }).what ?? 'the disk'),
+    ['a defect', 'a defect', 'the disk'],
+  )
 })
 
 test('background: a database that cannot be used is told as such', (t) => {
   const { background } = withDisk(t)
   for (const code of ['SQLITE_IOERR_WRITE', 'SQLITE_BUSY', 'SQLITE_READONLY_DBMOVED', 'SQLITE_CANTOPEN']) {
-    assert.equal(background.note(new Error('query failed', { cause: Object.assign(new Error('disk I/O error'), { code }) })), true)
-    assert.deepEqual([background.problem?.code, background.problem?.message], ['storageFailed', 'the control plane cannot use its database: disk I/O error (SQLITE_IOERR_WRITE)'])
+    assert.equal(
+      background.note(new Error('query failed', { cause: Object.assign(new Error('disk I/O error'), { code }) })),
+      true,
+    )
+    assert.deepEqual(
+      [background.problem?.code, background.problem?.message],
+      ['storageFailed', 'the control plane cannot use its database: disk I/O error (SQLITE_IOERR_WRITE)'],
+    )
   }
   assert.equal(background.note(Object.assign(new Error('constraint'), { code: 'SQLITE_CONSTRAINT' })), false)
 })
@@ -94,7 +109,15 @@ test('background: it is over only when all is stored', (t) => {
 test('background: the pause between looks grows to 5 s, stays that long when trouble comes back at once, and ends with it', (t) => {
   const { background, disk, write, pass } = withDisk(t)
   background.run('storing', write)
-  for (const [ms, probes] of [[250, 1], [500, 2], [1000, 3], [2000, 4], [4000, 5], [5000, 6], [5000, 7]]) {
+  for (const [ms, probes] of [
+    [250, 1],
+    [500, 2],
+    [1000, 3],
+    [2000, 4],
+    [4000, 5],
+    [5000, 6],
+    [5000, 7],
+  ]) {
     pass(ms - 1)
     assert.equal(disk.probes, probes - 1)
     pass(1)
@@ -104,7 +127,10 @@ test('background: the pause between looks grows to 5 s, stays that long when tro
   pass(5000)
   assert.equal(background.problem, undefined)
   disk.isFull = true
-  for (const [afterMs, nextMs] of [[1000, 5000], [61_000, 250]]) {
+  for (const [afterMs, nextMs] of [
+    [1000, 5000],
+    [61_000, 250],
+  ]) {
     pass(afterMs)
     background.run('storing', write)
     const before = disk.probes

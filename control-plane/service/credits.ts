@@ -25,7 +25,12 @@ export interface CreditSettings extends GraceSettings {
   readonly windowMs: number
 }
 
-export const defaultCreditSettings: CreditSettings = { settleMs: 120_000, windowMs: 30 * 86_400_000, graceMs: 7 * 86_400_000, graceShare: 50_000 }
+export const defaultCreditSettings: CreditSettings = {
+  settleMs: 120_000,
+  windowMs: 30 * 86_400_000,
+  graceMs: 7 * 86_400_000,
+  graceShare: 50_000,
+}
 
 export interface CreditsOptions {
   readonly store: CreditStore
@@ -49,7 +54,10 @@ export class Credits {
 
   constructor(options: CreditsOptions) {
     this.#options = options
-    this.#timer = setInterval(() => options.background.run('settling jobs', () => this.settleDue()), Math.min(30_000, Math.max(50, options.settings.settleMs / 4)))
+    this.#timer = setInterval(
+      () => options.background.run('settling jobs', () => this.settleDue()),
+      Math.min(30_000, Math.max(50, options.settings.settleMs / 4)),
+    )
     this.#timer.unref()
   }
 
@@ -79,12 +87,21 @@ export class Credits {
         const most = mostTokens(job.submission, shape, result.tokens.length)
         const { jobId, submittedBy, epoch } = job
         const workers = ring.members.map(({ deviceId, ranges }) => ({
-          deviceId, weights: heldWeights(shape, ranges),
+          deviceId,
+          weights: heldWeights(shape, ranges),
           ...(isWrong(ring.ringId, epoch, deviceId) ? { isWrong: true } : {}),
         }))
-        store.open(job.poolId, { jobId, submittedBy, epoch, modelWeights: weightsOf(shape), tokens, mostTokens: most, workers }, now())
+        store.open(
+          job.poolId,
+          { jobId, submittedBy, epoch, modelWeights: weightsOf(shape), tokens, mostTokens: most, workers },
+          now(),
+        )
         const claimed = (result.usage?.promptTokens ?? 0) + result.tokens.length
-        if (claimed > most) logger.warn({ job: jobId, device: workers[0].deviceId, claimed, most }, 'rank 0 claims more tokens than the job can have had')
+        if (claimed > most)
+          logger.warn(
+            { job: jobId, device: workers[0].deviceId, claimed, most },
+            'rank 0 claims more tokens than the job can have had',
+          )
       }
       return ends
     })
@@ -109,7 +126,8 @@ export class Credits {
   receive(deviceId: string, poolId: string, report: SignedStatement): void {
     const { jobs, store, logger } = this.#options
     const problem = this.#problemWith(deviceId, poolId, report)
-    if (problem !== undefined) return logger.warn({ device: deviceId, job: report.jobId, problem }, 'a report was ignored')
+    if (problem !== undefined)
+      return logger.warn({ device: deviceId, job: report.jobId, problem }, 'a report was ignored')
     const billed = store.find(report.jobId)
     // a job that ended unbilled or is settled: late, repeated, or nothing to share out
     if (billed ? billed.isSettled : finalStates.includes(jobs.head(report.jobId)?.state ?? 'failed')) return
@@ -148,7 +166,14 @@ export class Credits {
     const members = isStored ? stored : [...stored, { deviceId: asking, since: now() }]
     const standings = standingsOf(members, store.sums(poolId, now() - settings.windowMs), now(), settings)
     const names = devices.names(members.map(({ deviceId }) => deviceId))
-    return { windowMs: settings.windowMs, unsettled: store.unsettled(poolId), members: standings.map((standing) => ({ ...standing, name: names.get(standing.deviceId) ?? shortId(standing.deviceId) })) }
+    return {
+      windowMs: settings.windowMs,
+      unsettled: store.unsettled(poolId),
+      members: standings.map((standing) => ({
+        ...standing,
+        name: names.get(standing.deviceId) ?? shortId(standing.deviceId),
+      })),
+    }
   }
 
   quota(poolId: string, deviceId: string): QuotaView {
@@ -160,7 +185,10 @@ export class Credits {
     return { ...own, windowMs, waiting: mine, waitingOfOthers: waiting.reduce((sum, { jobs }) => sum + jobs, 0) - mine }
   }
 
-  page(poolId: string, { after = 0, since = 0, limit = limits.ledgerPage }: { after?: number; since?: number; limit?: number }): LedgerPage {
+  page(
+    poolId: string,
+    { after = 0, since = 0, limit = limits.ledgerPage }: { after?: number; since?: number; limit?: number },
+  ): LedgerPage {
     const entries = this.#options.store.entries(poolId, { after, since, limit: limit + 1 })
     return { entries: entries.slice(0, limit), more: entries.length > limit }
   }
@@ -171,8 +199,12 @@ export class Credits {
 
   #contributors(poolId: string): Contributor[] {
     const { store, now, settings } = this.#options
-    const earned = new Map(store.sums(poolId, now() - settings.windowMs).map(({ deviceId, recentlyEarned }) => [deviceId, recentlyEarned]))
-    return store.participants(poolId).map(({ deviceId, since }) => ({ deviceId, since, earned: earned.get(deviceId) ?? 0 }))
+    const earned = new Map(
+      store.sums(poolId, now() - settings.windowMs).map(({ deviceId, recentlyEarned }) => [deviceId, recentlyEarned]),
+    )
+    return store
+      .participants(poolId)
+      .map(({ deviceId, since }) => ({ deviceId, since, earned: earned.get(deviceId) ?? 0 }))
   }
 
   /** Why a statement cannot count, as far as that can be told before the job ends. */
@@ -188,7 +220,9 @@ export class Credits {
       return `it does not fit the job, which had ${billOf(billed, others).tokens} tokens in epoch ${billed.epoch}`
     }
     const ring = rings.findByModel(poolId, job.submission.modelId)
-    return finalStates.includes(job.state) || ring?.members.some((member) => member.deviceId === deviceId) ? undefined : 'the device has no part in the job'
+    return finalStates.includes(job.state) || ring?.members.some((member) => member.deviceId === deviceId)
+      ? undefined
+      : 'the device has no part in the job'
   }
 
   #keep(deviceId: string, statement: SignedStatement, billed: BilledJob | undefined): void {
@@ -218,10 +252,18 @@ export class Credits {
     if (!store.settle(jobId, now())) return false
     // a job that was cancelled ends amid its prompt, of which rank 0 tells the whole length
     if (isCorrected && jobs.head(jobId)?.state !== 'cancelled') {
-      logger.warn({ job: jobId, device: job.workers[0].deviceId, claimed: job.tokens, billed: tokens }, 'rank 0 claimed other tokens than the ranks of its ring signed')
+      logger.warn(
+        { job: jobId, device: job.workers[0].deviceId, claimed: job.tokens, billed: tokens },
+        'rank 0 claimed other tokens than the ranks of its ring signed',
+      )
     }
     for (const device of disputedBy) {
-      logger.warn({ job: jobId, device, billed: tokens }, undecided ? 'the ranks signed different numbers of tokens' : 'a rank signed another number of tokens than most of its ring')
+      logger.warn(
+        { job: jobId, device, billed: tokens },
+        undecided
+          ? 'the ranks signed different numbers of tokens'
+          : 'a rank signed another number of tokens than most of its ring',
+      )
     }
     return true
   }

@@ -17,7 +17,8 @@ export class JobHub {
   readonly #followed = new Map<string, number>()
 
   publish(jobId: string, events: readonly (JobEvent | undefined)[]): void {
-    for (const event of events) if (event) for (const listener of this.#listeners.get(jobId) ?? []) listener.event(event)
+    for (const event of events)
+      if (event) for (const listener of this.#listeners.get(jobId) ?? []) listener.event(event)
   }
 
   tell(jobId: string, waiting: JobWaiting): void {
@@ -31,7 +32,8 @@ export class JobHub {
 
   /** @param who a device or a key @throws MeshError `overloaded` */
   checkRoom(who: string): void {
-    if ((this.#followed.get(who) ?? 0) >= streamsOfOne) throw new MeshError('overloaded', { what: 'the list of event streams of this sender', limit: streamsOfOne })
+    if ((this.#followed.get(who) ?? 0) >= streamsOfOne)
+      throw new MeshError('overloaded', { what: 'the list of event streams of this sender', limit: streamsOfOne })
   }
 
   /** @returns how to stop listening, once */

@@ -73,7 +73,10 @@ interface Running {
 
 /** Milliseconds in which a leader that is there says something of its job. */
 const leaderWordMs = 1000
-const mostOf = ({ model }: StoredRing, { maxTokens }: Pick<JobSubmission, 'maxTokens'>): Running['most'] => ({ read: model.shape.context, written: maxTokens })
+const mostOf = ({ model }: StoredRing, { maxTokens }: Pick<JobSubmission, 'maxTokens'>): Running['most'] => ({
+  read: model.shape.context,
+  written: maxTokens,
+})
 
 const newsOf = (message: JobMessage): JobNews => {
   if (message.type === 'job-tokens') return { written: message.firstIndex + message.tokens.length }
@@ -89,7 +92,11 @@ export class Jobs {
   constructor(options: JobsOptions) {
     this.#options = options
     this.#turns = new Turns(options)
-    this.waiting = new Waiting({ ...options, turns: this.#turns, runningOn: (ringId) => this.#running.get(ringId)?.jobId })
+    this.waiting = new Waiting({
+      ...options,
+      turns: this.#turns,
+      runningOn: (ringId) => this.#running.get(ringId)?.jobId,
+    })
   }
 
   /** Jobs that ran when the control plane stopped: their leader may come back within the lease. */
@@ -99,9 +106,18 @@ export class Jobs {
       const ring = ringStore.findByModel(poolId, submission.modelId)
       const leader = ring?.members[0]
       const lost = new MeshError('epochStale', { got: epoch, want: ring?.epoch ?? 'none' })
-      if (!ring || !leader || ring.epoch !== epoch) background.untilStored(`job/${jobId}`, () => this.#fail(jobId, lost))
+      if (!ring || !leader || ring.epoch !== epoch)
+        background.untilStored(`job/${jobId}`, () => this.#fail(jobId, lost))
       else {
-        const running: Running = { jobId, ringId: ring.ringId, leader: leader.deviceId, leaderName: leader.name, since: now(), most: mostOf(ring, submission), watch: jobWatchFrom(now()) }
+        const running: Running = {
+          jobId,
+          ringId: ring.ringId,
+          leader: leader.deviceId,
+          leaderName: leader.name,
+          since: now(),
+          most: mostOf(ring, submission),
+          watch: jobWatchFrom(now()),
+        }
         this.#running.set(ring.ringId, running)
         this.#watch(running)
         this.#endAfter(leaseMs, running, leader.deviceId, new MeshError('jobLost', { peer: leader.name }))
@@ -159,8 +175,20 @@ export class Jobs {
     const job = ring && leader && this.#turns.next(ring)
     if (!job) return
     if (job.withheld) return this.#failUnread(ring, job)
-    const running: Running = { jobId: job.jobId, ringId, leader: leader.deviceId, leaderName: ring.members[0].name, since: now(), most: mostOf(ring, job.submission), watch: jobWatchFrom(now()) }
-    const assigned = jobs.advance(job.jobId, 'assigned', { epoch: ring.epoch, worldSize: ring.members.length, now: now() })
+    const running: Running = {
+      jobId: job.jobId,
+      ringId,
+      leader: leader.deviceId,
+      leaderName: ring.members[0].name,
+      since: now(),
+      most: mostOf(ring, job.submission),
+      watch: jobWatchFrom(now()),
+    }
+    const assigned = jobs.advance(job.jobId, 'assigned', {
+      epoch: ring.epoch,
+      worldSize: ring.members.length,
+      now: now(),
+    })
     this.#running.set(ringId, running) // only now: what is not stored does not run
     this.#watch(running)
     hub.publish(job.jobId, [assigned])
@@ -189,7 +217,8 @@ export class Jobs {
     if (reaction === 'settle') agent.socket.send({ type: 'job-settled', jobId })
     else if (reaction === 'stop') agent.socket.send({ type: 'job-cancel', jobId })
     else if (reaction === 'start' && head) hub.publish(jobId, [jobs.advance(jobId, 'running', { ...head, now: now() })])
-    else if (reaction === 'append' && message.type === 'job-tokens') hub.publish(jobId, [jobs.addTokens(jobId, message.firstIndex, message.tokens, message.text)])
+    else if (reaction === 'append' && message.type === 'job-tokens')
+      hub.publish(jobId, [jobs.addTokens(jobId, message.firstIndex, message.tokens, message.text)])
     else if (reaction === 'finish' && running && (message.type === 'job-done' || message.type === 'job-failed')) {
       const members = this.#options.ringStore.find(running.ringId)?.members ?? []
       const said = message.type === 'job-failed' ? { ...message, error: leaderReport(members, message.error) } : message
@@ -245,9 +274,16 @@ export class Jobs {
     const { ringStore, graceMs, reportMs } = this.#options
     for (const running of this.#running.values()) {
       const member = ringStore.find(running.ringId)?.members.find((one) => one.deviceId === deviceId)
-      if (running.leader === deviceId) this.#endAfter(graceMs, running, deviceId, new MeshError('jobLost', { peer: running.leaderName }))
+      if (running.leader === deviceId)
+        this.#endAfter(graceMs, running, deviceId, new MeshError('jobLost', { peer: running.leaderName }))
       // the loss of the leader is the nearer end
-      else if (member && running.awaited !== running.leader) this.#endAfter(reportMs, running, deviceId, new MeshError('peerLost', { peer: member.name, rank: member.rank, problem: 'its agent went away' }))
+      else if (member && running.awaited !== running.leader)
+        this.#endAfter(
+          reportMs,
+          running,
+          deviceId,
+          new MeshError('peerLost', { peer: member.name, rank: member.rank, problem: 'its agent went away' }),
+        )
     }
   }
 
@@ -272,7 +308,8 @@ export class Jobs {
   expel(poolId: string, deviceId: string, error: MeshError): void {
     for (const running of this.#running.values()) {
       const ring = this.#options.ringStore.find(running.ringId)
-      if (ring?.poolId === poolId && ring.members.some((member) => member.deviceId === deviceId)) this.#end(running, error)
+      if (ring?.poolId === poolId && ring.members.some((member) => member.deviceId === deviceId))
+        this.#end(running, error)
     }
   }
 
@@ -314,7 +351,10 @@ export class Jobs {
       this.#watch(running, this.#options.cancelMs)
     } else {
       credits.forget(jobId)
-      hub.publish(jobId, jobs.finish(jobId, { state: 'cancelled', text: '', tokens: [], finishReason: 'cancelled' }, { now: now() }))
+      hub.publish(
+        jobId,
+        jobs.finish(jobId, { state: 'cancelled', text: '', tokens: [], finishReason: 'cancelled' }, { now: now() }),
+      )
       const job = jobs.find(jobId)
       const ring = job && ringStore.findByModel(job.poolId, job.submission.modelId)
       if (ring) this.waiting.changed(ring.ringId)
@@ -323,7 +363,14 @@ export class Jobs {
 
   #assign(leader: Agent, { ringId }: Running, { jobId, epoch, submission, createdAt }: Job): void {
     const { jobs, now } = this.#options
-    leader.socket.send({ type: 'job-assign', jobId, epoch, ringId, queuedMs: Math.max(0, now() - createdAt), submission: { ...submission, idempotencyKey: jobId } }) // the key is for who submitted it
+    leader.socket.send({
+      type: 'job-assign',
+      jobId,
+      epoch,
+      ringId,
+      queuedMs: Math.max(0, now() - createdAt),
+      submission: { ...submission, idempotencyKey: jobId },
+    }) // the key is for who submitted it
     if (jobs.head(jobId)?.isCancelled) leader.socket.send({ type: 'job-cancel', jobId })
   }
 
@@ -339,7 +386,8 @@ export class Jobs {
       if (this.#running.get(running.ringId) !== running) return
       // what it said meanwhile could not be stored: it is asked to say it again
       if (background.problem) running.watch = { ...running.watch, at: now() }
-      if (background.problem || (leftMs === undefined && now() - running.watch.at < stallMs)) return this.#watch(running)
+      if (background.problem || (leftMs === undefined && now() - running.watch.at < stallMs))
+        return this.#watch(running)
       const error = new MeshError('jobStalled', { peer: running.leaderName, seconds: (leftMs ?? stallMs) / 1000 })
       this.#end(running, error)
     }
@@ -361,14 +409,26 @@ export class Jobs {
     const { jobs, presence } = this.#options
     const isCancelled = jobs.head(running.jobId)?.isCancelled === true
     presence.find(running.leader)?.socket.send({ type: 'job-cancel', jobId: running.jobId })
-    this.#finish(running, failedWith(error.toReport(), jobs.find(running.jobId) as Job, isCancelled), undefined, error.toReport())
+    this.#finish(
+      running,
+      failedWith(error.toReport(), jobs.find(running.jobId) as Job, isCancelled),
+      undefined,
+      error.toReport(),
+    )
   }
 
   /** Ends a job that no ring has. */
   #fail(jobId: string, error: MeshError): void {
     const { jobs, hub, credits, now } = this.#options
     credits.forget(jobId)
-    hub.publish(jobId, jobs.finish(jobId, failedWith(error.toReport(), jobs.find(jobId) as Job, jobs.head(jobId)?.isCancelled === true), { now: now() }))
+    hub.publish(
+      jobId,
+      jobs.finish(
+        jobId,
+        failedWith(error.toReport(), jobs.find(jobId) as Job, jobs.head(jobId)?.isCancelled === true),
+        { now: now() },
+      ),
+    )
   }
 
   /** @param stored called when the result cannot be lost any more @param why we ended it, whatever is told */
@@ -383,7 +443,12 @@ export class Jobs {
     stopWaiting(running)
     clearTimeout(running.look)
     this.#running.delete(ringId)
-    this.#turns.end(ringId, { tokens, received: result.tokens.length, ms: now() - running.since, context: ring?.model.shape.context })
+    this.#turns.end(ringId, {
+      tokens,
+      received: result.tokens.length,
+      ms: now() - running.since,
+      context: ring?.model.shape.context,
+    })
     hub.publish(jobId, events)
     stored()
     logger.info({ job: jobId, state: result.state, code: result.error?.code }, 'job ended')

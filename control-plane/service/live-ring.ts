@@ -42,7 +42,10 @@ export class LiveRing {
   /** A member failed: the more often that happened, the longer the pause before the next epoch. */
   fail(now: number): void {
     if (this.status === 'active') this.status = 'forming'
-    this.retryAt = Math.max(this.retryAt, now + Math.min(longestRetryMs, firstRetryMs * 2 ** Math.min(this.#failures, 10)))
+    this.retryAt = Math.max(
+      this.retryAt,
+      now + Math.min(longestRetryMs, firstRetryMs * 2 ** Math.min(this.#failures, 10)),
+    )
   }
 
   activate(): void {
@@ -54,13 +57,16 @@ export class LiveRing {
 
   wait(reason: string): void {
     this.reason = reason
-    this.status = [...this.reports.values()].some(({ state }) => state === 'loading' || state === 'ready') ? 'forming' : 'waiting'
+    this.status = [...this.reports.values()].some(({ state }) => state === 'loading' || state === 'ready')
+      ? 'forming'
+      : 'waiting'
   }
 
   /** Only the latest call counts; without a time there is nothing to look at again. */
   lookAgain(times: readonly number[], now: number, look: () => void): void {
     clearTimeout(this.#timer)
-    if (times.length > 0) this.#timer = setTimeout(look, Math.min(Math.max(1, Math.min(...times) - now), longestTimerMs)).unref()
+    if (times.length > 0)
+      this.#timer = setTimeout(look, Math.min(Math.max(1, Math.min(...times) - now), longestTimerMs)).unref()
   }
 
   stop(): void {

@@ -52,8 +52,15 @@ export class Locks {
   /** Bytes that a device has room for in a ring. */
   roomFor(deviceId: string, ringId: string): number {
     const { store, devices, rings, presence } = this.#options
-    const held = rings.all().flatMap((ring) => ring.members.filter((member) => member.deviceId === deviceId).map(({ bytes = 0 }) => ({ isHere: ring.ringId === ringId, bytes })))
-    const sum = (isHere: boolean): number => held.filter((one) => one.isHere === isHere).reduce((total, { bytes }) => total + bytes, 0)
+    const held = rings
+      .all()
+      .flatMap((ring) =>
+        ring.members
+          .filter((member) => member.deviceId === deviceId)
+          .map(({ bytes = 0 }) => ({ isHere: ring.ringId === ringId, bytes })),
+      )
+    const sum = (isHere: boolean): number =>
+      held.filter((one) => one.isHere === isHere).reduce((total, { bytes }) => total + bytes, 0)
     return roomOf({
       lock: store.find(deviceId),
       machineBytes: devices.find(deviceId)?.capabilities.memoryBytes ?? 0,
@@ -65,6 +72,12 @@ export class Locks {
 
   view(deviceId: string): LockView | undefined {
     const lock = this.#options.store.find(deviceId)
-    return isCommitted(lock) ? { phase: lock.phase, memoryBytes: lock.memoryBytes, missingBytes: this.#options.presence.missingMemory(deviceId) } : undefined
+    return isCommitted(lock)
+      ? {
+          phase: lock.phase,
+          memoryBytes: lock.memoryBytes,
+          missingBytes: this.#options.presence.missingMemory(deviceId),
+        }
+      : undefined
   }
 }

@@ -1,6 +1,12 @@
 /** Certificates that devices show: checked, remembered, and told to who needs to know. */
 import { MeshError } from '../../shared/errors.ts'
-import { type Certificate, checkOwner, poolIdIn, verifyCertificate, verifyForRenewal } from '../../shared/identity/pool-certificate.ts'
+import {
+  type Certificate,
+  checkOwner,
+  poolIdIn,
+  verifyCertificate,
+  verifyForRenewal,
+} from '../../shared/identity/pool-certificate.ts'
 import { readRevocations, removalsOf, replaces, type RevocationList } from '../../shared/identity/revocation-list.ts'
 import { putLast } from '../../shared/put-last.ts'
 import type { PoolStore, StoredPool } from '../store/pool-store.ts'
@@ -28,7 +34,10 @@ export class Memberships {
   /** Lists that were checked, by pool. */
   readonly #lists = new Map<string, RevocationList>()
   /** Certificates that were found valid, by pool and text, with the list that was looked at. */
-  readonly #valid = new Map<string, { readonly certificate: Certificate; readonly list: RevocationList | undefined; readonly at: number }>()
+  readonly #valid = new Map<
+    string,
+    { readonly certificate: Certificate; readonly list: RevocationList | undefined; readonly at: number }
+  >()
 
   constructor(options: MembershipsOptions) {
     this.#options = options
@@ -49,7 +58,8 @@ export class Memberships {
     this.#options.checkServed(pool)
     const known = pools.membership(pool.poolId, deviceId)
     // a full disk keeps no member out: it shows the certificate again with its next request
-    if (!known || known.notAfter < certificate.notAfter) background.run('storing a certificate', () => pools.publish(text, certificate))
+    if (!known || known.notAfter < certificate.notAfter)
+      background.run('storing a certificate', () => pools.publish(text, certificate))
     presence.admit(certificate)
     return certificate
   }

@@ -40,7 +40,11 @@ export class Pins {
     const { id } = this.#options
     const pin = this.pinOf(pool)
     if (pin === undefined || pin.controlPlaneId === id) return
-    throw new MeshError('poolMoved', { poolId: shortId(pool.poolId), want: shortId(pin.controlPlaneId), got: shortId(id) })
+    throw new MeshError('poolMoved', {
+      poolId: shortId(pool.poolId),
+      want: shortId(pin.controlPlaneId),
+      got: shortId(id),
+    })
   }
 
   /** @returns false when the pin that is held stays; @throws MeshError `pinInvalid` */
@@ -56,7 +60,10 @@ export class Pins {
     const agents = presence.membersOf(poolId)
     for (const agent of agents) agent.socket.send({ type: 'control-plane-pin', poolId, pin: text })
     if (pin.controlPlaneId === id) return true
-    logger.info({ pool: poolId, to: pin.controlPlaneId, number: pin.number }, `pool ${shortId(poolId)} was moved to control plane ${shortId(pin.controlPlaneId)}: it is not served here any more`)
+    logger.info(
+      { pool: poolId, to: pin.controlPlaneId, number: pin.number },
+      `pool ${shortId(poolId)} was moved to control plane ${shortId(pin.controlPlaneId)}: it is not served here any more`,
+    )
     for (const agent of agents) presence.expel(agent.deviceId, poolId)
     onMoved(poolId)
     return true

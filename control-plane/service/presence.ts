@@ -13,7 +13,13 @@ export interface AgentSocket {
   close(reason: string): void
 }
 
-export type Report = MemberReport & { readonly epoch: number; readonly progress: number; readonly loading?: Loading; readonly network?: RingNetwork; readonly sealingKey?: string }
+export type Report = MemberReport & {
+  readonly epoch: number
+  readonly progress: number
+  readonly loading?: Loading
+  readonly network?: RingNetwork
+  readonly sealingKey?: string
+}
 
 type Membership = Pick<Certificate, 'role' | 'notAfter'>
 
@@ -49,7 +55,19 @@ export class Presence {
   /** A newer socket of the same device replaces the older one. */
   connect(deviceId: string, socket: AgentSocket, now: number): Agent {
     this.#agents.get(deviceId)?.socket.close('replaced by a newer connection')
-    const agent: Agent = { deviceId, socket, peerId: '', addresses: [], pools: new Map(), badCertificates: new Set(), lastSeenAt: now, missingMemoryBytes: 0, greeted: false, canTry: false, unheard: false }
+    const agent: Agent = {
+      deviceId,
+      socket,
+      peerId: '',
+      addresses: [],
+      pools: new Map(),
+      badCertificates: new Set(),
+      lastSeenAt: now,
+      missingMemoryBytes: 0,
+      greeted: false,
+      canTry: false,
+      unheard: false,
+    }
     this.#agents.set(deviceId, agent)
     return agent
   }
@@ -117,7 +135,9 @@ export class Presence {
   }
 
   admins(poolId: string, now: number): Agent[] {
-    return [...this.#agents.values()].filter(({ deviceId, pools }) => pools.get(poolId)?.role === 'admin' && this.isMember(deviceId, poolId, now))
+    return [...this.#agents.values()].filter(
+      ({ deviceId, pools }) => pools.get(poolId)?.role === 'admin' && this.isMember(deviceId, poolId, now),
+    )
   }
 
   get count(): number {

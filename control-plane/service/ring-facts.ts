@@ -47,10 +47,15 @@ export class RingFacts {
   }
 
   /** Whether a device can hold a part at all, and still holds no more than it may. */
-  fit({ ringId, model, quant, members }: StoredRing, deviceId: string, name: string): Pick<WishState, 'noRoom' | 'overfull'> {
+  fit(
+    { ringId, model, quant, members }: StoredRing,
+    deviceId: string,
+    name: string,
+  ): Pick<WishState, 'noRoom' | 'overfull'> {
     const roomBytes = this.#options.roomFor(deviceId, ringId)
     const needsBytes = leastRankBytes(model.shape, quant)
-    if (roomBytes < needsBytes) return { noRoom: tooLarge({ model, quant }, name, { needsBytes, lacksBytes: needsBytes - roomBytes }) }
+    if (roomBytes < needsBytes)
+      return { noRoom: tooLarge({ model, quant }, name, { needsBytes, lacksBytes: needsBytes - roomBytes }) }
     return { overfull: (members.find((member) => member.deviceId === deviceId)?.bytes ?? 0) > roomBytes }
   }
 
@@ -63,13 +68,26 @@ export class RingFacts {
       const member = ring.members.find((one) => one.deviceId === deviceId)
       const leftOut = health.leftOut(deviceId)
       return {
-        deviceId, share, name: names(deviceId),
+        deviceId,
+        share,
+        name: names(deviceId),
         available: presence.isMember(deviceId, ring.poolId, now()),
         online: agent !== undefined,
         awaitedUntil: presence.awaitedUntil(deviceId, { graceMs, leaseMs }),
         ...this.fit(ring, deviceId, names(deviceId)),
-        moved: agent !== undefined && member !== undefined && (agent.peerId !== member.peerId || agent.addresses.some((address) => !member.addresses.includes(address))),
-        ...(leftOut ? { leftOut: { until: leftOut.until, canTry: agent?.canTry === true, problem: leftOut.error?.message ?? 'it is tried first' } } : {}),
+        moved:
+          agent !== undefined &&
+          member !== undefined &&
+          (agent.peerId !== member.peerId || agent.addresses.some((address) => !member.addresses.includes(address))),
+        ...(leftOut
+          ? {
+              leftOut: {
+                until: leftOut.until,
+                canTry: agent?.canTry === true,
+                problem: leftOut.error?.message ?? 'it is tried first',
+              },
+            }
+          : {}),
       }
     })
   }
@@ -77,13 +95,19 @@ export class RingFacts {
   /** Those that are no part of the epoch, and can show that they load a part before anybody waits for it. */
   newcomers({ poolId, members }: StoredRing, wishes: readonly Wish[]): Wish[] {
     const { presence, now } = this.#options
-    return wishes.filter(({ deviceId }) =>
-      !members.some((member) => member.deviceId === deviceId) && presence.isMember(deviceId, poolId, now()) && presence.find(deviceId)?.canTry)
+    return wishes.filter(
+      ({ deviceId }) =>
+        !members.some((member) => member.deviceId === deviceId) &&
+        presence.isMember(deviceId, poolId, now()) &&
+        presence.find(deviceId)?.canTry,
+    )
   }
 
   /** Those that are there and have room for a part. */
   able(ring: StoredRing, health: RingHealth): WishState[] {
-    return this.wishStates(ring, this.wishes(ring.ringId), health).filter(({ available, noRoom }) => available && noRoom === undefined)
+    return this.wishStates(ring, this.wishes(ring.ringId), health).filter(
+      ({ available, noRoom }) => available && noRoom === undefined,
+    )
   }
 
   /** The others that are there are enough for the model. */
@@ -110,7 +134,11 @@ export class RingFacts {
     const failure = MeshError.fromReport(out.error)
     const { now } = this.#options
     return new MeshError('ringBlocked', {
-      modelId: ring.modelId, device: first.name, problem: failure.message, advice: failure.hint, when: out.until > now() ? `, in ${formatDuration(out.until - now())}` : ', now',
+      modelId: ring.modelId,
+      device: first.name,
+      problem: failure.message,
+      advice: failure.hint,
+      when: out.until > now() ? `, in ${formatDuration(out.until - now())}` : ', now',
     })
   }
 
@@ -120,26 +148,44 @@ export class RingFacts {
     const wishes = this.wishes(ring.ringId)
     const names = this.names(wishes)
     return viewOf({
-      ring, status, reason, reports, certificateOf: (deviceId) => this.#options.certificateOf(ring.poolId, deviceId),
+      ring,
+      status,
+      reason,
+      reports,
+      certificateOf: (deviceId) => this.#options.certificateOf(ring.poolId, deviceId),
       wishes: wishes.map(({ deviceId, share }) => ({
-        deviceId, share, name: names(deviceId),
+        deviceId,
+        share,
+        name: names(deviceId),
         noRoom: this.fit(ring, deviceId, names(deviceId)).noRoom,
-        online: presence.isOnline(deviceId), isMember: presence.isMember(deviceId, ring.poolId, now()),
+        online: presence.isOnline(deviceId),
+        isMember: presence.isMember(deviceId, ring.poolId, now()),
         leftOut: health.leftOut(deviceId),
       })),
     })
   }
 
   plan({ ringId, model, quant }: StoredRing, parts: readonly Part[]): FittedPlan | Shortage {
-    return planWithin(model.shape, quant, parts.map(({ deviceId, share }) => ({ share, roomBytes: this.#options.roomFor(deviceId, ringId) })))
+    return planWithin(
+      model.shape,
+      quant,
+      parts.map(({ deviceId, share }) => ({ share, roomBytes: this.#options.roomFor(deviceId, ringId) })),
+    )
   }
 
   /** Why the model does not fit on some of the devices; names those that are left out as well. */
   misfit(ring: StoredRing, parts: readonly Part[], wishes: readonly WishState[]): MeshError | undefined {
     const plan = this.plan(ring, parts)
     if (plan.fits) return undefined
-    const out = wishes.filter(({ deviceId, available, leftOut }) => available && leftOut && !parts.some((part) => part.deviceId === deviceId))
-    const without = out.map(({ name, leftOut }) => `; ${name} is left out: ${leftOut?.problem}, ${againIn(leftOut?.until ?? 0, this.#options.now())}`).join('')
+    const out = wishes.filter(
+      ({ deviceId, available, leftOut }) => available && leftOut && !parts.some((part) => part.deviceId === deviceId),
+    )
+    const without = out
+      .map(
+        ({ name, leftOut }) =>
+          `; ${name} is left out: ${leftOut?.problem}, ${againIn(leftOut?.until ?? 0, this.#options.now())}`,
+      )
+      .join('')
     return tooLarge(ring, this.names(parts)(parts[plan.rank].deviceId), plan, without)
   }
 
@@ -149,20 +195,45 @@ export class RingFacts {
     return parts.map(({ deviceId, share }, rank): RingMember => {
       const agent = this.#options.presence.find(deviceId)
       return {
-        deviceId, name: names(deviceId), peerId: agent?.peerId ?? '', addresses: [...(agent?.addresses ?? [])],
-        rank, share, ranges: plan.ranges[rank], bytes: plan.bytes[rank], context: plan.context,
+        deviceId,
+        name: names(deviceId),
+        peerId: agent?.peerId ?? '',
+        addresses: [...(agent?.addresses ?? [])],
+        rank,
+        share,
+        ranges: plan.ranges[rank],
+        bytes: plan.bytes[rank],
+        context: plan.context,
       }
     })
   }
 }
 
 /** When somebody is tried again. */
-export const againIn = (until: number, now: number): string => (until > now ? `tried again in ${formatDuration(until - now)}` : 'tried again now')
+export const againIn = (until: number, now: number): string =>
+  until > now ? `tried again in ${formatDuration(until - now)}` : 'tried again now'
 
-const tooLarge = ({ model, quant }: Pick<StoredRing, 'model' | 'quant'>, device: string, { needsBytes, lacksBytes }: Omit<Shortage, 'fits' | 'rank'>, without = ''): MeshError =>
+const tooLarge = (
+  { model, quant }: Pick<StoredRing, 'model' | 'quant'>,
+  device: string,
+  { needsBytes, lacksBytes }: Omit<Shortage, 'fits' | 'rank'>,
+  without = '',
+): MeshError =>
   new MeshError('ringTooLarge', {
-    modelId: model.modelId, quant, device, lacks: formatBytes(lacksBytes), needs: formatBytes(needsBytes), room: formatBytes(needsBytes - lacksBytes),
+    modelId: model.modelId,
+    quant,
+    device,
+    lacks: formatBytes(lacksBytes),
+    needs: formatBytes(needsBytes),
+    room: formatBytes(needsBytes - lacksBytes),
     ...(without === '' ? {} : { without }),
   })
 
-export const epochOf = ({ ringId, poolId, epoch, model, quant, members }: StoredRing): RingEpoch => ({ ringId, poolId, epoch, model, quant, members: [...members] })
+export const epochOf = ({ ringId, poolId, epoch, model, quant, members }: StoredRing): RingEpoch => ({
+  ringId,
+  poolId,
+  epoch,
+  model,
+  quant,
+  members: [...members],
+})

@@ -28,9 +28,19 @@ export class RingTrials {
       if (!out?.error || out.trial || live.told.get(deviceId) === out.until) continue
       live.told.set(deviceId, out.until)
       const { code, message } = out.error
-      logger.warn({ ring: ring.ringId, device: deviceId, code }, `${name} is left out of the ring for ${ring.modelId}: ${message}; ${againIn(out.until, now())}`)
+      logger.warn(
+        { ring: ring.ringId, device: deviceId, code },
+        `${name} is left out of the ring for ${ring.modelId}: ${message}; ${againIn(out.until, now())}`,
+      )
       const socket = presence.find(deviceId)?.socket
-      socket?.send({ type: 'ring-left-out', ringId: ring.ringId, poolId: ring.poolId, modelId: ring.modelId, error: out.error, retryMs: Math.max(0, out.until - now()) })
+      socket?.send({
+        type: 'ring-left-out',
+        ringId: ring.ringId,
+        poolId: ring.poolId,
+        modelId: ring.modelId,
+        error: out.error,
+        retryMs: Math.max(0, out.until - now()),
+      })
     }
   }
 
@@ -46,8 +56,13 @@ export class RingTrials {
       if (!plan.fits) continue
       const epoch = ring.epoch + 1
       live.health.try(wish, epoch, now())
-      logger.info({ ring: ring.ringId, device: wish.deviceId }, `${wish.name} is tried again: it loads its part while the others go on`)
-      presence.find(wish.deviceId)?.socket.send({ type: 'ring-trial', ring: epochOf({ ...ring, epoch, members: facts.membersOf(parts, plan) }) })
+      logger.info(
+        { ring: ring.ringId, device: wish.deviceId },
+        `${wish.name} is tried again: it loads its part while the others go on`,
+      )
+      presence
+        .find(wish.deviceId)
+        ?.socket.send({ type: 'ring-trial', ring: epochOf({ ...ring, epoch, members: facts.membersOf(parts, plan) }) })
     }
   }
 }

@@ -58,7 +58,8 @@ export class Rings {
     planShards(join.model.shape, [join.share]) // a shape that nobody could split must not be stored
     const known = rings.findByModel(poolId, join.model.modelId)
     const isNew = !known || !this.#facts.wishes(known.ringId).some((wish) => wish.deviceId === deviceId)
-    if (isNew && rings.countOf(poolId, deviceId) >= limits.ringsOfDevice) throw new MeshError('ringLimit', { limit: limits.ringsOfDevice })
+    if (isNew && rings.countOf(poolId, deviceId) >= limits.ringsOfDevice)
+      throw new MeshError('ringLimit', { limit: limits.ringsOfDevice })
     const ring = this.#ringFor(poolId, deviceId, join)
     try {
       rings.wish(ring.ringId, { deviceId, share: join.share, joinedAt: now() })
@@ -88,7 +89,11 @@ export class Rings {
    * Removes a ring with all who serve in it. A running job ends first.
    * @returns whether one runs. @throws MeshError `notFound` | `notAdmin` (others serve in it)
    */
-  remove(poolId: string, { deviceId, isAdmin }: { readonly deviceId: string; readonly isAdmin: boolean }, modelId: string): boolean {
+  remove(
+    poolId: string,
+    { deviceId, isAdmin }: { readonly deviceId: string; readonly isAdmin: boolean },
+    modelId: string,
+  ): boolean {
     const { rings, isBusy, logger } = this.#options
     const ring = rings.findByModel(poolId, modelId)
     if (!ring) throw new MeshError('notFound', { what: 'ring for', id: modelId })
@@ -120,7 +125,8 @@ export class Rings {
   expel(poolId: string, deviceId: string): void {
     const { rings, presence } = this.#options
     for (const ring of rings.ofPool(poolId)) {
-      if (rings.unwish(ring.ringId, deviceId)) presence.find(deviceId)?.socket.send({ type: 'ring-left', ringId: ring.ringId })
+      if (rings.unwish(ring.ringId, deviceId))
+        presence.find(deviceId)?.socket.send({ type: 'ring-left', ringId: ring.ringId })
     }
   }
 
@@ -167,7 +173,8 @@ export class Rings {
       live.fail(now())
       onFailed(ringId, agent.deviceId, report.error)
     }
-    const isMoreOfTheSame = report.state === 'loading' && before?.state === 'loading' && report.loading?.phase === before.loading?.phase
+    const isMoreOfTheSame =
+      report.state === 'loading' && before?.state === 'loading' && report.loading?.phase === before.loading?.phase
     if (!isMoreOfTheSame || report.loading?.missing?.length !== before.loading?.missing?.length) this.evaluate(ringId)
   }
 
@@ -228,34 +235,62 @@ export class Rings {
     const wanting = this.#facts.wishes(ringId)
     health.keep(new Set(wanting.map(({ deviceId }) => deviceId)), now())
     // what works goes on while a newcomer loads
-    if (live.status === 'active') for (const { deviceId } of this.#facts.newcomers(ring, wanting)) health.doubt(deviceId, now())
+    if (live.status === 'active')
+      for (const { deviceId } of this.#facts.newcomers(ring, wanting)) health.doubt(deviceId, now())
     const said = this.#facts.saidBy(ring, live)
     health.look(ring.members, said, live.status === 'active', now())
     let { wishes, decision } = this.#decide(ring, live, busy)
-    const missing = ring.members.filter(({ deviceId }) => wishes.some((wish) => wish.deviceId === deviceId && (!wish.available || wish.moved)))
-    if (decision.action === 'form' && health.settle(ring.members, missing, now())) ({ wishes, decision } = this.#decide(ring, live, busy))
+    const missing = ring.members.filter(({ deviceId }) =>
+      wishes.some((wish) => wish.deviceId === deviceId && (!wish.available || wish.moved)),
+    )
+    if (decision.action === 'form' && health.settle(ring.members, missing, now()))
+      ({ wishes, decision } = this.#decide(ring, live, busy))
     this.#act(ring, live, decision, busy)
     if (decision.action === 'dissolve') return
     const present = rings.find(ringId) ?? ring
     // links of who is left out are needed until the next epoch, where there will be one
     const stay = busy || (decision.action === 'wait' && decision.again !== undefined) ? present.members : []
-    this.#trials.tell(ring, live, wishes.filter(({ deviceId }) => !stay.some((member) => member.deviceId === deviceId)))
+    this.#trials.tell(
+      ring,
+      live,
+      wishes.filter(({ deviceId }) => !stay.some((member) => member.deviceId === deviceId)),
+    )
     this.#trials.begin(present, live, wishes)
     const again = [decision.action === 'wait' ? decision.again : undefined, health.next(present.members, said, now())]
-    live.lookAgain(again.filter((time) => time !== undefined), now(), () => this.evaluate(ringId))
+    live.lookAgain(
+      again.filter((time) => time !== undefined),
+      now(),
+      () => this.evaluate(ringId),
+    )
   }
 
   #decide(ring: StoredRing, live: LiveRing, busy: boolean): { wishes: WishState[]; decision: Decision } {
     const { now } = this.#options
     const wishes = this.#facts.wishStates(ring, this.#facts.wishes(ring.ringId), live.health)
     const misfitOf = (some: readonly WishState[]): MeshError | undefined => this.#facts.misfit(ring, some, wishes)
-    return { wishes, decision: decideRing({ wishes, current: ring.members, reports: live.reports, busy, now: now(), retryAt: live.retryAt, misfitOf }) }
+    return {
+      wishes,
+      decision: decideRing({
+        wishes,
+        current: ring.members,
+        reports: live.reports,
+        busy,
+        now: now(),
+        retryAt: live.retryAt,
+        misfitOf,
+      }),
+    }
   }
 
   #act(ring: StoredRing, live: LiveRing, decision: Decision, busy: boolean): void {
     const { presence, onActive } = this.#options
     const { ringId } = ring
-    if (decision.action === 'form') this.#form(ring, this.#facts.wishes(ringId).filter(({ deviceId }) => decision.members.includes(deviceId)), decision.cause)
+    if (decision.action === 'form')
+      this.#form(
+        ring,
+        this.#facts.wishes(ringId).filter(({ deviceId }) => decision.members.includes(deviceId)),
+        decision.cause,
+      )
     else if (decision.action === 'dissolve') this.#dissolve(ring)
     else if (decision.action === 'withdraw') this.#withdraw(ring, decision.misfit)
     else if (decision.action === 'wait') {
@@ -263,7 +298,8 @@ export class Rings {
       if (live.status !== 'active' || !busy) live.wait(decision.reason)
     } else if (live.status !== 'active') {
       live.activate()
-      for (const { deviceId } of ring.members) presence.find(deviceId)?.socket.send({ type: 'ring-active', ringId, epoch: ring.epoch })
+      for (const { deviceId } of ring.members)
+        presence.find(deviceId)?.socket.send({ type: 'ring-active', ringId, epoch: ring.epoch })
       onActive(ringId)
     }
   }
@@ -306,12 +342,20 @@ export class Rings {
     if (!ring) return rings.define(newRingId(), poolId, { model, quant }, now())
     const isTaken = isBusy(ring.ringId) || this.#facts.wishes(ring.ringId).some((wish) => wish.deviceId !== deviceId)
     if (ring.model.revision === model.revision && ring.quant === quant) {
-      if (!isDeepStrictEqual(ring.model.shape, model.shape)) throw new MeshError('requestInvalid', { problem: `the shape of ${model.modelId} differs from the one the ring has for the same files` })
+      if (!isDeepStrictEqual(ring.model.shape, model.shape))
+        throw new MeshError('requestInvalid', {
+          problem: `the shape of ${model.modelId} differs from the one the ring has for the same files`,
+        })
       return ring
     }
     if (!isTaken) return rings.define(newRingId(), poolId, { model, quant }, now())
-    if (ring.model.revision === model.revision) throw new MeshError('quantMismatch', { modelId: model.modelId, got: quant, want: ring.quant })
-    throw new MeshError('modelMismatch', { modelId: model.modelId, got: model.revision.slice(0, 12), want: ring.model.revision.slice(0, 12) })
+    if (ring.model.revision === model.revision)
+      throw new MeshError('quantMismatch', { modelId: model.modelId, got: quant, want: ring.quant })
+    throw new MeshError('modelMismatch', {
+      modelId: model.modelId,
+      got: model.revision.slice(0, 12),
+      want: ring.model.revision.slice(0, 12),
+    })
   }
 
   /** Sends the epoch to a member that has to do something for it, unless a newer one was just formed. */
@@ -364,12 +408,15 @@ export class Rings {
     const { health } = this.#state(ring.ringId)
     for (const { deviceId } of ring.members) {
       const isTold = health.leftOut(deviceId)?.error !== undefined && this.#options.presence.find(deviceId)?.canTry
-      if (!stay.has(deviceId) && !isTold) this.#options.presence.find(deviceId)?.socket.send({ type: 'ring-left', ringId: ring.ringId })
+      if (!stay.has(deviceId) && !isTold)
+        this.#options.presence.find(deviceId)?.socket.send({ type: 'ring-left', ringId: ring.ringId })
     }
   }
 
   #ringsOf(deviceId: string): StoredRing[] {
-    return this.#options.rings.all().filter(({ ringId }) => this.#facts.wishes(ringId).some((wish) => wish.deviceId === deviceId))
+    return this.#options.rings
+      .all()
+      .filter(({ ringId }) => this.#facts.wishes(ringId).some((wish) => wish.deviceId === deviceId))
   }
 
   #askAgain(ringId: string, deviceId: string): void {
@@ -378,21 +425,30 @@ export class Rings {
     if (reports.get(deviceId)?.state === 'failed') reports.delete(deviceId)
     health.ask(deviceId, now())
     const members = rings.find(ringId)?.members ?? []
-    const isReady = ({ deviceId: id }: RingMember): boolean => id === deviceId || (!health.leftOut(id) && reports.get(id)?.state !== 'failed')
+    const isReady = ({ deviceId: id }: RingMember): boolean =>
+      id === deviceId || (!health.leftOut(id) && reports.get(id)?.state !== 'failed')
     // nothing came after the epoch that it failed in: it goes on with that one
-    if ((health.leftOut(deviceId)?.until ?? Infinity) <= now() && members.some((one) => one.deviceId === deviceId) && members.every(isReady)) health.begin(members, now())
+    if (
+      (health.leftOut(deviceId)?.until ?? Infinity) <= now() &&
+      members.some((one) => one.deviceId === deviceId) &&
+      members.every(isReady)
+    )
+      health.begin(members, now())
   }
 
   #charge({ deviceId }: Agent, units = 1): void {
     const now = this.#options.now()
-    if (this.#budgets.waitMs(deviceId, units, now) > 0) throw new MeshError('tooManyRequests', { sender: 'this device, about its rings', retryAfterSeconds: 1 })
+    if (this.#budgets.waitMs(deviceId, units, now) > 0)
+      throw new MeshError('tooManyRequests', { sender: 'this device, about its rings', retryAfterSeconds: 1 })
     this.#budgets.charge(deviceId, units, now)
   }
 
   #state(ringId: string): LiveRing {
     const present = this.#live.get(ringId)
     if (present) return present
-    const live: LiveRing = new LiveRing(this.#options.health, (deviceId) => this.#facts.canSpare(ringId, live.health, deviceId))
+    const live: LiveRing = new LiveRing(this.#options.health, (deviceId) =>
+      this.#facts.canSpare(ringId, live.health, deviceId),
+    )
     this.#live.set(ringId, live)
     return live
   }

@@ -89,14 +89,32 @@ export interface Services {
 }
 
 /** The sums of a member are wrong: the ring goes on without it, what runs fails, and it earns nothing of what it worked on. */
-const spoiling = (parts: () => Pick<Services, 'rings' | 'jobs' | 'credits'>): SumChecksOptions['onWrong'] => ({ ringId }, { deviceId, jobs: spoiled, error }) => {
-  const { rings, jobs, credits } = parts()
-  for (const jobId of spoiled) credits.spoil(jobId, deviceId)
-  jobs.failRunning(ringId, error)
-  rings.leaveOut(ringId, deviceId, error)
-}
+const spoiling =
+  (parts: () => Pick<Services, 'rings' | 'jobs' | 'credits'>): SumChecksOptions['onWrong'] =>
+  ({ ringId }, { deviceId, jobs: spoiled, error }) => {
+    const { rings, jobs, credits } = parts()
+    for (const jobId of spoiled) credits.spoil(jobId, deviceId)
+    jobs.failRunning(ringId, error)
+    rings.leaveOut(ringId, deviceId, error)
+  }
 
-export const createServices = (database: OpenDatabase, { heartbeatMs, leaseMs, ringGraceMs: graceMs, relays = [], reportMs = defaultReportMs, stallMs = defaultStallMs, cancelMs = defaultStallMs, credits: creditSettings = defaultCreditSettings, admission: admissionSettings = defaultAdmission, texts: textSettings = defaultTexts, health = {} }: Settings, { now, logger, key }: { now: () => number; logger: Logger; key: ControlPlaneKey }): Services => {
+export const createServices = (
+  database: OpenDatabase,
+  {
+    heartbeatMs,
+    leaseMs,
+    ringGraceMs: graceMs,
+    relays = [],
+    reportMs = defaultReportMs,
+    stallMs = defaultStallMs,
+    cancelMs = defaultStallMs,
+    credits: creditSettings = defaultCreditSettings,
+    admission: admissionSettings = defaultAdmission,
+    texts: textSettings = defaultTexts,
+    health = {},
+  }: Settings,
+  { now, logger, key }: { now: () => number; logger: Logger; key: ControlPlaneKey },
+): Services => {
   const { store, probe } = database
   const background = new Background({ logger, now, probe })
   const nonces = new NonceStore(store, (error) => background.note(error))
@@ -108,17 +126,52 @@ export const createServices = (database: OpenDatabase, { heartbeatMs, leaseMs, r
   const jobStore = new JobStore(store, texts)
   const ringStore = new RingStore(store)
   const presence = new Presence(now())
-  const memberships = new Memberships({ pools, revocations: new RevocationStore(store), presence, background, now, checkServed: (pool) => pins.checkServed(pool) })
+  const memberships = new Memberships({
+    pools,
+    revocations: new RevocationStore(store),
+    presence,
+    background,
+    now,
+    checkServed: (pool) => pins.checkServed(pool),
+  })
   const pins: Pins = new Pins({
-    id: key.id, pins: new PinStore(store), presence, now, logger,
+    id: key.id,
+    pins: new PinStore(store),
+    presence,
+    now,
+    logger,
     removalsOf: (pool) => removalsOf(memberships.revocations(pool)),
     onMoved: (poolId) => rings.refreshPool(poolId),
   })
   const hub = new JobHub()
-  const credits = new Credits({ store: new CreditStore(store), jobs: jobStore, rings: ringStore, devices, background, now, settings: creditSettings, logger, isWrong: (ringId, epoch, deviceId) => sums.isWrong(ringId, epoch, deviceId) })
-  const locks = new Locks({ store: new LockStore(store), devices, rings: ringStore, presence, now, onChange: (deviceId) => rings.refresh(deviceId) })
+  const credits = new Credits({
+    store: new CreditStore(store),
+    jobs: jobStore,
+    rings: ringStore,
+    devices,
+    background,
+    now,
+    settings: creditSettings,
+    logger,
+    isWrong: (ringId, epoch, deviceId) => sums.isWrong(ringId, epoch, deviceId),
+  })
+  const locks = new Locks({
+    store: new LockStore(store),
+    devices,
+    rings: ringStore,
+    presence,
+    now,
+    onChange: (deviceId) => rings.refresh(deviceId),
+  })
   const rings: Rings = new Rings({
-    rings: ringStore, devices, presence, background, now, graceMs, leaseMs, logger,
+    rings: ringStore,
+    devices,
+    presence,
+    background,
+    now,
+    graceMs,
+    leaseMs,
+    logger,
     health: { ...defaultHealth, ...health },
     roomFor: (deviceId, ringId) => locks.roomFor(deviceId, ringId),
     certificateOf: (poolId, deviceId) => pools.membership(poolId, deviceId)?.certificate,
@@ -132,19 +185,98 @@ export const createServices = (database: OpenDatabase, { heartbeatMs, leaseMs, r
     },
   })
   const sums = new SumChecks({
-    rings: ringStore, devices, findings: new FindingStore(store), background, now, logger,
+    rings: ringStore,
+    devices,
+    findings: new FindingStore(store),
+    background,
+    now,
+    logger,
     onWrong: spoiling(() => ({ rings, jobs, credits })),
   })
-  const keys = new ApiKeys({ store: new KeyStore(store), jobs: jobStore, pools, devices, memberships, background, now, logger, onRevoked: ({ keyId }) => jobs.cancelOfKey(keyId) })
-  const jobs: Jobs = new Jobs({ jobs: jobStore, ringStore, rings, presence, hub, credits, keys, termsOf: (poolId) => termsOf(pools.find(poolId)), background, now, graceMs, leaseMs, reportMs, stallMs, cancelMs, logger })
+  const keys = new ApiKeys({
+    store: new KeyStore(store),
+    jobs: jobStore,
+    pools,
+    devices,
+    memberships,
+    background,
+    now,
+    logger,
+    onRevoked: ({ keyId }) => jobs.cancelOfKey(keyId),
+  })
+  const jobs: Jobs = new Jobs({
+    jobs: jobStore,
+    ringStore,
+    rings,
+    presence,
+    hub,
+    credits,
+    keys,
+    termsOf: (poolId) => termsOf(pools.find(poolId)),
+    background,
+    now,
+    graceMs,
+    leaseMs,
+    reportMs,
+    stallMs,
+    cancelMs,
+    logger,
+  })
   const removals = new Removals({ memberships, pools, presence, rings, jobs, keys, background, now, logger })
-  const sockets = new AgentSockets({ admission, presence, memberships, devices, pools, rings, sums, locks, jobs, credits, pins, background, now, heartbeatMs, leaseMs, relays, logger })
-  const textKeeper = new TextKeeper({ store: new TextStore(store, texts), database, background, now, settings: textSettings, logger })
+  const sockets = new AgentSockets({
+    admission,
+    presence,
+    memberships,
+    devices,
+    pools,
+    rings,
+    sums,
+    locks,
+    jobs,
+    credits,
+    pins,
+    background,
+    now,
+    heartbeatMs,
+    leaseMs,
+    relays,
+    logger,
+  })
+  const textKeeper = new TextKeeper({
+    store: new TextStore(store, texts),
+    database,
+    background,
+    now,
+    settings: textSettings,
+    logger,
+  })
   jobs.recover()
   rings.sweep()
   credits.recover()
   return {
-    key, admission, connections: new Connections(now), devices, pools, jobStore, ringStore, nonces, memberships, pins, removals, presence, rings, sums, locks, jobs, keys, credits, hub, sockets, background, textKeeper, now,
+    key,
+    admission,
+    connections: new Connections(now),
+    devices,
+    pools,
+    jobStore,
+    ringStore,
+    nonces,
+    memberships,
+    pins,
+    removals,
+    presence,
+    rings,
+    sums,
+    locks,
+    jobs,
+    keys,
+    credits,
+    hub,
+    sockets,
+    background,
+    textKeeper,
+    now,
     stop: () => {
       textKeeper.stop()
       sockets.stop()

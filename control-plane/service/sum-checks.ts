@@ -21,7 +21,10 @@ export interface SumChecksOptions {
   readonly now: () => number
   readonly logger: Logger
   /** The sums of a member are wrong, as others confirm: the ring goes on without it, and what it works on is spoiled. */
-  onWrong(ring: StoredRing, finding: { readonly deviceId: string; readonly jobs: readonly string[]; readonly error: ErrorReportJson }): void
+  onWrong(
+    ring: StoredRing,
+    finding: { readonly deviceId: string; readonly jobs: readonly string[]; readonly error: ErrorReportJson },
+  ): void
 }
 
 /** What was found of a member is shown for so long. */
@@ -44,12 +47,22 @@ export class SumChecks {
   }
 
   /** A member of that epoch says what it found; of others nothing counts. */
-  receive(deviceId: string, { ringId, epoch, checks }: { readonly ringId: string; readonly epoch: number; readonly checks?: readonly RankCheck[] }): void {
+  receive(
+    deviceId: string,
+    {
+      ringId,
+      epoch,
+      checks,
+    }: { readonly ringId: string; readonly epoch: number; readonly checks?: readonly RankCheck[] },
+  ): void {
     const ring = checks && this.#options.rings.find(ringId)
     const own = ring?.members.findIndex((member) => member.deviceId === deviceId) ?? -1
     if (!ring || ring.epoch !== epoch || own < 0) return
     const state = this.#of(ring)
-    state.said.set(deviceId, checks.filter(({ rank }) => rank !== own && rank < ring.members.length))
+    state.said.set(
+      deviceId,
+      checks.filter(({ rank }) => rank !== own && rank < ring.members.length),
+    )
     for (const judged of this.#judged(ring)) this.#act(ring, state, judged)
   }
 
@@ -65,7 +78,9 @@ export class SumChecks {
     if (!ring) return view
     const judged = new Map(this.#judged(ring).map((one) => [one.deviceId, one]))
     const since = this.#options.now() - shownMs
-    const kept = new Map(this.#options.findings.ofModel(ring.poolId, ring.modelId, since).map((one) => [one.deviceId, one]))
+    const kept = new Map(
+      this.#options.findings.ofModel(ring.poolId, ring.modelId, since).map((one) => [one.deviceId, one]),
+    )
     const names = this.#names([...judged.values(), ...kept.values()].flatMap(({ accusers }) => accusers))
     const members = view.members.map((member) => {
       const now = judged.get(member.deviceId)
@@ -74,7 +89,10 @@ export class SumChecks {
       if (!known || (member.rank === undefined && known === now)) return member
       const { verdict, checks, wrong, worst, accusers } = known
       const sums: MemberSums = {
-        verdict, checks, wrong, worst,
+        verdict,
+        checks,
+        wrong,
+        worst,
         accusers: accusers.map((deviceId) => ({ deviceId, name: names(deviceId) })),
         ...(now?.problem === undefined ? {} : { problem: now.problem }),
         ...(known === before ? { foundAt: before.at } : {}),
@@ -100,25 +118,45 @@ export class SumChecks {
   #judged(ring: StoredRing): JudgedMember[] {
     const { devices } = this.#options
     const measured = (deviceId: string): boolean => isMeasured(devices.find(deviceId)?.capabilities.arch)
-    return judgeSums(ring.members.map(({ deviceId }) => deviceId), this.#of(ring).said, measured)
+    return judgeSums(
+      ring.members.map(({ deviceId }) => deviceId),
+      this.#of(ring).said,
+      measured,
+    )
   }
 
   #act(ring: StoredRing, { told }: EpochChecks, judged: JudgedMember): void {
     const { findings, background, now, logger, onWrong } = this.#options
     const { deviceId, verdict, checks, wrong, worst, accusers, jobs } = judged
     const summary = verdict === 'disputed' ? `disputed ${accusers.join()}` : verdict
-    if ((verdict !== 'wrong' && verdict !== 'disputed') || told.get(deviceId) === 'wrong' || told.get(deviceId) === summary) return
+    if (
+      (verdict !== 'wrong' && verdict !== 'disputed') ||
+      told.get(deviceId) === 'wrong' ||
+      told.get(deviceId) === summary
+    )
+      return
     told.set(deviceId, summary)
     const member = ring.members.find((one) => one.deviceId === deviceId)
     const names = this.#names(accusers)
     const by = accusers.map(names)
-    logger.warn({ ring: ring.ringId, epoch: ring.epoch, device: deviceId, checks, wrong, worst, by: accusers }, verdict === 'wrong'
-      ? 'the sums of a member are wrong, as others of its ring confirm'
-      : 'the sums of a member are said to be wrong, by too few to know who is')
+    logger.warn(
+      { ring: ring.ringId, epoch: ring.epoch, device: deviceId, checks, wrong, worst, by: accusers },
+      verdict === 'wrong'
+        ? 'the sums of a member are wrong, as others of its ring confirm'
+        : 'the sums of a member are said to be wrong, by too few to know who is',
+    )
     const { poolId, modelId, epoch } = ring
-    background.run('storing what was found of sums', () => findings.keep({ poolId, modelId, deviceId, verdict, accusers, checks, wrong, worst, epoch, at: now() }))
+    background.run('storing what was found of sums', () =>
+      findings.keep({ poolId, modelId, deviceId, verdict, accusers, checks, wrong, worst, epoch, at: now() }),
+    )
     if (verdict !== 'wrong') return
-    const error = new MeshError('sumsWrong', { peer: member?.name ?? shortId(deviceId), rank: member?.rank ?? 0, checks, wrong, accusers: by.join(' and ') })
+    const error = new MeshError('sumsWrong', {
+      peer: member?.name ?? shortId(deviceId),
+      rank: member?.rank ?? 0,
+      checks,
+      wrong,
+      accusers: by.join(' and '),
+    })
     onWrong(ring, { deviceId, jobs, error: error.toReport() })
   }
 

@@ -89,7 +89,10 @@ export class TextKeeper {
     if (!this.#allSealed) {
       this.#allSealed = store.sealSome()
       if (!this.#allSealed) return false
-      if (!database.clean()) logger.warn('texts of before are sealed; what older versions left in unused parts of the file goes at the next start')
+      if (!database.clean())
+        logger.warn(
+          'texts of before are sealed; what older versions left in unused parts of the file goes at the next start',
+        )
     }
     store.mendTimes(now())
     if (this.#forgetRead()) return false

@@ -47,11 +47,15 @@ export class Turns {
     const ring = this.#rings.get(ringId) ?? newTurns()
     this.#rings.set(ringId, ring)
     const oldest = Array.from(waiting, ([flow, keys]) => ({ flow, since: Math.min(...keys.map(({ since }) => since)) }))
-    const member = ring.members.begin(oldest.map(({ flow, since }) => ({ flow, since, weight: weights.get(flow) ?? 1 })))
+    const member = ring.members.begin(
+      oldest.map(({ flow, since }) => ({ flow, since, weight: weights.get(flow) ?? 1 })),
+    )
     if (!member) return undefined
     const keys = ring.keys.get(member.flow) ?? new FairQueue()
     ring.keys.set(member.flow, keys)
-    const key = keys.begin((waiting.get(member.flow) ?? []).map(({ keyId, since }) => ({ flow: keyId, since, weight: 1 })))
+    const key = keys.begin(
+      (waiting.get(member.flow) ?? []).map(({ keyId, since }) => ({ flow: keyId, since, weight: 1 })),
+    )
     const job = key && jobs.next(poolId, modelId, { submittedBy: member.flow, keyId: key.flow })
     if (key && job) ring.running = { member, key }
     return job
@@ -65,9 +69,15 @@ export class Turns {
     const weights = credits.queueWeights(poolId)
     const { members, keys, running } = this.#rings.get(ringId) ?? newTurns()
     const waiting = Array.from(flows, ([flow, queued]) => {
-      const byKey = Array.from(Map.groupBy(queued, ({ keyId }) => keyId), ([keyId, ofKey]) => (
-        { flow: keyId, since: ofKey[0].createdAt, weight: 1, jobs: ofKey.map(({ jobId }) => jobId) }
-      ))
+      const byKey = Array.from(
+        Map.groupBy(queued, ({ keyId }) => keyId),
+        ([keyId, ofKey]) => ({
+          flow: keyId,
+          since: ofKey[0].createdAt,
+          weight: 1,
+          jobs: ofKey.map(({ jobId }) => jobId),
+        }),
+      )
       const own = keys.get(flow) ?? new FairQueue()
       const ordered = own.foresee(byKey, typicalTokens, running?.member.flow === flow ? running.key : undefined)
       return { flow, since: queued[0].createdAt, weight: weights.get(flow) ?? 1, jobs: ordered }

@@ -37,7 +37,12 @@ export class Waiting {
   }
 
   /** What a job waits for now; `undefined` when it has ended. */
-  of({ jobId, poolId, submission, state }: Pick<Job, 'jobId' | 'poolId' | 'submission' | 'state'>): JobWaiting | undefined {
+  of({
+    jobId,
+    poolId,
+    submission,
+    state,
+  }: Pick<Job, 'jobId' | 'poolId' | 'submission' | 'state'>): JobWaiting | undefined {
     if (finalStates.includes(state)) return undefined
     if (state !== 'queued') return this.#ofRunning()
     const ring = this.#options.ringStore.findByModel(poolId, submission.modelId)
@@ -80,6 +85,13 @@ export class Waiting {
     const running = runningOn(ring.ringId) === undefined ? 0 : 1
     const error = rings.obstacle(ring.ringId)
     const reason = error?.message ?? background.problem?.message ?? rings.reason(ring.ringId)
-    return new Map(turns.order(ring).map((jobId, index) => [jobId, { type: 'waiting', before: running + index, reason, ...(error ? { error: error.toReport() } : {}) }]))
+    return new Map(
+      turns
+        .order(ring)
+        .map((jobId, index) => [
+          jobId,
+          { type: 'waiting', before: running + index, reason, ...(error ? { error: error.toReport() } : {}) },
+        ]),
+    )
   }
 }

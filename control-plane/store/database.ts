@@ -47,7 +47,8 @@ const cleanMark = 1
 /** Bytes of a file that is rewritten within a few seconds. */
 const quicklyRewritten = 2 ** 30
 
-const numberOf = (connection: Database.Database, pragma: string): number => Number(connection.pragma(pragma, { simple: true }))
+const numberOf = (connection: Database.Database, pragma: string): number =>
+  Number(connection.pragma(pragma, { simple: true }))
 
 const truncate = (connection: Database.Database): void => void connection.pragma('wal_checkpoint(TRUNCATE)')
 
@@ -92,10 +93,17 @@ export const openDatabase = (file: string): OpenDatabase => {
       if (!isLarge) cleanNow(open)
       return !isLarge || numberOf(open, 'application_id') === cleanMark
     }
-    return { store, clean, truncateLog: () => truncate(open), probe: () => void open.pragma('user_version = 0'), close: () => open.close() }
+    return {
+      store,
+      clean,
+      truncateLog: () => truncate(open),
+      probe: () => void open.pragma('user_version = 0'),
+      close: () => open.close(),
+    }
   } catch (error) {
     connection?.close()
-    if (systemFailureOf(error)?.code === 'storageFull') throw new MeshError('diskFull', { file, need: 'more room is' }, error)
+    if (systemFailureOf(error)?.code === 'storageFull')
+      throw new MeshError('diskFull', { file, need: 'more room is' }, error)
     throw new MeshError('stateUnreadable', { file, problem: problemOf(error) }, error)
   }
 }

@@ -19,7 +19,11 @@ export class DeviceStore {
   /** Adds the device, or updates name, network and capabilities. @throws MeshError `overloaded` */
   register(deviceId: string, registration: DeviceRegistration, now: number): StoredDevice {
     return this.#store.transaction((tx) => {
-      const before = tx.select({ networkId: devices.networkId }).from(devices).where(eq(devices.deviceId, deviceId)).get()
+      const before = tx
+        .select({ networkId: devices.networkId })
+        .from(devices)
+        .where(eq(devices.deviceId, deviceId))
+        .get()
       const left = before ? before.networkId : makeRoom(tx)
       tx.insert(networks).values({ networkId: registration.networkId, createdAt: now }).onConflictDoNothing().run()
       tx.insert(devices)
@@ -36,7 +40,11 @@ export class DeviceStore {
   }
 
   names(deviceIds: readonly string[]): Map<string, string> {
-    const rows = this.#store.select({ deviceId: devices.deviceId, name: devices.name }).from(devices).where(inArray(devices.deviceId, [...deviceIds])).all()
+    const rows = this.#store
+      .select({ deviceId: devices.deviceId, name: devices.name })
+      .from(devices)
+      .where(inArray(devices.deviceId, [...deviceIds]))
+      .all()
     return new Map(rows.map(({ deviceId, name }) => [deviceId, name]))
   }
 
@@ -47,8 +55,11 @@ export class DeviceStore {
 
 /** Any device may name a network: one that no device and no pool is in any more is forgotten. */
 const dropUnused = (tx: Transaction, networkId: string): void => {
-  const without = (table: typeof devices | typeof pools) => notExists(tx.select({ networkId: table.networkId }).from(table).where(eq(table.networkId, networks.networkId)))
-  tx.delete(networks).where(and(eq(networks.networkId, networkId), without(devices), without(pools))).run()
+  const without = (table: typeof devices | typeof pools) =>
+    notExists(tx.select({ networkId: table.networkId }).from(table).where(eq(table.networkId, networks.networkId)))
+  tx.delete(networks)
+    .where(and(eq(networks.networkId, networkId), without(devices), without(pools)))
+    .run()
 }
 
 /**
@@ -60,8 +71,13 @@ const makeRoom = (tx: Transaction): string | undefined => {
     notExists(tx.select({ deviceId: table.deviceId }).from(table).where(eq(table.deviceId, devices.deviceId)))
   const strangers = tx.select({ count: count() }).from(devices).where(without(memberships)).get()?.count ?? 0
   if (strangers < limits.strangers) return undefined
-  const oldest = tx.select({ deviceId: devices.deviceId, networkId: devices.networkId }).from(devices)
-    .where(and(without(memberships), without(joinRequests), without(ringWishes))).orderBy(asc(devices.lastSeenAt)).limit(1).get()
+  const oldest = tx
+    .select({ deviceId: devices.deviceId, networkId: devices.networkId })
+    .from(devices)
+    .where(and(without(memberships), without(joinRequests), without(ringWishes)))
+    .orderBy(asc(devices.lastSeenAt))
+    .limit(1)
+    .get()
   if (!oldest) throw new MeshError('overloaded', { what: 'the list of devices in no pool', limit: limits.strangers })
   tx.delete(resourceLocks).where(eq(resourceLocks.deviceId, oldest.deviceId)).run()
   tx.delete(devices).where(eq(devices.deviceId, oldest.deviceId)).run()

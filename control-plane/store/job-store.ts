@@ -46,9 +46,25 @@ export class JobStore {
     return this.#store.transaction((tx) => {
       const { idempotencyKey, modelId } = submission
       const row: Row = {
-        jobId, poolId, submittedBy, keyId, quotaTokens, modelId, ...this.#texts.asked(jobId, submission), idempotencyKey: keyHash(idempotencyKey),
-        state: 'queued', worldSize: 0, epoch: 0, received: 0, result: null, answer: null, textSince: null,
-        createdAt: now, startedAt: null, cancelRequestedAt: null, finishedAt: null,
+        jobId,
+        poolId,
+        submittedBy,
+        keyId,
+        quotaTokens,
+        modelId,
+        ...this.#texts.asked(jobId, submission),
+        idempotencyKey: keyHash(idempotencyKey),
+        state: 'queued',
+        worldSize: 0,
+        epoch: 0,
+        received: 0,
+        result: null,
+        answer: null,
+        textSince: null,
+        createdAt: now,
+        startedAt: null,
+        cancelRequestedAt: null,
+        finishedAt: null,
       }
       tx.insert(jobs).values(row).run()
       this.#append(tx, jobId, (sequence) => ({ sequence, type: 'state', state: 'queued', worldSize: 0 }))
@@ -57,10 +73,22 @@ export class JobStore {
   }
 
   /** The job that a device, or an app by its API key, submitted under that idempotency key. */
-  findByKey({ poolId, submittedBy, keyId = '', idempotencyKey }: Pick<NewJob, 'poolId' | 'submittedBy' | 'keyId'> & { readonly idempotencyKey: string }): Job | undefined {
+  findByKey({
+    poolId,
+    submittedBy,
+    keyId = '',
+    idempotencyKey,
+  }: Pick<NewJob, 'poolId' | 'submittedBy' | 'keyId'> & { readonly idempotencyKey: string }): Job | undefined {
     return this.#store.transaction((tx) => {
-      const isKey = or(eq(jobs.idempotencyKey, keyHash(idempotencyKey)), and(eq(jobs.textForm, textForms.plain), eq(jobs.idempotencyKey, idempotencyKey)))
-      const row = tx.select().from(jobs).where(and(eq(jobs.poolId, poolId), eq(jobs.submittedBy, submittedBy), eq(jobs.keyId, keyId), isKey)).get()
+      const isKey = or(
+        eq(jobs.idempotencyKey, keyHash(idempotencyKey)),
+        and(eq(jobs.textForm, textForms.plain), eq(jobs.idempotencyKey, idempotencyKey)),
+      )
+      const row = tx
+        .select()
+        .from(jobs)
+        .where(and(eq(jobs.poolId, poolId), eq(jobs.submittedBy, submittedBy), eq(jobs.keyId, keyId), isKey))
+        .get()
       return row && this.#jobOf(tx, row)
     })
   }
@@ -73,22 +101,38 @@ export class JobStore {
   }
 
   list(poolId: string, limit: number): Job[] {
-    return this.#store.transaction((tx) => tx.select().from(jobs).where(eq(jobs.poolId, poolId)).orderBy(desc(jobs.createdAt), desc(jobs.jobId)).limit(limit).all().map((row) => this.#jobOf(tx, row)))
+    return this.#store.transaction((tx) =>
+      tx
+        .select()
+        .from(jobs)
+        .where(eq(jobs.poolId, poolId))
+        .orderBy(desc(jobs.createdAt), desc(jobs.jobId))
+        .limit(limit)
+        .all()
+        .map((row) => this.#jobOf(tx, row)),
+    )
   }
 
   /** What waits in a pool: in all, of the device that asks with all of its keys, and of the key that it came by. */
   queued(poolId: string, submittedBy: string, keyId: string): Record<QueueOwner, Queued> {
     const isMember = sql`${jobs.submittedBy} = ${submittedBy}`
-    const sumOf = (value: SQL, isMeant: SQL): SQL<number> => sql<number>`coalesce(sum(case when ${isMeant} then ${value} else 0 end), 0)`
+    const sumOf = (value: SQL, isMeant: SQL): SQL<number> =>
+      sql<number>`coalesce(sum(case when ${isMeant} then ${value} else 0 end), 0)`
     // octet_length reads the length alone: no prompt is loaded for it
     const [one, bytes] = [sql`1`, sql`octet_length(${jobs.submission}) + coalesce(octet_length(${jobs.asked}), 0)`]
     const isKey = sql`${isMember} and ${jobs.keyId} = ${keyId}`
     const sums = this.#store
       .select({
-        jobs: sumOf(one, sql`true`), bytes: sumOf(bytes, sql`true`), jobsOfMember: sumOf(one, isMember),
-        bytesOfMember: sumOf(bytes, isMember), jobsOfKey: sumOf(one, isKey), bytesOfKey: sumOf(bytes, isKey),
+        jobs: sumOf(one, sql`true`),
+        bytes: sumOf(bytes, sql`true`),
+        jobsOfMember: sumOf(one, isMember),
+        bytesOfMember: sumOf(bytes, isMember),
+        jobsOfKey: sumOf(one, isKey),
+        bytesOfKey: sumOf(bytes, isKey),
       })
-      .from(jobs).where(and(eq(jobs.poolId, poolId), eq(jobs.state, 'queued'))).get()
+      .from(jobs)
+      .where(and(eq(jobs.poolId, poolId), eq(jobs.state, 'queued')))
+      .get()
     return {
       pool: { jobs: sums?.jobs ?? 0, bytes: sums?.bytes ?? 0 },
       member: { jobs: sums?.jobsOfMember ?? 0, bytes: sums?.bytesOfMember ?? 0 },
@@ -101,18 +145,43 @@ export class JobStore {
   }
 
   head(jobId: string): JobHead | undefined {
-    const row = this.#store.select({ state: jobs.state, epoch: jobs.epoch, worldSize: jobs.worldSize, cancelRequestedAt: jobs.cancelRequestedAt }).from(jobs).where(eq(jobs.jobId, jobId)).get()
-    return row && { state: row.state, epoch: row.epoch, worldSize: row.worldSize, isCancelled: row.cancelRequestedAt !== null }
+    const row = this.#store
+      .select({
+        state: jobs.state,
+        epoch: jobs.epoch,
+        worldSize: jobs.worldSize,
+        cancelRequestedAt: jobs.cancelRequestedAt,
+      })
+      .from(jobs)
+      .where(eq(jobs.jobId, jobId))
+      .get()
+    return (
+      row && {
+        state: row.state,
+        epoch: row.epoch,
+        worldSize: row.worldSize,
+        isCancelled: row.cancelRequestedAt !== null,
+      }
+    )
   }
 
   /** Remembers that somebody wants the job to end. */
   requestCancel(jobId: string, now: number): void {
-    this.#store.update(jobs).set({ cancelRequestedAt: now }).where(and(eq(jobs.jobId, jobId), isNull(jobs.cancelRequestedAt))).run()
+    this.#store
+      .update(jobs)
+      .set({ cancelRequestedAt: now })
+      .where(and(eq(jobs.jobId, jobId), isNull(jobs.cancelRequestedAt)))
+      .run()
   }
 
   /** Ids of all jobs that wait for a ring of that model. */
   waiting(poolId: string, modelId: string): string[] {
-    return this.#store.select({ jobId: jobs.jobId }).from(jobs).where(and(eq(jobs.poolId, poolId), eq(jobs.modelId, modelId), eq(jobs.state, 'queued'))).all().map(({ jobId }) => jobId)
+    return this.#store
+      .select({ jobId: jobs.jobId })
+      .from(jobs)
+      .where(and(eq(jobs.poolId, poolId), eq(jobs.modelId, modelId), eq(jobs.state, 'queued')))
+      .all()
+      .map(({ jobId }) => jobId)
   }
 
   /** Jobs that wait for a ring of that model, oldest first, without what they ask. */
@@ -136,7 +205,10 @@ export class JobStore {
   }
 
   /** Who has jobs in the queue of a model, and since when the oldest waits: each key by itself; the key of a device's own jobs is empty. */
-  waitingByKey(poolId: string, modelId: string): { readonly submittedBy: string; readonly keyId: string; readonly since: number }[] {
+  waitingByKey(
+    poolId: string,
+    modelId: string,
+  ): { readonly submittedBy: string; readonly keyId: string; readonly since: number }[] {
     return this.#store
       .select({ submittedBy: jobs.submittedBy, keyId: jobs.keyId, since: sql<number>`min(${jobs.createdAt})` })
       .from(jobs)
@@ -159,41 +231,77 @@ export class JobStore {
   tokensOfKey(keyId: string, since: number): { usedToday: number; reserved: number } {
     const isOpen = sql`${jobs.finishedAt} is null`
     const sums = this.#store
-      .select({ usedToday: sql<number | null>`sum(case when ${isOpen} then 0 else ${jobs.quotaTokens} end)`, reserved: sql<number | null>`sum(case when ${isOpen} then ${jobs.quotaTokens} else 0 end)` })
-      .from(jobs).where(and(eq(jobs.keyId, keyId), or(isNull(jobs.finishedAt), gte(jobs.finishedAt, since)))).get()
+      .select({
+        usedToday: sql<number | null>`sum(case when ${isOpen} then 0 else ${jobs.quotaTokens} end)`,
+        reserved: sql<number | null>`sum(case when ${isOpen} then ${jobs.quotaTokens} else 0 end)`,
+      })
+      .from(jobs)
+      .where(and(eq(jobs.keyId, keyId), or(isNull(jobs.finishedAt), gte(jobs.finishedAt, since))))
+      .get()
     return { usedToday: sums?.usedToday ?? 0, reserved: sums?.reserved ?? 0 }
   }
 
   /** Jobs of an API key that have not ended. */
   openOfKey(keyId: string): string[] {
-    return this.#store.select({ jobId: jobs.jobId }).from(jobs).where(and(eq(jobs.keyId, keyId), isNull(jobs.finishedAt))).all().map(({ jobId }) => jobId)
+    return this.#store
+      .select({ jobId: jobs.jobId })
+      .from(jobs)
+      .where(and(eq(jobs.keyId, keyId), isNull(jobs.finishedAt)))
+      .all()
+      .map(({ jobId }) => jobId)
   }
 
   /** Jobs that a ring had when the control plane stopped. */
   unfinished(): Job[] {
-    return this.#store.transaction((tx) => tx.select().from(jobs).where(inArray(jobs.state, ['assigned', 'running'])).all().map((row) => this.#jobOf(tx, row)))
+    return this.#store.transaction((tx) =>
+      tx
+        .select()
+        .from(jobs)
+        .where(inArray(jobs.state, ['assigned', 'running']))
+        .all()
+        .map((row) => this.#jobOf(tx, row)),
+    )
   }
 
   /** Moves an open job on. @returns the event to publish; `undefined` when the job is final already */
-  advance(jobId: string, state: 'assigned' | 'running', at: { readonly epoch: number; readonly worldSize: number; readonly now: number }): JobEvent | undefined {
+  advance(
+    jobId: string,
+    state: 'assigned' | 'running',
+    at: { readonly epoch: number; readonly worldSize: number; readonly now: number },
+  ): JobEvent | undefined {
     return this.#store.transaction((tx) => {
       const changed = tx
         .update(jobs)
         .set({ state, epoch: at.epoch, worldSize: at.worldSize, ...(state === 'running' ? { startedAt: at.now } : {}) })
         .where(and(eq(jobs.jobId, jobId), inArray(jobs.state, [...openStates])))
         .run().changes
-      return changed === 0 ? undefined : this.#append(tx, jobId, (sequence) => ({ sequence, type: 'state', state, worldSize: at.worldSize }))
+      return changed === 0
+        ? undefined
+        : this.#append(tx, jobId, (sequence) => ({ sequence, type: 'state', state, worldSize: at.worldSize }))
     })
   }
 
   /** Adds tokens; a message that is known already is dropped. @returns the event to publish, if anything was new */
   addTokens(jobId: string, firstIndex: number, tokens: readonly number[], text: string): JobEvent | undefined {
     return this.#store.transaction((tx) => {
-      const row = tx.select({ received: jobs.received, state: jobs.state }).from(jobs).where(eq(jobs.jobId, jobId)).get()
+      const row = tx
+        .select({ received: jobs.received, state: jobs.state })
+        .from(jobs)
+        .where(eq(jobs.jobId, jobId))
+        .get()
       // A message is taken whole or not at all: its text belongs to all of its tokens, and a leader repeats whole messages.
       if (!row || !openStates.includes(row.state) || firstIndex !== row.received) return undefined
-      tx.update(jobs).set({ received: firstIndex + tokens.length }).where(eq(jobs.jobId, jobId)).run()
-      return this.#append(tx, jobId, (sequence) => ({ sequence, type: 'tokens', firstIndex, tokens: [...tokens], text }))
+      tx.update(jobs)
+        .set({ received: firstIndex + tokens.length })
+        .where(eq(jobs.jobId, jobId))
+        .run()
+      return this.#append(tx, jobId, (sequence) => ({
+        sequence,
+        type: 'tokens',
+        firstIndex,
+        tokens: [...tokens],
+        text,
+      }))
     })
   }
 
@@ -202,7 +310,11 @@ export class JobStore {
    * @param tokens that it used, for the quota of its key
    * @returns the events to publish: text that no delta carried, and the end
    */
-  finish(jobId: string, { state, ...result }: JobResult, { now, tokens: quotaTokens = 0 }: { readonly now: number; readonly tokens?: number }): JobEvent[] {
+  finish(
+    jobId: string,
+    { state, ...result }: JobResult,
+    { now, tokens: quotaTokens = 0 }: { readonly now: number; readonly tokens?: number },
+  ): JobEvent[] {
     return this.#store.transaction((tx) => {
       const found = tx.select().from(jobs).where(eq(jobs.jobId, jobId)).get()
       if (!found || finalStates.includes(found.state)) return []
@@ -212,12 +324,24 @@ export class JobStore {
       const events: JobEvent[] = []
       if (rest !== '' || result.tokens.length > streamed.tokens.length) {
         const tokens = result.tokens.slice(streamed.tokens.length)
-        events.push(this.#append(tx, jobId, (sequence) => ({ sequence, type: 'tokens', firstIndex: streamed.tokens.length, tokens, text: rest })))
+        events.push(
+          this.#append(tx, jobId, (sequence) => ({
+            sequence,
+            type: 'tokens',
+            firstIndex: streamed.tokens.length,
+            tokens,
+            text: rest,
+          })),
+        )
       }
       const asked = this.#texts.askedIn(row)
       const kept = state === 'done' || !asked ? undefined : keptOf(asked)
       const change = {
-        state, received: result.tokens.length, quotaTokens, finishedAt: now, textSince: now,
+        state,
+        received: result.tokens.length,
+        quotaTokens,
+        finishedAt: now,
+        textSince: now,
         ...(kept?.isCut ? this.#texts.asked(jobId, kept.submission) : {}),
         ...this.#texts.result(jobId, { ...result, ...(kept?.isCut ? { promptCut: true } : {}) }),
       }
@@ -254,15 +378,27 @@ export class JobStore {
   }
 
   #append(tx: Transaction, jobId: string, make: (sequence: number) => JobEvent): JobEvent {
-    const last = tx.select({ last: max(jobEvents.sequence) }).from(jobEvents).where(eq(jobEvents.jobId, jobId)).get()?.last ?? -1
+    const last =
+      tx
+        .select({ last: max(jobEvents.sequence) })
+        .from(jobEvents)
+        .where(eq(jobEvents.jobId, jobId))
+        .get()?.last ?? -1
     const event = make(last + 1)
-    tx.insert(jobEvents).values({ jobId, sequence: event.sequence, ...this.#texts.event(jobId, event) }).run()
+    tx.insert(jobEvents)
+      .values({ jobId, sequence: event.sequence, ...this.#texts.event(jobId, event) })
+      .run()
     return event
   }
 
   #streamed(tx: Transaction, jobId: string): { text: string; tokens: number[] } {
     const streamed = { text: '', tokens: [] as number[] }
-    for (const row of tx.select().from(jobEvents).where(eq(jobEvents.jobId, jobId)).orderBy(asc(jobEvents.sequence)).all()) {
+    for (const row of tx
+      .select()
+      .from(jobEvents)
+      .where(eq(jobEvents.jobId, jobId))
+      .orderBy(asc(jobEvents.sequence))
+      .all()) {
       const tokens = this.#texts.tokensIn(row)
       streamed.text += tokens?.text ?? ''
       streamed.tokens.push(...(tokens?.tokens ?? []))
@@ -276,10 +412,21 @@ export class JobStore {
     const isOpen = row.result === null
     const result = isOpen && asked ? this.#streamed(tx, row.jobId) : this.#texts.resultIn(row)
     const job: Job = without({
-      jobId: row.jobId, poolId: row.poolId, submittedBy: row.submittedBy, keyId: row.keyId === '' ? undefined : row.keyId,
-      submission: asked ?? row.submission, state: row.state,
-      worldSize: row.worldSize, epoch: row.epoch, text: '', tokens: [], ...(result ?? row.result), answered: row.received, createdAt: row.createdAt,
-      startedAt: row.startedAt ?? undefined, finishedAt: row.finishedAt ?? undefined,
+      jobId: row.jobId,
+      poolId: row.poolId,
+      submittedBy: row.submittedBy,
+      keyId: row.keyId === '' ? undefined : row.keyId,
+      submission: asked ?? row.submission,
+      state: row.state,
+      worldSize: row.worldSize,
+      epoch: row.epoch,
+      text: '',
+      tokens: [],
+      ...(result ?? row.result),
+      answered: row.received,
+      createdAt: row.createdAt,
+      startedAt: row.startedAt ?? undefined,
+      finishedAt: row.finishedAt ?? undefined,
     })
     return asked && result ? job : withoutText(job, 'forgotten')
   }

@@ -14,7 +14,8 @@ export type StoredResult = Pick<Job, 'text' | 'tokens' | 'finishReason' | 'usage
 type Answer = Pick<StoredResult, 'text' | 'tokens' | 'error'>
 
 /** A key of an app may tell what it asks: rows hold its hash. */
-export const keyHash = (idempotencyKey: string): string => createHash('sha256').update(`meshnet-idempotency-v1\0${idempotencyKey}`).digest('hex')
+export const keyHash = (idempotencyKey: string): string =>
+  createHash('sha256').update(`meshnet-idempotency-v1\0${idempotencyKey}`).digest('hex')
 
 const withoutUndefined = <T extends object>(value: T): T => JSON.parse(JSON.stringify(value)) as T
 
@@ -29,7 +30,11 @@ export class JobTexts {
   asked(jobId: string, submission: AskedJob): Pick<JobRow, 'submission' | 'asked' | 'textForm'> {
     const { prompt, messages, special, stop, idempotencyKey, sealed } = submission
     const text = { prompt, messages, special, stop, idempotencyKey, sealed }
-    return { submission: askedWithoutText(submission), asked: this.#vault.seal({ jobId, column: 'asked' }, text), textForm: textForms.sealed }
+    return {
+      submission: askedWithoutText(submission),
+      asked: this.#vault.seal({ jobId, column: 'asked' }, text),
+      textForm: textForms.sealed,
+    }
   }
 
   /** How it ended, as it is stored. */
@@ -46,21 +51,36 @@ export class JobTexts {
     const { sequence, type } = event
     if (type === 'end') return { event: { sequence, type }, piece: null }
     const { firstIndex, tokens, text } = event
-    return { event: { sequence, type, firstIndex }, piece: this.#vault.seal({ jobId, column: 'piece', sequence }, { tokens, text }) }
+    return {
+      event: { sequence, type, firstIndex },
+      piece: this.#vault.seal({ jobId, column: 'piece', sequence }, { tokens, text }),
+    }
   }
 
   /** What was asked; `undefined` when it is forgotten, or sealed under another key. */
-  askedIn({ jobId, textForm, submission, asked }: Pick<JobRow, 'jobId' | 'textForm' | 'submission' | 'asked'>): AskedJob | undefined {
+  askedIn({
+    jobId,
+    textForm,
+    submission,
+    asked,
+  }: Pick<JobRow, 'jobId' | 'textForm' | 'submission' | 'asked'>): AskedJob | undefined {
     if (textForm === textForms.plain) return submission
-    const text = textForm === textForms.sealed ? this.#vault.open<Partial<AskedJob>>({ jobId, column: 'asked' }, asked) : undefined
+    const text =
+      textForm === textForms.sealed ? this.#vault.open<Partial<AskedJob>>({ jobId, column: 'asked' }, asked) : undefined
     return text && { ...submission, ...text }
   }
 
   /** How it ended; `undefined` when that is forgotten, or sealed under another key. */
-  resultIn({ jobId, textForm, result, answer }: Pick<JobRow, 'jobId' | 'textForm' | 'result' | 'answer'>): StoredResult | undefined {
+  resultIn({
+    jobId,
+    textForm,
+    result,
+    answer,
+  }: Pick<JobRow, 'jobId' | 'textForm' | 'result' | 'answer'>): StoredResult | undefined {
     if (result === null) return undefined
     if (textForm === textForms.plain) return result as StoredResult
-    const text = textForm === textForms.sealed ? this.#vault.open<Answer>({ jobId, column: 'answer' }, answer) : undefined
+    const text =
+      textForm === textForms.sealed ? this.#vault.open<Answer>({ jobId, column: 'answer' }, answer) : undefined
     return text && { ...result, ...text }
   }
 
@@ -68,7 +88,10 @@ export class JobTexts {
   tokensIn({ jobId, event, piece }: EventRow): TokenEvent | undefined {
     if (event.type !== 'tokens') return undefined
     if (piece === null) return 'tokens' in event ? (event as TokenEvent) : undefined
-    const text = this.#vault.open<Pick<TokenEvent, 'tokens' | 'text'>>({ jobId, column: 'piece', sequence: event.sequence }, piece)
+    const text = this.#vault.open<Pick<TokenEvent, 'tokens' | 'text'>>(
+      { jobId, column: 'piece', sequence: event.sequence },
+      piece,
+    )
     return text && { ...event, ...text }
   }
 }

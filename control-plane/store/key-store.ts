@@ -6,7 +6,8 @@ import { apiKeys } from './key-tables.ts'
 export type StoredKey = typeof apiKeys.$inferSelect
 
 /** Whether a key still opens anything by itself; that its maker is a member is another matter. */
-export const isLive = ({ revokedAt, expiresAt }: Pick<StoredKey, 'revokedAt' | 'expiresAt'>, now: number): boolean => revokedAt === null && now < expiresAt
+export const isLive = ({ revokedAt, expiresAt }: Pick<StoredKey, 'revokedAt' | 'expiresAt'>, now: number): boolean =>
+  revokedAt === null && now < expiresAt
 
 export class KeyStore {
   readonly #store: Store
@@ -26,7 +27,13 @@ export class KeyStore {
       const known = tx.select({ keys: count() }).from(apiKeys).where(isOwn).get()?.keys ?? 0
       if (known >= limit) {
         const isOver = or(isNotNull(apiKeys.revokedAt), lte(apiKeys.expiresAt, key.createdAt))
-        const oldest = tx.select({ keyId: apiKeys.keyId }).from(apiKeys).where(and(isOwn, isOver)).orderBy(asc(sql`coalesce(${apiKeys.revokedAt}, ${apiKeys.expiresAt})`)).limit(1).get()
+        const oldest = tx
+          .select({ keyId: apiKeys.keyId })
+          .from(apiKeys)
+          .where(and(isOwn, isOver))
+          .orderBy(asc(sql`coalesce(${apiKeys.revokedAt}, ${apiKeys.expiresAt})`))
+          .limit(1)
+          .get()
         if (!oldest) return false
         tx.delete(apiKeys).where(eq(apiKeys.keyId, oldest.keyId)).run()
       }
@@ -37,12 +44,23 @@ export class KeyStore {
 
   /** Keys of a pool, or those of one device in it; oldest first. */
   list(poolId: string, deviceId?: string): StoredKey[] {
-    return this.#store.select().from(apiKeys).where(and(eq(apiKeys.poolId, poolId), ...(deviceId === undefined ? [] : [eq(apiKeys.deviceId, deviceId)]))).orderBy(asc(apiKeys.createdAt), asc(apiKeys.keyId)).all()
+    return this.#store
+      .select()
+      .from(apiKeys)
+      .where(and(eq(apiKeys.poolId, poolId), ...(deviceId === undefined ? [] : [eq(apiKeys.deviceId, deviceId)])))
+      .orderBy(asc(apiKeys.createdAt), asc(apiKeys.keyId))
+      .all()
   }
 
   /** @returns false when it was revoked before */
   revoke(keyId: string, now: number): boolean {
-    return this.#store.update(apiKeys).set({ revokedAt: now }).where(and(eq(apiKeys.keyId, keyId), isNull(apiKeys.revokedAt))).run().changes > 0
+    return (
+      this.#store
+        .update(apiKeys)
+        .set({ revokedAt: now })
+        .where(and(eq(apiKeys.keyId, keyId), isNull(apiKeys.revokedAt)))
+        .run().changes > 0
+    )
   }
 
   use(keyId: string, now: number): void {

@@ -32,26 +32,64 @@ const small = (t: TestContext): { credits: CreditStore; raw: Database.Database }
 test('ledger: rows cannot be changed, removed, replaced or put in between', (t) => {
   const { credits, raw } = small(t)
   const before = checkLedger(credits)
-  const columns = 'pool_id, device_id, kind, job_id, epoch, weights, tokens, compute_us, model_weights, amount, settled_at, signature, hash'
+  const columns =
+    'pool_id, device_id, kind, job_id, epoch, weights, tokens, compute_us, model_weights, amount, settled_at, signature, hash'
   for (const [statement, problem] of [
     ['update ledger_entries set amount = 1 where sequence = 3', /cannot be changed/],
     ['delete from ledger_entries where sequence = 40', /cannot be removed/],
     ['delete from ledger_entries', /cannot be removed/],
-    [`insert or replace into ledger_entries (sequence, ${columns}) select sequence, ${columns} from ledger_entries where sequence = 3`, /must be the next one/],
-    [`insert or replace into ledger_entries (sequence, ${columns}) select 41, ${columns} from ledger_entries where sequence = 3`, /must be the next one, and new/],
-    [`insert into ledger_entries (sequence, ${columns}) select 50, ${columns} from ledger_entries where sequence = 3`, /must be the next one/],
-  ] as const) assert.throws(() => raw.exec(statement), problem, statement)
+    [
+      `insert or replace into ledger_entries (sequence, ${columns}) select sequence, ${columns} from ledger_entries where sequence = 3`,
+      /must be the next one/,
+    ],
+    [
+      `insert or replace into ledger_entries (sequence, ${columns}) select 41, ${columns} from ledger_entries where sequence = 3`,
+      /must be the next one, and new/,
+    ],
+    [
+      `insert into ledger_entries (sequence, ${columns}) select 50, ${columns} from ledger_entries where sequence = 3`,
+      /must be the next one/,
+    ],
+  ] as const)
+    assert.throws(() => raw.exec(statement), problem, statement)
   assert.deepEqual(checkLedger(credits), before)
 })
 
 test('ledger: a row that somebody with the file changed all the same is found by its number', (t) => {
   const { credits, raw } = small(t)
   raw.exec('drop trigger ledger_entries_no_update')
-  for (const [column, value] of [['amount', 7], ['tokens', 7], ['weights', 7], ['compute_us', 7], ['model_weights', 7], ['epoch', 7], ['settled_at', 7], ['device_id', '77'.repeat(32)], ['job_id', 'job_77'], ['kind', 'use'], ['signature', null], ['hash', '77'.repeat(32)]] as const) {
+  for (const [column, value] of [
+    ['amount', 7],
+    ['tokens', 7],
+    ['weights', 7],
+    ['compute_us', 7],
+    ['model_weights', 7],
+    ['epoch', 7],
+    ['settled_at', 7],
+    ['device_id', '77'.repeat(32)],
+    ['job_id', 'job_77'],
+    ['kind', 'use'],
+    ['signature', null],
+    ['hash', '77'.repeat(32)],
+  ] as const) {
     // a row of a device that signed
-    const row = raw.prepare("select sequence, * from ledger_entries where kind = 'work' and signature is not null and sequence > 4 limit 1").get() as Record<string, unknown>
+    const row = raw
+      .prepare(
+        "select sequence, * from ledger_entries where kind = 'work' and signature is not null and sequence > 4 limit 1",
+      )
+      .get() as Record<string, unknown>
     raw.prepare(`update ledger_entries set ${column} = ? where sequence = ?`).run(value, row.sequence)
-    assert.throws(() => checkLedger(credits), { code: 'ledgerInvalid', fields: { sequence: row.sequence as number, problem: 'its hash does not match: it, or one before it, was changed' } }, column)
+    assert.throws(
+      () => checkLedger(credits),
+      {
+        code: 'ledgerInvalid',
+        fields: {
+          sequence: row.sequence as number,
+          problem: 'its hash does not match: it, or one before it, was changed',
+        },
+      },
+      column,
+    )
     raw.prepare(`update ledger_entries set ${column} = ? where sequence = ?`).run(row[column], row.sequence)
   }
   checkLedger(credits)

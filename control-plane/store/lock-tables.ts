@@ -5,7 +5,9 @@ import { devices } from './tables.ts'
 
 /** The newest signed statement of each device. */
 export const resourceLocks = sqliteTable('resource_locks', {
-  deviceId: text('device_id').primaryKey().references(() => devices.deviceId),
+  deviceId: text('device_id')
+    .primaryKey()
+    .references(() => devices.deviceId),
   /** Numbered by the device; only grows. */
   sequence: integer('sequence').notNull(),
   phase: text('phase').$type<LockPhase>().notNull(),

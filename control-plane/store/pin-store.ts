@@ -11,10 +11,18 @@ export class PinStore {
   }
 
   find(poolId: string): string | undefined {
-    return this.#store.select({ pin: controlPlanePins.pin }).from(controlPlanePins).where(eq(controlPlanePins.poolId, poolId)).get()?.pin
+    return this.#store
+      .select({ pin: controlPlanePins.pin })
+      .from(controlPlanePins)
+      .where(eq(controlPlanePins.poolId, poolId))
+      .get()?.pin
   }
 
   save(poolId: string, pin: string): void {
-    this.#store.insert(controlPlanePins).values({ poolId, pin }).onConflictDoUpdate({ target: controlPlanePins.poolId, set: { pin } }).run()
+    this.#store
+      .insert(controlPlanePins)
+      .values({ poolId, pin })
+      .onConflictDoUpdate({ target: controlPlanePins.poolId, set: { pin } })
+      .run()
   }
 }

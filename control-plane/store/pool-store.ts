@@ -52,7 +52,10 @@ export class PoolStore {
       // an agent repeats it whenever it comes back, also while nothing can be written
       if (known?.name === pool.name && shown?.certificate === text) return
       tx.insert(networks).values({ networkId: pool.networkId, createdAt: now }).onConflictDoNothing().run()
-      tx.insert(pools).values({ ...pool, createdAt: now }).onConflictDoUpdate({ target: pools.poolId, set: { name: pool.name } }).run()
+      tx.insert(pools)
+        .values({ ...pool, createdAt: now })
+        .onConflictDoUpdate({ target: pools.poolId, set: { name: pool.name } })
+        .run()
       saveMembership(tx, text, certificate)
     })
   }
@@ -74,7 +77,14 @@ export class PoolStore {
 
   members(poolId: string): StoredMember[] {
     return this.#store
-      .select({ deviceId: memberships.deviceId, name: devices.name, role: memberships.role, certificate: memberships.certificate, notAfter: memberships.notAfter, lastSeenAt: devices.lastSeenAt })
+      .select({
+        deviceId: memberships.deviceId,
+        name: devices.name,
+        role: memberships.role,
+        certificate: memberships.certificate,
+        notAfter: memberships.notAfter,
+        lastSeenAt: devices.lastSeenAt,
+      })
       .from(memberships)
       .innerJoin(devices, eq(devices.deviceId, memberships.deviceId))
       .where(eq(memberships.poolId, poolId))
@@ -83,12 +93,22 @@ export class PoolStore {
   }
 
   /** The newest certificate of a device, valid or not. */
-  membership(poolId: string, deviceId: string): { readonly certificate: string; readonly notAfter: number } | undefined {
-    return this.#store.select({ certificate: memberships.certificate, notAfter: memberships.notAfter }).from(memberships).where(and(eq(memberships.poolId, poolId), eq(memberships.deviceId, deviceId))).get()
+  membership(
+    poolId: string,
+    deviceId: string,
+  ): { readonly certificate: string; readonly notAfter: number } | undefined {
+    return this.#store
+      .select({ certificate: memberships.certificate, notAfter: memberships.notAfter })
+      .from(memberships)
+      .where(and(eq(memberships.poolId, poolId), eq(memberships.deviceId, deviceId)))
+      .get()
   }
 
   removeMember(poolId: string, deviceId: string): void {
-    this.#store.delete(memberships).where(and(eq(memberships.poolId, poolId), eq(memberships.deviceId, deviceId))).run()
+    this.#store
+      .delete(memberships)
+      .where(and(eq(memberships.poolId, poolId), eq(memberships.deviceId, deviceId)))
+      .run()
   }
 
   /** Stores a verified certificate and answers the request it belongs to. */
@@ -97,35 +117,73 @@ export class PoolStore {
   }
 
   /** Asks, or asks again: with another invite, or after a denial. */
-  request(poolId: string, deviceId: string, { invite = null, now }: { readonly invite?: InviteProof | null; readonly now: number }): void {
+  request(
+    poolId: string,
+    deviceId: string,
+    { invite = null, now }: { readonly invite?: InviteProof | null; readonly now: number },
+  ): void {
     this.#store.transaction((tx) => {
-      tx.delete(joinRequests).where(and(eq(joinRequests.poolId, poolId), isNotNull(joinRequests.denied), lt(joinRequests.createdAt, now - keepDeniedMs))).run()
-      tx.insert(joinRequests).values({ poolId, deviceId, createdAt: now, invite }).onConflictDoUpdate({ target: [joinRequests.poolId, joinRequests.deviceId], set: { createdAt: now, invite, denied: null } }).run()
+      tx.delete(joinRequests)
+        .where(
+          and(
+            eq(joinRequests.poolId, poolId),
+            isNotNull(joinRequests.denied),
+            lt(joinRequests.createdAt, now - keepDeniedMs),
+          ),
+        )
+        .run()
+      tx.insert(joinRequests)
+        .values({ poolId, deviceId, createdAt: now, invite })
+        .onConflictDoUpdate({
+          target: [joinRequests.poolId, joinRequests.deviceId],
+          set: { createdAt: now, invite, denied: null },
+        })
+        .run()
     })
   }
 
   /** @returns false when there is no such request */
   deny(poolId: string, deviceId: string, denied: ErrorReportJson): boolean {
-    return this.#store.update(joinRequests).set({ denied }).where(and(eq(joinRequests.poolId, poolId), eq(joinRequests.deviceId, deviceId))).run().changes > 0
+    return (
+      this.#store
+        .update(joinRequests)
+        .set({ denied })
+        .where(and(eq(joinRequests.poolId, poolId), eq(joinRequests.deviceId, deviceId)))
+        .run().changes > 0
+    )
   }
 
   /** The request of one device, denied or not. */
   requestOf(poolId: string, deviceId: string): StoredJoinRequest | undefined {
-    return this.#requests().where(and(eq(joinRequests.poolId, poolId), eq(joinRequests.deviceId, deviceId))).get()
+    return this.#requests()
+      .where(and(eq(joinRequests.poolId, poolId), eq(joinRequests.deviceId, deviceId)))
+      .get()
   }
 
   /** Requests that wait, oldest first. */
   requests(poolId: string): StoredJoinRequest[] {
-    return this.#requests().where(and(eq(joinRequests.poolId, poolId), isNull(joinRequests.denied))).orderBy(asc(joinRequests.createdAt)).all()
+    return this.#requests()
+      .where(and(eq(joinRequests.poolId, poolId), isNull(joinRequests.denied)))
+      .orderBy(asc(joinRequests.createdAt))
+      .all()
   }
 
   countRequests(poolId: string): number {
-    return this.#store.select({ count: count() }).from(joinRequests).where(eq(joinRequests.poolId, poolId)).get()?.count ?? 0
+    return (
+      this.#store.select({ count: count() }).from(joinRequests).where(eq(joinRequests.poolId, poolId)).get()?.count ?? 0
+    )
   }
 
   #requests() {
     return this.#store
-      .select({ poolId: joinRequests.poolId, deviceId: joinRequests.deviceId, name: devices.name, createdAt: joinRequests.createdAt, invite: joinRequests.invite, denied: joinRequests.denied })
+      .select({
+        poolId: joinRequests.poolId,
+        deviceId: joinRequests.deviceId,
+        name: devices.name,
+        createdAt: joinRequests.createdAt,
+        invite: joinRequests.invite,
+        denied: joinRequests.denied,
+      })
       .from(joinRequests)
       .innerJoin(devices, eq(devices.deviceId, joinRequests.deviceId))
   }
@@ -134,7 +192,12 @@ export class PoolStore {
 const saveMembership = (tx: Transaction, text: string, { poolId, deviceId, role, notAfter }: Certificate): void => {
   tx.insert(memberships)
     .values({ poolId, deviceId, role, certificate: text, notAfter })
-    .onConflictDoUpdate({ target: [memberships.poolId, memberships.deviceId], set: { role, certificate: text, notAfter } })
+    .onConflictDoUpdate({
+      target: [memberships.poolId, memberships.deviceId],
+      set: { role, certificate: text, notAfter },
+    })
     .run()
-  tx.delete(joinRequests).where(and(eq(joinRequests.poolId, poolId), eq(joinRequests.deviceId, deviceId))).run()
+  tx.delete(joinRequests)
+    .where(and(eq(joinRequests.poolId, poolId), eq(joinRequests.deviceId, deviceId)))
+    .run()
 }

@@ -11,10 +11,15 @@ export class RevocationStore {
   }
 
   find(poolId: string): string | undefined {
-    return this.#store.select({ list: revocations.list }).from(revocations).where(eq(revocations.poolId, poolId)).get()?.list
+    return this.#store.select({ list: revocations.list }).from(revocations).where(eq(revocations.poolId, poolId)).get()
+      ?.list
   }
 
   save(poolId: string, list: string): void {
-    this.#store.insert(revocations).values({ poolId, list }).onConflictDoUpdate({ target: revocations.poolId, set: { list } }).run()
+    this.#store
+      .insert(revocations)
+      .values({ poolId, list })
+      .onConflictDoUpdate({ target: revocations.poolId, set: { list } })
+      .run()
   }
 }

@@ -19,7 +19,12 @@ test('vault: what is sealed opens again, and shows nothing of itself', () => {
 
 test('vault: another secret, job, column or number opens nothing, nor does a changed or cut value', () => {
   const sealed = vault.seal(place, 'text')
-  const others: TextPlace[] = [{ ...place, jobId: 'job_2' }, { ...place, column: 'answer' }, { ...place, sequence: 4 }, { jobId: 'job_1', column: 'piece' }]
+  const others: TextPlace[] = [
+    { ...place, jobId: 'job_2' },
+    { ...place, column: 'answer' },
+    { ...place, sequence: 4 },
+    { jobId: 'job_1', column: 'piece' },
+  ]
   for (const other of others) assert.equal(vault.open(other, sealed), undefined)
   assert.equal(new TextVault(randomBytes(32)).open(place, sealed), undefined)
   for (let index = 0; index < sealed.length; index++) {

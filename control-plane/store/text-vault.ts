@@ -23,7 +23,8 @@ const tagBytes = 16
 /** Keys of the jobs used last: one is needed for every token. */
 const mostKeys = 64
 
-const boundTo = ({ jobId, column, sequence = 0 }: TextPlace): Buffer => Buffer.from(JSON.stringify([version, jobId, column, sequence]))
+const boundTo = ({ jobId, column, sequence = 0 }: TextPlace): Buffer =>
+  Buffer.from(JSON.stringify([version, jobId, column, sequence]))
 
 export class TextVault {
   readonly #secret: Buffer
@@ -39,14 +40,22 @@ export class TextVault {
     const nonce = randomBytes(nonceBytes)
     const cipher = createCipheriv(algorithm, this.#keyOf(place.jobId), nonce)
     cipher.setAAD(boundTo(place))
-    return Buffer.concat([Buffer.of(version), nonce, cipher.update(JSON.stringify(value), 'utf8'), cipher.final(), cipher.getAuthTag()])
+    return Buffer.concat([
+      Buffer.of(version),
+      nonce,
+      cipher.update(JSON.stringify(value), 'utf8'),
+      cipher.final(),
+      cipher.getAuthTag(),
+    ])
   }
 
   /** @returns `undefined` for what was sealed under another secret, for another place, or is damaged */
   open<T>(place: TextPlace, bytes: Buffer | null): T | undefined {
     if (bytes === null || bytes.length < 1 + nonceBytes + tagBytes || bytes[0] !== version) return undefined
     try {
-      const decipher = createDecipheriv(algorithm, this.#keyOf(place.jobId), bytes.subarray(1, 1 + nonceBytes), { authTagLength: tagBytes })
+      const decipher = createDecipheriv(algorithm, this.#keyOf(place.jobId), bytes.subarray(1, 1 + nonceBytes), {
+        authTagLength: tagBytes,
+      })
       decipher.setAAD(boundTo(place))
       decipher.setAuthTag(bytes.subarray(-tagBytes))
       const plain = Buffer.concat([decipher.update(bytes.subarray(1 + nonceBytes, -tagBytes)), decipher.final()])

@@ -13,7 +13,19 @@ import type { CreditsView } from '../../shared/schema/credits.ts'
 import type { Job, JobSubmission } from '../../shared/schema/job.ts'
 import { limits } from '../../shared/limits.ts'
 import { defaultCreditSettings } from '../service/credits.ts'
-import { createKey, createPool, eventually, FakeAgent, manifest, type Plane, quickSettings, startPlane, submission, TestDevice, type TestPool } from './plane.ts'
+import {
+  createKey,
+  createPool,
+  eventually,
+  FakeAgent,
+  manifest,
+  type Plane,
+  quickSettings,
+  startPlane,
+  submission,
+  TestDevice,
+  type TestPool,
+} from './plane.ts'
 import { activeRing, done } from './steps.ts'
 
 const dayMs = 86_400_000
@@ -27,16 +39,29 @@ interface ClockedPlane extends Plane {
 const plane = async (t: TestContext, folder?: string): Promise<ClockedPlane> => {
   let ahead = dayMs - (Date.now() % dayMs) < 60_000 ? 60_000 : 0
   const now = (): number => Date.now() + ahead
-  const started = await startPlane(t, folder, { ...quickSettings, credits: { ...defaultCreditSettings, settleMs: 0 } }, now)
+  const started = await startPlane(
+    t,
+    folder,
+    { ...quickSettings, credits: { ...defaultCreditSettings, settleMs: 0 } },
+    now,
+  )
   return { ...started, now, pass: (ms) => (ahead += ms) }
 }
 
-const submit = (app: Client, { poolId }: TestPool, name: string, change: Partial<JobSubmission> = {}): Promise<Job> => app.call('submitJob', { params: { poolId }, body: submission(name, change) })
+const submit = (app: Client, { poolId }: TestPool, name: string, change: Partial<JobSubmission> = {}): Promise<Job> =>
+  app.call('submitJob', { params: { poolId }, body: submission(name, change) })
 
 /** Rank 0 runs the next job: one token of prompt and `count` of answer. */
 const runNext = async (leader: FakeAgent, epoch: number, count: number): Promise<string> => {
   const { jobId } = await leader.next('job-assign')
-  leader.send(done(jobId, epoch, 'text', Array.from({ length: count }, (_, index) => index)))
+  leader.send(
+    done(
+      jobId,
+      epoch,
+      'text',
+      Array.from({ length: count }, (_, index) => index),
+    ),
+  )
   await leader.next('job-settled')
   return jobId
 }
@@ -49,12 +74,20 @@ test('keys: a member sees its own and an admin all; the secret is in no answer a
   const ofA = await createKey(a, pool, url, { name: 'editor', tokensPerDay: 500 })
   const ofB = await createKey(b, pool, url)
   const [view, ...others] = await a.client(url).call('listKeys', { params })
-  assert.deepEqual([others, view.keyId, view.name, view.deviceName, view.tokensPerDay, view.usedToday, view.reserved, view.lastUsedAt], [[], ofA.keyId, 'editor', 'A', 500, 0, 0, undefined])
-  assert.deepEqual((await pool.admin.client(url).call('listKeys', { params })).map(({ keyId }) => keyId), [ofA.keyId, ofB.keyId])
+  assert.deepEqual(
+    [others, view.keyId, view.name, view.deviceName, view.tokensPerDay, view.usedToday, view.reserved, view.lastUsedAt],
+    [[], ofA.keyId, 'editor', 'A', 500, 0, 0, undefined],
+  )
+  assert.deepEqual(
+    (await pool.admin.client(url).call('listKeys', { params })).map(({ keyId }) => keyId),
+    [ofA.keyId, ofB.keyId],
+  )
   assert.equal((await ofA.app.call('getKey', {})).poolId, pool.poolId)
   assert.ok(((await a.client(url).call('listKeys', { params }))[0].lastUsedAt ?? 0) > Date.now() - 60_000)
 
-  await assert.rejects(a.client(url).call('revokeKey', { params: { ...params, keyId: ofB.keyId } }), { code: 'notFound' })
+  await assert.rejects(a.client(url).call('revokeKey', { params: { ...params, keyId: ofB.keyId } }), {
+    code: 'notFound',
+  })
   await a.client(url).call('revokeKey', { params: { ...params, keyId: ofA.keyId } })
   await pool.admin.client(url).call('revokeKey', { params: { ...params, keyId: ofB.keyId } })
   for (const { app } of [ofA, ofB]) await assert.rejects(app.call('getKey', {}), { code: 'keyRevoked', status: 401 })
@@ -62,7 +95,8 @@ test('keys: a member sees its own and an admin all; the secret is in no answer a
   const answers = JSON.stringify(await pool.admin.client(url).call('listKeys', { params }))
   await stop()
   const stored = Buffer.concat(readdirSync(folder).map((name) => readFileSync(join(folder, name)))).toString('latin1')
-  for (const { text } of [ofA, ofB]) for (const place of [answers, stored]) assert.ok(!place.includes(text) && !place.includes(text.slice(-64)))
+  for (const { text } of [ofA, ofB])
+    for (const place of [answers, stored]) assert.ok(!place.includes(text) && !place.includes(text.slice(-64)))
 })
 
 test('keys: making one twice is harmless, the id of another is refused, and their number is limited', async (t) => {
@@ -72,11 +106,20 @@ test('keys: making one twice is harmless, the id of another is refused, and thei
   const member = await pool.member('A')
   const { keyId, hash } = newApiKey()
   const body = { keyId, hash, name: 'app', lifetimeMs: 3600e3 }
-  const make = (device: TestDevice, change: Partial<typeof body> = {}): Promise<unknown> => device.client(url).call('createKey', { params, body: { ...body, ...change } })
+  const make = (device: TestDevice, change: Partial<typeof body> = {}): Promise<unknown> =>
+    device.client(url).call('createKey', { params, body: { ...body, ...change } })
   assert.deepEqual(await make(member), await make(member))
   await assert.rejects(make(member, { hash: 'a'.repeat(64) }), { code: 'requestInvalid', message: /is taken/ })
   await assert.rejects(make(pool.admin), { code: 'requestInvalid', message: /is taken/ })
-  for (const wrong of [{ keyId: 'x' }, { hash: 'short' }, { lifetimeMs: 0 }, { lifetimeMs: 1e15 }, { name: '' }, { tokensPerDay: 0 }]) await assert.rejects(make(member, wrong), { code: 'requestInvalid' })
+  for (const wrong of [
+    { keyId: 'x' },
+    { hash: 'short' },
+    { lifetimeMs: 0 },
+    { lifetimeMs: 1e15 },
+    { name: '' },
+    { tokensPerDay: 0 },
+  ])
+    await assert.rejects(make(member, wrong), { code: 'requestInvalid' })
   for (let index = 1; index < limits.apiKeys; index++) await createKey(member, pool, url)
   await assert.rejects(createKey(member, pool, url), { code: 'keyLimit', status: 409 })
   await member.client(url).call('revokeKey', { params: { ...params, keyId } })
@@ -88,14 +131,24 @@ test('keys: making one twice is harmless, the id of another is refused, and thei
 test('keys: an app submits, reads, follows and cancels by plain HTTP, and sees the jobs of its own key alone', async (t) => {
   const { url } = await plane(t)
   const pool = await createPool(url)
-  const { agents: [leader], epoch } = await activeRing(t, pool, url, 1)
+  const {
+    agents: [leader],
+    epoch,
+  } = await activeRing(t, pool, url, 1)
   const { text, keyId, app } = await createKey(pool.admin, pool, url)
   const { app: other } = await createKey(pool.admin, pool, url)
   const send = (method: string, path: string, body?: object): Promise<Response> =>
-    fetch(`${url}/api/pools/${pool.poolId}${path}`, { method, headers: { authorization: `Bearer ${text}`, ...(body ? { 'content-type': 'application/json' } : {}) }, body: body && JSON.stringify(body) })
+    fetch(`${url}/api/pools/${pool.poolId}${path}`, {
+      method,
+      headers: { authorization: `Bearer ${text}`, ...(body ? { 'content-type': 'application/json' } : {}) },
+      body: body && JSON.stringify(body),
+    })
 
   const rings = (await (await send('GET', '/rings')).json()) as { modelId: string }[]
-  assert.deepEqual(rings.map(({ modelId }) => modelId), ['tiny'])
+  assert.deepEqual(
+    rings.map(({ modelId }) => modelId),
+    ['tiny'],
+  )
   const own = await submit(pool.admin.client(url), pool, 'same') // the same idempotency key as the app
   const job = (await (await send('POST', '/jobs', submission('same'))).json()) as Job
   assert.notEqual(job.jobId, own.jobId)
@@ -110,9 +163,20 @@ test('keys: an app submits, reads, follows and cancels by plain HTTP, and sees t
   assert.match(stream, /event: end\n/)
   assert.equal(((await (await send('GET', `/jobs/${job.jobId}`)).json()) as Job).text, 'text')
 
-  for (const jobId of [own.jobId, 'job_none']) for (const [method, path] of [['GET', ''], ['DELETE', ''], ['GET', '/events']]) assert.equal((await send(method, `/jobs/${jobId}${path}`)).status, 404)
-  await assert.rejects(other.call('getJob', { params: { poolId: pool.poolId, jobId: job.jobId } }), { code: 'notFound' })
-  assert.equal((await pool.admin.client(url).call('getJob', { params: { poolId: pool.poolId, jobId: job.jobId } })).keyId, keyId) // its maker pays, and may look
+  for (const jobId of [own.jobId, 'job_none'])
+    for (const [method, path] of [
+      ['GET', ''],
+      ['DELETE', ''],
+      ['GET', '/events'],
+    ])
+      assert.equal((await send(method, `/jobs/${jobId}${path}`)).status, 404)
+  await assert.rejects(other.call('getJob', { params: { poolId: pool.poolId, jobId: job.jobId } }), {
+    code: 'notFound',
+  })
+  assert.equal(
+    (await pool.admin.client(url).call('getJob', { params: { poolId: pool.poolId, jobId: job.jobId } })).keyId,
+    keyId,
+  ) // its maker pays, and may look
   const running = await submit(app, pool, 'running')
   const waiting = await submit(app, pool, 'waiting')
   assert.equal(((await (await send('DELETE', `/jobs/${waiting.jobId}`)).json()) as Job).state, 'cancelled')
@@ -123,7 +187,10 @@ test('keys: an app submits, reads, follows and cancels by plain HTTP, and sees t
 test('keys: expired, and ended with the membership of its maker, each says so', async (t) => {
   const { url, pass } = await plane(t)
   const pool = await createPool(url)
-  const [short, long] = [await createKey(pool.admin, pool, url, { lifetimeMs: 60_000 }), await createKey(pool.admin, pool, url, { lifetimeMs: 366 * dayMs })]
+  const [short, long] = [
+    await createKey(pool.admin, pool, url, { lifetimeMs: 60_000 }),
+    await createKey(pool.admin, pool, url, { lifetimeMs: 366 * dayMs }),
+  ]
   const member = await pool.member('Member')
   const ofMember = await createKey(member, pool, url)
   await ofMember.app.call('getKey', {})
@@ -142,7 +209,10 @@ test('keys: expired, and ended with the membership of its maker, each says so', 
 test('keys: revoking one ends what runs and waits with it, and nothing else', async (t) => {
   const { url } = await plane(t)
   const pool = await createPool(url)
-  const { agents: [leader], epoch } = await activeRing(t, pool, url, 1)
+  const {
+    agents: [leader],
+    epoch,
+  } = await activeRing(t, pool, url, 1)
   const { keyId, app } = await createKey(pool.admin, pool, url)
   const params = { poolId: pool.poolId }
   const [running, waiting] = [await submit(app, pool, 'running'), await submit(app, pool, 'waiting')]
@@ -150,8 +220,20 @@ test('keys: revoking one ends what runs and waits with it, and nothing else', as
   await leader.next('job-assign')
   await pool.admin.client(url).call('revokeKey', { params: { ...params, keyId } })
   assert.equal((await leader.next('job-cancel')).jobId, running.jobId)
-  leader.send({ type: 'job-failed', jobId: running.jobId, epoch, error: { code: 'jobCancelled', message: 'cancelled' } })
-  const states = async (): Promise<string[]> => (await Promise.all([running, waiting, own].map(({ jobId }) => pool.admin.client(url).call('getJob', { params: { ...params, jobId } })))).map(({ state }) => state)
+  leader.send({
+    type: 'job-failed',
+    jobId: running.jobId,
+    epoch,
+    error: { code: 'jobCancelled', message: 'cancelled' },
+  })
+  const states = async (): Promise<string[]> =>
+    (
+      await Promise.all(
+        [running, waiting, own].map(({ jobId }) =>
+          pool.admin.client(url).call('getJob', { params: { ...params, jobId } }),
+        ),
+      )
+    ).map(({ state }) => state)
   await eventually('the own job runs', async () => (await states())[2] === 'assigned')
   assert.deepEqual(await states(), ['cancelled', 'cancelled', 'assigned'])
 })
@@ -159,20 +241,36 @@ test('keys: revoking one ends what runs and waits with it, and nothing else', as
 test('quota: reserved when jobs are submitted, charged what they used, also over a restart, and new at midnight UTC', async (t) => {
   const first = await plane(t)
   const pool = await createPool(first.url)
-  const { agents: [leader], epoch, ringId } = await activeRing(t, pool, first.url, 1)
-  const { text, keyId, app } = await createKey(pool.admin, pool, first.url, { tokensPerDay: 200, lifetimeMs: 2 * dayMs })
+  const {
+    agents: [leader],
+    epoch,
+    ringId,
+  } = await activeRing(t, pool, first.url, 1)
+  const { text, keyId, app } = await createKey(pool.admin, pool, first.url, {
+    tokensPerDay: 200,
+    lifetimeMs: 2 * dayMs,
+  })
   const left = async (client: Client): Promise<number[]> => {
     const { usedToday, reserved } = await client.call('getKey', {})
     return [usedToday, reserved]
   }
   const hello = Math.ceil('hello'.length / 3)
   await assert.rejects(submit(app, pool, 'huge', { maxTokens: 1000 }), { code: 'keyQuotaTooSmall', status: 422 })
-  const atOnce = await Promise.allSettled(Array.from({ length: 6 }, (_, index) => submit(app, pool, `parallel-${index}`, { maxTokens: 60 })))
+  const atOnce = await Promise.allSettled(
+    Array.from({ length: 6 }, (_, index) => submit(app, pool, `parallel-${index}`, { maxTokens: 60 })),
+  )
   assert.equal(atOnce.filter(({ status }) => status === 'fulfilled').length, 3)
   assert.deepEqual(await left(app), [0, 3 * (60 + hello)])
-  const refused = await fetch(`${first.url}/api/pools/${pool.poolId}/jobs`, { method: 'POST', headers: { authorization: `Bearer ${text}`, 'content-type': 'application/json' }, body: JSON.stringify(submission('more', { maxTokens: 60 })) })
+  const refused = await fetch(`${first.url}/api/pools/${pool.poolId}/jobs`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${text}`, 'content-type': 'application/json' },
+    body: JSON.stringify(submission('more', { maxTokens: 60 })),
+  })
   const { error } = (await refused.json()) as { error: { code: string; fields: Record<string, number> } }
-  assert.deepEqual([refused.status, error.code, error.fields.left, refused.headers.get('retry-after')], [429, 'keyQuotaExceeded', 200 - 3 * (60 + hello), '5'])
+  assert.deepEqual(
+    [refused.status, error.code, error.fields.left, refused.headers.get('retry-after')],
+    [429, 'keyQuotaExceeded', 200 - 3 * (60 + hello), '5'],
+  )
 
   await runNext(leader, epoch, 9)
   const { jobId } = await leader.next('job-assign')
@@ -189,7 +287,10 @@ test('quota: reserved when jobs are submitted, charged what they used, also over
   assert.deepEqual(await left(again), [71, 0])
   const agent = await FakeAgent.connect(t, pool.admin, second.url)
   agent.ready(ringId, epoch)
-  await eventually('the ring is active again', async () => (await again.call('listRings', { params: { poolId: pool.poolId } }))[0].status === 'active')
+  await eventually(
+    'the ring is active again',
+    async () => (await again.call('listRings', { params: { poolId: pool.poolId } }))[0].status === 'active',
+  )
   await submit(again, pool, 'later', { maxTokens: 100 })
   await runNext(agent, epoch, 100)
   let retryAfterSeconds = 0
@@ -207,17 +308,28 @@ test('quota: reserved when jobs are submitted, charged what they used, also over
 test('quota: what an app used is booked on the device that made its key, and the ledger sums to zero', async (t) => {
   const { url } = await plane(t)
   const pool = await createPool(url)
-  const { agents: [leader, follower], epoch } = await activeRing(t, pool, url, 2)
+  const {
+    agents: [leader, follower],
+    epoch,
+  } = await activeRing(t, pool, url, 2)
   const { app } = await createKey(follower.device, pool, url)
   const { jobId } = await submit(app, pool, 'one', { maxTokens: 100 })
   await runNext(leader, epoch, 100)
-  const entries = async () => (await pool.admin.client(url).call('ledger', { params: { poolId: pool.poolId }, query: {} })).entries
+  const entries = async () =>
+    (await pool.admin.client(url).call('ledger', { params: { poolId: pool.poolId }, query: {} })).entries
   await eventually('it is settled', async () => (await entries()).length > 0)
   const all = await entries()
   const check = new LedgerCheck({ poolId: pool.poolId })
   check.push(all)
   assert.equal(check.finish().jobs, 1)
-  assert.deepEqual(all.map(({ kind, deviceId, tokens }) => [kind, deviceId, tokens]), [['work', leader.device.deviceId, 101], ['work', follower.device.deviceId, 101], ['use', follower.device.deviceId, 101]])
+  assert.deepEqual(
+    all.map(({ kind, deviceId, tokens }) => [kind, deviceId, tokens]),
+    [
+      ['work', leader.device.deviceId, 101],
+      ['work', follower.device.deviceId, 101],
+      ['use', follower.device.deviceId, 101],
+    ],
+  )
   assert.ok(all.every((entry) => entry.jobId === jobId && entry.signature === null))
   const { members } = (await pool.admin.client(url).call('credits', { params: { poolId: pool.poolId } })) as CreditsView
   assert.equal(members.find(({ deviceId }) => deviceId === follower.device.deviceId)?.used, -all[2].amount)
@@ -226,7 +338,10 @@ test('quota: what an app used is booked on the device that made its key, and the
 test('turns: an app takes turns as the device that made its key', async (t) => {
   const { url } = await plane(t)
   const pool = await createPool(url)
-  const { agents: [leader, follower], epoch } = await activeRing(t, pool, url, 2)
+  const {
+    agents: [leader, follower],
+    epoch,
+  } = await activeRing(t, pool, url, 2)
   const { app } = await createKey(follower.device, pool, url)
   const first = await submit(pool.admin.client(url), pool, 'first') // runs at once
   const apps = [await submit(app, pool, 'a1'), await submit(app, pool, 'a2')]
@@ -237,7 +352,10 @@ test('turns: an app takes turns as the device that made its key', async (t) => {
   assert.deepEqual([order[0], order.indexOf(other.jobId) < 4], [first.jobId, true])
   // among themselves the app and the device take turns: who floods with a key does not shut itself out
   const theirs = [apps[0], own, apps[1]].map(({ jobId }) => jobId)
-  assert.deepEqual(order.filter((jobId) => theirs.includes(jobId)), theirs)
+  assert.deepEqual(
+    order.filter((jobId) => theirs.includes(jobId)),
+    theirs,
+  )
 })
 
 test('keys: an address that sends wrong keys in a row has to wait; known keys behind it go on', async (t) => {
@@ -246,13 +364,28 @@ test('keys: an address that sends wrong keys in a row has to wait; known keys be
   const { text, app } = await createKey(pool.admin, pool, url)
   const { app: unused } = await createKey(pool.admin, pool, url)
   await app.call('getKey', {})
-  const guess = (key: string): Promise<string> => createClient({ url, apiKey: key }).call('getKey', {}).then(() => 'right', (error: { code: string }) => error.code)
+  const guess = (key: string): Promise<string> =>
+    createClient({ url, apiKey: key })
+      .call('getKey', {})
+      .then(
+        () => 'right',
+        (error: { code: string }) => error.code,
+      )
   // all look alike: another secret for a known id, an unknown id, and what is no key at all
-  for (const wrong of [`${text.slice(0, -1)}${text.endsWith('0') ? '1' : '0'}`, newApiKey().text, 'mesh_sk_', 'x'.repeat(4000)]) assert.equal(await guess(wrong), 'keyInvalid')
+  for (const wrong of [
+    `${text.slice(0, -1)}${text.endsWith('0') ? '1' : '0'}`,
+    newApiKey().text,
+    'mesh_sk_',
+    'x'.repeat(4000),
+  ])
+    assert.equal(await guess(wrong), 'keyInvalid')
   assert.equal(await guess(text), 'right') // a right one in between: not in a row any more
   for (let index = 0; index < 10; index++) assert.equal(await guess(newApiKey().text), 'keyInvalid')
   const late = await fetch(`${url}/api/api-key`, { headers: { authorization: `Bearer ${newApiKey().text}` } })
-  assert.deepEqual([late.status, late.headers.get('retry-after'), ((await late.json()) as { error: { code: string } }).error.code], [429, '1', 'keyAttempts'])
+  assert.deepEqual(
+    [late.status, late.headers.get('retry-after'), ((await late.json()) as { error: { code: string } }).error.code],
+    [429, '1', 'keyAttempts'],
+  )
   await assert.rejects(unused.call('getKey', {}), { code: 'keyAttempts' })
   pass(1001)
   assert.equal(await guess(newApiKey().text), 'keyInvalid')
@@ -266,7 +399,11 @@ test('keys: an address that sends wrong keys in a row has to wait; known keys be
 test('keys: a wrong key is refused before its body is read', async (t) => {
   const { url } = await plane(t)
   const pool = await createPool(url)
-  const answer = await fetch(`${url}/api/pools/${pool.poolId}/jobs`, { method: 'POST', body: 'x'.repeat(limits.requestBytes), headers: { authorization: `Bearer ${newApiKey().text}`, 'content-type': 'application/json' } })
+  const answer = await fetch(`${url}/api/pools/${pool.poolId}/jobs`, {
+    method: 'POST',
+    body: 'x'.repeat(limits.requestBytes),
+    headers: { authorization: `Bearer ${newApiKey().text}`, 'content-type': 'application/json' },
+  })
   assert.equal(answer.status, 401) // else it would be 413
 })
 

@@ -9,7 +9,16 @@ import { bodyHash } from '../../shared/identity/request-signature.ts'
 import { limits } from '../../shared/limits.ts'
 import { temporaryFolder } from '../../test/support/homes.ts'
 import { startReady } from '../../test/support/processes.ts'
-import { createKey, createPool, type Plane, quickSettings, startPlane, TestDevice, type TestPool, signFor } from './plane.ts'
+import {
+  createKey,
+  createPool,
+  type Plane,
+  quickSettings,
+  startPlane,
+  TestDevice,
+  type TestPool,
+  signFor,
+} from './plane.ts'
 
 const json = { 'content-type': 'application/json' }
 const codeOf = async (answer: Response): Promise<string> => {
@@ -40,7 +49,14 @@ const startProcess = async (t: TestContext): Promise<{ url: string; pid: number 
 
 /** A request as bytes: says that a body of so many bytes comes. */
 const openingOf = (path: string, sent: Record<string, string>, bytes: number): string =>
-  [`POST ${path} HTTP/1.1`, 'host: x', `content-length: ${bytes}`, ...Object.entries({ ...json, ...sent }).map(([name, value]) => `${name}: ${value}`), '', ''].join('\r\n')
+  [
+    `POST ${path} HTTP/1.1`,
+    'host: x',
+    `content-length: ${bytes}`,
+    ...Object.entries({ ...json, ...sent }).map(([name, value]) => `${name}: ${value}`),
+    '',
+    '',
+  ].join('\r\n')
 
 /** Sends a body that is shared by all, as fast as it is taken. @returns the status, once the answer is there */
 const push = (url: string, path: string, body: Buffer): Promise<number> =>
@@ -56,28 +72,48 @@ const push = (url: string, path: string, body: Buffer): Promise<number> =>
     })
   })
 
-test('bodies: 8 MB that nobody signed cost less than 5 ms and no memory, forty at once', { skip: processSkip }, async (t) => {
-  const { url, pid } = await startProcess(t)
-  const pool = await createPool(url)
-  const path = `/api/pools/${pool.poolId}/jobs`
-  const body = `"${'x'.repeat(limits.requestBytes - 2)}"`
-  const send = async (to: string): Promise<string> => codeOf(await fetch(url + to, { method: 'POST', body, headers: json }))
-  assert.deepEqual([await send(path), await send('/api/devices'), await send('/nothing')], ['401 signatureInvalid', '413 bodyTooLarge', '404 notFound'])
-  const bytes = Buffer.from(body)
-  const before = usageOf(pid)
-  const honest = Array.from({ length: 3 }, () => pool.admin.client(url).call('listPeers', { params: { poolId: pool.poolId } }))
-  const refused = await Promise.all(Array.from({ length: 40 }, () => push(url, path, bytes)))
-  const after = usageOf(pid)
-  assert.deepEqual([...new Set(refused)], [401])
-  assert.deepEqual((await Promise.all(honest)).map(({ length }) => length), [1, 1, 1])
-  const [cpuMs, grownMiB] = [after.cpuMs - before.cpuMs, after.peakMiB - before.peakMiB]
-  t.diagnostic(`${(cpuMs / 40).toFixed(1)} ms of processor a body (honest requests included), ${grownMiB.toFixed(0)} MiB more at the peak`)
-  assert.ok(cpuMs / 40 < 5, `${cpuMs} ms of processor`)
-  assert.ok(grownMiB < 40, `${grownMiB.toFixed(0)} MiB`)
-})
+test(
+  'bodies: 8 MB that nobody signed cost less than 5 ms and no memory, forty at once',
+  { skip: processSkip },
+  async (t) => {
+    const { url, pid } = await startProcess(t)
+    const pool = await createPool(url)
+    const path = `/api/pools/${pool.poolId}/jobs`
+    const body = `"${'x'.repeat(limits.requestBytes - 2)}"`
+    const send = async (to: string): Promise<string> =>
+      codeOf(await fetch(url + to, { method: 'POST', body, headers: json }))
+    assert.deepEqual(
+      [await send(path), await send('/api/devices'), await send('/nothing')],
+      ['401 signatureInvalid', '413 bodyTooLarge', '404 notFound'],
+    )
+    const bytes = Buffer.from(body)
+    const before = usageOf(pid)
+    const honest = Array.from({ length: 3 }, () =>
+      pool.admin.client(url).call('listPeers', { params: { poolId: pool.poolId } }),
+    )
+    const refused = await Promise.all(Array.from({ length: 40 }, () => push(url, path, bytes)))
+    const after = usageOf(pid)
+    assert.deepEqual([...new Set(refused)], [401])
+    assert.deepEqual(
+      (await Promise.all(honest)).map(({ length }) => length),
+      [1, 1, 1],
+    )
+    const [cpuMs, grownMiB] = [after.cpuMs - before.cpuMs, after.peakMiB - before.peakMiB]
+    t.diagnostic(
+      `${(cpuMs / 40).toFixed(1)} ms of processor a body (honest requests included), ${grownMiB.toFixed(0)} MiB more at the peak`,
+    )
+    assert.ok(cpuMs / 40 < 5, `${cpuMs} ms of processor`)
+    assert.ok(grownMiB < 40, `${grownMiB.toFixed(0)} MiB`)
+  },
+)
 
 /** Writes the beginning, then a byte a second. @returns what came back, and milliseconds until the connection ended */
-const trickle = (t: TestContext, url: string, beginning: string, open = (port: number, done: () => void): Socket => connect(port, '127.0.0.1', done)): Promise<{ text: string; ms: number }> =>
+const trickle = (
+  t: TestContext,
+  url: string,
+  beginning: string,
+  open = (port: number, done: () => void): Socket => connect(port, '127.0.0.1', done),
+): Promise<{ text: string; ms: number }> =>
   new Promise((resolve) => {
     const startedAt = performance.now()
     let text = ''
@@ -103,7 +139,8 @@ test('bodies: a byte a second is cut: in the headers, in a body that nobody sign
     [headers.certificate]: String(pool.admin.certificates.get(pool.poolId)),
   }
   const secure = await startPlane(t, undefined, { ...quickSettings, port: {} })
-  const overTls = (port: number, done: () => void): Socket => connectTls({ port, host: '127.0.0.1', rejectUnauthorized: false }, done)
+  const overTls = (port: number, done: () => void): Socket =>
+    connectTls({ port, host: '127.0.0.1', rejectUnauthorized: false }, done)
   const [slowHeaders, stranger, member, secureHeaders, secureBody] = await Promise.all([
     trickle(t, url, 'GET /health HTTP/1.1\r\nhost: x\r\nname: '),
     trickle(t, url, openingOf(path, {}, 60_000)),
@@ -114,8 +151,15 @@ test('bodies: a byte a second is cut: in the headers, in a body that nobody sign
   for (const { text } of [slowHeaders, secureHeaders]) assert.match(text, /^HTTP\/1.1 408 /)
   for (const { text } of [stranger, secureBody]) assert.match(text, /^HTTP\/1.1 401 .*signatureInvalid/s)
   assert.match(member.text, /^HTTP\/1.1 408 .*bodyTooSlow/s)
-  const latest = { slowHeaders: limits.headersMs + 4000, secureHeaders: limits.headersMs + 4000, stranger: limits.lingerMs + 4000, secureBody: limits.lingerMs + 4000, member: limits.bodyMs + 5000 }
-  for (const [name, { ms }] of Object.entries({ slowHeaders, stranger, member, secureHeaders, secureBody })) assert.ok(ms < latest[name as keyof typeof latest], `${name}: ${ms} ms`)
+  const latest = {
+    slowHeaders: limits.headersMs + 4000,
+    secureHeaders: limits.headersMs + 4000,
+    stranger: limits.lingerMs + 4000,
+    secureBody: limits.lingerMs + 4000,
+    member: limits.bodyMs + 5000,
+  }
+  for (const [name, { ms }] of Object.entries({ slowHeaders, stranger, member, secureHeaders, secureBody }))
+    assert.ok(ms < latest[name as keyof typeof latest], `${name}: ${ms} ms`)
 })
 
 test('bodies: what came instead of the signed body is refused before it is parsed, also when nothing came', async (t) => {
@@ -124,20 +168,39 @@ test('bodies: what came instead of the signed body is refused before it is parse
   await device.register(url)
   const path = '/api/devices'
   const send = (body: string | undefined, signedBody: string): Promise<Response> =>
-    fetch(url + path, { method: 'POST', body, headers: { ...signFor(url, device.key, { method: 'POST', path, body: signedBody }, Date.now()), ...(body === undefined ? {} : json) } })
+    fetch(url + path, {
+      method: 'POST',
+      body,
+      headers: {
+        ...signFor(url, device.key, { method: 'POST', path, body: signedBody }, Date.now()),
+        ...(body === undefined ? {} : json),
+      },
+    })
   assert.equal(await codeOf(await send('{ not JSON', '{}')), '401 signatureInvalid')
   assert.equal(await codeOf(await send('{ not JSON', '{ not JSON')), '400 requestInvalid')
   assert.equal(await codeOf(await send(undefined, '{}')), '401 signatureInvalid')
-  const forged = { ...signFor(url, device.key, { method: 'POST', path, body: '{}' }, Date.now()), [headers.body]: bodyHash('[]') }
-  assert.equal(await codeOf(await fetch(url + path, { method: 'POST', body: '[]', headers: { ...forged, ...json } })), '401 signatureInvalid')
+  const forged = {
+    ...signFor(url, device.key, { method: 'POST', path, body: '{}' }, Date.now()),
+    [headers.body]: bodyHash('[]'),
+  }
+  assert.equal(
+    await codeOf(await fetch(url + path, { method: 'POST', body: '[]', headers: { ...forged, ...json } })),
+    '401 signatureInvalid',
+  )
   for (const name of [headers.body, headers.recipient]) {
     const { [name]: _, ...bare } = signFor(url, device.key, { method: 'POST', path, body: '{}' }, Date.now())
-    assert.equal(await codeOf(await fetch(url + path, { method: 'POST', body: '{}', headers: { ...bare, ...json } })), '401 signatureInvalid')
+    assert.equal(
+      await codeOf(await fetch(url + path, { method: 'POST', body: '{}', headers: { ...bare, ...json } })),
+      '401 signatureInvalid',
+    )
   }
 })
 
 /** As a stream, so that its size is not announced. */
-const streamed = (bytes: number): { body: ReadableStream; duplex: 'half' } => ({ body: new Blob(['x'.repeat(bytes)]).stream(), duplex: 'half' })
+const streamed = (bytes: number): { body: ReadableStream; duplex: 'half' } => ({
+  body: new Blob(['x'.repeat(bytes)]).stream(),
+  duplex: 'half',
+})
 
 test('bodies: more than a route takes is refused by what is announced, or once that much has come', async (t) => {
   const { url } = await startPlane(t)
@@ -146,17 +209,39 @@ test('bodies: more than a route takes is refused by what is announced, or once t
   const auth = { ...json, authorization: `Bearer ${key}` }
   const jobs = `/api/pools/${pool.poolId}/jobs`
   const [tooMuch, most] = [limits.requestBytes + 1, limits.requestBytes]
-  assert.equal(await codeOf(await fetch(url + jobs, { method: 'POST', body: 'x'.repeat(tooMuch), headers: auth })), '413 bodyTooLarge')
-  assert.equal(await codeOf(await fetch(url + jobs, { method: 'POST', ...streamed(tooMuch), headers: auth })), '413 bodyTooLarge')
-  assert.equal(await codeOf(await fetch(url + jobs, { method: 'POST', body: 'x'.repeat(most), headers: auth })), '400 requestInvalid')
+  assert.equal(
+    await codeOf(await fetch(url + jobs, { method: 'POST', body: 'x'.repeat(tooMuch), headers: auth })),
+    '413 bodyTooLarge',
+  )
+  assert.equal(
+    await codeOf(await fetch(url + jobs, { method: 'POST', ...streamed(tooMuch), headers: auth })),
+    '413 bodyTooLarge',
+  )
+  assert.equal(
+    await codeOf(await fetch(url + jobs, { method: 'POST', body: 'x'.repeat(most), headers: auth })),
+    '400 requestInvalid',
+  )
   const path = '/api/devices'
-  const signed = (body: string): Record<string, string> => ({ ...json, ...signFor(url, pool.admin.key, { method: 'POST', path, body }, Date.now()) })
+  const signed = (body: string): Record<string, string> => ({
+    ...json,
+    ...signFor(url, pool.admin.key, { method: 'POST', path, body }, Date.now()),
+  })
   const [large, larger] = ['x'.repeat(limits.bodyBytes), 'x'.repeat(limits.bodyBytes + 1)]
-  assert.equal(await codeOf(await fetch(url + path, { method: 'POST', body: larger, headers: signed(larger) })), '413 bodyTooLarge')
-  assert.equal(await codeOf(await fetch(url + path, { method: 'POST', body: large, headers: signed(large) })), '400 requestInvalid')
+  assert.equal(
+    await codeOf(await fetch(url + path, { method: 'POST', body: larger, headers: signed(larger) })),
+    '413 bodyTooLarge',
+  )
+  assert.equal(
+    await codeOf(await fetch(url + path, { method: 'POST', body: large, headers: signed(large) })),
+    '400 requestInvalid',
+  )
 })
 
-const scarce = { address: { most: 20, perSecond: 1 }, member: { most: 30, perSecond: 2 }, newcomers: { most: 10, perSecond: 1 } }
+const scarce = {
+  address: { most: 20, perSecond: 1 },
+  member: { most: 30, perSecond: 2 },
+  newcomers: { most: 10, perSecond: 1 },
+}
 
 const startScarce = async (t: TestContext): Promise<{ plane: Plane; pool: TestPool; go: (ms: number) => void }> => {
   let aheadMs = 0
@@ -169,9 +254,14 @@ const inTurn = async (count: number, act: () => Promise<unknown>): Promise<void>
 }
 
 test('budgets: who proves nothing waits, members behind the same address do not; a member that floods waits alone', async (t) => {
-  const { plane: { url }, pool, go } = await startScarce(t)
+  const {
+    plane: { url },
+    pool,
+    go,
+  } = await startScarce(t)
   const other = await pool.member('Other')
-  const peers = (device: TestDevice): Promise<Response> => device.client(url).open('listPeers', { params: { poolId: pool.poolId } })
+  const peers = (device: TestDevice): Promise<Response> =>
+    device.client(url).open('listPeers', { params: { poolId: pool.poolId } })
   await peers(other)
   await peers(pool.admin)
   const attempts: Response[] = []
@@ -182,7 +272,10 @@ test('budgets: who proves nothing waits, members behind the same address do not;
   assert.equal(await codeOf(last), '429 tooManyRequests')
   await assert.rejects(new TestDevice('Newcomer').register(url), { code: 'tooManyRequests' })
   await peers(other)
-  await assert.rejects(inTurn(40, () => peers(pool.admin)), { code: 'tooManyRequests' })
+  await assert.rejects(
+    inTurn(40, () => peers(pool.admin)),
+    { code: 'tooManyRequests' },
+  )
   await peers(other)
   go(60_000)
   await peers(pool.admin)
@@ -190,10 +283,16 @@ test('budgets: who proves nothing waits, members behind the same address do not;
 })
 
 test('budgets: keys are held to theirs, and cost nobody else', async (t) => {
-  const { plane: { url }, pool } = await startScarce(t)
+  const {
+    plane: { url },
+    pool,
+  } = await startScarce(t)
   const { app } = await createKey(pool.admin, pool, url)
   const { app: calm } = await createKey(pool.admin, pool, url)
-  await assert.rejects(inTurn(60, () => app.call('getKey', {})), { code: 'tooManyRequests' })
+  await assert.rejects(
+    inTurn(60, () => app.call('getKey', {})),
+    { code: 'tooManyRequests' },
+  )
   await calm.call('getKey', {})
   await pool.admin.client(url).call('listPeers', { params: { poolId: pool.poolId } })
 })

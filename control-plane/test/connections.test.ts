@@ -10,7 +10,16 @@ import { boundSocket } from '../service/bound-socket.ts'
 import { Connections } from '../service/connections.ts'
 import { networks } from '../store/tables.ts'
 import { openDatabase } from '../store/database.ts'
-import { createPool, eventually, FakeAgent, quickSettings, startPlane, submission, TestDevice, timings } from './plane.ts'
+import {
+  createPool,
+  eventually,
+  FakeAgent,
+  quickSettings,
+  startPlane,
+  submission,
+  TestDevice,
+  timings,
+} from './plane.ts'
 import { activeRing } from './steps.ts'
 
 /** Agents of tests send no heartbeat, and a busy machine takes its time. */
@@ -19,7 +28,11 @@ const patient = { ...quickSettings, leaseMs: 120_000 }
 /** Sockets that say nothing, from these addresses in turn. @returns how many are open */
 const hold = (t: TestContext, url: string, count: number, from: readonly string[] = ['127.0.0.1']): (() => number) => {
   const sockets: Socket[] = Array.from({ length: count }, (_, index) => {
-    const socket = connect({ port: Number(new URL(url).port), host: '127.0.0.1', localAddress: from[index % from.length] })
+    const socket = connect({
+      port: Number(new URL(url).port),
+      host: '127.0.0.1',
+      localAddress: from[index % from.length],
+    })
     socket.on('error', () => undefined)
     return socket.resume()
   })
@@ -31,14 +44,25 @@ test('connections: strangers hold few, members come in and stay, from the same a
   const { url, services } = await startPlane(t, undefined, patient)
   const pool = await createPool(url)
   const agent = await FakeAgent.connect(t, pool.admin, url)
-  for (const [count, from] of [[300, ['127.0.0.9']], [1500, Array.from({ length: 150 }, (_, index) => `127.0.1.${index + 1}`)]] as const) {
+  for (const [count, from] of [
+    [300, ['127.0.0.9']],
+    [1500, Array.from({ length: 150 }, (_, index) => `127.0.1.${index + 1}`)],
+  ] as const) {
     const open = hold(t, url, count, from)
-    await eventually('the others are cut', async () => services.connections.pendingCount >= 100 && open() <= 512 && services.connections.pendingCount <= 512, 20_000)
+    await eventually(
+      'the others are cut',
+      async () => services.connections.pendingCount >= 100 && open() <= 512 && services.connections.pendingCount <= 512,
+      20_000,
+    )
   }
   // one that shares the address of members
   const before = services.connections.pendingCount
   const held = hold(t, url, 400)
-  await eventually('they hold places beside those of strangers', async () => held() > 300 && services.connections.pendingCount > before, 20_000)
+  await eventually(
+    'they hold places beside those of strangers',
+    async () => held() > 300 && services.connections.pendingCount > before,
+    20_000,
+  )
   assert.equal((await pool.admin.client(url).call('getPool', { params: { poolId: pool.poolId } })).online, 1)
   const member = await pool.member('Member')
   await FakeAgent.connect(t, member, url)
@@ -82,8 +106,20 @@ test('connections: an answer of a megabyte comes from a member, of a stranger no
   const { url } = await startPlane(t, undefined, patient)
   const pool = await createPool(url)
   const member = await FakeAgent.connect(t, pool.admin, url)
-  member.send({ type: 'job-done', jobId: 'job_unknown', epoch: 1, finishReason: 'stop', usage: { promptTokens: 1, completionTokens: 1, totalTokens: 2 }, timings, text: 'x'.repeat(2 ** 20), tokens: [] })
-  assert.deepEqual((await member.unread()).map(({ type }) => type), ['job-settled']) // of no job that it knows
+  member.send({
+    type: 'job-done',
+    jobId: 'job_unknown',
+    epoch: 1,
+    finishReason: 'stop',
+    usage: { promptTokens: 1, completionTokens: 1, totalTokens: 2 },
+    timings,
+    text: 'x'.repeat(2 ** 20),
+    tokens: [],
+  })
+  assert.deepEqual(
+    (await member.unread()).map(({ type }) => type),
+    ['job-settled'],
+  ) // of no job that it knows
   const stranger = new TestDevice('Stranger')
   await stranger.register(url)
   const { url: address, headers } = await stranger.client(url).socket()
@@ -107,7 +143,10 @@ test('connections: a member that says more than any agent is cut, and comes agai
   await member.closed
   await eventually('it has a little again', async () => {
     await new Promise((resolve) => setTimeout(resolve, 100))
-    return FakeAgent.connect(t, pool.admin, url).then(() => true, () => false)
+    return FakeAgent.connect(t, pool.admin, url).then(
+      () => true,
+      () => false,
+    )
   })
 })
 
@@ -120,7 +159,10 @@ test('connections: a socket whose reader is slow keeps little, and is cut', asyn
   const [[server]] = (await Promise.all([once(wss, 'connection'), once(client, 'open')])) as unknown as [[WebSocket]]
   client.pause()
   const bound = boundSocket(server)
-  const message = { type: 'error', error: { code: 'x', message: 'y'.repeat(100_000), hint: '', fields: {}, exit: 1 } } as unknown as Parameters<typeof bound.send>[0]
+  const message = {
+    type: 'error',
+    error: { code: 'x', message: 'y'.repeat(100_000), hint: '', fields: {}, exit: 1 },
+  } as unknown as Parameters<typeof bound.send>[0]
   const fill = (most: number): number => {
     let kept = 0
     for (let count = 0; count < 500 && server.readyState === WebSocket.OPEN; count++) {
@@ -143,24 +185,44 @@ test('connections: what the reader of a stream does not take waits in the store,
   const sockets = new Set<Socket>()
   server.on('connection', (socket: Socket) => sockets.add(socket))
   const pool = await createPool(url)
-  const { agents: [leader], ringId, epoch } = await activeRing(t, pool, url, 1)
+  const {
+    agents: [leader],
+    ringId,
+    epoch,
+  } = await activeRing(t, pool, url, 1)
   const params = { poolId: pool.poolId }
-  const { jobId } = await pool.admin.client(url).call('submitJob', { params, body: submission('a', { maxTokens: 500 }) })
+  const { jobId } = await pool.admin
+    .client(url)
+    .call('submitJob', { params, body: submission('a', { maxTokens: 500 }) })
   await leader.next('job-assign')
   assert.ok(ringId)
   const answer = await pool.admin.client(url).open('jobEvents', { params: { ...params, jobId } })
   const reader = (answer.body as ReadableStream<Uint8Array>).getReader()
   const piece = 'x'.repeat(100_000)
   leader.send({ type: 'job-started', jobId, epoch, promptTokens: 1 })
-  for (let index = 0; index < 100; index++) leader.send({ type: 'job-tokens', jobId, epoch, firstIndex: index, tokens: [7], text: piece })
+  for (let index = 0; index < 100; index++)
+    leader.send({ type: 'job-tokens', jobId, epoch, firstIndex: index, tokens: [7], text: piece })
   await leader.unread()
   const kept = Math.max(...[...sockets].map(({ writableLength }) => writableLength))
   assert.ok(kept < 1e6, `${kept} bytes wait for a reader that reads nothing`)
-  leader.send({ type: 'job-done', jobId, epoch, finishReason: 'length', usage: { promptTokens: 1, completionTokens: 100, totalTokens: 101 }, timings, text: '', tokens: Array.from({ length: 100 }, () => 7) })
+  leader.send({
+    type: 'job-done',
+    jobId,
+    epoch,
+    finishReason: 'length',
+    usage: { promptTokens: 1, completionTokens: 100, totalTokens: 101 },
+    timings,
+    text: '',
+    tokens: Array.from({ length: 100 }, () => 7),
+  })
   let text = ''
-  for (let next = await reader.read(); !next.done; next = await reader.read()) text += Buffer.from(next.value).toString()
+  for (let next = await reader.read(); !next.done; next = await reader.read())
+    text += Buffer.from(next.value).toString()
   const numbers = [...text.matchAll(/^id: (\d+)$/gm)].map(([, number]) => Number(number))
-  assert.deepEqual(numbers, Array.from({ length: numbers.length }, (_, index) => index))
+  assert.deepEqual(
+    numbers,
+    Array.from({ length: numbers.length }, (_, index) => index),
+  )
   assert.equal(text.match(/"type":"tokens"/g)?.length, 100)
   assert.match(text, /event: end/)
 })
@@ -171,7 +233,9 @@ test('connections: a member follows so many streams at once; each that ends make
   await activeRing(t, pool, url, 1)
   const params = { poolId: pool.poolId }
   const { jobId } = await pool.admin.client(url).call('submitJob', { params, body: submission('a') })
-  const ends = Array.from({ length: 127 }, () => services.hub.listen('job_other', { event: () => undefined }, pool.admin.deviceId))
+  const ends = Array.from({ length: 127 }, () =>
+    services.hub.listen('job_other', { event: () => undefined }, pool.admin.deviceId),
+  )
   const open = (): Promise<Response> => pool.admin.client(url).open('jobEvents', { params: { ...params, jobId } })
   const last = await open()
   await assert.rejects(open(), { code: 'overloaded' })
@@ -180,14 +244,28 @@ test('connections: a member follows so many streams at once; each that ends make
   const next = await open()
   await assert.rejects(open(), { code: 'overloaded' })
   await Promise.all([last, next].map((answer) => answer.body?.cancel()))
-  await eventually('their ends are seen', async () => open().then((answer) => answer.body?.cancel()).then(() => true, () => false))
+  await eventually('their ends are seen', async () =>
+    open()
+      .then((answer) => answer.body?.cancel())
+      .then(
+        () => true,
+        () => false,
+      ),
+  )
 })
 
 test('connections: networks that nobody is in any more are forgotten', async (t) => {
   const { url, folder, stop } = await startPlane(t, undefined, patient)
   const pool = await createPool(url)
   const device = new TestDevice('Stranger')
-  const register = (networkId: string): Promise<unknown> => device.client(url).call('registerDevice', { body: { networkId, name: 'S', capabilities: { cpuCores: 1, memoryBytes: 1, platform: 'x', arch: 'y', backends: [] } } })
+  const register = (networkId: string): Promise<unknown> =>
+    device.client(url).call('registerDevice', {
+      body: {
+        networkId,
+        name: 'S',
+        capabilities: { cpuCores: 1, memoryBytes: 1, platform: 'x', arch: 'y', backends: [] },
+      },
+    })
   for (let index = 0; index < 20; index++) await register(`network-${index}`)
   await register('home')
   await register('last')
@@ -195,5 +273,13 @@ test('connections: networks that nobody is in any more are forgotten', async (t)
   await stop()
   const { store, close } = openDatabase(join(folder, 'mesh.sqlite'))
   t.after(() => close())
-  assert.deepEqual(store.select({ id: networks.networkId }).from(networks).all().map(({ id }) => id).toSorted(), ['home', 'last'])
+  assert.deepEqual(
+    store
+      .select({ id: networks.networkId })
+      .from(networks)
+      .all()
+      .map(({ id }) => id)
+      .toSorted(),
+    ['home', 'last'],
+  )
 })

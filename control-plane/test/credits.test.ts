@@ -9,7 +9,18 @@ import { CreditStore } from '../store/credit-store.ts'
 import { openDatabase } from '../store/database.ts'
 import { mostTokens } from '../domain/job-tokens.ts'
 import { type CreditSettings, defaultCreditSettings } from '../service/credits.ts'
-import { createPool, eventually, type FakeAgent, manifest, type Plane, quickSettings, startPlane, submission, type TestDevice, type TestPool } from './plane.ts'
+import {
+  createPool,
+  eventually,
+  type FakeAgent,
+  manifest,
+  type Plane,
+  quickSettings,
+  startPlane,
+  submission,
+  type TestDevice,
+  type TestPool,
+} from './plane.ts'
 import { activeRing, done, epochWith, join, ledgerOf } from './steps.ts'
 
 /** Agents here say nothing while others have their turn, however slow the machine is: no lease ends. */
@@ -22,7 +33,11 @@ const creditsOf = async (pool: TestPool, url: string, device: TestDevice): Promi
 }
 
 const submit = async (device: TestDevice, pool: TestPool, url: string, key: string): Promise<string> =>
-  (await device.client(url).call('submitJob', { params: { poolId: pool.poolId }, body: submission(key, { maxTokens: 1000 }) })).jobId
+  (
+    await device
+      .client(url)
+      .call('submitJob', { params: { poolId: pool.poolId }, body: submission(key, { maxTokens: 1000 }) })
+  ).jobId
 
 const tokens = Array.from({ length: 999 }, (_, index) => index)
 
@@ -35,14 +50,52 @@ const runNext = async (leader: FakeAgent, epoch: number): Promise<string> => {
 }
 
 /** What rank `rank` of a ring of equal shares says. */
-const workOf = (jobId: string, epoch: number, rank: number, worldSize: number): Statement =>
-  ({ kind: 'work', jobId, epoch, weights: heldWeights(manifest.shape, planShards(manifest.shape, Array.from({ length: worldSize }, () => 1))[rank]), tokens: 999, computeUs: 1_000_000 })
+const workOf = (jobId: string, epoch: number, rank: number, worldSize: number): Statement => ({
+  kind: 'work',
+  jobId,
+  epoch,
+  weights: heldWeights(
+    manifest.shape,
+    planShards(
+      manifest.shape,
+      Array.from({ length: worldSize }, () => 1),
+    )[rank],
+  ),
+  tokens: 999,
+  computeUs: 1_000_000,
+})
 
-const report = (agent: FakeAgent, { poolId }: TestPool, statement: Statement, signer: TestDevice = agent.device): void =>
-  agent.send({ type: 'work-report', poolId, jobId: statement.jobId, report: signStatement(signer.key, poolId, statement) })
+const report = (
+  agent: FakeAgent,
+  { poolId }: TestPool,
+  statement: Statement,
+  signer: TestDevice = agent.device,
+): void =>
+  agent.send({
+    type: 'work-report',
+    poolId,
+    jobId: statement.jobId,
+    report: signStatement(signer.key, poolId, statement),
+  })
 
-const confirm = (device: TestDevice, { poolId }: TestPool, url: string, { jobId, epoch, ...change }: Partial<Statement> & Pick<Statement, 'jobId' | 'epoch'>): Promise<unknown> =>
-  device.client(url).call('confirmUse', { params: { poolId, jobId }, body: signStatement(device.key, poolId, { kind: 'use', jobId, epoch, weights: 0, tokens: 1000, computeUs: 0, ...change }) })
+const confirm = (
+  device: TestDevice,
+  { poolId }: TestPool,
+  url: string,
+  { jobId, epoch, ...change }: Partial<Statement> & Pick<Statement, 'jobId' | 'epoch'>,
+): Promise<unknown> =>
+  device.client(url).call('confirmUse', {
+    params: { poolId, jobId },
+    body: signStatement(device.key, poolId, {
+      kind: 'use',
+      jobId,
+      epoch,
+      weights: 0,
+      tokens: 1000,
+      computeUs: 0,
+      ...change,
+    }),
+  })
 
 const price = Math.ceil((weightsOf(manifest.shape) * 1000) / 1e6)
 
@@ -63,11 +116,22 @@ test('credits: a job is settled as soon as all have spoken, once, signed by each
   report(agents[1], pool, workOf(jobId, epoch, 1, 2)) // once more, after a reconnect
   await agents[1].next('report-kept')
   const entries = await ledgerOf(pool, url)
-  assert.deepEqual(entries.map(({ kind, deviceId, signature, tokens: count }) => [kind, deviceId, signature !== null, count]), [
-    ['work', pool.admin.deviceId, true, 999], ['work', agents[1].device.deviceId, true, 999], ['use', pool.admin.deviceId, true, 1000],
-  ])
-  assert.equal(entries.reduce((sum, { amount }) => sum + amount, 0), 0)
-  assert.deepEqual([(await creditsOf(pool, url, pool.admin)).used, (await creditsOf(pool, url, agents[1].device)).earned], [price, entries[1].amount])
+  assert.deepEqual(
+    entries.map(({ kind, deviceId, signature, tokens: count }) => [kind, deviceId, signature !== null, count]),
+    [
+      ['work', pool.admin.deviceId, true, 999],
+      ['work', agents[1].device.deviceId, true, 999],
+      ['use', pool.admin.deviceId, true, 1000],
+    ],
+  )
+  assert.equal(
+    entries.reduce((sum, { amount }) => sum + amount, 0),
+    0,
+  )
+  assert.deepEqual(
+    [(await creditsOf(pool, url, pool.admin)).used, (await creditsOf(pool, url, agents[1].device)).earned],
+    [price, entries[1].amount],
+  )
 })
 
 test('credits: who stays silent is settled by the plan after the time-out, also after a restart; what comes late changes nothing', async (t) => {
@@ -84,7 +148,14 @@ test('credits: who stays silent is settled by the plan after the time-out, also 
   const { url } = await plane(t, { settleMs: 0 }, first.folder)
   await eventually('it is settled', async () => (await ledgerOf(pool, url)).length > 0)
   const entries = await ledgerOf(pool, url)
-  assert.deepEqual(entries.map(({ kind, signature }) => [kind, signature !== null]), [['work', false], ['work', true], ['use', false]])
+  assert.deepEqual(
+    entries.map(({ kind, signature }) => [kind, signature !== null]),
+    [
+      ['work', false],
+      ['work', true],
+      ['use', false],
+    ],
+  )
   await confirm(pool.admin, pool, url, { jobId, epoch })
   assert.deepEqual(await ledgerOf(pool, url), entries)
 })
@@ -98,12 +169,21 @@ test('credits: a job whose last statement was stored just before the process end
   await confirm(pool.admin, pool, first.url, { jobId, epoch })
   await first.stop()
   const database = openDatabase(`${first.folder}/mesh.sqlite`)
-  new CreditStore(database.store).keep(pool.admin.deviceId, signStatement(pool.admin.key, pool.poolId, workOf(jobId, epoch, 0, 1)))
+  new CreditStore(database.store).keep(
+    pool.admin.deviceId,
+    signStatement(pool.admin.key, pool.poolId, workOf(jobId, epoch, 0, 1)),
+  )
   database.close()
 
   for (let time = 0; time < 2; time++) {
     const { url, stop } = await plane(t, {}, first.folder) // two minutes until the time-out
-    assert.deepEqual((await ledgerOf(pool, url)).map(({ kind, signature }) => [kind, signature !== null]), [['work', true], ['use', true]])
+    assert.deepEqual(
+      (await ledgerOf(pool, url)).map(({ kind, signature }) => [kind, signature !== null]),
+      [
+        ['work', true],
+        ['use', true],
+      ],
+    )
     await stop()
   }
 })
@@ -130,49 +210,84 @@ test('credits: reports that do not hold are not counted, and not asked for again
 test('credits: only the submitter confirms, what it really used, of a job that ended', async (t) => {
   const { url } = await plane(t)
   const pool = await createPool(url)
-  const { agents: [leader], epoch } = await activeRing(t, pool, url, 1)
+  const {
+    agents: [leader],
+    epoch,
+  } = await activeRing(t, pool, url, 1)
   const other = await pool.member('Other')
   const jobId = await submit(pool.admin, pool, url, 'one')
-  await assert.rejects(confirm(pool.admin, pool, url, { jobId, epoch }), { code: 'statementRefused', message: /has not ended/ })
+  await assert.rejects(confirm(pool.admin, pool, url, { jobId, epoch }), {
+    code: 'statementRefused',
+    message: /has not ended/,
+  })
   await runNext(leader, epoch)
-  await assert.rejects(confirm(other, pool, url, { jobId, epoch }), { code: 'statementRefused', message: /does not fit/ })
-  await assert.rejects(confirm(pool.admin, pool, url, { jobId, epoch, tokens: 5 }), { code: 'statementRefused', message: /had 1000 tokens/ })
+  await assert.rejects(confirm(other, pool, url, { jobId, epoch }), {
+    code: 'statementRefused',
+    message: /does not fit/,
+  })
+  await assert.rejects(confirm(pool.admin, pool, url, { jobId, epoch, tokens: 5 }), {
+    code: 'statementRefused',
+    message: /had 1000 tokens/,
+  })
   await assert.rejects(confirm(pool.admin, pool, url, { jobId, epoch, kind: 'work' }), { code: 'statementRefused' })
-  await assert.rejects(confirm(pool.admin, pool, url, { jobId: 'job_none', epoch }), { code: 'statementRefused', message: /no such job/ })
+  await assert.rejects(confirm(pool.admin, pool, url, { jobId: 'job_none', epoch }), {
+    code: 'statementRefused',
+    message: /no such job/,
+  })
   await confirm(pool.admin, pool, url, { jobId, epoch })
 })
 
 test('credits: a job that failed costs nothing and brings nothing', async (t) => {
   const { url } = await plane(t, { settleMs: 0 })
   const pool = await createPool(url)
-  const { agents: [leader], epoch } = await activeRing(t, pool, url, 1)
+  const {
+    agents: [leader],
+    epoch,
+  } = await activeRing(t, pool, url, 1)
   for (const key of ['fails', 'works']) await submit(pool.admin, pool, url, key)
   const { jobId } = await leader.next('job-assign')
   leader.send({ type: 'job-failed', jobId, epoch, error: { code: 'promptTooLong', message: 'too long' } })
   report(leader, pool, workOf(jobId, epoch, 0, 1))
   const worked = await runNext(leader, epoch)
   await eventually('the other is settled', async () => (await ledgerOf(pool, url)).length > 0)
-  assert.deepEqual((await ledgerOf(pool, url)).map((entry) => entry.jobId), [worked, worked])
+  assert.deepEqual(
+    (await ledgerOf(pool, url)).map((entry) => entry.jobId),
+    [worked, worked],
+  )
 })
 
 test('credits: rank 0 cannot charge more than prompt and answer can have had', async (t) => {
   const { url } = await plane(t, { settleMs: 0 })
   const pool = await createPool(url)
-  const { agents: [leader], epoch } = await activeRing(t, pool, url, 1)
+  const {
+    agents: [leader],
+    epoch,
+  } = await activeRing(t, pool, url, 1)
   const jobId = await submit(pool.admin, pool, url, 'one')
   await leader.next('job-assign')
-  leader.send({ ...done(jobId, epoch, 'text', [1, 2, 3]), usage: { promptTokens: 1e9, completionTokens: 1e9, totalTokens: 2e9 } } as ReturnType<typeof done>)
+  leader.send({
+    ...done(jobId, epoch, 'text', [1, 2, 3]),
+    usage: { promptTokens: 1e9, completionTokens: 1e9, totalTokens: 2e9 },
+  } as ReturnType<typeof done>)
   await eventually('it is settled', async () => (await ledgerOf(pool, url)).length > 0)
-  assert.equal((await ledgerOf(pool, url))[1].tokens, mostTokens(submission('one', { maxTokens: 1000 }), manifest.shape, 3))
+  assert.equal(
+    (await ledgerOf(pool, url))[1].tokens,
+    mostTokens(submission('one', { maxTokens: 1000 }), manifest.shape, 3),
+  )
 })
 
 /** Rank 0 claims a billion tokens of prompt for a job of 5 and 60. @returns what the ledger says, and who is named */
-const billedOf = async (t: TestContext, signed: readonly number[]): Promise<{ entries: LedgerEntry[]; disputed: string[] }> => {
+const billedOf = async (
+  t: TestContext,
+  signed: readonly number[],
+): Promise<{ entries: LedgerEntry[]; disputed: string[] }> => {
   const { url } = await plane(t, { settleMs: 1500 })
   const pool = await createPool(url)
   const { agents, epoch } = await activeRing(t, pool, url, signed.length)
   const params = { poolId: pool.poolId }
-  const { jobId } = await pool.admin.client(url).call('submitJob', { params, body: submission('long', { prompt: 'word '.repeat(1000), maxTokens: 60 }) })
+  const { jobId } = await pool.admin
+    .client(url)
+    .call('submitJob', { params, body: submission('long', { prompt: 'word '.repeat(1000), maxTokens: 60 }) })
   await agents[0].next('job-assign')
   const claim = { promptTokens: 1e9, completionTokens: 60, totalTokens: 1e9 + 60 }
   agents[0].send({ ...done(jobId, epoch, 'text', tokens.slice(0, 60)), usage: claim } as ReturnType<typeof done>)
@@ -185,13 +300,28 @@ const billedOf = async (t: TestContext, signed: readonly number[]): Promise<{ en
   const entries = await ledgerOf(pool, url)
   const check = new LedgerCheck({ poolId: pool.poolId })
   check.push(entries)
-  return { entries, disputed: [...check.finish().disputed.keys()].map((id) => String(agents.findIndex(({ device }) => device.deviceId === id))) }
+  return {
+    entries,
+    disputed: [...check.finish().disputed.keys()].map((id) =>
+      String(agents.findIndex(({ device }) => device.deviceId === id)),
+    ),
+  }
 }
 
 test('credits: what rank 0 invents is not billed where its ring signed something else', async (t) => {
-  for (const [signed, disputed] of [[[64, 64], []], [[571, 64], ['0', '1']], [[2048, 64, 64], ['0']]] as const) {
+  for (const [signed, disputed] of [
+    [[64, 64], []],
+    [
+      [571, 64],
+      ['0', '1'],
+    ],
+    [[2048, 64, 64], ['0']],
+  ] as const) {
     const { entries, ...told } = await billedOf(t, signed)
-    assert.deepEqual(entries.map(({ kind, tokens: count, signature }) => [kind, count, signature !== null]), [...signed.map((count) => ['work', count, true]), ['use', 65, false]])
+    assert.deepEqual(
+      entries.map(({ kind, tokens: count, signature }) => [kind, count, signature !== null]),
+      [...signed.map((count) => ['work', count, true]), ['use', 65, false]],
+    )
     assert.equal(entries.at(-1)?.amount, -Math.ceil((weightsOf(manifest.shape) * 65) / 1e6))
     assert.deepEqual(told.disputed, disputed)
   }
@@ -200,7 +330,10 @@ test('credits: what rank 0 invents is not billed where its ring signed something
 test('turns: who queues more does not get more; a busy ring goes by what each contributed', async (t) => {
   const { url } = await plane(t, { settleMs: 0, graceMs: 0 })
   const pool = await createPool(url)
-  const { agents: [leader, follower], ringId } = await activeRing(t, pool, url, 2)
+  const {
+    agents: [leader, follower],
+    ringId,
+  } = await activeRing(t, pool, url, 2)
   const { deviceId: small } = follower.device
   await join(pool.admin, pool, url, { share: 3 })
   const { epoch } = await epochWith([leader, follower], 2)
@@ -209,7 +342,8 @@ test('turns: who queues more does not get more; a busy ring goes by what each co
 
   const owners = new Map<string, string>()
   const queue = async (device: TestDevice, count: number, name: string): Promise<void> => {
-    for (let index = 0; index < count; index++) owners.set(await submit(device, pool, url, `${name}-${index}`), device.deviceId)
+    for (let index = 0; index < count; index++)
+      owners.set(await submit(device, pool, url, `${name}-${index}`), device.deviceId)
   }
   // nobody has contributed yet: turn by turn, though one came first with more
   await queue(follower.device, 4, 'many')
@@ -217,7 +351,11 @@ test('turns: who queues more does not get more; a busy ring goes by what each co
   const turns: string[] = []
   for (let index = 0; index < 6; index++) {
     turns.push(owners.get(await runNext(leader, epoch)) as string)
-    if (index === 3) assert.deepEqual(turns.map((deviceId) => deviceId === small), [true, false, true, false])
+    if (index === 3)
+      assert.deepEqual(
+        turns.map((deviceId) => deviceId === small),
+        [true, false, true, false],
+      )
     await eventually('it is settled', async () => (await ledgerOf(pool, url)).length === 3 * turns.length)
   }
   const { contributionShare } = await creditsOf(pool, url, follower.device)
@@ -228,14 +366,23 @@ test('turns: who queues more does not get more; a busy ring goes by what each co
   const busy: string[] = []
   for (let index = 0; index < 40; index++) busy.push(owners.get(await runNext(leader, epoch)) as string)
   const got = busy.filter((deviceId) => deviceId === small).length / busy.length
-  assert.ok(Math.abs(got - contributionShare / 1e6) < 0.05, `${got} of the jobs for ${contributionShare / 1e6} of the work`)
-  assert.equal((await follower.device.client(url).call('quota', { params: { poolId: pool.poolId } })).waiting, 12 - busy.filter((deviceId) => deviceId === small).length)
+  assert.ok(
+    Math.abs(got - contributionShare / 1e6) < 0.05,
+    `${got} of the jobs for ${contributionShare / 1e6} of the work`,
+  )
+  assert.equal(
+    (await follower.device.client(url).call('quota', { params: { poolId: pool.poolId } })).waiting,
+    12 - busy.filter((deviceId) => deviceId === small).length,
+  )
 })
 
 test('ledger: pages follow each other, and a time leaves out what is older', async (t) => {
   const { url } = await plane(t, { settleMs: 0 })
   const pool = await createPool(url)
-  const { agents: [leader], epoch } = await activeRing(t, pool, url, 1)
+  const {
+    agents: [leader],
+    epoch,
+  } = await activeRing(t, pool, url, 1)
   const params = { poolId: pool.poolId }
   const client = pool.admin.client(url)
   for (const key of ['a', 'b']) await submit(pool.admin, pool, url, key)
@@ -245,6 +392,9 @@ test('ledger: pages follow each other, and a time leaves out what is older', asy
   const first = await client.call('ledger', { params, query: { limit: 3 } })
   assert.deepEqual([first.entries, first.more], [all.slice(0, 3), true])
   assert.deepEqual(await client.call('ledger', { params, query: { after: 3 } }), { entries: all.slice(3), more: false })
-  assert.deepEqual(await client.call('ledger', { params, query: { since: all[3].settledAt + 1 } }), { entries: [], more: false })
+  assert.deepEqual(await client.call('ledger', { params, query: { since: all[3].settledAt + 1 } }), {
+    entries: [],
+    more: false,
+  })
   await assert.rejects(client.call('ledger', { params, query: { limit: 5000 } }), { code: 'requestInvalid' })
 })

@@ -20,17 +20,32 @@ test('front door: / leads a person to commands and routes, and a program to the 
   assert.match(text, /mesh inference/)
   const answer = (await (await fetch(url)).json()) as Record<string, string>
   assert.equal(answer.name, 'Mesh control plane')
-  for (const link of [...links, answer.docs, answer.openapi, answer.health, answer.ready]) assert.equal((await fetch(url + link)).status, 200, link)
+  for (const link of [...links, answer.docs, answer.openapi, answer.health, answer.ready])
+    assert.equal((await fetch(url + link)).status, 200, link)
 })
 
 test('front door: the addresses of the OpenAI API answer in its form, and say what there is', async (t) => {
   const { url } = await startPlane(t)
-  for (const [method, path] of [['GET', '/v1/models'], ['POST', '/v1/chat/completions'], ['POST', '/v1/completions'], ['GET', '/v1'], ['GET', '/v1/models/tiny?x=1']] as const) {
-    const answer = await fetch(url + path, { method, headers: { authorization: 'Bearer sk-x', 'content-type': 'application/json' }, ...(method === 'POST' ? { body: '{"model":"tiny"}' } : {}) })
+  for (const [method, path] of [
+    ['GET', '/v1/models'],
+    ['POST', '/v1/chat/completions'],
+    ['POST', '/v1/completions'],
+    ['GET', '/v1'],
+    ['GET', '/v1/models/tiny?x=1'],
+  ] as const) {
+    const answer = await fetch(url + path, {
+      method,
+      headers: { authorization: 'Bearer sk-x', 'content-type': 'application/json' },
+      ...(method === 'POST' ? { body: '{"model":"tiny"}' } : {}),
+    })
     const { error } = (await answer.json()) as OpenAiAnswer
-    assert.deepEqual([answer.status, error.type, error.param, error.code], [404, 'invalid_request_error', null, 'unknown_url'])
+    assert.deepEqual(
+      [answer.status, error.type, error.param, error.code],
+      [404, 'invalid_request_error', null, 'unknown_url'],
+    )
     assert.ok(error.message.includes(`${method} ${path.split('?')[0]}`))
-    for (const lead of ['/api/api-key', '/jobs', '/docs', 'mesh api-key-create']) assert.ok(error.message.includes(lead), lead)
+    for (const lead of ['/api/api-key', '/jobs', '/docs', 'mesh api-key-create'])
+      assert.ok(error.message.includes(lead), lead)
   }
 })
 
@@ -39,7 +54,10 @@ test('front door: any other address says so, and where the routes are', async (t
   for (const path of ['/nothing', '/api', '/v12/models']) {
     const answer = await fetch(url + path)
     const { error } = (await answer.json()) as { error: { code: string; message: string; hint: string } }
-    assert.deepEqual([answer.status, error.code, error.message, error.hint], [404, 'notFound', `there is no route GET ${path}`, 'GET /docs shows every route'])
+    assert.deepEqual(
+      [answer.status, error.code, error.message, error.hint],
+      [404, 'notFound', `there is no route GET ${path}`, 'GET /docs shows every route'],
+    )
   }
 })
 

@@ -2,7 +2,15 @@
 import assert from 'node:assert/strict'
 import type { TestContext } from 'node:test'
 import type { RingView } from '../../shared/schema/ring.ts'
-import { createPool, FakeAgent, quickSettings, startPlane, submission, type TestDevice, type TestPool } from './plane.ts'
+import {
+  createPool,
+  FakeAgent,
+  quickSettings,
+  startPlane,
+  submission,
+  type TestDevice,
+  type TestPool,
+} from './plane.ts'
 import { done, epochWith, join, view } from './steps.ts'
 
 /** Times that a test can wait for; only where silence is what matters, it is short. */
@@ -24,7 +32,11 @@ export interface Stage {
 type Settings = Partial<typeof health & { wellMs: number; longestLoadMs: number }>
 
 /** Members that were told of an epoch and said nothing yet. */
-export const createStage = async (t: TestContext, names: readonly string[], { settings = patient, trials = false }: { readonly settings?: Settings; readonly trials?: boolean } = {}): Promise<Stage> => {
+export const createStage = async (
+  t: TestContext,
+  names: readonly string[],
+  { settings = patient, trials = false }: { readonly settings?: Settings; readonly trials?: boolean } = {},
+): Promise<Stage> => {
   const { url } = await startPlane(t, undefined, { ...quickSettings, leaseMs: 60_000, health: settings })
   const pool = await createPool(url)
   const devices = [pool.admin, ...(await Promise.all(names.map((name) => pool.member(name))))]
@@ -36,13 +48,32 @@ export const createStage = async (t: TestContext, names: readonly string[], { se
   return { url, pool, devices, agents, ...(await epochWith(agents, agents.length)) }
 }
 
-export const failed = (agent: FakeAgent, { ringId, epoch }: Pick<Stage, 'ringId' | 'epoch'>, error: { readonly code: string; readonly message: string; readonly fields?: Record<string, string | number> }): void =>
-  agent.send({ type: 'ring-state', ringId, epoch, state: 'failed', progress: 0, error })
+export const failed = (
+  agent: FakeAgent,
+  { ringId, epoch }: Pick<Stage, 'ringId' | 'epoch'>,
+  error: { readonly code: string; readonly message: string; readonly fields?: Record<string, string | number> },
+): void => agent.send({ type: 'ring-state', ringId, epoch, state: 'failed', progress: 0, error })
 
-export const loading = (agent: FakeAgent, { ringId, epoch }: Pick<Stage, 'ringId' | 'epoch'>, bytes: number, missing?: number[]): void =>
-  agent.send({ type: 'ring-state', ringId, epoch, state: 'loading', progress: 0.5, loading: { phase: missing ? 'linking' : 'quantising', bytes, totalBytes: 1e9, ...(missing ? { missing } : {}) } })
+export const loading = (
+  agent: FakeAgent,
+  { ringId, epoch }: Pick<Stage, 'ringId' | 'epoch'>,
+  bytes: number,
+  missing?: number[],
+): void =>
+  agent.send({
+    type: 'ring-state',
+    ringId,
+    epoch,
+    state: 'loading',
+    progress: 0.5,
+    loading: { phase: missing ? 'linking' : 'quantising', bytes, totalBytes: 1e9, ...(missing ? { missing } : {}) },
+  })
 
-export const diskFull = { code: 'diskFull', message: 'cannot write /shards: the disk is full (9 GB needed)', fields: { file: '/shards', need: '9 GB' } } as const
+export const diskFull = {
+  code: 'diskFull',
+  message: 'cannot write /shards: the disk is full (9 GB needed)',
+  fields: { file: '/shards', need: '9 GB' },
+} as const
 
 /** The ring works with those, and a prompt of it is answered. */
 export const answers = async ({ pool, url, ringId }: Stage, agents: readonly FakeAgent[]): Promise<void> => {
@@ -53,8 +84,14 @@ export const answers = async ({ pool, url, ringId }: Stage, agents: readonly Fak
 }
 
 let prompts = 0
-export const answer = async ({ pool, url }: Pick<Stage, 'pool' | 'url'>, leader: FakeAgent, epoch: number): Promise<void> => {
-  const { jobId } = await pool.admin.client(url).call('submitJob', { params: { poolId: pool.poolId }, body: submission(`prompt-${++prompts}`) })
+export const answer = async (
+  { pool, url }: Pick<Stage, 'pool' | 'url'>,
+  leader: FakeAgent,
+  epoch: number,
+): Promise<void> => {
+  const { jobId } = await pool.admin
+    .client(url)
+    .call('submitJob', { params: { poolId: pool.poolId }, body: submission(`prompt-${++prompts}`) })
   assert.equal((await leader.next('job-assign')).jobId, jobId)
   leader.send(done(jobId, epoch, 'Hi', [1]))
   await leader.next('job-settled')

@@ -2,7 +2,19 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { createPool, eventually, FakeAgent, manifest, quickSettings, startPlane, submission } from './plane.ts'
-import { answer, answers, createStage, diskFull, failed, health, isLeftOut, loading, member, patient, short } from './left-out-stage.ts'
+import {
+  answer,
+  answers,
+  createStage,
+  diskFull,
+  failed,
+  health,
+  isLeftOut,
+  loading,
+  member,
+  patient,
+  short,
+} from './left-out-stage.ts'
 import { activeRing, epochWith, join, view } from './steps.ts'
 
 test('left out: a member that says nothing', async (t) => {
@@ -115,7 +127,11 @@ test('left out: a member whose links break again and again, while a ring of othe
   const stage = await createStage(t, ['Loose'])
   let now: { ringId: string; epoch: number } = stage
   for (let time = 0; time < 3; time++) {
-    const lost = (peer: string, rank: number): Parameters<typeof failed>[2] => ({ code: 'peerLost', message: 'lost', fields: { peer, rank, problem: 'closed' } })
+    const lost = (peer: string, rank: number): Parameters<typeof failed>[2] => ({
+      code: 'peerLost',
+      message: 'lost',
+      fields: { peer, rank, problem: 'closed' },
+    })
     failed(stage.agents[0], now, lost('Loose', 1))
     failed(stage.agents[1], now, lost('Admin', 0))
     if (time < 2) now = await epochWith(stage.agents, 2)
@@ -126,12 +142,29 @@ test('left out: a member whose links break again and again, while a ring of othe
 
 test('left out: a member that computes nothing and spoils jobs, at the second one', async (t) => {
   const stage = await createStage(t, ['Crasher'])
-  const { pool, url, ringId, epoch, agents: [admin, crasher] } = stage
+  const {
+    pool,
+    url,
+    ringId,
+    epoch,
+    agents: [admin, crasher],
+  } = stage
   for (const agent of [admin, crasher]) agent.ready(ringId, epoch)
   const spoil = async (key: string): Promise<void> => {
-    const { jobId } = await pool.admin.client(url).call('submitJob', { params: { poolId: pool.poolId }, body: submission(key) })
+    const { jobId } = await pool.admin
+      .client(url)
+      .call('submitJob', { params: { poolId: pool.poolId }, body: submission(key) })
     await admin.next('job-assign')
-    admin.send({ type: 'job-failed', jobId, epoch, error: { code: 'rankFailed', message: 'Crasher (rank 1) could not compute: it died', fields: { peer: 'Crasher', rank: 1, problem: 'it died' } } })
+    admin.send({
+      type: 'job-failed',
+      jobId,
+      epoch,
+      error: {
+        code: 'rankFailed',
+        message: 'Crasher (rank 1) could not compute: it died',
+        fields: { peer: 'Crasher', rank: 1, problem: 'it died' },
+      },
+    })
     await admin.next('job-settled')
   }
   await spoil('first')
@@ -148,9 +181,16 @@ test('not left out: whoever has to do with prompts that are wrong', async (t) =>
   const { pool, url, ringId, epoch, agents } = stage
   for (const agent of agents) agent.ready(ringId, epoch)
   for (let index = 0; index < 6; index++) {
-    const { jobId } = await pool.admin.client(url).call('submitJob', { params: { poolId: pool.poolId }, body: submission(`wrong-${index}`) })
+    const { jobId } = await pool.admin
+      .client(url)
+      .call('submitJob', { params: { poolId: pool.poolId }, body: submission(`wrong-${index}`) })
     await agents[0].next('job-assign')
-    agents[0].send({ type: 'job-failed', jobId, epoch, error: { code: 'promptTooLong', message: 'long', fields: { tokens: 9000, context: 2048 } } })
+    agents[0].send({
+      type: 'job-failed',
+      jobId,
+      epoch,
+      error: { code: 'promptTooLong', message: 'long', fields: { tokens: 9000, context: 2048 } },
+    })
     await agents[0].next('job-settled')
   }
   const { status, members } = await view(pool, url)
@@ -159,7 +199,11 @@ test('not left out: whoever has to do with prompts that are wrong', async (t) =>
 
 test('left out: a member that comes and goes', async (t) => {
   const stage = await createStage(t, ['Flapping'])
-  const { url, devices: [, flapping], agents: [admin] } = stage
+  const {
+    url,
+    devices: [, flapping],
+    agents: [admin],
+  } = stage
   let agent = stage.agents[1]
   for (let time = 0; time < 3; time++) {
     agent.kill()
@@ -186,25 +230,35 @@ test('left out: it is tried after pauses that grow, and told each time', async (
     admin.ready(stage.ringId, (await epochWith([admin], 1)).epoch)
     now = await epochWith([admin, broken], 2) // a version that knows no trials is simply taken in again
   }
-  for (const [index, pause] of pauses.entries()) assert.ok(pause <= 600 * 2 ** index && pause > 600 * 2 ** (index - 1), String(pauses))
+  for (const [index, pause] of pauses.entries())
+    assert.ok(pause <= 600 * 2 ** index && pause > 600 * 2 ** (index - 1), String(pauses))
 })
 
 test('left out: it shows that it can load while the others go on, undisturbed until then', async (t) => {
   const stage = await createStage(t, ['Healing'], { settings: { ...health, silenceMs: 1500 }, trials: true })
-  const { ringId, agents: [admin, healing] } = stage
+  const {
+    ringId,
+    agents: [admin, healing],
+  } = stage
   failed(healing, stage, diskFull)
   await answers(stage, [admin])
   const state = (trial: { epoch: number }, change: object): void =>
     healing.send({ type: 'ring-trial-state', ringId, epoch: trial.epoch, state: 'loading', progress: 0, ...change })
   const { ring: first } = await healing.next('ring-trial')
-  assert.deepEqual(first.members.map(({ name }) => name), ['Admin', 'Healing'])
+  assert.deepEqual(
+    first.members.map(({ name }) => name),
+    ['Admin', 'Healing'],
+  )
   state(first, { state: 'failed', error: diskFull })
   assert.ok((await healing.next('ring-left-out')).retryMs > health.retryMs)
   const { ring: second } = await healing.next('ring-trial') // and says nothing
   assert.match((await healing.next('ring-left-out')).error.message, /^Healing did not say that it loads/)
   const { ring: third } = await healing.next('ring-trial')
   state(third, { progress: 0.5, loading: { phase: 'quantising', bytes: 1, totalBytes: 9 } })
-  await eventually('how it loads is shown', async () => (await member(stage, 'Healing')).loading?.phase === 'quantising')
+  await eventually(
+    'how it loads is shown',
+    async () => (await member(stage, 'Healing')).loading?.phase === 'quantising',
+  )
   assert.deepEqual(await admin.unread(), [], 'nobody noticed')
   assert.equal((await view(stage.pool, stage.url)).status, 'active')
   state(third, { state: 'ready', progress: 1 })
@@ -216,17 +270,23 @@ test('left out: it shows that it can load while the others go on, undisturbed un
 test('left out: without it the model does not fit, and both is said', async (t) => {
   const { url } = await startPlane(t, undefined, { ...quickSettings, leaseMs: 60_000, health: patient })
   const pool = await createPool(url)
-  const large = { ...manifest, shape: { layers: 32, hidden: 4096, heads: 32, kvHeads: 8, headDim: 128, ffn: 14_336, vocab: 32_000, context: 2048 } }
+  const large = {
+    ...manifest,
+    shape: { layers: 32, hidden: 4096, heads: 32, kvHeads: 8, headDim: 128, ffn: 14_336, vocab: 32_000, context: 2048 },
+  }
   const devices = [pool.admin, await pool.member('Needed')]
   const agents = [await FakeAgent.connect(t, devices[0], url), await FakeAgent.connect(t, devices[1], url)]
   for (const device of devices) await join(device, pool, url, { model: large })
   const { ringId, epoch } = await epochWith(agents, 2)
   failed(agents[1], { ringId, epoch }, diskFull)
   await agents[1].next('ring-left-out')
-  const submit = pool.admin.client(url).call('submitJob', { params: { poolId: pool.poolId }, body: submission('large') })
+  const submit = pool.admin
+    .client(url)
+    .call('submitJob', { params: { poolId: pool.poolId }, body: submission('large') })
   await assert.rejects(submit, {
     code: 'ringTooLarge',
-    message: /^tiny q8 does not fit: Admin lacks .*; Needed is left out: cannot write \/shards: the disk is full \(9 GB needed\), tried again in (9 min|10 min)/,
+    message:
+      /^tiny q8 does not fit: Admin lacks .*; Needed is left out: cannot write \/shards: the disk is full \(9 GB needed\), tried again in (9 min|10 min)/,
   })
   await join(devices[1], pool, url, { model: large })
   agents[0].ready(ringId, epoch)
@@ -241,8 +301,13 @@ test('left out: all of them, and prompts are refused with a name and a reason; t
   failed(agents[1], stage, diskFull)
   await agents[0].next('ring-left-out')
   await agents[1].next('ring-left-out')
-  const submit = (key: string): Promise<unknown> => pool.admin.client(url).call('submitJob', { params: { poolId: pool.poolId }, body: submission(key) })
-  await assert.rejects(submit('none'), { code: 'ringBlocked', message: /^no ring can form for tiny: Admin: cannot write \/shards: the disk is full/, hint: /tried again by itself, in / })
+  const submit = (key: string): Promise<unknown> =>
+    pool.admin.client(url).call('submitJob', { params: { poolId: pool.poolId }, body: submission(key) })
+  await assert.rejects(submit('none'), {
+    code: 'ringBlocked',
+    message: /^no ring can form for tiny: Admin: cannot write \/shards: the disk is full/,
+    hint: /tried again by itself, in /,
+  })
   const { ring } = await agents[0].next('ring-epoch')
   agents[0].ready(stage.ringId, ring.epoch)
 })
@@ -277,7 +342,10 @@ test('left out: mesh join-ring there tries it at once; who spoils epoch after ep
 
 test('left out: room on its disk lets it ask before its time', async (t) => {
   const stage = await createStage(t, ['Full'], { trials: true })
-  const { ringId, agents: [admin, full] } = stage
+  const {
+    ringId,
+    agents: [admin, full],
+  } = stage
   failed(full, stage, diskFull)
   await answers(stage, [admin])
   for (let time = 0; time < 3; time++) {
@@ -292,13 +360,20 @@ test('left out: room on its disk lets it ask before its time', async (t) => {
 test('left out: a control plane that starts anew tries what is no part of the epoch before it ends that', async (t) => {
   const first = await startPlane(t, undefined, { ...quickSettings, leaseMs: 60_000, health: patient })
   const pool = await createPool(first.url)
-  const { agents: [admin, ...others], ringId, epoch } = await activeRing(t, pool, first.url, 2)
+  const {
+    agents: [admin, ...others],
+    ringId,
+    epoch,
+  } = await activeRing(t, pool, first.url, 2)
   assert.equal(others.length, 1)
   failed(others[0], { ringId, epoch }, diskFull)
   const alone = await epochWith([admin], 1)
   await first.stop()
   const { url } = await startPlane(t, first.folder, { ...quickSettings, leaseMs: 60_000, health: patient })
-  const [back, outside] = [await FakeAgent.connect(t, pool.admin, url), await FakeAgent.connect(t, others[0].device, url, { trials: true })]
+  const [back, outside] = [
+    await FakeAgent.connect(t, pool.admin, url),
+    await FakeAgent.connect(t, others[0].device, url, { trials: true }),
+  ]
   back.ready(ringId, alone.epoch)
   await back.next('ring-active')
   const { ring } = await outside.next('ring-trial')
@@ -311,7 +386,11 @@ test('left out: a control plane that starts anew tries what is no part of the ep
 test('left out: a newcomer shows that it can load while the ring that works goes on; leaving and coming again wins it nothing', async (t) => {
   const { url } = await startPlane(t, undefined, { ...quickSettings, leaseMs: 60_000, health: patient })
   const pool = await createPool(url)
-  const { agents: [admin], ringId, epoch } = await activeRing(t, pool, url, 1)
+  const {
+    agents: [admin],
+    ringId,
+    epoch,
+  } = await activeRing(t, pool, url, 1)
   const device = await pool.member('New')
   const agent = await FakeAgent.connect(t, device, url, { trials: true })
   const state = (trial: { epoch: number }, change: object): void =>

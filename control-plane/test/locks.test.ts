@@ -9,11 +9,20 @@ import { createPool, eventually, FakeAgent, manifest, startPlane, submission, ty
 import { activeRing, epochWith, join, view } from './steps.ts'
 
 /** 8 billion parameters at 8 bits: about 9 GB. */
-const large = { ...manifest, modelId: 'large', shape: { layers: 32, hidden: 4096, heads: 32, kvHeads: 8, headDim: 128, ffn: 14336, vocab: 128256, context: 8192 } }
+const large = {
+  ...manifest,
+  modelId: 'large',
+  shape: { layers: 32, hidden: 4096, heads: 32, kvHeads: 8, headDim: 128, ffn: 14336, vocab: 128256, context: 8192 },
+}
 const GB = 1e9
-const statement = (device: TestDevice, sequence: number, memoryBytes: number, phase: Commitment['phase'] = 'locked'): string =>
-  signCommitment(device.key, { sequence, phase, memoryBytes, cooldownMs: 86400e3, at: 1_800_000_000_000 })
-const record = (device: TestDevice, url: string, text: string): Promise<{ statement: string | null }> => device.client(url).call('recordLock', { body: { statement: text } })
+const statement = (
+  device: TestDevice,
+  sequence: number,
+  memoryBytes: number,
+  phase: Commitment['phase'] = 'locked',
+): string => signCommitment(device.key, { sequence, phase, memoryBytes, cooldownMs: 86400e3, at: 1_800_000_000_000 })
+const record = (device: TestDevice, url: string, text: string): Promise<{ statement: string | null }> =>
+  device.client(url).call('recordLock', { body: { statement: text } })
 
 test('locks: the newest statement holds, repeated and older ones change nothing, also over a restart', async (t) => {
   const plane = await startPlane(t)
@@ -46,12 +55,24 @@ test('locks: a model that does not fit is refused by name and number, and forms 
   const agent = await FakeAgent.connect(t, pool.admin, url)
   const ring = await join(pool.admin, pool, url, { model: large })
   assert.equal(ring.status, 'waiting')
-  assert.match(ring.reason, /large q8 does not fit: Admin lacks [45][.\d]* GB \(its part needs (9|10)[.\d]* GB, 4\.65 GB of its memory may be used\)/)
-  const submit = pool.admin.client(url).call('submitJob', { params: { poolId: pool.poolId }, body: submission('big', { modelId: 'large' }) })
+  assert.match(
+    ring.reason,
+    /large q8 does not fit: Admin lacks [45][.\d]* GB \(its part needs (9|10)[.\d]* GB, 4\.65 GB of its memory may be used\)/,
+  )
+  const submit = pool.admin
+    .client(url)
+    .call('submitJob', { params: { poolId: pool.poolId }, body: submission('big', { modelId: 'large' }) })
   await assert.rejects(submit, { code: 'ringTooLarge', hint: /lock more memory there.*add a device.*smaller --quant/ })
-  assert.deepEqual((await agent.unread()).filter(({ type }) => type === 'ring-epoch'), [])
+  assert.deepEqual(
+    (await agent.unread()).filter(({ type }) => type === 'ring-epoch'),
+    [],
+  )
   await record(pool.admin, url, statement(pool.admin, 2, 16 * GB))
-  const { ring: { members: [member] } } = await agent.next('ring-epoch')
+  const {
+    ring: {
+      members: [member],
+    },
+  } = await agent.next('ring-epoch')
   assert.ok(member.bytes !== undefined && member.bytes <= usableBytes(16 * GB))
 })
 
@@ -66,7 +87,10 @@ test('locks: no device gets more than it locked; what a small one cannot hold go
   await join(small, pool, url, { model: large, quant: 'q8', share: 1 })
   let members: readonly RingMember[] = []
   while (members.length < 2) members = (await agents[0].next('ring-epoch')).ring.members
-  for (const [member, locked] of [[members[0], 12 * GB], [members[1], 2 * GB]] as const) {
+  for (const [member, locked] of [
+    [members[0], 12 * GB],
+    [members[1], 2 * GB],
+  ] as const) {
     const needs = rankBytes(large.shape, 'q8', member.ranges, member.context ?? 0)
     assert.ok(needs <= usableBytes(locked) && member.bytes === needs, `${member.name} got ${needs} of ${locked}`)
   }
@@ -89,12 +113,24 @@ test('locks: a degraded device keeps what it has and gets nothing new', async (t
   const { url } = await startPlane(t)
   const pool = await createPool(url)
   await record(pool.admin, url, statement(pool.admin, 1, 4 * GB))
-  const { agents: [agent], ringId, epoch } = await activeRing(t, pool, url, 1)
-  const missing = (lockMissingBytes: number): void => agent.send({ type: 'heartbeat', freeMemoryBytes: 0, lockMissingBytes })
+  const {
+    agents: [agent],
+    ringId,
+    epoch,
+  } = await activeRing(t, pool, url, 1)
+  const missing = (lockMissingBytes: number): void =>
+    agent.send({ type: 'heartbeat', freeMemoryBytes: 0, lockMissingBytes })
   missing(3 * GB)
-  await eventually('the pool sees it', async () => (await pool.admin.client(url).call('listPeers', { params: { poolId: pool.poolId } }))[0].lock?.missingBytes === 3 * GB)
+  await eventually(
+    'the pool sees it',
+    async () =>
+      (await pool.admin.client(url).call('listPeers', { params: { poolId: pool.poolId } }))[0].lock?.missingBytes ===
+      3 * GB,
+  )
   assert.deepEqual([(await view(pool, url)).status, (await view(pool, url)).epoch], ['active', epoch])
-  const other = await join(pool.admin, pool, url, { model: { ...manifest, modelId: 'other', revision: 'b'.repeat(64) } })
+  const other = await join(pool.admin, pool, url, {
+    model: { ...manifest, modelId: 'other', revision: 'b'.repeat(64) },
+  })
   assert.match(other.reason, /other q8 does not fit: Admin lacks/)
   assert.equal(other.members[0].state, 'failed')
   missing(0)
@@ -108,7 +144,9 @@ test('locks: a device that locks less after its cooldown is relieved, not truste
   await record(pool.admin, url, statement(pool.admin, 1, 12 * GB))
   const agent = await FakeAgent.connect(t, pool.admin, url)
   await join(pool.admin, pool, url, { model: large })
-  const { ring: { ringId, epoch } } = await agent.next('ring-epoch')
+  const {
+    ring: { ringId, epoch },
+  } = await agent.next('ring-epoch')
   agent.ready(ringId, epoch)
   await agent.next('ring-active')
   await record(pool.admin, url, statement(pool.admin, 2, 12 * GB, 'cooling'))

@@ -8,7 +8,16 @@ import { newKeyPair } from '../../shared/identity/keys.ts'
 import { issueCertificate, type Signer } from '../../shared/identity/pool-certificate.ts'
 import { signRevocations } from '../../shared/identity/revocation-list.ts'
 import type { ControlPlaneId } from '../../shared/ids.ts'
-import { createKey, createPool, FakeAgent, type Plane, startPlane, submission, TestDevice, type TestPool } from './plane.ts'
+import {
+  createKey,
+  createPool,
+  FakeAgent,
+  type Plane,
+  startPlane,
+  submission,
+  TestDevice,
+  type TestPool,
+} from './plane.ts'
 import { activeRing } from './steps.ts'
 
 const elsewhere = newControlPlaneKey().id
@@ -48,11 +57,19 @@ test('pin: members are told; a pool that was moved is refused by name, to device
   const there = signPin(pool.root, { after: 1, controlPlaneId: elsewhere }, Date.now())
   await publish(pool, stranger, url, there)
   for (const agent of agents) assert.equal((await agent.next('control-plane-pin')).pin, there)
-  const moved = { code: 'poolMoved', message: new RegExp(`served by the control plane with the key ${elsewhere.slice(0, 8)}, and this is one with the key ${idOf(plane).slice(0, 8)}`) }
+  const moved = {
+    code: 'poolMoved',
+    message: new RegExp(
+      `served by the control plane with the key ${elsewhere.slice(0, 8)}, and this is one with the key ${idOf(plane).slice(0, 8)}`,
+    ),
+  }
   const asDevice = (at: string): Promise<unknown> => agents[1].device.client(at).call('listRings', { params })
   await assert.rejects(asDevice(url), moved)
   await assert.rejects(app.call('submitJob', { params, body: submission('app') }), moved)
-  await assert.rejects(stranger.client(url).call('requestJoin', { params, body: { rootPublicKey: pool.rootPublicKey } }), moved)
+  await assert.rejects(
+    stranger.client(url).call('requestJoin', { params, body: { rootPublicKey: pool.rootPublicKey } }),
+    moved,
+  )
 
   await plane.stop()
   const again = await startPlane(t, plane.folder)
@@ -73,12 +90,20 @@ test('pin: forged, older, of another pool, of a member or of a removed admin: re
   const params = { poolId: pool.poolId }
   const { device, signer } = await secondAdmin(pool, url)
   const member = await pool.member('Member')
-  const at = (signedBy: Signer, after: number, id = elsewhere): string => signPin(signedBy, { after, controlPlaneId: id }, Date.now())
+  const at = (signedBy: Signer, after: number, id = elsewhere): string =>
+    signPin(signedBy, { after, controlPlaneId: id }, Date.now())
   await publish(pool, pool.admin, url, at(pool.root, 4, idOf(plane)))
   const held = (await device.client(url).call('getPin', { params })).pin
   const ofMember = at({ key: member.key, certificate: member.certificates.get(pool.poolId) ?? '' }, 9)
   const old = at(signer, 3)
-  for (const [what, pin] of [['forged', at(newKeyPair(), 9)], ['of another pool', at(other.root, 9)], ['of a member', ofMember], ['older', old], ['of the same number, by an admin', at(signer, 4)], ['no pin', 'AAAA']]) {
+  for (const [what, pin] of [
+    ['forged', at(newKeyPair(), 9)],
+    ['of another pool', at(other.root, 9)],
+    ['of a member', ofMember],
+    ['older', old],
+    ['of the same number, by an admin', at(signer, 4)],
+    ['no pin', 'AAAA'],
+  ]) {
     await assert.rejects(publish(pool, device, url, pin), { code: 'pinInvalid' }, what)
   }
   const revenge = at(signer, 9)

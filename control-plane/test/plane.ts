@@ -53,14 +53,27 @@ export interface PlaneSettings extends Settings {
   readonly port?: Omit<SharedPortOptions, 'identities'>
 }
 
-export const startPlane = async (t: TestContext, folder?: string, settings: PlaneSettings = quickSettings, now: () => number = Date.now): Promise<Plane> => {
+export const startPlane = async (
+  t: TestContext,
+  folder?: string,
+  settings: PlaneSettings = quickSettings,
+  now: () => number = Date.now,
+): Promise<Plane> => {
   const { port } = settings
   const place = folder ?? mkdtempSync(join(tmpdir(), 'mesh-plane-'))
   if (folder === undefined) t.after(() => rmSync(place, { recursive: true, force: true }))
   const database = openDatabase(join(place, 'mesh.sqlite'))
   const key = ownControlPlaneKey(controlPlaneFolder(place).key)
   const services = createServices(database, settings, { now, logger: silentLogger(), key })
-  const identities = port && (await TlsIdentities.open({ key, file: controlPlaneFolder(place).certificate, names: () => ['127.0.0.1'], logger: silentLogger(), now }))
+  const identities =
+    port &&
+    (await TlsIdentities.open({
+      key,
+      file: controlPlaneFolder(place).certificate,
+      names: () => ['127.0.0.1'],
+      logger: silentLogger(),
+      now,
+    }))
   const app = await buildApp(services, silentLogger(), identities && { ...port, identities })
   await app.listen({ host: '127.0.0.1', port: 0 })
   let stopped = false
@@ -92,18 +105,36 @@ export class TestDevice {
 
   /** @param controlPlaneKey absent: whoever answers */
   client(url: string, controlPlaneKey?: ControlPlaneId): Client {
-    return createClient({ url, controlPlaneKey, key: this.key, certificateOf: (poolId) => this.certificates.get(poolId) })
+    return createClient({
+      url,
+      controlPlaneKey,
+      key: this.key,
+      certificateOf: (poolId) => this.certificates.get(poolId),
+    })
   }
 
   async register(url: string): Promise<void> {
-    await this.client(url).call('registerDevice', { body: { networkId: 'home', name: this.name, capabilities: { cpuCores: 2, memoryBytes: 8e9, platform: 'linux', arch: 'x64', backends: ['onnx'] } } })
+    await this.client(url).call('registerDevice', {
+      body: {
+        networkId: 'home',
+        name: this.name,
+        capabilities: { cpuCores: 2, memoryBytes: 8e9, platform: 'linux', arch: 'x64', backends: ['onnx'] },
+      },
+    })
   }
 }
 
 /** An API key that the device makes, and the client of an app that has it. */
-export const createKey = async (device: TestDevice, { poolId }: Pick<TestPool, 'poolId'>, url: string, change: Partial<ApiKeyCreation> = {}): Promise<{ text: string; keyId: string; app: Client }> => {
+export const createKey = async (
+  device: TestDevice,
+  { poolId }: Pick<TestPool, 'poolId'>,
+  url: string,
+  change: Partial<ApiKeyCreation> = {},
+): Promise<{ text: string; keyId: string; app: Client }> => {
   const { text, keyId, hash } = newApiKey()
-  await device.client(url).call('createKey', { params: { poolId }, body: { keyId, hash, name: 'app', lifetimeMs: 3600e3, ...change } })
+  await device
+    .client(url)
+    .call('createKey', { params: { poolId }, body: { keyId, hash, name: 'app', lifetimeMs: 3600e3, ...change } })
   return { text, keyId, app: createClient({ url, apiKey: text }) }
 }
 
@@ -125,9 +156,21 @@ export const createPool = async (url: string, charter?: (root: KeyPair) => strin
   await admin.register(url)
   const certificate = issueCertificate(root, { deviceId: admin.deviceId, role: 'admin' }, Date.now())
   admin.certificates.set(poolId, certificate)
-  await admin.client(url).call('createPool', { body: { poolId, networkId: 'home', name: 'friends', rootPublicKey, certificate, ...(charter ? { charter: charter(root) } : {}) } })
+  await admin.client(url).call('createPool', {
+    body: {
+      poolId,
+      networkId: 'home',
+      name: 'friends',
+      rootPublicKey,
+      certificate,
+      ...(charter ? { charter: charter(root) } : {}),
+    },
+  })
   return {
-    root, poolId, rootPublicKey, admin,
+    root,
+    poolId,
+    rootPublicKey,
+    admin,
     member: async (name) => {
       const device = new TestDevice(name)
       await device.register(url)
@@ -165,14 +208,27 @@ export class FakeAgent {
   }
 
   /** @param about its port, or that it shows whether it can load before anybody waits for it */
-  static async connect(t: TestContext, device: TestDevice, url: string, about: number | { readonly trials: true } = 1): Promise<FakeAgent> {
-    const { port, trials } = typeof about === 'number' ? { port: about, trials: undefined } : { port: 1, trials: about.trials }
+  static async connect(
+    t: TestContext,
+    device: TestDevice,
+    url: string,
+    about: number | { readonly trials: true } = 1,
+  ): Promise<FakeAgent> {
+    const { port, trials } =
+      typeof about === 'number' ? { port: about, trials: undefined } : { port: 1, trials: about.trials }
     const { url: address, ...plan } = await device.client(url).socket()
     const socket = new WebSocket(address, plan)
     t.after(() => socket.terminate())
     await once(socket, 'open')
     const agent = new FakeAgent(device, socket)
-    agent.send({ type: 'hello', version: '0', peerId: `peer-${device.name}`, addresses: [`/ip4/127.0.0.1/tcp/${port}`], certificates: [...device.certificates.values()], ...(trials ? { trials } : {}) })
+    agent.send({
+      type: 'hello',
+      version: '0',
+      peerId: `peer-${device.name}`,
+      addresses: [`/ip4/127.0.0.1/tcp/${port}`],
+      certificates: [...device.certificates.values()],
+      ...(trials ? { trials } : {}),
+    })
     await agent.next('welcome')
     return agent
   }
@@ -186,7 +242,10 @@ export class FakeAgent {
   }
 
   /** The next message of that type; others before it are dropped. */
-  async next<Type extends ControlMessage['type']>(type: Type, timeoutMs = 5000): Promise<Extract<ControlMessage, { type: Type }>> {
+  async next<Type extends ControlMessage['type']>(
+    type: Type,
+    timeoutMs = 5000,
+  ): Promise<Extract<ControlMessage, { type: Type }>> {
     const deadline = Date.now() + timeoutMs
     for (;;) {
       const message = this.#received.shift()
@@ -228,11 +287,30 @@ export class FakeAgent {
   }
 }
 
-export const manifest: ModelManifest = { modelId: 'tiny', revision: 'a'.repeat(64), weightBytes: 1000, shape: { layers: 2, hidden: 64, heads: 8, kvHeads: 4, headDim: 8, ffn: 704, vocab: 2048, context: 2048 } }
+export const manifest: ModelManifest = {
+  modelId: 'tiny',
+  revision: 'a'.repeat(64),
+  weightBytes: 1000,
+  shape: { layers: 2, hidden: 64, heads: 8, kvHeads: 4, headDim: 8, ffn: 704, vocab: 2048, context: 2048 },
+}
 
 export const submission = (key: string, change: Partial<JobSubmission> = {}): JobSubmission => ({
-  modelId: 'tiny', prompt: 'hello', maxTokens: 5, stop: [], idempotencyKey: `key-${key}-12345`,
-  sampling: { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 1 }, ...change,
+  modelId: 'tiny',
+  prompt: 'hello',
+  maxTokens: 5,
+  stop: [],
+  idempotencyKey: `key-${key}-12345`,
+  sampling: { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 1 },
+  ...change,
 })
 
-export const timings = { queuedMs: 0, timeToFirstTokenMs: 1, prefillMs: 1, decodeMs: 1, prefillTokensPerSecond: 1, decodeTokensPerSecond: 1, computeMs: 1, collectiveMs: 1 }
+export const timings = {
+  queuedMs: 0,
+  timeToFirstTokenMs: 1,
+  prefillMs: 1,
+  decodeMs: 1,
+  prefillTokensPerSecond: 1,
+  decodeTokensPerSecond: 1,
+  computeMs: 1,
+  collectiveMs: 1,
+}

@@ -10,10 +10,22 @@ test('pools: only the holder of the root key can publish a pool', async (t) => {
   const thief = new TestDevice('Thief')
   await thief.register(url)
   const publish = (change: object): Promise<unknown> =>
-    thief.client(url).call('createPool', { body: { poolId: pool.poolId, networkId: 'home', name: 'mine', rootPublicKey: pool.rootPublicKey, certificate: pool.admin.certificates.get(pool.poolId) as string, ...change } })
+    thief.client(url).call('createPool', {
+      body: {
+        poolId: pool.poolId,
+        networkId: 'home',
+        name: 'mine',
+        rootPublicKey: pool.rootPublicKey,
+        certificate: pool.admin.certificates.get(pool.poolId) as string,
+        ...change,
+      },
+    })
   await assert.rejects(publish({}), { code: 'certificateInvalid' })
   await assert.rejects(publish({ rootPublicKey: toHex(newKeyPair().publicKey) }), { code: 'poolKeyMismatch' })
-  await assert.rejects(publish({ certificate: issueCertificate(pool.root, { deviceId: thief.deviceId, role: 'member' }, Date.now()) }), { code: 'notAdmin' })
+  await assert.rejects(
+    publish({ certificate: issueCertificate(pool.root, { deviceId: thief.deviceId, role: 'member' }, Date.now()) }),
+    { code: 'notAdmin' },
+  )
 })
 
 test('pools: a request reaches the admin, now or when it connects; the certificate reaches the device', async (t) => {
@@ -23,7 +35,10 @@ test('pools: a request reaches the admin, now or when it connects; the certifica
   await device.register(url)
   const params = { poolId: pool.poolId }
   await assert.rejects(device.client(url).call('getJoin', { params }), { code: 'notFound' })
-  await assert.rejects(device.client(url).call('requestJoin', { params, body: { rootPublicKey: toHex(newKeyPair().publicKey) } }), { code: 'poolKeyMismatch' })
+  await assert.rejects(
+    device.client(url).call('requestJoin', { params, body: { rootPublicKey: toHex(newKeyPair().publicKey) } }),
+    { code: 'poolKeyMismatch' },
+  )
   const request = await device.client(url).call('requestJoin', { params, body: { rootPublicKey: pool.rootPublicKey } })
   assert.equal(request.status, 'pending')
 
@@ -33,13 +48,21 @@ test('pools: a request reaches the admin, now or when it connects; the certifica
   assert.equal((await admin.next('join-request')).request.name, 'New')
 
   const stranger = issueCertificate(newKeyPair(), { deviceId: device.deviceId, role: 'member' }, Date.now())
-  await assert.rejects(pool.admin.client(url).call('publishCertificate', { params, body: { certificate: stranger } }), { code: 'certificateInvalid' })
+  await assert.rejects(pool.admin.client(url).call('publishCertificate', { params, body: { certificate: stranger } }), {
+    code: 'certificateInvalid',
+  })
   const certificate = issueCertificate(pool.root, { deviceId: device.deviceId, role: 'member' }, Date.now())
   await pool.admin.client(url).call('publishCertificate', { params, body: { certificate } })
   const approved = await device.client(url).call('getJoin', { params })
   assert.equal(approved.status, 'approved')
-  assert.equal(verifyCertificate(approved.certificate as string, pool.root.publicKey, Date.now()).deviceId, device.deviceId)
-  assert.equal((await device.client(url).call('requestJoin', { params, body: { rootPublicKey: pool.rootPublicKey } })).status, 'approved')
+  assert.equal(
+    verifyCertificate(approved.certificate as string, pool.root.publicKey, Date.now()).deviceId,
+    device.deviceId,
+  )
+  assert.equal(
+    (await device.client(url).call('requestJoin', { params, body: { rootPublicKey: pool.rootPublicKey } })).status,
+    'approved',
+  )
 })
 
 test('pools: peers show who is online, pools how many', async (t) => {
@@ -48,8 +71,17 @@ test('pools: peers show who is online, pools how many', async (t) => {
   const member = await pool.member('Member')
   const agent = await FakeAgent.connect(t, member, url)
   const peers = await member.client(url).call('listPeers', { params: { poolId: pool.poolId } })
-  assert.deepEqual(peers.map(({ name, role, online, peerId }) => [name, role, online, peerId]), [['Admin', 'admin', false, undefined], ['Member', 'member', true, 'peer-Member']])
-  assert.deepEqual((await member.client(url).call('listPools', {})).map(({ members, online }) => [members, online]), [[2, 1]])
+  assert.deepEqual(
+    peers.map(({ name, role, online, peerId }) => [name, role, online, peerId]),
+    [
+      ['Admin', 'admin', false, undefined],
+      ['Member', 'member', true, 'peer-Member'],
+    ],
+  )
+  assert.deepEqual(
+    (await member.client(url).call('listPools', {})).map(({ members, online }) => [members, online]),
+    [[2, 1]],
+  )
   agent.kill()
   await agent.closed
 })

@@ -12,13 +12,19 @@ test('rings: joining again with another share deals the columns anew', async (t)
   await join(pool.admin, pool, url, { share: 3 })
   assert.ok((await epochWith(agents, 2)).epoch > epoch)
   const [first, second] = (await view(pool, url)).members
-  assert.deepEqual([first.share, first.ranges?.kvHeads, second.ranges?.kvHeads], [3, { start: 0, end: 3 }, { start: 3, end: 4 }])
+  assert.deepEqual(
+    [first.share, first.ranges?.kvHeads, second.ranges?.kvHeads],
+    [3, { start: 0, end: 3 }, { start: 3, end: 4 }],
+  )
 })
 
 test('rings: joining again without a change leaves a healthy ring alone', async (t) => {
   const { url } = await startPlane(t)
   const pool = await createPool(url)
-  const { agents: [agent], epoch } = await activeRing(t, pool, url, 1)
+  const {
+    agents: [agent],
+    epoch,
+  } = await activeRing(t, pool, url, 1)
   const ring = await join(pool.admin, pool, url)
   assert.deepEqual([ring.status, ring.epoch], ['active', epoch])
   assert.deepEqual(await agent.unread(), [])
@@ -27,8 +33,14 @@ test('rings: joining again without a change leaves a healthy ring alone', async 
 test('rings: who leaves is told, and the rest forms anew', async (t) => {
   const { url } = await startPlane(t)
   const pool = await createPool(url)
-  const { agents: [first, second], ringId } = await activeRing(t, pool, url, 2)
-  const leave = (): Promise<unknown> => second.device.client(url).call('leaveRing', { params: { poolId: pool.poolId }, body: { modelId: manifest.modelId } })
+  const {
+    agents: [first, second],
+    ringId,
+  } = await activeRing(t, pool, url, 2)
+  const leave = (): Promise<unknown> =>
+    second.device
+      .client(url)
+      .call('leaveRing', { params: { poolId: pool.poolId }, body: { modelId: manifest.modelId } })
   await leave()
   assert.equal((await second.next('ring-left')).ringId, ringId)
   await epochWith([first], 1)
@@ -39,7 +51,11 @@ test('rings: who leaves while a job runs stays until it is done', async (t) => {
   const { url } = await startPlane(t)
   const pool = await createPool(url)
   const params = { poolId: pool.poolId }
-  const { agents: [leader, follower], ringId, epoch } = await activeRing(t, pool, url, 2)
+  const {
+    agents: [leader, follower],
+    ringId,
+    epoch,
+  } = await activeRing(t, pool, url, 2)
   const { jobId } = await pool.admin.client(url).call('submitJob', { params, body: submission('x') })
   await leader.next('job-assign')
   await follower.device.client(url).call('leaveRing', { params, body: { modelId: manifest.modelId } })
@@ -55,8 +71,15 @@ test('rings: when the last one leaves, jobs that wait fail instead of waiting fo
   const pool = await createPool(url)
   const params = { poolId: pool.poolId }
   const client = pool.admin.client(url)
-  const { agents: [agent], ringId, epoch } = await activeRing(t, pool, url, 1)
-  const jobs = [await client.call('submitJob', { params, body: submission('runs') }), await client.call('submitJob', { params, body: submission('waits') })]
+  const {
+    agents: [agent],
+    ringId,
+    epoch,
+  } = await activeRing(t, pool, url, 1)
+  const jobs = [
+    await client.call('submitJob', { params, body: submission('runs') }),
+    await client.call('submitJob', { params, body: submission('waits') }),
+  ]
   await agent.next('job-assign')
   await client.call('leaveRing', { params, body: { modelId: manifest.modelId } })
   agent.send(done(jobs[0].jobId, epoch, 'Hi', [1]))
@@ -76,13 +99,19 @@ test('rings: a model that nobody can split is refused, and so is another shape f
   await assert.rejects(join(pool.admin, pool, url, withShape({ heads: 7 })), { code: 'planImpossible' })
   assert.deepEqual(await pool.admin.client(url).call('listRings', { params: { poolId: pool.poolId } }), [])
   await join(pool.admin, pool, url)
-  await assert.rejects(join(await pool.member('Other'), pool, url, withShape({ ffn: 1408 })), { code: 'requestInvalid', message: /shape/ })
+  await assert.rejects(join(await pool.member('Other'), pool, url, withShape({ ffn: 1408 })), {
+    code: 'requestInvalid',
+    message: /shape/,
+  })
 })
 
 test('rings: a device that was started again is in a new epoch at once, with its new address', async (t) => {
   const { url } = await startPlane(t, undefined, { ...quickSettings, ringGraceMs: 60_000 })
   const pool = await createPool(url)
-  const { agents: [first, second], epoch } = await activeRing(t, pool, url, 2)
+  const {
+    agents: [first, second],
+    epoch,
+  } = await activeRing(t, pool, url, 2)
   second.kill()
   await eventually('it is shown as offline', async () => (await view(pool, url)).members[1].state === 'offline')
   assert.equal((await view(pool, url)).reason, 'waiting for Member 1')
@@ -95,7 +124,11 @@ test('rings: a device that was started again is in a new epoch at once, with its
 test('rings: a newer connection of a device that was ready has to be ready anew', async (t) => {
   const { url } = await startPlane(t)
   const pool = await createPool(url)
-  const { agents: [old], epoch, ringId } = await activeRing(t, pool, url, 1)
+  const {
+    agents: [old],
+    epoch,
+    ringId,
+  } = await activeRing(t, pool, url, 1)
   const agent = await FakeAgent.connect(t, pool.admin, url)
   await old.closed
   assert.notEqual((await view(pool, url)).members[0].state, 'ready')
@@ -134,26 +167,39 @@ test('rings: after a restart of the control plane a member that stays away is le
 test('rings: a device without a valid certificate is left out and told why, until it has one', async (t) => {
   const { url } = await startPlane(t)
   const pool = await createPool(url)
-  const { agents: [first] } = await activeRing(t, pool, url, 1)
+  const {
+    agents: [first],
+  } = await activeRing(t, pool, url, 1)
   const device = await pool.member('Late')
   await join(device, pool, url)
-  device.certificates.set(pool.poolId, issueCertificate(pool.root, { deviceId: device.deviceId, role: 'member' }, Date.now() - 60_000, 1000))
+  device.certificates.set(
+    pool.poolId,
+    issueCertificate(pool.root, { deviceId: device.deviceId, role: 'member' }, Date.now() - 60_000, 1000),
+  )
   const late = await FakeAgent.connect(t, device, url)
   const shown = (await view(pool, url)).members.find(({ name }) => name === 'Late')
   assert.deepEqual([shown?.state, shown?.error?.code, shown?.rank], ['failed', 'notMember', undefined])
   assert.deepEqual(await first.unread(), [])
   const renewed = issueCertificate(pool.root, { deviceId: device.deviceId, role: 'member' }, Date.now())
-  await pool.admin.client(url).call('publishCertificate', { params: { poolId: pool.poolId }, body: { certificate: renewed } })
+  await pool.admin
+    .client(url)
+    .call('publishCertificate', { params: { poolId: pool.poolId }, body: { certificate: renewed } })
   await epochWith([first, late], 2)
 })
 
 test('rings: an agent that left while it was away is told when it speaks of the ring', async (t) => {
   const { url } = await startPlane(t)
   const pool = await createPool(url)
-  const { agents: [first, second], ringId, epoch } = await activeRing(t, pool, url, 2)
+  const {
+    agents: [first, second],
+    ringId,
+    epoch,
+  } = await activeRing(t, pool, url, 2)
   second.kill()
   await epochWith([first], 1)
-  await second.device.client(url).call('leaveRing', { params: { poolId: pool.poolId }, body: { modelId: manifest.modelId } })
+  await second.device
+    .client(url)
+    .call('leaveRing', { params: { poolId: pool.poolId }, body: { modelId: manifest.modelId } })
   const back = await FakeAgent.connect(t, second.device, url)
   back.ready(ringId, epoch)
   assert.equal((await back.next('ring-left')).ringId, ringId)
@@ -162,7 +208,9 @@ test('rings: an agent that left while it was away is told when it speaks of the 
 test('rings: a machine that is gone without a word is shown as offline after the lease', async (t) => {
   const { url } = await startPlane(t, undefined, { ...quickSettings, leaseMs: 300 })
   const pool = await createPool(url)
-  const { agents: [agent] } = await activeRing(t, pool, url, 1)
+  const {
+    agents: [agent],
+  } = await activeRing(t, pool, url, 1)
   const frozen = Date.now()
   agent.freeze()
   await eventually('it is shown as offline', async () => (await view(pool, url)).members[0].state === 'offline', 1000)
@@ -178,8 +226,16 @@ test('rings: members of a pool whose control plane lost its database are known a
   await pool.admin.register(url)
   await member.register(url)
   const certificate = pool.admin.certificates.get(pool.poolId) as string
-  await pool.admin.client(url).call('createPool', { body: { poolId: pool.poolId, networkId: 'home', name: 'friends', rootPublicKey: pool.rootPublicKey, certificate } })
+  await pool.admin.client(url).call('createPool', {
+    body: { poolId: pool.poolId, networkId: 'home', name: 'friends', rootPublicKey: pool.rootPublicKey, certificate },
+  })
   await FakeAgent.connect(t, member, url)
   const peers = await member.client(url).call('listPeers', { params: { poolId: pool.poolId } })
-  assert.deepEqual(peers.map(({ name, online }) => [name, online]), [['Admin', false], ['Member', true]])
+  assert.deepEqual(
+    peers.map(({ name, online }) => [name, online]),
+    [
+      ['Admin', false],
+      ['Member', true],
+    ],
+  )
 })

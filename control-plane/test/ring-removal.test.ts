@@ -10,16 +10,30 @@ import type { RingView } from '../../shared/schema/ring.ts'
 import { limits } from '../../shared/limits.ts'
 import { openDatabase } from '../store/database.ts'
 import { RingStore } from '../store/ring-store.ts'
-import { createPool, FakeAgent, manifest, quickSettings, startPlane, submission, type TestDevice, type TestPool } from './plane.ts'
+import {
+  createPool,
+  FakeAgent,
+  manifest,
+  quickSettings,
+  startPlane,
+  submission,
+  type TestDevice,
+  type TestPool,
+} from './plane.ts'
 import { activeRing, done, epochWith, events, join } from './steps.ts'
 
-const ringsOf = ({ poolId, admin }: TestPool, url: string): Promise<RingView[]> => admin.client(url).call('listRings', { params: { poolId } })
+const ringsOf = ({ poolId, admin }: TestPool, url: string): Promise<RingView[]> =>
+  admin.client(url).call('listRings', { params: { poolId } })
 
 const leave = (device: TestDevice, { poolId }: TestPool, url: string, modelId = manifest.modelId): Promise<unknown> =>
   device.client(url).call('leaveRing', { params: { poolId }, body: { modelId } })
 
-const remove = (device: TestDevice, { poolId }: TestPool, url: string, modelId = manifest.modelId): Promise<{ jobRuns: boolean }> =>
-  device.client(url).call('removeRing', { params: { poolId }, body: { modelId } })
+const remove = (
+  device: TestDevice,
+  { poolId }: TestPool,
+  url: string,
+  modelId = manifest.modelId,
+): Promise<{ jobRuns: boolean }> => device.client(url).call('removeRing', { params: { poolId }, body: { modelId } })
 
 const joinAs = (device: TestDevice, pool: TestPool, url: string, modelId: string): Promise<RingView> =>
   join(device, pool, url, { model: { ...manifest, modelId } })
@@ -27,8 +41,14 @@ const joinAs = (device: TestDevice, pool: TestPool, url: string, modelId: string
 test('rings: one that nobody serves any more vanishes, whether it ever formed or not; the next one has epochs of its own', async (t) => {
   const { url } = await startPlane(t)
   const pool = await createPool(url)
-  const { agents: [agent], ringId, epoch } = await activeRing(t, pool, url, 1)
-  const { jobId } = await pool.admin.client(url).call('submitJob', { params: { poolId: pool.poolId }, body: submission('a') })
+  const {
+    agents: [agent],
+    ringId,
+    epoch,
+  } = await activeRing(t, pool, url, 1)
+  const { jobId } = await pool.admin
+    .client(url)
+    .call('submitJob', { params: { poolId: pool.poolId }, body: submission('a') })
   agent.send(done((await agent.next('job-assign')).jobId, epoch, 'Hi', [1]))
   await agent.next('job-settled')
   const guest = await pool.member('Guest') // no agent of it runs
@@ -56,7 +76,10 @@ test('rings: what a vanished ring did is paid for, also when its members report 
   const credits = { settleMs: 60_000, windowMs: 86_400_000, graceMs: 0, graceShare: 0 }
   const { url } = await startPlane(t, undefined, { ...quickSettings, credits })
   const pool = await createPool(url)
-  const { agents: [agent], epoch } = await activeRing(t, pool, url, 1)
+  const {
+    agents: [agent],
+    epoch,
+  } = await activeRing(t, pool, url, 1)
   const params = { poolId: pool.poolId }
   const { jobId } = await pool.admin.client(url).call('submitJob', { params, body: submission('a') })
   await agent.next('job-assign')
@@ -65,14 +88,37 @@ test('rings: what a vanished ring did is paid for, also when its members report 
   await leave(pool.admin, pool, url)
   assert.deepEqual(await ringsOf(pool, url), [])
   const weights = heldWeights(manifest.shape, planShards(manifest.shape, [1])[0])
-  const report = signStatement(agent.device.key, pool.poolId, { kind: 'work', jobId, epoch, weights, tokens: 5, computeUs: 1000 })
+  const report = signStatement(agent.device.key, pool.poolId, {
+    kind: 'work',
+    jobId,
+    epoch,
+    weights,
+    tokens: 5,
+    computeUs: 1000,
+  })
   agent.send({ type: 'work-report', poolId: pool.poolId, jobId, report })
   await agent.next('report-kept')
-  const use = signStatement(pool.admin.key, pool.poolId, { kind: 'use', jobId, epoch, weights: 0, tokens: 6, computeUs: 0 })
+  const use = signStatement(pool.admin.key, pool.poolId, {
+    kind: 'use',
+    jobId,
+    epoch,
+    weights: 0,
+    tokens: 6,
+    computeUs: 0,
+  })
   await pool.admin.client(url).call('confirmUse', { params: { ...params, jobId }, body: use })
   const { entries } = await pool.admin.client(url).call('ledger', { params })
-  assert.deepEqual(entries.map(({ kind, signature }) => [kind, signature !== null]), [['work', true], ['use', true]])
-  assert.equal(entries.reduce((sum, { amount }) => sum + amount, 0), 0)
+  assert.deepEqual(
+    entries.map(({ kind, signature }) => [kind, signature !== null]),
+    [
+      ['work', true],
+      ['use', true],
+    ],
+  )
+  assert.equal(
+    entries.reduce((sum, { amount }) => sum + amount, 0),
+    0,
+  )
 })
 
 test('rings: an admin removes one that others serve, after the job that runs; who waits for it is told', async (t) => {
@@ -80,9 +126,16 @@ test('rings: an admin removes one that others serve, after the job that runs; wh
   const pool = await createPool(url)
   const params = { poolId: pool.poolId }
   const client = pool.admin.client(url)
-  const { agents: [leader, follower], ringId, epoch } = await activeRing(t, pool, url, 2)
+  const {
+    agents: [leader, follower],
+    ringId,
+    epoch,
+  } = await activeRing(t, pool, url, 2)
   await assert.rejects(remove(follower.device, pool, url), { code: 'notAdmin' })
-  const [runs, waits] = [await client.call('submitJob', { params, body: submission('a') }), await client.call('submitJob', { params, body: submission('b') })]
+  const [runs, waits] = [
+    await client.call('submitJob', { params, body: submission('a') }),
+    await client.call('submitJob', { params, body: submission('b') }),
+  ]
   await leader.next('job-assign')
   assert.equal((await remove(pool.admin, pool, url)).jobRuns, true)
   leader.send(done(runs.jobId, epoch, 'Hi', [1]))
@@ -107,8 +160,13 @@ test('rings: one device takes part in so many and no more, and may join again th
   const { url } = await startPlane(t)
   const pool = await createPool(url)
   const member = await pool.member('Busy')
-  await Promise.all(Array.from({ length: limits.ringsOfDevice }, (_, index) => joinAs(member, pool, url, `model-${index}`)))
-  await assert.rejects(joinAs(member, pool, url, 'one-more'), { code: 'ringLimit', message: new RegExp(`in ${limits.ringsOfDevice} rings`) })
+  await Promise.all(
+    Array.from({ length: limits.ringsOfDevice }, (_, index) => joinAs(member, pool, url, `model-${index}`)),
+  )
+  await assert.rejects(joinAs(member, pool, url, 'one-more'), {
+    code: 'ringLimit',
+    message: new RegExp(`in ${limits.ringsOfDevice} rings`),
+  })
   await joinAs(member, pool, url, 'model-0')
   await joinAs(pool.admin, pool, url, 'one-more')
   await assert.rejects(joinAs(member, pool, url, 'one-more'), { code: 'ringLimit' })
@@ -124,10 +182,14 @@ test('rings: empty ones of an older version are gone after the start; those that
   await before.stop()
   const { store, close } = openDatabase(joinPath(before.folder, 'mesh.sqlite'))
   const ringStore = new RingStore(store)
-  for (let index = 0; index < 36; index++) ringStore.define(newRingId(), pool.poolId, { model: { ...manifest, modelId: `old-${index}` }, quant: 'q8' }, 1)
+  for (let index = 0; index < 36; index++)
+    ringStore.define(newRingId(), pool.poolId, { model: { ...manifest, modelId: `old-${index}` }, quant: 'q8' }, 1)
   close()
   const { url } = await startPlane(t, before.folder)
-  assert.deepEqual((await ringsOf(pool, url)).map(({ modelId }) => modelId), ['kept'])
+  assert.deepEqual(
+    (await ringsOf(pool, url)).map(({ modelId }) => modelId),
+    ['kept'],
+  )
 })
 
 test('rings: a device that was removed from the pool leaves no empty ring behind', async (t) => {

@@ -31,14 +31,19 @@ test('rings: other files or another quantisation are refused while others serve 
   const pool = await createPool(url)
   await activeRing(t, pool, url, 1)
   const member = await pool.member('Other')
-  await assert.rejects(join(member, pool, url, { model: { ...manifest, revision: 'b'.repeat(64) } }), { code: 'modelMismatch' })
+  await assert.rejects(join(member, pool, url, { model: { ...manifest, revision: 'b'.repeat(64) } }), {
+    code: 'modelMismatch',
+  })
   await assert.rejects(join(member, pool, url, { quant: 'q4' }), { code: 'quantMismatch' })
 })
 
 test('rings: a lost member is shown, then left out after the grace time, and taken back when it returns', async (t) => {
   const { url } = await startPlane(t)
   const pool = await createPool(url)
-  const { agents: [first, second], epoch } = await activeRing(t, pool, url, 2)
+  const {
+    agents: [first, second],
+    epoch,
+  } = await activeRing(t, pool, url, 2)
   second.kill()
   const alone = await epochWith([first], 1)
   assert.ok(alone.epoch > epoch)
@@ -55,7 +60,14 @@ test('rings: a failed load is shown with its reason and tried again when the dev
   const agent = await FakeAgent.connect(t, pool.admin, url)
   await join(pool.admin, pool, url)
   const { ring } = await agent.next('ring-epoch')
-  agent.send({ type: 'ring-state', ringId: ring.ringId, epoch: ring.epoch, state: 'failed', progress: 0, error: { code: 'diskFull', message: 'the disk is full', hint: '', fields: {} } })
+  agent.send({
+    type: 'ring-state',
+    ringId: ring.ringId,
+    epoch: ring.epoch,
+    state: 'failed',
+    progress: 0,
+    error: { code: 'diskFull', message: 'the disk is full', hint: '', fields: {} },
+  })
   agent.send({ type: 'heartbeat', freeMemoryBytes: 1 })
   const shown = await view(pool, url)
   assert.deepEqual([shown.status, shown.members[0].state], ['waiting', 'failed'])
@@ -70,18 +82,32 @@ test('rings: broken links make a new epoch of the same members', async (t) => {
   const { url } = await startPlane(t)
   const pool = await createPool(url)
   const { agents, ringId, epoch } = await activeRing(t, pool, url, 2)
-  agents[0].send({ type: 'ring-state', ringId, epoch, state: 'failed', progress: 1, error: { code: 'peerLost', message: 'lost', hint: '', fields: {} } })
+  agents[0].send({
+    type: 'ring-state',
+    ringId,
+    epoch,
+    state: 'failed',
+    progress: 1,
+    error: { code: 'peerLost', message: 'lost', hint: '', fields: {} },
+  })
   assert.equal((await epochWith(agents, 2)).epoch, epoch + 1)
 })
 
 test('rings: the links are shown as rank 0 reports them, until the next epoch', async (t) => {
   const { url } = await startPlane(t)
   const pool = await createPool(url)
-  const { agents: [first, second], ringId, epoch } = await activeRing(t, pool, url, 2)
+  const {
+    agents: [first, second],
+    ringId,
+    epoch,
+  } = await activeRing(t, pool, url, 2)
   const figures = { roundTripMs: 0.4, bytesPerSecond: 9e7 }
   const network: RingNetwork = {
     links: [{ from: 0, to: 1, ...figures, measured: true, path: 'direct' }],
-    slowest: figures, collective: 'auto', decode: { bytes: 8192, algorithm: 'direct' }, prefill: { bytes: 2 ** 21, algorithm: 'ring' },
+    slowest: figures,
+    collective: 'auto',
+    decode: { bytes: 8192, algorithm: 'direct' },
+    prefill: { bytes: 2 ** 21, algorithm: 'ring' },
   }
   const ready = { type: 'ring-state', ringId, epoch, state: 'ready', progress: 1 } as const
   first.send({ ...ready, network })
@@ -100,7 +126,10 @@ test('jobs: nobody serves the model; both or no prompt; the same key twice', asy
   const client = pool.admin.client(url)
   await assert.rejects(client.call('submitJob', { params, body: submission('a') }), { code: 'ringEmpty' })
   await activeRing(t, pool, url, 1)
-  await assert.rejects(client.call('submitJob', { params, body: submission('b', { messages: [{ role: 'user', content: 'x' }] }) }), { code: 'requestInvalid' })
+  await assert.rejects(
+    client.call('submitJob', { params, body: submission('b', { messages: [{ role: 'user', content: 'x' }] }) }),
+    { code: 'requestInvalid' },
+  )
   const job = await client.call('submitJob', { params, body: submission('c') })
   assert.equal((await client.call('submitJob', { params, body: submission('c') })).jobId, job.jobId)
   await assert.rejects(client.call('getJob', { params: { ...params, jobId: 'job_x' } }), { code: 'notFound' })
@@ -109,9 +138,14 @@ test('jobs: nobody serves the model; both or no prompt; the same key twice', asy
 test('jobs: queued, assigned to rank 0, streamed once, stored; the next one follows', async (t) => {
   const { url } = await startPlane(t)
   const pool = await createPool(url)
-  const { agents: [leader], epoch } = await activeRing(t, pool, url, 2)
+  const {
+    agents: [leader],
+    epoch,
+  } = await activeRing(t, pool, url, 2)
   const params = { poolId: pool.poolId }
-  const [one, two] = await Promise.all(['one', 'two'].map((key) => pool.admin.client(url).call('submitJob', { params, body: submission(key) })))
+  const [one, two] = await Promise.all(
+    ['one', 'two'].map((key) => pool.admin.client(url).call('submitJob', { params, body: submission(key) })),
+  )
   const assigned = await leader.next('job-assign')
   const jobId = assigned.jobId
   assert.equal(assigned.epoch, epoch)
@@ -123,9 +157,15 @@ test('jobs: queued, assigned to rank 0, streamed once, stored; the next one foll
   leader.send(done(jobId, epoch, 'Hello!', [5, 6, 7]))
   assert.equal((await leader.next('job-settled')).jobId, jobId)
   const seen = await streaming
-  assert.deepEqual(seen.map(({ sequence }) => sequence), seen.map((_, index) => index))
+  assert.deepEqual(
+    seen.map(({ sequence }) => sequence),
+    seen.map((_, index) => index),
+  )
   assert.equal(seen.flatMap((event) => (event.type === 'tokens' ? [event.text] : [])).join(''), 'Hello!')
-  assert.deepEqual(seen.flatMap((event) => (event.type === 'tokens' ? event.tokens : [])), [5, 6, 7])
+  assert.deepEqual(
+    seen.flatMap((event) => (event.type === 'tokens' ? event.tokens : [])),
+    [5, 6, 7],
+  )
   assert.deepEqual(await events(pool, url, jobId, 2), seen.slice(3))
   const job = await pool.admin.client(url).call('getJob', { params: { ...params, jobId } })
   assert.deepEqual([job.state, job.text, job.worldSize, job.finishReason], ['done', 'Hello!', 2, 'stop'])
@@ -136,17 +176,24 @@ test('jobs: queued, assigned to rank 0, streamed once, stored; the next one foll
 test('jobs: cancelled while queued, and while running by rank 0; only by its owner or an admin', async (t) => {
   const { url } = await startPlane(t)
   const pool = await createPool(url)
-  const { agents: [leader, follower], epoch } = await activeRing(t, pool, url, 2)
+  const {
+    agents: [leader, follower],
+    epoch,
+  } = await activeRing(t, pool, url, 2)
   const params = { poolId: pool.poolId }
   const client = pool.admin.client(url)
   const running = await client.call('submitJob', { params, body: submission('running') })
   await leader.next('job-assign')
   const queued = await client.call('submitJob', { params, body: submission('queued') })
-  await assert.rejects(follower.device.client(url).call('cancelJob', { params: { ...params, jobId: queued.jobId } }), { code: 'notAdmin' })
+  await assert.rejects(follower.device.client(url).call('cancelJob', { params: { ...params, jobId: queued.jobId } }), {
+    code: 'notAdmin',
+  })
   assert.equal((await client.call('cancelJob', { params: { ...params, jobId: queued.jobId } })).state, 'cancelled')
   await client.call('cancelJob', { params: { ...params, jobId: running.jobId } })
   assert.equal((await leader.next('job-cancel')).jobId, running.jobId)
-  leader.send({ ...done(running.jobId, epoch, 'part', [1]), finishReason: 'cancelled' } as Parameters<FakeAgent['send']>[0])
+  leader.send({ ...done(running.jobId, epoch, 'part', [1]), finishReason: 'cancelled' } as Parameters<
+    FakeAgent['send']
+  >[0])
   await leader.next('job-settled')
   assert.equal((await client.call('getJob', { params: { ...params, jobId: running.jobId } })).state, 'cancelled')
 })
@@ -154,8 +201,13 @@ test('jobs: cancelled while queued, and while running by rank 0; only by its own
 test('jobs: only the leader is heard', async (t) => {
   const { url } = await startPlane(t)
   const pool = await createPool(url)
-  const { agents: [leader, follower], epoch } = await activeRing(t, pool, url, 2)
-  const { jobId } = await pool.admin.client(url).call('submitJob', { params: { poolId: pool.poolId }, body: submission('x') })
+  const {
+    agents: [leader, follower],
+    epoch,
+  } = await activeRing(t, pool, url, 2)
+  const { jobId } = await pool.admin
+    .client(url)
+    .call('submitJob', { params: { poolId: pool.poolId }, body: submission('x') })
   await leader.next('job-assign')
   follower.send(done(jobId, epoch, 'forged', [1]))
   leader.send(done(jobId, epoch, 'true', [2]))
@@ -166,7 +218,10 @@ test('jobs: only the leader is heard', async (t) => {
 test('jobs: a leader that goes away fails the job by name; one that comes back in time goes on', async (t) => {
   const { url } = await startPlane(t)
   const pool = await createPool(url)
-  const { agents: [leader], epoch } = await activeRing(t, pool, url, 2)
+  const {
+    agents: [leader],
+    epoch,
+  } = await activeRing(t, pool, url, 2)
   const params = { poolId: pool.poolId }
   const { jobId } = await pool.admin.client(url).call('submitJob', { params, body: submission('x') })
   await leader.next('job-assign')
@@ -190,18 +245,26 @@ test('jobs: a leader that goes away fails the job by name; one that comes back i
 test('restart: wishes, history and streams continue on the same database; the epoch stays', async (t) => {
   const first = await startPlane(t)
   const pool = await createPool(first.url)
-  const { agents: [leader, follower], ringId, epoch } = await activeRing(t, pool, first.url, 2)
+  const {
+    agents: [leader, follower],
+    ringId,
+    epoch,
+  } = await activeRing(t, pool, first.url, 2)
   const params = { poolId: pool.poolId }
   const { jobId } = await pool.admin.client(first.url).call('submitJob', { params, body: submission('x') })
   await leader.next('job-assign')
   leader.send({ type: 'job-tokens', jobId, epoch, firstIndex: 0, tokens: [5], text: 'He' })
   leader.send({ type: 'heartbeat', freeMemoryBytes: 1 })
   const deadline = Date.now() + 5000
-  while ((await pool.admin.client(first.url).call('getJob', { params: { ...params, jobId } })).text !== 'He') assert.ok(Date.now() < deadline)
+  while ((await pool.admin.client(first.url).call('getJob', { params: { ...params, jobId } })).text !== 'He')
+    assert.ok(Date.now() < deadline)
   await first.stop()
 
   const second: Plane = await startPlane(t, first.folder)
-  const agents = [await FakeAgent.connect(t, leader.device, second.url), await FakeAgent.connect(t, follower.device, second.url)]
+  const agents = [
+    await FakeAgent.connect(t, leader.device, second.url),
+    await FakeAgent.connect(t, follower.device, second.url),
+  ]
   for (const agent of agents) assert.equal((await agent.next('ring-epoch')).ring.epoch, epoch)
   for (const agent of agents) agent.ready(ringId, epoch)
   agents[0].send({ type: 'job-tokens', jobId, epoch, firstIndex: 0, tokens: [5], text: 'He' })

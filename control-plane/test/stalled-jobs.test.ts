@@ -20,7 +20,11 @@ test('stalled jobs: rank 0 that says nothing of a job any more, or repeats itsel
     const pool = await createPool(url)
     const params = { poolId: pool.poolId }
     const client = pool.admin.client(url)
-    const { agents: [leader, follower], ringId, epoch } = await activeRing(t, pool, url, 2)
+    const {
+      agents: [leader, follower],
+      ringId,
+      epoch,
+    } = await activeRing(t, pool, url, 2)
     const { jobId } = await client.call('submitJob', { params, body: submission('first') })
     await leader.next('job-assign')
     leader.send({ type: 'job-started', jobId, epoch, promptTokens: 3 })
@@ -35,7 +39,10 @@ test('stalled jobs: rank 0 that says nothing of a job any more, or repeats itsel
     const next = await client.call('submitJob', { params, body: submission('second') })
     await answers(follower, ringId)
     const { state, error } = await client.call('getJob', { params: { ...params, jobId } })
-    assert.deepEqual([state, error?.code, error?.message], ['failed', 'jobStalled', 'Admin did not get on with the job for 500 ms'])
+    assert.deepEqual(
+      [state, error?.code, error?.message],
+      ['failed', 'jobStalled', 'Admin did not get on with the job for 500 ms'],
+    )
     assert.equal((await client.call('getJob', { params: { ...params, jobId: next.jobId } })).state, 'done')
     const { members } = await view(pool, url)
     assert.match(members.find(({ name }) => name === 'Admin')?.error?.message ?? '', /did not get on with the job/)
@@ -46,8 +53,13 @@ test('stalled jobs: rank 0 that says nothing of a job any more, or repeats itsel
 test('stalled jobs: a prompt that is read, and an answer that is written, may take many times as long', async (t) => {
   const { url } = await startPlane(t, undefined, settings)
   const pool = await createPool(url)
-  const { agents: [leader], epoch } = await activeRing(t, pool, url, 1)
-  const { jobId } = await pool.admin.client(url).call('submitJob', { params: { poolId: pool.poolId }, body: submission('long') })
+  const {
+    agents: [leader],
+    epoch,
+  } = await activeRing(t, pool, url, 1)
+  const { jobId } = await pool.admin
+    .client(url)
+    .call('submitJob', { params: { poolId: pool.poolId }, body: submission('long') })
   await leader.next('job-assign')
   const pause = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 200))
   for (let readTokens = 256; readTokens <= 1280; readTokens += 256) {
@@ -69,12 +81,18 @@ test('stalled jobs: a cancelled job that rank 0 does not end is ended, and count
   const pool = await createPool(url)
   const params = { poolId: pool.poolId }
   const client = pool.admin.client(url)
-  const { agents: [leader, follower], ringId } = await activeRing(t, pool, url, 2)
+  const {
+    agents: [leader, follower],
+    ringId,
+  } = await activeRing(t, pool, url, 2)
   const { jobId } = await client.call('submitJob', { params, body: submission('first') })
   await leader.next('job-assign')
   await client.call('cancelJob', { params: { ...params, jobId } })
   await leader.next('job-cancel')
-  await eventually('it is cancelled', async () => (await client.call('getJob', { params: { ...params, jobId } })).state === 'cancelled')
+  await eventually(
+    'it is cancelled',
+    async () => (await client.call('getJob', { params: { ...params, jobId } })).state === 'cancelled',
+  )
   await client.call('submitJob', { params, body: submission('second') })
   await answers(follower, ringId)
 })

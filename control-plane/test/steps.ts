@@ -16,10 +16,15 @@ export interface Ring {
 }
 
 export const join = (device: TestDevice, { poolId }: TestPool, url: string, change: object = {}): Promise<RingView> =>
-  device.client(url).call('joinRing', { params: { poolId }, body: { model: manifest, quant: 'q8', share: 1, ...change } })
+  device
+    .client(url)
+    .call('joinRing', { params: { poolId }, body: { model: manifest, quant: 'q8', share: 1, ...change } })
 
 /** The epoch that all agents were told last, with that many members. */
-export const epochWith = async (agents: readonly FakeAgent[], worldSize: number): Promise<{ ringId: string; epoch: number }> => {
+export const epochWith = async (
+  agents: readonly FakeAgent[],
+  worldSize: number,
+): Promise<{ ringId: string; epoch: number }> => {
   let found = { ringId: '', epoch: 0 }
   for (const agent of agents) {
     for (;;) {
@@ -33,7 +38,10 @@ export const epochWith = async (agents: readonly FakeAgent[], worldSize: number)
 }
 
 export const activeRing = async (t: TestContext, pool: TestPool, url: string, count: number): Promise<Ring> => {
-  const devices = [pool.admin, ...(await Promise.all(Array.from({ length: count - 1 }, (_, index) => pool.member(`Member ${index + 1}`))))]
+  const devices = [
+    pool.admin,
+    ...(await Promise.all(Array.from({ length: count - 1 }, (_, index) => pool.member(`Member ${index + 1}`)))),
+  ]
   const agents: FakeAgent[] = []
   for (const device of devices) {
     agents.push(await FakeAgent.connect(t, device, url))
@@ -52,21 +60,39 @@ export const view = async (pool: TestPool, url: string): Promise<RingView> => {
 }
 
 export const events = async (pool: TestPool, url: string, jobId: string, after?: number): Promise<JobEvent[]> => {
-  const answer = await pool.admin.client(url).open('jobEvents', { params: { poolId: pool.poolId, jobId }, headers: after === undefined ? {} : { 'last-event-id': String(after) } })
+  const answer = await pool.admin.client(url).open('jobEvents', {
+    params: { poolId: pool.poolId, jobId },
+    headers: after === undefined ? {} : { 'last-event-id': String(after) },
+  })
   const seen: JobEvent[] = []
-  const parser = createParser({ onEvent: ({ data, id }: EventSourceMessage) => {
-    const event: unknown = JSON.parse(data)
-    assert.ok(Value.Check(JobEvent, event), data)
-    assert.equal(String(event.sequence), id)
-    seen.push(event)
-  } })
+  const parser = createParser({
+    onEvent: ({ data, id }: EventSourceMessage) => {
+      const event: unknown = JSON.parse(data)
+      assert.ok(Value.Check(JobEvent, event), data)
+      assert.equal(String(event.sequence), id)
+      seen.push(event)
+    },
+  })
   const decoder = new TextDecoder()
-  for await (const chunk of answer.body as unknown as AsyncIterable<Uint8Array>) parser.feed(decoder.decode(chunk, { stream: true }))
+  for await (const chunk of answer.body as unknown as AsyncIterable<Uint8Array>)
+    parser.feed(decoder.decode(chunk, { stream: true }))
   return seen
 }
 
-export const done = (jobId: string, epoch: number, text: string, tokens: number[]): Parameters<FakeAgent['send']>[0] => ({
-  type: 'job-done', jobId, epoch, text, tokens, finishReason: 'stop', usage: { promptTokens: 1, completionTokens: tokens.length, totalTokens: 1 + tokens.length }, timings,
+export const done = (
+  jobId: string,
+  epoch: number,
+  text: string,
+  tokens: number[],
+): Parameters<FakeAgent['send']>[0] => ({
+  type: 'job-done',
+  jobId,
+  epoch,
+  text,
+  tokens,
+  finishReason: 'stop',
+  usage: { promptTokens: 1, completionTokens: tokens.length, totalTokens: 1 + tokens.length },
+  timings,
 })
 
 /** The ledger of a pool as its admin sees it, computed again whole. */

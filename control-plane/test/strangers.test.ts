@@ -21,12 +21,15 @@ const openSocket = async (t: TestContext, device: TestDevice, url: string): Prom
   return socket
 }
 
-const helloWith = (certificates: string[]): string => JSON.stringify({ type: 'hello', version: '0', peerId: 'p', addresses: [], certificates })
+const helloWith = (certificates: string[]): string =>
+  JSON.stringify({ type: 'hello', version: '0', peerId: 'p', addresses: [], certificates })
 
 /** As dear to check as can be: of that pool, for this device, signed by what says that it is an admin. */
 const forgeries = ({ admin, poolId }: TestPool, device: TestDevice, count: number): string[] => {
   const certificate = String(admin.certificates.get(poolId))
-  return Array.from({ length: count }, () => issueCertificate({ key: newKeyPair(), certificate }, { deviceId: device.deviceId, role: 'member' }, Date.now()))
+  return Array.from({ length: count }, () =>
+    issueCertificate({ key: newKeyPair(), certificate }, { deviceId: device.deviceId, role: 'member' }, Date.now()),
+  )
 }
 
 /** Milliseconds that the longest of many requests took while `act` went on. */
@@ -57,7 +60,9 @@ test('strangers: a hello full of forged certificates is looked at as far as thre
     await closed
   })
   const { user, system } = process.cpuUsage(before)
-  t.diagnostic(`ten hellos of ${(text.length / 1000).toFixed(0)} kB: ${((user + system) / 1000).toFixed(0)} ms of processor, this test included; longest /health ${longest.toFixed(0)} ms`)
+  t.diagnostic(
+    `ten hellos of ${(text.length / 1000).toFixed(0)} kB: ${((user + system) / 1000).toFixed(0)} ms of processor, this test included; longest /health ${longest.toFixed(0)} ms`,
+  )
   assert.ok((user + system) / 1000 < 500, `${(user + system) / 1000} ms of processor`)
   const honest = await FakeAgent.connect(t, pool.admin, url)
   assert.deepEqual(await honest.unread(), [])
@@ -126,14 +131,17 @@ test('strangers: devices in no pool are kept as long as there is room, and never
   const pool = await createPool(url)
   const asking = new TestDevice('Asking')
   await asking.register(url)
-  await asking.client(url).call('requestJoin', { params: { poolId: pool.poolId }, body: { rootPublicKey: pool.rootPublicKey } })
+  await asking
+    .client(url)
+    .call('requestJoin', { params: { poolId: pool.poolId }, body: { rootPublicKey: pool.rootPublicKey } })
   const first = new TestDevice('First')
   await first.register(url)
   await plane.stop()
   const database = openDatabase(join(plane.folder, 'mesh.sqlite'))
   const devices = new DeviceStore(database.store)
   const { networkId, name, capabilities } = devices.find(first.deviceId) as StoredDevice
-  for (let count = 2; count < limits.strangers; count++) devices.register(String(count).padStart(64, '0'), { networkId, name, capabilities }, Date.now() + count)
+  for (let count = 2; count < limits.strangers; count++)
+    devices.register(String(count).padStart(64, '0'), { networkId, name, capabilities }, Date.now() + count)
   database.close()
   const again = await startPlane(t, plane.folder)
   await new TestDevice('Newcomer').register(again.url)
@@ -141,5 +149,9 @@ test('strangers: devices in no pool are kept as long as there is room, and never
   assert.equal((await asking.client(again.url).call('getDevice', {})).name, 'Asking')
   assert.equal((await pool.admin.client(again.url).call('listPeers', { params: { poolId: pool.poolId } })).length, 1)
   await first.register(again.url)
-  await eventually('the list of requests is whole', async () => (await pool.admin.client(again.url).call('listJoins', { params: { poolId: pool.poolId } })).length === 1)
+  await eventually(
+    'the list of requests is whole',
+    async () =>
+      (await pool.admin.client(again.url).call('listJoins', { params: { poolId: pool.poolId } })).length === 1,
+  )
 })

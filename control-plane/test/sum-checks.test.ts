@@ -8,14 +8,33 @@ import { signStatement } from '../../shared/identity/statement.ts'
 import { heldWeights, planShards } from '../../shared/plan/shard-plan.ts'
 import type { MemberSums, RankCheck } from '../../shared/schema/ring.ts'
 import { defaultCreditSettings } from '../service/credits.ts'
-import { createPool, eventually, type FakeAgent, manifest, type Plane, quickSettings, startPlane, submission, type TestPool } from './plane.ts'
+import {
+  createPool,
+  eventually,
+  type FakeAgent,
+  manifest,
+  type Plane,
+  quickSettings,
+  startPlane,
+  submission,
+  type TestPool,
+} from './plane.ts'
 import { activeRing, done, epochWith, ledgerOf, type Ring, view } from './steps.ts'
 
 const plane = (t: TestContext, folder?: string): Promise<Plane> =>
   startPlane(t, folder, { ...quickSettings, leaseMs: 60_000, credits: { ...defaultCreditSettings, settleMs: 60_000 } })
 
-const checkOf = (rank: number, change: Partial<RankCheck> = {}): RankCheck => ({ rank, checks: 4, wrong: 0, worst: 1e-6, isWrong: false, jobs: [], ...change })
-const wrongOf = (rank: number, ...jobs: string[]): RankCheck => checkOf(rank, { wrong: 3, worst: 0.0125, isWrong: true, jobs })
+const checkOf = (rank: number, change: Partial<RankCheck> = {}): RankCheck => ({
+  rank,
+  checks: 4,
+  wrong: 0,
+  worst: 1e-6,
+  isWrong: false,
+  jobs: [],
+  ...change,
+})
+const wrongOf = (rank: number, ...jobs: string[]): RankCheck =>
+  checkOf(rank, { wrong: 3, worst: 0.0125, isWrong: true, jobs })
 
 const say = (agent: FakeAgent, { ringId, epoch }: Pick<Ring, 'ringId' | 'epoch'>, ...checks: RankCheck[]): void =>
   agent.send({ type: 'ring-state', ringId, epoch, state: 'ready', progress: 1, checks })
@@ -30,20 +49,42 @@ const verdict = (pool: TestPool, url: string, rank: number, want: MemberSums['ve
   eventually(`rank ${rank} is ${want}`, async () => (await sumsOf(pool, url))[rank]?.verdict === want)
 
 const submit = async (pool: TestPool, url: string): Promise<string> =>
-  (await pool.admin.client(url).call('submitJob', { params: { poolId: pool.poolId }, body: submission('sums', { maxTokens: 1000 }) })).jobId
+  (
+    await pool.admin
+      .client(url)
+      .call('submitJob', { params: { poolId: pool.poolId }, body: submission('sums', { maxTokens: 1000 }) })
+  ).jobId
 
-const jobOf = (pool: TestPool, url: string, jobId: string) => pool.admin.client(url).call('getJob', { params: { poolId: pool.poolId, jobId } })
+const jobOf = (pool: TestPool, url: string, jobId: string) =>
+  pool.admin.client(url).call('getJob', { params: { poolId: pool.poolId, jobId } })
 
 /** All ranks say that they did the job, and its submitter that it used it. */
 const settle = async (pool: TestPool, url: string, { agents, epoch }: Ring, jobId: string): Promise<void> => {
   const { poolId } = pool
-  const plan = planShards(manifest.shape, agents.map(() => 1))
+  const plan = planShards(
+    manifest.shape,
+    agents.map(() => 1),
+  )
   for (const [rank, agent] of agents.entries()) {
-    const statement = { kind: 'work', jobId, epoch, weights: heldWeights(manifest.shape, plan[rank]), tokens: 999, computeUs: 1000 } as const
+    const statement = {
+      kind: 'work',
+      jobId,
+      epoch,
+      weights: heldWeights(manifest.shape, plan[rank]),
+      tokens: 999,
+      computeUs: 1000,
+    } as const
     agent.send({ type: 'work-report', poolId, jobId, report: signStatement(agent.device.key, poolId, statement) })
     await agent.next('report-kept')
   }
-  const use = signStatement(pool.admin.key, poolId, { kind: 'use', jobId, epoch, weights: 0, tokens: 1000, computeUs: 0 })
+  const use = signStatement(pool.admin.key, poolId, {
+    kind: 'use',
+    jobId,
+    epoch,
+    weights: 0,
+    tokens: 1000,
+    computeUs: 0,
+  })
   await pool.admin.client(url).call('confirmUse', { params: { poolId, jobId }, body: use })
 }
 
@@ -61,7 +102,10 @@ test('sums: two accusers of two name a member, with figures and their names; the
   say(ring.agents[0], ring, checkOf(1), wrongOf(2, jobId))
   await eventually('the job failed', async () => (await jobOf(pool, url, jobId)).state === 'failed')
   const { error } = await jobOf(pool, url, jobId)
-  assert.deepEqual([error?.code, error?.fields], ['sumsWrong', { peer: 'Member 2', rank: 2, checks: 8, wrong: 6, accusers: 'Admin and Member 1' }])
+  assert.deepEqual(
+    [error?.code, error?.fields],
+    ['sumsWrong', { peer: 'Member 2', rank: 2, checks: 8, wrong: 6, accusers: 'Admin and Member 1' }],
+  )
   // the others go on without it, and everybody can read why
   const next = await epochWith(ring.agents.slice(0, 2), 2)
   for (const agent of ring.agents.slice(0, 2)) agent.ready(next.ringId, next.epoch)
@@ -83,18 +127,26 @@ test('sums: a member that is found wrong earns nothing of the job, the others sh
   await ring.agents[0].next('job-settled')
   // found when the job had ended, and before all had spoken
   for (const agent of ring.agents.slice(0, 2)) say(agent, ring, wrongOf(2, jobId))
-  await eventually('it is stored', async () => (await sumsOf(pool, first.url)).some((sums) => sums?.verdict === 'wrong'))
+  await eventually('it is stored', async () =>
+    (await sumsOf(pool, first.url)).some((sums) => sums?.verdict === 'wrong'),
+  )
   await settle(pool, first.url, ring, jobId)
   const entries = await ledgerOf(pool, first.url)
   const [one, two, liar, use] = entries
-  assert.deepEqual([liar.deviceId, liar.amount, liar.tokens, liar.signature], [ring.agents[2].device.deviceId, 0, 0, null])
+  assert.deepEqual(
+    [liar.deviceId, liar.amount, liar.tokens, liar.signature],
+    [ring.agents[2].device.deviceId, 0, 0, null],
+  )
   assert.ok(one.amount > 0 && two.amount > 0)
   assert.equal(one.amount + two.amount + use.amount, 0)
   await first.stop()
   const second = await plane(t, folder)
   const { members } = await view(pool, second.url)
   const sums = members.find(({ name }) => name === 'Member 2')?.sums
-  assert.deepEqual([sums?.verdict, sums?.checks, sums?.wrong, sums?.worst, sums?.accusers.map(({ name }) => name)], ['wrong', 8, 6, 0.0125, ['Admin', 'Member 1']])
+  assert.deepEqual(
+    [sums?.verdict, sums?.checks, sums?.wrong, sums?.worst, sums?.accusers.map(({ name }) => name)],
+    ['wrong', 8, 6, 0.0125, ['Admin', 'Member 1']],
+  )
   assert.ok((sums?.foundAt ?? 0) > Date.now() - 60_000)
 })
 
@@ -133,7 +185,9 @@ test('sums: a member on a processor whose rounding was not measured is named, an
   const pool = await createPool(url)
   const ring = await activeRing(t, pool, url, 3)
   const capabilities = { cpuCores: 8, memoryBytes: 8e9, platform: 'darwin', arch: 'arm64', backends: ['onnx'] }
-  await ring.agents[2].device.client(url).call('registerDevice', { body: { networkId: 'home', name: 'Mac', capabilities } })
+  await ring.agents[2].device
+    .client(url)
+    .call('registerDevice', { body: { networkId: 'home', name: 'Mac', capabilities } })
   for (const agent of ring.agents.slice(0, 2)) say(agent, ring, wrongOf(2))
   await eventually('both accuse', async () => (await sumsOf(pool, url))[2]?.accusers.length === 2)
   const { epoch, members } = await view(pool, url)

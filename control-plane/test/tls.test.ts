@@ -7,13 +7,24 @@ import { type TestContext, test } from 'node:test'
 import { connect as connectTls, createServer as createTlsServer, type TLSSocket } from 'node:tls'
 import { newControlPlaneKey } from '../../shared/identity/control-plane-key.ts'
 import { makeLeaf } from '../tls/certificates.ts'
-import { createKey, createPool, FakeAgent, manifest, type Plane, quickSettings, startPlane, submission, TestDevice } from './plane.ts'
+import {
+  createKey,
+  createPool,
+  FakeAgent,
+  manifest,
+  type Plane,
+  quickSettings,
+  startPlane,
+  submission,
+  TestDevice,
+} from './plane.ts'
 
 /** 127.0.0.1 is this machine; 127.0.0.2 stands for another one. */
 const isLocal = (address: string): boolean => address.endsWith('127.0.0.1')
 const elsewhere = '127.0.0.2'
 
-const start = (t: TestContext, handshakeMs?: number): Promise<Plane> => startPlane(t, undefined, { ...quickSettings, port: { isLocal, handshakeMs } })
+const start = (t: TestContext, handshakeMs?: number): Promise<Plane> =>
+  startPlane(t, undefined, { ...quickSettings, port: { isLocal, handshakeMs } })
 const tlsOf = (url: string): string => url.replace('http:', 'https:')
 
 const listening = async (t: TestContext, server: ReturnType<typeof createServer>): Promise<number> => {
@@ -29,18 +40,30 @@ const listening = async (t: TestContext, server: ReturnType<typeof createServer>
 }
 
 /** Passes bytes on and keeps them. */
-const wiretap = async (t: TestContext, url: string): Promise<{ readonly port: number; readonly seen: () => Buffer; readonly connections: () => number }> => {
+const wiretap = async (
+  t: TestContext,
+  url: string,
+): Promise<{ readonly port: number; readonly seen: () => Buffer; readonly connections: () => number }> => {
   const seen: Buffer[] = []
   let connections = 0
-  const port = await listening(t, createServer((near) => {
-    connections += 1
-    const far = connect(Number(new URL(url).port), '127.0.0.1')
-    t.after(() => far.destroy())
-    for (const [from, to] of [[near, far], [far, near]] as const) {
-      from.on('data', (chunk) => seen.push(chunk)).on('error', () => to.destroy()).on('close', () => to.destroy())
-      from.pipe(to)
-    }
-  }))
+  const port = await listening(
+    t,
+    createServer((near) => {
+      connections += 1
+      const far = connect(Number(new URL(url).port), '127.0.0.1')
+      t.after(() => far.destroy())
+      for (const [from, to] of [
+        [near, far],
+        [far, near],
+      ] as const) {
+        from
+          .on('data', (chunk) => seen.push(chunk))
+          .on('error', () => to.destroy())
+          .on('close', () => to.destroy())
+        from.pipe(to)
+      }
+    }),
+  )
   return { port, seen: () => Buffer.concat(seen), connections: () => connections }
 }
 
@@ -61,18 +84,30 @@ test('tls: commands, agents, apps and large bodies come through, and who reads t
   const pool = await createPool(tapped)
   const member = await pool.member('Laptop')
   const agent = await FakeAgent.connect(t, member, tapped)
-  await member.client(tapped, key).call('joinRing', { params: { poolId: pool.poolId }, body: { model: manifest, quant: 'q8', share: 1 } })
+  await member
+    .client(tapped, key)
+    .call('joinRing', { params: { poolId: pool.poolId }, body: { model: manifest, quant: 'q8', share: 1 } })
   const { app } = await createKey(member, pool, url)
-  const job = await pool.admin.client(tapped, key).call('submitJob', { params: { poolId: pool.poolId }, body: { ...submission('a'), prompt: secret } })
-  const large = await member.client(tapped, key).call('submitJob', { params: { poolId: pool.poolId }, body: { ...submission('b'), prompt: `${secret} `.repeat(7000) } })
-  assert.equal((await member.client(tapped).call('getJob', { params: { poolId: pool.poolId, jobId: large.jobId } })).state, 'queued')
+  const job = await pool.admin
+    .client(tapped, key)
+    .call('submitJob', { params: { poolId: pool.poolId }, body: { ...submission('a'), prompt: secret } })
+  const large = await member.client(tapped, key).call('submitJob', {
+    params: { poolId: pool.poolId },
+    body: { ...submission('b'), prompt: `${secret} `.repeat(7000) },
+  })
+  assert.equal(
+    (await member.client(tapped).call('getJob', { params: { poolId: pool.poolId, jobId: large.jobId } })).state,
+    'queued',
+  )
   assert.ok((await app.call('listRings', { params: { poolId: pool.poolId } })).length > 0)
   agent.kill()
   assert.ok(tap.connections() < 15, `${tap.connections()} connections: they are not kept`)
   for (const text of [secret, job.jobId, pool.poolId, 'Laptop', 'GET /api']) assert.ok(!tap.seen().includes(text), text)
   assert.ok(tap.seen().length > 150_000)
   // the wiretap works: on this machine plain HTTP is served
-  await member.client(`http://127.0.0.1:${tap.port}`).call('getJob', { params: { poolId: pool.poolId, jobId: job.jobId } })
+  await member
+    .client(`http://127.0.0.1:${tap.port}`)
+    .call('getJob', { params: { poolId: pool.poolId, jobId: job.jobId } })
   assert.ok(tap.seen().includes(job.jobId))
 })
 
@@ -80,10 +115,16 @@ test('tls: somebody in between with another key is refused before a byte of a re
   const { key } = await start(t)
   const other = newControlPlaneKey()
   const heard: string[] = []
-  const server = createTlsServer(await makeLeaf(other, { pem: '', names: [] }, ['127.0.0.1'], Date.now()), (socket) => socket.on('data', (chunk) => heard.push(String(chunk))).on('error', () => undefined))
+  const server = createTlsServer(await makeLeaf(other, { pem: '', names: [] }, ['127.0.0.1'], Date.now()), (socket) =>
+    socket.on('data', (chunk) => heard.push(String(chunk))).on('error', () => undefined),
+  )
   const url = `https://127.0.0.1:${await listening(t, server)}`
   const device = new TestDevice('A')
-  await assert.rejects(device.client(url, key).call('getDevice', {}), { code: 'controlPlaneChanged', exitCode: 7, fields: { url, known: key.slice(0, 8), got: other.id.slice(0, 8) } })
+  await assert.rejects(device.client(url, key).call('getDevice', {}), {
+    code: 'controlPlaneChanged',
+    exitCode: 7,
+    fields: { url, known: key.slice(0, 8), got: other.id.slice(0, 8) },
+  })
   await assert.rejects(device.client(url, key).call('health', {}), { code: 'controlPlaneChanged' })
   const { createConnection } = await device.client(url, key).socket()
   const error = await new Promise((resolve) => createConnection?.({ port: 1 }, resolve as () => void))
@@ -96,25 +137,40 @@ test('tls: a control plane that passes requests on to another one gets nothing d
   const pool = await createPool(url)
   const victim = await pool.member('Victim')
   const codes: string[] = []
-  const forward = (change: Record<string, string>) => async (request: IncomingMessage): Promise<void> => {
-    const chunks: Buffer[] = []
-    for await (const chunk of request) chunks.push(chunk as Buffer)
-    const { host: _, 'content-length': __, connection: ___, 'transfer-encoding': ____, ...sent } = request.headers
-    const body = chunks.length === 0 ? undefined : Buffer.concat(chunks)
-    const answer = await fetch(url + String(request.url), { method: request.method, headers: { ...(sent as Record<string, string>), ...change }, body })
-    codes.push(((await answer.json()) as { error: { code: string } }).error?.code ?? `${answer.status}`)
-  }
+  const forward =
+    (change: Record<string, string>) =>
+    async (request: IncomingMessage): Promise<void> => {
+      const chunks: Buffer[] = []
+      for await (const chunk of request) chunks.push(chunk as Buffer)
+      const { host: _, 'content-length': __, connection: ___, 'transfer-encoding': ____, ...sent } = request.headers
+      const body = chunks.length === 0 ? undefined : Buffer.concat(chunks)
+      const answer = await fetch(url + String(request.url), {
+        method: request.method,
+        headers: { ...(sent as Record<string, string>), ...change },
+        body,
+      })
+      codes.push(((await answer.json()) as { error: { code: string } }).error?.code ?? `${answer.status}`)
+    }
   const own = newControlPlaneKey()
   const identity = await makeLeaf(own, { pem: '', names: [] }, ['127.0.0.1'], Date.now())
-  for (const [change, wanted] of [[{}, 'wrongControlPlane'], [{ 'mesh-recipient': key }, 'signatureInvalid']] as const) {
+  for (const [change, wanted] of [
+    [{}, 'wrongControlPlane'],
+    [{ 'mesh-recipient': key }, 'signatureInvalid'],
+  ] as const) {
     codes.length = 0
-    const inner = createHttpServer((request, reply) => void forward(change)(request).then(() => reply.writeHead(503).end('{}')))
+    const inner = createHttpServer(
+      (request, reply) => void forward(change)(request).then(() => reply.writeHead(503).end('{}')),
+    )
     const server = createTlsServer(identity, (socket) => inner.emit('connection', socket))
     const named = `https://127.0.0.1:${await listening(t, server)}`
     const client = victim.client(named) // it was told of no other
-    await assert.rejects(client.call('submitJob', { params: { poolId: pool.poolId }, body: submission('as the victim') }))
+    await assert.rejects(
+      client.call('submitJob', { params: { poolId: pool.poolId }, body: submission('as the victim') }),
+    )
     await assert.rejects(client.call('listPeers', { params: { poolId: pool.poolId } }))
-    await assert.rejects(client.call('publishCertificate', { params: { poolId: pool.poolId }, body: { certificate: 'x' } }))
+    await assert.rejects(
+      client.call('publishCertificate', { params: { poolId: pool.poolId }, body: { certificate: 'x' } }),
+    )
     assert.equal(client.controlPlaneKey, own.id)
     assert.deepEqual(codes, [wanted, wanted, wanted])
   }
@@ -124,7 +180,12 @@ test('tls: a control plane that passes requests on to another one gets nothing d
 test('tls: plain HTTP of another machine is refused in one line that says where TLS is, and its body is not read', async (t) => {
   const { url } = await start(t)
   const { port } = new URL(url)
-  for (const head of ['GET /health HTTP/1.1\r\nhost: x\r\n\r\n', `POST /api/devices HTTP/1.1\r\nhost: x\r\ncontent-length: 50000000\r\n\r\n${'x'.repeat(200_000)}`, 'G', '\0\0\0']) {
+  for (const head of [
+    'GET /health HTTP/1.1\r\nhost: x\r\n\r\n',
+    `POST /api/devices HTTP/1.1\r\nhost: x\r\ncontent-length: 50000000\r\n\r\n${'x'.repeat(200_000)}`,
+    'G',
+    '\0\0\0',
+  ]) {
     const socket = connect({ port: Number(port), host: '127.0.0.1', localAddress: elsewhere })
     socket.end(head)
     const answer = await hear(socket)
@@ -143,13 +204,17 @@ test('tls: whoever stays silent, or begins a handshake and does not go on, is cu
   const { url, key } = await start(t, 2000)
   const { port } = new URL(url)
   const startedAt = performance.now()
-  const slow = ['', '\x16', '\x16\x03\x01\x02\x00', '\x16\x03\x01\xff\xff'].flatMap((first) => Array.from({ length: 20 }, () => {
-    const socket = connect({ port: Number(port), host: '127.0.0.1', localAddress: elsewhere })
-    const drip = setInterval(() => socket.write('\0'), 50)
-    if (first === '') clearInterval(drip)
-    else socket.write(first, 'latin1')
-    return hear(socket).catch(() => '').finally(() => clearInterval(drip)) // cut in the middle of a word, where others came
-  }))
+  const slow = ['', '\x16', '\x16\x03\x01\x02\x00', '\x16\x03\x01\xff\xff'].flatMap((first) =>
+    Array.from({ length: 20 }, () => {
+      const socket = connect({ port: Number(port), host: '127.0.0.1', localAddress: elsewhere })
+      const drip = setInterval(() => socket.write('\0'), 50)
+      if (first === '') clearInterval(drip)
+      else socket.write(first, 'latin1')
+      return hear(socket)
+        .catch(() => '')
+        .finally(() => clearInterval(drip)) // cut in the middle of a word, where others came
+    }),
+  )
   const pool = await createPool(tlsOf(url))
   assert.equal((await pool.admin.client(tlsOf(url), key).call('health', {})).status, 'ok')
   await Promise.all(slow)
@@ -159,7 +224,9 @@ test('tls: whoever stays silent, or begins a handshake and does not go on, is cu
 test('tls: one address has no more than so many connections without a request; those that come first are served', async (t) => {
   const { url, key } = await start(t, 3000)
   const { port } = new URL(url)
-  const idle = Array.from({ length: 80 }, () => connect({ port: Number(port), host: '127.0.0.1', localAddress: elsewhere }).on('error', () => undefined))
+  const idle = Array.from({ length: 80 }, () =>
+    connect({ port: Number(port), host: '127.0.0.1', localAddress: elsewhere }).on('error', () => undefined),
+  )
   t.after(() => idle.forEach((socket) => socket.destroy()))
   const cut = await new Promise<number>((resolve) => {
     let ended = 0
@@ -188,7 +255,10 @@ test('tls: a connection that is given up before a request frees its place at onc
     await Promise.all(gone)
   }
   for (let count = 0; count < 70; count++) {
-    const socket = connectTls({ socket: connect({ port: Number(new URL(url).port), host: '127.0.0.1', localAddress: elsewhere }), rejectUnauthorized: false })
+    const socket = connectTls({
+      socket: connect({ port: Number(new URL(url).port), host: '127.0.0.1', localAddress: elsewhere }),
+      rejectUnauthorized: false,
+    })
     await once(socket, 'secureConnect')
     socket.destroy() // before its last message is sent
   }
@@ -197,12 +267,20 @@ test('tls: a connection that is given up before a request frees its place at onc
 })
 
 test('tls: handshakes of one household are counted; connections that stand go on', async (t) => {
-  const { url } = await startPlane(t, undefined, { ...quickSettings, port: { isLocal, handshakes: { most: 20, perSecond: 1 } } })
+  const { url } = await startPlane(t, undefined, {
+    ...quickSettings,
+    port: { isLocal, handshakes: { most: 20, perSecond: 1 } },
+  })
   const { port } = new URL(url)
   const shake = async (localAddress: string): Promise<TLSSocket | undefined> => {
-    const socket = connectTls({ socket: connect({ port: Number(port), host: '127.0.0.1', localAddress }), rejectUnauthorized: false }).on('error', () => undefined)
+    const socket = connectTls({
+      socket: connect({ port: Number(port), host: '127.0.0.1', localAddress }),
+      rejectUnauthorized: false,
+    }).on('error', () => undefined)
     t.after(() => socket.destroy())
-    return new Promise((resolve) => socket.once('secureConnect', () => resolve(socket)).once('close', () => resolve(undefined)))
+    return new Promise((resolve) =>
+      socket.once('secureConnect', () => resolve(socket)).once('close', () => resolve(undefined)),
+    )
   }
   const made: (TLSSocket | undefined)[] = []
   for (let count = 0; count < 40; count++) made.push(await shake(elsewhere))
@@ -215,14 +293,25 @@ test('tls: handshakes of one household are counted; connections that stand go on
 
 test('tls: devices go by the key, whatever name and date the certificate bears', async (t) => {
   const key = newControlPlaneKey()
-  const old = await makeLeaf(key, { pem: '', names: ['elsewhere.example.org'] }, ['elsewhere.example.org'], Date.UTC(2001))
+  const old = await makeLeaf(
+    key,
+    { pem: '', names: ['elsewhere.example.org'] },
+    ['elsewhere.example.org'],
+    Date.UTC(2001),
+  )
   const inner = createHttpServer((_, reply) => reply.end('{"status":"ok"}'))
-  const url = `https://127.0.0.1:${await listening(t, createTlsServer(old, (socket) => inner.emit('connection', socket)))}`
+  const url = `https://127.0.0.1:${await listening(
+    t,
+    createTlsServer(old, (socket) => inner.emit('connection', socket)),
+  )}`
   assert.equal((await new TestDevice('A').client(url, key.id).call('health', {})).status, 'ok')
 })
 
 test('tls: an address where nothing speaks TLS is told as such', async (t) => {
   const plain = createHttpServer((_, reply) => reply.end('{}'))
   const url = `https://127.0.0.1:${await listening(t, plain)}`
-  await assert.rejects(new TestDevice('A').client(url).call('getDevice', {}), { code: 'controlPlaneUnreachable', message: /speaks no TLS: it runs an older version of mesh/ })
+  await assert.rejects(new TestDevice('A').client(url).call('getDevice', {}), {
+    code: 'controlPlaneUnreachable',
+    message: /speaks no TLS: it runs an older version of mesh/,
+  })
 })

@@ -22,7 +22,10 @@ test('versions: a device of before is told by the control plane, and every answe
   const answer = await fetch(url + path, { headers: older })
   const { error } = (await answer.json()) as { error: { code: string; message: string; hint: string } }
   assert.deepEqual([answer.status, error.code], [409, 'protocolVersion'])
-  assert.equal(error.message, `device ${shortId(device.deviceId)} speaks version 1 of requests to a control plane, the control plane version ${requests.version}`)
+  assert.equal(
+    error.message,
+    `device ${shortId(device.deviceId)} speaks version 1 of requests to a control plane, the control plane version ${requests.version}`,
+  )
   assert.match(error.hint, new RegExp(`^update Mesh on device ${shortId(device.deviceId)}`))
   assert.equal(answer.headers.get(headers.protocol), requests.version)
   assert.equal((await fetch(`${url}/health`)).headers.get(headers.protocol), requests.version)
@@ -34,11 +37,18 @@ test('versions: the log of the control plane names a device of before, once in a
   const lines: string[] = []
   let now = 0
   const older = new OlderDevices(createLogger('x', 'warn', { write: (line) => void lines.push(line) }), () => now)
-  const error = new MeshError('protocolVersion', { what: 'requests', older: 'device 1', olderVersion: '1', newer: 'the control plane', newerVersion: '2' })
+  const error = new MeshError('protocolVersion', {
+    what: 'requests',
+    older: 'device 1',
+    olderVersion: '1',
+    newer: 'the control plane',
+    newerVersion: '2',
+  })
   for (let count = 0; count < 50; count++) older.note(error, '192.0.2.1')
   assert.equal(lines.length, 1)
   assert.match(lines[0], /device 1 speaks version 1.*update Mesh on/)
-  for (let count = 0; count < 5000; count++) older.note(new MeshError('protocolVersion', { older: `device ${count}` }), '192.0.2.1')
+  for (let count = 0; count < 5000; count++)
+    older.note(new MeshError('protocolVersion', { older: `device ${count}` }), '192.0.2.1')
   assert.equal(lines.length, 100)
   now = 3600e3
   older.note(error, '192.0.2.1')
@@ -54,18 +64,26 @@ const standIn = async (t: TestContext, answer: RequestListener): Promise<string>
 
 test('versions: a device tells control planes of other versions from those that refuse it', async (t) => {
   const device = new TestDevice('Device')
-  const refused = (code: 'signatureInvalid' | 'notMember'): string => JSON.stringify({ error: new MeshError(code, { problem: 'x', deviceId: 'd', poolId: 'p' }).toReport() })
+  const refused = (code: 'signatureInvalid' | 'notMember'): string =>
+    JSON.stringify({ error: new MeshError(code, { problem: 'x', deviceId: 'd', poolId: 'p' }).toReport() })
   const ask = async (shown: string | undefined, body: string): Promise<void> => {
     const url = await standIn(t, (request, response) => {
-      if (request.url === routes.controlPlane.path) return void response.end(JSON.stringify({ controlPlaneKey: 'c'.repeat(64) }))
+      if (request.url === routes.controlPlane.path)
+        return void response.end(JSON.stringify({ controlPlaneKey: 'c'.repeat(64) }))
       if (shown !== undefined) response.setHeader(headers.protocol, shown)
       response.writeHead(401, { 'content-type': 'application/json' }).end(body)
     })
     await device.register(url)
   }
   const own = `device ${shortId(device.deviceId)}`
-  await assert.rejects(ask(undefined, refused('signatureInvalid')), { code: 'protocolVersion', message: `the control plane speaks version 1 of requests to a control plane, ${own} version ${requests.version}` })
-  await assert.rejects(ask('7', refused('signatureInvalid')), { code: 'protocolVersion', message: `${own} speaks version ${requests.version} of requests to a control plane, the control plane version 7` })
+  await assert.rejects(ask(undefined, refused('signatureInvalid')), {
+    code: 'protocolVersion',
+    message: `the control plane speaks version 1 of requests to a control plane, ${own} version ${requests.version}`,
+  })
+  await assert.rejects(ask('7', refused('signatureInvalid')), {
+    code: 'protocolVersion',
+    message: `${own} speaks version ${requests.version} of requests to a control plane, the control plane version 7`,
+  })
   await assert.rejects(ask('7', 'whatever comes then'), { code: 'protocolVersion' })
   await assert.rejects(ask(requests.version, refused('signatureInvalid')), { code: 'signatureInvalid' })
   await assert.rejects(ask(undefined, refused('notMember')), { code: 'notMember' })

@@ -15,26 +15,39 @@ interface Follower {
 }
 
 /** Follows a job and asks what it waits for. */
-const follow = async (t: TestContext, device: TestDevice, { poolId, url, jobId }: { readonly poolId: string; readonly url: string; readonly jobId: string }): Promise<Follower> => {
+const follow = async (
+  t: TestContext,
+  device: TestDevice,
+  { poolId, url, jobId }: { readonly poolId: string; readonly url: string; readonly jobId: string },
+): Promise<Follower> => {
   const said: JobWaiting[] = []
   const stop = new AbortController()
   t.after(() => stop.abort())
-  const answer = await device.client(url).open('jobEvents', { params: { poolId, jobId }, headers: { 'mesh-events': 'waiting' }, signal: stop.signal })
-  const parser = createParser({ onEvent: ({ event, data, id }) => {
-    if (event !== 'waiting') return
-    const waiting: unknown = JSON.parse(data)
-    assert.ok(Value.Check(JobWaiting, waiting), data)
-    assert.equal(id, undefined) // a client that comes back goes on after the last event that has one
-    said.push(waiting)
-  } })
+  const answer = await device
+    .client(url)
+    .open('jobEvents', { params: { poolId, jobId }, headers: { 'mesh-events': 'waiting' }, signal: stop.signal })
+  const parser = createParser({
+    onEvent: ({ event, data, id }) => {
+      if (event !== 'waiting') return
+      const waiting: unknown = JSON.parse(data)
+      assert.ok(Value.Check(JobWaiting, waiting), data)
+      assert.equal(id, undefined) // a client that comes back goes on after the last event that has one
+      said.push(waiting)
+    },
+  })
   const decoder = new TextDecoder()
   const read = async (): Promise<void> => {
-    for await (const chunk of answer.body as unknown as AsyncIterable<Uint8Array>) parser.feed(decoder.decode(chunk, { stream: true }))
+    for await (const chunk of answer.body as unknown as AsyncIterable<Uint8Array>)
+      parser.feed(decoder.decode(chunk, { stream: true }))
   }
   read().catch(() => undefined) // ended by the test
   return {
     said,
-    says: (before, reason) => eventually(`${before} before, ${String(reason)} in ${JSON.stringify(said)}`, async () => said.at(-1)?.before === before && reason.test(said.at(-1)?.reason ?? '')),
+    says: (before, reason) =>
+      eventually(
+        `${before} before, ${String(reason)} in ${JSON.stringify(said)}`,
+        async () => said.at(-1)?.before === before && reason.test(said.at(-1)?.reason ?? ''),
+      ),
   }
 }
 
@@ -45,7 +58,10 @@ test('waiting: a busy ring is told with the place in the queue, which moves as j
   const { url } = await startPlane(t)
   const pool = await createPool(url)
   const member = await pool.member('Guest')
-  const { agents: [leader], epoch } = await activeRing(t, pool, url, 1)
+  const {
+    agents: [leader],
+    epoch,
+  } = await activeRing(t, pool, url, 1)
   const jobIds: string[] = []
   for (let index = 0; index < 4; index++) jobIds.push(await submit(pool.admin, pool, url, `own-${index}`))
   const last = await follow(t, pool.admin, { poolId: pool.poolId, url, jobId: jobIds[3] })
@@ -53,7 +69,10 @@ test('waiting: a busy ring is told with the place in the queue, which moves as j
   // members take turns, so one that comes later does not wait behind all of them
   const guest = await follow(t, member, { poolId: pool.poolId, url, jobId: await submit(member, pool, url, 'guest') })
   await last.says(4, /^$/)
-  await eventually(`the guest waits before the last one: ${JSON.stringify(guest.said)}`, async () => (guest.said.at(-1)?.before ?? 9) < 4)
+  await eventually(
+    `the guest waits before the last one: ${JSON.stringify(guest.said)}`,
+    async () => (guest.said.at(-1)?.before ?? 9) < 4,
+  )
   const end = async (): Promise<void> => {
     const { jobId } = await leader.next('job-assign')
     leader.send(done(jobId, epoch, 'x', [1]))
@@ -67,7 +86,10 @@ test('waiting: a busy ring is told with the place in the queue, which moves as j
   await last.says(1, /^$/)
   await end()
   await end()
-  assert.deepEqual(last.said.map(({ before }) => before), [3, 4, 3, 2, 1])
+  assert.deepEqual(
+    last.said.map(({ before }) => before),
+    [3, 4, 3, 2, 1],
+  )
   assert.ok(last.said.every(({ error }) => error === undefined))
 })
 
@@ -76,7 +98,11 @@ test('waiting: why a ring is not there yet is told, as it changes', async (t) =>
   const pool = await createPool(url)
   const member = await pool.member('Laptop')
   await join(member, pool, url)
-  const told = await follow(t, pool.admin, { poolId: pool.poolId, url, jobId: await submit(pool.admin, pool, url, 'a') })
+  const told = await follow(t, pool.admin, {
+    poolId: pool.poolId,
+    url,
+    jobId: await submit(pool.admin, pool, url, 'a'),
+  })
   await told.says(0, /^no device is online; Laptop would serve it$/)
   const agent = await FakeAgent.connect(t, member, url)
   const { ringId, epoch } = await epochWith([agent], 1)
@@ -93,7 +119,11 @@ test('waiting: where no waiting helps, a prompt is refused at once, and who wait
   const agent = await FakeAgent.connect(t, laptop, url)
   await join(laptop, pool, url)
   const { ringId, epoch } = await epochWith([agent], 1)
-  const told = await follow(t, pool.admin, { poolId: pool.poolId, url, jobId: await submit(pool.admin, pool, url, 'early') })
+  const told = await follow(t, pool.admin, {
+    poolId: pool.poolId,
+    url,
+    jobId: await submit(pool.admin, pool, url, 'early'),
+  })
   const fields = { modelId: 'tiny', got: 'a1', want: 'b2' }
   const failed = { type: 'ring-state', ringId, epoch, state: 'failed', progress: 0 } as const
   agent.send({ ...failed, error: { code: 'modelMismatch', message: 'as somebody else says it', fields } })
@@ -101,7 +131,8 @@ test('waiting: where no waiting helps, a prompt is refused at once, and who wait
   await told.says(0, text)
   assert.equal(told.said.at(-1)?.error?.code, 'ringBlocked')
   await assert.rejects(submit(pool.admin, pool, url, 'late'), {
-    code: 'ringBlocked', message: text,
+    code: 'ringBlocked',
+    message: text,
     hint: /^on Laptop: give every device the same files; then there mesh join-ring --model-id tiny, or wait: it is tried again by itself, in \d+(\.\d)? s$/,
   })
   // it is mended: what waited goes on

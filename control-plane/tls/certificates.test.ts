@@ -19,18 +19,31 @@ const names = ['Desktop', 'desktop.local', 'localhost', '127.0.0.1', '192.168.1.
 const authority = await ownAuthority(join(folder, 'a.crt'), key, names)
 
 /** What a client that trusts `ca` says of a server that shows this: nothing, or why it does not trust it. */
-const judge = async (shown: { readonly cert: string; readonly key: string }, ca: string, host: string): Promise<string> => {
+const judge = async (
+  shown: { readonly cert: string; readonly key: string },
+  ca: string,
+  host: string,
+): Promise<string> => {
   const server = createServer(shown).listen(0, '127.0.0.1')
   await once(server, 'listening')
   try {
     return await new Promise((resolve) => {
-      const socket = connect({ port: (server.address() as AddressInfo).port, host: '127.0.0.1', ca, servername: isIP(host) ? '' : host, checkServerIdentity: (_, certificate) => {
-        const own = new X509Certificate(certificate.raw)
-        return (isIP(host) ? own.checkIP(host) : own.checkHost(host)) === undefined ? new Error('NAME') : undefined
-      } }, () => {
-        socket.destroy()
-        resolve('')
-      })
+      const socket = connect(
+        {
+          port: (server.address() as AddressInfo).port,
+          host: '127.0.0.1',
+          ca,
+          servername: isIP(host) ? '' : host,
+          checkServerIdentity: (_, certificate) => {
+            const own = new X509Certificate(certificate.raw)
+            return (isIP(host) ? own.checkIP(host) : own.checkHost(host)) === undefined ? new Error('NAME') : undefined
+          },
+        },
+        () => {
+          socket.destroy()
+          resolve('')
+        },
+      )
       socket.on('error', (error) => resolve(`${'code' in error ? String(error.code) : ''} ${error.message}`.trim()))
     })
   } finally {
@@ -82,8 +95,33 @@ test('a leaf bears what the authority may speak for, and is made again in time',
 })
 
 test('names of homes are private, others are not', () => {
-  for (const name of ['localhost', 'desk.local', 'a.b.lan', '10.1.2.3', '172.31.0.1', '192.168.0.1', '100.64.0.1', '169.254.1.1', '127.9.9.9', '::1', 'fd00::1', 'fe80::1']) assert.equal(isPrivateName(name), true, name)
-  for (const name of ['desk', 'local.org', 'xlocal', '172.32.0.1', '11.0.0.1', '100.128.0.1', '192.169.0.1', '2001:db8::1', '::2']) assert.equal(isPrivateName(name), false, name)
+  for (const name of [
+    'localhost',
+    'desk.local',
+    'a.b.lan',
+    '10.1.2.3',
+    '172.31.0.1',
+    '192.168.0.1',
+    '100.64.0.1',
+    '169.254.1.1',
+    '127.9.9.9',
+    '::1',
+    'fd00::1',
+    'fe80::1',
+  ])
+    assert.equal(isPrivateName(name), true, name)
+  for (const name of [
+    'desk',
+    'local.org',
+    'xlocal',
+    '172.32.0.1',
+    '11.0.0.1',
+    '100.128.0.1',
+    '192.169.0.1',
+    '2001:db8::1',
+    '::2',
+  ])
+    assert.equal(isPrivateName(name), false, name)
 })
 
 test('the names of this machine hold its addresses, and where it listens', () => {

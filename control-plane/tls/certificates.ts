@@ -10,8 +10,16 @@ import 'reflect-metadata'
 import { webcrypto, X509Certificate } from 'node:crypto'
 import { isIP } from 'node:net'
 import {
-  AuthorityKeyIdentifierExtension, BasicConstraintsExtension, ExtendedKeyUsage, ExtendedKeyUsageExtension, Extension,
-  KeyUsageFlags, KeyUsagesExtension, SubjectAlternativeNameExtension, SubjectKeyIdentifierExtension, X509CertificateGenerator,
+  AuthorityKeyIdentifierExtension,
+  BasicConstraintsExtension,
+  ExtendedKeyUsage,
+  ExtendedKeyUsageExtension,
+  Extension,
+  KeyUsageFlags,
+  KeyUsagesExtension,
+  SubjectAlternativeNameExtension,
+  SubjectKeyIdentifierExtension,
+  X509CertificateGenerator,
 } from '@peculiar/x509'
 import { readState, writeState } from '../../shared/home.ts'
 import { controlPlaneIdIn, type ControlPlaneKey, controlPlaneKeyText } from '../../shared/identity/control-plane-key.ts'
@@ -28,13 +36,29 @@ const leafMs = 365 * dayMs
 /** Before that much of its life is left it is made again. */
 const renewMs = 30 * dayMs
 
-const importKeys = async (key: ControlPlaneKey): Promise<{ privateKey: webcrypto.CryptoKey; publicKey: webcrypto.CryptoKey }> => ({
-  privateKey: await webcrypto.subtle.importKey('pkcs8', key.privateKey.export({ type: 'pkcs8', format: 'der' }), algorithm, false, ['sign']),
-  publicKey: await webcrypto.subtle.importKey('spki', key.publicKey.export({ type: 'spki', format: 'der' }), algorithm, true, ['verify']),
+const importKeys = async (
+  key: ControlPlaneKey,
+): Promise<{ privateKey: webcrypto.CryptoKey; publicKey: webcrypto.CryptoKey }> => ({
+  privateKey: await webcrypto.subtle.importKey(
+    'pkcs8',
+    key.privateKey.export({ type: 'pkcs8', format: 'der' }),
+    algorithm,
+    false,
+    ['sign'],
+  ),
+  publicKey: await webcrypto.subtle.importKey(
+    'spki',
+    key.publicKey.export({ type: 'spki', format: 'der' }),
+    algorithm,
+    true,
+    ['verify'],
+  ),
 })
 
 const alternatives = (names: readonly string[]): SubjectAlternativeNameExtension =>
-  new SubjectAlternativeNameExtension(names.map((name) => ({ type: isIP(name) === 0 ? ('dns' as const) : ('ip' as const), value: name })))
+  new SubjectAlternativeNameExtension(
+    names.map((name) => ({ type: isIP(name) === 0 ? ('dns' as const) : ('ip' as const), value: name })),
+  )
 
 const authorityName = (key: ControlPlaneKey): string => `CN=Mesh control plane ${shortId(key.id)}`
 
@@ -43,7 +67,10 @@ const makeAuthority = async (key: ControlPlaneKey, names: readonly string[]): Pr
   const { privateKey, publicKey } = await importKeys(key)
   const certificate = await X509CertificateGenerator.createSelfSigned({
     ...authorityDates,
-    name: authorityName(key), keys: { privateKey, publicKey }, signingAlgorithm: algorithm, serialNumber: '01',
+    name: authorityName(key),
+    keys: { privateKey, publicKey },
+    signingAlgorithm: algorithm,
+    serialNumber: '01',
     extensions: [
       new BasicConstraintsExtension(true, 0, true),
       new KeyUsagesExtension(KeyUsageFlags.keyCertSign, true),
@@ -57,9 +84,13 @@ const makeAuthority = async (key: ControlPlaneKey, names: readonly string[]): Pr
 
 /** Names that a certificate bears, addresses in canonical form. */
 const namesIn = ({ subjectAltName = '' }: X509Certificate): string[] =>
-  subjectAltName.split(', ').flatMap((entry) => /^(?:DNS|IP Address):(.+)$/.exec(entry)?.[1] ?? []).map(canonical)
+  subjectAltName
+    .split(', ')
+    .flatMap((entry) => /^(?:DNS|IP Address):(.+)$/.exec(entry)?.[1] ?? [])
+    .map(canonical)
 
-const canonical = (name: string): string => (isIP(name) === 6 ? new URL(`http://[${name}]`).hostname.slice(1, -1) : name.toLowerCase())
+const canonical = (name: string): string =>
+  isIP(name) === 6 ? new URL(`http://[${name}]`).hostname.slice(1, -1) : name.toLowerCase()
 
 /** The certificate in a file as PEM, where it is of this key. */
 const ownCertificate = (pem: string | undefined, key: ControlPlaneKey): X509Certificate | undefined => {
@@ -83,7 +114,11 @@ export interface Authority {
  * that trusted the old one.
  * @throws MeshError `stateUnreadable` | `stateUnwritable`
  */
-export const ownAuthority = async (file: string, key: ControlPlaneKey, names: readonly string[]): Promise<Authority> => {
+export const ownAuthority = async (
+  file: string,
+  key: ControlPlaneKey,
+  names: readonly string[],
+): Promise<Authority> => {
   const text = readState(file)?.toString('utf8')
   const known = ownCertificate(text, key)
   if (text !== undefined && known) return { pem: text, names: namesIn(known) }
@@ -110,13 +145,23 @@ export const leafNames = (names: readonly string[], { names: allowed }: Authorit
   [...new Set(names.map(canonical))].filter((name) => isPrivateName(name) || allowed.includes(name)).toSorted()
 
 /** The certificate that TLS shows to browsers, apps and devices. */
-export const makeLeaf = async (key: ControlPlaneKey, authority: Authority, names: readonly string[], now: number): Promise<Leaf> => {
+export const makeLeaf = async (
+  key: ControlPlaneKey,
+  authority: Authority,
+  names: readonly string[],
+  now: number,
+): Promise<Leaf> => {
   const { privateKey, publicKey } = await importKeys(key)
   const own = leafNames(names, authority)
   const notAfter = now + leafMs
   const certificate = await X509CertificateGenerator.create({
-    notBefore: new Date(now - dayMs), notAfter: new Date(notAfter),
-    subject: `CN=${own.find((name) => isIP(name) === 0) ?? 'localhost'}`, issuer: authorityName(key), publicKey, signingKey: privateKey, signingAlgorithm: algorithm,
+    notBefore: new Date(now - dayMs),
+    notAfter: new Date(notAfter),
+    subject: `CN=${own.find((name) => isIP(name) === 0) ?? 'localhost'}`,
+    issuer: authorityName(key),
+    publicKey,
+    signingKey: privateKey,
+    signingAlgorithm: algorithm,
     extensions: [
       new BasicConstraintsExtension(false, undefined, true),
       new KeyUsagesExtension(KeyUsageFlags.digitalSignature, true),
@@ -125,7 +170,12 @@ export const makeLeaf = async (key: ControlPlaneKey, authority: Authority, names
       alternatives(own),
     ],
   })
-  return { cert: `${certificate.toString('pem')}\n${authority.pem}`, key: controlPlaneKeyText(key), names: own, notAfter }
+  return {
+    cert: `${certificate.toString('pem')}\n${authority.pem}`,
+    key: controlPlaneKeyText(key),
+    names: own,
+    notAfter,
+  }
 }
 
 /** That a leaf bears the names of now and has long enough to live. */

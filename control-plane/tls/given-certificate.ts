@@ -11,9 +11,18 @@ export interface CertificateFiles {
 }
 
 /** Of options that come together. @throws MeshError `usage` */
-export const certificateFiles = ({ tlsCert: cert, tlsKey: key }: { readonly tlsCert?: string; readonly tlsKey?: string }): CertificateFiles | undefined => {
+export const certificateFiles = ({
+  tlsCert: cert,
+  tlsKey: key,
+}: {
+  readonly tlsCert?: string
+  readonly tlsKey?: string
+}): CertificateFiles | undefined => {
   if (cert === undefined && key === undefined) return undefined
-  if (cert === undefined || key === undefined) throw new MeshError('usage', { problem: '--tls-cert and --tls-key are given together: the certificate with its chain, and its key' })
+  if (cert === undefined || key === undefined)
+    throw new MeshError('usage', {
+      problem: '--tls-cert and --tls-key are given together: the certificate with its chain, and its key',
+    })
   return { cert, key }
 }
 
@@ -33,7 +42,10 @@ export interface GivenCertificate extends TlsIdentity {
 
 /** Tells whether the files were written since. @throws Error */
 export const stateOf = ({ cert, key }: CertificateFiles): string =>
-  [cert, key].map((file) => statSync(file)).map(({ mtimeMs, size, ino }) => `${mtimeMs} ${size} ${ino}`).join()
+  [cert, key]
+    .map((file) => statSync(file))
+    .map(({ mtimeMs, size, ino }) => `${mtimeMs} ${size} ${ino}`)
+    .join()
 
 /** @throws MeshError `fileUnreadable` (missing, no certificate or key, or the two do not belong together) */
 export const readGivenCertificate = (files: CertificateFiles): GivenCertificate => {
@@ -43,7 +55,11 @@ export const readGivenCertificate = (files: CertificateFiles): GivenCertificate 
   try {
     certificate = new X509Certificate(cert)
   } catch (error) {
-    throw new MeshError('fileUnreadable', { file: files.cert, flag: '--tls-cert', problem: `it holds no certificate in PEM (${problemOf(error)})` }, error)
+    throw new MeshError(
+      'fileUnreadable',
+      { file: files.cert, flag: '--tls-cert', problem: `it holds no certificate in PEM (${problemOf(error)})` },
+      error,
+    )
   }
   try {
     if (!certificate.checkPrivateKey(createPrivateKey(key))) throw new Error(`it is not the key of ${files.cert}`)

@@ -6,8 +6,15 @@ import { BlockList, isIP } from 'node:net'
 
 /** Networks of homes and of single machines: RFC 1918, 6598, 3927, 4193, 4291. */
 const networks: readonly (readonly [address: string, bits: number])[] = [
-  ['127.0.0.0', 8], ['10.0.0.0', 8], ['172.16.0.0', 12], ['192.168.0.0', 16], ['100.64.0.0', 10], ['169.254.0.0', 16],
-  ['::1', 128], ['fc00::', 7], ['fe80::', 10],
+  ['127.0.0.0', 8],
+  ['10.0.0.0', 8],
+  ['172.16.0.0', 12],
+  ['192.168.0.0', 16],
+  ['100.64.0.0', 10],
+  ['169.254.0.0', 16],
+  ['::1', 128],
+  ['fc00::', 7],
+  ['fe80::', 10],
 ]
 /** Names that nobody owns on the internet: RFC 6761, 6762, 8375, and what routers use. */
 const domains: readonly string[] = ['localhost', 'local', 'home.arpa', 'internal', 'lan']
@@ -25,8 +32,12 @@ export const isPrivateName = (name: string): boolean => {
 const bytesOf = (address: string): Buffer => {
   if (isIP(address) === 4) return Buffer.from(address.split('.').map(Number))
   const { hostname } = new URL(`http://[${address}]`) // canonical: no embedded IPv4, at most one ::
-  const [head, tail] = hostname.slice(1, -1).split('::').map((part) => part.split(':').filter((group) => group !== ''))
-  const groups = tail === undefined ? head : [...head, ...Array<string>(8 - head.length - tail.length).fill('0'), ...tail]
+  const [head, tail] = hostname
+    .slice(1, -1)
+    .split('::')
+    .map((part) => part.split(':').filter((group) => group !== ''))
+  const groups =
+    tail === undefined ? head : [...head, ...Array<string>(8 - head.length - tail.length).fill('0'), ...tail]
   return Buffer.from(groups.flatMap((group) => [Number.parseInt(group, 16) >> 8, Number.parseInt(group, 16) & 0xff]))
 }
 
@@ -36,7 +47,12 @@ const maskOf = (length: number, bits: number): Buffer =>
 /** Tag, length and content in DER; lengths below 65536. */
 const der = (tag: number, ...content: readonly Uint8Array[]): Buffer => {
   const bytes = Buffer.concat(content)
-  const length = bytes.length < 0x80 ? [bytes.length] : bytes.length < 0x100 ? [0x81, bytes.length] : [0x82, bytes.length >> 8, bytes.length & 0xff]
+  const length =
+    bytes.length < 0x80
+      ? [bytes.length]
+      : bytes.length < 0x100
+        ? [0x81, bytes.length]
+        : [0x82, bytes.length >> 8, bytes.length & 0xff]
   return Buffer.concat([Buffer.from([tag, ...length]), bytes])
 }
 
@@ -49,8 +65,13 @@ const subtree = (name: string, bits?: number): Buffer => {
 }
 
 /** The value of the extension in DER. @param others names and addresses besides the private ones */
-export const nameConstraints = (others: readonly string[]): Uint8Array => der(sequence, der(permitted,
-  ...networks.map(([address, bits]) => subtree(address, bits)),
-  ...domains.map((domain) => subtree(domain)),
-  ...others.map((name) => subtree(name)),
-))
+export const nameConstraints = (others: readonly string[]): Uint8Array =>
+  der(
+    sequence,
+    der(
+      permitted,
+      ...networks.map(([address, bits]) => subtree(address, bits)),
+      ...domains.map((domain) => subtree(domain)),
+      ...others.map((name) => subtree(name)),
+    ),
+  )

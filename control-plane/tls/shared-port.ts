@@ -40,8 +40,13 @@ const refusal = ({ localAddress = '', localPort = 0 }: Socket): string => {
   const failure = new MeshError('tlsRequired', { url: `https://${asUrlHost(address)}:${localPort}` })
   const body = JSON.stringify({ error: failure.toReport() })
   return [
-    `HTTP/1.1 ${failure.status} Upgrade Required`, 'upgrade: TLS/1.2, HTTP/1.1', 'connection: upgrade, close',
-    'content-type: application/json; charset=utf-8', `content-length: ${Buffer.byteLength(body)}`, '', body,
+    `HTTP/1.1 ${failure.status} Upgrade Required`,
+    'upgrade: TLS/1.2, HTTP/1.1',
+    'connection: upgrade, close',
+    'content-type: application/json; charset=utf-8',
+    `content-length: ${Buffer.byteLength(body)}`,
+    '',
+    body,
   ].join('\r\n')
 }
 

@@ -36,9 +36,20 @@ const issue = async ({ cert, key }: Stage['files'], days: number): Promise<strin
 const set = async (t: TestContext): Promise<Stage & { readonly serial: string; readonly own: string }> => {
   const folder = mkdtempSync(join(tmpdir(), 'mesh-identities-'))
   t.after(() => rmSync(folder, { recursive: true }))
-  const [key, files, names] = [newControlPlaneKey(), { cert: join(folder, 'fullchain.pem'), key: join(folder, 'privkey.pem') }, ['localhost', '127.0.0.1']]
+  const [key, files, names] = [
+    newControlPlaneKey(),
+    { cert: join(folder, 'fullchain.pem'), key: join(folder, 'privkey.pem') },
+    ['localhost', '127.0.0.1'],
+  ]
   const serial = await issue(files, 0)
-  const identities = await TlsIdentities.open({ key, file: join(folder, 'own.crt'), names: () => names, given: files, logger: silentLogger(), now: Date.now })
+  const identities = await TlsIdentities.open({
+    key,
+    file: join(folder, 'own.crt'),
+    names: () => names,
+    given: files,
+    logger: silentLogger(),
+    now: Date.now,
+  })
   const server = createSharedPort((_, reply) => reply.end('hello'), {}, { identities })
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
@@ -61,7 +72,8 @@ const set = async (t: TestContext): Promise<Stage & { readonly serial: string; r
 test('identities: who asks for a name of the given certificate is shown that one, devices and all others that of the key', async (t) => {
   const { shown, serial, own } = await set(t)
   assert.equal((await shown(site)).serialNumber, serial)
-  for (const name of [deviceServerName, '', 'localhost', 'other.example.org', `x.${site}`]) assert.equal(controlPlaneIdIn(await shown(name)), own, name)
+  for (const name of [deviceServerName, '', 'localhost', 'other.example.org', `x.${site}`])
+    assert.equal(controlPlaneIdIn(await shown(name)), own, name)
 })
 
 test('identities: files that change are read again; damaged or half-written ones leave what there was', async (t) => {

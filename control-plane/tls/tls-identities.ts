@@ -4,7 +4,15 @@ import { MeshError } from '../../shared/errors.ts'
 import type { ControlPlaneKey } from '../../shared/identity/control-plane-key.ts'
 import { deviceServerName } from '../../shared/identity/control-plane-name.ts'
 import type { Logger } from '../../shared/log.ts'
-import { type Authority, isCurrent, type Leaf, leafNames, makeLeaf, ownAuthority, type TlsIdentity } from './certificates.ts'
+import {
+  type Authority,
+  isCurrent,
+  type Leaf,
+  leafNames,
+  makeLeaf,
+  ownAuthority,
+  type TlsIdentity,
+} from './certificates.ts'
 import { type CertificateFiles, type GivenCertificate, readGivenCertificate, stateOf } from './given-certificate.ts'
 
 export interface TlsIdentitiesOptions {
@@ -18,7 +26,8 @@ export interface TlsIdentitiesOptions {
   readonly now: () => number
 }
 
-const contextOf = (identity: TlsIdentity): SecureContext => createSecureContext({ cert: identity.cert, key: identity.key, minVersion: 'TLSv1.2' })
+const contextOf = (identity: TlsIdentity): SecureContext =>
+  createSecureContext({ cert: identity.cert, key: identity.key, minVersion: 'TLSv1.2' })
 
 /** Milliseconds between two looks at addresses and files. */
 const lookMs = 60_000
@@ -67,7 +76,8 @@ export class TlsIdentities {
    * everybody else that of the own key.
    */
   contextFor(serverName: string | undefined): SecureContext {
-    if (serverName === undefined || serverName === '' || serverName === deviceServerName || !this.#given) return this.#own
+    if (serverName === undefined || serverName === '' || serverName === deviceServerName || !this.#given)
+      return this.#own
     return this.#given.certificate.checkHost(serverName) === undefined ? this.#own : this.#given.context
   }
 

@@ -19,13 +19,20 @@ test('client: a control plane that does not answer is told with where to look: h
     try {
       await client.call('getDevice', {})
     } catch (error) {
-      assert.ok(error instanceof Error && 'code' in error && error.code === 'controlPlaneUnreachable' && 'hint' in error)
+      assert.ok(
+        error instanceof Error && 'code' in error && error.code === 'controlPlaneUnreachable' && 'hint' in error,
+      )
       return String(error.hint)
     }
     return assert.fail('it answered')
   }
-  for (const here of ['http://127.0.0.1:8080', 'http://localhost:8080/', 'http://[::1]:1', 'http://127.9.9.9']) assert.match(await hintFor(here), /^start it with mesh up/)
-  for (const [url, host] of [['http://192.168.1.20:8080', '192.168.1.20'], ['https://desk.local', 'desk.local'], ['http://[fd00::1]:1', '[fd00::1]']]) {
+  for (const here of ['http://127.0.0.1:8080', 'http://localhost:8080/', 'http://[::1]:1', 'http://127.9.9.9'])
+    assert.match(await hintFor(here), /^start it with mesh up/)
+  for (const [url, host] of [
+    ['http://192.168.1.20:8080', '192.168.1.20'],
+    ['https://desk.local', 'desk.local'],
+    ['http://[fd00::1]:1', '[fd00::1]'],
+  ]) {
     assert.ok((await hintFor(url)).startsWith(`mesh up must run on the machine at ${host}, `))
   }
 })
@@ -47,11 +54,28 @@ test('client: nobody is followed who says that the control plane is elsewhere', 
     response.end('{}')
   })
   for (const status of [301, 302, 303, 307, 308]) {
-    const url = await serve(t, (request, response) => void response.writeHead(status, { location: `${elsewhere}${request.url}` }).end())
-    const device = createClient({ url, controlPlaneKey: newControlPlaneKey().id, key: newKeyPair(), certificateOf: () => undefined })
+    const url = await serve(
+      t,
+      (request, response) => void response.writeHead(status, { location: `${elsewhere}${request.url}` }).end(),
+    )
+    const device = createClient({
+      url,
+      controlPlaneKey: newControlPlaneKey().id,
+      key: newKeyPair(),
+      certificateOf: () => undefined,
+    })
     const app = createClient({ url, apiKey: newApiKey().text })
-    const body = { networkId: 'home', name: 'a', capabilities: { cpuCores: 1, memoryBytes: 1, platform: 'linux', arch: 'x64', backends: [] } }
-    for (const call of [() => device.call('getDevice', {}), () => device.call('registerDevice', { body }), () => app.call('getKey', {}), () => controlPlaneAt(url)]) {
+    const body = {
+      networkId: 'home',
+      name: 'a',
+      capabilities: { cpuCores: 1, memoryBytes: 1, platform: 'linux', arch: 'x64', backends: [] },
+    }
+    for (const call of [
+      () => device.call('getDevice', {}),
+      () => device.call('registerDevice', { body }),
+      () => app.call('getKey', {}),
+      () => controlPlaneAt(url),
+    ]) {
       await assert.rejects(call, { code: 'controlPlaneUnreachable' }, String(status))
     }
   }

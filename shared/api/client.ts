@@ -8,7 +8,15 @@ import { Contact } from './contact.ts'
 import { isTlsUrl } from '../control-plane-url.ts'
 import { errorOf, failureOf } from './failures.ts'
 import { headers } from '../headers.ts'
-import { type AnswerOf, type BodyOf, type ParamsOf, type QueryOf, type RouteName, type RouteRecord, routes } from './routes.ts'
+import {
+  type AnswerOf,
+  type BodyOf,
+  type ParamsOf,
+  type QueryOf,
+  type RouteName,
+  type RouteRecord,
+  routes,
+} from './routes.ts'
 import { otherVersion, versionIn } from '../wire/other-version.ts'
 import { requests } from '../wire/protocols.ts'
 
@@ -34,7 +42,9 @@ export type ClientOptions = Identity & {
   readonly timeoutMs?: number
 }
 
-export type CallArguments<Name extends RouteName> = (ParamsOf<Name> extends undefined ? { params?: undefined } : { params: ParamsOf<Name> }) &
+export type CallArguments<Name extends RouteName> = (ParamsOf<Name> extends undefined
+  ? { params?: undefined }
+  : { params: ParamsOf<Name> }) &
   (BodyOf<Name> extends undefined ? { body?: undefined } : { body: BodyOf<Name> }) &
   (QueryOf<Name> extends undefined ? { query?: undefined } : { query?: QueryOf<Name> })
 
@@ -48,7 +58,9 @@ interface RawCall {
 export const pathOf = (route: RouteRecord, call: RawCall): string => {
   const path = route.path.replace(/:(\w+)/g, (_, name: string) => encodeURIComponent(String(call.params?.[name])))
   const query = Object.entries(call.query ?? {}).filter(([, value]) => value !== undefined)
-  return query.length === 0 ? path : `${path}?${new URLSearchParams(Object.fromEntries(query.map(([name, value]) => [name, String(value)]))).toString()}`
+  return query.length === 0
+    ? path
+    : `${path}?${new URLSearchParams(Object.fromEntries(query.map(([name, value]) => [name, String(value)]))).toString()}`
 }
 
 export interface Client {
@@ -56,7 +68,10 @@ export interface Client {
   /** @throws MeshError with the code the control plane answered, or `controlPlaneUnreachable`, `controlPlaneProtocol` */
   call<Name extends RouteName>(name: Name, call: CallArguments<Name>): Promise<AnswerOf<Name>>
   /** The raw answer, for the event stream. */
-  open(name: RouteName, call: RawCall & { readonly headers?: Record<string, string>; readonly signal?: AbortSignal }): Promise<Response>
+  open(
+    name: RouteName,
+    call: RawCall & { readonly headers?: Record<string, string>; readonly signal?: AbortSignal },
+  ): Promise<Response>
   /** The key of the control plane, where it was given or met. */
   readonly controlPlaneKey: ControlPlaneId | undefined
   /**
@@ -89,9 +104,14 @@ export const createClient = (options: ClientOptions): Client => {
   const contact = new Contact({ ...options, url: base })
 
   /** Apps sign nothing, and where they were given no key to go by they trust whom programs trust. */
-  const isAnonymous = (route: RouteRecord): boolean => 'apiKey' in options || (route.access === 'open' && !isTlsUrl(base))
+  const isAnonymous = (route: RouteRecord): boolean =>
+    'apiKey' in options || (route.access === 'open' && !isTlsUrl(base))
 
-  const signed = async (route: RouteRecord, call: RawCall, { signal, ...line }: { readonly path: string; readonly body: string; readonly signal?: AbortSignal }): Promise<Record<string, string>> => {
+  const signed = async (
+    route: RouteRecord,
+    call: RawCall,
+    { signal, ...line }: { readonly path: string; readonly body: string; readonly signal?: AbortSignal },
+  ): Promise<Record<string, string>> => {
     const recipient = isAnonymous(route) ? undefined : await contact.meet(signal)
     if (route.access === 'open') return {}
     if ('apiKey' in options) return { [headers.key]: `Bearer ${options.apiKey}` }
@@ -123,7 +143,8 @@ export const createClient = (options: ClientOptions): Client => {
         redirect: 'error', // a control plane sends nobody elsewhere; who does is none
         signal,
       })
-      if (!answer.ok) throw await refusalOf(answer, base, route.access === 'open' || 'apiKey' in options ? undefined : options.key)
+      if (!answer.ok)
+        throw await refusalOf(answer, base, route.access === 'open' || 'apiKey' in options ? undefined : options.key)
       return answer
     } catch (error) {
       if (call.signal?.aborted) throw error
@@ -145,7 +166,11 @@ export const createClient = (options: ClientOptions): Client => {
       const route = routes.agentSocket
       const proof = await signed(route, {}, { path: route.path, body: '' })
       const { createConnection: connect } = contact
-      return { url: base.replace(/^http/, 'ws') + route.path, headers: proof, ...(connect ? { createConnection: connect } : {}) }
+      return {
+        url: base.replace(/^http/, 'ws') + route.path,
+        headers: proof,
+        ...(connect ? { createConnection: connect } : {}),
+      }
     },
   }
 }
@@ -160,7 +185,12 @@ const refusalOf = async (answer: Response, base: string, key: KeyPair | undefine
 const spokenThere = (answer: Response, failure: MeshError, key: KeyPair): MeshError | undefined => {
   if (failure.code === 'protocolVersion') return undefined
   const text = answer.headers.get(headers.protocol)
-  const version = text === null ? (failure.code === 'signatureInvalid' ? requests.before.at(-1) : undefined) : versionIn(text)
+  const version =
+    text === null ? (failure.code === 'signatureInvalid' ? requests.before.at(-1) : undefined) : versionIn(text)
   if (version === undefined || version === requests.version) return undefined
-  return otherVersion(requests, { name: `device ${shortId(toHex(key.publicKey))}`, version: requests.version }, { name: 'the control plane', version })
+  return otherVersion(
+    requests,
+    { name: `device ${shortId(toHex(key.publicKey))}`, version: requests.version },
+    { name: 'the control plane', version },
+  )
 }

@@ -13,7 +13,10 @@ import { routes } from './routes.ts'
  * The key of the control plane at an address: over TLS it is proven; on this machine nobody else listens, so it is asked.
  * @throws MeshError `controlPlaneUnreachable` | `controlPlaneProtocol` | `protocolVersion`
  */
-export const controlPlaneAt = async (url: string, { fetch: send = fetch, signal }: { readonly fetch?: typeof fetch; readonly signal?: AbortSignal } = {}): Promise<ControlPlaneId> => {
+export const controlPlaneAt = async (
+  url: string,
+  { fetch: send = fetch, signal }: { readonly fetch?: typeof fetch; readonly signal?: AbortSignal } = {},
+): Promise<ControlPlaneId> => {
   let answer: Response
   try {
     if (isTlsUrl(url)) return await provenKey(url, signal)
@@ -22,10 +25,16 @@ export const controlPlaneAt = async (url: string, { fetch: send = fetch, signal 
     throw unreachable(url, problemOf(error), error)
   }
   // before control planes had keys
-  if (answer.status === 404) throw otherVersion(requests, { name: 'this device', version: requests.version }, { name: `the control plane at ${url}`, version: requests.before[0] })
+  if (answer.status === 404)
+    throw otherVersion(
+      requests,
+      { name: 'this device', version: requests.version },
+      { name: `the control plane at ${url}`, version: requests.before[0] },
+    )
   if (!answer.ok) throw await errorOf(answer, url)
   const { controlPlaneKey } = (await answer.json().catch(() => ({}))) as { controlPlaneKey?: unknown }
-  if (typeof controlPlaneKey !== 'string' || !/^[0-9a-f]{64}$/.test(controlPlaneKey)) throw new MeshError('controlPlaneProtocol', { problem: `${url}${routes.controlPlane.path} tells no key` })
+  if (typeof controlPlaneKey !== 'string' || !/^[0-9a-f]{64}$/.test(controlPlaneKey))
+    throw new MeshError('controlPlaneProtocol', { problem: `${url}${routes.controlPlane.path} tells no key` })
   return parseControlPlaneId(controlPlaneKey)
 }
 
@@ -75,6 +84,7 @@ export class Contact {
   get createConnection(): typeof createConnection | undefined {
     const [{ url }, key] = [this.#options, this.#key]
     if (!this.#isTls || key === undefined) return undefined
-    return ((_: unknown, opened: Parameters<typeof connectPinned>[2]) => void connectPinned(url, key, opened)) as unknown as typeof createConnection
+    return ((_: unknown, opened: Parameters<typeof connectPinned>[2]) =>
+      void connectPinned(url, key, opened)) as unknown as typeof createConnection
   }
 }

@@ -6,7 +6,9 @@ import { isLoopbackUrl } from '../control-plane-url.ts'
 const whereToLook = (url: string): { readonly look?: string } => {
   if (!URL.canParse(url) || isLoopbackUrl(url)) return {}
   const { hostname: host } = new URL(url)
-  return { look: `mesh up must run on the machine at ${host}, and this one must reach it; where it has another address now, name that with --control-plane URL` }
+  return {
+    look: `mesh up must run on the machine at ${host}, and this one must reach it; where it has another address now, name that with --control-plane URL`,
+  }
 }
 
 /** Nobody answers at `url`. */
@@ -28,14 +30,18 @@ const untrusted = (url: string, error: unknown): MeshError | undefined => {
 }
 
 /** What a call that got no answer failed with. @param url where the control plane was expected */
-export const failureOf = (url: string, error: unknown): MeshError => meshErrorIn(error) ?? untrusted(url, error) ?? unreachable(url, problemOf(error), error)
+export const failureOf = (url: string, error: unknown): MeshError =>
+  meshErrorIn(error) ?? untrusted(url, error) ?? unreachable(url, problemOf(error), error)
 
 /** What a control plane, or something else, answered instead of what was asked for. */
 export const errorOf = async (answer: Response, url: string): Promise<MeshError> => {
   const text = await answer.text().catch(() => '')
   try {
-    const { error } = JSON.parse(text) as { error?: { code?: unknown; message?: unknown; fields?: Record<string, string | number> } }
-    if (typeof error?.code === 'string' && typeof error.message === 'string') return MeshError.fromReport({ code: error.code, message: error.message, fields: error.fields })
+    const { error } = JSON.parse(text) as {
+      error?: { code?: unknown; message?: unknown; fields?: Record<string, string | number> }
+    }
+    if (typeof error?.code === 'string' && typeof error.message === 'string')
+      return MeshError.fromReport({ code: error.code, message: error.message, fields: error.fields })
   } catch {
     // not ours: fall through
   }

@@ -31,7 +31,8 @@ export const AgentMessage = Type.Union([
   Type.Object({ type: Type.Literal('renew'), certificate: CertificateText }),
   Type.Object({ type: Type.Literal('heartbeat'), freeMemoryBytes: Count, lockMissingBytes: Type.Optional(Count) }),
   Type.Object({
-    type: Type.Literal('ring-state'), ...RingRef,
+    type: Type.Literal('ring-state'),
+    ...RingRef,
     state: Type.Union([Type.Literal('loading'), Type.Literal('ready'), Type.Literal('failed')]),
     progress: Type.Number({ minimum: 0, maximum: 1 }),
     loading: Type.Optional(Loading),
@@ -45,7 +46,8 @@ export const AgentMessage = Type.Union([
   }),
   /** How a `ring-trial` goes; `ready`: the part is loaded, and every other member is reached. */
   Type.Object({
-    type: Type.Literal('ring-trial-state'), ...RingRef,
+    type: Type.Literal('ring-trial-state'),
+    ...RingRef,
     state: Type.Union([Type.Literal('loading'), Type.Literal('ready'), Type.Literal('failed')]),
     progress: Type.Number({ minimum: 0, maximum: 1 }),
     loading: Type.Optional(Loading),
@@ -57,12 +59,22 @@ export const AgentMessage = Type.Union([
   /** While rank 0 reads a long prompt: so many of its tokens are done. */
   Type.Object({ type: Type.Literal('job-progress'), ...JobRef, readTokens: Count }),
   /** Tokens `firstIndex`, `firstIndex + 1`, ...; `text` is what they add to the answer (may be empty: held back). */
-  Type.Object({ type: Type.Literal('job-tokens'), ...JobRef, firstIndex: Count, tokens: Type.Array(Count, { maxItems: 4096 }), text: Type.String() }),
   Type.Object({
-    type: Type.Literal('job-done'), ...JobRef,
-    finishReason: FinishReason, usage: Usage, timings: Timings,
+    type: Type.Literal('job-tokens'),
+    ...JobRef,
+    firstIndex: Count,
+    tokens: Type.Array(Count, { maxItems: 4096 }),
+    text: Type.String(),
+  }),
+  Type.Object({
+    type: Type.Literal('job-done'),
+    ...JobRef,
+    finishReason: FinishReason,
+    usage: Usage,
+    timings: Timings,
     /** The whole answer, so that nothing depends on every delta having arrived. */
-    text: Type.String(), tokens: Type.Array(Count),
+    text: Type.String(),
+    tokens: Type.Array(Count),
   }),
   Type.Object({ type: Type.Literal('job-failed'), ...JobRef, error: ErrorReportSchema }),
   /** From every rank when a job has ended there; repeated until `report-kept`. */
@@ -73,7 +85,9 @@ export type AgentMessage = Type.Static<typeof AgentMessage>
 /** Control plane to agent. */
 export const ControlMessage = Type.Union([
   Type.Object({
-    type: Type.Literal('welcome'), serverTime: Count, heartbeatMs: Count,
+    type: Type.Literal('welcome'),
+    serverTime: Count,
+    heartbeatMs: Count,
     /** Relays of this group. One at `/ip4/0.0.0.0` is on the machine of the control plane, wherever that is reached. */
     relays: Type.Optional(Type.Array(Type.String({ maxLength: 500 }), { maxItems: limits.announcedRelays })),
   }),
@@ -83,15 +97,25 @@ export const ControlMessage = Type.Union([
   Type.Object({ type: Type.Literal('ring-active'), ...RingRef }),
   /** The others go on without this device; after that time it is tried again. Replaces every epoch of the ring. */
   Type.Object({
-    type: Type.Literal('ring-left-out'), ringId: RingRef.ringId, poolId: Hex64, modelId: ModelId,
-    error: ErrorReportSchema, retryMs: Type.Number({ minimum: 0 }),
+    type: Type.Literal('ring-left-out'),
+    ringId: RingRef.ringId,
+    poolId: Hex64,
+    modelId: ModelId,
+    error: ErrorReportSchema,
+    retryMs: Type.Number({ minimum: 0 }),
   }),
   /** Load this shard and reach these peers, without linking to them; answer with `ring-trial-state`. */
   Type.Object({ type: Type.Literal('ring-trial'), ring: RingEpoch }),
   /** This device is no longer part of the ring. */
   Type.Object({ type: Type.Literal('ring-left'), ringId: Type.String({ maxLength: 100 }) }),
   /** To rank 0 only. */
-  Type.Object({ type: Type.Literal('job-assign'), ...JobRef, ringId: Type.String({ maxLength: 100 }), queuedMs: Type.Number({ minimum: 0 }), submission: JobSubmission }),
+  Type.Object({
+    type: Type.Literal('job-assign'),
+    ...JobRef,
+    ringId: Type.String({ maxLength: 100 }),
+    queuedMs: Type.Number({ minimum: 0 }),
+    submission: JobSubmission,
+  }),
   Type.Object({ type: Type.Literal('job-cancel'), jobId: Type.String({ maxLength: 100 }) }),
   /** The final message of the job is stored: the agent may forget it. */
   Type.Object({ type: Type.Literal('job-settled'), jobId: Type.String({ maxLength: 100 }) }),

@@ -48,7 +48,10 @@ const openTls = (url: string, accept: (got: ControlPlaneId) => void, opened: Ope
     opened(error, result)
   }
   const socket = connect({
-    ...addressOf(url), servername: deviceServerName, ALPNProtocols: ['http/1.1'], minVersion: 'TLSv1.3',
+    ...addressOf(url),
+    servername: deviceServerName,
+    ALPNProtocols: ['http/1.1'],
+    minVersion: 'TLSv1.3',
     rejectUnauthorized: false, // by names and dates; the key decides, below
   })
   const late = setTimeout(() => end(new Error(`no TLS within ${formatDuration(handshakeMs)}`), null), handshakeMs)
@@ -69,7 +72,8 @@ const openTls = (url: string, accept: (got: ControlPlaneId) => void, opened: Ope
 }
 
 /** A connection to the control plane at `url` that has proven `key`. @param opened told `controlPlaneChanged` for another key */
-export const connectPinned = (url: string, key: ControlPlaneId, opened: Opened): TLSSocket => openTls(url, (got) => checkKey(url, key, got), opened)
+export const connectPinned = (url: string, key: ControlPlaneId, opened: Opened): TLSSocket =>
+  openTls(url, (got) => checkKey(url, key, got), opened)
 
 /** The key that whoever answers at an https address proves to have. @throws Error why nobody does */
 export const provenKey = (url: string, signal?: AbortSignal): Promise<ControlPlaneId> =>
@@ -79,14 +83,18 @@ export const provenKey = (url: string, signal?: AbortSignal): Promise<ControlPla
       socket.destroy()
       reject(signal?.reason instanceof Error ? signal.reason : new Error('aborted'))
     }
-    const socket = openTls(url, (got) => {
-      key = got
-    }, (error) => {
-      signal?.removeEventListener('abort', abort)
-      socket.destroy()
-      if (key === undefined) reject(error ?? new Error('it shows no certificate'))
-      else resolve(key)
-    })
+    const socket = openTls(
+      url,
+      (got) => {
+        key = got
+      },
+      (error) => {
+        signal?.removeEventListener('abort', abort)
+        socket.destroy()
+        if (key === undefined) reject(error ?? new Error('it shows no certificate'))
+        else resolve(key)
+      },
+    )
     if (signal?.aborted) abort()
     else signal?.addEventListener('abort', abort, { once: true })
   })

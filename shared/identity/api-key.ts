@@ -31,4 +31,5 @@ export const malformedKey = 'it does not look like mesh_sk_ with 16 and 64 hex d
 export const apiKeyIdIn = (text: string): string | undefined => form.exec(text)?.[1]
 
 /** Compares two hashes of `apiKeyHash` without telling by its duration how much was right. */
-export const isSameHash = (given: string, wanted: string): boolean => timingSafeEqual(Buffer.from(given, 'hex'), Buffer.from(wanted, 'hex'))
+export const isSameHash = (given: string, wanted: string): boolean =>
+  timingSafeEqual(Buffer.from(given, 'hex'), Buffer.from(wanted, 'hex'))

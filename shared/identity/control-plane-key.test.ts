@@ -4,7 +4,15 @@ import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
-import { controlPlaneIdOf, controlPlaneKeyText, loadControlPlaneKey, newControlPlaneKey, ownControlPlaneKey, parseControlPlaneKey, saveControlPlaneKey } from './control-plane-key.ts'
+import {
+  controlPlaneIdOf,
+  controlPlaneKeyText,
+  loadControlPlaneKey,
+  newControlPlaneKey,
+  ownControlPlaneKey,
+  parseControlPlaneKey,
+  saveControlPlaneKey,
+} from './control-plane-key.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'mesh-control-plane-key-'))
 after(() => rmSync(folder, { recursive: true }))
@@ -49,7 +57,9 @@ test('secrets follow from key and purpose', () => {
   const key = parseControlPlaneKey(rfcKey)
   assert.ok(key)
   const scalar = Buffer.from('e6cb5bdd80aa45ae9c95e8c15476679ffec953c16851e711e743939589c64fc1', 'hex')
-  const wanted = Buffer.from(hkdfSync('sha256', scalar, Buffer.alloc(0), Buffer.from('meshnet-control-plane-v1 texts'), 32))
+  const wanted = Buffer.from(
+    hkdfSync('sha256', scalar, Buffer.alloc(0), Buffer.from('meshnet-control-plane-v1 texts'), 32),
+  )
   assert.deepEqual(key.secretFor('texts'), wanted)
   assert.notDeepEqual(key.secretFor('texts 2'), wanted)
   assert.notDeepEqual(newControlPlaneKey().secretFor('texts'), wanted)
@@ -57,7 +67,8 @@ test('secrets follow from key and purpose', () => {
 
 test('a damaged file is refused by name, and not replaced', () => {
   const file = fileNamed('damaged.key')
-  const p384 = '-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n-----END PRIVATE KEY-----\n'
+  const p384 =
+    '-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n-----END PRIVATE KEY-----\n'
   const cut = controlPlaneKeyText(newControlPlaneKey()).slice(0, 90)
   for (const text of ['', 'not a key', cut, p384]) {
     writeFileSync(file, text)

@@ -5,7 +5,15 @@
  * 0600. The id of a control plane is the SHA-256 of its public key as X.509 has it (DER SubjectPublicKeyInfo), so it
  * can be compared with any certificate of the key, whatever names and dates that bears.
  */
-import { createHash, createPrivateKey, createPublicKey, generateKeyPairSync, hkdfSync, type KeyObject, type X509Certificate } from 'node:crypto'
+import {
+  createHash,
+  createPrivateKey,
+  createPublicKey,
+  generateKeyPairSync,
+  hkdfSync,
+  type KeyObject,
+  type X509Certificate,
+} from 'node:crypto'
 import { chmodSync } from 'node:fs'
 import { MeshError } from '../errors.ts'
 import { createState, readState, writeState } from '../home.ts'
@@ -26,10 +34,15 @@ export interface ControlPlaneKey {
 
 /** Id of the control plane whose key this is: SHA-256 of the DER SubjectPublicKeyInfo. */
 export const controlPlaneIdOf = (publicKey: KeyObject): ControlPlaneId =>
-  parseControlPlaneId(createHash('sha256').update(publicKey.export({ type: 'spki', format: 'der' })).digest('hex'))
+  parseControlPlaneId(
+    createHash('sha256')
+      .update(publicKey.export({ type: 'spki', format: 'der' }))
+      .digest('hex'),
+  )
 
 /** Id of the control plane that a certificate was made for. Whether its holder has the key, the TLS handshake shows. */
-export const controlPlaneIdIn = (certificate: X509Certificate): ControlPlaneId => controlPlaneIdOf(certificate.publicKey)
+export const controlPlaneIdIn = (certificate: X509Certificate): ControlPlaneId =>
+  controlPlaneIdOf(certificate.publicKey)
 
 const keyOf = (privateKey: KeyObject): ControlPlaneKey => {
   const publicKey = createPublicKey(privateKey)
@@ -42,15 +55,19 @@ const keyOf = (privateKey: KeyObject): ControlPlaneKey => {
   }
 }
 
-export const newControlPlaneKey = (): ControlPlaneKey => keyOf(generateKeyPairSync('ec', { namedCurve: curve }).privateKey)
+export const newControlPlaneKey = (): ControlPlaneKey =>
+  keyOf(generateKeyPairSync('ec', { namedCurve: curve }).privateKey)
 
 /** The key as its file has it. */
-export const controlPlaneKeyText = ({ privateKey }: ControlPlaneKey): string => String(privateKey.export({ type: 'pkcs8', format: 'pem' }))
+export const controlPlaneKeyText = ({ privateKey }: ControlPlaneKey): string =>
+  String(privateKey.export({ type: 'pkcs8', format: 'pem' }))
 
 /** @param encoded PEM, or DER of PKCS #8. @returns `undefined` for what is no key of this kind */
 export const parseControlPlaneKey = (encoded: string | Buffer): ControlPlaneKey | undefined => {
   try {
-    const privateKey = createPrivateKey(typeof encoded === 'string' ? encoded : { key: encoded, format: 'der', type: 'pkcs8' })
+    const privateKey = createPrivateKey(
+      typeof encoded === 'string' ? encoded : { key: encoded, format: 'der', type: 'pkcs8' },
+    )
     return privateKey.asymmetricKeyDetails?.namedCurve === curve ? keyOf(privateKey) : undefined
   } catch {
     return undefined

@@ -43,12 +43,17 @@ test('pin: it holds longer than the certificate of the admin that signed it', ()
 test('pin: a clock that is a little behind takes it', () => {
   const text = signPin(root, { after: 0, controlPlaneId: home }, now)
   assert.equal(readPin(text, root.publicKey, now - limits.clockSkewMs).number, 1)
-  assert.throws(() => readPin(text, root.publicKey, now - limits.clockSkewMs - 1), { code: 'pinInvalid', message: /future/ })
+  assert.throws(() => readPin(text, root.publicKey, now - limits.clockSkewMs - 1), {
+    code: 'pinInvalid',
+    message: /future/,
+  })
 })
 
 const fields = [1, Buffer.from(poolIdOf(root.publicKey), 'hex'), Buffer.from(home, 'hex'), 1, now / 1000]
 const body = (change: Readonly<Record<number, unknown>>, domain = 'meshnet-control-plane-pin-v1', count = 5): string =>
-  Buffer.from(encodeStatement(domain, encodeCbor(Object.values({ ...fields, ...change }).slice(0, count)), root)).toString('base64url')
+  Buffer.from(
+    encodeStatement(domain, encodeCbor(Object.values({ ...fields, ...change }).slice(0, count)), root),
+  ).toString('base64url')
 const of = (signer: Signer): string => signPin(signer, { after: 0, controlPlaneId: home }, now)
 const good = of(root)
 const changed = (at: number): string => {
@@ -63,7 +68,8 @@ const twin = (text: string): string => {
   return text.slice(0, -1) + digits[last ^ 1]
 }
 
-test('pin: the body of these tests is a good one', () => assert.equal(readPin(body({}), root.publicKey, now).controlPlaneId, home))
+test('pin: the body of these tests is a good one', () =>
+  assert.equal(readPin(body({}), root.publicKey, now).controlPlaneId, home))
 
 for (const [name, text, problem] of [
   ['of a stranger', of(newKeyPair()), /another pool/],
@@ -97,8 +103,16 @@ for (const [name, text, problem] of [
 
 test('pin: the higher number replaces the lower, never the other way', () => {
   const [first, second] = [pin(root, 0), pin(admin, 1, other)]
-  const replaced = [[first, undefined], [second, first], [first, second], [first, first]] as const
-  assert.deepEqual(replaced.map(([next, held]) => replacesPin(next, held, nobody)), [true, true, false, false])
+  const replaced = [
+    [first, undefined],
+    [second, first],
+    [first, second],
+    [first, first],
+  ] as const
+  assert.deepEqual(
+    replaced.map(([next, held]) => replacesPin(next, held, nobody)),
+    [true, true, false, false],
+  )
 })
 
 test('pin: of two with one number every side keeps the same one, that of the root key if there is one', () => {
@@ -114,8 +128,12 @@ test('pin: an admin that was removed replaces nothing, and whoever was not undoe
   const highest = pin(admin, 2 ** 32 - 2, other)
   assert.equal(highest.number, 2 ** 32 - 1)
   assert.equal(replacesPin(highest, pin(root, 0), nobody), true)
-  assert.deepEqual([isVoid(highest, nobody), isVoid(highest, withoutAdmin), isVoid(pin(root, 0), { has: () => true })], [false, true, false])
-  for (const held of [undefined, pin(root, 0), pin(admin, 1)]) assert.equal(replacesPin(highest, held, withoutAdmin), false)
+  assert.deepEqual(
+    [isVoid(highest, nobody), isVoid(highest, withoutAdmin), isVoid(pin(root, 0), { has: () => true })],
+    [false, true, false],
+  )
+  for (const held of [undefined, pin(root, 0), pin(admin, 1)])
+    assert.equal(replacesPin(highest, held, withoutAdmin), false)
   for (const next of [pin(root, 0), pin(adminOf(root), 0)]) assert.equal(replacesPin(next, highest, withoutAdmin), true)
 })
 

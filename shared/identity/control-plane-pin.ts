@@ -45,7 +45,13 @@ export const signPin = (
 ): string => {
   const { poolId, statement } = signing(signer)
   const number = Math.min(after + 1, most)
-  const fields = [version, Buffer.from(poolId, 'hex'), Buffer.from(controlPlaneId, 'hex'), number, Math.floor(now / 1000)]
+  const fields = [
+    version,
+    Buffer.from(poolId, 'hex'),
+    Buffer.from(controlPlaneId, 'hex'),
+    number,
+    Math.floor(now / 1000),
+  ]
   return Buffer.from(statement(domain, encodeCbor(fields))).toString('base64url')
 }
 
@@ -62,7 +68,8 @@ const read = (text: string, rootPublicKey: Uint8Array, now: number): ControlPlan
   const statement = decodeStatement(bytes)
   const [kind, pool, controlPlane, number, seconds] = decodeArray(statement.body, [fieldCount])
   if (kind !== version) throw bad(`version ${String(kind)} is unknown`)
-  if (!(controlPlane instanceof Uint8Array) || controlPlane.length !== 32) throw bad('the key that it names is not 32 bytes')
+  if (!(controlPlane instanceof Uint8Array) || controlPlane.length !== 32)
+    throw bad('the key that it names is not 32 bytes')
   if (!isCount(number, 1) || !isCount(seconds, 0)) throw bad('its fields are wrong')
   const poolId = poolIdOf(rootPublicKey)
   if (!(pool instanceof Uint8Array) || toHex(pool) !== poolId) throw bad('it belongs to another pool')
@@ -70,7 +77,14 @@ const read = (text: string, rootPublicKey: Uint8Array, now: number): ControlPlan
   if (time > now + limits.clockSkewMs) throw bad('it is from the future; check the clock')
   // whether the signer was removed since is asked where pins are compared: a removal may come in later than the pin
   const admin = checkSigner(statement, domain, { rootPublicKey, now: time, removals: { has: () => false } })
-  return { poolId, controlPlaneId: parseControlPlaneId(toHex(controlPlane)), number, time, signedBy: admin?.deviceId, text }
+  return {
+    poolId,
+    controlPlaneId: parseControlPlaneId(toHex(controlPlane)),
+    number,
+    time,
+    signedBy: admin?.deviceId,
+    text,
+  }
 }
 
 /** @param text anything a peer may have sent. @throws MeshError `pinInvalid` */

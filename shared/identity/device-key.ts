@@ -18,7 +18,8 @@ export const saveKey = (file: string, key: KeyPair): void => {
 export const loadKey = (file: string): KeyPair | undefined => {
   const text = readState(file)?.toString('utf8').trim()
   if (text === undefined) return undefined
-  if (!/^[0-9a-f]{64}$/.test(text)) throw new MeshError('stateUnreadable', { file, problem: 'not a key of 64 hex digits' })
+  if (!/^[0-9a-f]{64}$/.test(text))
+    throw new MeshError('stateUnreadable', { file, problem: 'not a key of 64 hex digits' })
   return keyPairFromSeed(new Uint8Array(Buffer.from(text, 'hex')))
 }
 

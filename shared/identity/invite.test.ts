@@ -7,7 +7,14 @@ import { newKeyPair } from './keys.ts'
 import { poolIdOf } from './pool-certificate.ts'
 
 const root = newKeyPair().publicKey
-const invite = { rootPublicKey: Uint8Array.from(root), inviteId: '0123456789abcdef', secret: new Uint8Array(16).fill(7), notAfter: 1_800_000_000_000, urls: ['https://192.168.1.20:8080', 'http://127.0.0.1:8080'], controlPlaneKey: newControlPlaneKey().id }
+const invite = {
+  rootPublicKey: Uint8Array.from(root),
+  inviteId: '0123456789abcdef',
+  secret: new Uint8Array(16).fill(7),
+  notAfter: 1_800_000_000_000,
+  urls: ['https://192.168.1.20:8080', 'http://127.0.0.1:8080'],
+  controlPlaneKey: newControlPlaneKey().id,
+}
 const line = encodeInvite(invite)
 
 test('invite: one line, read back as it was, with spaces around it or not', () => {
@@ -16,11 +23,17 @@ test('invite: one line, read back as it was, with spaces around it or not', () =
     const { poolId, rootPublicKey, secret, ...rest } = decodeInvite(text)
     assert.equal(poolId, poolIdOf(root))
     assert.deepEqual([Buffer.from(rootPublicKey), Buffer.from(secret)], [Buffer.from(root), Buffer.from(invite.secret)])
-    assert.deepEqual(rest, { inviteId: invite.inviteId, notAfter: invite.notAfter, urls: invite.urls, controlPlaneKey: invite.controlPlaneKey })
+    assert.deepEqual(rest, {
+      inviteId: invite.inviteId,
+      notAfter: invite.notAfter,
+      urls: invite.urls,
+      controlPlaneKey: invite.controlPlaneKey,
+    })
   }
 })
 
-const withFields = (...fields: unknown[]): string => `mesh-invite:${Buffer.from(encodeCbor(fields)).toString('base64url')}`
+const withFields = (...fields: unknown[]): string =>
+  `mesh-invite:${Buffer.from(encodeCbor(fields)).toString('base64url')}`
 const parts = [Buffer.from(root), 1_800_000_000, Buffer.alloc(8), Buffer.alloc(16)]
 
 for (const [name, text, problem] of [
@@ -37,9 +50,18 @@ for (const [name, text, problem] of [
   ['a text for that key', withFields(2, ...parts, [], 'a'.repeat(64)), /damaged/],
   ['a short key', withFields(1, Buffer.alloc(31), ...parts.slice(1), []), /damaged/],
   ['an address that is none', withFields(1, ...parts, ['file:///etc/passwd']), /damaged/],
-  ['a hundred addresses', withFields(1, ...parts, Array.from({ length: 100 }, () => 'http://a')), /damaged/],
+  [
+    'a hundred addresses',
+    withFields(
+      1,
+      ...parts,
+      Array.from({ length: 100 }, () => 'http://a'),
+    ),
+    /damaged/,
+  ],
 ] as const) {
-  test(`invite: refused: ${name}`, () => assert.throws(() => decodeInvite(text), { code: 'inviteInvalid', message: problem }))
+  test(`invite: refused: ${name}`, () =>
+    assert.throws(() => decodeInvite(text), { code: 'inviteInvalid', message: problem }))
 }
 
 test('invite: one of before control planes had keys, or of a maker that knew none, is read: its addresses are spoken to by TLS', () => {
@@ -56,7 +78,8 @@ test('invite: a proof holds for one device, one pool and one secret', () => {
   const subject = { poolId: 'p', inviteId: 'i', deviceId: 'd' }
   const proof = inviteProof(invite.secret, subject)
   assert.ok(isProof(proof, inviteProof(invite.secret, subject)))
-  for (const change of [{ poolId: 'q' }, { inviteId: 'j' }, { deviceId: 'e' }]) assert.ok(!isProof(proof, inviteProof(invite.secret, { ...subject, ...change })))
+  for (const change of [{ poolId: 'q' }, { inviteId: 'j' }, { deviceId: 'e' }])
+    assert.ok(!isProof(proof, inviteProof(invite.secret, { ...subject, ...change })))
   assert.ok(!isProof(proof, inviteProof(new Uint8Array(16), subject)))
   assert.ok(!isProof('', proof))
 })

@@ -42,9 +42,27 @@ const version = 2
 const keylessVersion = 1
 const maxLength = 2000
 
-export const encodeInvite = ({ rootPublicKey, inviteId, secret, notAfter, urls, controlPlaneKey = '' }: Omit<Invite, 'poolId' | 'controlPlaneKey'> & { readonly controlPlaneKey?: string }): string => {
-  const head = [version, Buffer.from(rootPublicKey), Math.floor(notAfter / 1000), Buffer.from(inviteId, 'hex'), Buffer.from(secret)]
-  return prefix + Buffer.from(encodeCbor([...head, urls.slice(0, inviteUrls), Buffer.from(controlPlaneKey, 'hex')])).toString('base64url')
+export const encodeInvite = ({
+  rootPublicKey,
+  inviteId,
+  secret,
+  notAfter,
+  urls,
+  controlPlaneKey = '',
+}: Omit<Invite, 'poolId' | 'controlPlaneKey'> & { readonly controlPlaneKey?: string }): string => {
+  const head = [
+    version,
+    Buffer.from(rootPublicKey),
+    Math.floor(notAfter / 1000),
+    Buffer.from(inviteId, 'hex'),
+    Buffer.from(secret),
+  ]
+  return (
+    prefix +
+    Buffer.from(encodeCbor([...head, urls.slice(0, inviteUrls), Buffer.from(controlPlaneKey, 'hex')])).toString(
+      'base64url',
+    )
+  )
 }
 
 const bad = (problem: string): MeshError => new MeshError('inviteInvalid', { problem })
@@ -55,9 +73,12 @@ const bytesOf = (value: unknown, length: number): Uint8Array => {
 }
 
 const keyIn = (value: unknown): { readonly controlPlaneKey?: ControlPlaneId } =>
-  value === undefined || (value instanceof Uint8Array && value.length === 0) ? {} : { controlPlaneKey: parseControlPlaneId(toHex(bytesOf(value, 32))) }
+  value === undefined || (value instanceof Uint8Array && value.length === 0)
+    ? {}
+    : { controlPlaneKey: parseControlPlaneId(toHex(bytesOf(value, 32))) }
 
-const isUrl = (value: unknown): value is string => typeof value === 'string' && URL.canParse(value) && /^https?:\/\/[\x21-\x7e]+$/.test(value)
+const isUrl = (value: unknown): value is string =>
+  typeof value === 'string' && URL.canParse(value) && /^https?:\/\/[\x21-\x7e]+$/.test(value)
 
 /** Reads what a person pasted; whether it still holds the admin decides who made it. @throws MeshError `inviteInvalid` */
 export const decodeInvite = (pasted: string): Invite => {
@@ -73,17 +94,27 @@ export const decodeInvite = (pasted: string): Invite => {
   }
   const [kind, rootPublicKey, expiry, id, secret, urls, key] = fields
   if (kind !== (key === undefined ? keylessVersion : version)) throw bad(`version ${String(kind)} is unknown`)
-  if (typeof expiry !== 'number' || !Array.isArray(urls) || urls.length > inviteUrls || !urls.every(isUrl)) throw bad('it is damaged')
+  if (typeof expiry !== 'number' || !Array.isArray(urls) || urls.length > inviteUrls || !urls.every(isUrl))
+    throw bad('it is damaged')
   const root = bytesOf(rootPublicKey, 32)
   return {
-    poolId: poolIdOf(root), rootPublicKey: root, inviteId: toHex(bytesOf(id, inviteIdBytes)), secret: bytesOf(secret, inviteSecretBytes),
-    notAfter: expiry * 1000, urls: urls.map(secureUrl), ...keyIn(key),
+    poolId: poolIdOf(root),
+    rootPublicKey: root,
+    inviteId: toHex(bytesOf(id, inviteIdBytes)),
+    secret: bytesOf(secret, inviteSecretBytes),
+    notAfter: expiry * 1000,
+    urls: urls.map(secureUrl),
+    ...keyIn(key),
   }
 }
 
 /** What a device shows instead of the secret: 64 hex digits that only this device can use. */
-export const inviteProof = (secret: Uint8Array, { poolId, inviteId, deviceId }: { readonly poolId: string; readonly inviteId: string; readonly deviceId: string }): string =>
+export const inviteProof = (
+  secret: Uint8Array,
+  { poolId, inviteId, deviceId }: { readonly poolId: string; readonly inviteId: string; readonly deviceId: string },
+): string =>
   createHmac('sha256', secret).update(['meshnet-invite-v1', poolId, inviteId, deviceId].join('\n')).digest('hex')
 
 /** Compares without telling by its duration how much was right. */
-export const isProof = (given: string, wanted: string): boolean => given.length === wanted.length && timingSafeEqual(Buffer.from(given), Buffer.from(wanted))
+export const isProof = (given: string, wanted: string): boolean =>
+  given.length === wanted.length && timingSafeEqual(Buffer.from(given), Buffer.from(wanted))

@@ -14,7 +14,10 @@ const lineOf = (content: Uint8Array): string => `mesh-pool-key:${Buffer.from(con
 
 test('key export: the key comes back with its name, the passphrase typed on another keyboard too', () => {
   const back = importKey(` ${line}\n`, passphrase)
-  assert.deepEqual([toHex(back.key.seed), toHex(back.key.publicKey), back.name], [toHex(key.seed), toHex(key.publicKey), 'home'])
+  assert.deepEqual(
+    [toHex(back.key.seed), toHex(back.key.publicKey), back.name],
+    [toHex(key.seed), toHex(key.publicKey), 'home'],
+  )
   const umlaut = exportKey({ key, name: 'home' }, 'gr\u00fcne Wiese hier')
   assert.equal(importKey(umlaut, 'gru\u0308ne Wiese hier').name, 'home')
 })
@@ -29,7 +32,11 @@ test('key export: a wrong passphrase and a changed byte are refused', () => {
   for (const at of [bytes.length - 1, bytes.length - 40, 10, 30]) {
     const changed = Buffer.from(bytes)
     changed[at] ^= 1
-    assert.throws(() => importKey(lineOf(changed), passphrase), (error: { code?: string }) => ['passphraseWrong', 'keyExportInvalid'].includes(error.code ?? ''), `byte ${at}`)
+    assert.throws(
+      () => importKey(lineOf(changed), passphrase),
+      (error: { code?: string }) => ['passphraseWrong', 'keyExportInvalid'].includes(error.code ?? ''),
+      `byte ${at}`,
+    )
   }
 })
 
@@ -45,7 +52,8 @@ for (const [name, text, problem] of [
   ['a version of the future', lineOf(encodeCbor([2, ...fields.slice(1)])), /version 2/],
   ['a nonce of another size', lineOf(encodeCbor([1, 17, fields[2], Buffer.alloc(4), fields[4]])), /damaged/],
 ] as const) {
-  test(`key export: refused: ${name}`, () => assert.throws(() => importKey(text, passphrase), { code: 'keyExportInvalid', message: problem }))
+  test(`key export: refused: ${name}`, () =>
+    assert.throws(() => importKey(text, passphrase), { code: 'keyExportInvalid', message: problem }))
 }
 
 test('key export: the key of a control plane comes back, and neither file is taken for the other', () => {
@@ -54,6 +62,10 @@ test('key export: the key of a control plane comes back, and neither file is tak
   const back = importControlPlaneKey(`${text}\n`, passphrase)
   assert.deepEqual([back.id, back.secretFor('x')], [own.id, own.secretFor('x')])
   assert.throws(() => importControlPlaneKey(text, 'correct horse batterz'), { code: 'passphraseWrong' })
-  assert.throws(() => importKey(text, passphrase), { code: 'keyExportInvalid', message: /does not begin with mesh-pool-key:/ })
-  for (const other of [line, text.slice(0, -8), line.replace('mesh-pool-key:', 'mesh-control-plane-key:')]) assert.throws(() => importControlPlaneKey(other, passphrase), { code: 'keyExportInvalid' })
+  assert.throws(() => importKey(text, passphrase), {
+    code: 'keyExportInvalid',
+    message: /does not begin with mesh-pool-key:/,
+  })
+  for (const other of [line, text.slice(0, -8), line.replace('mesh-pool-key:', 'mesh-control-plane-key:')])
+    assert.throws(() => importControlPlaneKey(other, passphrase), { code: 'keyExportInvalid' })
 })

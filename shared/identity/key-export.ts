@@ -33,13 +33,21 @@ const nonceBytes = 12
 const tagBytes = 16
 const maxLength = 1000
 
-const keyOf = (passphrase: string, salt: Uint8Array, cost: number): Buffer => scryptSync(passphrase.normalize('NFKC'), salt, 32, { N: 2 ** cost, r: 8, p: 1, maxmem: 2 ** cost * 8 * 128 + 2 ** 20 })
+const keyOf = (passphrase: string, salt: Uint8Array, cost: number): Buffer =>
+  scryptSync(passphrase.normalize('NFKC'), salt, 32, {
+    N: 2 ** cost,
+    r: 8,
+    p: 1,
+    maxmem: 2 ** cost * 8 * 128 + 2 ** 20,
+  })
 
-const headOf = (cost: number, salt: Uint8Array, nonce: Uint8Array): Uint8Array => encodeCbor([version, cost, Buffer.from(salt), Buffer.from(nonce)])
+const headOf = (cost: number, salt: Uint8Array, nonce: Uint8Array): Uint8Array =>
+  encodeCbor([version, cost, Buffer.from(salt), Buffer.from(nonce)])
 
 /** @throws MeshError `usage` for a passphrase that is too short */
 const seal = (prefix: string, content: readonly unknown[], passphrase: string): string => {
-  if (passphrase.length < passphraseLength) throw new MeshError('usage', { problem: `the passphrase needs ${passphraseLength} characters or more` })
+  if (passphrase.length < passphraseLength)
+    throw new MeshError('usage', { problem: `the passphrase needs ${passphraseLength} characters or more` })
   const [salt, nonce] = [randomBytes(saltBytes), randomBytes(nonceBytes)]
   const cipher = createCipheriv('aes-256-gcm', keyOf(passphrase, salt, logN), nonce)
   cipher.setAAD(headOf(logN, salt, nonce))
@@ -48,7 +56,8 @@ const seal = (prefix: string, content: readonly unknown[], passphrase: string): 
 }
 
 /** @throws MeshError `usage` for a passphrase that is too short */
-export const exportKey = ({ key, name }: ExportedKey, passphrase: string): string => seal(poolPrefix, [Buffer.from(key.seed), name], passphrase)
+export const exportKey = ({ key, name }: ExportedKey, passphrase: string): string =>
+  seal(poolPrefix, [Buffer.from(key.seed), name], passphrase)
 
 /** @throws MeshError `usage` for a passphrase that is too short */
 export const exportControlPlaneKey = ({ privateKey }: ControlPlaneKey, passphrase: string): string =>
@@ -78,13 +87,23 @@ const read = (prefix: string, pasted: string): Sealed => {
   if (digits.length > maxLength || !/^[A-Za-z0-9_-]+$/.test(digits)) throw bad('it is not one whole line')
   const [kind, cost, salt, nonce, sealed] = fieldsOf(Buffer.from(digits, 'base64url'), 5)
   if (kind !== version) throw bad(`version ${String(kind)} is unknown`)
-  if (typeof cost !== 'number' || !Number.isInteger(cost) || cost < 1 || cost > maxLogN) throw bad('it asks for too much memory')
-  if (!(salt instanceof Uint8Array && nonce instanceof Uint8Array && sealed instanceof Uint8Array) || nonce.length !== nonceBytes || sealed.length <= tagBytes) throw bad('it is damaged')
+  if (typeof cost !== 'number' || !Number.isInteger(cost) || cost < 1 || cost > maxLogN)
+    throw bad('it asks for too much memory')
+  if (
+    !(salt instanceof Uint8Array && nonce instanceof Uint8Array && sealed instanceof Uint8Array) ||
+    nonce.length !== nonceBytes ||
+    sealed.length <= tagBytes
+  )
+    throw bad('it is damaged')
   return { cost, salt, nonce, sealed }
 }
 
 /** @throws MeshError `keyExportInvalid` | `passphraseWrong` (or a changed byte: the two cannot be told apart) */
-const unseal = (prefix: string, text: string, { passphrase, length }: { readonly passphrase: string; readonly length: number }): unknown[] => {
+const unseal = (
+  prefix: string,
+  text: string,
+  { passphrase, length }: { readonly passphrase: string; readonly length: number },
+): unknown[] => {
   const { cost, salt, nonce, sealed } = read(prefix, text)
   const decipher = createDecipheriv('aes-256-gcm', keyOf(passphrase, salt, cost), nonce, { authTagLength: tagBytes })
   decipher.setAAD(headOf(cost, salt, nonce))

@@ -56,7 +56,8 @@ export const verifyBytes = (publicKey: Uint8Array, message: Uint8Array, signatur
   }
 }
 
-export const toHex = (bytes: Uint8Array): string => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('hex')
+export const toHex = (bytes: Uint8Array): string =>
+  Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('hex')
 
 /** @throws MeshError `usage` when the text is not `length` bytes in hex */
 export const fromHex = (text: string, length: number, what: string): Uint8Array => {

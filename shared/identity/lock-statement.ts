@@ -24,7 +24,15 @@ const Body = Type.Array(Type.Unknown(), { minItems: 7, maxItems: 7 })
 const whole = (value: number): number | bigint => (value > 0xffff_ffff ? BigInt(value) : value)
 
 export const signCommitment = (key: KeyPair, { sequence, phase, memoryBytes, cooldownMs, at }: Commitment): string => {
-  const body = encodeCbor([version, key.publicKey, sequence, phases.indexOf(phase), whole(memoryBytes), whole(cooldownMs), whole(Math.floor(at / 1000))])
+  const body = encodeCbor([
+    version,
+    key.publicKey,
+    sequence,
+    phases.indexOf(phase),
+    whole(memoryBytes),
+    whole(cooldownMs),
+    whole(Math.floor(at / 1000)),
+  ])
   return Buffer.from(encodeCbor([body, signBytes(key, Buffer.concat([domain, body]))])).toString('base64url')
 }
 
@@ -38,12 +46,17 @@ export const verifyCommitment = (text: string, publicKey: Uint8Array): Commitmen
   let fields: unknown[]
   try {
     const [body, signature] = decodeCbor(Outer, Buffer.from(text, 'base64url'))
-    if (!verifyBytes(publicKey, Buffer.concat([domain, body]), signature)) throw bad('its signature is not of this device')
+    if (!verifyBytes(publicKey, Buffer.concat([domain, body]), signature))
+      throw bad('its signature is not of this device')
     fields = decodeCbor(Body, body)
   } catch (error) {
-    throw error instanceof MeshError && error.code === 'lockInvalid' ? error : bad('it is not CBOR of two byte strings', error)
+    throw error instanceof MeshError && error.code === 'lockInvalid'
+      ? error
+      : bad('it is not CBOR of two byte strings', error)
   }
-  const [found, device, sequence, phase, memoryBytes, cooldownMs, seconds] = fields.map((value) => (typeof value === 'bigint' ? Number(value) : value))
+  const [found, device, sequence, phase, memoryBytes, cooldownMs, seconds] = fields.map((value) =>
+    typeof value === 'bigint' ? Number(value) : value,
+  )
   if (found !== version) throw bad(`version ${String(found)} is unknown`)
   if (!(device instanceof Uint8Array) || Buffer.compare(device, publicKey) !== 0) throw bad('it names another device')
   const commitment = { sequence, phase: phases[phase as number], memoryBytes, cooldownMs, at: Number(seconds) * 1000 }

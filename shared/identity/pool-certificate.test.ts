@@ -24,9 +24,27 @@ const bytesOf = (one: string): Buffer => Buffer.from(one, 'base64url')
 const textOf = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64url')
 /** Signs fields as they are, as an attacker with that key could. */
 const sign = (key: KeyPair, fields: readonly unknown[], signer?: string): string =>
-  textOf(encodeStatement('meshnet-certificate-v2', encodeCbor(fields), key, signer === undefined ? undefined : bytesOf(signer)))
+  textOf(
+    encodeStatement(
+      'meshnet-certificate-v2',
+      encodeCbor(fields),
+      key,
+      signer === undefined ? undefined : bytesOf(signer),
+    ),
+  )
 const fields = (change: Readonly<Record<number, unknown>> = {}): unknown[] =>
-  Object.values({ ...[2, Buffer.from(poolIdOf(root.publicKey), 'hex'), Buffer.from(deviceId, 'hex'), 0, Buffer.alloc(16), now / 1000, now / 1000 + 60], ...change })
+  Object.values({
+    ...[
+      2,
+      Buffer.from(poolIdOf(root.publicKey), 'hex'),
+      Buffer.from(deviceId, 'hex'),
+      0,
+      Buffer.alloc(16),
+      now / 1000,
+      now / 1000 + 60,
+    ],
+    ...change,
+  })
 
 test('certificate: a fresh one tells pool, device, role and dates', () => {
   const certificate = verifyCertificate(text, root.publicKey, now)
@@ -35,7 +53,10 @@ test('certificate: a fresh one tells pool, device, role and dates', () => {
   assert.equal(certificate.role, 'member')
   assert.equal(certificate.signedBy, undefined)
   assert.equal(certificate.notAfter - certificate.notBefore, certificateLifetimeMs)
-  assert.notEqual(certificate.serial, verifyCertificate(issueCertificate(root, member, now), root.publicKey, now).serial)
+  assert.notEqual(
+    certificate.serial,
+    verifyCertificate(issueCertificate(root, member, now), root.publicKey, now).serial,
+  )
 })
 
 test('certificate: one that an admin signed names it, and ends with the certificate of that admin', () => {
@@ -50,22 +71,81 @@ const memberText = issueCertificate(root, { deviceId: adminId, role: 'member' },
 const otherRoot = newKeyPair()
 const forged = newKeyPair()
 const longHeader = Buffer.concat([Buffer.from([0x98, 2]), bytesOf(text).subarray(1)]) // a length in two bytes that fits in one
-const bodyNotCanonical = encodeStatement('meshnet-certificate-v2', Buffer.concat([Buffer.from([0x98, 7]), Buffer.from(encodeCbor(fields())).subarray(1)]), root)
+const bodyNotCanonical = encodeStatement(
+  'meshnet-certificate-v2',
+  Buffer.concat([Buffer.from([0x98, 7]), Buffer.from(encodeCbor(fields())).subarray(1)]),
+  root,
+)
 
-const refusals: readonly (readonly [name: string, certificate: string, code: ErrorCode, problem: RegExp, change?: { at?: number; removals?: { has(id: string): boolean } }])[] = [
+const refusals: readonly (readonly [
+  name: string,
+  certificate: string,
+  code: ErrorCode,
+  problem: RegExp,
+  change?: { at?: number; removals?: { has(id: string): boolean } },
+])[] = [
   ['an expired one', text, 'certificateExpired', /expired/, { at: now + certificateLifetimeMs }],
   ['one from the future', text, 'certificateInvalid', /valid from/, { at: now - 3600e3 }],
   ['one of another pool', issueCertificate(otherRoot, member, now), 'certificateInvalid', /not of the root key/],
-  ['one of our root key that names another pool', sign(root, fields({ 1: Buffer.alloc(32) })), 'certificateInvalid', /another pool/],
+  [
+    'one of our root key that names another pool',
+    sign(root, fields({ 1: Buffer.alloc(32) })),
+    'certificateInvalid',
+    /another pool/,
+  ],
   ['one of a device that was removed', text, 'memberRemoved', /was removed/, { removals: removed(deviceId) }],
-  ['a forged admin: its certificate is signed by itself', issueCertificate({ key: forged, certificate: issueCertificate(forged, { deviceId: deviceIdOf(forged), role: 'admin' }, now) }, member, now), 'certificateInvalid', /not of the root key/],
-  ['a forged admin: the certificate of a real one, signed with another key', sign(forged, fields(), adminText), 'certificateInvalid', /not of the admin/],
-  ['an admin of another pool', issueCertificate({ key: admin, certificate: issueCertificate(otherRoot, { deviceId: adminId, role: 'admin' }, now) }, member, now), 'certificateInvalid', /not of the root key/],
-  ['an admin whose own certificate expired', sign(admin, fields({ 6: now / 1000 + 90 * 86400 }), adminText), 'certificateExpired', /expired/, { at: now + 8 * day }],
+  [
+    'a forged admin: its certificate is signed by itself',
+    issueCertificate(
+      { key: forged, certificate: issueCertificate(forged, { deviceId: deviceIdOf(forged), role: 'admin' }, now) },
+      member,
+      now,
+    ),
+    'certificateInvalid',
+    /not of the root key/,
+  ],
+  [
+    'a forged admin: the certificate of a real one, signed with another key',
+    sign(forged, fields(), adminText),
+    'certificateInvalid',
+    /not of the admin/,
+  ],
+  [
+    'an admin of another pool',
+    issueCertificate(
+      { key: admin, certificate: issueCertificate(otherRoot, { deviceId: adminId, role: 'admin' }, now) },
+      member,
+      now,
+    ),
+    'certificateInvalid',
+    /not of the root key/,
+  ],
+  [
+    'an admin whose own certificate expired',
+    sign(admin, fields({ 6: now / 1000 + 90 * 86400 }), adminText),
+    'certificateExpired',
+    /expired/,
+    { at: now + 8 * day },
+  ],
   ['an admin that was removed', byAdmin, 'memberRemoved', /was removed/, { removals: removed(adminId) }],
-  ['a member that signs a certificate', issueCertificate({ key: admin, certificate: memberText }, member, now), 'certificateInvalid', /no admin/],
-  ['an admin that names an admin', issueCertificate({ key: admin, certificate: adminText }, { deviceId, role: 'admin' }, now), 'certificateInvalid', /root key alone/],
-  ['a chain of two admins', sign(device, fields(), issueCertificate({ key: admin, certificate: adminText }, { deviceId, role: 'admin' }, now)), 'certificateInvalid', /not named by the root key/],
+  [
+    'a member that signs a certificate',
+    issueCertificate({ key: admin, certificate: memberText }, member, now),
+    'certificateInvalid',
+    /no admin/,
+  ],
+  [
+    'an admin that names an admin',
+    issueCertificate({ key: admin, certificate: adminText }, { deviceId, role: 'admin' }, now),
+    'certificateInvalid',
+    /root key alone/,
+  ],
+  [
+    'a chain of two admins',
+    sign(device, fields(), issueCertificate({ key: admin, certificate: adminText }, { deviceId, role: 'admin' }, now)),
+    'certificateInvalid',
+    /not named by the root key/,
+  ],
   ['CBOR that is not canonical, outside', textOf(longHeader), 'certificateInvalid', /not canonical/],
   ['CBOR that is not canonical, inside', textOf(bodyNotCanonical), 'certificateInvalid', /not canonical/],
   ['bytes behind it', textOf(Buffer.concat([bytesOf(text), Buffer.from([0])])), 'certificateInvalid', /./],
@@ -81,19 +161,28 @@ const refusals: readonly (readonly [name: string, certificate: string, code: Err
   ['zeros', 'AAAA', 'certificateInvalid', /not CBOR/],
   ['a very long text', 'x'.repeat(100_000), 'certificateInvalid', /base64url/],
   ['a pair of numbers', textOf(encodeCbor([1, 2])), 'certificateInvalid', /bytes/],
-  ['a pair of wrong sizes', textOf(encodeCbor([Buffer.alloc(10), Buffer.alloc(64)])), 'certificateInvalid', /signature/],
+  [
+    'a pair of wrong sizes',
+    textOf(encodeCbor([Buffer.alloc(10), Buffer.alloc(64)])),
+    'certificateInvalid',
+    /signature/,
+  ],
   ['a map', textOf(encodeCbor({})), 'certificateInvalid', /fields/],
 ]
 
 for (const [name, certificate, code, message, { at = now, removals } = {}] of refusals) {
-  test(`certificate: refused: ${name}`, () => assert.throws(() => verifyCertificate(certificate, root.publicKey, at, removals), { code, message }))
+  test(`certificate: refused: ${name}`, () =>
+    assert.throws(() => verifyCertificate(certificate, root.publicKey, at, removals), { code, message }))
 }
 
 test('certificate: clocks may differ a little', () => {
   assert.ok(verifyCertificate(text, root.publicKey, now - 60e3))
 })
 
-for (const [name, one] of [['of the root key', text], ['of an admin', byAdmin]] as const) {
+for (const [name, one] of [
+  ['of the root key', text],
+  ['of an admin', byAdmin],
+] as const) {
   test(`certificate: every changed byte is noticed, ${name}`, () => {
     const bytes = bytesOf(one)
     for (let at = 0; at < bytes.length; at++) {
@@ -106,7 +195,10 @@ for (const [name, one] of [['of the root key', text], ['of an admin', byAdmin]] 
 
 test('certificate: a chain cut off is refused', () => {
   const { body, signature } = decodeStatement(bytesOf(byAdmin))
-  assert.throws(() => verifyCertificate(textOf(encodeCbor([body, signature])), root.publicKey, now), { code: 'certificateInvalid', message: /not of the root key/ })
+  assert.throws(() => verifyCertificate(textOf(encodeCbor([body, signature])), root.publicKey, now), {
+    code: 'certificateInvalid',
+    message: /not of the root key/,
+  })
 })
 
 test('certificate: the pool it names can be read before it is checked', () => {

@@ -61,7 +61,8 @@ const bytesOf = (value: unknown, length: number, what: string): Uint8Array => {
 }
 
 const secondsOf = (value: unknown, what: string): number => {
-  if (typeof value !== 'number' || !Number.isInteger(value) || value < 0 || value > lastSecond) throw bad(`${what} is not a time`)
+  if (typeof value !== 'number' || !Number.isInteger(value) || value < 0 || value > lastSecond)
+    throw bad(`${what} is not a time`)
   return value * 1000
 }
 
@@ -81,7 +82,8 @@ const fieldsOf = ({ body }: Statement): Certificate => {
 }
 
 const bytesOfText = (text: string): Uint8Array => {
-  if (text.length > 2 * limits.certificateBytes || !/^[A-Za-z0-9_-]+$/.test(text)) throw bad('it is not base64url of a certificate')
+  if (text.length > 2 * limits.certificateBytes || !/^[A-Za-z0-9_-]+$/.test(text))
+    throw bad('it is not base64url of a certificate')
   const bytes = Buffer.from(text, 'base64url')
   // the last digit may carry bits that no byte has: another text for the same bytes
   if (bytes.toString('base64url') !== text) throw bad('it is not base64url of a certificate')
@@ -99,14 +101,16 @@ export interface Trust {
 /** Signature of root key or admin. @returns the admin that signed, if it was one */
 export const checkSigner = (statement: Statement, signedDomain: string, trust: Trust): Certificate | undefined => {
   if (statement.admin === undefined) {
-    if (!isSignedBy(trust.rootPublicKey, signedDomain, statement)) throw bad('the signature is not of the root key of this pool')
+    if (!isSignedBy(trust.rootPublicKey, signedDomain, statement))
+      throw bad('the signature is not of the root key of this pool')
     return undefined
   }
   const named = decodeStatement(statement.admin)
   if (named.admin !== undefined) throw bad('the device that signed it was not named by the root key')
   const admin = checkCertificate(named, trust)
   if (admin.role !== 'admin') throw bad('it is signed by a device that is no admin')
-  if (!isSignedBy(Buffer.from(admin.deviceId, 'hex'), signedDomain, statement)) throw bad('the signature is not of the admin that it names')
+  if (!isSignedBy(Buffer.from(admin.deviceId, 'hex'), signedDomain, statement))
+    throw bad('the signature is not of the admin that it names')
   return admin
 }
 
@@ -116,9 +120,13 @@ const checkCertificate = (statement: Statement, trust: Trust): Certificate => {
   const own = fieldsOf(statement)
   if (own.poolId !== poolIdOf(rootPublicKey)) throw bad('it belongs to another pool')
   if (admin && own.role === 'admin') throw bad('the root key alone names admins')
-  const certificate = admin ? { ...own, notAfter: Math.min(own.notAfter, admin.notAfter), signedBy: admin.deviceId } : own
-  if (removals.has(own.deviceId)) throw new MeshError('memberRemoved', { deviceId: shortId(own.deviceId), poolId: shortId(own.poolId) })
-  if (now + startToleranceMs < own.notBefore) throw bad(`it is valid from ${formatTime(own.notBefore)}; check the clock`)
+  const certificate = admin
+    ? { ...own, notAfter: Math.min(own.notAfter, admin.notAfter), signedBy: admin.deviceId }
+    : own
+  if (removals.has(own.deviceId))
+    throw new MeshError('memberRemoved', { deviceId: shortId(own.deviceId), poolId: shortId(own.poolId) })
+  if (now + startToleranceMs < own.notBefore)
+    throw bad(`it is valid from ${formatTime(own.notBefore)}; check the clock`)
   if (now >= certificate.notAfter) throw new MeshError('certificateExpired', { notAfter: certificate.notAfter })
   return certificate
 }
@@ -129,8 +137,12 @@ const checkCertificate = (statement: Statement, trust: Trust): Certificate => {
  * @param rootPublicKey 32 bytes, of the pool that must have signed it
  * @throws MeshError `certificateInvalid` | `certificateExpired` | `memberRemoved` (the device, or the admin that signed)
  */
-export const verifyCertificate = (text: string, rootPublicKey: Uint8Array, now: number, removals: Removals = nobody): Certificate =>
-  checkCertificate(decodeStatement(bytesOfText(text)), { rootPublicKey, now, removals })
+export const verifyCertificate = (
+  text: string,
+  rootPublicKey: Uint8Array,
+  now: number,
+  removals: Removals = nobody,
+): Certificate => checkCertificate(decodeStatement(bytesOfText(text)), { rootPublicKey, now, removals })
 
 /**
  * A certificate is worth something to its own device alone.
@@ -142,7 +154,8 @@ export const checkOwner = (certificate: Certificate, deviceId: string | undefine
 }
 
 /** True for the certificate of a device that was removed, or that an admin let in who was. */
-export const isRemoved = ({ deviceId, signedBy }: Certificate, removals: Removals): boolean => removals.has(deviceId) || (signedBy !== undefined && removals.has(signedBy))
+export const isRemoved = ({ deviceId, signedBy }: Certificate, removals: Removals): boolean =>
+  removals.has(deviceId) || (signedBy !== undefined && removals.has(signedBy))
 
 /** How long after its end a certificate can still be renewed: a machine may be off for a holiday. */
 const renewableMs = 90 * 86400e3
@@ -151,9 +164,16 @@ const renewableMs = 90 * 86400e3
  * A certificate that may be renewed: one that holds, or did until a while ago, of a device that was not removed.
  * @throws MeshError as `verifyCertificate`
  */
-export const verifyForRenewal = (text: string, rootPublicKey: Uint8Array, now: number, removals: Removals): Certificate => {
+export const verifyForRenewal = (
+  text: string,
+  rootPublicKey: Uint8Array,
+  now: number,
+  removals: Removals,
+): Certificate => {
   const statement = decodeStatement(bytesOfText(text))
-  const ends = [statement, ...(statement.admin ? [decodeStatement(statement.admin)] : [])].map((one) => fieldsOf(one).notAfter)
+  const ends = [statement, ...(statement.admin ? [decodeStatement(statement.admin)] : [])].map(
+    (one) => fieldsOf(one).notAfter,
+  )
   const lastMs = Math.min(now, ...ends.map((end) => end - 1000))
   return checkCertificate(statement, { rootPublicKey, now: now - lastMs > renewableMs ? now : lastMs, removals })
 }
@@ -187,10 +207,19 @@ interface Signing {
 
 /** How a signer signs. An admin's own certificate is not checked here: whoever reads what it signed does. */
 export const signing = (signer: Signer): Signing => {
-  if ('seed' in signer) return { poolId: poolIdOf(signer.publicKey), lastMs: Infinity, statement: (signedDomain, body) => encodeStatement(signedDomain, body, signer) }
+  if ('seed' in signer)
+    return {
+      poolId: poolIdOf(signer.publicKey),
+      lastMs: Infinity,
+      statement: (signedDomain, body) => encodeStatement(signedDomain, body, signer),
+    }
   const certificate = bytesOfText(signer.certificate)
   const { poolId, notAfter } = fieldsOf(decodeStatement(certificate))
-  return { poolId, lastMs: notAfter, statement: (signedDomain, body) => encodeStatement(signedDomain, body, signer.key, certificate) }
+  return {
+    poolId,
+    lastMs: notAfter,
+    statement: (signedDomain, body) => encodeStatement(signedDomain, body, signer.key, certificate),
+  }
 }
 
 /** The pool that a certificate names, not verified: to find the root key to check it with. */

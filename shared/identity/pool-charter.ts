@@ -29,7 +29,8 @@ export const signCharter = (rootKey: KeyPair, { adminsReadText }: PoolCharter): 
 const bad = (problem: string, cause?: unknown): MeshError => new MeshError('charterInvalid', { problem }, cause)
 
 const read = (text: string, rootPublicKey: Uint8Array): PoolCharter => {
-  if (text.length > 2 * limits.certificateBytes || !/^[A-Za-z0-9_-]+$/.test(text)) throw bad('it is not base64url of one')
+  if (text.length > 2 * limits.certificateBytes || !/^[A-Za-z0-9_-]+$/.test(text))
+    throw bad('it is not base64url of one')
   const statement = decodeStatement(Buffer.from(text, 'base64url'))
   const isOfRoot = statement.admin === undefined && isSignedBy(rootPublicKey, domain, statement)
   if (!isOfRoot) throw bad('the root key of the pool did not sign it')
@@ -51,6 +52,8 @@ export const readCharter = (text: string | null | undefined, rootPublicKey: Uint
   try {
     return read(text, rootPublicKey)
   } catch (error) {
-    throw error instanceof MeshError && error.code === 'charterInvalid' ? error : bad('it is not a signed statement', error)
+    throw error instanceof MeshError && error.code === 'charterInvalid'
+      ? error
+      : bad('it is not a signed statement', error)
   }
 }

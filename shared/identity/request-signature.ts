@@ -41,7 +41,11 @@ const signedText = ({ method, path }: RequestLine, { recipient, hash, time, nonc
   Buffer.from(['meshnet-request-v2', recipient, method.toUpperCase(), path, hash, time, nonce].join('\n'))
 
 /** Headers that prove who sends the request, to that control plane and no other. */
-export const signRequest = (key: KeyPair, parts: RequestParts & { readonly recipient: ControlPlaneId }, now: number): Record<string, string> => {
+export const signRequest = (
+  key: KeyPair,
+  parts: RequestParts & { readonly recipient: ControlPlaneId },
+  now: number,
+): Record<string, string> => {
   const { recipient } = parts
   const hash = bodyHash(parts.body)
   const time = String(now)
@@ -79,13 +83,19 @@ export const verifyRequest = (
   const read = (name: string, pattern: RegExp): string => {
     const value = sent[name]
     if (typeof value === 'string' && pattern.test(value)) return value
-    throw new MeshError('signatureInvalid', { problem: `header ${name} is ${value === undefined ? 'missing' : 'malformed'}` })
+    throw new MeshError('signatureInvalid', {
+      problem: `header ${name} is ${value === undefined ? 'missing' : 'malformed'}`,
+    })
   }
   const device = read(headers.device, /^[0-9a-f]{64}$/)
   // before the signature: what another version signs is not known here
   const spoken = sent[headers.protocol] === undefined ? requests.before.at(-1) : versionIn(sent[headers.protocol])
   if (spoken !== requests.version) {
-    throw otherVersion(requests, { name: 'the control plane', version: requests.version }, { name: `device ${shortId(device)}`, version: spoken ?? '(none)' })
+    throw otherVersion(
+      requests,
+      { name: 'the control plane', version: requests.version },
+      { name: `device ${shortId(device)}`, version: spoken ?? '(none)' },
+    )
   }
   const time = read(headers.time, /^\d{1,15}$/)
   const nonce = read(headers.nonce, /^[0-9a-f]{32}$/)
@@ -97,7 +107,11 @@ export const verifyRequest = (
     throw new MeshError('signatureInvalid', { problem: 'the signature does not match the request' })
   }
   const skewMs = Number(time) - now
-  if (Math.abs(skewMs) > limits.clockSkewMs) throw new MeshError('clockSkew', { seconds: Math.round(Math.abs(skewMs) / 1000), side: skewMs > 0 ? 'ahead of' : 'behind' })
+  if (Math.abs(skewMs) > limits.clockSkewMs)
+    throw new MeshError('clockSkew', {
+      seconds: Math.round(Math.abs(skewMs) / 1000),
+      side: skewMs > 0 ? 'ahead of' : 'behind',
+    })
   guard.check(device, nonce, now)
   return parseDeviceId(device)
 }
@@ -108,5 +122,6 @@ export const verifyRequest = (
  * @throws MeshError `signatureInvalid`
  */
 export const checkBody = (sent: SentHeaders, hash: string = emptyHash): void => {
-  if (sent[headers.body] !== hash) throw new MeshError('signatureInvalid', { problem: 'the body is not the one that was signed' })
+  if (sent[headers.body] !== hash)
+    throw new MeshError('signatureInvalid', { problem: 'the body is not the one that was signed' })
 }

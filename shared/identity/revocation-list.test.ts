@@ -17,11 +17,15 @@ const adminOf = (signer: KeyPair, role: 'admin' | 'member' = 'admin', at = now -
 }
 const admin = adminOf(root)
 const adminId = deviceIdOf(admin.key)
-const list = (signer: Signer, after: number, ...removed: string[]): RevocationList => readRevocations(signRevocations(signer, { after, removed }, now), root.publicKey, now)
+const list = (signer: Signer, after: number, ...removed: string[]): RevocationList =>
+  readRevocations(signRevocations(signer, { after, removed }, now), root.publicKey, now)
 
 test('revocations: a list tells pool, number and devices, once each', () => {
   const { poolId, number, removed, signedBy } = list(root, 6, lost, other, lost)
-  assert.deepEqual([poolId, number, [...removed], signedBy], [poolIdOf(root.publicKey), 7, [lost, other].toSorted(), undefined])
+  assert.deepEqual(
+    [poolId, number, [...removed], signedBy],
+    [poolIdOf(root.publicKey), 7, [lost, other].toSorted(), undefined],
+  )
   assert.equal(list(admin, 0, lost).signedBy, adminId)
 })
 
@@ -31,18 +35,41 @@ test('revocations: a list holds longer than the certificate of the admin that si
 })
 
 const body = (change: Readonly<Record<number, unknown>>): string =>
-  Buffer.from(encodeStatement('meshnet-revocations-v1', encodeCbor(Object.values({ ...[1, Buffer.from(poolIdOf(root.publicKey), 'hex'), 1, now / 1000, [Buffer.from(lost, 'hex')]], ...change })), root)).toString('base64url')
+  Buffer.from(
+    encodeStatement(
+      'meshnet-revocations-v1',
+      encodeCbor(
+        Object.values({
+          ...[1, Buffer.from(poolIdOf(root.publicKey), 'hex'), 1, now / 1000, [Buffer.from(lost, 'hex')]],
+          ...change,
+        }),
+      ),
+      root,
+    ),
+  ).toString('base64url')
 
 for (const [name, text, problem] of [
   ['of a stranger', signRevocations(newKeyPair(), { after: 0, removed: [lost] }, now), /another pool/],
   ['of a member', signRevocations(adminOf(root, 'member'), { after: 0, removed: [lost] }, now), /no admin/],
-  ['of an admin of another pool', signRevocations(adminOf(newKeyPair()), { after: 0, removed: [lost] }, now), /another pool/],
-  ['of an admin whose certificate had expired', signRevocations(adminOf(root, 'admin', now - 30 * 86400e3), { after: 0, removed: [lost] }, now), /expired/],
+  [
+    'of an admin of another pool',
+    signRevocations(adminOf(newKeyPair()), { after: 0, removed: [lost] }, now),
+    /another pool/,
+  ],
+  [
+    'of an admin whose certificate had expired',
+    signRevocations(adminOf(root, 'admin', now - 30 * 86400e3), { after: 0, removed: [lost] }, now),
+    /expired/,
+  ],
   ['of an admin that is on it', signRevocations(admin, { after: 0, removed: [adminId] }, now), /removed/],
   ['of our key for another pool', body({ 1: Buffer.alloc(32) }), /another pool/],
   ['from the future', body({ 3: now / 1000 + 3600 }), /future/],
   ['with a number that is none', body({ 2: -1 }), /fields/],
-  ['with keys out of order', body({ 4: [Buffer.from([lost, other].toSorted()[1], 'hex'), Buffer.from([lost, other].toSorted()[0], 'hex')] }), /order/],
+  [
+    'with keys out of order',
+    body({ 4: [Buffer.from([lost, other].toSorted()[1], 'hex'), Buffer.from([lost, other].toSorted()[0], 'hex')] }),
+    /order/,
+  ],
   ['with the same key twice', body({ 4: [Buffer.from(lost, 'hex'), Buffer.from(lost, 'hex')] }), /order/],
   ['with a short key', body({ 4: [Buffer.alloc(31)] }), /32 bytes/],
   ['with a version of the future', body({ 0: 2 }), /version 2/],
@@ -50,7 +77,8 @@ for (const [name, text, problem] of [
   ['of zeros', 'AAAA', /CBOR/],
   ['too long', 'A'.repeat(limits.revocationBytes + 1), /base64url/],
 ] as const) {
-  test(`revocations: refused: one ${name}`, () => assert.throws(() => readRevocations(text, root.publicKey, now), { code: 'revocationsInvalid', message: problem }))
+  test(`revocations: refused: one ${name}`, () =>
+    assert.throws(() => readRevocations(text, root.publicKey, now), { code: 'revocationsInvalid', message: problem }))
 }
 
 test('revocations: as many devices as the limit fit into one list, one more does not', () => {
@@ -61,7 +89,10 @@ test('revocations: as many devices as the limit fit into one list, one more does
 
 test('revocations: the higher number replaces the lower, never the other way', () => {
   const [first, second] = [list(root, 0, lost), list(root, 1)]
-  assert.deepEqual([replaces(first, undefined), replaces(second, first), replaces(first, second), replaces(first, first)], [true, true, false, false])
+  assert.deepEqual(
+    [replaces(first, undefined), replaces(second, first), replaces(first, second), replaces(first, first)],
+    [true, true, false, false],
+  )
 })
 
 test('revocations: two lists of one number: both sides keep the same one', () => {

@@ -30,17 +30,29 @@ const domain = 'meshnet-revocations-v1'
 const version = 1
 
 /** Signs the list that comes after number `after`. @returns its text form; @throws MeshError `overloaded` (too many devices) */
-export const signRevocations = (signer: Signer, { after, removed }: { readonly after: number; readonly removed: Iterable<string> }, now: number): string => {
+export const signRevocations = (
+  signer: Signer,
+  { after, removed }: { readonly after: number; readonly removed: Iterable<string> },
+  now: number,
+): string => {
   const devices = [...new Set(removed)].toSorted()
-  if (devices.length > limits.removedDevices) throw new MeshError('overloaded', { what: 'the revocation list', limit: limits.removedDevices })
+  if (devices.length > limits.removedDevices)
+    throw new MeshError('overloaded', { what: 'the revocation list', limit: limits.removedDevices })
   const { poolId, statement } = signing(signer)
-  const body = encodeCbor([version, Buffer.from(poolId, 'hex'), after + 1, Math.floor(now / 1000), devices.map((device) => Buffer.from(device, 'hex'))])
+  const body = encodeCbor([
+    version,
+    Buffer.from(poolId, 'hex'),
+    after + 1,
+    Math.floor(now / 1000),
+    devices.map((device) => Buffer.from(device, 'hex')),
+  ])
   return Buffer.from(statement(domain, body)).toString('base64url')
 }
 
 const bad = (problem: string): MeshError => new MeshError('revocationsInvalid', { problem })
 
-const isCount = (value: unknown): value is number => typeof value === 'number' && Number.isInteger(value) && value >= 0 && value < 2 ** 32
+const isCount = (value: unknown): value is number =>
+  typeof value === 'number' && Number.isInteger(value) && value >= 0 && value < 2 ** 32
 
 const deviceOf = (value: unknown): DeviceId => {
   if (!(value instanceof Uint8Array) || value.length !== 32) throw bad('a device key is not 32 bytes')
@@ -52,7 +64,8 @@ const read = (text: string, rootPublicKey: Uint8Array, now: number): RevocationL
   const statement = decodeStatement(Buffer.from(text, 'base64url'))
   const [kind, pool, number, seconds, keys] = decodeArray(statement.body, [5])
   if (kind !== version) throw bad(`version ${String(kind)} is unknown`)
-  if (!isCount(number) || !isCount(seconds) || !Array.isArray(keys) || keys.length > limits.removedDevices) throw bad('its fields are wrong')
+  if (!isCount(number) || !isCount(seconds) || !Array.isArray(keys) || keys.length > limits.removedDevices)
+    throw bad('its fields are wrong')
   const poolId = poolIdOf(rootPublicKey)
   if (!(pool instanceof Uint8Array) || toHex(pool) !== poolId) throw bad('it belongs to another pool')
   const time = seconds * 1000
@@ -70,7 +83,9 @@ export const readRevocations = (text: string, rootPublicKey: Uint8Array, now: nu
     return read(text, rootPublicKey, now)
   } catch (error) {
     const failure = MeshError.from(error)
-    throw failure.code === 'revocationsInvalid' ? failure : new MeshError('revocationsInvalid', { problem: failure.message }, error)
+    throw failure.code === 'revocationsInvalid'
+      ? failure
+      : new MeshError('revocationsInvalid', { problem: failure.message }, error)
   }
 }
 
@@ -88,4 +103,6 @@ export const replaces = (next: RevocationList, held: RevocationList | undefined)
 }
 
 /** The removals of a list that may not be there yet. */
-export const removalsOf = (list: RevocationList | undefined): Removals => ({ has: (deviceId) => list?.removed.has(deviceId as DeviceId) ?? false })
+export const removalsOf = (list: RevocationList | undefined): Removals => ({
+  has: (deviceId) => list?.removed.has(deviceId as DeviceId) ?? false,
+})

@@ -31,7 +31,8 @@ export const decodeArray = (bytes: Uint8Array, lengths: readonly number[]): unkn
   } catch (error) {
     throw new MeshError('certificateInvalid', { problem: 'it is not CBOR' }, error)
   }
-  if (!Array.isArray(value) || !lengths.includes(value.length)) throw bad(`it does not have ${lengths.join(' or ')} fields`)
+  if (!Array.isArray(value) || !lengths.includes(value.length))
+    throw bad(`it does not have ${lengths.join(' or ')} fields`)
   if (Buffer.compare(encodeCbor(value), bytes) !== 0) throw bad('it is not canonical CBOR')
   return value
 }
@@ -39,7 +40,8 @@ export const decodeArray = (bytes: Uint8Array, lengths: readonly number[]): unkn
 /** @throws MeshError `certificateInvalid` */
 export const decodeStatement = (bytes: Uint8Array): Statement => {
   const [body, signature, admin] = decodeArray(bytes, [2, 3])
-  if (!isBytes(body) || !isBytes(signature) || (admin !== undefined && !isBytes(admin))) throw bad('its parts are not bytes')
+  if (!isBytes(body) || !isBytes(signature) || (admin !== undefined && !isBytes(admin)))
+    throw bad('its parts are not bytes')
   return { body, signature, admin }
 }
 
@@ -49,6 +51,7 @@ export const encodeStatement = (domain: string, body: Uint8Array, key: KeyPair, 
   return encodeCbor(admin === undefined ? [body, signature] : [body, signature, admin])
 }
 
-export const isSignedBy = (publicKey: Uint8Array, domain: string, { body, signature }: Statement): boolean => verifyBytes(publicKey, signedBytes(domain, body), signature)
+export const isSignedBy = (publicKey: Uint8Array, domain: string, { body, signature }: Statement): boolean =>
+  verifyBytes(publicKey, signedBytes(domain, body), signature)
 
 const signedBytes = (domain: string, body: Uint8Array): Uint8Array => Buffer.concat([Buffer.from(`${domain}\0`), body])

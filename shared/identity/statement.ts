@@ -23,11 +23,26 @@ const version = 1
 /** How the kinds are numbered, in statements and in the ledger. */
 export const kindNumber = { work: 0, use: 1 } as const
 
-const signedBytes = ({ poolId, deviceId }: StatementScope, { kind, jobId, epoch, weights, tokens, computeUs }: Statement): Uint8Array =>
-  Buffer.concat([domain, encodeCbor([version, kindNumber[kind], Buffer.from(poolId, 'hex'), jobId, Buffer.from(deviceId, 'hex'), ...[epoch, weights, tokens, computeUs].map(encodeInteger)])])
+const signedBytes = (
+  { poolId, deviceId }: StatementScope,
+  { kind, jobId, epoch, weights, tokens, computeUs }: Statement,
+): Uint8Array =>
+  Buffer.concat([
+    domain,
+    encodeCbor([
+      version,
+      kindNumber[kind],
+      Buffer.from(poolId, 'hex'),
+      jobId,
+      Buffer.from(deviceId, 'hex'),
+      ...[epoch, weights, tokens, computeUs].map(encodeInteger),
+    ]),
+  ])
 
-export const signStatement = (key: KeyPair, poolId: string, statement: Statement): SignedStatement =>
-  ({ ...statement, signature: toHex(signBytes(key, signedBytes({ poolId, deviceId: toHex(key.publicKey) }, statement))) })
+export const signStatement = (key: KeyPair, poolId: string, statement: Statement): SignedStatement => ({
+  ...statement,
+  signature: toHex(signBytes(key, signedBytes({ poolId, deviceId: toHex(key.publicKey) }, statement))),
+})
 
 /** Keys of the devices seen last: making one takes longer than a check. */
 const keys = new Map<string, KeyObject>()
@@ -36,7 +51,10 @@ const maxKeys = 1000
 const keyOf = (deviceId: string): KeyObject => {
   const known = keys.get(deviceId)
   if (known) return known
-  const key = createPublicKey({ format: 'jwk', key: { kty: 'OKP', crv: 'Ed25519', x: Buffer.from(deviceId, 'hex').toString('base64url') } })
+  const key = createPublicKey({
+    format: 'jwk',
+    key: { kty: 'OKP', crv: 'Ed25519', x: Buffer.from(deviceId, 'hex').toString('base64url') },
+  })
   if (keys.size >= maxKeys) keys.clear()
   keys.set(deviceId, key)
   return key

@@ -19,7 +19,12 @@ export const noHash = '0'.repeat(64)
 export const hashOf = (poolId: string, previous: string, entry: Omit<LedgerEntry, 'hash'>): string => {
   const { sequence, epoch, modelWeights, weights, tokens, computeUs, amount, settledAt, signature } = entry
   const body = encodeCbor([
-    version, kindNumber[entry.kind], Buffer.from(poolId, 'hex'), encodeInteger(sequence), entry.jobId, Buffer.from(entry.deviceId, 'hex'),
+    version,
+    kindNumber[entry.kind],
+    Buffer.from(poolId, 'hex'),
+    encodeInteger(sequence),
+    entry.jobId,
+    Buffer.from(entry.deviceId, 'hex'),
     ...[epoch, modelWeights, weights, tokens, computeUs, amount, settledAt].map(encodeInteger),
     signature === null ? null : Buffer.from(signature, 'hex'),
   ])

@@ -33,13 +33,21 @@ export type EntryDraft = Omit<LedgerEntry, 'sequence' | 'hash'>
 
 /** A worker's statement counts if it speaks of the shard that the plan gave it, and of no more than the job can have had. */
 const isWork = (job: FinishedJob, { kind, deviceId, jobId, epoch, weights, tokens }: StatementOf): boolean =>
-  kind === 'work' && jobId === job.jobId && epoch === job.epoch && tokens <= job.mostTokens
-  && job.workers.some((worker) => worker.deviceId === deviceId && worker.weights === weights && !worker.isWrong)
+  kind === 'work' &&
+  jobId === job.jobId &&
+  epoch === job.epoch &&
+  tokens <= job.mostTokens &&
+  job.workers.some((worker) => worker.deviceId === deviceId && worker.weights === weights && !worker.isWrong)
 
 /** A submitter's statement counts if it names the tokens that are billed. */
 const isUse = (job: FinishedJob, tokens: number, statement: StatementOf): boolean =>
-  statement.kind === 'use' && statement.jobId === job.jobId && statement.epoch === job.epoch && statement.deviceId === job.submittedBy
-  && statement.tokens === tokens && statement.weights === 0 && statement.computeUs === 0
+  statement.kind === 'use' &&
+  statement.jobId === job.jobId &&
+  statement.epoch === job.epoch &&
+  statement.deviceId === job.submittedBy &&
+  statement.tokens === tokens &&
+  statement.weights === 0 &&
+  statement.computeUs === 0
 
 export interface Bill {
   readonly tokens: number
@@ -52,7 +60,9 @@ export interface Bill {
 
 /** The bill of a job by what is known so far: what rank 0 claims, as far as the ranks signed it (`agreement.ts`). */
 export const billOf = (job: FinishedJob, statements: readonly StatementOf[]): Bill => {
-  const work = job.workers.flatMap(({ deviceId }) => statements.find((one) => one.deviceId === deviceId && isWork(job, one)) ?? [])
+  const work = job.workers.flatMap(
+    ({ deviceId }) => statements.find((one) => one.deviceId === deviceId && isWork(job, one)) ?? [],
+  )
   const signed = work.map(({ tokens }) => tokens)
   const { by, undecided }: Dispute = disputeOf(signed) ?? { by: [], undecided: false }
   const tokens = billedTokens(job.tokens, signed)
@@ -66,19 +76,35 @@ export const isAbout = (job: FinishedJob, statement: StatementOf, others: readon
 /** All devices of the job made a statement that counts. */
 export const isComplete = (job: FinishedJob, statements: readonly StatementOf[]): boolean => {
   const good = statements.filter((statement) => isAbout(job, statement, statements))
-  return good.some(({ kind }) => kind === 'use') && job.workers.every(({ deviceId, isWrong }) => isWrong || good.some((one) => one.kind === 'work' && one.deviceId === deviceId))
+  return (
+    good.some(({ kind }) => kind === 'use') &&
+    job.workers.every(
+      ({ deviceId, isWrong }) => isWrong || good.some((one) => one.kind === 'work' && one.deviceId === deviceId),
+    )
+  )
 }
 
 /** What the control plane says in place of a device that stayed silent. */
-const inPlaceOf = ({ jobId, epoch }: FinishedJob, kind: 'work' | 'use', { weights, tokens }: { weights: number; tokens: number }) =>
-  ({ kind, jobId, epoch, weights, tokens, computeUs: 0, signature: null })
+const inPlaceOf = (
+  { jobId, epoch }: FinishedJob,
+  kind: 'work' | 'use',
+  { weights, tokens }: { weights: number; tokens: number },
+) => ({ kind, jobId, epoch, weights, tokens, computeUs: 0, signature: null })
 
 /** @returns what each worker earned, by rank, and last what the submitter used; the amounts sum to zero */
 export const entriesOf = (job: FinishedJob, statements: readonly StatementOf[], settledAt: number): EntryDraft[] => {
   const { tokens } = billOf(job, statements)
-  const work = job.workers.map(({ deviceId, weights, isWrong }) =>
-    statements.find((one) => one.deviceId === deviceId && isWork(job, one)) ?? { deviceId, ...inPlaceOf(job, 'work', { weights, tokens: isWrong ? 0 : tokens }) })
-  const use = statements.find((one) => isUse(job, tokens, one)) ?? { deviceId: job.submittedBy, ...inPlaceOf(job, 'use', { weights: 0, tokens }) }
+  const work = job.workers.map(
+    ({ deviceId, weights, isWrong }) =>
+      statements.find((one) => one.deviceId === deviceId && isWork(job, one)) ?? {
+        deviceId,
+        ...inPlaceOf(job, 'work', { weights, tokens: isWrong ? 0 : tokens }),
+      },
+  )
+  const use = statements.find((one) => isUse(job, tokens, one)) ?? {
+    deviceId: job.submittedBy,
+    ...inPlaceOf(job, 'use', { weights: 0, tokens }),
+  }
   const price = priceOf(job.modelWeights, tokens)
   const earned = earningsOf(price, tokens, work)
   const common = { modelWeights: job.modelWeights, settledAt }

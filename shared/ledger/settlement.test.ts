@@ -4,27 +4,48 @@ import fc from 'fast-check'
 import { limits } from '../limits.ts'
 import { dealOut, earningsOf, priceOf, type RankWork } from './settlement.ts'
 
-const ranks: fc.Arbitrary<RankWork[]> = fc.array(fc.record({
-  weights: fc.integer({ min: 0, max: 10 ** 11 }), tokens: fc.integer({ min: 0, max: 10_000 }), computeUs: fc.integer({ min: 0, max: 10 ** 10 }),
-}), { minLength: 1, maxLength: 64 })
+const ranks: fc.Arbitrary<RankWork[]> = fc.array(
+  fc.record({
+    weights: fc.integer({ min: 0, max: 10 ** 11 }),
+    tokens: fc.integer({ min: 0, max: 10_000 }),
+    computeUs: fc.integer({ min: 0, max: 10 ** 10 }),
+  }),
+  { minLength: 1, maxLength: 64 },
+)
 
 test('settlement: what is earned is what is paid, to the last credit', () => {
-  fc.assert(fc.property(fc.integer({ min: 0, max: limits.jobCredits }), fc.integer({ min: 0, max: 10_000 }), ranks, (price, tokens, work) => {
-    const earned = earningsOf(price, tokens, work)
-    assert.equal(earned.reduce((sum, amount) => sum + amount, 0), price)
-    assert.ok(earned.every((amount) => Number.isSafeInteger(amount) && amount >= 0))
-  }))
+  fc.assert(
+    fc.property(
+      fc.integer({ min: 0, max: limits.jobCredits }),
+      fc.integer({ min: 0, max: 10_000 }),
+      ranks,
+      (price, tokens, work) => {
+        const earned = earningsOf(price, tokens, work)
+        assert.equal(
+          earned.reduce((sum, amount) => sum + amount, 0),
+          price,
+        )
+        assert.ok(earned.every((amount) => Number.isSafeInteger(amount) && amount >= 0))
+      },
+    ),
+  )
 })
 
 test('settlement: dealt out in proportion, off by less than one credit', () => {
-  fc.assert(fc.property(fc.integer({ min: 0, max: 10 ** 12 }), fc.array(fc.bigInt({ min: 0n, max: 10n ** 24n }), { minLength: 1, maxLength: 64 }), (units, weights) => {
-    const total = weights.reduce((sum, weight) => sum + weight, 0n)
-    if (total === 0n) return
-    for (const [index, amount] of dealOut(units, weights).entries()) {
-      const difference = BigInt(amount) * total - BigInt(units) * weights[index]
-      assert.ok(difference < total && -difference < total)
-    }
-  }))
+  fc.assert(
+    fc.property(
+      fc.integer({ min: 0, max: 10 ** 12 }),
+      fc.array(fc.bigInt({ min: 0n, max: 10n ** 24n }), { minLength: 1, maxLength: 64 }),
+      (units, weights) => {
+        const total = weights.reduce((sum, weight) => sum + weight, 0n)
+        if (total === 0n) return
+        for (const [index, amount] of dealOut(units, weights).entries()) {
+          const difference = BigInt(amount) * total - BigInt(units) * weights[index]
+          assert.ok(difference < total && -difference < total)
+        }
+      },
+    ),
+  )
 })
 
 test('settlement: remainders go to the largest, ties to the lower rank', () => {
@@ -35,7 +56,15 @@ test('settlement: remainders go to the largest, ties to the lower rank', () => {
 })
 
 test('settlement: a price is millions of weight-tokens, rounded up, and capped', () => {
-  for (const [weights, tokens, price] of [[1_000_000, 1, 1], [1_000_001, 1, 2], [6_000_000, 100, 600], [70_000_000_000, 1_000_000, 7e10], [0, 5, 0], [5, 0, 0]] as const) assert.equal(priceOf(weights, tokens), price)
+  for (const [weights, tokens, price] of [
+    [1_000_000, 1, 1],
+    [1_000_001, 1, 2],
+    [6_000_000, 100, 600],
+    [70_000_000_000, 1_000_000, 7e10],
+    [0, 5, 0],
+    [5, 0, 0],
+  ] as const)
+    assert.equal(priceOf(weights, tokens), price)
   assert.equal(priceOf(Number.MAX_SAFE_INTEGER, 2 ** 32 - 1), limits.jobCredits)
 })
 
@@ -43,15 +72,42 @@ const done = (weights: number, computeUs: number, tokens = 100): RankWork => ({ 
 
 test('settlement: shards of one size earn the same unless one was slow; half is the least that it can lose', () => {
   const cases: readonly [work: RankWork[], want: number[]][] = [
-    [[done(5, 1000), done(5, 1000)], [500, 500]],
-    [[done(7, 1000), done(3, 1000)], [700, 300]],
-    [[done(5, 0), done(5, 9000)], [500, 500]], // one alone measured: nothing to compare with
-    [[done(1, 1000), done(1, 1000), done(1, 2000)], [400, 400, 200]],
-    [[done(1, 1000), done(1, 1000), done(1, 90_000)], [400, 400, 200]],
-    [[done(1, 1), done(1, 1000), done(1, 1000)], [334, 333, 333]], // being faster than the plan earns nothing more
-    [[done(5, 1000), done(5, 1000, 50)], [667, 333]],
-    [[done(5, 1000), done(5, 1000, 4_000_000)], [500, 500]], // tokens beyond those of the job do not count
-    [[done(3, 1000, 0), done(1, 1000, 0)], [750, 250]],
+    [
+      [done(5, 1000), done(5, 1000)],
+      [500, 500],
+    ],
+    [
+      [done(7, 1000), done(3, 1000)],
+      [700, 300],
+    ],
+    [
+      [done(5, 0), done(5, 9000)],
+      [500, 500],
+    ], // one alone measured: nothing to compare with
+    [
+      [done(1, 1000), done(1, 1000), done(1, 2000)],
+      [400, 400, 200],
+    ],
+    [
+      [done(1, 1000), done(1, 1000), done(1, 90_000)],
+      [400, 400, 200],
+    ],
+    [
+      [done(1, 1), done(1, 1000), done(1, 1000)],
+      [334, 333, 333],
+    ], // being faster than the plan earns nothing more
+    [
+      [done(5, 1000), done(5, 1000, 50)],
+      [667, 333],
+    ],
+    [
+      [done(5, 1000), done(5, 1000, 4_000_000)],
+      [500, 500],
+    ], // tokens beyond those of the job do not count
+    [
+      [done(3, 1000, 0), done(1, 1000, 0)],
+      [750, 250],
+    ],
   ]
   for (const [work, want] of cases) assert.deepEqual(earningsOf(1000, 100, work), want)
 })

@@ -36,10 +36,16 @@ export const priceOf = (modelWeights: number, tokens: number): number => {
 export const dealOut = (units: number, weights: readonly bigint[]): number[] => {
   const total = weights.reduce((sum, weight) => sum + weight, 0n)
   if (total === 0n) return weights.map((_, index) => (index === 0 ? units : 0))
-  const parts = weights.map((weight, index) => ({ index, whole: Number((BigInt(units) * weight) / total), rest: (BigInt(units) * weight) % total }))
+  const parts = weights.map((weight, index) => ({
+    index,
+    whole: Number((BigInt(units) * weight) / total),
+    rest: (BigInt(units) * weight) % total,
+  }))
   let left = units - parts.reduce((sum, { whole }) => sum + whole, 0)
   const amounts = parts.map(({ whole }) => whole)
-  for (const { index } of parts.toSorted((a, b) => (a.rest === b.rest ? a.index - b.index : a.rest > b.rest ? -1 : 1))) {
+  for (const { index } of parts.toSorted((a, b) =>
+    a.rest === b.rest ? a.index - b.index : a.rest > b.rest ? -1 : 1,
+  )) {
     if (left-- <= 0) break
     amounts[index]++
   }
@@ -48,14 +54,19 @@ export const dealOut = (units: number, weights: readonly bigint[]): number[] => 
 
 /** The middle of the measured times, rounded down; 0 when fewer than two ranks measured. */
 const middleOf = (work: readonly RankWork[]): number => {
-  const times = work.map(({ computeUs }) => computeUs).filter((time) => time > 0).toSorted((a, b) => a - b)
+  const times = work
+    .map(({ computeUs }) => computeUs)
+    .filter((time) => time > 0)
+    .toSorted((a, b) => a - b)
   if (times.length < 2) return 0
   const [low, high] = [times[(times.length - 1) >> 1], times[times.length >> 1]]
   return low + Math.floor((high - low) / 2)
 }
 
 const paceOf = (computeUs: number, middle: number): number =>
-  computeUs === 0 || middle === 0 || computeUs <= middle ? fullPace : Math.max(leastPace, Number((BigInt(fullPace) * BigInt(middle)) / BigInt(computeUs)))
+  computeUs === 0 || middle === 0 || computeUs <= middle
+    ? fullPace
+    : Math.max(leastPace, Number((BigInt(fullPace) * BigInt(middle)) / BigInt(computeUs)))
 
 /**
  * Credits that each rank earns.
@@ -64,7 +75,9 @@ const paceOf = (computeUs: number, middle: number): number =>
  */
 export const earningsOf = (price: number, tokens: number, work: readonly RankWork[]): number[] => {
   const middle = middleOf(work)
-  const weights = work.map((one) => BigInt(one.weights) * BigInt(Math.min(one.tokens, tokens)) * BigInt(paceOf(one.computeUs, middle)))
+  const weights = work.map(
+    (one) => BigInt(one.weights) * BigInt(Math.min(one.tokens, tokens)) * BigInt(paceOf(one.computeUs, middle)),
+  )
   // nobody claims a token: the plan alone decides
   return dealOut(price, weights.some((weight) => weight > 0n) ? weights : work.map((one) => BigInt(one.weights)))
 }

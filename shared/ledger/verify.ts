@@ -76,27 +76,41 @@ export class LedgerCheck {
   finish(): LedgerSummary {
     const { known } = this.#options
     if (this.#open.length > 0) throw this.#bad(`it ends amid job ${this.#open[0].jobId}`)
-    if (known && known.sequence > this.#entries) throw this.#bad(`it had ${known.sequence} entries when it was checked last, now ${this.#entries}`)
+    if (known && known.sequence > this.#entries)
+      throw this.#bad(`it had ${known.sequence} entries when it was checked last, now ${this.#entries}`)
     return {
-      entries: this.#entries, jobs: this.#jobs.size, signed: this.#signed, unsigned: this.#unsigned, disputed: this.#disputed,
-      head: this.#head, balances: this.#balances,
+      entries: this.#entries,
+      jobs: this.#jobs.size,
+      signed: this.#signed,
+      unsigned: this.#unsigned,
+      disputed: this.#disputed,
+      head: this.#head,
+      balances: this.#balances,
     }
   }
 
   #take(entry: LedgerEntry): void {
     const { poolId, signatures = true, known } = this.#options
     this.#entries++
-    if (entry.sequence !== this.#entries) throw this.#bad(`an entry is missing or out of place, number ${entry.sequence} follows`)
+    if (entry.sequence !== this.#entries)
+      throw this.#bad(`an entry is missing or out of place, number ${entry.sequence} follows`)
     const { hash, ...content } = entry
-    if (hashOf(poolId, this.#head, content) !== hash) throw this.#bad('its hash does not match: it, or one before it, was changed')
-    if (known?.sequence === entry.sequence && known.hash !== hash) throw this.#bad('it is another one than when the ledger was checked last')
+    if (hashOf(poolId, this.#head, content) !== hash)
+      throw this.#bad('its hash does not match: it, or one before it, was changed')
+    if (known?.sequence === entry.sequence && known.hash !== hash)
+      throw this.#bad('it is another one than when the ledger was checked last')
     this.#head = hash
     if (entry.signature === null) this.#unsignedOf(entry.deviceId)[entry.kind]++
     else {
       this.#signed++
-      if (signatures && !holdsStatement({ poolId, deviceId: entry.deviceId }, { ...statementIn(entry), signature: entry.signature })) throw this.#bad(`device ${shortId(entry.deviceId)} did not sign it`)
+      if (
+        signatures &&
+        !holdsStatement({ poolId, deviceId: entry.deviceId }, { ...statementIn(entry), signature: entry.signature })
+      )
+        throw this.#bad(`device ${shortId(entry.deviceId)} did not sign it`)
     }
-    if (this.#open.some(({ jobId }) => jobId !== entry.jobId)) throw this.#bad(`job ${this.#open[0].jobId} has no submitter`)
+    if (this.#open.some(({ jobId }) => jobId !== entry.jobId))
+      throw this.#bad(`job ${this.#open[0].jobId} has no submitter`)
     if (entry.kind === 'work') this.#open.push(entry)
     else this.#close(entry)
   }
@@ -110,10 +124,18 @@ export class LedgerCheck {
     this.#compareTokens(use, work)
     const price = priceOf(use.modelWeights, use.tokens)
     const earned = earningsOf(price, use.tokens, work)
-    const differs = work.findIndex((entry, rank) => entry.amount !== earned[rank] || entry.modelWeights !== use.modelWeights || entry.epoch !== use.epoch)
-    if (differs >= 0) throw this.#bad(`rank ${differs} of job ${use.jobId} got ${work[differs].amount} credits, ${earned[differs]} follow from its entries`)
-    if (use.amount + price !== 0) throw this.#bad(`job ${use.jobId} cost ${-use.amount} credits, ${price} follow from its entries`)
-    if (work.reduce((sum, { amount }) => sum + amount, use.amount) !== 0) throw this.#bad(`the amounts of job ${use.jobId} do not sum to zero`)
+    const differs = work.findIndex(
+      (entry, rank) =>
+        entry.amount !== earned[rank] || entry.modelWeights !== use.modelWeights || entry.epoch !== use.epoch,
+    )
+    if (differs >= 0)
+      throw this.#bad(
+        `rank ${differs} of job ${use.jobId} got ${work[differs].amount} credits, ${earned[differs]} follow from its entries`,
+      )
+    if (use.amount + price !== 0)
+      throw this.#bad(`job ${use.jobId} cost ${-use.amount} credits, ${price} follow from its entries`)
+    if (work.reduce((sum, { amount }) => sum + amount, use.amount) !== 0)
+      throw this.#bad(`the amounts of job ${use.jobId} do not sum to zero`)
     for (const { deviceId, amount } of work) this.#balanceOf(deviceId).earned += amount
     this.#balanceOf(use.deviceId).used += price
   }
@@ -124,7 +146,9 @@ export class LedgerCheck {
     const signed = signers.map((entry) => entry.tokens)
     if (billedTokens(tokens, signed) !== tokens) {
       const leader = shortId(work[0].deviceId)
-      throw this.#bad(`job ${jobId} was billed for ${tokens} tokens, and its ranks signed ${agreedTokens(signed)}: the others were made up by rank 0 (device ${leader}) or by who runs the control plane`)
+      throw this.#bad(
+        `job ${jobId} was billed for ${tokens} tokens, and its ranks signed ${agreedTokens(signed)}: the others were made up by rank 0 (device ${leader}) or by who runs the control plane`,
+      )
     }
     const dispute = disputeOf(signed)
     for (const index of dispute?.by ?? []) {
@@ -152,4 +176,11 @@ export class LedgerCheck {
   }
 }
 
-const statementIn = ({ kind, jobId, epoch, weights, tokens, computeUs }: LedgerEntry) => ({ kind, jobId, epoch, weights, tokens, computeUs })
+const statementIn = ({ kind, jobId, epoch, weights, tokens, computeUs }: LedgerEntry) => ({
+  kind,
+  jobId,
+  epoch,
+  weights,
+  tokens,
+  computeUs,
+})

@@ -38,15 +38,19 @@ export const weightBytes = ({ hidden, headDim, layers }: ModelShape, quant: Quan
   const kv = sizeOf(ranges.kvHeads) * headDim
   const attention = matrixBytes(sizeOf(heads) + 2 * kv, hidden, quant) + slicedBytes(hidden, heads, quant)
   const layer = attention + matrixBytes(2 * sizeOf(ranges.ffn), hidden, quant) + slicedBytes(hidden, ranges.ffn, quant)
-  return layers * layer + (2 * layers + 1) * (hidden * 4 + alignmentBytes) + matrixBytes(sizeOf(ranges.vocab), hidden, quant)
+  return (
+    layers * layer + (2 * layers + 1) * (hidden * 4 + alignmentBytes) + matrixBytes(sizeOf(ranges.vocab), hidden, quant)
+  )
 }
 
 /** Bytes for one more token of context: keys and values as f32, and its column in the attention masks of a step. */
-export const bytesPerToken = ({ layers, headDim }: ModelShape, { kvHeads }: RankRanges): number => layers * sizeOf(kvHeads) * headDim * 2 * 4 + stepRows * 4
+export const bytesPerToken = ({ layers, headDim }: ModelShape, { kvHeads }: RankRanges): number =>
+  layers * sizeOf(kvHeads) * headDim * 2 * 4 + stepRows * 4
 
 /** Bytes of activations of one step, on their way in and out and inside a half layer. */
 const stepBytes = ({ hidden, headDim }: ModelShape, { heads, kvHeads, ffn, vocab }: RankRanges): number =>
-  4 * (stepRows * (8 * hidden + 3 * headDim * (sizeOf(heads) + 2 * sizeOf(kvHeads)) + 3 * sizeOf(ffn)) + 4 * sizeOf(vocab))
+  4 *
+  (stepRows * (8 * hidden + 3 * headDim * (sizeOf(heads) + 2 * sizeOf(kvHeads)) + 3 * sizeOf(ffn)) + 4 * sizeOf(vocab))
 
 /** Bytes that a rank needs for all of it. @param context tokens of the one sequence it holds */
 export const rankBytes = (shape: ModelShape, quant: Quant, ranges: RankRanges, context: number): number =>
@@ -56,7 +60,12 @@ const nothing = { start: 0, end: 0 }
 
 /** Bytes that even a rank needs that holds next to nothing: one block of MLP columns. */
 export const leastRankBytes = (shape: ModelShape, quant: Quant): number =>
-  rankBytes(shape, quant, { heads: nothing, kvHeads: nothing, vocab: nothing, ffn: { start: 0, end: Math.min(32, shape.ffn) } }, 0)
+  rankBytes(
+    shape,
+    quant,
+    { heads: nothing, kvHeads: nothing, vocab: nothing, ffn: { start: 0, end: Math.min(32, shape.ffn) } },
+    0,
+  )
 
 export interface RankRoom {
   readonly share: number
@@ -109,14 +118,26 @@ export const planWithin = (shape: ModelShape, quant: Quant, ranks: readonly Rank
     })
   }
   // the last resort is what decides and what is told: columns in proportion to room
-  const plan = planShards(shape, ranks.map(({ roomBytes }) => Math.max(1, roomBytes - runtimeBytes)))
+  const plan = planShards(
+    shape,
+    ranks.map(({ roomBytes }) => Math.max(1, roomBytes - runtimeBytes)),
+  )
   const lacks = plan.map((ranges, rank) => rankBytes(shape, quant, ranges, least) - ranks[rank].roomBytes)
   const worst = lacks.indexOf(Math.max(...lacks))
-  return lacks[worst] <= 0 ? withContext(shape, quant, ranks, plan) : { fits: false, rank: worst, needsBytes: lacks[worst] + ranks[worst].roomBytes, lacksBytes: lacks[worst] }
+  return lacks[worst] <= 0
+    ? withContext(shape, quant, ranks, plan)
+    : { fits: false, rank: worst, needsBytes: lacks[worst] + ranks[worst].roomBytes, lacksBytes: lacks[worst] }
 }
 
-const withContext = (shape: ModelShape, quant: Quant, ranks: readonly RankRoom[], plan: readonly RankRanges[]): FittedPlan => {
-  const contexts = plan.map((ranges, rank) => Math.floor((ranks[rank].roomBytes - rankBytes(shape, quant, ranges, 0)) / bytesPerToken(shape, ranges)))
+const withContext = (
+  shape: ModelShape,
+  quant: Quant,
+  ranks: readonly RankRoom[],
+  plan: readonly RankRanges[],
+): FittedPlan => {
+  const contexts = plan.map((ranges, rank) =>
+    Math.floor((ranks[rank].roomBytes - rankBytes(shape, quant, ranges, 0)) / bytesPerToken(shape, ranges)),
+  )
   const context = Math.min(shape.context, ...contexts)
   return { fits: true, ranges: plan, context, bytes: plan.map((ranges) => rankBytes(shape, quant, ranges, context)) }
 }

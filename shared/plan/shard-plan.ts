@@ -59,10 +59,16 @@ const unitCosts = (shape: ModelShape): { readonly group: number; readonly block:
  * @throws MeshError `planImpossible`
  */
 export const planShards = (shape: ModelShape, shares: readonly number[]): RankRanges[] => {
-  if (shares.length === 0 || shares.length > limits.worldSize) throw new MeshError('planImpossible', { problem: `${shares.length} ranks, want 1 to ${limits.worldSize}` })
-  if (shares.some((share) => !(share > 0) || !Number.isFinite(share))) throw new MeshError('planImpossible', { problem: `shares must be positive, got ${shares.join(', ')}` })
-  if (shape.heads % shape.kvHeads !== 0) throw new MeshError('planImpossible', { problem: `${shape.heads} heads are no multiple of ${shape.kvHeads} key/value heads` })
-  if (!Number.isSafeInteger(weightsOf(shape))) throw new MeshError('planImpossible', { problem: 'the model has more weights than can be counted exactly' })
+  if (shares.length === 0 || shares.length > limits.worldSize)
+    throw new MeshError('planImpossible', { problem: `${shares.length} ranks, want 1 to ${limits.worldSize}` })
+  if (shares.some((share) => !(share > 0) || !Number.isFinite(share)))
+    throw new MeshError('planImpossible', { problem: `shares must be positive, got ${shares.join(', ')}` })
+  if (shape.heads % shape.kvHeads !== 0)
+    throw new MeshError('planImpossible', {
+      problem: `${shape.heads} heads are no multiple of ${shape.kvHeads} key/value heads`,
+    })
+  if (!Number.isSafeInteger(weightsOf(shape)))
+    throw new MeshError('planImpossible', { problem: 'the model has more weights than can be counted exactly' })
 
   const group = shape.heads / shape.kvHeads
   const groups = apportion(shape.kvHeads, shares)
@@ -85,11 +91,13 @@ export const planShards = (shape: ModelShape, shares: readonly number[]): RankRa
 export const sizeOf = (range: Range): number => range.end - range.start
 
 /** Matrix weights of the whole model: also its multiply-adds per token, attention scores left out. */
-export const weightsOf = (shape: ModelShape): number => shape.layers * (shape.kvHeads * unitCosts(shape).group + 3 * shape.hidden * shape.ffn) + shape.vocab * shape.hidden
+export const weightsOf = (shape: ModelShape): number =>
+  shape.layers * (shape.kvHeads * unitCosts(shape).group + 3 * shape.hidden * shape.ffn) + shape.vocab * shape.hidden
 
 /** Matrix weights that these ranges hold; over all ranks of a plan they sum to `weightsOf`. */
 export const heldWeights = (shape: ModelShape, own: RankRanges): number =>
-  shape.layers * (sizeOf(own.kvHeads) * unitCosts(shape).group + 3 * shape.hidden * sizeOf(own.ffn)) + sizeOf(own.vocab) * shape.hidden
+  shape.layers * (sizeOf(own.kvHeads) * unitCosts(shape).group + 3 * shape.hidden * sizeOf(own.ffn)) +
+  sizeOf(own.vocab) * shape.hidden
 
 /** Fraction of the whole model's matrix weights that these ranges hold. */
 export const fractionOf = (shape: ModelShape, own: RankRanges): number => heldWeights(shape, own) / weightsOf(shape)

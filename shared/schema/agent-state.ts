@@ -48,25 +48,31 @@ export const AgentState = Type.Object({
   addresses: Type.Array(Type.String()),
   /** `since`: when the connection came up or went away. */
   controlPlane: Type.Object({
-    url: Type.String(), connected: Type.Boolean(), since: Time,
+    url: Type.String(),
+    connected: Type.Boolean(),
+    since: Time,
     problem: Type.Optional(Type.String({ description: 'why it is not connected' })),
   }),
   /** Devices that speak another version than this one: what each side speaks, and who must update. */
   otherVersions: Type.Optional(Type.Array(Type.Object({ message: Type.String(), hint: Type.String(), at: Time }))),
-  relays: Type.Array(Type.Object({ address: Type.String(), reserved: Type.Boolean(), problem: Type.Optional(Type.String()) })),
+  relays: Type.Array(
+    Type.Object({ address: Type.String(), reserved: Type.Boolean(), problem: Type.Optional(Type.String()) }),
+  ),
   rings: Type.Array(AgentRing),
   /** Absent in files of older versions. */
   leftOut: Type.Optional(Type.Array(AgentLeftOut)),
   /** What the agent measured last; absent in files of older versions. */
-  memory: Type.Optional(Type.Object({
-    limitBytes: Count,
-    availableBytes: Count,
-    /** Held by the agent and its processes. */
-    heldBytes: Count,
-    limitedBy: Type.String(),
-    /** Lacking to keep the memory lock; above 0: degraded. */
-    missingBytes: Count,
-  })),
+  memory: Type.Optional(
+    Type.Object({
+      limitBytes: Count,
+      availableBytes: Count,
+      /** Held by the agent and its processes. */
+      heldBytes: Count,
+      limitedBy: Type.String(),
+      /** Lacking to keep the memory lock; above 0: degraded. */
+      missingBytes: Count,
+    }),
+  ),
   /** Counts since the agent started; a job counts on every rank that took part. */
   jobs: Type.Object({ running: Count, done: Count, failed: Count }),
 })

@@ -5,17 +5,24 @@ import { Count, GivenName, Hex64, Name, Time } from './common.ts'
 
 export const ApiKeyId = Type.String({ pattern: '^[0-9a-f]{16}$', description: '16 lower-case hex digits' })
 
-const TokensPerDay = Type.Integer({ minimum: 1, maximum: limits.keyTokens, description: 'prompt and answer, in a UTC day; absent: no limit' })
+const TokensPerDay = Type.Integer({
+  minimum: 1,
+  maximum: limits.keyTokens,
+  description: 'prompt and answer, in a UTC day; absent: no limit',
+})
 
 /** The device makes the key itself, so that its secret is in no answer and no log. */
-export const ApiKeyCreation = Type.Object({
-  keyId: ApiKeyId,
-  /** `apiKeyHash` of the key. */
-  hash: Hex64,
-  name: GivenName,
-  lifetimeMs: Type.Integer({ minimum: 1000, maximum: 366 * 86400e3 }),
-  tokensPerDay: Type.Optional(TokensPerDay),
-}, { additionalProperties: false })
+export const ApiKeyCreation = Type.Object(
+  {
+    keyId: ApiKeyId,
+    /** `apiKeyHash` of the key. */
+    hash: Hex64,
+    name: GivenName,
+    lifetimeMs: Type.Integer({ minimum: 1000, maximum: 366 * 86400e3 }),
+    tokensPerDay: Type.Optional(TokensPerDay),
+  },
+  { additionalProperties: false },
+)
 export type ApiKeyCreation = Type.Static<typeof ApiKeyCreation>
 
 export const ApiKey = Type.Object({

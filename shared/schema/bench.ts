@@ -25,7 +25,9 @@ export type PhaseReport = Type.Static<typeof PhaseReport>
 export const ContextFigures = Type.Object({
   context: Count,
   ...speeds,
-  decodeRatio: Type.Object(Spread.properties, { description: 'decode over that behind the first length of the list, round by round' }),
+  decodeRatio: Type.Object(Spread.properties, {
+    description: 'decode over that behind the first length of the list, round by round',
+  }),
   prefillLoopDelayP99Ms: Spread,
 })
 export type ContextFigures = Type.Static<typeof ContextFigures>
@@ -78,12 +80,19 @@ export const InferenceBench = Type.Object({
   ...InferenceReport.properties,
 })
 
-const measured = { workers: Count, bytes: Count, algorithm: Algorithm, chosen: Type.Boolean({ description: 'auto would take it' }) }
+const measured = {
+  workers: Count,
+  bytes: Count,
+  algorithm: Algorithm,
+  chosen: Type.Boolean({ description: 'auto would take it' }),
+}
 
 export const LatencyFigure = Type.Object({
   ...measured,
   ms: Spread,
-  rawExchangeMs: Type.Object(Spread.properties, { description: 'two processes send each other as many bytes over plain TCP' }),
+  rawExchangeMs: Type.Object(Spread.properties, {
+    description: 'two processes send each other as many bytes over plain TCP',
+  }),
   ratio: Type.Object(Spread.properties, { description: 'ours over plain TCP, round by round' }),
 })
 export type LatencyFigure = Type.Static<typeof LatencyFigure>
@@ -91,14 +100,21 @@ export type LatencyFigure = Type.Static<typeof LatencyFigure>
 export const BandwidthFigure = Type.Object({
   ...measured,
   busBandwidth: Type.Object(Spread.properties, { description: '2 (P - 1) / P * bytes / time, in bytes a second' }),
-  rawStream: Type.Object(Spread.properties, { description: 'one plain TCP stream from rank 0 to rank 1, in bytes a second' }),
-  rawStreams: Type.Object(Spread.properties, { description: 'the same for each rank while all send to their right neighbour at once' }),
+  rawStream: Type.Object(Spread.properties, {
+    description: 'one plain TCP stream from rank 0 to rank 1, in bytes a second',
+  }),
+  rawStreams: Type.Object(Spread.properties, {
+    description: 'the same for each rank while all send to their right neighbour at once',
+  }),
   ratio: Spread,
   ratioToStreams: Spread,
 })
 export type BandwidthFigure = Type.Static<typeof BandwidthFigure>
 
-export const CollectivesReport = Type.Object({ latency: Type.Array(LatencyFigure), bandwidth: Type.Array(BandwidthFigure) })
+export const CollectivesReport = Type.Object({
+  latency: Type.Array(LatencyFigure),
+  bandwidth: Type.Array(BandwidthFigure),
+})
 export type CollectivesReport = Type.Static<typeof CollectivesReport>
 
 export const CollectivesBench = Type.Object({ ...settings, ...CollectivesReport.properties })

@@ -27,7 +27,11 @@ export const ErrorReportSchema = Type.Object({
   code: Type.String({ maxLength: 100 }),
   message: Type.String({ maxLength: 4000 }),
   hint: Type.Optional(Type.String({ maxLength: 4000 })),
-  fields: Type.Optional(Type.Record(Type.String({ maxLength: 100 }), Type.Union([Type.String({ maxLength: 4000 }), Type.Number()]), { maxProperties: 32 })),
+  fields: Type.Optional(
+    Type.Record(Type.String({ maxLength: 100 }), Type.Union([Type.String({ maxLength: 4000 }), Type.Number()]), {
+      maxProperties: 32,
+    }),
+  ),
 })
 export type ErrorReportJson = Type.Static<typeof ErrorReportSchema>
 

@@ -11,11 +11,14 @@ export const Capabilities = Type.Object({
 })
 export type Capabilities = Type.Static<typeof Capabilities>
 
-export const DeviceRegistration = Type.Object({
-  networkId: GivenName,
-  name: GivenName,
-  capabilities: Capabilities,
-}, { additionalProperties: false })
+export const DeviceRegistration = Type.Object(
+  {
+    networkId: GivenName,
+    name: GivenName,
+    capabilities: Capabilities,
+  },
+  { additionalProperties: false },
+)
 export type DeviceRegistration = Type.Static<typeof DeviceRegistration>
 
 export const Device = Type.Object({

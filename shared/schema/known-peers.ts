@@ -3,7 +3,13 @@ import { Type } from 'typebox'
 import { Hex64, Name, Time } from './common.ts'
 
 /** How an address was found. `inbound`: the peer dialled us, and nothing else told of it. */
-export const FoundBy = Type.Union([Type.Literal('control-plane'), Type.Literal('mdns'), Type.Literal('cache'), Type.Literal('relay'), Type.Literal('inbound')])
+export const FoundBy = Type.Union([
+  Type.Literal('control-plane'),
+  Type.Literal('mdns'),
+  Type.Literal('cache'),
+  Type.Literal('relay'),
+  Type.Literal('inbound'),
+])
 export type FoundBy = Type.Static<typeof FoundBy>
 
 const Address = Type.String({ minLength: 1, maxLength: 500 })

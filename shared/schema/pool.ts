@@ -11,7 +11,11 @@ export type Role = Type.Static<typeof Role>
 export const CertificateText = Type.String({ minLength: 1, maxLength: 4096, pattern: '^[A-Za-z0-9_-]+$' })
 
 /** Base64url of the list in `identity/revocation-list.ts`. */
-export const RevocationText = Type.String({ minLength: 1, maxLength: limits.revocationBytes, pattern: '^[A-Za-z0-9_-]+$' })
+export const RevocationText = Type.String({
+  minLength: 1,
+  maxLength: limits.revocationBytes,
+  pattern: '^[A-Za-z0-9_-]+$',
+})
 
 /** Base64url of the statement in `identity/control-plane-pin.ts`. */
 export const PinText = Type.String({ minLength: 1, maxLength: limits.pinLength, pattern: '^[A-Za-z0-9_-]+$' })
@@ -19,15 +23,18 @@ export const PinText = Type.String({ minLength: 1, maxLength: limits.pinLength, 
 /** Base64url of the statement in `identity/pool-charter.ts`. */
 export const CharterText = Type.String({ minLength: 1, maxLength: 4096, pattern: '^[A-Za-z0-9_-]+$' })
 
-export const PoolCreation = Type.Object({
-  poolId: Hex64,
-  networkId: GivenName,
-  name: GivenName,
-  rootPublicKey: Hex64,
-  certificate: CertificateText,
-  /** What it is made to be; the first one that is published counts. */
-  charter: Type.Optional(CharterText),
-}, { additionalProperties: false })
+export const PoolCreation = Type.Object(
+  {
+    poolId: Hex64,
+    networkId: GivenName,
+    name: GivenName,
+    rootPublicKey: Hex64,
+    certificate: CertificateText,
+    /** What it is made to be; the first one that is published counts. */
+    charter: Type.Optional(CharterText),
+  },
+  { additionalProperties: false },
+)
 export type PoolCreation = Type.Static<typeof PoolCreation>
 
 export const Pool = Type.Object({

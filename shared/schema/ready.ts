@@ -29,15 +29,20 @@ export const UpReady = Type.Object({
   url: Type.String({ description: 'of the control plane, on this machine' }),
   hosts: Type.Array(Type.String(), { description: 'addresses of this machine, the likeliest to be reached first' }),
   relay: Type.Array(Type.String(), { description: 'its multiaddr at each of the hosts' }),
-  pids: Type.Record(Type.String(), Type.Integer({ minimum: 0 }), { description: 'process ids by part; 0: between two lives' }),
+  pids: Type.Record(Type.String(), Type.Integer({ minimum: 0 }), {
+    description: 'process ids by part; 0: between two lives',
+  }),
   serving: Serving,
   notes: Notes,
-  join: Type.Array(Type.Object({
-    pool: Type.String(),
-    lines: Type.Array(Type.String(), { description: 'command lines: the first lets a device in, the second asks' }),
-    usesLeft: Count,
-    notAfter: Time,
-  }), { description: 'what another device runs' }),
+  join: Type.Array(
+    Type.Object({
+      pool: Type.String(),
+      lines: Type.Array(Type.String(), { description: 'command lines: the first lets a device in, the second asks' }),
+      usesLeft: Count,
+      notAfter: Time,
+    }),
+    { description: 'what another device runs' },
+  ),
 })
 export type UpReady = Type.Static<typeof UpReady>
 

@@ -14,7 +14,13 @@ export const RankRanges = Type.Object({
 })
 export type RankRanges = Type.Static<typeof RankRanges>
 
-export const MemberState = Type.Union([Type.Literal('offline'), Type.Literal('waiting'), Type.Literal('loading'), Type.Literal('ready'), Type.Literal('failed')])
+export const MemberState = Type.Union([
+  Type.Literal('offline'),
+  Type.Literal('waiting'),
+  Type.Literal('loading'),
+  Type.Literal('ready'),
+  Type.Literal('failed'),
+])
 export type MemberState = Type.Static<typeof MemberState>
 
 export const RingMember = Type.Object({
@@ -64,7 +70,11 @@ export type Carrier = Type.Static<typeof Carrier>
 
 const linkFigures = {
   roundTripMs: Type.Number({ exclusiveMinimum: 0, maximum: 3600e3 }),
-  bytesPerSecond: Type.Number({ exclusiveMinimum: 0, maximum: 1e12, description: 'each way, with data going both ways at once' }),
+  bytesPerSecond: Type.Number({
+    exclusiveMinimum: 0,
+    maximum: 1e12,
+    description: 'each way, with data going both ways at once',
+  }),
 }
 
 /** What the link of two ranks costs, as the lower rank measured it when the epoch formed. */
@@ -85,23 +95,41 @@ const Choice = Type.Object({ bytes: Count, algorithm: Algorithm })
 /** The links of an epoch and what rank 0 makes of them. */
 export const RingNetwork = Type.Object({
   links: RingLinkTable,
-  slowest: Type.Object(linkFigures, { description: 'longest round trip and lowest bandwidth: what all ranks reckon with' }),
+  slowest: Type.Object(linkFigures, {
+    description: 'longest round trip and lowest bandwidth: what all ranks reckon with',
+  }),
   collective: CollectiveChoice,
   carrier: Type.Optional(Carrier),
-  streamsReason: Type.Optional(Type.String({ maxLength: 500, description: 'why sockets could not be opened, or are given up' })),
+  streamsReason: Type.Optional(
+    Type.String({ maxLength: 500, description: 'why sockets could not be opened, or are given up' }),
+  ),
   decode: Choice,
   prefill: Choice,
 })
 export type RingNetwork = Type.Static<typeof RingNetwork>
 
 /** What a device does before it is ready: reads the files of the model whole to know them; makes its shard, or checks the one it has; gives it to the backend; links to its peers. */
-export const LoadPhase = Type.Union([Type.Literal('checking'), Type.Literal('cutting'), Type.Literal('quantising'), Type.Literal('hashing'), Type.Literal('loading'), Type.Literal('linking')])
+export const LoadPhase = Type.Union([
+  Type.Literal('checking'),
+  Type.Literal('cutting'),
+  Type.Literal('quantising'),
+  Type.Literal('hashing'),
+  Type.Literal('loading'),
+  Type.Literal('linking'),
+])
 export type LoadPhase = Type.Static<typeof LoadPhase>
 
 /** How far a phase is, in bytes of the shard. */
 export const Loading = Type.Object({
-  phase: LoadPhase, bytes: Count, totalBytes: Count,
-  missing: Type.Optional(Type.Array(Count, { maxItems: limits.worldSize, description: 'while it links: ranks to which there is no link yet' })),
+  phase: LoadPhase,
+  bytes: Count,
+  totalBytes: Count,
+  missing: Type.Optional(
+    Type.Array(Count, {
+      maxItems: limits.worldSize,
+      description: 'while it links: ranks to which there is no link yet',
+    }),
+  ),
 })
 export type Loading = Type.Static<typeof Loading>
 
@@ -112,14 +140,22 @@ export const RankCheck = Type.Object({
   wrong: Count,
   worst: Type.Number({ minimum: 0, description: 'largest error, as a fraction of the norm' }),
   isWrong: Type.Boolean({ description: 'enough checks were wrong to say so' }),
-  jobs: Type.Array(Type.String({ maxLength: 100 }), { maxItems: 16, description: 'in which it was found wrong, the newest last' }),
+  jobs: Type.Array(Type.String({ maxLength: 100 }), {
+    maxItems: 16,
+    description: 'in which it was found wrong, the newest last',
+  }),
   unseen: Type.Optional(Count),
   problem: Type.Optional(Type.String({ maxLength: 500, description: 'why it cannot be checked' })),
 })
 export type RankCheck = Type.Static<typeof RankCheck>
 
 /** `unchecked`: nobody checked them yet, or can. `disputed`: said to be wrong, by too few to know who is. */
-export const SumVerdict = Type.Union([Type.Literal('unchecked'), Type.Literal('right'), Type.Literal('disputed'), Type.Literal('wrong')])
+export const SumVerdict = Type.Union([
+  Type.Literal('unchecked'),
+  Type.Literal('right'),
+  Type.Literal('disputed'),
+  Type.Literal('wrong'),
+])
 export type SumVerdict = Type.Static<typeof SumVerdict>
 
 /** What the spot checks of others say about the sums of a member. */
@@ -148,21 +184,28 @@ export const RingView = Type.Object({
   status: RingStatus,
   reason: Type.String({ description: 'why it is not active; empty when it is' }),
   worldSize: Count,
-  members: Type.Array(Type.Object({
-    deviceId: Hex64,
-    name: Name,
-    state: MemberState,
-    progress: Type.Number({ minimum: 0, maximum: 1 }),
-    loading: Type.Optional(Loading),
-    share: Type.Number(),
-    error: Type.Optional(ErrorReportSchema),
-    leftOut: Type.Optional(Type.Object({ since: Time, retryAt: Time }, { description: 'the others go on without it; when it is tried again' })),
-    rank: Type.Optional(Count),
-    leftNeighbor: Type.Optional(Hex64),
-    rightNeighbor: Type.Optional(Hex64),
-    ranges: Type.Optional(RankRanges),
-    sums: Type.Optional(MemberSums),
-  })),
+  members: Type.Array(
+    Type.Object({
+      deviceId: Hex64,
+      name: Name,
+      state: MemberState,
+      progress: Type.Number({ minimum: 0, maximum: 1 }),
+      loading: Type.Optional(Loading),
+      share: Type.Number(),
+      error: Type.Optional(ErrorReportSchema),
+      leftOut: Type.Optional(
+        Type.Object(
+          { since: Time, retryAt: Time },
+          { description: 'the others go on without it; when it is tried again' },
+        ),
+      ),
+      rank: Type.Optional(Count),
+      leftNeighbor: Type.Optional(Hex64),
+      rightNeighbor: Type.Optional(Hex64),
+      ranges: Type.Optional(RankRanges),
+      sums: Type.Optional(MemberSums),
+    }),
+  ),
   network: Type.Optional(RingNetwork),
   /** Of rank 0 of an active epoch: the key that prompts may be sealed with, and the certificate of its device. */
   sealing: Type.Optional(Type.Object({ key: SealingKeyText, certificate: CertificateText })),
@@ -170,9 +213,12 @@ export const RingView = Type.Object({
 })
 export type RingView = Type.Static<typeof RingView>
 
-export const RingJoin = Type.Object({
-  model: ModelManifest,
-  quant: Quant,
-  share: Type.Number({ exclusiveMinimum: 0, maximum: 1000 }),
-}, { additionalProperties: false })
+export const RingJoin = Type.Object(
+  {
+    model: ModelManifest,
+    quant: Quant,
+    share: Type.Number({ exclusiveMinimum: 0, maximum: 1000 }),
+  },
+  { additionalProperties: false },
+)
 export type RingJoin = Type.Static<typeof RingJoin>

@@ -37,7 +37,8 @@ const tagBytes = 16
 /** Characters of a piece: a text held back, or the whole answer at its end. */
 const mostCharacters = 16 * 2 ** 20
 
-const keyOf = (secret: Uint8Array, salt: Uint8Array): Buffer => Buffer.from(hkdfSync('sha256', secret, salt, 'meshnet-sealed-answer-v1', 32))
+const keyOf = (secret: Uint8Array, salt: Uint8Array): Buffer =>
+  Buffer.from(hkdfSync('sha256', secret, salt, 'meshnet-sealed-answer-v1', 32))
 
 const nonceOf = (index: number): Buffer => {
   const nonce = Buffer.alloc(12)

@@ -32,7 +32,8 @@ const block = 256
 const infoTag = 'meshnet-sealed-job-v1'
 const exportTag = 'meshnet-sealed-answer-v1'
 
-const suite = (): CipherSuite => new CipherSuite({ kem: new DhkemX25519HkdfSha256(), kdf: new HkdfSha256(), aead: new Aes256Gcm() })
+const suite = (): CipherSuite =>
+  new CipherSuite({ kem: new DhkemX25519HkdfSha256(), kdf: new HkdfSha256(), aead: new Aes256Gcm() })
 
 /** A copy that owns its memory: what WebCrypto takes. */
 const bytesOf = (value: string | Uint8Array): ArrayBuffer => {
@@ -41,7 +42,8 @@ const bytesOf = (value: string | Uint8Array): ArrayBuffer => {
 }
 
 /** Names a sealing key: 16 bytes of its SHA-256, in hex. */
-const sealingKeyId = (publicKey: Uint8Array): string => createHash('sha256').update(publicKey).digest('hex').slice(0, 32)
+const sealingKeyId = (publicKey: Uint8Array): string =>
+  createHash('sha256').update(publicKey).digest('hex').slice(0, 32)
 
 export const newSealingPair = async (): Promise<SealingPair> => {
   const { kem } = suite()
@@ -49,25 +51,39 @@ export const newSealingPair = async (): Promise<SealingPair> => {
   return { pair, publicKey: new Uint8Array(await kem.serializePublicKey(pair.publicKey)) }
 }
 
-const infoOf = (poolId: string, { modelId }: JobSubmission): ArrayBuffer => bytesOf(JSON.stringify([infoTag, poolId, modelId]))
+const infoOf = (poolId: string, { modelId }: JobSubmission): ArrayBuffer =>
+  bytesOf(JSON.stringify([infoTag, poolId, modelId]))
 
 /** All that changes the answer and is not sealed. */
-const boundTo = ({ maxTokens, sampling: { temperature, topK, topP, minP, repetitionPenalty, seed } }: JobSubmission): ArrayBuffer =>
+const boundTo = ({
+  maxTokens,
+  sampling: { temperature, topK, topP, minP, repetitionPenalty, seed },
+}: JobSubmission): ArrayBuffer =>
   bytesOf(JSON.stringify([maxTokens, temperature, topK, topP, minP, repetitionPenalty, seed]))
 
 /**
  * Seals a submission.
  * @param publicKey of rank 0, from `verifySealingKey`
  */
-export const sealJob = async (plain: JobSubmission, to: { readonly poolId: string; readonly publicKey: Uint8Array }): Promise<SealedJob> => {
+export const sealJob = async (
+  plain: JobSubmission,
+  to: { readonly poolId: string; readonly publicKey: Uint8Array },
+): Promise<SealedJob> => {
   const { prompt, messages, special, stop, ...open } = plain
   const hpke = suite()
   const recipientPublicKey = await hpke.kem.deserializePublicKey(bytesOf(to.publicKey))
   const sender = await hpke.createSenderContext({ recipientPublicKey, info: infoOf(to.poolId, plain) })
-  const box = await sender.seal(bytesOf(padded(JSON.stringify({ prompt, messages, special, stop }), block)), boundTo(plain))
+  const box = await sender.seal(
+    bytesOf(padded(JSON.stringify({ prompt, messages, special, stop }), block)),
+    boundTo(plain),
+  )
   const text = (bytes: ArrayBuffer): string => Buffer.from(bytes).toString('base64url')
   return {
-    submission: { ...open, stop: [], sealed: { keyId: sealingKeyId(to.publicKey), enc: text(sender.enc), box: text(box) } },
+    submission: {
+      ...open,
+      stop: [],
+      sealed: { keyId: sealingKeyId(to.publicKey), enc: text(sender.enc), box: text(box) },
+    },
     answerSecret: new Uint8Array(await sender.export(bytesOf(exportTag), 32)),
   }
 }
@@ -76,12 +92,20 @@ export const sealJob = async (plain: JobSubmission, to: { readonly poolId: strin
  * Opens a sealed submission, on rank 0.
  * @throws MeshError `sealStale` (for another key) | `sealBroken` (changed on its way)
  */
-export const openJob = async ({ pair, publicKey }: SealingPair, poolId: string, submission: JobSubmission): Promise<SealedJob> => {
+export const openJob = async (
+  { pair, publicKey }: SealingPair,
+  poolId: string,
+  submission: JobSubmission,
+): Promise<SealedJob> => {
   const { sealed, ...open } = submission
   if (sealed?.keyId !== sealingKeyId(publicKey)) throw new MeshError('sealStale')
   try {
     const hpke = suite()
-    const context = await hpke.createRecipientContext({ recipientKey: pair, enc: bytesOf(Buffer.from(sealed.enc, 'base64url')), info: infoOf(poolId, submission) })
+    const context = await hpke.createRecipientContext({
+      recipientKey: pair,
+      enc: bytesOf(Buffer.from(sealed.enc, 'base64url')),
+      info: infoOf(poolId, submission),
+    })
     const plain = await context.open(bytesOf(Buffer.from(sealed.box, 'base64url')), boundTo(submission))
     const opened: unknown = { ...open, ...(JSON.parse(unpadded(Buffer.from(plain)) ?? '') as object) }
     if (!Value.Check(JobSubmission, opened)) throw new Error('not a submission')

@@ -29,7 +29,9 @@ const bodyOf = ({ poolId, ringId, epoch, leader }: LedEpoch, publicKey: Uint8Arr
 
 /** @param publicKey X25519, 32 bytes. @returns its text form */
 export const signSealingKey = (device: KeyPair, epoch: Omit<LedEpoch, 'leader'>, publicKey: Uint8Array): string =>
-  Buffer.from(encodeStatement(domain, bodyOf({ ...epoch, leader: toHex(device.publicKey) }, publicKey), device)).toString('base64url')
+  Buffer.from(
+    encodeStatement(domain, bodyOf({ ...epoch, leader: toHex(device.publicKey) }, publicKey), device),
+  ).toString('base64url')
 
 const bad = (problem: string, cause?: unknown): MeshError => new MeshError('sealingKeyInvalid', { problem }, cause)
 
@@ -38,8 +40,10 @@ const read = (text: string, wanted: LedEpoch): Uint8Array => {
   const publicKey = decodeArray(statement.body, [6])[5]
   if (!(publicKey instanceof Uint8Array) || publicKey.length !== keyBytes) throw bad('it is no X25519 key')
   // all else must be exactly what is wanted: made anew, not taken apart
-  if (Buffer.compare(statement.body, bodyOf(wanted, publicKey)) !== 0) throw bad('it is for another pool, ring, epoch or device')
-  if (statement.admin !== undefined || !isSignedBy(Buffer.from(wanted.leader, 'hex'), domain, statement)) throw bad('rank 0 did not sign it')
+  if (Buffer.compare(statement.body, bodyOf(wanted, publicKey)) !== 0)
+    throw bad('it is for another pool, ring, epoch or device')
+  if (statement.admin !== undefined || !isSignedBy(Buffer.from(wanted.leader, 'hex'), domain, statement))
+    throw bad('rank 0 did not sign it')
   return publicKey
 }
 
@@ -58,7 +62,11 @@ const checked = <T>(check: () => T): T => {
  * @param trust the root key of the pool, as the caller knows it by itself; the time; who was removed
  * @throws MeshError `sealingKeyInvalid` (not signed by rank 0 of that epoch, or rank 0 is no member of the pool any more)
  */
-export const verifySealingKey = (sealing: { readonly key: string; readonly certificate: string }, wanted: LedEpoch, trust: Trust): Uint8Array =>
+export const verifySealingKey = (
+  sealing: { readonly key: string; readonly certificate: string },
+  wanted: LedEpoch,
+  trust: Trust,
+): Uint8Array =>
   checked(() => {
     const { deviceId, poolId } = verifyCertificate(sealing.certificate, trust.rootPublicKey, trust.now, trust.removals)
     if (poolId !== wanted.poolId || deviceId !== wanted.leader) throw bad('the certificate is not that of rank 0')

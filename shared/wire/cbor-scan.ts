@@ -85,14 +85,16 @@ class Scan {
     if (size === 4) return this.#view.getUint32(from)
     const value = this.#view.getUint32(from) * 2 ** 32 + this.#view.getUint32(from + 4)
     // the negative number is -1 - n
-    if (value > Number.MAX_SAFE_INTEGER - this.#major && this.#major <= negative) throw bad('it has a number that is not exact')
+    if (value > Number.MAX_SAFE_INTEGER - this.#major && this.#major <= negative)
+      throw bad('it has a number that is not exact')
     return value
   }
 
   /** Floats of any size, and the simple values that have a name. */
   #skipSimple(low: number): void {
     if (low >= simpleFrom && low <= simpleTo) return
-    if (low < 25 || low > 27) throw bad(low === 31 ? 'it has a length that is not given' : 'it has a simple value without a name')
+    if (low < 25 || low > 27)
+      throw bad(low === 31 ? 'it has a length that is not given' : 'it has a simple value without a name')
     this.#at += argumentBytes[low - 24]
     if (this.#at > this.#bytes.length) throw bad('it ends too early')
   }
@@ -126,6 +128,7 @@ class Scan {
  * @throws MeshError `frameInvalid` | `frameTooLarge` unless they are one item that may be decoded
  */
 export const scanCbor = (bytes: Uint8Array): void => {
-  if (bytes.length > limits.cborBytes) throw new MeshError('frameTooLarge', { gotBytes: bytes.length, limitBytes: limits.cborBytes })
+  if (bytes.length > limits.cborBytes)
+    throw new MeshError('frameTooLarge', { gotBytes: bytes.length, limitBytes: limits.cborBytes })
   new Scan(bytes).run()
 }

@@ -17,7 +17,8 @@ const decoder = new Decoder({ useRecords: false, mapsAsObjects: true })
 export const encodeCbor = (value: unknown): Uint8Array => encoder.encode(value)
 
 /** A whole number for `encodeCbor` as CBOR has it: beyond 32 bits the encoder would take a float for it. */
-export const encodeInteger = (value: number): number | bigint => (value < -(2 ** 32) || value >= 2 ** 32 ? BigInt(value) : value)
+export const encodeInteger = (value: number): number | bigint =>
+  value < -(2 ** 32) || value >= 2 ** 32 ? BigInt(value) : value
 
 /** Checks of a schema as code: thirty times as fast as walking the schema for each message. */
 const validators = new WeakMap<TSchema, Validator>()
@@ -47,7 +48,9 @@ export const decodeCbor = <T extends TSchema>(schema: T, bytes: Uint8Array): Sta
   }
   if (!validatorOf(schema).Check(value)) {
     const first = bytes.length > explainedBytes ? undefined : Value.Errors(schema, value)[0]
-    throw new MeshError('frameInvalid', { problem: first ? `${first.instancePath || 'message'} ${first.message}` : 'wrong fields' })
+    throw new MeshError('frameInvalid', {
+      problem: first ? `${first.instancePath || 'message'} ${first.message}` : 'wrong fields',
+    })
   }
   return value as Static<T>
 }
@@ -88,7 +91,10 @@ export const RenewalRequest = Type.Object({
 export type RenewalRequest = Static<typeof RenewalRequest>
 
 /** The new certificate, or why not. */
-export const RenewalAnswer = Type.Union([Type.Object({ certificate: CertificateText }), Type.Object({ error: ErrorReportSchema })])
+export const RenewalAnswer = Type.Union([
+  Type.Object({ certificate: CertificateText }),
+  Type.Object({ error: ErrorReportSchema }),
+])
 export type RenewalAnswer = Static<typeof RenewalAnswer>
 
 /** First message to a relay that serves some pools only. The connection itself proves the device key. */
@@ -126,7 +132,10 @@ export type RingAnswer = Static<typeof RingAnswer>
 
 /** How to reach the socket of a rank (`agent/rank/open-links.ts`), or why it has none. */
 export const LinkOffer = Type.Union([
-  Type.Object({ port: Type.Integer({ minimum: 1, maximum: 65_535 }), fingerprint: Type.String({ pattern: '^([0-9A-F]{2}:){31}[0-9A-F]{2}$' }) }),
+  Type.Object({
+    port: Type.Integer({ minimum: 1, maximum: 65_535 }),
+    fingerprint: Type.String({ pattern: '^([0-9A-F]{2}:){31}[0-9A-F]{2}$' }),
+  }),
   Type.Object({ problem: Type.String({ maxLength: 500 }) }),
 ])
 export type LinkOffer = Static<typeof LinkOffer>
@@ -157,8 +166,19 @@ const CollectiveAgreement = Type.Object({
 
 /** Control frames of a ring: rank 0 leads, the others follow. */
 export const RingControl = Type.Union([
-  Type.Object({ type: Type.Literal('job-start'), job: Count, jobId: Type.String({ maxLength: 100 }), sampling: Sampling, collective: CollectiveAgreement }),
-  Type.Object({ type: Type.Literal('step'), job: Count, step: Count, sequences: Type.Array(Sequence, { maxItems: 64 }) }),
+  Type.Object({
+    type: Type.Literal('job-start'),
+    job: Count,
+    jobId: Type.String({ maxLength: 100 }),
+    sampling: Sampling,
+    collective: CollectiveAgreement,
+  }),
+  Type.Object({
+    type: Type.Literal('step'),
+    job: Count,
+    step: Count,
+    sequences: Type.Array(Sequence, { maxItems: 64 }),
+  }),
   /** The candidates of that step do not tell which token is drawn: send all logits. */
   Type.Object({ type: Type.Literal('logits'), job: Count, step: Count }),
   Type.Object({ type: Type.Literal('job-end'), job: Count }),

@@ -1,7 +1,15 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { decodeFrameHeader, dtypes, encodeFrameHeader, type FrameHeader, frameHeaderBytes, frameKinds, phases } from './frame.ts'
+import {
+  decodeFrameHeader,
+  dtypes,
+  encodeFrameHeader,
+  type FrameHeader,
+  frameHeaderBytes,
+  frameKinds,
+  phases,
+} from './frame.ts'
 import { limits } from '../limits.ts'
 import goodFrames from './vectors/frames.json' with { type: 'json' }
 
@@ -11,15 +19,21 @@ const headers: fc.Arbitrary<FrameHeader> = fc.record({
   dtype: fc.constantFrom(...Object.values(dtypes)),
   phase: fc.constantFrom(...Object.values(phases)),
   payloadBytes: fc.integer({ min: 0, max: limits.controlBytes }),
-  epoch: u32, job: u32, step: u32, operation: u32, chunk: u32,
+  epoch: u32,
+  job: u32,
+  step: u32,
+  operation: u32,
+  chunk: u32,
 })
 
 test('frame: a header is 48 bytes and survives the way there and back', () => {
-  fc.assert(fc.property(headers, (header) => {
-    const bytes = encodeFrameHeader(header)
-    assert.equal(bytes.length, frameHeaderBytes)
-    assert.deepEqual(decodeFrameHeader(bytes), { ...header })
-  }))
+  fc.assert(
+    fc.property(headers, (header) => {
+      const bytes = encodeFrameHeader(header)
+      assert.equal(bytes.length, frameHeaderBytes)
+      assert.deepEqual(decodeFrameHeader(bytes), { ...header })
+    }),
+  )
 })
 
 for (const { name, hex, header, error } of goodFrames) {
@@ -33,11 +47,14 @@ for (const { name, hex, header, error } of goodFrames) {
 }
 
 test('frame: any 48 bytes are a header or a MeshError', () => {
-  fc.assert(fc.property(fc.uint8Array({ minLength: 48, maxLength: 48 }), (bytes) => {
-    try {
-      decodeFrameHeader(bytes)
-    } catch (error) {
-      assert.equal((error as Error).name, 'MeshError')
-    }
-  }), { numRuns: 500 })
+  fc.assert(
+    fc.property(fc.uint8Array({ minLength: 48, maxLength: 48 }), (bytes) => {
+      try {
+        decodeFrameHeader(bytes)
+      } catch (error) {
+        assert.equal((error as Error).name, 'MeshError')
+      }
+    }),
+    { numRuns: 500 },
+  )
 })

@@ -55,7 +55,8 @@ export interface FrameHeader extends FrameTag {
 }
 
 /** A string key for maps of frames that wait or are waited for. */
-export const tagKey = (kind: FrameKind, tag: FrameTag): string => `${kind}/${tag.job}/${tag.step}/${tag.operation}/${tag.phase}/${tag.chunk}`
+export const tagKey = (kind: FrameKind, tag: FrameTag): string =>
+  `${kind}/${tag.job}/${tag.step}/${tag.operation}/${tag.phase}/${tag.chunk}`
 
 /** @param bytes 48, zeros or not; the caller's memory */
 export const writeFrameHeader = (bytes: Uint8Array, header: FrameHeader): void => {
@@ -95,11 +96,18 @@ const oneOf = <T extends number>(what: string, values: readonly T[], value: numb
  * @throws MeshError `frameInvalid` | `frameTooLarge` | `protocolVersion`
  */
 export const decodeFrameHeader = (bytes: Uint8Array): FrameHeader => {
-  if (bytes.length !== frameHeaderBytes) throw new MeshError('frameInvalid', { problem: `header of ${bytes.length} bytes, want ${frameHeaderBytes}` })
+  if (bytes.length !== frameHeaderBytes)
+    throw new MeshError('frameInvalid', { problem: `header of ${bytes.length} bytes, want ${frameHeaderBytes}` })
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   if (view.getUint32(0, true) !== magic) throw new MeshError('frameInvalid', { problem: 'wrong magic number' })
-  if (bytes[4] !== version) throw otherVersion(frames, { name: 'this device', version: frames.version }, { name: 'the other rank', version: String(bytes[4]) })
-  for (let at = reservedFrom; at < frameHeaderBytes; at++) if (bytes[at] !== 0) throw new MeshError('frameInvalid', { problem: 'reserved bytes are not zero' })
+  if (bytes[4] !== version)
+    throw otherVersion(
+      frames,
+      { name: 'this device', version: frames.version },
+      { name: 'the other rank', version: String(bytes[4]) },
+    )
+  for (let at = reservedFrom; at < frameHeaderBytes; at++)
+    if (bytes[at] !== 0) throw new MeshError('frameInvalid', { problem: 'reserved bytes are not zero' })
   const kind = oneOf('kind', kindValues, bytes[5])
   const payloadBytes = view.getUint32(8, true)
   const limit = kind === frameKinds.control ? limits.controlBytes : limits.framePayloadBytes

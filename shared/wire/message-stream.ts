@@ -50,7 +50,8 @@ class Incoming {
       if (this.#filled < this.#bytes.length) return { taken, complete: false }
       if (this.#body) return { taken, complete: true }
       const length = new DataView(this.#bytes.buffer).getUint32(0, true)
-      if (length > this.#limitBytes) throw new MeshError('frameTooLarge', { gotBytes: length, limitBytes: this.#limitBytes })
+      if (length > this.#limitBytes)
+        throw new MeshError('frameTooLarge', { gotBytes: length, limitBytes: this.#limitBytes })
       this.#bytes = new Uint8Array(length)
       this.#filled = 0
       this.#body = true
@@ -74,7 +75,8 @@ export const readMessage = (stream: MessageStream, limitBytes: number, signal: A
       action()
     }
     const onAbort = (): void => settle(() => reject(signal.reason as Error))
-    const onClose = (): void => settle(() => reject(new MeshError('frameInvalid', { problem: 'the stream ended before the message' })))
+    const onClose = (): void =>
+      settle(() => reject(new MeshError('frameInvalid', { problem: 'the stream ended before the message' })))
     const onMessage = (event: { readonly data: Chunk }): void => {
       try {
         const parts = [...chunkParts(event.data)]

@@ -18,21 +18,36 @@ export const isOlder = (version: string, other: string): boolean => {
 }
 
 /** What a stranger calls its version, if it is one: it is shown to people. */
-export const versionIn = (text: unknown): string | undefined => (typeof text === 'string' && /^\d{1,5}(?:\.\d{1,5}){0,2}$/.test(text) ? text : undefined)
+export const versionIn = (text: unknown): string | undefined =>
+  typeof text === 'string' && /^\d{1,5}(?:\.\d{1,5}){0,2}$/.test(text) ? text : undefined
 
 /** @param here this program, @param there the other one */
 export const otherVersion = ({ what }: Protocol, here: Speaker, there: Speaker): MeshError => {
   const [older, newer] = isOlder(there.version, here.version) ? [there, here] : [here, there]
   return new MeshError('protocolVersion', {
-    update: older.name, what, older: older.name, olderVersion: older.version, newer: newer.name, newerVersion: newer.version,
+    update: older.name,
+    what,
+    older: older.name,
+    olderVersion: older.version,
+    newer: newer.name,
+    newerVersion: newer.version,
     // programs from before this text: as they say it, "peer speaks {got}, this agent {want}"
-    got: `version ${here.version} of ${what}`, want: `version ${there.version}`,
+    got: `version ${here.version} of ${what}`,
+    want: `version ${there.version}`,
   })
 }
 
 /** The other side speaks no version that is known here: it is another program, or much newer. */
 export const unknownVersion = ({ what, version }: Protocol, here: string, there: string): MeshError =>
-  new MeshError('protocolVersion', { what, older: there, olderVersion: '(none that is known here)', newer: here, newerVersion: version, update: 'the older of the two, if both are programs of Mesh' })
+  new MeshError('protocolVersion', {
+    what,
+    older: there,
+    olderVersion: '(none that is known here)',
+    newer: here,
+    newerVersion: version,
+    update: 'the older of the two, if both are programs of Mesh',
+  })
 
 /** True when the other side is known to speak another version, and not just none. */
-export const isOtherVersion = (error: unknown): error is MeshError => error instanceof MeshError && error.code === 'protocolVersion' && versionIn(error.fields.olderVersion) !== undefined
+export const isOtherVersion = (error: unknown): error is MeshError =>
+  error instanceof MeshError && error.code === 'protocolVersion' && versionIn(error.fields.olderVersion) !== undefined

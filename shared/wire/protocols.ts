@@ -27,7 +27,12 @@ export const peerProtocols = {
   /** To a relay that serves some pools only: membership of one of them, before it reserves a slot or connects to anybody. */
   'relay-proof': { what: 'proofs at relays', version: '1.0.0', before: [], refusal: 'verdict' },
   /** Between members: which control plane serves the pool, and where it is. 1.0.0 told addresses alone. */
-  'control-plane': { what: 'what members tell of control planes', version: '2.0.0', before: ['1.0.0'], refusal: 'none' },
+  'control-plane': {
+    what: 'what members tell of control planes',
+    version: '2.0.0',
+    before: ['1.0.0'],
+    refusal: 'none',
+  },
 } as const satisfies Record<string, Protocol>
 
 type PeerProtocol = keyof typeof peerProtocols
@@ -53,4 +58,9 @@ export const protocolOf = (id: string): { readonly name: string; readonly protoc
 }
 
 /** Between devices and control plane: signed requests (header `mesh-protocol`) and the messages on the socket. 1: not for one control plane alone. */
-export const requests = { what: 'requests to a control plane', version: '2', before: ['1'], refusal: 'error' } as const satisfies Protocol
+export const requests = {
+  what: 'requests to a control plane',
+  version: '2',
+  before: ['1'],
+  refusal: 'error',
+} as const satisfies Protocol

@@ -69,7 +69,8 @@ export const coveredBy: Readonly<Record<string, readonly string[]>> = {
 /** File that decodes -> why nobody else wrote what it reads. */
 export const notOfOthers: Readonly<Record<string, string>> = {
   'agent/background/main.ts': 'the last line of a command that this process started',
-  'agent/cli/commands/ledger-verify.ts': 'a number that this command wrote, checked by schema: it decides what is compared, not what is believed',
+  'agent/cli/commands/ledger-verify.ts':
+    'a number that this command wrote, checked by schema: it decides what is compared, not what is believed',
   'agent/cli/demo-cluster.ts': 'the answers of commands that this process started',
   'agent/cli/managed-process.ts': 'the ready line of a process that this one started',
   'agent/cli/session.ts': 'checks a name that was typed',
@@ -79,11 +80,13 @@ export const notOfOthers: Readonly<Record<string, string>> = {
   'agent/compute/ggml/process-protocol.ts': 'requests of the agent that started this process',
   'agent/links/link-requests.ts': 'requests of the agent to a thread or process that it started',
   'control-plane/store/job-texts.ts': 'text that this control plane stored, behind the seal of its own key',
-  'control-plane/store/text-vault.ts': 'what this control plane sealed: a changed byte breaks the seal (control-plane/store tests)',
+  'control-plane/store/text-vault.ts':
+    'what this control plane sealed: a changed byte breaks the seal (control-plane/store tests)',
   'control-plane/store/job-store.ts': 'a copy of a value of its own',
   'shared/flags.ts': 'takes the options of the program that calls it; their values have cases of their own (options)',
   'shared/printed.ts': 'what is about to be printed',
 }
 
 /** What decoding looks like in our code. */
-export const decodes = /\b(?:decodeCbor|JSON\.parse|Value\.Check|readChecked|readStateJson|createParser|decodeArray|decodeStatement|decodeFrameHeader|readMessage|program\.parse)\(|export const (?:decode|parse)[A-Z]|export const readMessage/
+export const decodes =
+  /\b(?:decodeCbor|JSON\.parse|Value\.Check|readChecked|readStateJson|createParser|decodeArray|decodeStatement|decodeFrameHeader|readMessage|program\.parse)\(|export const (?:decode|parse)[A-Z]|export const readMessage/

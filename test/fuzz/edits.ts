@@ -9,7 +9,8 @@ interface Place {
   readonly key: string
 }
 
-const isTree = (value: unknown): value is Tree => typeof value === 'object' && value !== null && !(value instanceof Uint8Array)
+const isTree = (value: unknown): value is Tree =>
+  typeof value === 'object' && value !== null && !(value instanceof Uint8Array)
 
 const placesOf = (value: unknown, found: Place[] = []): Place[] => {
   if (!isTree(value)) return found
@@ -26,14 +27,58 @@ const put = (holder: Tree, key: string, value: unknown): void => {
   Object.defineProperty(holder, key, { value, enumerable: true, configurable: true, writable: true })
 }
 
-const strangeKeys = ['__proto__', 'constructor', 'prototype', 'toString', 'hasOwnProperty', '', '\u0000', '\u202e', 'type', 'length', 'x'.repeat(300)] as const
+const strangeKeys = [
+  '__proto__',
+  'constructor',
+  'prototype',
+  'toString',
+  'hasOwnProperty',
+  '',
+  '\u0000',
+  '\u202e',
+  'type',
+  'length',
+  'x'.repeat(300),
+] as const
 
 /** Of the wrong type, too large, too small, too long; numbers that are none. */
 const strangeValues: readonly unknown[] = [
-  null, true, false, 0, -1, 1.5, -0, 2 ** 31, 2 ** 32, 2 ** 53, Number.MAX_VALUE, Number.MIN_VALUE, Number.NaN, Number.POSITIVE_INFINITY,
-  '', ' ', '0', '\u0000', '\u001b]0;x\u0007', '\u009b2J', '\u202eabc', '\ud800', '%00', '../../etc/passwd', 'a'.repeat(101), 'a'.repeat(4097), '\u{1f4a5}'.repeat(500),
-  '0'.repeat(64), 'f'.repeat(64), 'F'.repeat(64), 'A'.repeat(5000),
-  [], {}, [[[[[[[[[[]]]]]]]]]], { '': { '': {} } }, Array.from({ length: 200 }, () => 0),
+  null,
+  true,
+  false,
+  0,
+  -1,
+  1.5,
+  -0,
+  2 ** 31,
+  2 ** 32,
+  2 ** 53,
+  Number.MAX_VALUE,
+  Number.MIN_VALUE,
+  Number.NaN,
+  Number.POSITIVE_INFINITY,
+  '',
+  ' ',
+  '0',
+  '\u0000',
+  '\u001b]0;x\u0007',
+  '\u009b2J',
+  '\u202eabc',
+  '\ud800',
+  '%00',
+  '../../etc/passwd',
+  'a'.repeat(101),
+  'a'.repeat(4097),
+  '\u{1f4a5}'.repeat(500),
+  '0'.repeat(64),
+  'f'.repeat(64),
+  'F'.repeat(64),
+  'A'.repeat(5000),
+  [],
+  {},
+  [[[[[[[[[[]]]]]]]]]],
+  { '': { '': {} } },
+  Array.from({ length: 200 }, () => 0),
 ]
 
 /** A copy: the next edit may change it. */
@@ -48,9 +93,22 @@ const edits: readonly ((place: Place, pick: number, value: unknown) => void)[] =
   ({ holder, key }, pick) => put(holder, key, strangeValue(pick)),
   ({ holder }, pick) => put(holder, strangeKeys[pick % strangeKeys.length], { polluted: true }),
   ({ holder, key }, pick, value) => {
-    if (typeof value === 'string') put(holder, key, pick % 2 === 0 ? value.slice(0, pick % (value.length + 1)) : (value + value).slice(0, 2 * mostRepeated))
+    if (typeof value === 'string')
+      put(
+        holder,
+        key,
+        pick % 2 === 0 ? value.slice(0, pick % (value.length + 1)) : (value + value).slice(0, 2 * mostRepeated),
+      )
     else if (typeof value === 'number') put(holder, key, pick % 2 === 0 ? -value - 1 : value * 2 ** (pick % 64))
-    else if (Array.isArray(value)) put(holder, key, Array.from({ length: 2 + (pick % 100) }, () => value).flat().slice(0, mostRepeated / 10).map((item) => structuredClone(item)))
+    else if (Array.isArray(value))
+      put(
+        holder,
+        key,
+        Array.from({ length: 2 + (pick % 100) }, () => value)
+          .flat()
+          .slice(0, mostRepeated / 10)
+          .map((item) => structuredClone(item)),
+      )
     else put(holder, key, [value])
   },
   ({ holder, key }, pick, value) => {
@@ -83,7 +141,12 @@ export const hostile = (schema: TSchema, dictionary: Dictionary = []): fc.Arbitr
   const valid = arbitraryOf(schema, dictionary)
   return fc.oneof(
     { weight: 6, arbitrary: valid },
-    { weight: 5, arbitrary: fc.tuple(valid, fc.array(edit, { minLength: 1, maxLength: 4 })).map(([value, list]) => edited(value, list)) },
+    {
+      weight: 5,
+      arbitrary: fc
+        .tuple(valid, fc.array(edit, { minLength: 1, maxLength: 4 }))
+        .map(([value, list]) => edited(value, list)),
+    },
     { weight: 1, arbitrary: fc.constantFrom(...strangeValues) },
   )
 }
@@ -102,13 +165,16 @@ const cuts: readonly Cut[] = [
     copy[at] ^= 1 << (pick % 8)
     return copy
   },
-  (bytes, at, pick) => Buffer.concat([bytes.subarray(0, at), Buffer.alloc(1 + (pick % 9), pick % 256), bytes.subarray(at)]),
+  (bytes, at, pick) =>
+    Buffer.concat([bytes.subarray(0, at), Buffer.alloc(1 + (pick % 9), pick % 256), bytes.subarray(at)]),
   (bytes, at) => Buffer.concat([bytes, bytes.subarray(at)]),
 ]
 
 /** Bytes as they are, cut, with a bit that fell over, with more in the middle or behind. */
 export const damagedBytes = (whole: fc.Arbitrary<Uint8Array>): fc.Arbitrary<Buffer> =>
-  fc.tuple(whole, fc.nat(), fc.nat(cuts.length - 1), fc.nat()).map(([bytes, at, kind, pick]) => cuts[kind](Buffer.from(bytes), bytes.length === 0 ? 0 : at % bytes.length, pick))
+  fc
+    .tuple(whole, fc.nat(), fc.nat(cuts.length - 1), fc.nat())
+    .map(([bytes, at, kind, pick]) => cuts[kind](Buffer.from(bytes), bytes.length === 0 ? 0 : at % bytes.length, pick))
 
 /** Text that fits into the dictionary of its kind, as it is and damaged. */
 export const damagedText = (whole: fc.Arbitrary<string>): fc.Arbitrary<string> =>

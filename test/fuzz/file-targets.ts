@@ -54,11 +54,23 @@ const jsonIn = (bytes: Buffer): unknown => {
   }
 }
 
-const target = ({ name, file, read, encode = (json) => Buffer.from(JSON.stringify(json) ?? ''), json }: FileReader): Target => {
+const target = ({
+  name,
+  file,
+  read,
+  encode = (json) => Buffer.from(JSON.stringify(json) ?? ''),
+  json,
+}: FileReader): Target => {
   const whole = readFileSync(file)
   const content = json ?? jsonIn(whole)
   const bytes = damagedBytes(fc.constant(whole))
-  const cases = content === undefined ? bytes : fc.oneof({ weight: 3, arbitrary: damage(fc.constant(content)).map((value) => Buffer.from(encode(value))) }, { weight: 1, arbitrary: bytes })
+  const cases =
+    content === undefined
+      ? bytes
+      : fc.oneof(
+          { weight: 3, arbitrary: damage(fc.constant(content)).map((value) => Buffer.from(encode(value))) },
+          { weight: 1, arbitrary: bytes },
+        )
   return anyTarget({
     name: `file ${name}`,
     cases,
@@ -88,7 +100,15 @@ const homeReaders = (root: string): FileReader[] => {
   revocations.accept(pool.poolId, list)
   saveRingWish(home, { poolId: pool.poolId, modelId: 'tiny', quant: 'q4', share: 1, revision: 'a'.repeat(64) })
   const cache = new PeerCache(home)
-  cache.saw({ poolId: pool.poolId, deviceId: device.deviceId, address: '/ip4/127.0.0.1/tcp/1', found: 'mdns', latencyMs: 1, dialable: '/ip4/127.0.0.1/tcp/1', at: now })
+  cache.saw({
+    poolId: pool.poolId,
+    deviceId: device.deviceId,
+    address: '/ip4/127.0.0.1/tcp/1',
+    found: 'mdns',
+    latencyMs: 1,
+    dialable: '/ip4/127.0.0.1/tcp/1',
+    at: now,
+  })
   cache.rememberControlPlane('http://127.0.0.1:8080')
   cache.save()
   const planeKey = join(root, 'control-plane.key')
@@ -101,8 +121,15 @@ const homeReaders = (root: string): FileReader[] => {
   if (after !== undefined) saveCountdown(home, after)
   const lockFile = readdirSync(home.locks.folder).toSorted()[0]
   mkdirSync(dirname(home.service), { recursive: true })
-  writeFileSync(home.service, JSON.stringify({ pid: process.pid, mark: 'x', command: 'start', background: true, startedAt: now, info: {} }))
-  writeSettings(home.relay.config, { host: '0.0.0.0', port: 4001, announce: [], maxReservations: 10, servedPools: [pool.poolId] }, [])
+  writeFileSync(
+    home.service,
+    JSON.stringify({ pid: process.pid, mark: 'x', command: 'start', background: true, startedAt: now, info: {} }),
+  )
+  writeSettings(
+    home.relay.config,
+    { host: '0.0.0.0', port: 4001, announce: [], maxReservations: 10, servedPools: [pool.poolId] },
+    [],
+  )
   mkdirSync(home.relay.lists, { recursive: true })
   const kept = join(home.relay.lists, `${pool.poolId}.json`)
   writeFileSync(kept, JSON.stringify({ rootPublicKey: pool.rootPublicKey, list }))
@@ -114,23 +141,47 @@ const homeReaders = (root: string): FileReader[] => {
     { name: 'pool-root.key', file: files.rootKey, read: () => listPools(home) },
     { name: 'revocations', file: files.revocations, read: () => new Revocations(home, () => now).listOf(pool.poolId) },
     { name: 'control-plane.key', file: planeKey, read: () => loadControlPlaneKey(planeKey) },
-    { name: 'an invite', file: onlyIn(files.invites), read: () => takeInvite(home, pool.poolId, { inviteId: '0'.repeat(16), proof: '0'.repeat(64) }, { deviceId: device.deviceId, now }) },
+    {
+      name: 'an invite',
+      file: onlyIn(files.invites),
+      read: () =>
+        takeInvite(
+          home,
+          pool.poolId,
+          { inviteId: '0'.repeat(16), proof: '0'.repeat(64) },
+          { deviceId: device.deviceId, now },
+        ),
+    },
     { name: 'rings.json', file: home.rings, read: () => [loadRingWishes(home), unreadableWishes(home)] },
-    { name: 'peers.json', file: home.knownPeers, read: () => [new PeerCache(home).peersOf(pool.poolId), readKnownPeers(home)] },
+    {
+      name: 'peers.json',
+      file: home.knownPeers,
+      read: () => [new PeerCache(home).peersOf(pool.poolId), readKnownPeers(home)],
+    },
     { name: 'a message that waits', file: onlyIn(home.outbox.answers), read: () => answers.load() },
     { name: 'a memory lock', file: join(home.locks.folder, lockFile), read: () => loadLock(home, device) },
     { name: 'countdown.json', file: home.locks.countdown, read: () => loadLock(home, device) },
     { name: 'service.json', file: home.service, read: () => findService(home) },
     { name: 'relay.json', file: home.relay.config, read: () => readSettings(home.relay.config) },
-    { name: 'a list at a relay', file: kept, read: () => new ServedPools({ pools: [pool.poolId], folder: home.relay.lists, now: () => now }) },
+    {
+      name: 'a list at a relay',
+      file: kept,
+      read: () => new ServedPools({ pools: [pool.poolId], folder: home.relay.lists, now: () => now }),
+    },
   ]
 }
 
-const headerOf = (file: Buffer): unknown => JSON.parse(file.subarray(8, 8 + Number(file.readBigUInt64LE(0))).toString()) as unknown
+const headerOf = (file: Buffer): unknown =>
+  JSON.parse(file.subarray(8, 8 + Number(file.readBigUInt64LE(0))).toString()) as unknown
 
 const modelReaders = (root: string): FileReader[] => {
   const folder = join(root, 'model')
-  writeRandomModel(folder, { shape: { layers: 1, hidden: 32, heads: 2, kvHeads: 1, headDim: 16, ffn: 32, vocab: 32, context: 64 }, tied: true, dtype: 'F32', seed: 1 })
+  writeRandomModel(folder, {
+    shape: { layers: 1, hidden: 32, heads: 2, kvHeads: 1, headDim: 16, ffn: 32, vocab: 32, context: 64 },
+    tied: true,
+    dtype: 'F32',
+    seed: 1,
+  })
   writeFileSync(join(folder, 'generation_config.json'), JSON.stringify({ eos_token_id: [1, 2], bos_token_id: 0 }))
   const weights = join(folder, 'model.safetensors')
   const bytes = readFileSync(weights)
@@ -143,15 +194,30 @@ const modelReaders = (root: string): FileReader[] => {
   }
   const open = (): void => openTensors(folder).close()
   const parted = join(root, 'parted')
-  writeRandomModel(parted, { shape: { layers: 1, hidden: 32, heads: 2, kvHeads: 1, headDim: 16, ffn: 32, vocab: 32, context: 64 }, tied: true, dtype: 'F32', seed: 1, files: 2 })
+  writeRandomModel(parted, {
+    shape: { layers: 1, hidden: 32, heads: 2, kvHeads: 1, headDim: 16, ffn: 32, vocab: 32, context: 64 },
+    tied: true,
+    dtype: 'F32',
+    seed: 1,
+    files: 2,
+  })
   const hashes = join(root, 'hashes')
   const { tensors, files } = openTensors(folder)
-  writeHashes(hashes, { tensors: [...tensors.values()], digests: new Map([...tensors.keys()].map((name) => [name, new Uint8Array(32)])), files, startedAt: Date.now() + 3600e3 })
+  writeHashes(hashes, {
+    tensors: [...tensors.values()],
+    digests: new Map([...tensors.keys()].map((name) => [name, new Uint8Array(32)])),
+    files,
+    startedAt: Date.now() + 3600e3,
+  })
   return [
     { name: 'config.json', file: join(folder, 'config.json'), read: () => readConfig(folder) },
     { name: 'generation_config.json', file: join(folder, 'generation_config.json'), read: () => readConfig(folder) },
     { name: 'model.safetensors', file: weights, read: open, encode: withHeader, json: headerOf(bytes) },
-    { name: 'model.safetensors.index.json', file: join(parted, 'model.safetensors.index.json'), read: () => openTensors(parted).close() },
+    {
+      name: 'model.safetensors.index.json',
+      file: join(parted, 'model.safetensors.index.json'),
+      read: () => openTensors(parted).close(),
+    },
     { name: 'hashes of weights', file: onlyIn(hashes), read: () => [readHashes(hashes, [...tensors.values()], files)] },
   ]
 }
@@ -161,14 +227,23 @@ const tokenizerReaders = (root: string): FileReader[] =>
     const folder = join(root, name.replaceAll(/\W/g, '-'))
     mkdirSync(folder, { recursive: true })
     writeFileSync(join(folder, 'tokenizer.json'), JSON.stringify(family))
-    writeFileSync(join(folder, 'tokenizer_config.json'), JSON.stringify({ bos_token: '<s>', eos_token: '</s>', chat_template: '{% for m in messages %}{{ m.content }}{% endfor %}' }))
+    writeFileSync(
+      join(folder, 'tokenizer_config.json'),
+      JSON.stringify({
+        bos_token: '<s>',
+        eos_token: '</s>',
+        chat_template: '{% for m in messages %}{{ m.content }}{% endfor %}',
+      }),
+    )
     const read = (): void => {
       const tokenizer = loadTokenizer(folder)
       tokenizer.encode('Once upon a time', { special: false, mostTokens: 64 })
     }
     return [
       { name: `tokenizer.json of ${name}`, file: join(folder, 'tokenizer.json'), read },
-      ...(name === 'llama-2' ? [{ name: 'tokenizer_config.json', file: join(folder, 'tokenizer_config.json'), read }] : []),
+      ...(name === 'llama-2'
+        ? [{ name: 'tokenizer_config.json', file: join(folder, 'tokenizer_config.json'), read }]
+        : []),
     ]
   })
 
@@ -177,7 +252,12 @@ const shardReaders = (root: string): FileReader[] => {
   const shards = join(root, 'shards')
   const folder = join(shards, 'b'.repeat(64))
   mkdirSync(folder, { recursive: true })
-  const about = { modelId: 'tiny', revision: 'a'.repeat(64), quant: 'q4', ranges: Object.fromEntries(['kvHeads', 'heads', 'ffn', 'vocab'].map((part) => [part, { start: 0, end: 1 }])) }
+  const about = {
+    modelId: 'tiny',
+    revision: 'a'.repeat(64),
+    quant: 'q4',
+    ranges: Object.fromEntries(['kvHeads', 'heads', 'ffn', 'vocab'].map((part) => [part, { start: 0, end: 1 }])),
+  }
   const index = join(folder, 'index.json')
   writeFileSync(index, JSON.stringify({ about, bytes: 1, sha256: '0'.repeat(64), tensors: [] }))
   if (statSync(index).size === 0) throw new Error('nothing was written')
@@ -200,8 +280,13 @@ export interface FileTargets {
 export const openFileTargets = (): FileTargets => {
   const root = mkdtempSync(join(isFolder('/dev/shm') ? '/dev/shm' : tmpdir(), 'mesh-fuzz-')) // in memory where there is such a place: each case writes twice
   return {
-    targets: [...homeReaders(root), ...modelReaders(root), ...tokenizerReaders(root), ...shardReaders(root), ...unitReaders(root)].map(target),
+    targets: [
+      ...homeReaders(root),
+      ...modelReaders(root),
+      ...tokenizerReaders(root),
+      ...shardReaders(root),
+      ...unitReaders(root),
+    ].map(target),
     remove: () => rmSync(root, { recursive: true, force: true }),
   }
 }
-

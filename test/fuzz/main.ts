@@ -14,7 +14,14 @@ import { Fault, heldBytes, mostKeptBytes, runCases } from './run-cases.ts'
 const round = 20_000
 
 const main = async (): Promise<number> => {
-  const { values } = parseArgs({ options: { cases: { type: 'string', default: '100000' }, seed: { type: 'string' }, only: { type: 'string', default: '' }, minutes: { type: 'string', default: 'Infinity' } } })
+  const { values } = parseArgs({
+    options: {
+      cases: { type: 'string', default: '100000' },
+      seed: { type: 'string' },
+      only: { type: 'string', default: '' },
+      minutes: { type: 'string', default: 'Infinity' },
+    },
+  })
   const seed = values.seed === undefined ? Date.now() % 2 ** 31 : Number(values.seed)
   const until = Date.now() + Number(values.minutes) * 60_000
   const { targets, stop } = await openTargets()
@@ -45,7 +52,9 @@ const main = async (): Promise<number> => {
   } finally {
     await stop()
   }
-  process.stdout.write(`seed ${seed}: ${done} cases of ${chosen.length} targets, ${faults} faults, longest call ${longestMs.toFixed(1)} ms of processor\n`)
+  process.stdout.write(
+    `seed ${seed}: ${done} cases of ${chosen.length} targets, ${faults} faults, longest call ${longestMs.toFixed(1)} ms of processor\n`,
+  )
   return faults === 0 ? 0 : 1
 }
 

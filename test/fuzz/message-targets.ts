@@ -38,12 +38,23 @@ class HostileAgent {
     socket.on('error', () => undefined)
     await once(socket, 'open')
     this.#hello(socket)
-    await member.client(url).call('joinRing', { params: { poolId: pool.poolId }, body: { model: { ...manifest, modelId: 'fuzzed' }, quant: 'q8', share: 1 } })
+    await member.client(url).call('joinRing', {
+      params: { poolId: pool.poolId },
+      body: { model: { ...manifest, modelId: 'fuzzed' }, quant: 'q8', share: 1 },
+    })
     return socket
   }
 
   #hello(socket: WebSocket): void {
-    socket.send(JSON.stringify({ type: 'hello', version: '0', peerId: 'p', addresses: [], certificates: [...this.#arena.member.certificates.values()] } satisfies AgentMessage))
+    socket.send(
+      JSON.stringify({
+        type: 'hello',
+        version: '0',
+        peerId: 'p',
+        addresses: [],
+        certificates: [...this.#arena.member.certificates.values()],
+      } satisfies AgentMessage),
+    )
   }
 
   #hear(message: ControlMessage): void {
@@ -63,11 +74,30 @@ class HostileAgent {
     if (typeof message !== 'object' || message === null || Array.isArray(message)) return text
     if ('jobId' in message && this.#job === undefined && this.#jobs++ % 10 === 0) {
       const { member, url, pool } = this.#arena
-      await member.client(url).call('submitJob', { params: { poolId: pool.poolId }, body: submission(`fuzz-${this.#jobs}-${Date.now()}`, { modelId: 'fuzzed' }) }).catch(() => undefined)
+      await member
+        .client(url)
+        .call('submitJob', {
+          params: { poolId: pool.poolId },
+          body: submission(`fuzz-${this.#jobs}-${Date.now()}`, { modelId: 'fuzzed' }),
+        })
+        .catch(() => undefined)
     }
     const about = 'jobId' in message ? this.#job : 'ringId' in message ? this.#ring : undefined
-    if (about && 'jobId' in about && 'type' in message && (message.type === 'job-done' || message.type === 'job-failed')) this.#job = undefined
-    return JSON.stringify({ ...message, ...(about === undefined ? {} : 'jobId' in about ? { jobId: about.jobId, epoch: about.epoch } : { ringId: about.ringId, epoch: about.epoch }) })
+    if (
+      about &&
+      'jobId' in about &&
+      'type' in message &&
+      (message.type === 'job-done' || message.type === 'job-failed')
+    )
+      this.#job = undefined
+    return JSON.stringify({
+      ...message,
+      ...(about === undefined
+        ? {}
+        : 'jobId' in about
+          ? { jobId: about.jobId, epoch: about.epoch }
+          : { ringId: about.ringId, epoch: about.epoch }),
+    })
   }
 
   async say({ text, isFresh }: MessageCase): Promise<string> {
@@ -91,7 +121,13 @@ export const messageTargets = (arena: Arena): { readonly targets: readonly Targe
   const json = hostile(AgentMessage, arena.words).map((value) => JSON.stringify(value) ?? '')
   const text = fc.oneof({ weight: 6, arbitrary: json }, { weight: 1, arbitrary: damagedText(json) })
   return {
-    targets: [anyTarget({ name: 'messages of agents', cases: fc.record({ text, isFresh: fc.boolean() }), run: (message) => agent.say(message) })],
+    targets: [
+      anyTarget({
+        name: 'messages of agents',
+        cases: fc.record({ text, isFresh: fc.boolean() }),
+        run: (message) => agent.say(message),
+      }),
+    ],
     close: () => agent.close(),
   }
 }

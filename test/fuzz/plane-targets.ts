@@ -26,7 +26,9 @@ const readyAnswers = 200
 
 const routeOf = ({ method, url = '' }: IncomingMessage): RouteName | undefined => {
   const path = url.split('?')[0]
-  const found = (Object.entries(routes) as [RouteName, RouteRecord][]).find(([, route]) => route.method === method && new RegExp(`^${route.path.replaceAll(/:\w+/g, '[^/]+')}$`).test(path))
+  const found = (Object.entries(routes) as [RouteName, RouteRecord][]).find(
+    ([, route]) => route.method === method && new RegExp(`^${route.path.replaceAll(/:\w+/g, '[^/]+')}$`).test(path),
+  )
   return found?.[0]
 }
 
@@ -36,7 +38,9 @@ class HostilePlane {
   #socket: WebSocket | undefined
 
   constructor() {
-    this.#server = createServer((request, response) => void request.resume().on('end', () => this.#answer(request, response)))
+    this.#server = createServer(
+      (request, response) => void request.resume().on('end', () => this.#answer(request, response)),
+    )
     const sockets = new WebSocketServer({ server: this.#server })
     sockets.on('connection', (socket: WebSocket) => {
       this.#socket = socket
@@ -55,7 +59,8 @@ class HostilePlane {
 
   #hear(socket: WebSocket, message: AgentMessage): void {
     // what is settled is forgotten: memory stays flat
-    if (message.type === 'job-done' || message.type === 'job-failed') socket.send(JSON.stringify({ type: 'job-settled', jobId: message.jobId }))
+    if (message.type === 'job-done' || message.type === 'job-failed')
+      socket.send(JSON.stringify({ type: 'job-settled', jobId: message.jobId }))
   }
 
   #answer(request: IncomingMessage, response: ServerResponse): void {
@@ -64,7 +69,13 @@ class HostilePlane {
     if (name === 'controlPlane') return void response.end(JSON.stringify({ controlPlaneKey }))
     if (name === 'registerDevice' || name === undefined) return void response.end('{}')
     const { answer = undefined }: RouteRecord = routes[name]
-    const known = this.#answers.get(name) ?? { ready: fc.sample((answer ? hostile(answer, words) : anything).map((value) => JSON.stringify(value) ?? ''), { seed: 1, numRuns: readyAnswers }), next: 0 }
+    const known = this.#answers.get(name) ?? {
+      ready: fc.sample(
+        (answer ? hostile(answer, words) : anything).map((value) => JSON.stringify(value) ?? ''),
+        { seed: 1, numRuns: readyAnswers },
+      ),
+      next: 0,
+    }
     this.#answers.set(name, known)
     response.end(known.ready[known.next++ % readyAnswers])
   }
@@ -109,20 +120,41 @@ export const openPlaneTargets = async (): Promise<PlaneTargets> => {
   const device = saveDevice(home, { networkId: 'home', name: 'Fuzzed', controlPlaneUrl: url })
   const pool = createPool(home, device.deviceId, 'friends', Date.now())
   const defects: string[] = []
-  const logger = createLogger('agent', 'error', { write: (line) => {
-    if (/"type":"(?!MeshError")\w*Error"/.test(line)) defects.push(line)
-  } })
+  const logger = createLogger('agent', 'error', {
+    write: (line) => {
+      if (/"type":"(?!MeshError")\w*Error"/.test(line)) defects.push(line)
+    },
+  })
   // a timer of more than 24 days fires at once, and again and again
   const warned = ({ name, message }: Error): void => void (name === 'TimeoutOverflowWarning' && defects.push(message))
   process.on('warning', warned)
   const end = new AbortController()
   let ended: string | undefined
   const running = runDaemon({
-    home, listen: ['/ip4/127.0.0.1/tcp/0'], relays: [], announce: [], discovery: 'none', backend: 'onnx', threads: 1, spinMs: 0,
-    stepTimeoutMs: 1000, collective: { algorithm: 'auto', wire: 'auto' }, carrier: 'streams', logger, signal: end.signal,
-  }).then(() => (ended = 'it ended by itself'), (error: unknown) => (ended = String(error)))
+    home,
+    listen: ['/ip4/127.0.0.1/tcp/0'],
+    relays: [],
+    announce: [],
+    discovery: 'none',
+    backend: 'onnx',
+    threads: 1,
+    spinMs: 0,
+    stepTimeoutMs: 1000,
+    collective: { algorithm: 'auto', wire: 'auto' },
+    carrier: 'streams',
+    logger,
+    signal: end.signal,
+  }).then(
+    () => (ended = 'it ended by itself'),
+    (error: unknown) => (ended = String(error)),
+  )
   const text = fc.oneof(
-    { weight: 6, arbitrary: hostile(ControlMessage, [...words, pool.poolId, device.deviceId, pool.certificate]).map((value) => JSON.stringify(value) ?? '') },
+    {
+      weight: 6,
+      arbitrary: hostile(ControlMessage, [...words, pool.poolId, device.deviceId, pool.certificate]).map(
+        (value) => JSON.stringify(value) ?? '',
+      ),
+    },
     { weight: 1, arbitrary: damagedText(hostile(ControlMessage).map((value) => JSON.stringify(value) ?? '')) },
   )
   const run = async (message: string): Promise<string> => {

@@ -31,22 +31,67 @@ interface RequestCase {
 
 /** Who may do most at a route comes most often: refusals by access are the matter of another test. */
 const bestSenders: Readonly<Record<RouteRecord['access'], readonly string[]>> = {
-  'open': ['nobody'], 'device': ['stranger', 'member'], 'member': ['member', 'admin'], 'admin': ['admin'], 'member-or-key': ['member', 'app'], 'key': ['app'],
+  open: ['nobody'],
+  device: ['stranger', 'member'],
+  member: ['member', 'admin'],
+  admin: ['admin'],
+  'member-or-key': ['member', 'app'],
+  key: ['app'],
 }
 
-const headerNames = [...Object.values(names), 'content-type', 'accept', 'last-event-id', 'expect', 'origin', 'cookie', 'range', 'if-none-match', 'upgrade', 'x-forwarded-for', 'accept-encoding']
+const headerNames = [
+  ...Object.values(names),
+  'content-type',
+  'accept',
+  'last-event-id',
+  'expect',
+  'origin',
+  'cookie',
+  'range',
+  'if-none-match',
+  'upgrade',
+  'x-forwarded-for',
+  'accept-encoding',
+]
 /** Node's client sends no others. */
-const headerValue = fc.oneof(fc.constantFrom('', '0', '-1', '9'.repeat(15), 'f'.repeat(64), 'Bearer ', 'text/html', 'application/json; charset=x', '*/*', '\u00ff'), fc.stringMatching(/^[\t -~\u0080-\u00ff]{0,200}$/))
-const headerEdit: fc.Arbitrary<HeaderEdit> = fc.record({ name: fc.constantFrom(...headerNames), value: fc.option(headerValue, { nil: undefined }) })
+const headerValue = fc.oneof(
+  fc.constantFrom(
+    '',
+    '0',
+    '-1',
+    '9'.repeat(15),
+    'f'.repeat(64),
+    'Bearer ',
+    'text/html',
+    'application/json; charset=x',
+    '*/*',
+    '\u00ff',
+  ),
+  fc.stringMatching(/^[\t -~\u0080-\u00ff]{0,200}$/),
+)
+const headerEdit: fc.Arbitrary<HeaderEdit> = fc.record({
+  name: fc.constantFrom(...headerNames),
+  value: fc.option(headerValue, { nil: undefined }),
+})
 
 const objectOf = (schema: TSchema | undefined, words: readonly string[]): fc.Arbitrary<Record<string, unknown>> => {
   if (schema === undefined) return fc.constant({})
-  return fc.oneof({ weight: 4, arbitrary: arbitraryOf(schema, words) }, { weight: 1, arbitrary: hostile(schema, words) }).map((value) => (typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {}))
+  return fc
+    .oneof({ weight: 4, arbitrary: arbitraryOf(schema, words) }, { weight: 1, arbitrary: hostile(schema, words) })
+    .map((value) => (typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {}))
 }
 
 /** Holes that lead to what is there, all of them or none. */
 const whereabouts = (known: Arena['params']): fc.Arbitrary<Record<string, string>> =>
-  fc.oneof({ weight: 4, arbitrary: fc.record(Object.fromEntries(Object.entries(known).map(([name, values]) => [name, fc.constantFrom(...values)]))) }, { weight: 1, arbitrary: fc.constant({}) })
+  fc.oneof(
+    {
+      weight: 4,
+      arbitrary: fc.record(
+        Object.fromEntries(Object.entries(known).map(([name, values]) => [name, fc.constantFrom(...values)])),
+      ),
+    },
+    { weight: 1, arbitrary: fc.constant({}) },
+  )
 
 const escaped = (value: unknown, isRaw: boolean): string => {
   const text = typeof value === 'string' ? value : (JSON.stringify(value) ?? '')
@@ -54,17 +99,40 @@ const escaped = (value: unknown, isRaw: boolean): string => {
   return encodeURIComponent(text.toWellFormed()).slice(0, 6000)
 }
 
-const pathOf = (path: string, params: Readonly<Record<string, unknown>>, query: Readonly<Record<string, unknown>>, isRaw: boolean): string => {
+const pathOf = (
+  path: string,
+  params: Readonly<Record<string, unknown>>,
+  query: Readonly<Record<string, unknown>>,
+  isRaw: boolean,
+): string => {
   const filled = path.replaceAll(/:(\w+)/g, (_, name: string) => escaped(params[name] ?? 'x', isRaw))
-  const search = Object.entries(query).map(([name, value]) => `${escaped(name, isRaw)}=${escaped(value, isRaw)}`).join('&')
+  const search = Object.entries(query)
+    .map(([name, value]) => `${escaped(name, isRaw)}=${escaped(value, isRaw)}`)
+    .join('&')
   return search === '' ? filled : `${filled}?${search}`
 }
 
 /** @param good a body that is taken; absent: the schema makes such ones */
-const bodyOf = (schema: TSchema | undefined, words: readonly string[], good: unknown): fc.Arbitrary<Buffer | undefined> => {
-  if (schema === undefined) return fc.oneof({ weight: 9, arbitrary: fc.constant(undefined) }, { weight: 1, arbitrary: fc.uint8Array({ maxLength: 30 }).map((bytes) => Buffer.from(bytes)) })
-  const like = good === undefined ? [] : [{ weight: 1, arbitrary: fc.constant(good) }, { weight: 1, arbitrary: damage(fc.constant(good)) }]
-  const json = fc.oneof({ weight: 2, arbitrary: hostile(schema, words) }, ...like).map((value) => Buffer.from(JSON.stringify(value) ?? ''))
+const bodyOf = (
+  schema: TSchema | undefined,
+  words: readonly string[],
+  good: unknown,
+): fc.Arbitrary<Buffer | undefined> => {
+  if (schema === undefined)
+    return fc.oneof(
+      { weight: 9, arbitrary: fc.constant(undefined) },
+      { weight: 1, arbitrary: fc.uint8Array({ maxLength: 30 }).map((bytes) => Buffer.from(bytes)) },
+    )
+  const like =
+    good === undefined
+      ? []
+      : [
+          { weight: 1, arbitrary: fc.constant(good) },
+          { weight: 1, arbitrary: damage(fc.constant(good)) },
+        ]
+  const json = fc
+    .oneof({ weight: 2, arbitrary: hostile(schema, words) }, ...like)
+    .map((value) => Buffer.from(JSON.stringify(value) ?? ''))
   return fc.oneof({ weight: 6, arbitrary: json }, { weight: 1, arbitrary: damagedBytes(json) })
 }
 
@@ -73,18 +141,37 @@ const casesOf = (name: RouteName, { senders, words, params: known, bodies }: Are
   const { path, access, params, query, body }: RouteRecord = routes[name]
   return fc.record({
     name: fc.constant(name),
-    sender: fc.oneof({ weight: 4, arbitrary: fc.constantFrom(...bestSenders[access]) }, { weight: 1, arbitrary: fc.constantFrom(...Object.keys(senders)) }),
-    path: fc.tuple(objectOf(params, words), whereabouts(known), objectOf(query, words), fc.nat(9)).map(([filled, real, asked, raw]) => pathOf(path, { ...filled, ...real }, asked, raw === 0)),
+    sender: fc.oneof(
+      { weight: 4, arbitrary: fc.constantFrom(...bestSenders[access]) },
+      { weight: 1, arbitrary: fc.constantFrom(...Object.keys(senders)) },
+    ),
+    path: fc
+      .tuple(objectOf(params, words), whereabouts(known), objectOf(query, words), fc.nat(9))
+      .map(([filled, real, asked, raw]) => pathOf(path, { ...filled, ...real }, asked, raw === 0)),
     body: bodyOf(body, words, bodies[name]),
     isForged: fc.nat(19).map((pick) => pick === 0),
-    edits: fc.oneof({ weight: 4, arbitrary: fc.constant([]) }, { weight: 1, arbitrary: fc.array(headerEdit, { maxLength: 3 }) }),
+    edits: fc.oneof(
+      { weight: 4, arbitrary: fc.constant([]) },
+      { weight: 1, arbitrary: fc.array(headerEdit, { maxLength: 3 }) },
+    ),
   })
 }
 
-const headersOf = (sender: Sender, signed: { readonly method: string; readonly path: string; readonly body: Uint8Array; readonly recipient: ControlPlaneId }): Record<string, string> => {
+const headersOf = (
+  sender: Sender,
+  signed: {
+    readonly method: string
+    readonly path: string
+    readonly body: Uint8Array
+    readonly recipient: ControlPlaneId
+  },
+): Record<string, string> => {
   if ('key' in sender) return sender.key === '' ? {} : { [names.key]: `Bearer ${sender.key}` }
   const { device, certificate } = sender
-  return { ...signRequest(device.key, signed, Date.now()), ...(certificate === undefined ? {} : { [names.certificate]: certificate }) }
+  return {
+    ...signRequest(device.key, signed, Date.now()),
+    ...(certificate === undefined ? {} : { [names.certificate]: certificate }),
+  }
 }
 
 interface Answer {
@@ -106,14 +193,34 @@ const read = (answer: IncomingMessage): Promise<Answer> =>
       return resolve({ status })
     }
     const parts: Buffer[] = []
-    answer.on('data', (part: Buffer) => parts.push(part)).on('error', reject).on('end', () => resolve({ status, text: Buffer.concat(parts).toString() }))
+    answer
+      .on('data', (part: Buffer) => parts.push(part))
+      .on('error', reject)
+      .on('end', () => resolve({ status, text: Buffer.concat(parts).toString() }))
   })
 
-const send = (url: string, agent: Agent, { method, path, headers, body }: { readonly method: string; readonly path: string; readonly headers: Readonly<Record<string, string>>; readonly body?: Buffer }): Promise<Answer | 'closed'> =>
+const send = (
+  url: string,
+  agent: Agent,
+  {
+    method,
+    path,
+    headers,
+    body,
+  }: {
+    readonly method: string
+    readonly path: string
+    readonly headers: Readonly<Record<string, string>>
+    readonly body?: Buffer
+  },
+): Promise<Answer | 'closed'> =>
   new Promise((resolve, reject) => {
     const { hostname, port } = new URL(url)
     const length = body === undefined ? {} : { 'content-length': String(body.length) }
-    const request = openRequest({ agent, hostname, port, method, path, headers: { ...headers, ...length }, timeout: answerMs }, (answer) => void read(answer).then(resolve, reject))
+    const request = openRequest(
+      { agent, hostname, port, method, path, headers: { ...headers, ...length }, timeout: answerMs },
+      (answer) => void read(answer).then(resolve, reject),
+    )
     request.on('timeout', () => request.destroy(new Error(`no answer within ${answerMs} ms`)))
     request.on('upgrade', (_answer, socket) => {
       socket.destroy()
@@ -141,7 +248,10 @@ const checked = (name: RouteName, { status, text }: Answer): string => {
     if (!Value.Check(ErrorAnswer, value)) throw new Error(`status ${status} without an error: ${text.slice(0, 300)}`)
     return value.error.code
   }
-  if (schema && !Value.Check(schema, value)) throw new Error(`the answer is not what the table says: ${JSON.stringify(Value.Errors(schema, value)[0])}: ${text.slice(0, 300)}`)
+  if (schema && !Value.Check(schema, value))
+    throw new Error(
+      `the answer is not what the table says: ${JSON.stringify(Value.Errors(schema, value)[0])}: ${text.slice(0, 300)}`,
+    )
   return 'taken'
 }
 
@@ -151,7 +261,10 @@ export const routeTargets = (arena: Arena): Target[] => {
     await arena.prepare[name]?.()
     const { method }: RouteRecord = routes[name]
     const signed = { method, path: isForged ? `${path}x` : path, body: body ?? Buffer.alloc(0) }
-    const headers: Record<string, string> = { ...headersOf(arena.senders[sender], { ...signed, recipient: arena.controlPlaneId }), ...(body === undefined ? {} : { 'content-type': 'application/json' }) }
+    const headers: Record<string, string> = {
+      ...headersOf(arena.senders[sender], { ...signed, recipient: arena.controlPlaneId }),
+      ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+    }
     for (const { name: header, value } of edits) {
       if (value === undefined) delete headers[header]
       else headers[header] = value
@@ -160,5 +273,7 @@ export const routeTargets = (arena: Arena): Target[] => {
     arena.checkLog()
     return answer === 'closed' ? answer : checked(name, answer)
   }
-  return (Object.keys(routes) as RouteName[]).map((name) => anyTarget({ name: `route ${name}`, cases: casesOf(name, arena), run }))
+  return (Object.keys(routes) as RouteName[]).map((name) =>
+    anyTarget({ name: `route ${name}`, cases: casesOf(name, arena), run }),
+  )
 }

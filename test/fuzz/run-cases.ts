@@ -60,7 +60,10 @@ export class Fault extends Error {
 }
 
 /** @throws Fault when a case ends otherwise than by an answer or a refusal, or takes too long */
-export const runCases = async (target: Target, { cases, seed }: { readonly cases: number; readonly seed: number }): Promise<Outcome> => {
+export const runCases = async (
+  target: Target,
+  { cases, seed }: { readonly cases: number; readonly seed: number },
+): Promise<Outcome> => {
   const outcomes = new Map<string, number>()
   let longestMs = 0
   const attempt = (value: unknown): Promise<number> =>
@@ -78,5 +81,9 @@ export const runCases = async (target: Target, { cases, seed }: { readonly cases
   const result = await fc.check(fc.asyncProperty(target.cases, one), { seed, numRuns: cases })
   if (!result.failed) return { cases, outcomes, longestMs }
   const problem = result.errorInstance instanceof Error ? result.errorInstance.message : ''
-  throw new Fault(target.name, seed, `${problem}\n${fc.defaultReportMessage(result as unknown as fc.RunDetails<unknown[]>) ?? ''}`)
+  throw new Fault(
+    target.name,
+    seed,
+    `${problem}\n${fc.defaultReportMessage(result as unknown as fc.RunDetails<unknown[]>) ?? ''}`,
+  )
 }

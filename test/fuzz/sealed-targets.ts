@@ -18,7 +18,11 @@ const certificate = issueCertificate(root, { deviceId: deviceIdOf(leader), role:
 const epoch = { poolId, ringId: 'ring_1', epoch: 1 }
 
 const plain: JobSubmission = {
-  modelId: 'tiny', prompt: 'Once upon a time', maxTokens: 5, stop: ['x'], idempotencyKey: 'key-of-a-job',
+  modelId: 'tiny',
+  prompt: 'Once upon a time',
+  maxTokens: 5,
+  stop: ['x'],
+  idempotencyKey: 'key-of-a-job',
   sampling: { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 1 },
 }
 
@@ -32,11 +36,16 @@ export const openSealedTargets = async (): Promise<readonly Target[]> => {
   }
   const key = signSealingKey(leader, epoch, pair.publicKey)
   const digits = fc.constant(key)
-  const changed = damagedBytes(digits.map((text) => Buffer.from(text, 'base64url'))).map((bytes) => bytes.toString('base64url'))
+  const changed = damagedBytes(digits.map((text) => Buffer.from(text, 'base64url'))).map((bytes) =>
+    bytes.toString('base64url'),
+  )
   return [
     anyTarget({
       name: 'sealed prompts',
-      cases: fc.oneof(fc.constant(submission), damage(fc.constant(submission.sealed)).map((sealed) => ({ ...submission, sealed }))),
+      cases: fc.oneof(
+        fc.constant(submission),
+        damage(fc.constant(submission.sealed)).map((sealed) => ({ ...submission, sealed })),
+      ),
       run: (value) => outcomeOf(() => openJob(pair, poolId, value as JobSubmission)),
     }),
     anyTarget({
@@ -47,7 +56,14 @@ export const openSealedTargets = async (): Promise<readonly Target[]> => {
     anyTarget({
       name: 'keys to seal for',
       cases: fc.oneof(digits, changed, damagedText(digits)),
-      run: (text) => outcomeOf(() => verifySealingKey({ key: text, certificate }, { ...epoch, leader: deviceIdOf(leader) }, { rootPublicKey: root.publicKey, now, removals: { has: () => false } })),
+      run: (text) =>
+        outcomeOf(() =>
+          verifySealingKey(
+            { key: text, certificate },
+            { ...epoch, leader: deviceIdOf(leader) },
+            { rootPublicKey: root.publicKey, now, removals: { has: () => false } },
+          ),
+        ),
     }),
   ]
 }

@@ -5,7 +5,8 @@ import { type RouteRecord, routes } from '../../shared/api/routes.ts'
 import { limits } from '../../shared/limits.ts'
 import { defaultAdmission } from '../../control-plane/service/admission.ts'
 
-const bytesText = (bytes: number): string => (bytes >= 2 ** 20 ? `${bytes / 2 ** 20} MiB` : bytes % 1024 === 0 ? `${bytes / 1024} KiB` : `${bytes} bytes`)
+const bytesText = (bytes: number): string =>
+  bytes >= 2 ** 20 ? `${bytes / 2 ** 20} MiB` : bytes % 1024 === 0 ? `${bytes / 1024} KiB` : `${bytes} bytes`
 
 const valueText = (name: string, value: number): string => {
   if (name.toLowerCase().includes('bytes')) return bytesText(value) + (name.endsWith('PerSecond') ? ' a second' : '')
@@ -20,7 +21,9 @@ export const limitTable = (): string => {
   const rows = source.split('\n').flatMap((line) => {
     about = /^ {2}\/\*\* (.*) \*\/$/.exec(line)?.[1] ?? about
     const name = /^ {2}(\w+): /.exec(line)?.[1]
-    return name === undefined ? [] : [`| \`${name}\` | ${valueText(name, limits[name as keyof typeof limits])} | ${about.replaceAll('|', '\\|')} |`]
+    return name === undefined
+      ? []
+      : [`| \`${name}\` | ${valueText(name, limits[name as keyof typeof limits])} | ${about.replaceAll('|', '\\|')} |`]
   })
   return ['| limit | value | of what, and why |', '| --- | --- | --- |', ...rows].join('\n')
 }
@@ -31,17 +34,31 @@ const senders: Readonly<Record<keyof typeof defaultAdmission, string>> = {
   newcomers: 'one address, for devices that were not known before',
 }
 
-export const budgetTable = (): string => [
-  '| who pays | at once | then |', '| --- | --- | --- |',
-  ...(Object.entries(defaultAdmission) as [keyof typeof defaultAdmission, { most: number; perSecond: number }][])
-    .map(([name, { most, perSecond }]) => `| ${senders[name]} | ${most} | ${perSecond >= 1 ? `${perSecond} a second` : `one in ${1 / perSecond} s`} |`),
-].join('\n')
+export const budgetTable = (): string =>
+  [
+    '| who pays | at once | then |',
+    '| --- | --- | --- |',
+    ...(Object.entries(defaultAdmission) as [keyof typeof defaultAdmission, { most: number; perSecond: number }][]).map(
+      ([name, { most, perSecond }]) =>
+        `| ${senders[name]} | ${most} | ${perSecond >= 1 ? `${perSecond} a second` : `one in ${1 / perSecond} s`} |`,
+    ),
+  ].join('\n')
 
 const whoMay: Readonly<Record<RouteRecord['access'], string>> = {
-  'open': 'anybody', 'device': 'any device that signs', 'member': 'members', 'admin': 'admins', 'member-or-key': 'members and apps of the pool', 'key': 'apps',
+  open: 'anybody',
+  device: 'any device that signs',
+  member: 'members',
+  admin: 'admins',
+  'member-or-key': 'members and apps of the pool',
+  key: 'apps',
 }
 
-export const routeTable = (): string => [
-  '| route | who | body at most |', '| --- | --- | --- |',
-  ...(Object.values(routes) as RouteRecord[]).map(({ method, path, access, body, bodyBytes }) => `| ${method} ${path} | ${whoMay[access]} | ${body ? bytesText(bodyBytes ?? limits.bodyBytes) : ''} |`),
-].join('\n')
+export const routeTable = (): string =>
+  [
+    '| route | who | body at most |',
+    '| --- | --- | --- |',
+    ...(Object.values(routes) as RouteRecord[]).map(
+      ({ method, path, access, body, bodyBytes }) =>
+        `| ${method} ${path} | ${whoMay[access]} | ${body ? bytesText(bodyBytes ?? limits.bodyBytes) : ''} |`,
+    ),
+  ].join('\n')

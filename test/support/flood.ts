@@ -8,9 +8,16 @@ const hello = line('/multistream/1.0.0')
 /** What each kind of stranger says, piece by piece, before it falls silent. */
 export const stages: Readonly<Record<string, readonly Buffer[]>> = {
   'says nothing': [],
-  'says one byte after the other': [...Array.from({ length: hello.length }, (_, at) => hello.subarray(at, at + 1)), ...Array.from({ length: 100 }, () => Buffer.from([200]))],
+  'says one byte after the other': [
+    ...Array.from({ length: hello.length }, (_, at) => hello.subarray(at, at + 1)),
+    ...Array.from({ length: 100 }, () => Buffer.from([200])),
+  ],
   'stops after the greeting': [hello],
-  'stops within the first message of TLS': [Buffer.concat([hello, line('/tls/1.0.0')]), Buffer.from('16030102000100', 'hex'), Buffer.from('01fc0303aabbcc', 'hex')],
+  'stops within the first message of TLS': [
+    Buffer.concat([hello, line('/tls/1.0.0')]),
+    Buffer.from('16030102000100', 'hex'),
+    Buffer.from('01fc0303aabbcc', 'hex'),
+  ],
   'stops within the first message of Noise': [Buffer.concat([hello, line('/noise')]), Buffer.from('0020aabb', 'hex')],
   'talks of something else': [Buffer.from('GET / HTTP/1.1\r\nHost: x\r\n\r\n')],
 }
@@ -49,7 +56,8 @@ class Strangers implements Flood {
 
   constructor(options: FloodOptions) {
     this.#options = options
-    for (let index = 0; index < options.sockets; index++) this.#after(index * (options.apartMs ?? 0), () => this.#come(index))
+    for (let index = 0; index < options.sockets; index++)
+      this.#after(index * (options.apartMs ?? 0), () => this.#come(index))
   }
 
   get open(): number {

@@ -30,7 +30,8 @@ export const afterwards = (t: Context, action: Action): void => {
         failures.push(error)
       }
     }
-    if (failures.length > 0) throw new AggregateError(failures, `cleaning up failed: ${failures.map(String).join('; ')}`)
+    if (failures.length > 0)
+      throw new AggregateError(failures, `cleaning up failed: ${failures.map(String).join('; ')}`)
   })
 }
 

@@ -23,7 +23,12 @@ export interface KillTime {
 }
 
 /** Runs a program and kills it, unless it ends before. `code` is null when it was killed. */
-export const runUntilKilled = (t: TestContext, args: readonly string[], home: string, { afterMs, from }: KillTime): Promise<Killed> =>
+export const runUntilKilled = (
+  t: TestContext,
+  args: readonly string[],
+  home: string,
+  { afterMs, from }: KillTime,
+): Promise<Killed> =>
   new Promise((resolve, reject) => {
     const startedAt = performance.now()
     const child = spawn(process.execPath, [...args], { env: environmentFor(home), stdio: ['ignore', 'pipe', 'pipe'] })
@@ -49,12 +54,26 @@ export const runUntilKilled = (t: TestContext, args: readonly string[], home: st
  * Runs a command of `mesh` in this process: the same code, without the second that starting a program takes.
  * @param send instead of `fetch`: sees every request
  */
-export const meshHere = async (args: readonly string[], home: string, send: typeof fetch = fetch): Promise<RunResult> => {
+export const meshHere = async (
+  args: readonly string[],
+  home: string,
+  send: typeof fetch = fetch,
+): Promise<RunResult> => {
   const written = { stdout: '', stderr: '' }
-  const output = (stream: 'stdout' | 'stderr') => ({ write: (text: string) => void (written[stream] += text), isTTY: false, columns: 80 })
+  const output = (stream: 'stdout' | 'stderr') => ({
+    write: (text: string) => void (written[stream] += text),
+    isTTY: false,
+    columns: 80,
+  })
   const code = await runCli([...args, '--log-level', 'silent'], {
-    home: openHome(home), colour: false, now: Date.now, fetch: send, signal: new AbortController().signal,
-    stdin: noInput(), stdout: output('stdout'), stderr: output('stderr'),
+    home: openHome(home),
+    colour: false,
+    now: Date.now,
+    fetch: send,
+    signal: new AbortController().signal,
+    stdin: noInput(),
+    stdout: output('stdout'),
+    stderr: output('stderr'),
   })
   return { code, ...written }
 }

@@ -37,7 +37,12 @@ export const findLeftovers = (runId: string): Leftover[] => {
 /** Processes that one started, or those of them whose command line holds a text. Only Linux tells. */
 export const childrenOf = (parent: number, text = ''): number[] =>
   readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name) && readProc(name, 'stat').split(') ')[1]?.split(' ')[1] === String(parent) && readProc(name, 'cmdline').includes(text))
+    .filter(
+      (name) =>
+        /^\d+$/.test(name) &&
+        readProc(name, 'stat').split(') ')[1]?.split(' ')[1] === String(parent) &&
+        readProc(name, 'cmdline').includes(text),
+    )
     .map(Number)
 
 export const endProcess = (pid: number): void => {

@@ -23,7 +23,10 @@ if (import.meta.main) {
   say('ready')
   for (;;) {
     const { after } = changeLock(home, device, (before) =>
-      before?.commitment.phase === 'locked' ? unlock(before, readClock()) : lock(before, { memoryBytes: (before?.commitment.memoryBytes ?? 0) + stepBytes }, readClock()))
+      before?.commitment.phase === 'locked'
+        ? unlock(before, readClock())
+        : lock(before, { memoryBytes: (before?.commitment.memoryBytes ?? 0) + stepBytes }, readClock()),
+    )
     say(`stored ${after?.commitment.sequence}`)
     await syncLock({ home, device, client })
     say(`recorded ${after?.commitment.sequence}`)

@@ -3,7 +3,12 @@ import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import type { TestContext } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
-import { commandOf, type ManagedProcess, type ManagedProcessOptions, startProcess } from '../../agent/cli/managed-process.ts'
+import {
+  commandOf,
+  type ManagedProcess,
+  type ManagedProcessOptions,
+  startProcess,
+} from '../../agent/cli/managed-process.ts'
 import { environmentFor } from '../../shared/options.ts'
 import { afterwards } from './homes.ts'
 
@@ -29,9 +34,18 @@ export interface RunOptions {
 }
 
 /** Runs a program to its end. It is killed when it takes too long, and `code` is then null. */
-export const runProgram = (file: string, args: readonly string[], { home, env, timeoutMs = 30_000, input, onOutput }: RunOptions): Promise<RunResult> =>
+export const runProgram = (
+  file: string,
+  args: readonly string[],
+  { home, env, timeoutMs = 30_000, input, onOutput }: RunOptions,
+): Promise<RunResult> =>
   new Promise((resolve, reject) => {
-    const child = spawn(file, args, { env: { ...environmentFor(home), ...env }, stdio: [input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'], timeout: timeoutMs, killSignal: 'SIGKILL' })
+    const child = spawn(file, args, {
+      env: { ...environmentFor(home), ...env },
+      stdio: [input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
+      timeout: timeoutMs,
+      killSignal: 'SIGKILL',
+    })
     child.stdin?.on('error', () => undefined).end(input) // it may end without reading
     let stdout = ''
     let stderr = ''
@@ -50,7 +64,10 @@ export const runMesh = (args: readonly string[], options: RunOptions): Promise<R
 }
 
 /** Starts a prompt. `begun` settles with its first text: from then on the job runs, for as long as its tokens take. */
-export const startPrompt = (args: readonly string[], options: Omit<RunOptions, 'onOutput'>): { readonly begun: Promise<void>; readonly result: Promise<RunResult> } => {
+export const startPrompt = (
+  args: readonly string[],
+  options: Omit<RunOptions, 'onOutput'>,
+): { readonly begun: Promise<void>; readonly result: Promise<RunResult> } => {
   const first = Promise.withResolvers<void>()
   const result = runMesh(args, { ...options, onOutput: () => first.resolve() })
   return { begun: within(20_000, 'the prompt writes', first.promise), result }
@@ -64,7 +81,10 @@ export const mesh = async (args: readonly string[], options: RunOptions): Promis
 }
 
 /** Starts a program and waits for its ready line. */
-export const startReady = async (t: Context, options: ManagedProcessOptions): Promise<{ readonly process: ManagedProcess; readonly info: Record<string, unknown> }> => {
+export const startReady = async (
+  t: Context,
+  options: ManagedProcessOptions,
+): Promise<{ readonly process: ManagedProcess; readonly info: Record<string, unknown> }> => {
   const process = startProcess(options)
   afterwards(t, () => process.stop())
   return { process, info: await within(60_000, `${options.name} is ready`, process.ready) }
@@ -82,7 +102,11 @@ export const within = async <T>(timeoutMs: number, what: string, value: Promise<
 }
 
 /** Looks again until there is something. @throws Error when there is nothing in time */
-export const eventually = async <T>(timeoutMs: number, what: string, look: () => Promise<T | undefined> | T | undefined): Promise<T> => {
+export const eventually = async <T>(
+  timeoutMs: number,
+  what: string,
+  look: () => Promise<T | undefined> | T | undefined,
+): Promise<T> => {
   const deadline = Date.now() + timeoutMs
   for (;;) {
     const found = await look()

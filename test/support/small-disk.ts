@@ -24,7 +24,9 @@ export interface SmallDisk {
 export const createSmallDisk = (t: Context, megabytes: number): SmallDisk => {
   const folder = join(temporaryFolder(t), 'disk')
   mkdirSync(folder)
-  const mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${megabytes}m`, 'mesh-test', folder], { encoding: 'utf8' })
+  const mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${megabytes}m`, 'mesh-test', folder], {
+    encoding: 'utf8',
+  })
   if (mounted.status !== 0) throw new Error(`mount: ${mounted.error?.message ?? mounted.stderr}`)
   // lazily: what still has a file open there may stop after this
   afterwards(t, () => {

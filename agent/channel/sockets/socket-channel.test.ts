@@ -4,7 +4,15 @@ import { describe, it, test, type TestContext } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { TLSSocket } from 'node:tls'
 import { MeshError } from '../../../shared/errors.ts'
-import { dtypes, encodeFrameHeader, type FrameHeader, frameHeaderBytes, frameKinds, type FrameTag, phases } from '../../../shared/wire/frame.ts'
+import {
+  dtypes,
+  encodeFrameHeader,
+  type FrameHeader,
+  frameHeaderBytes,
+  frameKinds,
+  type FrameTag,
+  phases,
+} from '../../../shared/wire/frame.ts'
 import { limits } from '../../../shared/limits.ts'
 import { type MakeChannels, tensorChannelContract } from '../test/channel-contract.ts'
 import type { TensorChannel } from '../channel.ts'
@@ -15,30 +23,44 @@ import { createMemoryChannels } from '../test/memory-channel.ts'
 import type { SocketChannel, SocketChannelOptions } from './socket-channel.ts'
 import { createSocketRanks, linkSockets, socketChannelOver, testEpoch } from './test/linked-sockets.ts'
 
-const setUp = async (t: TestContext, worldSize: number, options: Partial<SocketChannelOptions> = {}): Promise<SocketChannel[]> => {
+const setUp = async (
+  t: TestContext,
+  worldSize: number,
+  options: Partial<SocketChannelOptions> = {},
+): Promise<SocketChannel[]> => {
   const ranks = await createSocketRanks(worldSize, options)
   t.after(() => Promise.all(ranks.map(({ channel }) => channel.close())))
   return ranks.map(({ channel }) => channel)
 }
 
-const makeIn = (t: TestContext): MakeChannels<TensorChannel> => async (worldSize, options) => {
-  const ranks = await createSocketRanks(worldSize, options)
-  t.after(() => Promise.all(ranks.map(({ channel }) => channel.close())))
-  return {
-    channels: ranks.map(({ channel }) => channel),
-    kill: (rank) => {
-      for (const socket of ranks[rank].sockets.values()) socket.destroy()
-    },
+const makeIn =
+  (t: TestContext): MakeChannels<TensorChannel> =>
+  async (worldSize, options) => {
+    const ranks = await createSocketRanks(worldSize, options)
+    t.after(() => Promise.all(ranks.map(({ channel }) => channel.close())))
+    return {
+      channels: ranks.map(({ channel }) => channel),
+      kill: (rank) => {
+        for (const socket of ranks[rank].sockets.values()) socket.destroy()
+      },
+    }
   }
-}
 
-for (const [fact, check] of Object.entries(tensorChannelContract)) test(`socket channel: ${fact}`, (t) => check(makeIn(t)))
+for (const [fact, check] of Object.entries(tensorChannelContract))
+  test(`socket channel: ${fact}`, (t) => check(makeIn(t)))
 
 const tag: FrameTag = { job: 1, step: 0, operation: 0, phase: phases.exchange, chunk: 0 }
-const payloadOf = (bytes: number, seed = 1) => ({ dtype: dtypes.f32, bytes: new Uint8Array(testData(bytes / 4, 0, seed).buffer) })
+const payloadOf = (bytes: number, seed = 1) => ({
+  dtype: dtypes.f32,
+  bytes: new Uint8Array(testData(bytes / 4, 0, seed).buffer),
+})
 
 describe('socket channel', () => {
-  for (const [size, bytes] of Object.entries({ 'as long as what is copied': 64 * 1024, 'one element longer': 64 * 1024 + 4, 'of many writes': 5 * 2 ** 20 })) {
+  for (const [size, bytes] of Object.entries({
+    'as long as what is copied': 64 * 1024,
+    'one element longer': 64 * 1024 + 4,
+    'of many writes': 5 * 2 ** 20,
+  })) {
     it(`a frame ${size} arrives whole, between others and in both directions, and its memory is the sender's again`, async (t) => {
       const [a, b] = await setUp(t, 2)
       const want = payloadOf(bytes).bytes
@@ -99,11 +121,30 @@ describe('socket channel', () => {
     assert.ok(toVictim.destroyed, 'the link is cut')
   }
 
-  const frame = (change: Partial<FrameHeader>): Uint8Array => Buffer.concat([encodeFrameHeader({ ...tag, kind: frameKinds.tensor, dtype: dtypes.f32, epoch: testEpoch, payloadBytes: 16, ...change }), new Uint8Array(16)])
+  const frame = (change: Partial<FrameHeader>): Uint8Array =>
+    Buffer.concat([
+      encodeFrameHeader({
+        ...tag,
+        kind: frameKinds.tensor,
+        dtype: dtypes.f32,
+        epoch: testEpoch,
+        payloadBytes: 16,
+        ...change,
+      }),
+      new Uint8Array(16),
+    ])
   const oversized = (): Uint8Array => {
-    const header = encodeFrameHeader({ ...tag, kind: frameKinds.tensor, dtype: dtypes.f32, epoch: testEpoch, payloadBytes: 16 })
+    const header = encodeFrameHeader({
+      ...tag,
+      kind: frameKinds.tensor,
+      dtype: dtypes.f32,
+      epoch: testEpoch,
+      payloadBytes: 16,
+    })
     const view = new DataView(header.buffer, header.byteOffset)
-    const at = Array.from({ length: frameHeaderBytes / 4 }, (_, word) => word * 4).find((offset) => view.getUint32(offset, true) === 16) as number
+    const at = Array.from({ length: frameHeaderBytes / 4 }, (_, word) => word * 4).find(
+      (offset) => view.getUint32(offset, true) === 16,
+    ) as number
     view.setUint32(at, limits.framePayloadBytes + 1, true)
     return header
   }
@@ -111,10 +152,11 @@ describe('socket channel', () => {
   const faults = {
     'a control frame': { bytes: frame({ kind: frameKinds.control, dtype: dtypes.bytes }), code: 'peerInvalid' },
     'a frame of another epoch': { bytes: frame({ epoch: testEpoch - 1 }), code: 'epochStale' },
-    'garbage': { bytes: Buffer.from('GET / HTTP/1.1\r\nHost: somewhere\r\nAccept: */*\r\n\r\n'), code: 'peerInvalid' },
+    garbage: { bytes: Buffer.from('GET / HTTP/1.1\r\nHost: somewhere\r\nAccept: */*\r\n\r\n'), code: 'peerInvalid' },
     'a header that announces more than a frame may hold': { bytes: oversized(), code: 'peerInvalid' },
   }
-  for (const [what, { bytes, code }] of Object.entries(faults)) it(`${what} ends the link and fails all that waits`, (t) => afterBytes(t, bytes, code as string))
+  for (const [what, { bytes, code }] of Object.entries(faults))
+    it(`${what} ends the link and fails all that waits`, (t) => afterBytes(t, bytes, code as string))
 
   it('a link that ended before the channel was made is lost', async (t) => {
     const [own, other] = await linkSockets(3)
@@ -123,7 +165,10 @@ describe('socket channel', () => {
     await pause(20) // nobody is told any more
     const channel = socketChannelOver(0, own)
     t.after(() => [channel.close(), ...[...own.values(), ...other.values()].map((socket) => socket.destroy())])
-    await assert.rejects(channel.receive(2, tag), { code: 'peerLost', fields: { peer: 'node 1', rank: 1, problem: 'the peer closed the link' } })
+    await assert.rejects(channel.receive(2, tag), {
+      code: 'peerLost',
+      fields: { peer: 'node 1', rank: 1, problem: 'the peer closed the link' },
+    })
   })
 
   it('break fails what waits and what is sent later with its reason, once and for all', async (t) => {
@@ -186,7 +231,8 @@ describe('sums over sockets', () => {
           // sums over memory are held against exact ones in algorithms.test.ts
           for (const length of [1, 2048, 100_003]) {
             const [want] = await sumOf(collectivesOver(memory, { algorithm, wire }), length, ++step)
-            for (const got of await sumOf(collectivesOver(sockets, { algorithm, wire }), length, step)) assert.deepEqual(got, want, `${algorithm}, ${wire}, ${length} elements`)
+            for (const got of await sumOf(collectivesOver(sockets, { algorithm, wire }), length, step))
+              assert.deepEqual(got, want, `${algorithm}, ${wire}, ${length} elements`)
           }
         }
       }

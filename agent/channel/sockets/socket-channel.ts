@@ -4,7 +4,14 @@
  */
 import type { Socket } from 'node:net'
 import { MeshError } from '../../../shared/errors.ts'
-import { encodeFrameHeader, type FrameHeader, frameHeaderBytes, frameKinds, type FrameTag, writeFrameHeader } from '../../../shared/wire/frame.ts'
+import {
+  encodeFrameHeader,
+  type FrameHeader,
+  frameHeaderBytes,
+  frameKinds,
+  type FrameTag,
+  writeFrameHeader,
+} from '../../../shared/wire/frame.ts'
 import { BufferPool } from '../buffer-pool.ts'
 import type { Payload, TensorChannel } from '../channel.ts'
 import { FrameAssembler } from '../frame-assembler.ts'
@@ -60,14 +67,25 @@ export class SocketChannel implements TensorChannel {
       this.#attach(other, { peer, socket, timeout, inbox: new Inbox({ stepTimeoutMs, earlyFrameBytes, timeout }) })
     }
     // it may have ended before anybody listened
-    for (const [other, socket] of sockets) if (socket.destroyed) this.#lose(other, new Error('the peer closed the link'))
+    for (const [other, socket] of sockets)
+      if (socket.destroyed) this.#lose(other, new Error('the peer closed the link'))
   }
 
   async send(to: number, tag: FrameTag, { dtype, bytes }: Payload): Promise<void> {
     const link = this.#link(to)
     const { socket } = link
     if (this.#error) throw this.#error
-    const header: FrameHeader = { job: tag.job, step: tag.step, operation: tag.operation, phase: tag.phase, chunk: tag.chunk, kind: frameKinds.tensor, dtype, epoch: this.#epoch, payloadBytes: bytes.length }
+    const header: FrameHeader = {
+      job: tag.job,
+      step: tag.step,
+      operation: tag.operation,
+      phase: tag.phase,
+      chunk: tag.chunk,
+      kind: frameKinds.tensor,
+      dtype,
+      epoch: this.#epoch,
+      payloadBytes: bytes.length,
+    }
     this.bytesSent += frameHeaderBytes + bytes.length
     try {
       if (bytes.length > copiedBytes) {
@@ -137,7 +155,10 @@ export class SocketChannel implements TensorChannel {
     const { socket, inbox } = link
     this.#links.set(rank, link)
     socket.setNoDelay(true)
-    const assembler = new FrameAssembler((header, payload) => this.#receiveFrame(inbox, header, payload), (bytes) => this.#pool.take(bytes))
+    const assembler = new FrameAssembler(
+      (header, payload) => this.#receiveFrame(inbox, header, payload),
+      (bytes) => this.#pool.take(bytes),
+    )
     socket.on('data', (chunk: Buffer) => {
       try {
         assembler.push(chunk)
@@ -153,7 +174,8 @@ export class SocketChannel implements TensorChannel {
   /** @throws MeshError for a frame that must not be here: ends the link */
   #receiveFrame(inbox: Inbox, header: FrameHeader, payload: Uint8Array): void {
     if (header.epoch !== this.#epoch) throw new MeshError('epochStale', { got: header.epoch, want: this.#epoch })
-    if (header.kind !== frameKinds.tensor) throw new MeshError('frameInvalid', { problem: 'a control frame on a link for tensors' })
+    if (header.kind !== frameKinds.tensor)
+      throw new MeshError('frameInvalid', { problem: 'a control frame on a link for tensors' })
     this.#lookout.end()
     inbox.put(header, { dtype: header.dtype, bytes: payload, release: () => this.#pool.give(payload) })
   }

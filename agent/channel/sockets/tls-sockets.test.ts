@@ -49,15 +49,28 @@ describe('sockets between ranks', () => {
 
   /** Ranks that listen; the lower one dials. */
   const listening = async (count: number): Promise<Rank[]> => {
-    const made = await Promise.all(certificates.slice(0, count).map((certificate) => LinkListener.listen(certificate, '127.0.0.1')))
+    const made = await Promise.all(
+      certificates.slice(0, count).map((certificate) => LinkListener.listen(certificate, '127.0.0.1')),
+    )
     listeners.push(...made)
     return made.map((listener, own) => ({
       listener,
-      peers: made.flatMap(({ port }, rank) => (rank === own ? [] : [{ rank, fingerprint: fingerprintOf(certificates[rank]), ...(rank > own ? { dial: { host: '127.0.0.1', port } } : {}) }])),
+      peers: made.flatMap(({ port }, rank) =>
+        rank === own
+          ? []
+          : [
+              {
+                rank,
+                fingerprint: fingerprintOf(certificates[rank]),
+                ...(rank > own ? { dial: { host: '127.0.0.1', port } } : {}),
+              },
+            ],
+      ),
     }))
   }
 
-  const link = ({ listener, peers }: Rank, ms = connectMs): Promise<Map<number, TLSSocket>> => listener.connect(peers, ms)
+  const link = ({ listener, peers }: Rank, ms = connectMs): Promise<Map<number, TLSSocket>> =>
+    listener.connect(peers, ms)
 
   /** All have sockets to all, each to the right one; then all are closed. */
   const checkLinked = async (all: readonly Map<number, TLSSocket>[]): Promise<void> => {
@@ -68,7 +81,8 @@ describe('sockets between ranks', () => {
         socket.write(`${own} to ${other}`)
       }
     }
-    for (const [own, sockets] of all.entries()) for (const [other, socket] of sockets) assert.equal(String((await once(socket, 'data'))[0]), `${other} to ${own}`)
+    for (const [own, sockets] of all.entries())
+      for (const [other, socket] of sockets) assert.equal(String((await once(socket, 'data'))[0]), `${other} to ${own}`)
     for (const sockets of all) for (const socket of sockets.values()) socket.destroy()
   }
 
@@ -76,7 +90,13 @@ describe('sockets between ranks', () => {
 
   /** Somebody at the port of that rank. */
   const visit = (port: number, certificate?: LinkCertificate): TLSSocket => {
-    const socket = connectTls({ port, host: '127.0.0.1', rejectUnauthorized: false, checkServerIdentity: () => undefined, ...certificate })
+    const socket = connectTls({
+      port,
+      host: '127.0.0.1',
+      rejectUnauthorized: false,
+      checkServerIdentity: () => undefined,
+      ...certificate,
+    })
     socket.on('error', () => {})
     guests.push(socket)
     return socket
@@ -90,7 +110,10 @@ describe('sockets between ranks', () => {
   }
 
   for (const count of [2, 3]) {
-    for (const [order, first] of [['the dialer', 0], ['the listener', count - 1]] as const) {
+    for (const [order, first] of [
+      ['the dialer', 0],
+      ['the listener', count - 1],
+    ] as const) {
       it(`${count} ranks link when ${order} comes first`, async () => {
         const ranks = await listening(count)
         const early = link(ranks[first])
@@ -117,7 +140,13 @@ describe('sockets between ranks', () => {
     'with another certificate': (port) => visit(port, stranger),
     'without a certificate': (port) => visit(port),
     'with an older TLS': (port) => {
-      const socket = connectTls({ port, host: '127.0.0.1', rejectUnauthorized: false, maxVersion: 'TLSv1.2', ...stranger })
+      const socket = connectTls({
+        port,
+        host: '127.0.0.1',
+        rejectUnauthorized: false,
+        maxVersion: 'TLSv1.2',
+        ...stranger,
+      })
       socket.on('error', () => {})
       guests.push(socket)
       return socket
@@ -159,7 +188,8 @@ describe('sockets between ranks', () => {
   it('of hundreds of strangers none gets in, and ranks link all the same', async () => {
     const ranks = await listening(2)
     const port = portOf(ranks[1])
-    const some = (count: number): Socket[] => Array.from({ length: count }, (_, i) => (i % 2 === 0 ? visit(port, stranger) : visitPlainly(port)))
+    const some = (count: number): Socket[] =>
+      Array.from({ length: count }, (_, i) => (i % 2 === 0 ? visit(port, stranger) : visitPlainly(port)))
     const early = some(150)
     await pause(100)
     const dialing = link(ranks[0])
@@ -207,7 +237,10 @@ describe('sockets between ranks', () => {
     const ranks = await listening(2)
     const started = performance.now()
     const waiting = assert.rejects(link(ranks[1], 500), /not all ranks were linked within 500 ms: 0 missing/)
-    await assert.rejects(ranks[0].listener.connect([{ ...ranks[0].peers[0], fingerprint: fingerprintOf(stranger) }], connectMs), /a certificate that was not announced/)
+    await assert.rejects(
+      ranks[0].listener.connect([{ ...ranks[0].peers[0], fingerprint: fingerprintOf(stranger) }], connectMs),
+      /a certificate that was not announced/,
+    )
     assert.ok(performance.now() - started < 400)
     await waiting
   })
@@ -237,7 +270,19 @@ describe('sockets between ranks', () => {
       await once(server, 'listening')
       const [rank] = await listening(1)
       const started = performance.now()
-      await assert.rejects(rank.listener.connect([{ rank: 1, fingerprint: fingerprintOf(stranger), dial: { host: '127.0.0.1', port: (server.address() as AddressInfo).port } }], 300), /within 300 ms: 1 missing/)
+      await assert.rejects(
+        rank.listener.connect(
+          [
+            {
+              rank: 1,
+              fingerprint: fingerprintOf(stranger),
+              dial: { host: '127.0.0.1', port: (server.address() as AddressInfo).port },
+            },
+          ],
+          300,
+        ),
+        /within 300 ms: 1 missing/,
+      )
       assert.ok(performance.now() - started < 600)
       for (const socket of held.splice(0)) await isClosed(socket.resume())
       server.close()
@@ -254,7 +299,11 @@ describe('sockets between ranks', () => {
 
   it('a listener that is closed before anybody asked leaves nothing open', async () => {
     const ranks = await listening(3)
-    const early = [visit(portOf(ranks[1]), certificates[0]), visit(portOf(ranks[1]), stranger), visitPlainly(portOf(ranks[1]))]
+    const early = [
+      visit(portOf(ranks[1]), certificates[0]),
+      visit(portOf(ranks[1]), stranger),
+      visitPlainly(portOf(ranks[1])),
+    ]
     await pause(50)
     for (const { listener } of ranks) listener.close()
     for (const socket of early) await isClosed(socket)
@@ -264,18 +313,36 @@ describe('sockets between ranks', () => {
     const nowhere = '2001:db8::1' // for documentation: no machine has it
     const listener = await LinkListener.listen(certificates[1], nowhere, '127.0.0.1')
     const [rank] = await listening(1)
-    const dialing = rank.listener.connect([{ rank: 1, fingerprint: fingerprintOf(certificates[1]), dial: { host: '127.0.0.1', port: listener.port } }], connectMs)
-    await checkLinked((await Promise.all([dialing, listener.connect([{ rank: 0, fingerprint: fingerprintOf(certificates[0]) }], connectMs)])))
+    const dialing = rank.listener.connect(
+      [{ rank: 1, fingerprint: fingerprintOf(certificates[1]), dial: { host: '127.0.0.1', port: listener.port } }],
+      connectMs,
+    )
+    await checkLinked(
+      await Promise.all([
+        dialing,
+        listener.connect([{ rank: 0, fingerprint: fingerprintOf(certificates[0]) }], connectMs),
+      ]),
+    )
     await assert.rejects(LinkListener.listen(certificates[1], nowhere), { code: /EADDRNOTAVAIL|EAFNOSUPPORT|EINVAL/ })
   })
 
   it('at :: both kinds of addresses reach it', async () => {
-    const loopback = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? []).filter(({ internal }) => internal)
+    const loopback = Object.values(networkInterfaces())
+      .flatMap((addresses) => addresses ?? [])
+      .filter(({ internal }) => internal)
     for (const { address: host } of loopback) {
       const listener = await LinkListener.listen(certificates[1], '::')
       const [rank] = await listening(1)
-      const dialing = rank.listener.connect([{ rank: 1, fingerprint: fingerprintOf(certificates[1]), dial: { host, port: listener.port } }], connectMs)
-      await checkLinked(await Promise.all([dialing, listener.connect([{ rank: 0, fingerprint: fingerprintOf(certificates[0]) }], connectMs)]))
+      const dialing = rank.listener.connect(
+        [{ rank: 1, fingerprint: fingerprintOf(certificates[1]), dial: { host, port: listener.port } }],
+        connectMs,
+      )
+      await checkLinked(
+        await Promise.all([
+          dialing,
+          listener.connect([{ rank: 0, fingerprint: fingerprintOf(certificates[0]) }], connectMs),
+        ]),
+      )
     }
   })
 })

@@ -40,7 +40,8 @@ const againMs = 50
  */
 const welcome = Uint8Array.of(1)
 
-const contextOf = ({ cert, key }: LinkCertificate): SecureContext => createSecureContext({ cert, key, minVersion: 'TLSv1.3', maxVersion: 'TLSv1.3' })
+const contextOf = ({ cert, key }: LinkCertificate): SecureContext =>
+  createSecureContext({ cert, key, minVersion: 'TLSv1.3', maxVersion: 'TLSv1.3' })
 
 /** Undefined for a peer without a certificate. */
 const certificateOf = (socket: TLSSocket): string | undefined => socket.getPeerCertificate().fingerprint256
@@ -60,10 +61,17 @@ interface DialOptions {
 const dialOnce = ({ context, to, fingerprint, signal }: DialOptions): Promise<TLSSocket> =>
   new Promise((resolve, reject) => {
     signal.throwIfAborted()
-    const socket = connect({ ...to, secureContext: context, rejectUnauthorized: false, checkServerIdentity: () => undefined })
+    const socket = connect({
+      ...to,
+      secureContext: context,
+      rejectUnauthorized: false,
+      checkServerIdentity: () => undefined,
+    })
     let isThere = false
     signal.addEventListener('abort', () => socket.destroy(signal.reason as Error))
-    socket.on('error', (error: NodeJS.ErrnoException) => reject(isThere && error.code === 'ECONNRESET' ? new TurnedAway(error.message) : error)) // for good: an error without a listener would end the process
+    socket.on('error', (error: NodeJS.ErrnoException) =>
+      reject(isThere && error.code === 'ECONNRESET' ? new TurnedAway(error.message) : error),
+    ) // for good: an error without a listener would end the process
     socket.on('close', () => reject(new TurnedAway('the other side closed the connection')))
     socket.on('connect', () => {
       isThere = true
@@ -76,7 +84,8 @@ const dialOnce = ({ context, to, fingerprint, signal }: DialOptions): Promise<TL
     }
     socket.on('secureConnect', () => {
       socket.setTimeout(0) // the listener may not know yet whom it waits for
-      if (certificateOf(socket) !== fingerprint) return void socket.destroy(new Error('it shows a certificate that was not announced'))
+      if (certificateOf(socket) !== fingerprint)
+        return void socket.destroy(new Error('it shows a certificate that was not announced'))
       socket.on('readable', read)
     })
   })
@@ -111,7 +120,11 @@ export class LinkListener {
    * @param host of the interface, or `::` for all
    * @param instead where to listen when there is no such interface
    */
-  static async listen(certificate: LinkCertificate, host: string, instead = host === '::' ? '0.0.0.0' : undefined): Promise<LinkListener> {
+  static async listen(
+    certificate: LinkCertificate,
+    host: string,
+    instead = host === '::' ? '0.0.0.0' : undefined,
+  ): Promise<LinkListener> {
     const listener = new LinkListener(certificate)
     const listen = (where: string): Promise<void> =>
       new Promise((resolve, reject) => {
@@ -141,12 +154,19 @@ export class LinkListener {
     const links = new Map<number, TLSSocket>()
     const stop = new AbortController()
     const missing = (): string => peers.flatMap(({ rank }) => (links.has(rank) ? [] : [rank])).join(', ')
-    const timer = setTimeout(() => stop.abort(new Error(`not all ranks were linked within ${formatDuration(ms)}: ${missing()} missing`)), ms)
+    const timer = setTimeout(
+      () => stop.abort(new Error(`not all ranks were linked within ${formatDuration(ms)}: ${missing()} missing`)),
+      ms,
+    )
     try {
-      await Promise.all(peers.map(async ({ rank, fingerprint, dial }) => {
-        const socket = await (dial ? dialPeer({ context: this.#context, to: dial, fingerprint, signal: stop.signal }) : this.#arrival(fingerprint, stop.signal))
-        links.set(rank, socket)
-      }))
+      await Promise.all(
+        peers.map(async ({ rank, fingerprint, dial }) => {
+          const socket = await (dial
+            ? dialPeer({ context: this.#context, to: dial, fingerprint, signal: stop.signal })
+            : this.#arrival(fingerprint, stop.signal))
+          links.set(rank, socket)
+        }),
+      )
       return links
     } catch (error) {
       stop.abort(error)
@@ -165,7 +185,12 @@ export class LinkListener {
   }
 
   #receive(connection: Socket): void {
-    const socket = new TLSSocket(connection, { isServer: true, secureContext: this.#context, requestCert: true, rejectUnauthorized: false })
+    const socket = new TLSSocket(connection, {
+      isServer: true,
+      secureContext: this.#context,
+      requestCert: true,
+      rejectUnauthorized: false,
+    })
     socket.on('error', () => {}) // a stranger's affair
     socket.on('close', () => this.#guests.delete(socket))
     socket.setTimeout(handshakeMs, () => socket.destroy())

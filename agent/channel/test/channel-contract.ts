@@ -19,7 +19,10 @@ export interface ChannelsOptions {
   readonly earlyFrameBytes?: number
 }
 
-export type MakeChannels<C extends TensorChannel = Channel> = (worldSize: number, options?: ChannelsOptions) => Promise<ChannelsUnderTest<C>>
+export type MakeChannels<C extends TensorChannel = Channel> = (
+  worldSize: number,
+  options?: ChannelsOptions,
+) => Promise<ChannelsUnderTest<C>>
 
 /** Name of a fact -> check that it holds. */
 type Contract<C extends TensorChannel> = Readonly<Record<string, (make: MakeChannels<C>) => Promise<void>>>
@@ -27,8 +30,18 @@ type Contract<C extends TensorChannel> = Readonly<Record<string, (make: MakeChan
 /** The fields of a MeshError, for checks of more than its code. */
 type Failure = Error & { readonly code?: string; readonly fields?: Record<string, unknown> }
 
-const tagOf = (change: Partial<FrameTag> = {}): FrameTag => ({ job: 1, step: 0, operation: 0, phase: phases.exchange, chunk: 0, ...change })
-const payloadOf = (...values: number[]): { readonly dtype: typeof dtypes.f32; readonly bytes: Uint8Array } => ({ dtype: dtypes.f32, bytes: new Uint8Array(Float32Array.from(values).buffer) })
+const tagOf = (change: Partial<FrameTag> = {}): FrameTag => ({
+  job: 1,
+  step: 0,
+  operation: 0,
+  phase: phases.exchange,
+  chunk: 0,
+  ...change,
+})
+const payloadOf = (...values: number[]): { readonly dtype: typeof dtypes.f32; readonly bytes: Uint8Array } => ({
+  dtype: dtypes.f32,
+  bytes: new Uint8Array(Float32Array.from(values).buffer),
+})
 const floats = (bytes: Uint8Array): number[] => [...new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4)]
 const jobEnd = (job: number): RingControl => ({ type: 'job-end', job })
 
@@ -40,7 +53,9 @@ const passThrough = async (from: TensorChannel, to: TensorChannel, chunk: number
 
 const frames: Contract<TensorChannel> = {
   'a frame arrives with its type and bytes, aligned, also when it is empty': async (make) => {
-    const { channels: [a, b] } = await make(2)
+    const {
+      channels: [a, b],
+    } = await make(2)
     await a.send(1, tagOf(), payloadOf(1, -2.5, NaN))
     await a.send(1, tagOf({ chunk: 1 }), { dtype: dtypes.bytes, bytes: new Uint8Array(0) })
     const { dtype, bytes } = await b.receive(0, tagOf())
@@ -50,34 +65,52 @@ const frames: Contract<TensorChannel> = {
     const empty = await b.receive(0, tagOf({ chunk: 1 }))
     assert.deepEqual([empty.dtype, empty.bytes.length], [dtypes.bytes, 0])
   },
-  'memory is the sender\'s again once the frame is sent': async (make) => {
-    const { channels: [a, b] } = await make(2)
+  "memory is the sender's again once the frame is sent": async (make) => {
+    const {
+      channels: [a, b],
+    } = await make(2)
     const payload = payloadOf(1, 2, 3)
     await a.send(1, tagOf(), payload)
     payload.bytes.fill(255)
     assert.deepEqual(floats((await b.receive(0, tagOf())).bytes), [1, 2, 3])
   },
   'frames are told apart by each part of their tag, and asked for in any order': async (make) => {
-    const { channels: [a, b] } = await make(2)
-    const tags = [tagOf(), tagOf({ job: 2 }), tagOf({ step: 1 }), tagOf({ operation: 1 }), tagOf({ phase: phases.allGather }), tagOf({ chunk: 1 })]
+    const {
+      channels: [a, b],
+    } = await make(2)
+    const tags = [
+      tagOf(),
+      tagOf({ job: 2 }),
+      tagOf({ step: 1 }),
+      tagOf({ operation: 1 }),
+      tagOf({ phase: phases.allGather }),
+      tagOf({ chunk: 1 }),
+    ]
     for (const [value, tag] of tags.entries()) await a.send(1, tag, payloadOf(value))
-    for (const [value, tag] of [...tags.entries()].toReversed()) assert.deepEqual(floats((await b.receive(0, tag)).bytes), [value])
+    for (const [value, tag] of [...tags.entries()].toReversed())
+      assert.deepEqual(floats((await b.receive(0, tag)).bytes), [value])
   },
   'the same tag from two ranks is two frames': async (make) => {
-    const { channels: [a, b, c] } = await make(3)
+    const {
+      channels: [a, b, c],
+    } = await make(3)
     await Promise.all([a.send(2, tagOf(), payloadOf(10)), b.send(2, tagOf(), payloadOf(20))])
     assert.deepEqual(floats((await c.receive(1, tagOf())).bytes), [20])
     assert.deepEqual(floats((await c.receive(0, tagOf())).bytes), [10])
   },
   'a duplicate is dropped': async (make) => {
-    const { channels: [a, b] } = await make(2)
+    const {
+      channels: [a, b],
+    } = await make(2)
     await a.send(1, tagOf(), payloadOf(1))
     await a.send(1, tagOf(), payloadOf(2))
     await passThrough(a, b, 0)
     assert.deepEqual(floats((await b.receive(0, tagOf())).bytes), [1])
   },
   'bytes sent count headers': async (make) => {
-    const { channels: [a] } = await make(2)
+    const {
+      channels: [a],
+    } = await make(2)
     const before = a.bytesSent
     await a.send(1, tagOf(), payloadOf(1, 2))
     assert.equal(a.bytesSent - before, frameHeaderBytes + 8)
@@ -86,7 +119,9 @@ const frames: Contract<TensorChannel> = {
 
 const jobs: Contract<TensorChannel> = {
   'a forgotten job stops waiting, its frames are dropped, others go on': async (make) => {
-    const { channels: [a, b] } = await make(2)
+    const {
+      channels: [a, b],
+    } = await make(2)
     const waiting = assert.rejects(b.receive(0, tagOf({ step: 5 })), { code: 'jobCancelled' })
     await a.send(1, tagOf(), payloadOf(1)) // early
     await a.send(1, tagOf({ job: 2 }), payloadOf(2))
@@ -99,7 +134,9 @@ const jobs: Contract<TensorChannel> = {
     assert.deepEqual(floats((await b.receive(0, tagOf({ job: 2 }))).bytes), [2])
   },
   'frames of a forgotten job make room again': async (make) => {
-    const { channels: [a, b] } = await make(2, { earlyFrameBytes: 20_000 })
+    const {
+      channels: [a, b],
+    } = await make(2, { earlyFrameBytes: 20_000 })
     for (let job = 1; job <= 5; job++) {
       await a.send(1, tagOf({ job }), { dtype: dtypes.f32, bytes: new Uint8Array(10_000) })
       await passThrough(a, b, job)
@@ -110,19 +147,30 @@ const jobs: Contract<TensorChannel> = {
 
 const losses: Contract<TensorChannel> = {
   'a silent rank is named after the step deadline, and its link stays': async (make) => {
-    const { channels: [a, b] } = await make(2, { stepTimeoutMs: 100 })
-    await assert.rejects(a.receive(1, tagOf()), (error: Failure) => error.code === 'collectiveTimeout' && error.fields?.rank === 1 && error.fields.seconds === 0.1)
+    const {
+      channels: [a, b],
+    } = await make(2, { stepTimeoutMs: 100 })
+    await assert.rejects(
+      a.receive(1, tagOf()),
+      (error: Failure) =>
+        error.code === 'collectiveTimeout' && error.fields?.rank === 1 && error.fields.seconds === 0.1,
+    )
     await b.send(0, tagOf({ chunk: 1 }), payloadOf(7))
     assert.deepEqual(floats((await a.receive(1, tagOf({ chunk: 1 }))).bytes), [7])
   },
   'a rank that dies fails all that waits within a second, what it had sent is still there': async (make) => {
-    const { channels: [a, b, c], kill } = await make(3, { stepTimeoutMs: 20_000 })
+    const {
+      channels: [a, b, c],
+      kill,
+    } = await make(3, { stepTimeoutMs: 20_000 })
     await b.send(0, tagOf({ chunk: 3 }), payloadOf(3))
     await passThrough(b, a, 0)
-    const waiting = [a.receive(1, tagOf()), a.receive(2, tagOf()), c.receive(1, tagOf()), c.receive(0, tagOf())].map(async (one) => {
-      await assert.rejects(one, (error: Failure) => error.code === 'peerLost' && error.fields?.rank === 1)
-      return performance.now()
-    })
+    const waiting = [a.receive(1, tagOf()), a.receive(2, tagOf()), c.receive(1, tagOf()), c.receive(0, tagOf())].map(
+      async (one) => {
+        await assert.rejects(one, (error: Failure) => error.code === 'peerLost' && error.fields?.rank === 1)
+        return performance.now()
+      },
+    )
     const started = performance.now()
     await kill(1)
     for (const at of await Promise.all(waiting)) assert.ok(at - started < 1000, `${at - started} ms`)
@@ -132,8 +180,12 @@ const losses: Contract<TensorChannel> = {
     await assert.rejects(a.receive(2, tagOf()), { code: 'peerLost' })
   },
   'a rank that leaves fails its own waiting, and that of the others': async (make) => {
-    const { channels: [a, b] } = await make(2)
-    const waiting = [a.receive(1, tagOf()), b.receive(0, tagOf())].map((one) => assert.rejects(one, { code: 'peerLost' }))
+    const {
+      channels: [a, b],
+    } = await make(2)
+    const waiting = [a.receive(1, tagOf()), b.receive(0, tagOf())].map((one) =>
+      assert.rejects(one, { code: 'peerLost' }),
+    )
     await b.close()
     await Promise.all(waiting)
     await b.close()
@@ -141,7 +193,9 @@ const losses: Contract<TensorChannel> = {
   },
   'more than may be kept cuts the link, tiny frames included': async (make) => {
     for (const bytes of [new Uint8Array(6000), new Uint8Array(0)]) {
-      const { channels: [a, b] } = await make(2, { earlyFrameBytes: 10_000 })
+      const {
+        channels: [a, b],
+      } = await make(2, { earlyFrameBytes: 10_000 })
       const waiting = assert.rejects(b.receive(0, tagOf({ chunk: 1000 })), { code: 'peerInvalid' })
       const sending = (async () => {
         for (let chunk = 0; chunk < 100; chunk++) await a.send(1, tagOf({ chunk }), { dtype: dtypes.f32, bytes })
@@ -155,31 +209,50 @@ const losses: Contract<TensorChannel> = {
 
 const control: Contract<Channel> = {
   'control messages arrive in order, those from before somebody listened first': async (make) => {
-    const { channels: [a, b] } = await make(2)
+    const {
+      channels: [a, b],
+    } = await make(2)
     for (const job of [1, 2]) await a.sendControl(1, jobEnd(job))
     await passThrough(a, b, 0)
     const seen: unknown[] = []
     b.onControl({ message: (from, message) => seen.push([from, message.job]), lost: () => {} })
     await a.sendControl(1, jobEnd(3))
     await passThrough(a, b, 1)
-    assert.deepEqual(seen, [[0, 1], [0, 2], [0, 3]])
+    assert.deepEqual(seen, [
+      [0, 1],
+      [0, 2],
+      [0, 3],
+    ])
   },
   'a rank that dies is told once for each link, the others still talk': async (make) => {
-    const { channels: [a, b, c], kill } = await make(3, { stepTimeoutMs: 20_000 })
+    const {
+      channels: [a, b, c],
+      kill,
+    } = await make(3, { stepTimeoutMs: 20_000 })
     const lost: unknown[] = []
     const { promise: told, resolve: tell } = Promise.withResolvers<number>()
-    for (const channel of [a, c]) channel.onControl({ message: (from) => tell(from), lost: (from, error) => lost.push([channel.rank, from, 'code' in error && error.code]) })
+    for (const channel of [a, c])
+      channel.onControl({
+        message: (from) => tell(from),
+        lost: (from, error) => lost.push([channel.rank, from, 'code' in error && error.code]),
+      })
     await passThrough(b, a, 0)
     const waiting = [a, c].map((one) => assert.rejects(one.receive(1, tagOf()), { code: 'peerLost' }))
     await kill(1)
     await Promise.all(waiting)
-    assert.deepEqual(lost.toSorted(), [[0, 1, 'peerLost'], [2, 1, 'peerLost']])
+    assert.deepEqual(lost.toSorted(), [
+      [0, 1, 'peerLost'],
+      [2, 1, 'peerLost'],
+    ])
     await assert.rejects(c.sendControl(1, jobEnd(1)), { code: 'peerLost' })
     await a.sendControl(2, jobEnd(1))
     assert.equal(await told, 0)
   },
   'a loss from before somebody listened is told': async (make) => {
-    const { channels: [a], kill } = await make(2)
+    const {
+      channels: [a],
+      kill,
+    } = await make(2)
     const waiting = assert.rejects(a.receive(1, tagOf()), { code: 'peerLost' })
     await kill(1)
     await waiting
@@ -188,13 +261,17 @@ const control: Contract<Channel> = {
     assert.deepEqual(lost, [1])
   },
   'a rank that leaves is lost for the others': async (make) => {
-    const { channels: [a, b] } = await make(2)
+    const {
+      channels: [a, b],
+    } = await make(2)
     const lost = new Promise<number>((resolve) => a.onControl({ message: () => {}, lost: resolve }))
     await b.close()
     assert.equal(await lost, 1)
   },
   'a link that is cut because too much was to be kept is told': async (make) => {
-    const { channels: [a, b] } = await make(2, { earlyFrameBytes: 10_000 })
+    const {
+      channels: [a, b],
+    } = await make(2, { earlyFrameBytes: 10_000 })
     const lost = new Promise<Error>((resolve) => b.onControl({ message: () => {}, lost: (_, error) => resolve(error) }))
     for (const chunk of [0, 1]) await a.send(1, tagOf({ chunk }), { dtype: dtypes.f32, bytes: new Uint8Array(6000) })
     assert.equal(((await lost) as Failure).code, 'peerInvalid')

@@ -15,10 +15,21 @@ export interface MemoryChannel extends Channel {
  * @param stepTimeoutMs how long `receive` waits
  * @param earlyFrameBytes most that is kept of what nobody asked for yet
  */
-export const createMemoryChannels = (worldSize: number, stepTimeoutMs = 5000, earlyFrameBytes?: number): MemoryChannel[] => {
-  const killed = (rank: number): MeshError => new MeshError('peerLost', { peer: `rank ${rank}`, rank, problem: 'killed' })
-  const timeout = (rank: number) => (): MeshError => new MeshError('collectiveTimeout', { peer: `rank ${rank}`, rank, seconds: stepTimeoutMs / 1000 })
-  const inboxes = Array.from({ length: worldSize }, () => Array.from({ length: worldSize }, (_, from) => new Inbox({ stepTimeoutMs, earlyFrameBytes, timeout: timeout(from) })))
+export const createMemoryChannels = (
+  worldSize: number,
+  stepTimeoutMs = 5000,
+  earlyFrameBytes?: number,
+): MemoryChannel[] => {
+  const killed = (rank: number): MeshError =>
+    new MeshError('peerLost', { peer: `rank ${rank}`, rank, problem: 'killed' })
+  const timeout = (rank: number) => (): MeshError =>
+    new MeshError('collectiveTimeout', { peer: `rank ${rank}`, rank, seconds: stepTimeoutMs / 1000 })
+  const inboxes = Array.from({ length: worldSize }, () =>
+    Array.from(
+      { length: worldSize },
+      (_, from) => new Inbox({ stepTimeoutMs, earlyFrameBytes, timeout: timeout(from) }),
+    ),
+  )
   const queues = Array.from({ length: worldSize }, () => new ControlQueue())
   const dead = new Set<number>()
 

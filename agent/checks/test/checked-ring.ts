@@ -20,7 +20,8 @@ export type Lie = (half: { readonly kind: 'attention' | 'mlp'; readonly layer: n
 
 const norm = (values: ArrayLike<number>): number => Math.hypot(...Array.from(values))
 
-const gauss = (random: () => number): number => Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random())
+const gauss = (random: () => number): number =>
+  Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random())
 
 /** Adds so much in a direction, as a fraction of the norm of the row. */
 const push = (row: Float32Array, direction: ArrayLike<number>, fraction: number): void => {
@@ -29,7 +30,14 @@ const push = (row: Float32Array, direction: ArrayLike<number>, fraction: number)
 }
 
 /** Another direction every time. */
-export const noise = (fraction: number, random: () => number): Lie => (_, row) => push(row, row.map(() => gauss(random)), fraction)
+export const noise =
+  (fraction: number, random: () => number): Lie =>
+  (_, row) =>
+    push(
+      row,
+      row.map(() => gauss(random)),
+      fraction,
+    )
 
 /** Always the same direction, in some layers. */
 export const steer = (fraction: number, layers: readonly number[], random: () => number): Lie => {
@@ -55,7 +63,11 @@ export const lyingBackend = (backend: Backend, hidden: number, lie: Lie): Backen
     },
     attention: async (layer, spans) => {
       await backend.attention(layer, spans)
-      lieIn({ kind: 'attention', layer }, spans[0].start, spans.reduce((sum, { count }) => sum + count, 0))
+      lieIn(
+        { kind: 'attention', layer },
+        spans[0].start,
+        spans.reduce((sum, { count }) => sum + count, 0),
+      )
     },
     feedForward: async (layer, rows, firstRow = 0) => {
       await backend.feedForward(layer, rows, firstRow)
@@ -83,21 +95,36 @@ export interface CheckedRingOptions {
 }
 
 /** Over channels in memory, in a direct exchange. */
-export const openCheckedRing = async ({ model, kinds, quant, wire = 'f32', lies = {}, around = (engine) => engine, shares = kinds.map(() => 1) }: CheckedRingOptions): Promise<RingOfEngines> => {
+export const openCheckedRing = async ({
+  model,
+  kinds,
+  quant,
+  wire = 'f32',
+  lies = {},
+  around = (engine) => engine,
+  shares = kinds.map(() => 1),
+}: CheckedRingOptions): Promise<RingOfEngines> => {
   const folder = mkdtempSync(join(tmpdir(), 'mesh-checks-'))
   const channels = createMemoryChannels(kinds.length, 60_000)
   const { hidden } = model.config.shape
   const ring = await openRing({
-    model, shares, quant, folder, blocks: kinds.map((kind) => blockOf(kind, quant)),
+    model,
+    shares,
+    quant,
+    folder,
+    blocks: kinds.map((kind) => blockOf(kind, quant)),
     create: kinds.map((kind, rank) => async (options) => {
       const backend = await (inlineBackends[kind] as (typeof inlineBackends)['onnx'])(options)
       return lies[rank] ? lyingBackend(backend, hidden, lies[rank]) : backend
     }),
-    link: (parts) => Promise.resolve(parts.map((part, rank) => {
-      const collective = createCollective(channels[rank])
-      collective.use({ algorithm: 'direct', wire })
-      return around(createForward({ ...part, collective }), rank)
-    })),
+    link: (parts) =>
+      Promise.resolve(
+        parts.map((part, rank) => {
+          const collective = createCollective(channels[rank])
+          collective.use({ algorithm: 'direct', wire })
+          return around(createForward({ ...part, collective }), rank)
+        }),
+      ),
   })
   return {
     ...ring,
@@ -109,4 +136,5 @@ export const openCheckedRing = async ({ model, kinds, quant, wire = 'f32', lies 
 }
 
 /** MLP columns of every rank. */
-export const ffnOf = ({ config }: Model, shares: readonly number[]) => planShards(config.shape, shares).map(({ ffn }) => ffn)
+export const ffnOf = ({ config }: Model, shares: readonly number[]) =>
+  planShards(config.shape, shares).map(({ ffn }) => ffn)

@@ -23,11 +23,25 @@ export interface HonestCase {
 }
 
 const ringsOf = (quant: Quant, bundled: boolean): HonestCase[] => {
-  const rings: readonly (readonly Kind[])[] = ggmlComes ? [['ggml', 'ggml'], ['onnx', 'onnx', 'onnx'], ['ggml', 'onnx']] : [['onnx', 'onnx']]
-  return rings.map((kinds) => ({ name: `${kinds.join(' + ')}, ${quant}, ${bundled ? 'bundled model' : 'random weights'}`, kinds, quant, bundled }))
+  const rings: readonly (readonly Kind[])[] = ggmlComes
+    ? [
+        ['ggml', 'ggml'],
+        ['onnx', 'onnx', 'onnx'],
+        ['ggml', 'onnx'],
+      ]
+    : [['onnx', 'onnx']]
+  return rings.map((kinds) => ({
+    name: `${kinds.join(' + ')}, ${quant}, ${bundled ? 'bundled model' : 'random weights'}`,
+    kinds,
+    quant,
+    bundled,
+  }))
 }
 
-export const honestCases: readonly HonestCase[] = (['f32', 'q8', 'q4'] as const).flatMap((quant) => [...ringsOf(quant, true), ...ringsOf(quant, false)])
+export const honestCases: readonly HonestCase[] = (['f32', 'q8', 'q4'] as const).flatMap((quant) => [
+  ...ringsOf(quant, true),
+  ...ringsOf(quant, false),
+])
 
 /** Uniform in 0..1 (xorshift32, Marsaglia 2003). */
 const randomOf = (seed: number) => {
@@ -44,7 +58,16 @@ const randomOf = (seed: number) => {
 const shapeFor = (random: () => number): ModelShape => {
   const pick = (least: number, most: number): number => least + Math.floor(random() * (most - least + 1))
   const kvHeads = pick(1, 3)
-  return { layers: 2, hidden: 32 * pick(2, 8), heads: kvHeads * pick(1, 2), kvHeads, headDim: 32, ffn: 32 * pick(6, 20), vocab: 64 * pick(1, 4), context: 512 }
+  return {
+    layers: 2,
+    hidden: 32 * pick(2, 8),
+    heads: kvHeads * pick(1, 2),
+    kvHeads,
+    headDim: 32,
+    ffn: 32 * pick(6, 20),
+    vocab: 64 * pick(1, 4),
+    context: 512,
+  }
 }
 
 const openModelOf = ({ bundled }: HonestCase, folder: string, seed: number): Model => {
@@ -60,12 +83,16 @@ interface Checker {
 
 /** Half layers in memory, of every rank and layer that was asked for. */
 const checkerOf = (model: Model, { kinds, quant }: HonestCase): Checker => {
-  const plan = planShards(model.config.shape, kinds.map(() => 1))
+  const plan = planShards(
+    model.config.shape,
+    kinds.map(() => 1),
+  )
   const halves = new Map<string, HeldHalf>()
   const halfOf = (rank: number, layer: number): HeldHalf => {
     const key = `${rank}/${layer}`
     const request = { config: model.config, layer, ffn: plan[rank].ffn, quant, block: blockOf(kinds[rank], quant) }
-    const cut = (name: MatrixName) => piecesOf(shapeOf(request, name)).map((rows) => cutRows(model, request, name, rows))
+    const cut = (name: MatrixName) =>
+      piecesOf(shapeOf(request, name)).map((rows) => cutRows(model, request, name, rows))
     const known = halves.get(key)
     if (known) return known
     const matrices = { gateUp: cut('gateUp'), down: cut('down') }
@@ -75,7 +102,11 @@ const checkerOf = (model: Model, { kinds, quant }: HonestCase): Checker => {
   }
   return {
     errorOf: (rank, { layer, x, parts, wire }) =>
-      compare(halfOf(rank, layer), { x, part: parts.get(rank) as Float32Array, wire }, { kinds: [kinds[rank]], epsilon: model.config.normEpsilon }).error,
+      compare(
+        halfOf(rank, layer),
+        { x, part: parts.get(rank) as Float32Array, wire },
+        { kinds: [kinds[rank]], epsilon: model.config.normEpsilon },
+      ).error,
   }
 }
 
@@ -89,7 +120,10 @@ export interface MeasureOptions {
 }
 
 /** Errors of single checks: of parts of all ranks but rank 0, which watches, and of rank 0 as rank 1 sees it. */
-export const measureRing = async (one: HonestCase, { folder, seed, checks, lie }: MeasureOptions): Promise<{ readonly errors: number[] }> => {
+export const measureRing = async (
+  one: HonestCase,
+  { folder, seed, checks, lie }: MeasureOptions,
+): Promise<{ readonly errors: number[] }> => {
   const model = openModelOf(one, folder, seed)
   const random = randomOf(seed + 77)
   const { kinds, quant, wire } = one
@@ -99,19 +133,25 @@ export const measureRing = async (one: HonestCase, { folder, seed, checks, lie }
   const errors: number[] = []
   let watch: Watch = { layer: 0, row: 0 }
   const ring = await openCheckedRing({
-    model, kinds, quant, wire, lies: lie ? { [liar]: lie } : {},
+    model,
+    kinds,
+    quant,
+    wire,
+    lies: lie ? { [liar]: lie } : {},
     around: (engine, rank) => ({
       ...engine,
       step: async (input) => {
         const result = await engine.step({ ...input, watch })
         const wanted = lie ? [liar] : rank === 0 ? [...kinds.keys()].slice(1) : [0]
-        if (rank < 2 && result.seen) for (const checked of wanted) if (result.seen.parts.has(checked)) errors.push(checker.errorOf(checked, result.seen))
+        if (rank < 2 && result.seen)
+          for (const checked of wanted)
+            if (result.seen.parts.has(checked)) errors.push(checker.errorOf(checked, result.seen))
         return result
       },
     }),
   })
   try {
-    for (let position = 0; errors.length < checks; ) {
+    for (let position = 0; errors.length < checks;) {
       const count = random() < 0.1 ? Math.min(40, context - position) : 1
       const tokens = Array.from({ length: count }, () => Math.floor(random() * vocab))
       watch = { layer: Math.floor(random() * layers), row: Math.floor(random() * count) }

@@ -6,9 +6,15 @@ import { defineCommand } from '../command.ts'
 import { ago, table, validity } from '../render.ts'
 import { openSession } from '../session.ts'
 
-const stateText = ({ revokedAt, expiresAt }: ApiKey, now: number): string => (revokedAt === undefined ? (expiresAt <= now ? 'expired' : `valid for ${validity(expiresAt, now)}`) : `revoked ${ago(revokedAt, now)}`)
+const stateText = ({ revokedAt, expiresAt }: ApiKey, now: number): string =>
+  revokedAt === undefined
+    ? expiresAt <= now
+      ? 'expired'
+      : `valid for ${validity(expiresAt, now)}`
+    : `revoked ${ago(revokedAt, now)}`
 
-const useText = ({ usedToday, reserved, tokensPerDay }: ApiKey): string => `${usedToday}${reserved === 0 ? '' : ` (+${reserved} running)`} of ${tokensPerDay ?? 'any'}`
+const useText = ({ usedToday, reserved, tokensPerDay }: ApiKey): string =>
+  `${usedToday}${reserved === 0 ? '' : ` (+${reserved} running)`} of ${tokensPerDay ?? 'any'}`
 
 export const apiKeyList = defineCommand({
   name: 'api-key-list',
@@ -29,10 +35,22 @@ export const apiKeyList = defineCommand({
       return
     }
     const now = context.now()
-    context.stdout.write(table(['id', 'name', 'made by', 'created', 'last used', 'tokens today', 'state'], keys.map((key) => [
-      key.keyId, key.name,
-      key.deviceId === device.deviceId ? `${key.deviceName} (this device)` : `${key.deviceName} (${shortId(key.deviceId)})`,
-      ago(key.createdAt, now), key.lastUsedAt === undefined ? 'never' : ago(key.lastUsedAt, now), useText(key), stateText(key, now),
-    ]), { columns: context.stdout.columns, below: ['made by', 'created', 'last used'] }))
+    context.stdout.write(
+      table(
+        ['id', 'name', 'made by', 'created', 'last used', 'tokens today', 'state'],
+        keys.map((key) => [
+          key.keyId,
+          key.name,
+          key.deviceId === device.deviceId
+            ? `${key.deviceName} (this device)`
+            : `${key.deviceName} (${shortId(key.deviceId)})`,
+          ago(key.createdAt, now),
+          key.lastUsedAt === undefined ? 'never' : ago(key.lastUsedAt, now),
+          useText(key),
+          stateText(key, now),
+        ]),
+        { columns: context.stdout.columns, below: ['made by', 'created', 'last used'] },
+      ),
+    )
   },
 })

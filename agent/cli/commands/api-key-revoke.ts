@@ -9,7 +9,8 @@ import { openSession } from '../session.ts'
 /** @throws MeshError `usage` */
 const keyIdOf = (typed: string): string => {
   const keyId = apiKeyIdIn(typed) ?? typed.toLowerCase()
-  if (!/^[0-9a-f]{16}$/.test(keyId)) throw new MeshError('usage', { problem: 'an API key is named by the 16 hex digits of its id: mesh api-key-list' })
+  if (!/^[0-9a-f]{16}$/.test(keyId))
+    throw new MeshError('usage', { problem: 'an API key is named by the 16 hex digits of its id: mesh api-key-list' })
   return keyId
 }
 

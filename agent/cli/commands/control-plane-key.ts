@@ -9,12 +9,15 @@ import { defineCommand } from '../command.ts'
 export const controlPlaneKey = defineCommand({
   name: 'control-plane-key',
   summary: 'print the key by which the control plane is known: of the one here, else of the one that this device knows',
-  details: 'Both are the same digits: compare them, over a channel you trust, where a device met its control plane without an invite. They are no secret; the key itself stays in its file.',
+  details:
+    'Both are the same digits: compare them, over a channel you trust, where a device met its control plane without an invite. They are no secret; the key itself stays in its file.',
   options: ['data', 'json'],
   examples: ['mesh control-plane-key', 'mesh control-plane-key --json'],
   json: Type.Object({
     controlPlaneKey: Hex64,
-    isOwn: Type.Boolean({ description: 'the control plane runs from this home; false: it is the one that this device knows' }),
+    isOwn: Type.Boolean({
+      description: 'the control plane runs from this home; false: it is the one that this device knows',
+    }),
   }),
   run: async ({ home, stdout, stderr, printJson }, values) => {
     const folder = values.data === undefined ? home.controlPlane : controlPlaneFolder(values.data)
@@ -24,6 +27,11 @@ export const controlPlaneKey = defineCommand({
     if (key === undefined) throw new MeshError('controlPlaneKeyMissing', { folder: folder.folder })
     if (values.json) return printJson({ controlPlaneKey: key, isOwn: own !== undefined })
     stdout.write(`${key}\n`)
-    if (stdout.isTTY) stderr.write(own === undefined ? `of the control plane that this device knows, at ${known?.controlPlaneUrl}\n` : `of the control plane in ${folder.folder}\n`)
+    if (stdout.isTTY)
+      stderr.write(
+        own === undefined
+          ? `of the control plane that this device knows, at ${known?.controlPlaneUrl}\n`
+          : `of the control plane in ${folder.folder}\n`,
+      )
   },
 })

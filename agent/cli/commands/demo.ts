@@ -22,7 +22,12 @@ const describeMembers = (ring: RingView): string =>
   ring.members.map((member) => `${member.name} ${member.state}`).join(' · ') || 'no worker yet'
 
 /** Waits until all agents are in the ring and it is active; tells of every change. */
-const waitForRing = async (context: CommandContext, cluster: DemoCluster, wanted: { poolId: string; modelId: string; workers: number }, tell: (text: string) => void): Promise<RingView> => {
+const waitForRing = async (
+  context: CommandContext,
+  cluster: DemoCluster,
+  wanted: { poolId: string; modelId: string; workers: number },
+  tell: (text: string) => void,
+): Promise<RingView> => {
   const { client } = openSession(context)
   let told = ''
   const look = async (): Promise<RingView | undefined> => {
@@ -58,10 +63,18 @@ const shardBytesOf = (cluster: DemoCluster, ring: RingView): number[] => {
 }
 
 const summary = (context: CommandContext, { job, ring, shardBytes, totalMs }: Outcome): string => {
-  const ranked = ring.members.filter((member) => member.rank !== undefined).toSorted((a, b) => (a.rank ?? 0) - (b.rank ?? 0))
-  const ranks = ranked.map((member, rank) => `  rank ${rank}  ${member.name}: ${member.ranges ? `kv heads ${rangeText(member.ranges.kvHeads)}, MLP columns ${rangeText(member.ranges.ffn)}, vocabulary ${rangeText(member.ranges.vocab)}` : '-'}, shard ${formatBytes(shardBytes[rank] ?? 0)}\n`)
+  const ranked = ring.members
+    .filter((member) => member.rank !== undefined)
+    .toSorted((a, b) => (a.rank ?? 0) - (b.rank ?? 0))
+  const ranks = ranked.map(
+    (member, rank) =>
+      `  rank ${rank}  ${member.name}: ${member.ranges ? `kv heads ${rangeText(member.ranges.kvHeads)}, MLP columns ${rangeText(member.ranges.ffn)}, vocabulary ${rangeText(member.ranges.vocab)}` : '-'}, shard ${formatBytes(shardBytes[rank] ?? 0)}\n`,
+  )
   const { timings } = job
-  const speed = timings === undefined ? '' : `  first token after ${formatDuration(timings.timeToFirstTokenMs)}, then ${timings.decodeTokensPerSecond.toFixed(1)} tok/s (compute ${formatDuration(timings.computeMs)}, exchange ${formatDuration(timings.collectiveMs)})\n`
+  const speed =
+    timings === undefined
+      ? ''
+      : `  first token after ${formatDuration(timings.timeToFirstTokenMs)}, then ${timings.decodeTokensPerSecond.toFixed(1)} tok/s (compute ${formatDuration(timings.computeMs)}, exchange ${formatDuration(timings.collectiveMs)})\n`
   return [
     `\n${bold(context, `${counted(ring.worldSize, 'worker')} ran ${ring.modelId} together`)} (${ring.quant}; each reads and computes only its own columns)\n`,
     ...ranks,
@@ -76,7 +89,10 @@ const summary = (context: CommandContext, { job, ring, shardBytes, totalMs }: Ou
  * Checks the files of the model before anything is started, and finds them for the agents, whose homes are empty.
  * @throws MeshError as `resolveModel` and `readManifest`
  */
-const findModel = async (context: CommandContext, values: { readonly modelId: string; readonly modelDir?: string }): Promise<{ readonly modelId: string; readonly modelDir: string }> => {
+const findModel = async (
+  context: CommandContext,
+  values: { readonly modelId: string; readonly modelDir?: string },
+): Promise<{ readonly modelId: string; readonly modelDir: string }> => {
   const { resolveModel } = await import('../../model/model-folder.ts')
   const named = namedModel(context, values)
   const modelDir = resolveModel(named.modelId, { home: context.home, bundledFolder, modelDir: named.modelDir })
@@ -84,9 +100,11 @@ const findModel = async (context: CommandContext, values: { readonly modelId: st
   return { ...named, modelDir }
 }
 
-const showStep = (context: CommandContext, quiet: boolean) => (what: string, text: string): void => {
-  if (!quiet) context.stdout.write(`${dim(context, what.padEnd(14))}${text}\n`)
-}
+const showStep =
+  (context: CommandContext, quiet: boolean) =>
+  (what: string, text: string): void => {
+    if (!quiet) context.stdout.write(`${dim(context, what.padEnd(14))}${text}\n`)
+  }
 
 export const demo = defineCommand({
   name: 'demo',
@@ -94,7 +112,11 @@ export const demo = defineCommand({
   options: [...jobOptions, 'modelDir', 'quant', 'workers', 'keep', 'json'],
   bare: 'prompt',
   defaults: { prompt: 'Once upon a time', seed: 1, maxTokens: 120 },
-  examples: ['mesh demo', 'mesh demo "The little dragon" --workers 3 --seed 7', 'mesh demo --chat --prompt "What colour is the sky?" --temperature 0'],
+  examples: [
+    'mesh demo',
+    'mesh demo "The little dragon" --workers 3 --seed 7',
+    'mesh demo --chat --prompt "What colour is the sky?" --temperature 0',
+  ],
   json: Type.Object({
     ...JobAnswer.properties,
     shardBytes: Type.Array(Count, { description: 'by rank' }),
@@ -113,29 +135,44 @@ export const demo = defineCommand({
     try {
       const poolId = await cluster.start()
       const inside: CommandContext = { ...context, home: cluster.agentHome(1) }
-      const ring = await waitForRing(inside, cluster, { poolId, modelId, workers: values.workers }, (text) => step('ring', text))
-      step('ring', `active with ${counted(ring.worldSize, 'worker')} after ${formatDuration(context.now() - startedAt)}`)
+      const ring = await waitForRing(inside, cluster, { poolId, modelId, workers: values.workers }, (text) =>
+        step('ring', text),
+      )
+      step(
+        'ring',
+        `active with ${counted(ring.worldSize, 'worker')} after ${formatDuration(context.now() - startedAt)}`,
+      )
       if (!values.json) live.text(`\n${bold(context, values.prompt)}`)
       const { client, device } = openSession(inside)
-      const job = await Promise.race([runJob({
-        context: inside, client, key: device.key, poolId, submission, waitMs: 60_000,
-        onText: (text) => {
-          if (!values.json) live.text(context.stdout.isTTY ? flowingText(text) : text)
-        },
-        onProgress: (progress) => live.status(progressText(progress)),
-      }), cluster.failure])
+      const job = await Promise.race([
+        runJob({
+          context: inside,
+          client,
+          key: device.key,
+          poolId,
+          submission,
+          waitMs: 60_000,
+          onText: (text) => {
+            if (!values.json) live.text(context.stdout.isTTY ? flowingText(text) : text)
+          },
+          onProgress: (progress) => live.status(progressText(progress)),
+        }),
+        cluster.failure,
+      ])
       live.end()
       outcome = { job, ring, shardBytes: shardBytesOf(cluster, ring) }
     } catch (error) {
       live.end()
-      for (const { name, lines } of cluster.wreckage()) context.stderr.write(`last lines of ${name}:\n${lines.map((line) => `  ${line}\n`).join('') || '  (none)\n'}`)
+      for (const { name, lines } of cluster.wreckage())
+        context.stderr.write(`last lines of ${name}:\n${lines.map((line) => `  ${line}\n`).join('') || '  (none)\n'}`)
       throw error
     } finally {
       await cluster.stop(values.keep)
       if (values.keep) context.stderr.write(`kept ${cluster.folder}\n`)
     }
     const totalMs = context.now() - startedAt
-    if (values.json) context.printJson({ ...jobAnswer(outcome.job), shardBytes: outcome.shardBytes, totalMs, ring: outcome.ring })
+    if (values.json)
+      context.printJson({ ...jobAnswer(outcome.job), shardBytes: outcome.shardBytes, totalMs, ring: outcome.ring })
     else context.stdout.write(summary(context, { ...outcome, totalMs }))
   },
 })

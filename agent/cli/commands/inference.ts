@@ -41,8 +41,13 @@ export const jobAnswer = (job: Job): Type.Static<typeof JobAnswer> => ({
 
 export const progressText = ({ state, worldSize, tokens, tokensPerSecond, waiting }: JobProgress): string => {
   if (waiting !== undefined) return `waiting: ${oneLine(waiting)}`
-  if (state !== 'running') return state === 'queued' ? 'waiting for the ring ...' : `${counted(worldSize, 'worker')} · reading the prompt ...`
-  return [counted(worldSize, 'worker'), counted(tokens, 'token'), ...(tokensPerSecond > 0 ? [`${tokensPerSecond.toFixed(1)} tok/s`] : [])].join(' · ')
+  if (state !== 'running')
+    return state === 'queued' ? 'waiting for the ring ...' : `${counted(worldSize, 'worker')} · reading the prompt ...`
+  return [
+    counted(worldSize, 'worker'),
+    counted(tokens, 'token'),
+    ...(tokensPerSecond > 0 ? [`${tokensPerSecond.toFixed(1)} tok/s`] : []),
+  ].join(' · ')
 }
 
 /** Characters of a prompt that a terminal shows again. */
@@ -71,7 +76,8 @@ interface SenderValues extends ControlPlaneValues {
 
 /** @throws MeshError `usage` (two keys) | those of `readGivenFile` */
 const keyOf = ({ isGiven }: CommandContext, { apiKey, apiKeyFile }: SenderValues): string | undefined => {
-  if (isGiven('apiKey') && isGiven('apiKeyFile')) throw new MeshError('usage', { problem: '--api-key and --api-key-file are both given: name one key' })
+  if (isGiven('apiKey') && isGiven('apiKeyFile'))
+    throw new MeshError('usage', { problem: '--api-key and --api-key-file are both given: name one key' })
   // a flag goes before the environment, whichever of the two it is
   return apiKeyFile === undefined || isGiven('apiKey') ? apiKey : secretIn(apiKeyFile, '--api-key-file')
 }
@@ -95,9 +101,17 @@ const openSender = async (context: CommandContext, values: SenderValues): Promis
  * What this machine knows of the pool to check keys with: a device by its home, an app by the root key it is given.
  * @throws MeshError `usage` | `poolKeyMismatch` | of the client
  */
-const trustOf = async (context: CommandContext, { client, poolId, key }: Sender, rootPublicKey: string | undefined): Promise<PoolTrust> => {
+const trustOf = async (
+  context: CommandContext,
+  { client, poolId, key }: Sender,
+  rootPublicKey: string | undefined,
+): Promise<PoolTrust> => {
   if (key === undefined) {
-    if (rootPublicKey === undefined) throw new MeshError('usage', { problem: '--sealed with an API key wants --pool-root-pubkey too, from mesh pool-list of a member: it is what the sealing key is checked with' })
+    if (rootPublicKey === undefined)
+      throw new MeshError('usage', {
+        problem:
+          '--sealed with an API key wants --pool-root-pubkey too, from mesh pool-list of a member: it is what the sealing key is checked with',
+      })
     const bytes = fromHex(rootPublicKey, 32, '--pool-root-pubkey')
     if (poolIdOf(bytes) !== poolId) throw new MeshError('poolKeyMismatch', { poolId })
     return { rootPublicKey: bytes, removals: removalsOf(undefined) }
@@ -105,7 +119,10 @@ const trustOf = async (context: CommandContext, { client, poolId, key }: Sender,
   const held = new Revocations(context.home, context.now)
   const { list } = await client.call('getRevocations', { params: { poolId } })
   if (list !== undefined) held.accept(poolId, list)
-  return { rootPublicKey: fromHex(selectPool(context.home, poolId).rootPublicKey, 32, 'the root key'), removals: removalsOf(held.listOf(poolId)) }
+  return {
+    rootPublicKey: fromHex(selectPool(context.home, poolId).rootPublicKey, 32, 'the root key'),
+    removals: removalsOf(held.listOf(poolId)),
+  }
 }
 
 export const inference = defineCommand({
@@ -116,7 +133,19 @@ export const inference = defineCommand({
     'Text goes to stdout, in a terminal behind the prompt that it continues; a status line to stderr when it is a terminal. Ctrl-C cancels the job. --wait limits how long the job may wait for a ring. With an API key (MESH_API_KEY or --api-key-file) a machine that is no device of the pool may ask.',
     'With --sealed the control plane carries prompt, stop strings and answer without seeing them. The key they are sealed with is checked here: rank 0 signed it, and is a member of the pool by its root key; an app is told that with --pool-root-pubkey. Every device of the ring still gets the tokens.',
   ].join('\n\n'),
-  options: [...jobOptions, 'promptFile', 'sealed', 'poolRootPubkey', 'apiKey', 'apiKeyFile', 'poolId', 'controlPlane', 'controlPlaneKey', 'wait', 'json'],
+  options: [
+    ...jobOptions,
+    'promptFile',
+    'sealed',
+    'poolRootPubkey',
+    'apiKey',
+    'apiKeyFile',
+    'poolId',
+    'controlPlane',
+    'controlPlaneKey',
+    'wait',
+    'json',
+  ],
   bare: 'prompt',
   examples: [
     'mesh inference "Once upon a time"',
@@ -138,7 +167,10 @@ export const inference = defineCommand({
     let echo = values.chat ? '' : echoOf(context, prompt)
     try {
       const job = await ask({
-        context, ...sender, submission, waitMs: values.wait,
+        context,
+        ...sender,
+        submission,
+        waitMs: values.wait,
         onText: (text) => {
           if (values.json) return
           if (echo !== '') live.text(echo)
@@ -155,7 +187,10 @@ export const inference = defineCommand({
       })
       live.end()
       if (values.json) context.printJson(jobAnswer(job))
-      else if (context.stderr.isTTY && last !== undefined) context.stderr.write(`${progressText({ ...last, tokens: job.tokens.length, tokensPerSecond: job.timings?.decodeTokensPerSecond ?? 0 })}\n`)
+      else if (context.stderr.isTTY && last !== undefined)
+        context.stderr.write(
+          `${progressText({ ...last, tokens: job.tokens.length, tokensPerSecond: job.timings?.decodeTokensPerSecond ?? 0 })}\n`,
+        )
     } catch (error) {
       live.end()
       throw MeshError.from(error)

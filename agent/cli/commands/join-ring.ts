@@ -20,16 +20,24 @@ const noticeMs = 5000
  */
 const followLoading = async (context: CommandContext, joined: RingView): Promise<void> => {
   const line = createProgressLine(context.stderr)
-  const own = (): AgentRing | undefined => readAgentState(context.home)?.rings.find(({ ringId, epoch }) => ringId === joined.ringId && epoch >= joined.epoch)
+  const own = (): AgentRing | undefined =>
+    readAgentState(context.home)?.rings.find(({ ringId, epoch }) => ringId === joined.ringId && epoch >= joined.epoch)
   const time = { everyMs: 100, context }
   try {
-    if (readAgentState(context.home) === undefined || (await poll(async () => own(), { ...time, waitMs: noticeMs })) === undefined) return
-    await poll(async () => {
-      const ring = own()
-      if (ring?.state !== 'loading' || ring.loading?.phase === 'linking') return true
-      line.show(ring)
-      return undefined
-    }, { ...time, waitMs: Infinity })
+    if (
+      readAgentState(context.home) === undefined ||
+      (await poll(async () => own(), { ...time, waitMs: noticeMs })) === undefined
+    )
+      return
+    await poll(
+      async () => {
+        const ring = own()
+        if (ring?.state !== 'loading' || ring.loading?.phase === 'linking') return true
+        line.show(ring)
+        return undefined
+      },
+      { ...time, waitMs: Infinity },
+    )
   } finally {
     line.end()
   }
@@ -40,27 +48,44 @@ const followLoading = async (context: CommandContext, joined: RingView): Promise
 export const joinRing = defineCommand({
   name: 'join-ring',
   summary: 'take part in serving a model',
-  details: 'The files of the model must be on this device: bundled, under MESHNET_HOME/models/<model id>, or in --model-dir, whose name is that of the model where --model-id gives none. What is refused leaves this device as it was. The agent (mesh start) loads its share of the columns; in a terminal this shows how far it is (Ctrl-C stops looking, not loading).',
+  details:
+    'The files of the model must be on this device: bundled, under MESHNET_HOME/models/<model id>, or in --model-dir, whose name is that of the model where --model-id gives none. What is refused leaves this device as it was. The agent (mesh start) loads its share of the columns; in a terminal this shows how far it is (Ctrl-C stops looking, not loading).',
   options: ['modelId', 'modelDir', 'quant', 'share', 'poolId', 'controlPlane', 'controlPlaneKey', 'json'],
-  examples: ['mesh join-ring --model-id tiny-story', 'mesh join-ring --model-dir ~/models/Llama-3.2-1B', 'mesh join-ring --model-id meta-llama/Llama-3.2-1B --model-dir ~/models/Llama-3.2-1B --quant q8 --share 2'],
+  examples: [
+    'mesh join-ring --model-id tiny-story',
+    'mesh join-ring --model-dir ~/models/Llama-3.2-1B',
+    'mesh join-ring --model-id meta-llama/Llama-3.2-1B --model-dir ~/models/Llama-3.2-1B --quant q8 --share 2',
+  ],
   json: RingView,
   run: async (context, values) => {
     const session = openSession(context, values)
     const pool = selectPool(context.home, values.poolId)
     const model = namedModel(context, values)
-    for (const entry of unreadableWishes(context.home)) context.stderr.write(`note: in ${context.home.rings} ${entry}; it is left as it is\n`)
+    for (const entry of unreadableWishes(context.home))
+      context.stderr.write(`note: in ${context.home.rings} ${entry}; it is left as it is\n`)
     const manifest = await readManifest(context, model)
-    const ring = await askForRing(context, session, { ...model, poolId: pool.poolId, manifest, quant: values.quant as Quant, share: values.share })
+    const ring = await askForRing(context, session, {
+      ...model,
+      poolId: pool.poolId,
+      manifest,
+      quant: values.quant as Quant,
+      share: values.share,
+    })
     if (values.json) {
       context.printJson(ring)
       return
     }
-    context.stdout.write(fields([
-      ['ring', `${ring.modelId} ${ring.quant} in pool ${pool.name}`],
-      ['model', `${formatBytes(manifest.weightBytes)}, revision ${manifest.revision.slice(0, 12)}`],
-      ['members', counted(ring.members.length, 'device')],
-      ['status', `${ring.status}${ring.reason ? ` (${ring.reason})` : ''}`],
-    ], context.stdout.columns))
+    context.stdout.write(
+      fields(
+        [
+          ['ring', `${ring.modelId} ${ring.quant} in pool ${pool.name}`],
+          ['model', `${formatBytes(manifest.weightBytes)}, revision ${manifest.revision.slice(0, 12)}`],
+          ['members', counted(ring.members.length, 'device')],
+          ['status', `${ring.status}${ring.reason ? ` (${ring.reason})` : ''}`],
+        ],
+        context.stdout.columns,
+      ),
+    )
     if (context.stderr.isTTY) await followLoading(context, ring)
   },
 })

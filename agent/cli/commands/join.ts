@@ -21,7 +21,10 @@ import { checkNamedModel, servePool } from '../serve-pool.ts'
 import { checkName, clientOf, controlPlaneKeyIn, type ControlPlaneValues, readAgentState } from '../session.ts'
 
 /** The membership that this device holds already and can show. */
-const heldMembership = (context: CommandContext, { poolId, rootPublicKey }: Invite): { readonly pool: LocalPool; readonly notAfter: number } | undefined => {
+const heldMembership = (
+  context: CommandContext,
+  { poolId, rootPublicKey }: Invite,
+): { readonly pool: LocalPool; readonly notAfter: number } | undefined => {
   const pool = findPool(context.home, poolId)
   try {
     return pool && { pool, notAfter: verifyCertificate(pool.certificate, rootPublicKey, context.now()).notAfter }
@@ -40,13 +43,19 @@ interface Place {
  * Where the control plane of the pool is: as told, else the one that other pools of this device need, else the first
  * of the invite that answers. @throws MeshError `controlPlaneUnreachable` | `controlPlaneChanged` | `poolElsewhere` | `usage`
  */
-const findControlPlane = async (context: CommandContext, invite: Invite, before: LocalDevice | undefined, told: ControlPlaneValues): Promise<Place> => {
+const findControlPlane = async (
+  context: CommandContext,
+  invite: Invite,
+  before: LocalDevice | undefined,
+  told: ControlPlaneValues,
+): Promise<Place> => {
   const known = before?.config
   const controlPlaneKey = controlPlaneKeyIn(told) ?? invite.controlPlaneKey ?? known?.controlPlaneKey
   if (told.controlPlane !== undefined) return { url: parseControlPlaneUrl(told.controlPlane), controlPlaneKey }
   const isBound = listPools(context.home).some(({ poolId }) => poolId !== invite.poolId)
   if (known && isBound) {
-    const isOther = controlPlaneKey !== undefined && known.controlPlaneKey !== undefined && controlPlaneKey !== known.controlPlaneKey
+    const isOther =
+      controlPlaneKey !== undefined && known.controlPlaneKey !== undefined && controlPlaneKey !== known.controlPlaneKey
     if (isOther) throw new MeshError('poolElsewhere', { url: known.controlPlaneUrl, other: invite.urls[0] ?? 'URL' })
     return { url: known.controlPlaneUrl, controlPlaneKey }
   }
@@ -56,7 +65,9 @@ const findControlPlane = async (context: CommandContext, invite: Invite, before:
 
 /** The other pools of this device are at another control plane than this one. */
 const elsewhere = (error: unknown, url: string, { urls }: Invite): unknown =>
-  error instanceof MeshError && error.code === 'notFound' && !urls.includes(url) ? new MeshError('poolElsewhere', { url, other: urls[0] ?? 'URL' }, error) : error
+  error instanceof MeshError && error.code === 'notFound' && !urls.includes(url)
+    ? new MeshError('poolElsewhere', { url, other: urls[0] ?? 'URL' }, error)
+    : error
 
 /** What was set up. */
 type Joined = Omit<JoinAnswer, 'event' | 'peerId' | 'addresses'>
@@ -87,22 +98,45 @@ const setUp = async (context: CommandContext, line: string, values: Wanted): Pro
   const device = before ?? saveDevice(home, { networkId: defaultNetwork, name, controlPlaneUrl: url, controlPlaneKey })
   const client = clientOf(context, { ...device, config: { ...device.config, name } }, { url, controlPlaneKey })
   const target = { poolId: invite.poolId, rootPublicKey: invite.rootPublicKey, invite }
-  const { pool, notAfter, published } = await joinPool({ context, client, device, target, waitMs: values.wait }).catch((error: unknown) => {
-    throw elsewhere(error, url, invite)
-  })
-  const config = { networkId: before?.config.networkId ?? published?.networkId ?? defaultNetwork, name, controlPlaneUrl: url, controlPlaneKey: client.controlPlaneKey }
+  const { pool, notAfter, published } = await joinPool({ context, client, device, target, waitMs: values.wait }).catch(
+    (error: unknown) => {
+      throw elsewhere(error, url, invite)
+    },
+  )
+  const config = {
+    networkId: before?.config.networkId ?? published?.networkId ?? defaultNetwork,
+    name,
+    controlPlaneUrl: url,
+    controlPlaneKey: client.controlPlaneKey,
+  }
   const ready = saveDevice(home, config)
   const { models, notes } = await servePool(context, { device: ready, client }, pool.poolId, values)
-  return { deviceId: ready.deviceId, name, controlPlane: url, poolId: pool.poolId, pool: pool.name, role: pool.role, notAfter, serving: models, notes }
+  return {
+    deviceId: ready.deviceId,
+    name,
+    controlPlane: url,
+    poolId: pool.poolId,
+    pool: pool.name,
+    role: pool.role,
+    notAfter,
+    serving: models,
+    notes,
+  }
 }
 
-const joinedText = (context: CommandContext, { deviceId, name, controlPlane, pool, role, notAfter, serving, notes }: Joined): string =>
-  fields([
-    ['device', `${name} (${shortId(deviceId)})`],
-    ['control plane', controlPlane],
-    ['pool', `${pool} (${role}, ${validity(notAfter, context.now())})`],
-    ['serves', serving.join(', ') || 'no model'],
-  ], context.stdout.columns) + notes.map((note) => `note: ${note}\n`).join('')
+const joinedText = (
+  context: CommandContext,
+  { deviceId, name, controlPlane, pool, role, notAfter, serving, notes }: Joined,
+): string =>
+  fields(
+    [
+      ['device', `${name} (${shortId(deviceId)})`],
+      ['control plane', controlPlane],
+      ['pool', `${pool} (${role}, ${validity(notAfter, context.now())})`],
+      ['serves', serving.join(', ') || 'no model'],
+    ],
+    context.stdout.columns,
+  ) + notes.map((note) => `note: ${note}\n`).join('')
 
 /** How somebody gets an answer now. */
 const askText = ({ serving }: Joined): string => `ask with: ${askLine(serving[0])}\n`
@@ -113,11 +147,29 @@ const runningText = (joined: Joined, { pid, controlPlane: { url } }: AgentState)
 export const join = defineCommand({
   name: 'join',
   summary: 'join a group by an invite: sets this device up, serves what the pool serves, and runs the agent',
-  details: 'The invite is the line that mesh up or mesh pool-invite printed; the agent of the device that made it must be running. Does what mesh init, mesh pool-join, mesh join-ring and mesh start do one by one; repeating it is harmless. A model whose files are not on this device is left to the others. Works until Ctrl-C, or with -d in the background.',
-  options: ['invite', 'name', 'yes', 'modelId', 'modelDir', 'quant', 'noServe', 'noStart', 'detach', 'wait', ...agentOptions, 'json'],
+  details:
+    'The invite is the line that mesh up or mesh pool-invite printed; the agent of the device that made it must be running. Does what mesh init, mesh pool-join, mesh join-ring and mesh start do one by one; repeating it is harmless. A model whose files are not on this device is left to the others. Works until Ctrl-C, or with -d in the background.',
+  options: [
+    'invite',
+    'name',
+    'yes',
+    'modelId',
+    'modelDir',
+    'quant',
+    'noServe',
+    'noStart',
+    'detach',
+    'wait',
+    ...agentOptions,
+    'json',
+  ],
   required: ['invite'],
   bare: 'invite',
-  examples: ['mesh join mesh-invite:hgFYI... -d', 'mesh join mesh-invite:hgFYI... --name Laptop', 'mesh join mesh-invite:hgFYI... --no-serve --no-start'],
+  examples: [
+    'mesh join mesh-invite:hgFYI... -d',
+    'mesh join mesh-invite:hgFYI... --name Laptop',
+    'mesh join mesh-invite:hgFYI... --no-serve --no-start',
+  ],
   service: true,
   json: JoinAnswer,
   run: async (context, values) => {
@@ -126,7 +178,13 @@ export const join = defineCommand({
     const running = readAgentState(home)
     if (!values.json) stdout.write(joinedText(context, joined))
     const show = (agent: AgentReady | undefined, rest: string): void => {
-      if (values.json) context.printJson({ ...joined, peerId: agent?.peerId, addresses: agent?.addresses, event: agent ? 'ready' : 'joined' })
+      if (values.json)
+        context.printJson({
+          ...joined,
+          peerId: agent?.peerId,
+          addresses: agent?.addresses,
+          event: agent ? 'ready' : 'joined',
+        })
       else stdout.write(rest)
     }
     if (values.noStart || running) {
@@ -134,7 +192,12 @@ export const join = defineCommand({
       return
     }
     const showAgent = (info: AgentReady): void => show(info, agentText(context, info, values.detach) + askText(joined))
-    if (values.detach) return await detach(context, { command: 'start', args: ['start', ...argumentsOf(context, [...agentOptions, 'logLevel'], values)], show: showAgent })
+    if (values.detach)
+      return await detach(context, {
+        command: 'start',
+        args: ['start', ...argumentsOf(context, [...agentOptions, 'logLevel'], values)],
+        show: showAgent,
+      })
     await runAgent(context, values, showAgent)
   },
 })

@@ -20,7 +20,10 @@ export const leaveRing = defineCommand({
       removeRingWish(context.home, pool.poolId, values.modelId)
     } catch (error) {
       // the control plane may have forgotten the ring (a new database): what is remembered here must go as well
-      const forgotten = error instanceof MeshError && error.code === 'notInRing' && removeRingWish(context.home, pool.poolId, values.modelId)
+      const forgotten =
+        error instanceof MeshError &&
+        error.code === 'notInRing' &&
+        removeRingWish(context.home, pool.poolId, values.modelId)
       if (!forgotten) throw error
     }
     if (values.json) context.printJson({ modelId: values.modelId, poolId: pool.poolId, left: true })

@@ -12,18 +12,39 @@ import { table } from '../render.ts'
 import { openSession } from '../session.ts'
 import { creditText } from './credits.ts'
 
-const columns = ['sequence', 'settledAt', 'kind', 'deviceId', 'jobId', 'epoch', 'modelWeights', 'weights', 'tokens', 'computeUs', 'amount', 'signature', 'hash'] as const
+const columns = [
+  'sequence',
+  'settledAt',
+  'kind',
+  'deviceId',
+  'jobId',
+  'epoch',
+  'modelWeights',
+  'weights',
+  'tokens',
+  'computeUs',
+  'amount',
+  'signature',
+  'hash',
+] as const
 
-const quoted = (value: string | number | null): string => (typeof value === 'string' ? `"${oneLine(value).replaceAll('"', '""')}"` : String(value ?? ''))
+const quoted = (value: string | number | null): string =>
+  typeof value === 'string' ? `"${oneLine(value).replaceAll('"', '""')}"` : String(value ?? '')
 
 /** Comma-separated values as in RFC 4180, texts in quotes; times in milliseconds since 1970. */
 export const ledgerCsv = (entries: readonly LedgerEntry[]): string =>
-  [columns.map(snakeCase).join(','), ...entries.map((entry) => columns.map((column) => quoted(entry[column])).join(','))].map((line) => `${line}\n`).join('')
+  [
+    columns.map(snakeCase).join(','),
+    ...entries.map((entry) => columns.map((column) => quoted(entry[column])).join(',')),
+  ]
+    .map((line) => `${line}\n`)
+    .join('')
 
 export const ledger = defineCommand({
   name: 'ledger',
   summary: 'every credit that was earned and used, job by job',
-  details: 'The entries of a job sum to zero: what its workers earned, and what its submitter used. `mesh ledger verify` checks all of them.',
+  details:
+    'The entries of a job sum to zero: what its workers earned, and what its submitter used. `mesh ledger verify` checks all of them.',
   options: ['since', 'poolId', 'controlPlane', 'controlPlaneKey', 'json', 'csv'],
   defaults: { since: '7d' },
   examples: ['mesh ledger', 'mesh ledger --since 30d --csv', 'mesh ledger --since 2027-01-31 --json'],
@@ -39,10 +60,22 @@ export const ledger = defineCommand({
     else if (values.csv) context.stdout.write(ledgerCsv(entries))
     else if (entries.length === 0) context.stdout.write(`no entries since ${formatTime(since)}\n`)
     else {
-      context.stdout.write(table(['entry', 'time', 'job', 'device', 'what', 'tokens', 'credits', 'signed'], entries.map((entry) => [
-        String(entry.sequence), formatTime(entry.settledAt), entry.jobId, shortId(entry.deviceId),
-        entry.kind === 'use' ? 'used' : 'worked', String(entry.tokens), creditText(entry.amount), entry.signature === null ? 'no' : 'yes',
-      ]), { columns: context.stdout.columns, below: ['job'] }))
+      context.stdout.write(
+        table(
+          ['entry', 'time', 'job', 'device', 'what', 'tokens', 'credits', 'signed'],
+          entries.map((entry) => [
+            String(entry.sequence),
+            formatTime(entry.settledAt),
+            entry.jobId,
+            shortId(entry.deviceId),
+            entry.kind === 'use' ? 'used' : 'worked',
+            String(entry.tokens),
+            creditText(entry.amount),
+            entry.signature === null ? 'no' : 'yes',
+          ]),
+          { columns: context.stdout.columns, below: ['job'] },
+        ),
+      )
     }
   },
 })

@@ -11,14 +11,20 @@ import { openSession } from '../session.ts'
 const checkMemory = ({ standing, memory, obtainable }: Resources, memoryBytes: number): void => {
   if (memoryBytes <= standing.memoryBytes) return
   const wanted = formatBytes(memoryBytes)
-  if (memoryBytes > memory.limitBytes) throw new MeshError('memoryShort', { wanted, problem: `${memory.limitedBy} has ${formatBytes(memory.limitBytes)}` })
-  if (memoryBytes > obtainable) throw new MeshError('memoryShort', { wanted, problem: `${formatBytes(obtainable)} of ${formatBytes(memory.limitBytes)} are available now` })
+  if (memoryBytes > memory.limitBytes)
+    throw new MeshError('memoryShort', { wanted, problem: `${memory.limitedBy} has ${formatBytes(memory.limitBytes)}` })
+  if (memoryBytes > obtainable)
+    throw new MeshError('memoryShort', {
+      wanted,
+      problem: `${formatBytes(obtainable)} of ${formatBytes(memory.limitBytes)} are available now`,
+    })
 }
 
 export const lockResources = defineCommand({
   name: 'lock-resources',
   summary: 'commit memory of this device to its pools: never more is placed on it, and it cannot be taken back at once',
-  details: 'A lock can grow at any time. To take it back use mesh unlock-resources: it stays committed until the cooldown is over. 7 % of it stay free as a buffer.',
+  details:
+    'A lock can grow at any time. To take it back use mesh unlock-resources: it stays committed until the cooldown is over. 7 % of it stay free as a buffer.',
   options: ['memory', 'cooldown', 'controlPlane', 'controlPlaneKey', 'json'],
   required: ['memory'],
   examples: ['mesh lock-resources --memory 7GB', 'mesh lock-resources --memory 12GiB --cooldown 48h'],
@@ -32,7 +38,12 @@ export const lockResources = defineCommand({
       return after
     })
     const resources = readResources(context.home, session.device)
-    if (values.json) context.printJson({ ...resourcesAnswer(resources), changed: change.changed, recorded: change.unrecorded === undefined })
+    if (values.json)
+      context.printJson({
+        ...resourcesAnswer(resources),
+        changed: change.changed,
+        recorded: change.unrecorded === undefined,
+      })
     else context.stdout.write(fields(resourceRows(resources), context.stdout.columns))
     noteUnrecorded(context, change)
   },

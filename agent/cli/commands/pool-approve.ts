@@ -22,15 +22,34 @@ export const poolApprove = defineCommand({
     const session = openAdminSession(context, values)
     const { client, pool, signer } = session
     const role = values.role as Role
-    if (role === 'admin' && pool.rootKey === undefined) throw new MeshError('notAdmin', { poolId: `${pool.name}, with its root key,` })
+    if (role === 'admin' && pool.rootKey === undefined)
+      throw new MeshError('notAdmin', { poolId: `${pool.name}, with its root key,` })
     const params = { poolId: pool.poolId }
-    const { deviceId, name } = selectDevice(await client.call('listJoins', { params }), values.device, 'join request of device')
+    const { deviceId, name } = selectDevice(
+      await client.call('listJoins', { params }),
+      values.device,
+      'join request of device',
+    )
     const newest = await client.call('getRevocations', { params })
-    const isRemoved = newest.list !== undefined && readRevocations(newest.list, fromHex(pool.rootPublicKey, 32, 'root public key'), context.now()).removed.has(parseDeviceId(deviceId))
+    const isRemoved =
+      newest.list !== undefined &&
+      readRevocations(newest.list, fromHex(pool.rootPublicKey, 32, 'root public key'), context.now()).removed.has(
+        parseDeviceId(deviceId),
+      )
     if (isRemoved) await publishRemovals(context, session, (removed) => removed.delete(deviceId))
     const certificate = issueCertificate(signer, { deviceId: parseDeviceId(deviceId), role }, context.now())
     await client.call('publishCertificate', { params, body: { certificate } })
     if (values.json) context.printJson({ poolId: pool.poolId, deviceId, name, role })
-    else context.stdout.write(fields([['device', `${name} (${shortId(deviceId)})`], ['pool', pool.name], ['role', role]], context.stdout.columns))
+    else
+      context.stdout.write(
+        fields(
+          [
+            ['device', `${name} (${shortId(deviceId)})`],
+            ['pool', pool.name],
+            ['role', role],
+          ],
+          context.stdout.columns,
+        ),
+      )
   },
 })

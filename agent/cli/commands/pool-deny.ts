@@ -16,7 +16,11 @@ export const poolDeny = defineCommand({
   run: async (context, values) => {
     const { client, pool } = openAdminSession(context, values)
     const params = { poolId: pool.poolId }
-    const { deviceId, name } = selectDevice(await client.call('listJoins', { params }), values.device, 'join request of device')
+    const { deviceId, name } = selectDevice(
+      await client.call('listJoins', { params }),
+      values.device,
+      'join request of device',
+    )
     const error = new MeshError('joinDenied', { poolId: shortId(pool.poolId) })
     await client.call('denyJoin', { params, body: { deviceId, error: error.toReport() } })
     if (values.json) context.printJson({ poolId: pool.poolId, deviceId, name, denied: true })

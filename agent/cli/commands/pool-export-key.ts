@@ -12,14 +12,16 @@ import { readPassphrase } from '../passphrase.ts'
 export const poolExportKey = defineCommand({
   name: 'pool-export-key',
   summary: 'write the root key of a pool, encrypted with a passphrase, to keep it elsewhere',
-  details: 'Whoever has the file and the passphrase owns the pool. Without a copy, a pool whose maker lost its device can name no new admin.',
+  details:
+    'Whoever has the file and the passphrase owns the pool. Without a copy, a pool whose maker lost its device can name no new admin.',
   options: ['file', 'passphraseFile', 'poolId', 'json'],
   required: ['file'],
   examples: ['mesh pool-export-key --file home-pool.key'],
   json: Type.Object({ poolId: Hex64, name: Name, file: Type.String() }),
   run: async (context, values) => {
     const pool = selectPool(context.home, values.poolId)
-    if (pool.rootKey === undefined) throw new MeshError('notAdmin', { poolId: `${shortId(pool.poolId)}, with its root key,` })
+    if (pool.rootKey === undefined)
+      throw new MeshError('notAdmin', { poolId: `${shortId(pool.poolId)}, with its root key,` })
     const passphrase = await readPassphrase(context, values.passphraseFile, { twice: true })
     const file = resolve(values.file)
     writeState(file, `${exportKey({ key: pool.rootKey, name: pool.name }, passphrase)}\n`, 0o600)

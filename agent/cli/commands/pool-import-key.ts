@@ -26,7 +26,11 @@ export const poolImportKey = defineCommand({
     const text = readGivenFile(values.file, '--file')
     const { key, name } = importKey(text, await readPassphrase(context, values.passphraseFile, { twice: false }))
     const pool: LocalPool = {
-      poolId: poolIdOf(key.publicKey), name: checkName('the name of the pool', name), rootPublicKey: toHex(key.publicKey), role: 'admin', rootKey: key,
+      poolId: poolIdOf(key.publicKey),
+      name: checkName('the name of the pool', name),
+      rootPublicKey: toHex(key.publicKey),
+      role: 'admin',
+      rootKey: key,
       certificate: issueCertificate(key, { deviceId: device.deviceId, role: 'admin' }, context.now()),
     }
     savePool(context.home, pool)
@@ -36,7 +40,17 @@ export const poolImportKey = defineCommand({
     if (charter !== undefined) readCharter(charter, key.publicKey)
     if (charter !== undefined) savePool(context.home, { ...pool, charter })
     if (values.json) return context.printJson({ ...pool, published: 'answer' in result })
-    context.stdout.write(fields([['pool', pool.name], ['pool id', pool.poolId], ['role', 'admin, with the root key']], context.stdout.columns))
-    if ('problem' in result) context.stderr.write(`${result.problem.message}\nthe pool is kept here and published by: mesh start\n`)
+    context.stdout.write(
+      fields(
+        [
+          ['pool', pool.name],
+          ['pool id', pool.poolId],
+          ['role', 'admin, with the root key'],
+        ],
+        context.stdout.columns,
+      ),
+    )
+    if ('problem' in result)
+      context.stderr.write(`${result.problem.message}\nthe pool is kept here and published by: mesh start\n`)
   },
 })

@@ -16,11 +16,23 @@ interface PeerView {
   readonly met?: KnownPeer
 }
 
-const foundText: Record<FoundBy, string> = { 'control-plane': 'control plane', mdns: 'mdns', cache: 'cache', relay: 'relay', inbound: 'it dialled us' }
+const foundText: Record<FoundBy, string> = {
+  'control-plane': 'control plane',
+  mdns: 'mdns',
+  cache: 'cache',
+  relay: 'relay',
+  inbound: 'it dialled us',
+}
 
 const views = (listed: readonly PoolPeer[], met: readonly KnownPeer[]): PeerView[] => [
-  ...listed.map((peer) => ({ deviceId: peer.deviceId, listed: peer, met: met.find(({ deviceId }) => deviceId === peer.deviceId) })),
-  ...met.filter(({ deviceId }) => !listed.some((peer) => peer.deviceId === deviceId)).map((peer) => ({ deviceId: peer.deviceId, met: peer })),
+  ...listed.map((peer) => ({
+    deviceId: peer.deviceId,
+    listed: peer,
+    met: met.find(({ deviceId }) => deviceId === peer.deviceId),
+  })),
+  ...met
+    .filter(({ deviceId }) => !listed.some((peer) => peer.deviceId === deviceId))
+    .map((peer) => ({ deviceId: peer.deviceId, met: peer })),
 ]
 
 const lastSeenOf = ({ listed, met }: PeerView): number => Math.max(listed?.lastSeenAt ?? 0, met?.lastSeenAt ?? 0)
@@ -39,9 +51,12 @@ const peerAnswer = (view: PeerView): Type.Static<typeof PeerAnswer> => {
   const address = met?.address ?? listed?.addresses[0]
   return {
     ...listed,
-    deviceId, name: listed?.name ?? met?.name, address,
+    deviceId,
+    name: listed?.name ?? met?.name,
+    address,
     found: met?.found ?? (address === undefined ? undefined : 'control-plane'),
-    latencyMs: met?.latencyMs, lastSeenAt: lastSeenOf(view),
+    latencyMs: met?.latencyMs,
+    lastSeenAt: lastSeenOf(view),
   }
 }
 
@@ -66,7 +81,9 @@ const rowOf = (view: PeerView, ownId: string, now: number): string[] => {
     listed === undefined ? '-' : listed.online ? 'online' : 'offline',
     listed === undefined ? '-' : validity(listed.notAfter, now),
     own || !address ? '-' : foundText[met?.found ?? 'control-plane'],
-    own || met?.latencyMs === undefined ? '-' : `${met.latencyMs < 10 ? met.latencyMs.toFixed(1) : Math.round(met.latencyMs)} ms`,
+    own || met?.latencyMs === undefined
+      ? '-'
+      : `${met.latencyMs < 10 ? met.latencyMs.toFixed(1) : Math.round(met.latencyMs)} ms`,
     ago(lastSeenOf(view), now),
   ]
 }
@@ -89,10 +106,12 @@ export const poolPeers = defineCommand({
     if (values.json) return context.printJson(peers.map(peerAnswer))
     const now = context.now()
     const rows = peers.map((view) => rowOf(view, device.deviceId, now))
-    context.stdout.write(table(['device', 'name', 'role', 'state', 'valid for', 'found by', 'latency', 'last seen'], rows, {
-      columns: context.stdout.columns,
-      below: ['valid for', 'found by', 'latency', 'last seen'],
-      under: peers.map((view) => addressesOf(view, view.deviceId === device.deviceId).map(withoutPeerId)),
-    }))
+    context.stdout.write(
+      table(['device', 'name', 'role', 'state', 'valid for', 'found by', 'latency', 'last seen'], rows, {
+        columns: context.stdout.columns,
+        below: ['valid for', 'found by', 'latency', 'last seen'],
+        under: peers.map((view) => addressesOf(view, view.deviceId === device.deviceId).map(withoutPeerId)),
+      }),
+    )
   },
 })

@@ -17,7 +17,12 @@ import { ifReachable } from '../session.ts'
 /** What a member shows, checked here: the control plane could name anybody. */
 const certificateOf = (context: CommandContext, { pool }: AdminSession, peer: PoolPeer): Certificate | undefined => {
   try {
-    return verifyForRenewal(peer.certificate, Buffer.from(pool.rootPublicKey, 'hex'), context.now(), removalsOf(new Revocations(context.home, context.now).listOf(pool.poolId)))
+    return verifyForRenewal(
+      peer.certificate,
+      Buffer.from(pool.rootPublicKey, 'hex'),
+      context.now(),
+      removalsOf(new Revocations(context.home, context.now).listOf(pool.poolId)),
+    )
   } catch (error) {
     if (error instanceof MeshError) return undefined
     throw error
@@ -25,13 +30,21 @@ const certificateOf = (context: CommandContext, { pool }: AdminSession, peer: Po
 }
 
 /** Members that the removed admin let in stay: this admin signs for them now. @returns how many */
-const keepMembersOf = async (context: CommandContext, session: AdminSession, peers: readonly PoolPeer[], removed: string): Promise<number> => {
+const keepMembersOf = async (
+  context: CommandContext,
+  session: AdminSession,
+  peers: readonly PoolPeer[],
+  removed: string,
+): Promise<number> => {
   const { client, signer, pool } = session
   let kept = 0
   for (const peer of peers) {
     const certificate = certificateOf(context, session, peer)
     if (certificate?.signedBy !== removed || certificate.deviceId === removed) continue
-    await client.call('publishCertificate', { params: { poolId: pool.poolId }, body: { certificate: issueCertificate(signer, certificate, context.now()) } })
+    await client.call('publishCertificate', {
+      params: { poolId: pool.poolId },
+      body: { certificate: issueCertificate(signer, certificate, context.now()) },
+    })
     kept++
   }
   return kept
@@ -43,14 +56,22 @@ const findMembers = async (client: Client, poolId: string, isWhole: boolean): Pr
   if ('answer' in result) return result.answer
   if (isWhole) return []
   const { code, fields: known } = result.problem
-  throw new MeshError(code, { ...known, problem: `${known.problem}; without it --device wants the whole id (64 digits)` }, result.problem)
+  throw new MeshError(
+    code,
+    { ...known, problem: `${known.problem}; without it --device wants the whole id (64 digits)` },
+    result.problem,
+  )
 }
 
 /**
  * What the removed admin said of the control plane would bind nobody any more: this admin says it now.
  * @returns the key, where it was that admin who had named it
  */
-const keepControlPlane = async (context: CommandContext, { client, pool, signer }: AdminSession, removed: string): Promise<string | undefined> => {
+const keepControlPlane = async (
+  context: CommandContext,
+  { client, pool, signer }: AdminSession,
+  removed: string,
+): Promise<string | undefined> => {
   const held = pinOf(context, pool.poolId)
   if (held?.signedBy !== removed) return undefined
   await pinPool(context, { pool, signer, controlPlaneId: held.controlPlaneId, client })
@@ -60,12 +81,15 @@ const keepControlPlane = async (context: CommandContext, { client, pool, signer 
 export const poolRemove = defineCommand({
   name: 'pool-remove',
   summary: 'remove a device from the pool: its connections are cut, its certificate is void',
-  details: 'Signs the next revocation list, which spreads through the control plane and from member to member. mesh pool-approve lets the device in again. Without the control plane give the whole device id; the agent of this device tells the members it reaches.',
+  details:
+    'Signs the next revocation list, which spreads through the control plane and from member to member. mesh pool-approve lets the device in again. Without the control plane give the whole device id; the agent of this device tells the members it reaches.',
   options: ['device', 'poolId', 'controlPlane', 'controlPlaneKey', 'json'],
   required: ['device'],
   examples: ['mesh pool-remove --device 3fa94c11'],
   json: Type.Object({
-    poolId: Hex64, deviceId: Hex64, name: Name,
+    poolId: Hex64,
+    deviceId: Hex64,
+    name: Name,
     list: Type.Integer({ minimum: 0, description: 'number of the revocation list that says so' }),
     published: Type.Boolean(),
     keptMembers: Type.Integer({ minimum: 0, description: 'members that the removed admin had let in, and that stay' }),
@@ -76,8 +100,14 @@ export const poolRemove = defineCommand({
     const { client, device, pool } = session
     const isWhole = /^[0-9a-f]{64}$/.test(values.device)
     const peers = await findMembers(client, pool.poolId, isWhole)
-    const target = isWhole ? { deviceId: values.device, name: peers.find(({ deviceId }) => deviceId === values.device)?.name ?? shortId(values.device) } : selectDevice(peers, values.device, 'member with the id')
-    if (target.deviceId === device.deviceId) throw new MeshError('usage', { problem: 'a device cannot remove itself; ask another admin' })
+    const target = isWhole
+      ? {
+          deviceId: values.device,
+          name: peers.find(({ deviceId }) => deviceId === values.device)?.name ?? shortId(values.device),
+        }
+      : selectDevice(peers, values.device, 'member with the id')
+    if (target.deviceId === device.deviceId)
+      throw new MeshError('usage', { problem: 'a device cannot remove itself; ask another admin' })
     const kept = await keepMembersOf(context, session, peers, target.deviceId)
     // before the removal is known, so that nobody is without a statement that holds
     const before = await keepControlPlane(context, session, target.deviceId).catch((error: unknown) => {
@@ -89,14 +119,37 @@ export const poolRemove = defineCommand({
       removed.add(target.deviceId)
     })
     const controlPlane = before ?? (await keepControlPlane(context, session, target.deviceId))
-    if (values.json) return context.printJson({ poolId: pool.poolId, ...target, list: number, published: problem === undefined, keptMembers: kept, keptControlPlane: controlPlane })
-    context.stdout.write(fields([
-      ['removed', `${target.name} (${shortId(target.deviceId)})`],
-      ['pool', pool.name],
-      ['list', `number ${number}`],
-      ...(kept === 0 ? [] : [['kept', `${counted(kept, 'member')} that it had let in`] as const]),
-      ...(controlPlane === undefined ? [] : [['control plane', `key ${shortId(controlPlane)}, which it had named; if that is not yours: mesh pool-move --control-plane URL`] as const]),
-    ], context.stdout.columns))
-    if (problem) context.stderr.write(`${problem.message}\nthe list is kept here; mesh start passes it on to the members it reaches; repeat the command when the control plane is there\n`)
+    if (values.json)
+      return context.printJson({
+        poolId: pool.poolId,
+        ...target,
+        list: number,
+        published: problem === undefined,
+        keptMembers: kept,
+        keptControlPlane: controlPlane,
+      })
+    context.stdout.write(
+      fields(
+        [
+          ['removed', `${target.name} (${shortId(target.deviceId)})`],
+          ['pool', pool.name],
+          ['list', `number ${number}`],
+          ...(kept === 0 ? [] : [['kept', `${counted(kept, 'member')} that it had let in`] as const]),
+          ...(controlPlane === undefined
+            ? []
+            : [
+                [
+                  'control plane',
+                  `key ${shortId(controlPlane)}, which it had named; if that is not yours: mesh pool-move --control-plane URL`,
+                ] as const,
+              ]),
+        ],
+        context.stdout.columns,
+      ),
+    )
+    if (problem)
+      context.stderr.write(
+        `${problem.message}\nthe list is kept here; mesh start passes it on to the members it reaches; repeat the command when the control plane is there\n`,
+      )
   },
 })

@@ -23,7 +23,23 @@ export const poolRequests = defineCommand({
       context.stdout.write(`nobody asks to join ${pool.name}\n`)
       return
     }
-    context.stdout.write(table(['device', 'name', 'asked', 'invite'], requests.map(({ deviceId, name, createdAt, invite }) => [shortId(deviceId), name, ago(createdAt, context.now()), invite?.inviteId ?? '-']), { columns: context.stdout.columns }))
-    context.stdout.write(paragraph('compare the digits with what mesh status shows on that device, then: mesh pool-approve --device ID', context.stdout.columns))
+    context.stdout.write(
+      table(
+        ['device', 'name', 'asked', 'invite'],
+        requests.map(({ deviceId, name, createdAt, invite }) => [
+          shortId(deviceId),
+          name,
+          ago(createdAt, context.now()),
+          invite?.inviteId ?? '-',
+        ]),
+        { columns: context.stdout.columns },
+      ),
+    )
+    context.stdout.write(
+      paragraph(
+        'compare the digits with what mesh status shows on that device, then: mesh pool-approve --device ID',
+        context.stdout.columns,
+      ),
+    )
   },
 })

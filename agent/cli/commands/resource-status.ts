@@ -6,7 +6,9 @@ import { readResources, resourceRows, ResourcesAnswer, resourcesAnswer } from '.
 import { openSession, type Session } from '../session.ts'
 
 /** A status command answers whatever is broken: the failure is part of the answer. */
-const recordOf = async ({ client }: Session): Promise<{ readonly statement: string | null } | { readonly problem: string }> => {
+const recordOf = async ({
+  client,
+}: Session): Promise<{ readonly statement: string | null } | { readonly problem: string }> => {
   try {
     return await client.call('getLock', {})
   } catch (error) {
@@ -22,7 +24,9 @@ export const resourceStatus = defineCommand({
   examples: ['mesh resource-status', 'mesh resource-status --json'],
   json: Type.Object({
     ...ResourcesAnswer.properties,
-    recorded: Type.Optional(Type.Boolean({ description: 'whether the control plane knows the same; null: it does not answer' })),
+    recorded: Type.Optional(
+      Type.Boolean({ description: 'whether the control plane knows the same; null: it does not answer' }),
+    ),
   }),
   run: async (context, values) => {
     const session = openSession(context, values)
@@ -33,7 +37,12 @@ export const resourceStatus = defineCommand({
       context.printJson({ ...resourcesAnswer(resources), recorded: isRecorded })
       return
     }
-    const recorded = 'problem' in record ? record.problem : isRecorded ? 'knows the same' : 'knows another state; mesh start brings both together'
+    const recorded =
+      'problem' in record
+        ? record.problem
+        : isRecorded
+          ? 'knows the same'
+          : 'knows another state; mesh start brings both together'
     context.stdout.write(fields([...resourceRows(resources), ['control plane', recorded]], context.stdout.columns))
   },
 })

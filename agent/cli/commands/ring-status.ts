@@ -12,9 +12,15 @@ import { openSession } from '../session.ts'
 type Member = RingView['members'][number]
 
 /** Why the others go on without a member, and when it is tried again. */
-export const leftOutText = ({ state, error, leftOut }: Pick<Member, 'state' | 'error' | 'leftOut'>, now: number): string | undefined => {
+export const leftOutText = (
+  { state, error, leftOut }: Pick<Member, 'state' | 'error' | 'leftOut'>,
+  now: number,
+): string | undefined => {
   if (!leftOut) return undefined
-  const again = state === 'loading' ? 'it is tried again now' : `tried again ${leftOut.retryAt > now ? `in ${formatDuration(leftOut.retryAt - now)}` : 'soon'}`
+  const again =
+    state === 'loading'
+      ? 'it is tried again now'
+      : `tried again ${leftOut.retryAt > now ? `in ${formatDuration(leftOut.retryAt - now)}` : 'soon'}`
   return `left out: ${oneLine(error?.message ?? 'it failed')}; ${again}`
 }
 
@@ -32,17 +38,37 @@ const megabits = (bytesPerSecond: number): string => {
 }
 
 /** The links, and what their figures lead to. */
-const networkText = ({ links, slowest, collective, carrier, streamsReason, decode, prefill }: RingNetwork, columns: number): string => {
-  const sums = [['decode', decode], ['prefill', prefill]] as const
-  const why = collective === 'auto' ? `quickest for ${milliseconds(slowest.roundTripMs)} and ${megabits(slowest.bytesPerSecond)}` : `--collective ${collective}`
-  const over = carrier === undefined ? '' : `, over ${carrier}${streamsReason === undefined ? '' : `: ${oneLine(streamsReason)}`}`
-  const figures = table(['link', 'round trip', 'bandwidth', 'path'], links.map(({ from, to, roundTripMs, bytesPerSecond, measured, path }) => [
-    `${from} - ${to}`,
-    measured ? milliseconds(roundTripMs) : `assumed ${milliseconds(roundTripMs)}`,
-    megabits(bytesPerSecond),
-    path ?? '-',
-  ]), { columns })
-  return figures + paragraph(`sums: ${sums.map(([name, { bytes, algorithm }]) => `${name} ${formatBytes(bytes)} ${algorithm}`).join(', ')} (${why})${over}`, columns)
+const networkText = (
+  { links, slowest, collective, carrier, streamsReason, decode, prefill }: RingNetwork,
+  columns: number,
+): string => {
+  const sums = [
+    ['decode', decode],
+    ['prefill', prefill],
+  ] as const
+  const why =
+    collective === 'auto'
+      ? `quickest for ${milliseconds(slowest.roundTripMs)} and ${megabits(slowest.bytesPerSecond)}`
+      : `--collective ${collective}`
+  const over =
+    carrier === undefined ? '' : `, over ${carrier}${streamsReason === undefined ? '' : `: ${oneLine(streamsReason)}`}`
+  const figures = table(
+    ['link', 'round trip', 'bandwidth', 'path'],
+    links.map(({ from, to, roundTripMs, bytesPerSecond, measured, path }) => [
+      `${from} - ${to}`,
+      measured ? milliseconds(roundTripMs) : `assumed ${milliseconds(roundTripMs)}`,
+      megabits(bytesPerSecond),
+      path ?? '-',
+    ]),
+    { columns },
+  )
+  return (
+    figures +
+    paragraph(
+      `sums: ${sums.map(([name, { bytes, algorithm }]) => `${name} ${formatBytes(bytes)} ${algorithm}`).join(', ')} (${why})${over}`,
+      columns,
+    )
+  )
 }
 
 const percent = (part: number): string => `${part < 0.1 ? (part * 100).toFixed(2) : Math.round(part * 100)} %`
@@ -53,7 +79,8 @@ export const sumsText = ({ name, sums }: Pick<Member, 'name' | 'sums'>): string 
   if (sums?.verdict !== 'wrong' && sums?.verdict !== 'disputed') return undefined
   const by = sums.accusers.map((accuser) => accuser.name).join(', ')
   const figures = `${sums.wrong} of ${sums.checks} checks, off by up to ${percent(sums.worst)} (found by ${by})`
-  if (sums.verdict === 'wrong') return `the sums of ${name} are wrong: ${figures}; have its memory tested and Mesh installed anew there, or remove it`
+  if (sums.verdict === 'wrong')
+    return `the sums of ${name} are wrong: ${figures}; have its memory tested and Mesh installed anew there, or remove it`
   return `the sums of ${name} or what ${by} ${sums.accusers.length > 1 ? 'compute' : 'computes'} is wrong: ${figures}; a third device in the ring can tell which`
 }
 
@@ -67,23 +94,39 @@ const checkedText = (ring: RingView): string => {
 /** One ring as lines for people. */
 export const ringText = (ring: RingView, output: Pick<Output, 'isTTY' | 'columns'>, now = Date.now()): string => {
   const { columns } = output
-  const head = paragraph(`${ring.modelId} ${ring.quant}, epoch ${ring.epoch}: ${ring.status}${ring.reason ? ` (${oneLine(ring.reason)})` : ''}`, columns)
+  const head = paragraph(
+    `${ring.modelId} ${ring.quant}, epoch ${ring.epoch}: ${ring.status}${ring.reason ? ` (${oneLine(ring.reason)})` : ''}`,
+    columns,
+  )
   const members = ring.members.toSorted((a, b) => (a.rank ?? Infinity) - (b.rank ?? Infinity))
   const network = ring.network === undefined ? '' : networkText(ring.network, columns)
-  const warnings = members.flatMap((member) => sumsText(member) ?? []).map((text) => paragraph(text, columns)).join('')
+  const warnings = members
+    .flatMap((member) => sumsText(member) ?? [])
+    .map((text) => paragraph(text, columns))
+    .join('')
   const checked = checkedText(ring)
-  return head + table(['rank', 'device', 'name', 'state', 'share', 'kv heads', 'MLP columns', 'vocabulary', 'left', 'right'], members.map((member) => [
-    member.rank === undefined ? '-' : String(member.rank),
-    shortId(member.deviceId),
-    member.name,
-    stateOf(member, output, now),
-    String(member.share),
-    member.ranges ? rangeText(member.ranges.kvHeads) : '-',
-    member.ranges ? rangeText(member.ranges.ffn) : '-',
-    member.ranges ? rangeText(member.ranges.vocab) : '-',
-    member.leftNeighbor ? shortId(member.leftNeighbor) : '-',
-    member.rightNeighbor ? shortId(member.rightNeighbor) : '-',
-  ]), { columns, below: ['left', 'right', 'share', 'vocabulary'] }) + network + (checked === '' ? '' : paragraph(checked, columns)) + warnings
+  return (
+    head +
+    table(
+      ['rank', 'device', 'name', 'state', 'share', 'kv heads', 'MLP columns', 'vocabulary', 'left', 'right'],
+      members.map((member) => [
+        member.rank === undefined ? '-' : String(member.rank),
+        shortId(member.deviceId),
+        member.name,
+        stateOf(member, output, now),
+        String(member.share),
+        member.ranges ? rangeText(member.ranges.kvHeads) : '-',
+        member.ranges ? rangeText(member.ranges.ffn) : '-',
+        member.ranges ? rangeText(member.ranges.vocab) : '-',
+        member.leftNeighbor ? shortId(member.leftNeighbor) : '-',
+        member.rightNeighbor ? shortId(member.rightNeighbor) : '-',
+      ]),
+      { columns, below: ['left', 'right', 'share', 'vocabulary'] },
+    ) +
+    network +
+    (checked === '' ? '' : paragraph(checked, columns)) +
+    warnings
+  )
 }
 
 export const ringStatus = defineCommand({
@@ -97,7 +140,8 @@ export const ringStatus = defineCommand({
     const pool = selectPool(context.home, values.poolId)
     const rings = await client.call('listRings', { params: { poolId: pool.poolId } })
     if (values.json) context.printJson(rings)
-    else if (rings.length === 0) context.stdout.write(`no ring in pool ${pool.name} yet: mesh join-ring --model-id tiny-story\n`)
+    else if (rings.length === 0)
+      context.stdout.write(`no ring in pool ${pool.name} yet: mesh join-ring --model-id tiny-story\n`)
     else context.stdout.write(rings.map((ring) => ringText(ring, context.stdout, context.now())).join('\n'))
   },
 })

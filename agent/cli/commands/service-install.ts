@@ -20,7 +20,10 @@ import { hostOptions } from '../hosting.ts'
 const readyMs = 60_000
 
 const passedOn = { up: hostOptions, start: agentOptions } as const
-const allPassedOn = [...hostOptions, ...agentOptions.filter((name) => !(hostOptions as readonly OptionName[]).includes(name))] as const
+const allPassedOn = [
+  ...hostOptions,
+  ...agentOptions.filter((name) => !(hostOptions as readonly OptionName[]).includes(name)),
+] as const
 
 /** `mesh up` where a group was hosted from this home, else the agent alone. @throws MeshError `notInitialised` */
 const commandFor = (home: Home, wanted: string | undefined): 'up' | 'start' => {
@@ -32,10 +35,17 @@ const commandFor = (home: Home, wanted: string | undefined): 'up' | 'start' => {
 }
 
 /** @throws MeshError `usage` for an option of the other command */
-const argumentsFor = (context: CommandContext, command: 'up' | 'start', values: OptionValues<(typeof allPassedOn)[number] | 'logLevel'>): string[] => {
+const argumentsFor = (
+  context: CommandContext,
+  command: 'up' | 'start',
+  values: OptionValues<(typeof allPassedOn)[number] | 'logLevel'>,
+): string[] => {
   const names: readonly OptionName[] = passedOn[command]
   const wrong = allPassedOn.find((name) => context.isGiven(name) && !names.includes(name))
-  if (wrong !== undefined) throw new MeshError('usage', { problem: `${optionRecord(wrong).flag} is no option of mesh ${command}, which the service runs` })
+  if (wrong !== undefined)
+    throw new MeshError('usage', {
+      problem: `${optionRecord(wrong).flag} is no option of mesh ${command}, which the service runs`,
+    })
   // the service runs in another folder
   const modelDir = values.modelDir === undefined ? undefined : resolve(values.modelDir)
   return [command, ...argumentsOf(context, [...passedOn[command], 'logLevel'], { ...values, modelDir })]
@@ -44,12 +54,20 @@ const argumentsFor = (context: CommandContext, command: 'up' | 'start', values: 
 export const serviceInstall = defineCommand({
   name: 'service-install',
   summary: 'let the system start Mesh by itself: mesh up or mesh start as a service (also: mesh service install)',
-  details: 'Writes the file of a systemd unit (Linux), a launchd agent (macOS) or a scheduled task (Windows) and tells the system to start it, now and from now on: with the login of this user, with --system with the machine. It runs mesh up where a group was hosted from this MESHNET_HOME, else mesh start, unless one of them is named; options of that command go to it. It is started again when it fails; mesh down stops it until the next start. --print shows the file and changes nothing.',
+  details:
+    'Writes the file of a systemd unit (Linux), a launchd agent (macOS) or a scheduled task (Windows) and tells the system to start it, now and from now on: with the login of this user, with --system with the machine. It runs mesh up where a group was hosted from this MESHNET_HOME, else mesh start, unless one of them is named; options of that command go to it. It is started again when it fails; mesh down stops it until the next start. --print shows the file and changes nothing.',
   options: ['serviceCommand', 'system', 'print', ...allPassedOn, 'json'],
   bare: 'serviceCommand',
-  examples: ['mesh service-install', 'mesh service-install up --port 9000', 'mesh service-install --system', 'mesh service-install --print'],
+  examples: [
+    'mesh service-install',
+    'mesh service-install up --port 9000',
+    'mesh service-install --system',
+    'mesh service-install --print',
+  ],
   json: Type.Object({
-    manager: Type.String(), file: Type.String(), content: Type.String(),
+    manager: Type.String(),
+    file: Type.String(),
+    content: Type.String(),
     command: Type.String({ description: 'what the service runs' }),
     installed: Type.Boolean({ description: 'false with --print' }),
   }),
@@ -67,9 +85,27 @@ export const serviceInstall = defineCommand({
     if (running) throw new MeshError('agentAlreadyRunning', { home: home.root, pid: running.pid })
     writeState(plan.file, Buffer.from(plan.content, plan.encoding))
     runAll(plan.install, plan)
-    const service = await poll(async () => (findService(home)?.info === undefined ? undefined : findService(home)), { waitMs: readyMs, everyMs: 200, context })
-    if (service === undefined) throw new MeshError('processEnded', { name: 'the service', how: `not ready within ${formatDuration(readyMs)}`, problem: 'mesh logs shows why' })
+    const service = await poll(async () => (findService(home)?.info === undefined ? undefined : findService(home)), {
+      waitMs: readyMs,
+      everyMs: 200,
+      context,
+    })
+    if (service === undefined)
+      throw new MeshError('processEnded', {
+        name: 'the service',
+        how: `not ready within ${formatDuration(readyMs)}`,
+        problem: 'mesh logs shows why',
+      })
     if (values.json) context.printJson(answer)
-    else stdout.write(`${fields([['service', plan.file], ['runs', `${answer.command}, process ${service.pid}`]], stdout.columns)}${plan.note === undefined ? '' : `${plan.note}\n`}mesh logs shows what it does, mesh service remove ends and removes it\n`)
+    else
+      stdout.write(
+        `${fields(
+          [
+            ['service', plan.file],
+            ['runs', `${answer.command}, process ${service.pid}`],
+          ],
+          stdout.columns,
+        )}${plan.note === undefined ? '' : `${plan.note}\n`}mesh logs shows what it does, mesh service remove ends and removes it\n`,
+      )
   },
 })

@@ -37,6 +37,11 @@ export const serviceRemove = defineCommand({
       if (running) await stopService(context, running)
     }
     if (values.json) context.printJson({ file, removed })
-    else context.stdout.write(removed ? `stopped and removed ${file}\n` : `no service is installed for ${context.home.root}: ${file} is not there\n`)
+    else
+      context.stdout.write(
+        removed
+          ? `stopped and removed ${file}\n`
+          : `no service is installed for ${context.home.root}: ${file} is not there\n`,
+      )
   },
 })

@@ -9,15 +9,18 @@ import { fields, rangesText } from '../render.ts'
 import { readAgentState } from '../session.ts'
 
 export const shardText = (ring: AgentRing, output: Pick<Output, 'isTTY' | 'columns'>): string =>
-  fields([
-    ['model', `${ring.modelId} ${ring.quant}, epoch ${ring.epoch}`],
-    ['rank', `${ring.rank} of ${ring.worldSize}`],
-    ['state', ring.state === 'loading' ? loadText(ring, output) : ring.state],
-    ...(ring.error ? [['error', ring.error.message] as const] : []),
-    ['holds', rangesText(ring.ranges)],
-    ['backend', ring.backend || '-'],
-    ['shard', ring.shardFolder === '' ? '-' : `${formatBytes(ring.shardBytes)} in ${ring.shardFolder}`],
-  ], output.columns)
+  fields(
+    [
+      ['model', `${ring.modelId} ${ring.quant}, epoch ${ring.epoch}`],
+      ['rank', `${ring.rank} of ${ring.worldSize}`],
+      ['state', ring.state === 'loading' ? loadText(ring, output) : ring.state],
+      ...(ring.error ? [['error', ring.error.message] as const] : []),
+      ['holds', rangesText(ring.ranges)],
+      ['backend', ring.backend || '-'],
+      ['shard', ring.shardFolder === '' ? '-' : `${formatBytes(ring.shardBytes)} in ${ring.shardFolder}`],
+    ],
+    output.columns,
+  )
 
 export const shardStatus = defineCommand({
   name: 'shard-status',
@@ -30,7 +33,8 @@ export const shardStatus = defineCommand({
     const state = readAgentState(context.home)
     if (state === undefined) throw new MeshError('agentNotRunning', { home: context.home.root })
     if (values.json) context.printJson(state.rings)
-    else if (state.rings.length === 0) context.stdout.write('this device holds no shard: mesh join-ring --model-id tiny-story\n')
+    else if (state.rings.length === 0)
+      context.stdout.write('this device holds no shard: mesh join-ring --model-id tiny-story\n')
     else context.stdout.write(state.rings.map((ring) => shardText(ring, context.stdout)).join('\n'))
   },
 })

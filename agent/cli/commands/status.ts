@@ -29,13 +29,21 @@ const StatusAnswer = Type.Object({
   home: Type.String(),
   device: Type.Object({ deviceId: Hex64, name: Name, networkId: Name }),
   controlPlane: ControlPlaneView,
-  pools: Type.Array(Type.Object({
-    poolId: Hex64, name: Name, role: Role, notAfter: Count,
-    controlPlaneKey: Type.Optional(Type.String({ description: 'of the control plane that its admins named' })),
-    served: Type.Boolean({ description: 'false: by another control plane than the one of this device' }),
-  })),
+  pools: Type.Array(
+    Type.Object({
+      poolId: Hex64,
+      name: Name,
+      role: Role,
+      notAfter: Count,
+      controlPlaneKey: Type.Optional(Type.String({ description: 'of the control plane that its admins named' })),
+      served: Type.Boolean({ description: 'false: by another control plane than the one of this device' }),
+    }),
+  ),
   memory: Type.Object({
-    phase: ResourcesAnswer.properties.phase, memoryBytes: Count, degraded: Type.Boolean(), missingBytes: Count,
+    phase: ResourcesAnswer.properties.phase,
+    memoryBytes: Count,
+    degraded: Type.Boolean(),
+    missingBytes: Count,
   }),
   /** `mesh up` or `mesh start`. */
   service: Type.Optional(Type.Omit(ServiceRecord, ['mark', 'info'])),
@@ -54,19 +62,44 @@ const lookAtControlPlane = async ({ client }: Session): Promise<ControlPlaneView
   }
 }
 
-const controlPlaneText = ({ url, registered, key, problem }: ControlPlaneView): string => (registered ? `${url} (key ${shortId(key ?? 'unknown')}, this device is registered)` : problem?.includes(url) ? problem : `${url}: ${problem ?? ''}`)
+const controlPlaneText = ({ url, registered, key, problem }: ControlPlaneView): string =>
+  registered
+    ? `${url} (key ${shortId(key ?? 'unknown')}, this device is registered)`
+    : problem?.includes(url)
+      ? problem
+      : `${url}: ${problem ?? ''}`
 
 const agentRows = (state: AgentState | undefined, now: number): [string, string][] => {
   if (state === undefined) return [['agent', 'not running: mesh start -d']]
   return [
-    ['agent', `running since ${ago(state.startedAt, now).replace(/ ago$/, '')}, process ${state.pid}, version ${state.version}${state.version === version ? '' : `; this command is of version ${version}: mesh down, then mesh start -d`}`],
+    [
+      'agent',
+      `running since ${ago(state.startedAt, now).replace(/ ago$/, '')}, process ${state.pid}, version ${state.version}${state.version === version ? '' : `; this command is of version ${version}: mesh down, then mesh start -d`}`,
+    ],
     ['peer id', state.peerId],
     ...state.addresses.map((address): [string, string] => ['address', address]),
-    ['agent link', state.controlPlane.connected ? `connected to ${state.controlPlane.url}` : `not connected to ${state.controlPlane.url} since ${ago(state.controlPlane.since, now)}; it keeps trying${state.controlPlane.problem === undefined ? '' : ` (${state.controlPlane.problem})`}`],
-    ...(state.otherVersions ?? []).map(({ message, hint }): [string, string] => ['other version', `${message}: ${hint}`]),
-    ...state.relays.map(({ address, reserved, problem }): [string, string] => ['relay', `${address} (${reserved ? 'slot reserved' : `no slot${problem ? `: ${problem}` : ''}`})`]),
-    ...state.rings.map((ring): [string, string] => ['ring', `${ring.modelId}: ${ring.state}, rank ${ring.rank} of ${ring.worldSize}`]),
-    ...(state.leftOut ?? []).map(({ modelId, error, retryAt }): [string, string] => ['ring', `${modelId}: ${leftOutText({ state: 'failed', error, leftOut: { since: retryAt, retryAt } }, now)}; mesh join-ring --model-id ${modelId} tries at once`]),
+    [
+      'agent link',
+      state.controlPlane.connected
+        ? `connected to ${state.controlPlane.url}`
+        : `not connected to ${state.controlPlane.url} since ${ago(state.controlPlane.since, now)}; it keeps trying${state.controlPlane.problem === undefined ? '' : ` (${state.controlPlane.problem})`}`,
+    ],
+    ...(state.otherVersions ?? []).map(({ message, hint }): [string, string] => [
+      'other version',
+      `${message}: ${hint}`,
+    ]),
+    ...state.relays.map(({ address, reserved, problem }): [string, string] => [
+      'relay',
+      `${address} (${reserved ? 'slot reserved' : `no slot${problem ? `: ${problem}` : ''}`})`,
+    ]),
+    ...state.rings.map((ring): [string, string] => [
+      'ring',
+      `${ring.modelId}: ${ring.state}, rank ${ring.rank} of ${ring.worldSize}`,
+    ]),
+    ...(state.leftOut ?? []).map(({ modelId, error, retryAt }): [string, string] => [
+      'ring',
+      `${modelId}: ${leftOutText({ state: 'failed', error, leftOut: { since: retryAt, retryAt } }, now)}; mesh join-ring --model-id ${modelId} tries at once`,
+    ]),
     ['jobs', `${state.jobs.running} running, ${state.jobs.done} done, ${state.jobs.failed} failed`],
   ]
 }
@@ -96,7 +129,9 @@ export const status = defineCommand({
     const { standing, clock } = readResources(context.home, device)
     if (values.json) {
       context.printJson({
-        version, home: context.home.root, controlPlane,
+        version,
+        home: context.home.root,
+        controlPlane,
         device: { deviceId: device.deviceId, ...device.config },
         pools: pools.map((pool) => ({ ...pool, notAfter: notAfterOf(pool, now) })),
         memory: { ...standing, degraded: standing.missingBytes > 0 },
@@ -105,16 +140,35 @@ export const status = defineCommand({
       })
       return state === undefined ? exitCodes.setup : exitCodes.ok
     }
-    context.stdout.write(fields([
-      ['device', `${device.config.name} (${shortId(device.deviceId)}) in network ${device.config.networkId}`],
-      ['home', context.home.root],
-      ['control plane', controlPlaneText(controlPlane)],
-      ['pools', pools.length === 0 ? 'none: mesh pool-create --name home' : `${counted(pools.length, 'pool')}: ${pools.map((pool) => `${pool.name} (${pool.role}, ${validity(notAfterOf(pool, now), now)})`).join(', ')}`],
-      ...pools.filter(({ served }) => !served).map((pool): [string, string] => [pool.name, unservedText(pool)]),
-      ...(standing.phase === 'unlocked' ? [] : [['memory', `${lockText(standing, clock)}; ${healthText(standing)}`] as const]),
-      ...(service === undefined ? [] : [['runs', `${serviceText(service)}, since ${ago(service.startedAt, now).replace(/ ago$/, '')}; mesh down ends it`] as const]),
-      ...agentRows(state, now),
-    ], context.stdout.columns))
+    context.stdout.write(
+      fields(
+        [
+          ['device', `${device.config.name} (${shortId(device.deviceId)}) in network ${device.config.networkId}`],
+          ['home', context.home.root],
+          ['control plane', controlPlaneText(controlPlane)],
+          [
+            'pools',
+            pools.length === 0
+              ? 'none: mesh pool-create --name home'
+              : `${counted(pools.length, 'pool')}: ${pools.map((pool) => `${pool.name} (${pool.role}, ${validity(notAfterOf(pool, now), now)})`).join(', ')}`,
+          ],
+          ...pools.filter(({ served }) => !served).map((pool): [string, string] => [pool.name, unservedText(pool)]),
+          ...(standing.phase === 'unlocked'
+            ? []
+            : [['memory', `${lockText(standing, clock)}; ${healthText(standing)}`] as const]),
+          ...(service === undefined
+            ? []
+            : [
+                [
+                  'runs',
+                  `${serviceText(service)}, since ${ago(service.startedAt, now).replace(/ ago$/, '')}; mesh down ends it`,
+                ] as const,
+              ]),
+          ...agentRows(state, now),
+        ],
+        context.stdout.columns,
+      ),
+    )
     return state === undefined ? exitCodes.setup : exitCodes.ok
   },
 })

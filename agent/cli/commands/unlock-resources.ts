@@ -9,7 +9,8 @@ import { openSession } from '../session.ts'
 export const unlockResources = defineCommand({
   name: 'unlock-resources',
   summary: 'take locked memory back: starts the cooldown, until whose end it stays committed',
-  details: 'The cooldown counts time that the machine runs or sleeps, whatever its clock is set to, and at most half of it for time that the machine is off. Repeating the command does not start it anew; mesh lock-resources with as much memory or more ends it.',
+  details:
+    'The cooldown counts time that the machine runs or sleeps, whatever its clock is set to, and at most half of it for time that the machine is off. Repeating the command does not start it anew; mesh lock-resources with as much memory or more ends it.',
   options: ['controlPlane', 'controlPlaneKey', 'json'],
   examples: ['mesh unlock-resources'],
   json: LockChangeAnswer,
@@ -17,7 +18,12 @@ export const unlockResources = defineCommand({
     const session = openSession(context, values)
     const change = await commandLock(context, session, (before) => unlock(before, readClock()))
     const resources = readResources(context.home, session.device)
-    if (values.json) context.printJson({ ...resourcesAnswer(resources), changed: change.changed, recorded: change.unrecorded === undefined })
+    if (values.json)
+      context.printJson({
+        ...resourcesAnswer(resources),
+        changed: change.changed,
+        recorded: change.unrecorded === undefined,
+      })
     else context.stdout.write(fields(resourceRows(resources), context.stdout.columns))
     noteUnrecorded(context, change)
   },

@@ -11,7 +11,16 @@ import { type Host, HostedBackend } from '../hosted-backend.ts'
 import { ioBuffers, ioLayout } from '../../engine/ggml/io-memory.ts'
 import { createMapping } from './mapped-memory.ts'
 import { encodeOptions } from './process-main.ts'
-import { createReader, encodeMessage, encodeRequest, inputFile, type Kind, kinds, linkedInputFile, outputFile } from './process-protocol.ts'
+import {
+  createReader,
+  encodeMessage,
+  encodeRequest,
+  inputFile,
+  type Kind,
+  kinds,
+  linkedInputFile,
+  outputFile,
+} from './process-protocol.ts'
 
 const entry = fileURLToPath(new URL('./process-main.ts', import.meta.url))
 /** What the process printed last, kept to explain a crash. */
@@ -39,16 +48,23 @@ class ComputeProcess implements Host {
 
   constructor(options: BackendOptions, progress: (fraction: number) => void) {
     this.#options = options
-    this.#child = spawn(process.execPath, [...nodeOptions, entry], { stdio: ['ignore', 'ignore', 'pipe', 'pipe', 'pipe', 'pipe'] })
+    this.#child = spawn(process.execPath, [...nodeOptions, entry], {
+      stdio: ['ignore', 'ignore', 'pipe', 'pipe', 'pipe', 'pipe'],
+    })
     this.#child.stderr?.on('data', (chunk: Buffer) => {
       this.#output = (this.#output + chunk.toString('utf8')).slice(-keptOutput)
     })
     this.#child.on('error', (error) => this.#die(problemOf(error)))
-    this.#child.on('exit', (code, signal) => this.#die(`the compute process ended (${signal ?? `code ${code}`})${this.#output ? `: ${this.#output.trim().split('\n').at(-1)}` : ''}`))
+    this.#child.on('exit', (code, signal) =>
+      this.#die(
+        `the compute process ended (${signal ?? `code ${code}`})${this.#output ? `: ${this.#output.trim().split('\n').at(-1)}` : ''}`,
+      ),
+    )
     const reader = createReader((kind, body) => this.#receive(kind, body, progress))
     this.#pipe(outputFile).on('data', reader)
     // a pipe breaks when its process dies, often before we hear of that: its end tells why, a broken pipe does not
-    for (const file of [inputFile, outputFile, linkedInputFile]) this.#pipe(file).on('error', () => this.#child.kill('SIGKILL'))
+    for (const file of [inputFile, outputFile, linkedInputFile])
+      this.#pipe(file).on('error', () => this.#child.kill('SIGKILL'))
   }
 
   get pid(): number {
@@ -119,7 +135,8 @@ class ComputeProcess implements Host {
     const waiting = this.#waiting
     this.#waiting = undefined
     if (kind === kinds.failed) waiting?.reject(new Error(body.toString('utf8')))
-    else if (kind === kinds.refused) waiting?.reject(MeshError.fromReport(JSON.parse(body.toString('utf8')) as ErrorReport))
+    else if (kind === kinds.refused)
+      waiting?.reject(MeshError.fromReport(JSON.parse(body.toString('utf8')) as ErrorReport))
     else waiting?.resolve(body)
   }
 
@@ -134,7 +151,10 @@ class ComputeProcess implements Host {
  * @param progress called with 0..1 while weights load
  * @throws MeshError `backendFailed` when ggml is missing, untested or wrong here, or cannot hold the shard
  */
-export const createGgmlBackend = (options: BackendOptions, progress: (fraction: number) => void = () => {}): Promise<HostedBackend> =>
+export const createGgmlBackend = (
+  options: BackendOptions,
+  progress: (fraction: number) => void = () => {},
+): Promise<HostedBackend> =>
   HostedBackend.start('ggml', async () => {
     const host = new ComputeProcess(options, progress)
     try {

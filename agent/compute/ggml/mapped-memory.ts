@@ -32,7 +32,12 @@ const map = (path: string, bytes: number, flags: string): Mapping => {
 }
 
 /** New zeroed memory; `path` is what the other process needs. Never unmapped: views into it may still be held. */
-export const createMapping = (bytes: number): Mapping => map(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), `meshnet-${process.pid}-${randomBytes(8).toString('hex')}`), bytes, 'wx+')
+export const createMapping = (bytes: number): Mapping =>
+  map(
+    join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), `meshnet-${process.pid}-${randomBytes(8).toString('hex')}`),
+    bytes,
+    'wx+',
+  )
 
 /** Memory that the other process made. */
 export const openMapping = (path: string, bytes: number): Mapping => map(path, bytes, 'r+')

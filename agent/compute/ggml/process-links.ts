@@ -8,9 +8,23 @@ import { silentLogger } from '../../../shared/log.ts'
 import type { LinkPlan } from '../../channel/sockets/link-plan.ts'
 import type { LinkCertificate } from '../../channel/sockets/tls-sockets.ts'
 import type { Backend, BackendOptions, Buffers } from '../../engine/backend.ts'
-import { encodeSeen, type LinkedStep, type LinkedStepResult, type LinkRequest, linkRequests } from '../../links/link-requests.ts'
+import {
+  encodeSeen,
+  type LinkedStep,
+  type LinkedStepResult,
+  type LinkRequest,
+  linkRequests,
+} from '../../links/link-requests.ts'
 import { LocalLinkHost } from '../../links/local-link-host.ts'
-import { createReader, decodeRequest, kinds, linkedInputFile, type Message, type Request, writeMessage } from './process-protocol.ts'
+import {
+  createReader,
+  decodeRequest,
+  kinds,
+  linkedInputFile,
+  type Message,
+  type Request,
+  writeMessage,
+} from './process-protocol.ts'
 import type { GgmlRunner } from '../../engine/ggml/runner.ts'
 
 const done = Promise.resolve()
@@ -79,7 +93,13 @@ class LinkRequests {
     return this.#host.close()
   }
 
-  async #listen({ certificate, host }: { readonly certificate: LinkCertificate; readonly host: string }): Promise<object> {
+  async #listen({
+    certificate,
+    host,
+  }: {
+    readonly certificate: LinkCertificate
+    readonly host: string
+  }): Promise<object> {
     return { port: await this.#host.listen(certificate, host) }
   }
 

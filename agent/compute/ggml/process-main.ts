@@ -14,7 +14,8 @@ import { nativeVectors } from '../../engine/ggml/vectors.ts'
 const text = (content: string): Uint8Array => Buffer.from(content)
 
 /** Options as they travel: JSON, maps as lists. */
-export const encodeOptions = (options: BackendOptions): Uint8Array => text(JSON.stringify({ ...options, shard: { ...options.shard, tensors: [...options.shard.tensors] } }))
+export const encodeOptions = (options: BackendOptions): Uint8Array =>
+  text(JSON.stringify({ ...options, shard: { ...options.shard, tensors: [...options.shard.tensors] } }))
 
 const decodeOptions = (body: Buffer): BackendOptions => {
   const options = JSON.parse(body.toString('utf8')) as BackendOptions & { shard: { tensors: Iterable<never> } }
@@ -48,7 +49,16 @@ class ComputeServer {
 
   #requested(body: Buffer): Promise<boolean> | boolean {
     const { request } = decodeRequest(body)
-    if (request === linkRequests.listen) return serveLinked({ runner: this.#runner, options: this.#options, buffers: () => this.#buffers, obey: (message) => this.#obey(message) }, body)
+    if (request === linkRequests.listen)
+      return serveLinked(
+        {
+          runner: this.#runner,
+          options: this.#options,
+          buffers: () => this.#buffers,
+          obey: (message) => this.#obey(message),
+        },
+        body,
+      )
     // a process that was started again, or left its links
     if (request === linkRequests.leave) writeMessage(kinds.result)
     else writeMessage(kinds.failed, text('no links are open'))

@@ -8,7 +8,18 @@ import { readSync, writeSync } from 'node:fs'
 import type { LinkRequest } from '../../links/link-requests.ts'
 import { openLibc } from '../../engine/ggml/libc.ts'
 
-export const kinds = { options: 1, command: 2, memory: 3, progress: 4, ready: 5, done: 6, failed: 7, request: 8, result: 9, refused: 10 } as const
+export const kinds = {
+  options: 1,
+  command: 2,
+  memory: 3,
+  progress: 4,
+  ready: 5,
+  done: 6,
+  failed: 7,
+  request: 8,
+  result: 9,
+  refused: 10,
+} as const
 export type Kind = (typeof kinds)[keyof typeof kinds]
 
 export const headerBytes = 8
@@ -26,7 +37,8 @@ export const encodeMessage = (kind: Kind, body: Uint8Array = new Uint8Array(0)):
 }
 
 /** Body of a request about links. */
-export const encodeRequest = (request: LinkRequest, body: unknown): Buffer => Buffer.from(JSON.stringify({ request, body }))
+export const encodeRequest = (request: LinkRequest, body: unknown): Buffer =>
+  Buffer.from(JSON.stringify({ request, body }))
 
 export interface Request {
   readonly request: LinkRequest
@@ -58,12 +70,16 @@ export class MessageReader {
   read(): Message | undefined {
     while (this.#filled < this.#wanted()) {
       if (this.#wanted() > this.#bytes.length) this.#bytes = Buffer.concat([this.#bytes], this.#wanted())
-      const got = this.#look() || readSync(inputFile, this.#bytes, this.#filled, this.#bytes.length - this.#filled, null)
+      const got =
+        this.#look() || readSync(inputFile, this.#bytes, this.#filled, this.#bytes.length - this.#filled, null)
       if (got === 0) return undefined
       this.#filled += got
     }
     const end = this.#wanted()
-    const message = { kind: this.#bytes.readUInt32LE(0) as Kind, body: Buffer.from(this.#bytes.subarray(headerBytes, end)) }
+    const message = {
+      kind: this.#bytes.readUInt32LE(0) as Kind,
+      body: Buffer.from(this.#bytes.subarray(headerBytes, end)),
+    }
     this.#bytes.copyWithin(0, end, this.#filled)
     this.#filled -= end
     return message
@@ -80,7 +96,9 @@ export class MessageReader {
     const libc = openLibc()
     const until = performance.now() + this.spinMs
     do {
-      const got = Number(libc.recv(inputFile, this.#bytes.subarray(this.#filled), this.#bytes.length - this.#filled, dontWait))
+      const got = Number(
+        libc.recv(inputFile, this.#bytes.subarray(this.#filled), this.#bytes.length - this.#filled, dontWait),
+      )
       if (got > 0) return got
       libc.sched_yield()
     } while (performance.now() < until)
@@ -91,7 +109,7 @@ export class MessageReader {
 /** In the process. */
 export const writeMessage = (kind: Kind, body?: Uint8Array): void => {
   const message = encodeMessage(kind, body)
-  for (let at = 0; at < message.length; ) at += writeSync(outputFile, message, at)
+  for (let at = 0; at < message.length;) at += writeSync(outputFile, message, at)
 }
 
 /** In the agent: cuts a stream into messages. */

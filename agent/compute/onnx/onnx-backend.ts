@@ -15,7 +15,11 @@ const startThread = async (options: BackendOptions, progress: (fraction: number)
   const mailbox = new Mailbox()
   const { port1, port2 } = new MessageChannel()
   const input: WorkerInput = { options, mailbox: mailbox.memory, port: port2 }
-  const worker = new Worker(new URL('./worker.ts', import.meta.url), { workerData: input, transferList: [port2], name: 'compute' })
+  const worker = new Worker(new URL('./worker.ts', import.meta.url), {
+    workerData: input,
+    transferList: [port2],
+    name: 'compute',
+  })
   let death: Error | undefined
   /** Fails what waits for the thread. */
   let abandon: (error: Error) => void = () => {}
@@ -55,7 +59,11 @@ const startThread = async (options: BackendOptions, progress: (fraction: number)
     call,
     share: async (rows) => {
       const { shape, ranges } = options
-      const buffers: Buffers = { hidden: shared(rows * shape.hidden), partial: shared(rows * shape.hidden), logits: shared(rows * sizeOf(ranges.vocab)) }
+      const buffers: Buffers = {
+        hidden: shared(rows * shape.hidden),
+        partial: shared(rows * shape.hidden),
+        logits: shared(rows * sizeOf(ranges.vocab)),
+      }
       port1.postMessage(buffers)
       await call({ ...plain, operation: operations.buffers })
       return buffers
@@ -75,5 +83,7 @@ const startThread = async (options: BackendOptions, progress: (fraction: number)
  * @param progress called with 0..1 while sessions load
  * @throws MeshError `backendFailed`
  */
-export const createOnnxBackend = (options: BackendOptions, progress: (fraction: number) => void = () => {}): Promise<HostedBackend> =>
-  HostedBackend.start('onnx', () => startThread(options, progress))
+export const createOnnxBackend = (
+  options: BackendOptions,
+  progress: (fraction: number) => void = () => {},
+): Promise<HostedBackend> => HostedBackend.start('onnx', () => startThread(options, progress))

@@ -25,7 +25,8 @@ const serve = async ({ options, mailbox: memory, port }: WorkerInput): Promise<v
     const command = mailbox.take(seen, options.spinMs)
     let problem: string | undefined
     try {
-      if (command.operation === operations.buffers) buffers = (receiveMessageOnPort(port) as { message: Buffers }).message
+      if (command.operation === operations.buffers)
+        buffers = (receiveMessageOnPort(port) as { message: Buffers }).message
       else await execute(runner, command, buffers)
     } catch (error) {
       problem = problemOf(error)

@@ -55,7 +55,10 @@ export const openDevice = (ggml: Ggml, threads: number): GgmlDevice => {
     if (before !== undefined) freePool(before)
   }
   useThreads(threads)
-  const extraTypes = ggml.proc(registry, 'ggml_backend_dev_get_extra_bufts', 'void*', ['void*'])?.(device) as Pointer | null | undefined
+  const extraTypes = ggml.proc(registry, 'ggml_backend_dev_get_extra_bufts', 'void*', ['void*'])?.(device) as
+    | Pointer
+    | null
+    | undefined
   const plain = ggml.backend_dev_buffer_type(device)
   const extra = (extraTypes ? ggml.list(extraTypes) : []).map((type) => ({ name: ggml.backend_buft_name(type), type }))
   const rank = (name: string): number => (preference.includes(name) ? preference.indexOf(name) : preference.length)

@@ -37,7 +37,8 @@ export const bucketedLength = ({ position, count }: Span): number => {
 }
 
 /** Same key, same graphs. */
-export const keyOf = (spans: readonly Span[]): string => spans.map((span) => `${span.start}:${span.slot}:${span.count}:${bucketedLength(span)}`).join(',')
+export const keyOf = (spans: readonly Span[]): string =>
+  spans.map((span) => `${span.start}:${span.slot}:${span.count}:${bucketedLength(span)}`).join(',')
 
 /** Graphs that share one scratch allocator: it must never see a larger graph, or the smaller ones would dangle. */
 class GraphGroup {
@@ -80,7 +81,10 @@ export interface Rows {
   readonly count: number
 }
 
-export const rowsOf = (spans: readonly Span[]): Rows => ({ first: spans[0].start, count: spans.reduce((sum, { count }) => sum + count, 0) })
+export const rowsOf = (spans: readonly Span[]): Rows => ({
+  first: spans[0].start,
+  count: spans.reduce((sum, { count }) => sum + count, 0),
+})
 
 const input = ({ ggml, io, options }: GraphParts, context: Pointer, { first, count }: Rows): Pointer => {
   const x = ggml.new_tensor_2d(context, types.f32, options.shape.hidden, count)
@@ -114,64 +118,121 @@ const attend = (parts: GraphParts, context: Pointer, attention: Attention): Poin
   const length = bucketedLength(span)
   const { keys, values } = cache.tensors(context, layer)
   const rowBytes = kv * headDim * cache.elementBytes
-  const view = (tensor: Pointer): Pointer => ggml.view_3d(context, tensor, headDim, length, kv, rowBytes, headDim * cache.elementBytes, 0)
+  const view = (tensor: Pointer): Pointer =>
+    ggml.view_3d(context, tensor, headDim, length, kv, rowBytes, headDim * cache.elementBytes, 0)
   const mask = ggml.new_tensor_2d(context, types.f16, length, span.count)
   io.placeMask(mask, rows.first, attention.mask)
-  const queries = ggml.view_3d(context, attention.turned, headDim, heads, span.count, headDim * f32Bytes, attention.rowBytes, row * attention.rowBytes)
-  const out = ggml.flash_attn_ext(context, ggml.permute(context, queries, 0, 2, 1, 3), view(keys), view(values), mask, 1 / Math.sqrt(headDim), 0, 0)
+  const queries = ggml.view_3d(
+    context,
+    attention.turned,
+    headDim,
+    heads,
+    span.count,
+    headDim * f32Bytes,
+    attention.rowBytes,
+    row * attention.rowBytes,
+  )
+  const out = ggml.flash_attn_ext(
+    context,
+    ggml.permute(context, queries, 0, 2, 1, 3),
+    view(keys),
+    view(values),
+    mask,
+    1 / Math.sqrt(headDim),
+    0,
+    0,
+  )
   return ggml.reshape_2d(context, out, heads * headDim, span.count)
 }
 
-const attentionGraph = (parts: GraphParts, layer: number, spans: readonly Span[], rows: Rows) => (context: Pointer, graph: Pointer): void => {
-  const { ggml, options, weights, io } = parts
-  const { shape, ranges, rope } = options
-  const [heads, kv, hd] = [sizeOf(ranges.heads), sizeOf(ranges.kvHeads), shape.headDim]
-  const name = `layers.${layer}.attention`
-  const qkv = ggml.mul_mat(context, weights.get(`${name}.qkv`), normed(parts, context, input(parts, context, rows), `${name}.norm`))
-  const qkvBytes = (heads + 2 * kv) * hd * f32Bytes
-  const positions = ggml.new_tensor_1d(context, types.i32, rows.count)
-  io.placePositions(positions, rows.first)
-  const qk = ggml.view_3d(context, qkv, hd, heads + kv, rows.count, hd * f32Bytes, qkvBytes, 0)
-  const divisors = weights.has(ropeDivisorsName) ? weights.get(ropeDivisorsName) : null
-  const turned = ggml.rope_ext(context, qk, positions, divisors, hd, ropeNeox, shape.context, rope.theta, 1, 0, 1, 32, 1)
-  const turnedBytes = (heads + kv) * hd * f32Bytes
+const attentionGraph =
+  (parts: GraphParts, layer: number, spans: readonly Span[], rows: Rows) =>
+  (context: Pointer, graph: Pointer): void => {
+    const { ggml, options, weights, io } = parts
+    const { shape, ranges, rope } = options
+    const [heads, kv, hd] = [sizeOf(ranges.heads), sizeOf(ranges.kvHeads), shape.headDim]
+    const name = `layers.${layer}.attention`
+    const qkv = ggml.mul_mat(
+      context,
+      weights.get(`${name}.qkv`),
+      normed(parts, context, input(parts, context, rows), `${name}.norm`),
+    )
+    const qkvBytes = (heads + 2 * kv) * hd * f32Bytes
+    const positions = ggml.new_tensor_1d(context, types.i32, rows.count)
+    io.placePositions(positions, rows.first)
+    const qk = ggml.view_3d(context, qkv, hd, heads + kv, rows.count, hd * f32Bytes, qkvBytes, 0)
+    const divisors = weights.has(ropeDivisorsName) ? weights.get(ropeDivisorsName) : null
+    const turned = ggml.rope_ext(
+      context,
+      qk,
+      positions,
+      divisors,
+      hd,
+      ropeNeox,
+      shape.context,
+      rope.theta,
+      1,
+      0,
+      1,
+      32,
+      1,
+    )
+    const turnedBytes = (heads + kv) * hd * f32Bytes
 
-  for (const span of spans) {
-    const row = span.start - rows.first
-    const indices = ggml.new_tensor_1d(context, types.i64, span.count)
-    io.placeIndices(indices, span.start)
-    const { keys, values } = parts.cache(span.slot).tensors(context, layer)
-    const k = ggml.view_2d(context, turned, kv * hd, span.count, turnedBytes, row * turnedBytes + heads * hd * f32Bytes)
-    const v = ggml.view_2d(context, qkv, kv * hd, span.count, qkvBytes, row * qkvBytes + (heads + kv) * hd * f32Bytes)
-    ggml.build_forward_expand(graph, ggml.set_rows(context, keys, k, indices))
-    ggml.build_forward_expand(graph, ggml.set_rows(context, values, v, indices))
-  }
-  const masks = io.maskOffsets(spans.map((span) => bucketedLength(span) * span.count))
-  const attended = spans.map((span, index) => attend(parts, context, { layer, span, turned, rowBytes: turnedBytes, rows, mask: masks[index] }))
-  let joined = attended[0]
-  if (spans.length > 1) {
-    joined = ggml.new_tensor_2d(context, types.f32, heads * hd, rows.count)
-    io.placeJoined(joined, rows.first)
-    const rowBytes = heads * hd * f32Bytes
-    for (const [index, span] of spans.entries()) {
-      const place = ggml.view_2d(context, joined, heads * hd, span.count, rowBytes, (span.start - rows.first) * rowBytes)
-      ggml.build_forward_expand(graph, ggml.cpy(context, attended[index], place))
+    for (const span of spans) {
+      const row = span.start - rows.first
+      const indices = ggml.new_tensor_1d(context, types.i64, span.count)
+      io.placeIndices(indices, span.start)
+      const { keys, values } = parts.cache(span.slot).tensors(context, layer)
+      const k = ggml.view_2d(
+        context,
+        turned,
+        kv * hd,
+        span.count,
+        turnedBytes,
+        row * turnedBytes + heads * hd * f32Bytes,
+      )
+      const v = ggml.view_2d(context, qkv, kv * hd, span.count, qkvBytes, row * qkvBytes + (heads + kv) * hd * f32Bytes)
+      ggml.build_forward_expand(graph, ggml.set_rows(context, keys, k, indices))
+      ggml.build_forward_expand(graph, ggml.set_rows(context, values, v, indices))
     }
+    const masks = io.maskOffsets(spans.map((span) => bucketedLength(span) * span.count))
+    const attended = spans.map((span, index) =>
+      attend(parts, context, { layer, span, turned, rowBytes: turnedBytes, rows, mask: masks[index] }),
+    )
+    let joined = attended[0]
+    if (spans.length > 1) {
+      joined = ggml.new_tensor_2d(context, types.f32, heads * hd, rows.count)
+      io.placeJoined(joined, rows.first)
+      const rowBytes = heads * hd * f32Bytes
+      for (const [index, span] of spans.entries()) {
+        const place = ggml.view_2d(
+          context,
+          joined,
+          heads * hd,
+          span.count,
+          rowBytes,
+          (span.start - rows.first) * rowBytes,
+        )
+        ggml.build_forward_expand(graph, ggml.cpy(context, attended[index], place))
+      }
+    }
+    const y = ggml.mul_mat(context, weights.get(`${name}.o`), joined)
+    io.placePartial(y, rows.first)
+    ggml.build_forward_expand(graph, y)
   }
-  const y = ggml.mul_mat(context, weights.get(`${name}.o`), joined)
-  io.placePartial(y, rows.first)
-  ggml.build_forward_expand(graph, y)
-}
 
-const mlpGraph = (parts: GraphParts, layer: number, rows: Rows) => (context: Pointer, graph: Pointer): void => {
-  const { ggml, weights, io } = parts
-  const name = `layers.${layer}.mlp`
-  const x = normed(parts, context, input(parts, context, rows), `${name}.norm`)
-  const [gate, up] = ['gate', 'up'].map((part) => ggml.mul_mat(context, weights.get(`${name}.${part}`), x))
-  const y = ggml.mul_mat(context, weights.get(`${name}.down`), ggml.swiglu_split(context, gate, up))
-  io.placePartial(y, rows.first)
-  ggml.build_forward_expand(graph, y)
-}
+const mlpGraph =
+  (parts: GraphParts, layer: number, rows: Rows) =>
+  (context: Pointer, graph: Pointer): void => {
+    const { ggml, weights, io } = parts
+    const name = `layers.${layer}.mlp`
+    const x = normed(parts, context, input(parts, context, rows), `${name}.norm`)
+    const [gate, up] = ['gate', 'up'].map((part) => ggml.mul_mat(context, weights.get(`${name}.${part}`), x))
+    const y = ggml.mul_mat(context, weights.get(`${name}.down`), ggml.swiglu_split(context, gate, up))
+    io.placePartial(y, rows.first)
+    ggml.build_forward_expand(graph, y)
+  }
 
 /** Tensors that one attention graph makes: a fixed part and one a span, rounded up generously. */
 const attentionTensors = (spans: number): number => 24 + 24 * spans
@@ -201,7 +262,11 @@ export const buildSet = (parts: GraphParts, spans: readonly Span[]): GraphSet =>
 export const buildHead = (parts: GraphParts, rows: number): { readonly graph: Pointer; free(): void } => {
   const group = new GraphGroup(parts.ggml, parts.device.plain)
   group.add(24, (context, graph) => {
-    const y = parts.ggml.mul_mat(context, parts.weights.get('head'), normed(parts, context, input(parts, context, { first: 0, count: rows }), 'head.norm'))
+    const y = parts.ggml.mul_mat(
+      context,
+      parts.weights.get('head'),
+      normed(parts, context, input(parts, context, { first: 0, count: rows }), 'head.norm'),
+    )
     parts.io.placeLogits(y)
     parts.ggml.build_forward_expand(graph, y)
   })

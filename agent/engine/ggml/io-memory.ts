@@ -5,14 +5,22 @@ import type { Ggml, Pointer } from './library.ts'
 import { align, alignment, createMemory, type SharedMemory, wrapMemory } from './memory.ts'
 
 /** Sizes of the parts that both processes see, in bytes, each aligned. */
-export const ioLayout = ({ shape, ranges }: Pick<BackendOptions, 'shape' | 'ranges'>, rows: number): { readonly hidden: number; readonly partial: number; readonly logits: number; readonly total: number } => {
+export const ioLayout = (
+  { shape, ranges }: Pick<BackendOptions, 'shape' | 'ranges'>,
+  rows: number,
+): { readonly hidden: number; readonly partial: number; readonly logits: number; readonly total: number } => {
   const activations = align(rows * shape.hidden * 4)
   const logits = align(rows * sizeOf(ranges.vocab) * 4)
   return { hidden: 0, partial: activations, logits: 2 * activations, total: 2 * activations + logits }
 }
 
 /** Views of the shared parts. @param start offset of the first aligned byte */
-export const ioBuffers = (options: Pick<BackendOptions, 'shape' | 'ranges'>, rows: number, memory: ArrayBufferLike, start: number): Buffers => {
+export const ioBuffers = (
+  options: Pick<BackendOptions, 'shape' | 'ranges'>,
+  rows: number,
+  memory: ArrayBufferLike,
+  start: number,
+): Buffers => {
   const layout = ioLayout(options, rows)
   const { shape, ranges } = options
   return {

@@ -13,7 +13,10 @@ export class GgmlKvCache {
   readonly #capacity: number
   readonly #tensorBytes: number
 
-  constructor(ggml: Ggml, size: { readonly layers: number; readonly width: number; readonly capacity: number; readonly full: boolean }) {
+  constructor(
+    ggml: Ggml,
+    size: { readonly layers: number; readonly width: number; readonly capacity: number; readonly full: boolean },
+  ) {
     this.#ggml = ggml
     this.elementBytes = size.full ? 4 : 2
     this.#width = size.width
@@ -25,7 +28,12 @@ export class GgmlKvCache {
   /** Tensors over the cache of one layer, described in that context. */
   tensors(context: Pointer, layer: number): { readonly keys: Pointer; readonly values: Pointer } {
     const make = (index: number): Pointer => {
-      const tensor = this.#ggml.new_tensor_2d(context, this.elementBytes === 4 ? types.f32 : types.f16, this.#width, this.#capacity)
+      const tensor = this.#ggml.new_tensor_2d(
+        context,
+        this.elementBytes === 4 ? types.f32 : types.f16,
+        this.#width,
+        this.#capacity,
+      )
       this.#memory.place(tensor, index * this.#tensorBytes)
       return tensor
     }

@@ -17,7 +17,10 @@ let opened: Libc | undefined
 export const openLibc = (): Libc => {
   if (opened) return opened
   if (process.platform === 'win32') throw new Error('shared memory is not available on Windows yet')
-  const koffi = require('koffi') as { load(file: string): { func(declaration: string): never }; view(pointer: bigint, length: number): ArrayBuffer }
+  const koffi = require('koffi') as {
+    load(file: string): { func(declaration: string): never }
+    view(pointer: bigint, length: number): ArrayBuffer
+  }
   const library = koffi.load(process.platform === 'darwin' ? 'libSystem.B.dylib' : 'libc.so.6')
   opened = {
     mmap: library.func('void *mmap(void *address, size_t length, int protection, int flags, int file, int64_t offset)'),

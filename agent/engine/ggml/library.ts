@@ -48,7 +48,11 @@ export const findGgml = (): GgmlFiles => {
     const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string }
     return { folder: join(root, 'bins', name), packageVersion: version }
   } catch (error) {
-    throw new MeshError('backendFailed', { backend: 'ggml', problem: `@node-llama-cpp/${name} is not installed` }, error)
+    throw new MeshError(
+      'backendFailed',
+      { backend: 'ggml', problem: `@node-llama-cpp/${name} is not installed` },
+      error,
+    )
   }
 }
 
@@ -121,8 +125,20 @@ const registryFunctions = {
   backend_dev_by_type: [p, ['int']],
 } as const satisfies Record<string, readonly [string, readonly string[]]>
 
-type Result<Kind> = Kind extends 'str' ? string : Kind extends 'bool' ? boolean : Kind extends 'int' | 'size_t' ? number : Kind extends 'void' ? undefined : Pointer
-type Bound<Table extends Record<string, readonly [string, readonly string[]]>> = { readonly [Name in keyof Table]: (...args: readonly (Pointer | number | boolean | string | null | ArrayBufferView | object)[]) => Result<Table[Name][0]> }
+type Result<Kind> = Kind extends 'str'
+  ? string
+  : Kind extends 'bool'
+    ? boolean
+    : Kind extends 'int' | 'size_t'
+      ? number
+      : Kind extends 'void'
+        ? undefined
+        : Pointer
+type Bound<Table extends Record<string, readonly [string, readonly string[]]>> = {
+  readonly [Name in keyof Table]: (
+    ...args: readonly (Pointer | number | boolean | string | null | ArrayBufferView | object)[]
+  ) => Result<Table[Name][0]>
+}
 
 export interface Ggml extends Bound<typeof baseFunctions>, Bound<typeof registryFunctions> {
   readonly folder: string
@@ -139,7 +155,8 @@ export interface Ggml extends Bound<typeof baseFunctions>, Bound<typeof registry
 
 const libraryFile = (folder: string, pattern: RegExp): string => {
   const file = readdirSync(folder).find((name) => pattern.test(name))
-  if (file === undefined) throw new MeshError('backendFailed', { backend: 'ggml', problem: `no library ${String(pattern)} in ${folder}` })
+  if (file === undefined)
+    throw new MeshError('backendFailed', { backend: 'ggml', problem: `no library ${String(pattern)} in ${folder}` })
   return join(folder, file)
 }
 
@@ -156,24 +173,42 @@ const load = ({ folder, packageVersion }: GgmlFiles): Ggml => {
   try {
     koffi = require('koffi') as Koffi
   } catch (error) {
-    throw new MeshError('backendFailed', { backend: 'ggml', problem: `koffi cannot be loaded: ${problemOf(error)}` }, error)
+    throw new MeshError(
+      'backendFailed',
+      { backend: 'ggml', problem: `koffi cannot be loaded: ${problemOf(error)}` },
+      error,
+    )
   }
   const ending = '(so|dylib|dll)'
   const base = koffi.load(libraryFile(folder, new RegExp(`^(lib)?ggml-base\\.${ending}$`)))
   koffi.struct('ggml_init_params', { mem_size: z, mem_buffer: p, no_alloc: 'bool' })
   const bind = (library: typeof base, table: Readonly<Record<string, readonly [string, readonly string[]]>>): object =>
-    Object.fromEntries(Object.entries(table).map(([name, [result, args]]) => [name, library.func(`ggml_${name}`, result, args)]))
+    Object.fromEntries(
+      Object.entries(table).map(([name, [result, args]]) => [name, library.func(`ggml_${name}`, result, args)]),
+    )
   const bound = bind(base, baseFunctions) as Bound<typeof baseFunctions>
   const version = { package: packageVersion, version: bound.version(), commit: bound.commit() }
-  if (!tested.some((known) => known.package === version.package && known.version === version.version && known.commit === version.commit)) {
-    throw new MeshError('backendFailed', { backend: 'ggml', problem: `version ${JSON.stringify(version)} was not tested with this release` })
+  if (
+    !tested.some(
+      (known) =>
+        known.package === version.package && known.version === version.version && known.commit === version.commit,
+    )
+  ) {
+    throw new MeshError('backendFailed', {
+      backend: 'ggml',
+      problem: `version ${JSON.stringify(version)} was not tested with this release`,
+    })
   }
   // one line a matrix otherwise; failed assertions go to stderr by another way and are still seen
-  bound.log_set(koffi.register(() => {}, koffi.pointer(koffi.proto('void', ['int', 'str', 'void*']))), null)
+  bound.log_set(
+    koffi.register(() => {}, koffi.pointer(koffi.proto('void', ['int', 'str', 'void*']))),
+    null,
+  )
   const registry = koffi.load(libraryFile(folder, new RegExp(`^(lib)?ggml\\.(?!${ending}$).*${ending}$`)))
   const loader = bind(registry, registryFunctions) as Bound<typeof registryFunctions>
   loader.backend_load_all_from_path(folder) // picks the variant for this CPU
-  const wordsAt = (pointer: Pointer, count: number): BigUint64Array => new BigUint64Array(koffi.view(pointer, 8 * count))
+  const wordsAt = (pointer: Pointer, count: number): BigUint64Array =>
+    new BigUint64Array(koffi.view(pointer, 8 * count))
   return {
     ...bound,
     ...loader,

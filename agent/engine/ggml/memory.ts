@@ -27,7 +27,8 @@ export const wrapMemory = (ggml: Ggml, memory: ArrayBufferLike): SharedMemory =>
     start,
     place: (tensor, offset) => {
       const length = Number(ggml.nbytes(tensor))
-      if (offset < 0 || offset % alignment !== 0 || offset + length > bytes) throw new RangeError(`tensor of ${length} bytes at ${offset} does not fit ${bytes}`)
+      if (offset < 0 || offset % alignment !== 0 || offset + length > bytes)
+        throw new RangeError(`tensor of ${length} bytes at ${offset} does not fit ${bytes}`)
       ggml.backend_tensor_alloc(buffer, tensor, first + BigInt(offset))
     },
     free: () => ggml.backend_buffer_free(buffer),
@@ -35,4 +36,5 @@ export const wrapMemory = (ggml: Ggml, memory: ArrayBufferLike): SharedMemory =>
 }
 
 /** Fresh memory for `bytes` bytes. */
-export const createMemory = (ggml: Ggml, bytes: number): SharedMemory => wrapMemory(ggml, new ArrayBuffer(align(bytes) + alignment))
+export const createMemory = (ggml: Ggml, bytes: number): SharedMemory =>
+  wrapMemory(ggml, new ArrayBuffer(align(bytes) + alignment))

@@ -5,7 +5,16 @@ import type { BackendOptions, Buffers, Span } from '../backend.ts'
 import type { Runner } from '../runner.ts'
 import { blockColumns } from './blocks.ts'
 import { type GgmlDevice, openDevice } from './device.ts'
-import { bucketedLength, buildHead, buildSet, type GraphParts, type GraphSet, keyOf, type Rows, rowsOf } from './graphs.ts'
+import {
+  bucketedLength,
+  buildHead,
+  buildSet,
+  type GraphParts,
+  type GraphSet,
+  keyOf,
+  type Rows,
+  rowsOf,
+} from './graphs.ts'
 import { IoMemory } from './io-memory.ts'
 import { GgmlKvCache } from './kv-cache.ts'
 import { type Ggml, openGgml, type Pointer } from './library.ts'
@@ -22,7 +31,9 @@ export const unsupported = ({ shape, ranges, quant }: BackendOptions): string | 
   const odd = widths.find((width) => width % blockColumns !== 0)
   if (odd !== undefined) return `a matrix is ${odd} columns wide, quantised ones must be multiples of ${blockColumns}`
   const first = ranges.heads.start * headDim
-  return first % blockColumns === 0 ? undefined : `this rank's part of a matrix begins at column ${first}, in the middle of a block of ${blockColumns}`
+  return first % blockColumns === 0
+    ? undefined
+    : `this rank's part of a matrix begins at column ${first}, in the middle of a block of ${blockColumns}`
 }
 
 export class GgmlRunner implements Runner {
@@ -116,14 +127,26 @@ export class GgmlRunner implements Runner {
   }
 
   #parts(): GraphParts {
-    return { ggml: this.#ggml, device: this.#device, options: this.#options, weights: this.#weights, io: this.#memory(), cache: (slot) => this.#cache(slot) }
+    return {
+      ggml: this.#ggml,
+      device: this.#device,
+      options: this.#options,
+      weights: this.#weights,
+      io: this.#memory(),
+      cache: (slot) => this.#cache(slot),
+    }
   }
 
   #cache(slot: number): GgmlKvCache {
     let cache = this.#caches.get(slot)
     if (!cache) {
       const { shape, ranges, quant } = this.#options
-      cache = new GgmlKvCache(this.#ggml, { layers: shape.layers, width: sizeOf(ranges.kvHeads) * shape.headDim, capacity: Math.ceil(shape.context / 256) * 256, full: quant === 'f32' })
+      cache = new GgmlKvCache(this.#ggml, {
+        layers: shape.layers,
+        width: sizeOf(ranges.kvHeads) * shape.headDim,
+        capacity: Math.ceil(shape.context / 256) * 256,
+        full: quant === 'f32',
+      })
       this.#caches.set(slot, cache)
     }
     return cache
@@ -139,7 +162,13 @@ export class GgmlRunner implements Runner {
     const io = this.#memory()
     if (first + count > io.rows) throw new RangeError(`${first + count} rows, memory for ${io.rows}`)
     const lengths = spans.map(bucketedLength)
-    if (io.reserveMasks(first, spans.map((span, index) => lengths[index] * span.count))) this.#forgetSets((set) => set.rows.first === first)
+    if (
+      io.reserveMasks(
+        first,
+        spans.map((span, index) => lengths[index] * span.count),
+      )
+    )
+      this.#forgetSets((set) => set.rows.first === first)
     const key = keyOf(spans)
     const set = this.#sets.get(key) ?? buildSet(this.#parts(), spans)
     // last in the map is what was used last, so that another part of this step is never the one to go

@@ -13,7 +13,8 @@ import { toQ4Blocks } from './blocks.ts'
 const tolerance = 0.02
 
 /** Small whole numbers in a fixed order. */
-const pattern = (length: number, period: number): Float32Array => Float32Array.from({ length }, (_, i) => ((i * 7 + (i % 5) * 3) % period) - (period - 1) / 2)
+const pattern = (length: number, period: number): Float32Array =>
+  Float32Array.from({ length }, (_, i) => ((i * 7 + (i % 5) * 3) % period) - (period - 1) / 2)
 
 const relativeError = (got: Float32Array, want: Float32Array): number => {
   let difference = 0
@@ -26,7 +27,11 @@ const relativeError = (got: Float32Array, want: Float32Array): number => {
 }
 
 const check = (what: string, error: number): void => {
-  if (!(error <= tolerance)) throw new MeshError('backendFailed', { backend: 'ggml', problem: `self-test: ${what} is off by ${error.toExponential(1)}` })
+  if (!(error <= tolerance))
+    throw new MeshError('backendFailed', {
+      backend: 'ggml',
+      problem: `self-test: ${what} is off by ${error.toExponential(1)}`,
+    })
 }
 
 const product = (ggml: Ggml, device: GgmlDevice, bufferType: Pointer, name: string): void => {
@@ -59,7 +64,10 @@ const product = (ggml: Ggml, device: GgmlDevice, bufferType: Pointer, name: stri
         }
       }
     }
-    check(`a product in ${name}`, relativeError(new Float32Array(memory.memory, memory.start + columns * inputs * 4, want.length), want))
+    check(
+      `a product in ${name}`,
+      relativeError(new Float32Array(memory.memory, memory.start + columns * inputs * 4, want.length), want),
+    )
   }
   memory.free()
   ggml.backend_buffer_free(buffer)

@@ -40,8 +40,13 @@ test('vectors: additions of any length and place have the bits of JavaScript, an
   const margin = 7
   for (const length of [0, 1, 2048, 32_767, 32_768, 32_769, 262_144, 262_147]) {
     for (const shift of [0, 1, 3]) {
-      const sum = Float32Array.from({ length: length + 2 * margin }, (_, i) => Math.sin(i + length) * 10 ** ((i % 77) - 38))
-      const part = Float32Array.from({ length: length + shift }, (_, i) => (i % 1001 === 0 ? [NaN, Infinity, -0, 1e-45][(i / 1001) % 4] : Math.cos(i) * 10 ** ((i % 75) - 37)))
+      const sum = Float32Array.from(
+        { length: length + 2 * margin },
+        (_, i) => Math.sin(i + length) * 10 ** ((i % 77) - 38),
+      )
+      const part = Float32Array.from({ length: length + shift }, (_, i) =>
+        i % 1001 === 0 ? [NaN, Infinity, -0, 1e-45][(i / 1001) % 4] : Math.cos(i) * 10 ** ((i % 75) - 37),
+      )
       const wanted = sum.slice()
       vectorsInJavaScript.add(wanted.subarray(margin, margin + length), part.subarray(shift))
       vectors.add(sum.subarray(margin, margin + length), part.subarray(shift))

@@ -37,7 +37,27 @@ const open = (file: string): Converters | undefined => {
 }
 
 /** Normal, rounded both ways, largest, too large, subnormal, vanishing, signed zero; an odd count, so that the rest of a vector counts too. */
-const samples = Float32Array.of(1, -2.5, 0.1, 1 / 3, 65_504, 65_519, 65_520, -1e6, 6e-5, 6e-8, 2.9e-8, 1e-10, -0, 0, Infinity, -Infinity, 1000.5, 2049, 2051)
+const samples = Float32Array.of(
+  1,
+  -2.5,
+  0.1,
+  1 / 3,
+  65_504,
+  65_519,
+  65_520,
+  -1e6,
+  6e-5,
+  6e-8,
+  2.9e-8,
+  1e-10,
+  -0,
+  0,
+  Infinity,
+  -Infinity,
+  1000.5,
+  2049,
+  2051,
+)
 
 /** Ranks may not differ in a bit: both directions must do as JavaScript does. */
 const isRight = ({ toHalf, toFloat }: Converters): boolean => {
@@ -46,7 +66,10 @@ const isRight = ({ toHalf, toFloat }: Converters): boolean => {
   const wanted = new Float16Array(samples)
   const back = new Float32Array(samples.length)
   toFloat(half, back, samples.length)
-  return new Uint16Array(wanted.buffer).every((bits, index) => bits === half[index]) && Float32Array.from(wanted).every((value, index) => Object.is(value, back[index]))
+  return (
+    new Uint16Array(wanted.buffer).every((bits, index) => bits === half[index]) &&
+    Float32Array.from(wanted).every((value, index) => Object.is(value, back[index]))
+  )
 }
 
 /** Call it once ggml has chosen its library. */

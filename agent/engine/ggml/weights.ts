@@ -40,29 +40,48 @@ interface Stored {
  * two together fit no cache (up to 9 % slower, most while others use the memory too).
  */
 const gateUp = '.gateUp'
-const partNames = (name: string): string[] => (name.endsWith(gateUp) ? ['.gate', '.up'].map((part) => name.slice(0, -gateUp.length) + part) : [name])
+const partNames = (name: string): string[] =>
+  name.endsWith(gateUp) ? ['.gate', '.up'].map((part) => name.slice(0, -gateUp.length) + part) : [name]
 
 /** Rows and columns of every matrix in the shard. @throws MeshError `backendFailed` for widths ggml cannot hold */
 const matricesOf = (shard: ShardFile, quant: Quant): Stored[] => {
   const suffix = suffixOf[quant]
-  return [...shard.tensors].filter(([name]) => name.endsWith(suffix)).map(([file, { dims }]) => {
-    const name = file.slice(0, -suffix.length)
-    const names = partNames(name)
-    return { name, parts: names.map((part) => ({ name: part, rows: dims[0] / names.length, columns: quant === 'f32' ? dims[1] : dims[1] * 32 })) }
-  })
+  return [...shard.tensors]
+    .filter(([name]) => name.endsWith(suffix))
+    .map(([file, { dims }]) => {
+      const name = file.slice(0, -suffix.length)
+      const names = partNames(name)
+      return {
+        name,
+        parts: names.map((part) => ({
+          name: part,
+          rows: dims[0] / names.length,
+          columns: quant === 'f32' ? dims[1] : dims[1] * 32,
+        })),
+      }
+    })
 }
 
 /** A context that holds `tensors` descriptors and no data. */
 export const createContext = (ggml: Ggml, tensors: number, nodes = 0): Pointer => {
   const graph = nodes > 0 ? Number(ggml.graph_overhead_custom(nodes, false)) : 0
-  return ggml.init({ mem_size: Number(ggml.tensor_overhead()) * tensors + graph + 1024, mem_buffer: null, no_alloc: true })
+  return ggml.init({
+    mem_size: Number(ggml.tensor_overhead()) * tensors + graph + 1024,
+    mem_buffer: null,
+    no_alloc: true,
+  })
 }
 
 /** Fewer rows than the matrix has, but of the same remainder: repacked layouts take whole groups of rows only. */
 const probeRows = (rows: number): number => Math.min(rows, 256 + (rows % 256))
 
 /** True when the device multiplies matrices of that shape from that kind of buffer. */
-const supports = (ggml: Ggml, { device }: GgmlDevice, bufferType: Pointer, matrix: Matrix & { type: GgmlType }): boolean => {
+const supports = (
+  ggml: Ggml,
+  { device }: GgmlDevice,
+  bufferType: Pointer,
+  matrix: Matrix & { type: GgmlType },
+): boolean => {
   // The answer depends on where the weights lie, so a probe tensor is allocated there; nothing is written to it:
   // writing into a repacking buffer of an unsupported type ends the process.
   const context = createContext(ggml, 8)
@@ -83,7 +102,7 @@ const supports = (ggml: Ggml, { device }: GgmlDevice, bufferType: Pointer, matri
 
 const readTensor = (handle: number, { offset, length }: ShardTensor): Uint8Array => {
   const bytes = new Uint8Array(length)
-  for (let at = 0; at < length; ) {
+  for (let at = 0; at < length;) {
     const got = readSync(handle, bytes, at, length - at, offset + at)
     if (got === 0) throw new MeshError('shardCorrupt', { file: 'weights', problem: 'it ends early' })
     at += got
@@ -91,7 +110,8 @@ const readTensor = (handle: number, { offset, length }: ShardTensor): Uint8Array
   return bytes
 }
 
-const floats = (bytes: Uint8Array): Float32Array => new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4)
+const floats = (bytes: Uint8Array): Float32Array =>
+  new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4)
 
 const bytesOf = (handle: number, shard: ShardFile, quant: Quant, name: string): Uint8Array => {
   const read = (suffix: string): Uint8Array => {
@@ -115,13 +135,20 @@ export const loadWeights = (
   const matrices = stored.flatMap(({ parts }) => parts)
   const tensors = new Map<string, Pointer>()
   const usable = quant === 'f32' ? device.bufferTypes.filter(({ name }) => name === 'CPU') : device.bufferTypes
-  const chosen = matrices.map((matrix) => ({ matrix, buffer: usable.find(({ type: bufferType }) => supports(ggml, device, bufferType, { ...matrix, type })) ?? usable[usable.length - 1] }))
+  const chosen = matrices.map((matrix) => ({
+    matrix,
+    buffer:
+      usable.find(({ type: bufferType }) => supports(ggml, device, bufferType, { ...matrix, type })) ??
+      usable[usable.length - 1],
+  }))
   for (const { name, type: bufferType } of usable) {
     const group = chosen.filter(({ buffer }) => buffer.name === name)
     if (group.length === 0) continue
     const context = createContext(ggml, group.length + 1)
-    for (const { matrix } of group) tensors.set(matrix.name, ggml.new_tensor_2d(context, type, matrix.columns, matrix.rows))
-    if ((ggml.backend_alloc_ctx_tensors_from_buft(context, bufferType) as Pointer | null) === null) throw new MeshError('backendFailed', { backend: 'ggml', problem: `no memory for ${group.length} matrices` })
+    for (const { matrix } of group)
+      tensors.set(matrix.name, ggml.new_tensor_2d(context, type, matrix.columns, matrix.rows))
+    if ((ggml.backend_alloc_ctx_tensors_from_buft(context, bufferType) as Pointer | null) === null)
+      throw new MeshError('backendFailed', { backend: 'ggml', problem: `no memory for ${group.length} matrices` })
   }
   const norms = [...shard.tensors].filter(([name]) => name.endsWith('norm'))
   const divisors = rope.scaling ? Float32Array.from(ropeDivisors(rope, shape.headDim)) : undefined
@@ -135,7 +162,11 @@ export const loadWeights = (
     const set = (name: string, bytes: Uint8Array): void => {
       const tensor = tensors.get(name) as Pointer
       const expected = Number(ggml.nbytes(tensor))
-      if (bytes.length !== expected) throw new MeshError('backendFailed', { backend: 'ggml', problem: `${name}: ${bytes.length} bytes, ggml wants ${expected}` })
+      if (bytes.length !== expected)
+        throw new MeshError('backendFailed', {
+          backend: 'ggml',
+          problem: `${name}: ${bytes.length} bytes, ggml wants ${expected}`,
+        })
       ggml.backend_tensor_set(tensor, bytes, 0, bytes.length)
     }
     for (const [name, tensor] of norms) set(name, readTensor(handle, tensor))
@@ -143,7 +174,8 @@ export const loadWeights = (
     for (const [index, { name, parts }] of stored.entries()) {
       const bytes = bytesOf(handle, shard, quant, name)
       const partBytes = bytes.length / parts.length
-      for (const [part, matrix] of parts.entries()) set(matrix.name, bytes.subarray(part * partBytes, (part + 1) * partBytes))
+      for (const [part, matrix] of parts.entries())
+        set(matrix.name, bytes.subarray(part * partBytes, (part + 1) * partBytes))
       progress((index + 1) / stored.length)
     }
   } finally {

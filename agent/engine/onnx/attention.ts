@@ -3,7 +3,15 @@ import { sizeOf } from '../../../shared/plan/shard-plan.ts'
 import type { BackendOptions, Buffers, Span } from '../backend.ts'
 import { type RopeTables, ropeTables } from '../rope.ts'
 import { type CacheRows, KvCache, tensorOf } from './kv-cache.ts'
-import { cacheTypeOf, fewRowsSegment, hasGroupQuery, manyRowsSegment, outputSegment, prefillRows, projectionSegment } from './segments.ts'
+import {
+  cacheTypeOf,
+  fewRowsSegment,
+  hasGroupQuery,
+  manyRowsSegment,
+  outputSegment,
+  prefillRows,
+  projectionSegment,
+} from './segments.ts'
 import { f32, type Feeds, i32, i64, type OpenGraph, type Outputs, type Session, type Value } from './session.ts'
 
 /** Large enough to vanish in a softmax, small enough that adding to it stays finite. */
@@ -101,18 +109,29 @@ export class Attention {
     this.#reserve(spans)
     const projected = projection.run({
       x: f32(hidden.subarray(first * width, (first + rows) * width), [1, rows, width]),
-      positions: i64(spans.flatMap(({ position, count }) => Array.from({ length: count }, (_, i) => position + i)), [1, rows]),
+      positions: i64(
+        spans.flatMap(({ position, count }) => Array.from({ length: count }, (_, i) => position + i)),
+        [1, rows],
+      ),
       cos: f32(this.#rope.cos, [this.#rope.rows, this.#options.shape.headDim / 2]),
       sin: f32(this.#rope.sin, [this.#rope.rows, this.#options.shape.headDim / 2]),
     })
     const columns = projected.q.length / rows
     let attended = projected.q as Float32Array
     if (spans.length === 1) attended = this.#attend(layer, spans[0], projected)
-    else for (const span of spans) {
-      const part = (all: CacheRows): CacheRows => all.subarray(((span.start - first) * all.length) / rows, ((span.start - first + span.count) * all.length) / rows)
-      // each sequence reads its own rows of q only, so they can give way to the result
-      attended.set(this.#attend(layer, span, { q: part(projected.q), k: part(projected.k), v: part(projected.v) }), (span.start - first) * columns)
-    }
+    else
+      for (const span of spans) {
+        const part = (all: CacheRows): CacheRows =>
+          all.subarray(
+            ((span.start - first) * all.length) / rows,
+            ((span.start - first + span.count) * all.length) / rows,
+          )
+        // each sequence reads its own rows of q only, so they can give way to the result
+        attended.set(
+          this.#attend(layer, span, { q: part(projected.q), k: part(projected.k), v: part(projected.v) }),
+          (span.start - first) * columns,
+        )
+      }
     partial.set(output.run({ x: f32(attended, [1, rows, columns]) }).y, first * width)
   }
 
@@ -154,12 +173,25 @@ export class Attention {
       if (end > shape.context) throw new RangeError(`${end} tokens in a context of ${shape.context}`)
       let sequence = this.#sequences.get(span.slot)
       if (!sequence) {
-        sequence = new Sequence(new KvCache({ layers: shape.layers, kvHeads: sizeOf(ranges.kvHeads), headDim: shape.headDim, type: cacheTypeOf(quant) }), shape.heads / shape.kvHeads)
+        sequence = new Sequence(
+          new KvCache({
+            layers: shape.layers,
+            kvHeads: sizeOf(ranges.kvHeads),
+            headDim: shape.headDim,
+            type: cacheTypeOf(quant),
+          }),
+          shape.heads / shape.kvHeads,
+        )
         this.#sequences.set(span.slot, sequence)
       }
       sequence.reserve(span)
       // doubled, so that a long context costs a few tables, not one a bucket
-      if (this.#rope.rows < end) this.#rope = ropeTables(Math.min(shape.context, Math.max(256, 2 ** Math.ceil(Math.log2(end)))), shape.headDim, rope)
+      if (this.#rope.rows < end)
+        this.#rope = ropeTables(
+          Math.min(shape.context, Math.max(256, 2 ** Math.ceil(Math.log2(end)))),
+          shape.headDim,
+          rope,
+        )
     }
   }
 }

@@ -52,7 +52,8 @@ export class KvCache {
   reserve(rows: number): void {
     if (rows <= this.#capacity) return
     const capacity = Math.ceil(rows / bucketRows) * bucketRows
-    for (const [index, { keys, values }] of this.#layers.entries()) this.#layers[index] = { keys: this.#grown(keys, capacity), values: this.#grown(values, capacity) }
+    for (const [index, { keys, values }] of this.#layers.entries())
+      this.#layers[index] = { keys: this.#grown(keys, capacity), values: this.#grown(values, capacity) }
     this.#capacity = capacity
   }
 
@@ -93,4 +94,5 @@ export class KvCache {
 }
 
 /** Cache rows as an input of a graph, without a copy. */
-export const tensorOf = (rows: CacheRows, dims: readonly number[]): Value => (rows instanceof Float32Array ? f32(rows, dims) : f16(rows, dims))
+export const tensorOf = (rows: CacheRows, dims: readonly number[]): Value =>
+  rows instanceof Float32Array ? f32(rows, dims) : f16(rows, dims)

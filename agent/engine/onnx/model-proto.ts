@@ -36,7 +36,11 @@ export interface Attribute {
 }
 
 /** Attribute values: the kind is explicit, because ONNX refuses an integer where it wants a float. */
-export type AttributeValue = { readonly float: number } | { readonly int: number } | { readonly ints: readonly number[] } | { readonly graph: Graph }
+export type AttributeValue =
+  | { readonly float: number }
+  | { readonly int: number }
+  | { readonly ints: readonly number[] }
+  | { readonly graph: Graph }
 
 export interface Node {
   readonly op_type: string
@@ -76,14 +80,21 @@ const attribute = (name: string, value: AttributeValue): Attribute => {
   return { name, type: attributeTypes.graph, g: value.graph }
 }
 
-const makeNode = (domain: string) => (op: string, input: readonly string[], output: readonly string[], attributes: Readonly<Record<string, AttributeValue>> = {}): Node => ({
-  op_type: op,
-  domain,
-  name: `${op}_${output[0]}`,
-  input,
-  output,
-  attribute: Object.entries(attributes).map(([name, value]) => attribute(name, value)),
-})
+const makeNode =
+  (domain: string) =>
+  (
+    op: string,
+    input: readonly string[],
+    output: readonly string[],
+    attributes: Readonly<Record<string, AttributeValue>> = {},
+  ): Node => ({
+    op_type: op,
+    domain,
+    name: `${op}_${output[0]}`,
+    input,
+    output,
+    attribute: Object.entries(attributes).map(([name, value]) => attribute(name, value)),
+  })
 
 /** A node of the standard operator set. */
 export const node = makeNode('')
@@ -93,11 +104,21 @@ export const microsoft = makeNode('com.microsoft')
 /** A graph input or output; a dimension given as text is free. */
 export const value = (name: string, type: ElementType, dims: readonly (number | string)[]): ValueInfo => ({
   name,
-  type: { tensor_type: { elem_type: elementTypes[type], shape: { dim: dims.map((dim) => (typeof dim === 'number' ? { dim_value: dim } : { dim_param: dim })) } } },
+  type: {
+    tensor_type: {
+      elem_type: elementTypes[type],
+      shape: { dim: dims.map((dim) => (typeof dim === 'number' ? { dim_value: dim } : { dim_param: dim })) },
+    },
+  },
 })
 
 /** A small constant, held in the graph itself. */
-export const constant = (name: string, type: ElementType, dims: readonly number[], data: Float32Array | BigInt64Array): Initializer => ({
+export const constant = (
+  name: string,
+  type: ElementType,
+  dims: readonly number[],
+  data: Float32Array | BigInt64Array,
+): Initializer => ({
   name,
   data_type: elementTypes[type],
   dims,
@@ -105,7 +126,12 @@ export const constant = (name: string, type: ElementType, dims: readonly number[
 })
 
 /** A weight that ONNX Runtime maps from a file beside the model. */
-export const external = (name: string, type: ElementType, dims: readonly number[], at: { readonly file: string; readonly offset: number; readonly length: number }): Initializer => ({
+export const external = (
+  name: string,
+  type: ElementType,
+  dims: readonly number[],
+  at: { readonly file: string; readonly offset: number; readonly length: number },
+): Initializer => ({
   name,
   data_type: elementTypes[type],
   dims,
@@ -120,5 +146,15 @@ export const external = (name: string, type: ElementType, dims: readonly number[
 /** Bytes of a model file. */
 export const encodeModel = (graph: Graph): Uint8Array =>
   modelType
-    .encode(modelType.fromObject({ ir_version: 10, producer_name: 'meshnet', graph, opset_import: [{ domain: '', version: 21 }, { domain: 'com.microsoft', version: 1 }] }))
+    .encode(
+      modelType.fromObject({
+        ir_version: 10,
+        producer_name: 'meshnet',
+        graph,
+        opset_import: [
+          { domain: '', version: 21 },
+          { domain: 'com.microsoft', version: 1 },
+        ],
+      }),
+    )
     .finish()

@@ -88,6 +88,7 @@ export class OnnxRunner implements Runner {
   }
 
   #checkRows(rows: number, { hidden }: Buffers): void {
-    if (rows * this.hidden > hidden.length) throw new RangeError(`${rows} rows, memory for ${hidden.length / this.hidden}`)
+    if (rows * this.hidden > hidden.length)
+      throw new RangeError(`${rows} rows, memory for ${hidden.length / this.hidden}`)
   }
 }

@@ -11,7 +11,19 @@ import { bitsOf } from '../../model/quantize.ts'
 import type { ShardFile } from '../../model/shard-cache.ts'
 import { leadColumns } from '../../model/shard-parts.ts'
 import type { CacheType } from './kv-cache.ts'
-import { type AttributeValue, constant, type ElementType, elementTypes, encodeModel, external, type Initializer, microsoft, type Node, node, value } from './model-proto.ts'
+import {
+  type AttributeValue,
+  constant,
+  type ElementType,
+  elementTypes,
+  encodeModel,
+  external,
+  type Initializer,
+  microsoft,
+  type Node,
+  node,
+  value,
+} from './model-proto.ts'
 
 export interface SegmentOptions {
   readonly shape: ModelShape
@@ -49,7 +61,12 @@ interface MatMul {
 }
 
 /** y [.., N] = x [.., K] times the stored matrix [N, K] transposed; x has three dimensions. */
-const matMul = (options: SegmentOptions, { weight, columns, firstColumn = 0 }: MatMul, input: string, output: string): Built => {
+const matMul = (
+  options: SegmentOptions,
+  { weight, columns, firstColumn = 0 }: MatMul,
+  input: string,
+  output: string,
+): Built => {
   const { shard, quant } = options
   const file = shard.weights.slice(shard.folder.length + 1)
   const load = (suffix: string): Initializer => {
@@ -58,7 +75,10 @@ const matMul = (options: SegmentOptions, { weight, columns, firstColumn = 0 }: M
     return external(weight + suffix, tensor.dtype, tensor.dims, { file, offset: tensor.offset, length: tensor.length })
   }
   if (quant === 'f32') {
-    return { initializers: [load('.w')], nodes: [microsoft('FusedMatMul', [input, `${weight}.w`], [output], { transB: int(1) })] }
+    return {
+      initializers: [load('.w')],
+      nodes: [microsoft('FusedMatMul', [input, `${weight}.w`], [output], { transB: int(1) })],
+    }
   }
   const codes = load('.q')
   const bits = bitsOf(quant)
@@ -66,7 +86,11 @@ const matMul = (options: SegmentOptions, { weight, columns, firstColumn = 0 }: M
   const lead = leadColumns(firstColumn, block)
   const widened = lead > 0 ? `${input}.widened` : input
   return {
-    initializers: [codes, load('.s'), ...(lead > 0 ? [constant(`${input}.lead`, 'i64', [6], int64(0, 0, lead, 0, 0, 0))] : [])],
+    initializers: [
+      codes,
+      load('.s'),
+      ...(lead > 0 ? [constant(`${input}.lead`, 'i64', [6], int64(0, 0, lead, 0, 0, 0))] : []),
+    ],
     nodes: [
       // blocks are those of the whole tensor: the columns before ours are another rank's, and zeros here
       ...(lead > 0 ? [node('Pad', [input, `${input}.lead`], [widened])] : []),
@@ -87,7 +111,12 @@ const norm = (options: SegmentOptions, weight: string, input: string, output: st
   const file = options.shard.weights.slice(options.shard.folder.length + 1)
   return {
     initializers: [external(weight, 'f32', tensor.dims, { file, offset: tensor.offset, length: tensor.length })],
-    nodes: [node('SimplifiedLayerNormalization', [input, weight], [output], { axis: int(-1), epsilon: float(options.normEpsilon) })],
+    nodes: [
+      node('SimplifiedLayerNormalization', [input, weight], [output], {
+        axis: int(-1),
+        epsilon: float(options.normEpsilon),
+      }),
+    ],
   }
 }
 
@@ -95,7 +124,8 @@ const norm = (options: SegmentOptions, weight: string, input: string, output: st
 export const cacheTypeOf = (quant: Quant): CacheType => (quant === 'f32' ? 'f32' : 'f16')
 
 /** `output` = `input` in the other type, or nothing to do where the cache is exact. */
-const converted = (type: CacheType, to: ElementType, input: string, output: string): Node => (type === 'f32' ? node('Identity', [input], [output]) : node('Cast', [input], [output], { to: int(elementTypes[to]) }))
+const converted = (type: CacheType, to: ElementType, input: string, output: string): Node =>
+  type === 'f32' ? node('Identity', [input], [output]) : node('Cast', [input], [output], { to: int(elementTypes[to]) })
 
 /**
  * Norm, own rows of q, k and v, and rotation of q and k.
@@ -114,14 +144,25 @@ export const projectionSegment = (options: SegmentOptions, layer: number): Uint8
   return encodeModel({
     name: `${name}.qkv`,
     initializer: [
-      ...normed.initializers, ...qkv.initializers,
+      ...normed.initializers,
+      ...qkv.initializers,
       constant('splitQkV', 'i64', [2], int64((heads + kv) * hd, kv * hd)),
       constant('splitQK', 'i64', [2], int64(heads * hd, kv * hd)),
     ],
-    input: [value('x', 'f32', [1, 'R', shape.hidden]), value('positions', 'i64', [1, 'R']), value('cos', 'f32', ['M', hd / 2]), value('sin', 'f32', ['M', hd / 2])],
-    output: [value('q', 'f32', [1, 'R', heads * hd]), value('k', type, [1, 'R', kv * hd]), value('v', type, [1, 'R', kv * hd])],
+    input: [
+      value('x', 'f32', [1, 'R', shape.hidden]),
+      value('positions', 'i64', [1, 'R']),
+      value('cos', 'f32', ['M', hd / 2]),
+      value('sin', 'f32', ['M', hd / 2]),
+    ],
+    output: [
+      value('q', 'f32', [1, 'R', heads * hd]),
+      value('k', type, [1, 'R', kv * hd]),
+      value('v', type, [1, 'R', kv * hd]),
+    ],
     node: [
-      ...normed.nodes, ...qkv.nodes,
+      ...normed.nodes,
+      ...qkv.nodes,
       node('Split', ['qkv', 'splitQkV'], ['qk', 'vFull'], { axis: int(-1) }),
       microsoft('RotaryEmbedding', ['qk', 'positions', 'cos', 'sin'], ['qkRotated']), // q and k in one call
       node('Split', ['qkRotated', 'splitQK'], ['q', 'kFull'], { axis: int(-1) }),
@@ -153,7 +194,10 @@ const attentionSizes = ({ shape, ranges, quant }: SegmentOptions) => {
   const hd = shape.headDim
   const type = cacheTypeOf(quant)
   return {
-    heads, kv, hd, type,
+    heads,
+    kv,
+    hd,
+    type,
     scale: float(1 / Math.sqrt(hd)),
     cache: [value('kCache', type, [1, kv, 'T', hd]), value('vCache', type, [1, kv, 'T', hd])],
     widened: [converted(type, 'f32', 'kCache', 'keys'), converted(type, 'f32', 'vCache', 'values')],
@@ -205,13 +249,25 @@ export const manyRowsSegment = (options: SegmentOptions): Uint8Array => {
   const { heads, kv, hd, type, scale, cache, widened, q, y } = attentionSizes(options)
   return encodeModel({
     name: 'manyRows',
-    input: [q, value('k', type, [1, 'S', kv * hd]), value('v', type, [1, 'S', kv * hd]), ...cache, value('lastIndex', 'i32', [1]), value('totalLength', 'i32', [1])],
+    input: [
+      q,
+      value('k', type, [1, 'S', kv * hd]),
+      value('v', type, [1, 'S', kv * hd]),
+      ...cache,
+      value('lastIndex', 'i32', [1]),
+      value('totalLength', 'i32', [1]),
+    ],
     output: [y],
     node: [
       ...widened,
       converted(type, 'f32', 'k', 'kFull'),
       converted(type, 'f32', 'v', 'vFull'),
-      microsoft('GroupQueryAttention', ['q', 'kFull', 'vFull', 'keys', 'values', 'lastIndex', 'totalLength'], ['y', 'kPresent', 'vPresent'], { num_heads: int(heads), kv_num_heads: int(kv), scale }),
+      microsoft(
+        'GroupQueryAttention',
+        ['q', 'kFull', 'vFull', 'keys', 'values', 'lastIndex', 'totalLength'],
+        ['y', 'kPresent', 'vPresent'],
+        { num_heads: int(heads), kv_num_heads: int(kv), scale },
+      ),
     ],
   })
 }
@@ -222,14 +278,25 @@ export const mlpSegment = (options: SegmentOptions, layer: number): Uint8Array =
   const name = `layers.${layer}.mlp`
   const normed = norm(options, `${name}.norm`, 'x', 'normed')
   const gateUp = matMul(options, { weight: `${name}.gateUp`, columns: options.shape.hidden }, 'normed', 'gateUp')
-  const down = matMul(options, { weight: `${name}.down`, columns, firstColumn: options.ranges.ffn.start }, 'activated', 'y')
+  const down = matMul(
+    options,
+    { weight: `${name}.down`, columns, firstColumn: options.ranges.ffn.start },
+    'activated',
+    'y',
+  )
   return encodeModel({
     name,
-    initializer: [...normed.initializers, ...gateUp.initializers, ...down.initializers, constant('halves', 'i64', [2], int64(columns, columns))],
+    initializer: [
+      ...normed.initializers,
+      ...gateUp.initializers,
+      ...down.initializers,
+      constant('halves', 'i64', [2], int64(columns, columns)),
+    ],
     input: [value('x', 'f32', ['B', 'R', options.shape.hidden])],
     output: [value('y', 'f32', ['B', 'R', options.shape.hidden])],
     node: [
-      ...normed.nodes, ...gateUp.nodes,
+      ...normed.nodes,
+      ...gateUp.nodes,
       node('Split', ['gateUp', 'halves'], ['gate', 'up'], { axis: int(-1) }),
       node('Sigmoid', ['gate'], ['sigmoid']),
       node('Mul', ['gate', 'sigmoid'], ['silu']),

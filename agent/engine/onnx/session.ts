@@ -44,25 +44,56 @@ const sessionOptions = (threads: number): InferenceSession.SessionOptions => ({
 })
 
 /** Loads a model file; weights beside it are mapped, not copied. */
-export const openSession = <Name extends string>(modelFile: string, threads: number, outputs: readonly Name[]): Session<Name> => {
+export const openSession = <Name extends string>(
+  modelFile: string,
+  threads: number,
+  outputs: readonly Name[],
+): Session<Name> => {
   initOrt()
   const session = new binding.InferenceSession()
   session.loadModel(modelFile, sessionOptions(threads))
   const fetches = Object.fromEntries(outputs.map((name) => [name, null]))
   return {
     run: (feeds) => {
-      const results = session.run(feeds as unknown as Record<string, OnnxValue>, fetches, {}) as unknown as Record<Name, { readonly data: Float32Array | Float16Array }>
+      const results = session.run(feeds as unknown as Record<string, OnnxValue>, fetches, {}) as unknown as Record<
+        Name,
+        { readonly data: Float32Array | Float16Array }
+      >
       return Object.fromEntries(outputs.map((name) => [name, results[name].data])) as Outputs<Name>
     },
     close: () => session.dispose(),
   }
 }
 
-export const f32 = (data: Float32Array, dims: readonly number[]): Value => ({ type: 'float32', data, dims, location: 'cpu' })
+export const f32 = (data: Float32Array, dims: readonly number[]): Value => ({
+  type: 'float32',
+  data,
+  dims,
+  location: 'cpu',
+})
 /** The binding wants the bits of f16 numbers. */
-export const f16 = (data: Float16Array, dims: readonly number[]): Value => ({ type: 'float16', data: new Uint16Array(data.buffer, data.byteOffset, data.length), dims, location: 'cpu' })
-export const i64 = (numbers: readonly number[], dims: readonly number[]): Value => ({ type: 'int64', data: BigInt64Array.from(numbers, BigInt), dims, location: 'cpu' })
-export const i32 = (number: number): Value => ({ type: 'int32', data: Int32Array.of(number), dims: [1], location: 'cpu' })
+export const f16 = (data: Float16Array, dims: readonly number[]): Value => ({
+  type: 'float16',
+  data: new Uint16Array(data.buffer, data.byteOffset, data.length),
+  dims,
+  location: 'cpu',
+})
+export const i64 = (numbers: readonly number[], dims: readonly number[]): Value => ({
+  type: 'int64',
+  data: BigInt64Array.from(numbers, BigInt),
+  dims,
+  location: 'cpu',
+})
+export const i32 = (number: number): Value => ({
+  type: 'int32',
+  data: Int32Array.of(number),
+  dims: [1],
+  location: 'cpu',
+})
 
 /** Opens a graph after writing it beside the weights. */
-export type OpenGraph = <Name extends string>(name: string, bytes: Uint8Array, outputs: readonly Name[]) => Session<Name>
+export type OpenGraph = <Name extends string>(
+  name: string,
+  bytes: Uint8Array,
+  outputs: readonly Name[],
+) => Session<Name>

@@ -20,7 +20,16 @@ import { ggmlComes } from './platform.ts'
 export const creators = { onnx: createOnnxBackend, ...(ggmlComes ? { ggml: createGgmlBackend } : {}) }
 
 /** A context longer than two buckets of any cache; so wide that what a step or a sequence leaves behind shows in the memory of the process. */
-export const contractShape: ModelShape = { layers: 2, hidden: 256, heads: 8, kvHeads: 4, headDim: 32, ffn: 352, vocab: 4000, context: 600 }
+export const contractShape: ModelShape = {
+  layers: 2,
+  hidden: 256,
+  heads: 8,
+  kvHeads: 4,
+  headDim: 32,
+  ffn: 352,
+  vocab: 4000,
+  context: 600,
+}
 
 /** The model on disk and a shard of all of it. */
 export interface Subject {
@@ -54,7 +63,8 @@ export const openSubject = (create: typeof createOnnxBackend | typeof createGgml
 /** A rank that has others, which add nothing: half layers run one by one, not all in one command. */
 export const otherRanks: Collective = { ...soloCollective, name: 'zeros', worldSize: 2 }
 
-export const text = (length: number, seed: number): number[] => Array.from({ length }, (_, i) => (i * 31 + seed * 17 + (i % 7)) % contractShape.vocab)
+export const text = (length: number, seed: number): number[] =>
+  Array.from({ length }, (_, i) => (i * 31 + seed * 17 + (i % 7)) % contractShape.vocab)
 
 /** One prompt or part of it. */
 interface Piece {
@@ -64,15 +74,29 @@ interface Piece {
 }
 
 /** An engine over the backend, and its logits of each piece's last row. */
-export const engineOver = ({ model }: Subject, backend: Backend, collective: Collective = otherRanks): { readonly engine: Engine; last(...pieces: readonly Piece[]): Promise<Float32Array[]> } => {
+export const engineOver = (
+  { model }: Subject,
+  backend: Backend,
+  collective: Collective = otherRanks,
+): { readonly engine: Engine; last(...pieces: readonly Piece[]): Promise<Float32Array[]> } => {
   const { shape } = model.config
   const embedding = openEmbedding(model)
-  const engine = createForward({ shape, ranges: planShards(shape, [1])[0], backend, collective, embed: (tokens, into) => embedding.read(tokens, into) })
+  const engine = createForward({
+    shape,
+    ranges: planShards(shape, [1])[0],
+    backend,
+    collective,
+    embed: (tokens, into) => embedding.read(tokens, into),
+  })
   let step = 0
   return {
     engine,
     last: async (...pieces) => {
-      const { rows } = await engine.step({ job: 1, step: step++, sequences: pieces.map((piece) => ({ ...piece, tokens: [...piece.tokens], logits: 'last' })) })
+      const { rows } = await engine.step({
+        job: 1,
+        step: step++,
+        sequences: pieces.map((piece) => ({ ...piece, tokens: [...piece.tokens], logits: 'last' })),
+      })
       return rows.map(({ logits }) => logits.slice())
     },
   }
@@ -81,11 +105,13 @@ export const engineOver = ({ model }: Subject, backend: Backend, collective: Col
 export type Check = (subject: Subject) => Promise<void>
 
 /** Runs the check and closes the backend, whatever comes of it. */
-export const withBackend = (check: (subject: Subject, backend: HostedBackend) => Promise<void>): Check => async (subject) => {
-  const backend = await subject.open()
-  try {
-    await check(subject, backend)
-  } finally {
-    await backend.close()
+export const withBackend =
+  (check: (subject: Subject, backend: HostedBackend) => Promise<void>): Check =>
+  async (subject) => {
+    const backend = await subject.open()
+    try {
+      await check(subject, backend)
+    } finally {
+      await backend.close()
+    }
   }
-}

@@ -13,7 +13,8 @@ const plain: Command = { operation: operations.layers, layer: 0, rows: 0, firstR
 const inline = (name: string, runner: Runner, share: (rows: number) => Buffers): Backend => {
   let buffers: Buffers | undefined
   let held = 0
-  const run = (command: Partial<Command>): Promise<void> => execute(runner, { ...plain, ...command }, buffers as Buffers)
+  const run = (command: Partial<Command>): Promise<void> =>
+    execute(runner, { ...plain, ...command }, buffers as Buffers)
   return {
     name,
     description: 'in the calling thread',
@@ -28,14 +29,23 @@ const inline = (name: string, runner: Runner, share: (rows: number) => Buffers):
     feedForward: (layer, rows, firstRow = 0) => run({ operation: operations.feedForward, layer, rows, firstRow }),
     layers: (spans, rows) => run({ operation: operations.layers, spans, rows }),
     head: (rows) => run({ operation: operations.head, rows }),
-    release: (slot) => run(slot === 'all' ? { operation: operations.releaseAll } : { operation: operations.release, slot }),
+    release: (slot) =>
+      run(slot === 'all' ? { operation: operations.releaseAll } : { operation: operations.release, slot }),
     close: () => run({ operation: operations.close }),
   }
 }
 
 export const createInlineOnnx = async (options: BackendOptions): Promise<Backend> => {
   const { shape, ranges } = options
-  return inline('onnx', OnnxRunner.load(options, () => {}), (rows) => ({ hidden: new Float32Array(rows * shape.hidden), partial: new Float32Array(rows * shape.hidden), logits: new Float32Array(rows * sizeOf(ranges.vocab)) }))
+  return inline(
+    'onnx',
+    OnnxRunner.load(options, () => {}),
+    (rows) => ({
+      hidden: new Float32Array(rows * shape.hidden),
+      partial: new Float32Array(rows * shape.hidden),
+      logits: new Float32Array(rows * sizeOf(ranges.vocab)),
+    }),
+  )
 }
 
 /** One aligned page more than the layout needs. */
@@ -43,7 +53,9 @@ const slackBytes = 4096
 
 export const createInlineGgml = async (options: BackendOptions): Promise<Backend> => {
   const runner = GgmlRunner.load(options, () => {})
-  return inline('ggml', runner, (rows) => runner.useMemory(rows, new ArrayBuffer(ioLayout(options, rows).total + slackBytes)))
+  return inline('ggml', runner, (rows) =>
+    runner.useMemory(rows, new ArrayBuffer(ioLayout(options, rows).total + slackBytes)),
+  )
 }
 
 /** Kernels that every test of numbers runs on. */

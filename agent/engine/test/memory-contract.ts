@@ -19,7 +19,11 @@ const collectGarbage = (): void => {
 }
 
 /** Of this process and those it started. */
-const residentBytes = (): number => [process.pid, ...childrenOf(process.pid)].reduce((sum, pid) => sum + 1024 * Number(/VmRSS:\s+(\d+)/.exec(readProc(pid, 'status'))?.[1] ?? 0), 0)
+const residentBytes = (): number =>
+  [process.pid, ...childrenOf(process.pid)].reduce(
+    (sum, pid) => sum + 1024 * Number(/VmRSS:\s+(\d+)/.exec(readProc(pid, 'status'))?.[1] ?? 0),
+    0,
+  )
 
 /** Prompts and written tokens of four sequences, again and again. @throws AssertionError when memory grows with them */
 export const checkMemory: Check = withBackend(async (subject, backend) => {
@@ -30,7 +34,13 @@ export const checkMemory: Check = withBackend(async (subject, backend) => {
     const readings: number[] = []
     for (let i = 0; i < count; i++) {
       if (i % cycle === 0) for (const slot of slots) await engine.release(slot)
-      await last(...slots.map((slot) => (i % cycle === 0 ? { slot, position: 0, tokens: text(50, slot) } : { slot, position: 49 + (i % cycle), tokens: [i % 100] })))
+      await last(
+        ...slots.map((slot) =>
+          i % cycle === 0
+            ? { slot, position: 0, tokens: text(50, slot) }
+            : { slot, position: 49 + (i % cycle), tokens: [i % 100] },
+        ),
+      )
       if (i % 20 !== 0) continue
       collectGarbage()
       readings.push(residentBytes())

@@ -1,7 +1,14 @@
 /** The float64 reference over a model folder, with its weights as a backend holds them (quantised and back). */
 import type { Quant } from '../../../shared/schema/model.ts'
 import type { Model } from '../../model/model-folder.ts'
-import { bitsOf, type BlockColumns, blockColumns, type BlockFormat, dequantize, quantize } from '../../model/quantize.ts'
+import {
+  bitsOf,
+  type BlockColumns,
+  blockColumns,
+  type BlockFormat,
+  dequantize,
+  quantize,
+} from '../../model/quantize.ts'
 import { readRows } from '../../model/tensor-slice.ts'
 import type { Matrix, ReferenceModel } from './reference.ts'
 
@@ -15,10 +22,16 @@ export const readReference = (model: Model, quant: Quant, block: BlockColumns = 
     const { rows, columns, data } = plain(name)
     if (quant === 'f32') return { rows, columns, data }
     const format: BlockFormat = { bits: bitsOf(quant), block }
-    return { rows, columns, data: dequantize(quantize(data as Float32Array, rows, columns, format), rows, columns, format) }
+    return {
+      rows,
+      columns,
+      data: dequantize(quantize(data as Float32Array, rows, columns, format), rows, columns, format),
+    }
   }
   return {
-    shape, normEpsilon, rope,
+    shape,
+    normEpsilon,
+    rope,
     embedding: plain('model.embed_tokens.weight'),
     finalNorm: plain('model.norm.weight').data,
     head: held(tiedEmbeddings ? 'model.embed_tokens.weight' : 'lm_head.weight'),
@@ -26,10 +39,14 @@ export const readReference = (model: Model, quant: Quant, block: BlockColumns = 
       const at = `model.layers.${layer}`
       return {
         attentionNorm: plain(`${at}.input_layernorm.weight`).data,
-        q: held(`${at}.self_attn.q_proj.weight`), k: held(`${at}.self_attn.k_proj.weight`),
-        v: held(`${at}.self_attn.v_proj.weight`), o: held(`${at}.self_attn.o_proj.weight`),
+        q: held(`${at}.self_attn.q_proj.weight`),
+        k: held(`${at}.self_attn.k_proj.weight`),
+        v: held(`${at}.self_attn.v_proj.weight`),
+        o: held(`${at}.self_attn.o_proj.weight`),
         mlpNorm: plain(`${at}.post_attention_layernorm.weight`).data,
-        gate: held(`${at}.mlp.gate_proj.weight`), up: held(`${at}.mlp.up_proj.weight`), down: held(`${at}.mlp.down_proj.weight`),
+        gate: held(`${at}.mlp.gate_proj.weight`),
+        up: held(`${at}.mlp.up_proj.weight`),
+        down: held(`${at}.mlp.down_proj.weight`),
       }
     }),
   }

@@ -79,13 +79,15 @@ const attend = (query: Float64Array, keys: readonly Float64Array[], values: read
   const weights = scores.map((score) => Math.exp(score - top))
   const total = weights.reduce((a, b) => a + b, 0)
   const out = new Float64Array(query.length)
-  for (const [index, value] of values.entries()) for (let i = 0; i < out.length; i++) out[i] += (weights[index] / total) * value[i]
+  for (const [index, value] of values.entries())
+    for (let i = 0; i < out.length; i++) out[i] += (weights[index] / total) * value[i]
   return out
 }
 
 const attention = (model: ReferenceModel, layer: ReferenceLayer, xs: readonly Float64Array[]): Float64Array[] => {
   const { heads, kvHeads, headDim } = model.shape
-  const split = (x: Float64Array): Float64Array[] => Array.from({ length: x.length / headDim }, (_, i) => x.slice(i * headDim, (i + 1) * headDim))
+  const split = (x: Float64Array): Float64Array[] =>
+    Array.from({ length: x.length / headDim }, (_, i) => x.slice(i * headDim, (i + 1) * headDim))
   const normed = xs.map((x) => rmsNorm(x, layer.attentionNorm, model.normEpsilon))
   const project = (matrix: Matrix, turned: boolean): Float64Array[][] =>
     normed.map((x, position) => {
@@ -99,7 +101,14 @@ const attention = (model: ReferenceModel, layer: ReferenceLayer, xs: readonly Fl
     for (let head = 0; head < heads; head++) {
       const kv = Math.floor(head / (heads / kvHeads))
       const seen = position + 1
-      joined.set(attend(q[position][head], k.slice(0, seen).map((row) => row[kv]), v.slice(0, seen).map((row) => row[kv])), head * headDim)
+      joined.set(
+        attend(
+          q[position][head],
+          k.slice(0, seen).map((row) => row[kv]),
+          v.slice(0, seen).map((row) => row[kv]),
+        ),
+        head * headDim,
+      )
     }
     return apply(layer.o, joined)
   })
@@ -108,13 +117,18 @@ const attention = (model: ReferenceModel, layer: ReferenceLayer, xs: readonly Fl
 const mlp = (model: ReferenceModel, layer: ReferenceLayer, x: Float64Array): Float64Array => {
   const normed = rmsNorm(x, layer.mlpNorm, model.normEpsilon)
   const up = apply(layer.up, normed)
-  return apply(layer.down, apply(layer.gate, normed).map((gate, i) => (gate / (1 + Math.exp(-gate))) * up[i]))
+  return apply(
+    layer.down,
+    apply(layer.gate, normed).map((gate, i) => (gate / (1 + Math.exp(-gate))) * up[i]),
+  )
 }
 
 /** Logits of every position: float64 [tokens][vocab]. */
 export const referenceLogits = (model: ReferenceModel, tokens: readonly number[]): Float64Array[] => {
   const { hidden } = model.shape
-  let xs = tokens.map((token) => Float64Array.from({ length: hidden }, (_, i) => model.embedding.data[token * hidden + i]))
+  let xs = tokens.map((token) =>
+    Float64Array.from({ length: hidden }, (_, i) => model.embedding.data[token * hidden + i]),
+  )
   for (const layer of model.layers) {
     const attended = attention(model, layer, xs)
     xs = xs.map((x, row) => x.map((value, i) => value + attended[row][i]))

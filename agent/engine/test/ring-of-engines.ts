@@ -69,12 +69,27 @@ export interface RingOfEngines {
   close(): Promise<void>
 }
 
-export const openRing = async ({ model, shares, quant, folder, create, laneRows, blocks, link = linkInMemory }: RingOptions): Promise<RingOfEngines> => {
+export const openRing = async ({
+  model,
+  shares,
+  quant,
+  folder,
+  create,
+  laneRows,
+  blocks,
+  link = linkInMemory,
+}: RingOptions): Promise<RingOfEngines> => {
   const plan = planShards(model.config.shape, shares)
   const embedding = openEmbedding(model)
   const ranks = await Promise.all(
     plan.map(async (ranges, rank): Promise<RankParts> => {
-      const shard = await loadShard({ model, ranges, quant, block: blocks?.[rank % blocks.length], cacheFolder: join(folder, `rank-${rank}`) })
+      const shard = await loadShard({
+        model,
+        ranges,
+        quant,
+        block: blocks?.[rank % blocks.length],
+        cacheFolder: join(folder, `rank-${rank}`),
+      })
       const { shape, normEpsilon, rope } = model.config
       const make = typeof create === 'function' ? create : create[rank % create.length]
       const backend = await make({ shape, ranges, quant, normEpsilon, rope, threads: 1, shard })

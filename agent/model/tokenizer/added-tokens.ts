@@ -19,11 +19,13 @@ export interface AddedToken {
 
 const readToken = (config: Json): AddedToken => {
   const { id } = config
-  if (typeof id !== 'number' || !Number.isInteger(id) || id < 0) throw new Error(`an added token has the id ${shown(id)}`)
+  if (typeof id !== 'number' || !Number.isInteger(id) || id < 0)
+    throw new Error(`an added token has the id ${shown(id)}`)
   knownFields('added token', config, ['id', 'content', 'single_word', 'lstrip', 'rstrip', 'normalized', 'special'])
   const isSpecial = flag(config, 'special', false)
   return {
-    id, isSpecial,
+    id,
+    isSpecial,
     content: field(config, 'content', ''),
     isSingleWord: flag(config, 'single_word', false),
     takesLeft: flag(config, 'lstrip', false),
@@ -61,7 +63,10 @@ export class TokenFinder {
   constructor(written: Iterable<readonly [string, AddedToken]>) {
     this.#tokens = new Map(written)
     for (const [begin, texts] of Map.groupBy(this.#tokens.keys(), (text) => text[0])) {
-      this.#lengths.set(begin, [...new Set(texts.map(({ length }) => length))].toSorted((a, b) => b - a))
+      this.#lengths.set(
+        begin,
+        [...new Set(texts.map(({ length }) => length))].toSorted((a, b) => b - a),
+      )
     }
   }
 
@@ -78,7 +83,7 @@ export class TokenFinder {
     if (this.#tokens.size === 0) return whole === '' ? [] : [whole]
     const sections: Section[] = []
     let plainFrom = 0
-    for (let at = 0; at < whole.length; ) {
+    for (let at = 0; at < whole.length;) {
       const found = this.#at(whole, at)
       if (!found) {
         at++

@@ -11,12 +11,15 @@ const shrinkage = (normalizer: unknown): number => {
   if (normalizer === null || normalizer === undefined) return 1
   if (!isJson(normalizer)) return Infinity
   const { type } = normalizer
-  if (type === 'Sequence' && Array.isArray(normalizer.normalizers)) return normalizer.normalizers.map(shrinkage).reduce((a, b) => a * b, 1)
+  if (type === 'Sequence' && Array.isArray(normalizer.normalizers))
+    return normalizer.normalizers.map(shrinkage).reduce((a, b) => a * b, 1)
   if (type === 'Prepend') return 1
   if (typeof type === 'string' && /^NFK?[CD]$/.test(type)) return composition
   if (type !== 'Replace' || !isJson(normalizer.pattern)) return Infinity
   const [text, content] = [normalizer.pattern.String, normalizer.content]
-  return typeof text === 'string' && typeof content === 'string' && content !== '' ? Math.max(1, text.length / content.length) : Infinity
+  return typeof text === 'string' && typeof content === 'string' && content !== ''
+    ? Math.max(1, text.length / content.length)
+    : Infinity
 }
 
 /** True when no part of the text gets lost where it is cut. */
@@ -31,11 +34,20 @@ const keepsAll = (preTokenizer: unknown): boolean => {
 
 /** @param tokens added tokens that are looked for in the text */
 export const charactersPerToken = (
-  { vocabulary, normalizer, preTokenizer }: { readonly vocabulary: Vocabulary; readonly normalizer: unknown; readonly preTokenizer: unknown },
+  {
+    vocabulary,
+    normalizer,
+    preTokenizer,
+  }: { readonly vocabulary: Vocabulary; readonly normalizer: unknown; readonly preTokenizer: unknown },
   tokens: readonly AddedToken[],
 ): number => {
   // runs of unknown characters, or of white space beside a token, may be of any length
-  if (!vocabulary.losesNothing || !keepsAll(preTokenizer) || tokens.some(({ takesLeft, takesRight }) => takesLeft || takesRight)) return Infinity
+  if (
+    !vocabulary.losesNothing ||
+    !keepsAll(preTokenizer) ||
+    tokens.some(({ takesLeft, takesRight }) => takesLeft || takesRight)
+  )
+    return Infinity
   let longest = 1
   for (const { length } of vocabulary.names.values()) longest = Math.max(longest, length)
   for (const { content } of tokens) longest = Math.max(longest, content.length)

@@ -11,7 +11,8 @@ const readIds = (vocab: unknown): Map<string, number> => {
   if (!isJson(vocab)) throw new Error(`the vocabulary is ${shown(vocab)}`)
   const ids = new Map<string, number>()
   for (const [name, id] of Object.entries(vocab)) {
-    if (typeof id !== 'number' || !Number.isInteger(id) || id < 0) throw new Error(`the token ${shown(name)} has the id ${shown(id)}`)
+    if (typeof id !== 'number' || !Number.isInteger(id) || id < 0)
+      throw new Error(`the token ${shown(name)} has the id ${shown(id)}`)
     ids.set(name, id)
   }
   return ids
@@ -20,17 +21,29 @@ const readIds = (vocab: unknown): Map<string, number> => {
 const readMerges = (merges: readonly unknown[]): [string, string][] =>
   merges.map((merge): [string, string] => {
     const pair: readonly unknown[] = typeof merge === 'string' ? merge.split(' ') : Array.isArray(merge) ? merge : []
-    if (pair.length !== 2 || !pair.every((part) => typeof part === 'string')) throw new Error(`the merge ${shown(merge)} is no pair`)
+    if (pair.length !== 2 || !pair.every((part) => typeof part === 'string'))
+      throw new Error(`the merge ${shown(merge)} is no pair`)
     return pair as [string, string]
   })
 
-const bpeFields = ['dropout', 'unk_token', 'continuing_subword_prefix', 'end_of_word_suffix', 'fuse_unk', 'byte_fallback', 'ignore_merges', 'vocab', 'merges']
+const bpeFields = [
+  'dropout',
+  'unk_token',
+  'continuing_subword_prefix',
+  'end_of_word_suffix',
+  'fuse_unk',
+  'byte_fallback',
+  'ignore_merges',
+  'vocab',
+  'merges',
+]
 
 /** @param special names that text never becomes. @throws Error */
 export const createBpe = (config: Json, special: ReadonlySet<string>): Vocabulary => {
   knownFields('BPE', config, bpeFields)
   for (const key of ['dropout', 'continuing_subword_prefix', 'end_of_word_suffix']) {
-    if (!isEmpty(config[key]) && config[key] !== 0) throw new Error(`BPE: ${key} is ${shown(config[key])}, which is not supported`)
+    if (!isEmpty(config[key]) && config[key] !== 0)
+      throw new Error(`BPE: ${key} is ${shown(config[key])}, which is not supported`)
   }
   const ids = readIds(config.vocab)
   // a special token is never made of text, whatever the merges say

@@ -12,8 +12,8 @@ export const bytesOf = (word: string, ids: ReadonlyMap<string, number>): readonl
 
 /** What byte-level vocabularies call the 256 bytes (the table of GPT-2). */
 export const byteLetters: readonly string[] = (() => {
-  const printable = (byte: number): boolean => (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174
+  const printable = (byte: number): boolean =>
+    (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174
   let others = 0
   return Array.from({ length: 256 }, (_, byte) => String.fromCodePoint(printable(byte) ? byte : 256 + others++))
 })()
-

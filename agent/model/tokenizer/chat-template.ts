@@ -17,7 +17,8 @@ export interface ChatTemplate {
 
 /** @param special names of special tokens, as templates ask for them: `bos_token` and others */
 export const createChatTemplate = (file: string, source: string, special: Json): ChatTemplate => {
-  const invalid = (error: unknown): MeshError => new MeshError('modelConfigInvalid', { file, problem: `the chat template fails: ${problemOf(error)}` }, error)
+  const invalid = (error: unknown): MeshError =>
+    new MeshError('modelConfigInvalid', { file, problem: `the chat template fails: ${problemOf(error)}` }, error)
   let template: Template | undefined
   return {
     render: (messages) => {
@@ -33,8 +34,12 @@ export const createChatTemplate = (file: string, source: string, special: Json):
 
 /** Of several templates the one for plain conversations: named default, or the only one. */
 const ofSeveral = (entries: readonly unknown[]): string | undefined => {
-  const named = entries.filter((entry): entry is { name: string; template: string } => isJson(entry) && typeof entry.name === 'string' && typeof entry.template === 'string')
-  if (named.length !== entries.length) throw new Error(`chat_template is ${shown(entries)}, not a text or a list of names and templates`)
+  const named = entries.filter(
+    (entry): entry is { name: string; template: string } =>
+      isJson(entry) && typeof entry.name === 'string' && typeof entry.template === 'string',
+  )
+  if (named.length !== entries.length)
+    throw new Error(`chat_template is ${shown(entries)}, not a text or a list of names and templates`)
   return named.find(({ name }) => name === 'default')?.template ?? (named.length === 1 ? named[0].template : undefined)
 }
 

@@ -33,7 +33,11 @@ export const list = (config: Json, field: string): readonly unknown[] => {
 }
 
 /** Makes something of a component by its `type`. @throws Error naming a type that is not in the table */
-export const byType = <Made>(what: string, config: unknown, makers: Readonly<Record<string, (config: Json) => Made>>): Made => {
+export const byType = <Made>(
+  what: string,
+  config: unknown,
+  makers: Readonly<Record<string, (config: Json) => Made>>,
+): Made => {
   if (!isJson(config)) throw new Error(`the ${what} is ${shown(config)}`)
   const { type } = config
   if (typeof type !== 'string' || !Object.hasOwn(makers, type)) {

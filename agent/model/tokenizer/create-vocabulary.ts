@@ -10,7 +10,8 @@ import type { Vocabulary } from './vocabulary.ts'
  */
 export const createVocabulary = (config: unknown, special: ReadonlySet<string>): Vocabulary => {
   if (!isJson(config)) throw new Error(`the model is ${shown(config)}`)
-  const type = config.type ?? (Array.isArray(config.vocab) ? 'Unigram' : config.merges === undefined ? undefined : 'BPE')
+  const type =
+    config.type ?? (Array.isArray(config.vocab) ? 'Unigram' : config.merges === undefined ? undefined : 'BPE')
   if (type === 'BPE') return createBpe(config, special)
   if (type === 'Unigram') return createUnigram(config, special)
   throw new Error(`the model ${shown(type)} is not supported; supported: BPE, Unigram`)

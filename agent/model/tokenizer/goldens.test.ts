@@ -8,7 +8,9 @@ import { loadTokenizer } from '../tokenizer.ts'
 import { families, hardTexts } from './test/families.ts'
 import { hashDigits, hashOf } from './test/golden-hash.ts'
 
-const { hashes } = JSON.parse(readFileSync(new URL('./test/goldens.json', import.meta.url), 'utf8')) as { hashes: Record<string, string> }
+const { hashes } = JSON.parse(readFileSync(new URL('./test/goldens.json', import.meta.url), 'utf8')) as {
+  hashes: Record<string, string>
+}
 
 for (const [name, json] of Object.entries(families)) {
   test(`tokenizer of ${name}: tokens of 500 hard texts and their text are those of Rust`, () => {
@@ -20,7 +22,11 @@ for (const [name, json] of Object.entries(families)) {
       for (const [index, text] of hardTexts.entries()) {
         const parsed = tokenizer.encode(text, { special: true })
         const cut = { parsed, plain: tokenizer.encode(text), decoded: tokenizer.decode(parsed) }
-        assert.equal(hashOf(cut), hashes[name].slice(index * hashDigits, (index + 1) * hashDigits), `${JSON.stringify(text)} became ${JSON.stringify(cut)}`)
+        assert.equal(
+          hashOf(cut),
+          hashes[name].slice(index * hashDigits, (index + 1) * hashDigits),
+          `${JSON.stringify(text)} became ${JSON.stringify(cut)}`,
+        )
       }
     } finally {
       rmSync(folder, { recursive: true, force: true })

@@ -9,7 +9,18 @@ const guardOf = (...contents: string[]): ReturnType<typeof createGuard> =>
 
 test('guard: a template sees ordinary text as it is', () => {
   const { protect } = guardOf('<|turn|>', '<s>')
-  for (const text of ['', ' ', 'hello', '  <tool>x</tool>\n', 'turns > 3', '/no_think', 'a <| b', 'x<|turn', '日本語 🙂', '|> is no start'.slice(2)]) {
+  for (const text of [
+    '',
+    ' ',
+    'hello',
+    '  <tool>x</tool>\n',
+    'turns > 3',
+    '/no_think',
+    'a <| b',
+    'x<|turn',
+    '日本語 🙂',
+    '|> is no start'.slice(2),
+  ]) {
     if (text.endsWith('<|turn')) assert.notEqual(protect(text), text)
     else assert.equal(protect(text), text)
   }
@@ -17,10 +28,34 @@ test('guard: a template sees ordinary text as it is', () => {
 
 test('guard: no special token is left, and none can be completed from outside; all of it comes back', () => {
   const { protect, restore } = guardOf('<|turn|>', '|turn|', '<s>', '@', '#')
-  for (const text of ['<|turn|>', 'a<|turn|>b<s>', '<<s>s>', 'turn|>', ' |> ', 'a <|', '<', '>', 'turn', 'mail@home #1', '@#', '@', '<|turn|><|turn|>']) {
+  for (const text of [
+    '<|turn|>',
+    'a<|turn|>b<s>',
+    '<<s>s>',
+    'turn|>',
+    ' |> ',
+    'a <|',
+    '<',
+    '>',
+    'turn',
+    'mail@home #1',
+    '@#',
+    '@',
+    '<|turn|><|turn|>',
+  ]) {
     const marked = protect(text)
     assert.equal(restore(marked), text)
-    for (const [before, after] of [['', ''], ['<', '>'], ['<|', '|>'], ['<|turn', ''], ['<|tur', ''], ['', 'turn|>'], ['', '|turn|>'], ['<', 's>'], ['<s', '']]) {
+    for (const [before, after] of [
+      ['', ''],
+      ['<', '>'],
+      ['<|', '|>'],
+      ['<|turn', ''],
+      ['<|tur', ''],
+      ['', 'turn|>'],
+      ['', '|turn|>'],
+      ['<', 's>'],
+      ['<s', ''],
+    ]) {
       const around = guardOf('<|turn|>', '|turn|', '<s>', '@', '#')
       const own = `${before}${after}`
       const whole = `${before}${marked.trim()}${after}`
@@ -34,5 +69,6 @@ test('guard: no special token is left, and none can be completed from outside; a
 
 test('guard: characters whose halves are those of marks stay whole', () => {
   const { protect, restore } = guardOf('<|turn|>')
-  for (const text of ['\u{10000}', '\u{10001}<|turn|>\u{10400}', '\u{1f600}']) assert.equal(restore(protect(text)), text)
+  for (const text of ['\u{10000}', '\u{10001}<|turn|>\u{10400}', '\u{1f600}'])
+    assert.equal(restore(protect(text)), text)
 })

@@ -28,7 +28,9 @@ const markEnds = (text: string, contents: readonly string[]): string => {
   if (from >= to) return text
   const inner = text.slice(from, to)
   const proper = (content: string): number[] => Array.from({ length: content.length - 1 }, (_, i) => i + 1)
-  const completes = contents.some((content) => content.includes(inner) || proper(content).some((cut) => inner.startsWith(content.slice(cut))))
+  const completes = contents.some(
+    (content) => content.includes(inner) || proper(content).some((cut) => inner.startsWith(content.slice(cut))),
+  )
   const begins = contents.some((content) => proper(content).some((cut) => inner.endsWith(content.slice(0, cut))))
   return `${text.slice(0, from)}${completes ? mark : ''}${inner}${begins ? mark : ''}${text.slice(to)}`
 }
@@ -56,6 +58,7 @@ export const createGuard = (special: readonly AddedToken[]): Guard => {
   }
   return {
     protect: (text) => markEnds(markInside(text), contents),
-    restore: (text) => text.replace(lone, (one) => (one === mark ? '' : (letters[one.charCodeAt(0) - firstStandIn] ?? ''))),
+    restore: (text) =>
+      text.replace(lone, (one) => (one === mark ? '' : (letters[one.charCodeAt(0) - firstStandIn] ?? ''))),
   }
 }

@@ -7,10 +7,12 @@ import { spaceAfter, spaceBefore } from './white-space.ts'
 
 export type Normalizer = (text: string) => string
 
-const unicode = (form: 'NFC' | 'NFD' | 'NFKC' | 'NFKD') => (config: Json): Normalizer => {
-  knownFields(form, config, [])
-  return (text) => text.normalize(form)
-}
+const unicode =
+  (form: 'NFC' | 'NFD' | 'NFKC' | 'NFKD') =>
+  (config: Json): Normalizer => {
+    knownFields(form, config, [])
+    return (text) => text.normalize(form)
+  }
 
 const strip = (config: Json): Normalizer => {
   knownFields('Strip', config, ['strip_left', 'strip_right'])
@@ -41,7 +43,10 @@ const makers: Readonly<Record<string, (config: Json) => Normalizer>> = {
   },
   Prepend: prepend,
   Replace: replace,
-  NFC: unicode('NFC'), NFD: unicode('NFD'), NFKC: unicode('NFKC'), NFKD: unicode('NFKD'),
+  NFC: unicode('NFC'),
+  NFD: unicode('NFD'),
+  NFKC: unicode('NFKC'),
+  NFKD: unicode('NFKD'),
   // letter by letter: JavaScript would look at the neighbours of a final sigma, Rust does not
   Lowercase: () => (text) => Array.from(text, (letter) => letter.toLowerCase()).join(''),
   Precompiled: (config) => {

@@ -9,8 +9,14 @@ export type Behaviour = (typeof behaviours)[number]
 /** The library turns Oniguruma's syntax into that of JavaScript. @throws Error */
 export const patternOf = (pattern: unknown): RegExp => {
   if (isJson(pattern) && typeof pattern.String === 'string') return new RegExp(RegExp.escape(pattern.String), 'gu')
-  if (!isJson(pattern) || typeof pattern.Regex !== 'string') throw new Error(`the pattern ${shown(pattern)} is not supported`)
-  const { pattern: made } = new SplitPreTokenizer({ type: 'Split', pattern: { Regex: pattern.Regex }, behavior: 'Isolated', invert: false })
+  if (!isJson(pattern) || typeof pattern.Regex !== 'string')
+    throw new Error(`the pattern ${shown(pattern)} is not supported`)
+  const { pattern: made } = new SplitPreTokenizer({
+    type: 'Split',
+    pattern: { Regex: pattern.Regex },
+    behavior: 'Isolated',
+    invert: false,
+  })
   if (!made) throw new Error(`the pattern ${shown(pattern)} is not supported`)
   return made
 }
@@ -18,7 +24,9 @@ export const patternOf = (pattern: unknown): RegExp => {
 export const behaviourOf = (config: Json, fallback?: Behaviour): Behaviour => {
   const value = config.behavior ?? fallback
   // written as Isolated by Rust, as isolated by its Python binding
-  const found = behaviours.find((one) => typeof value === 'string' && one.toLowerCase() === value.toLowerCase().replaceAll('_', ''))
+  const found = behaviours.find(
+    (one) => typeof value === 'string' && one.toLowerCase() === value.toLowerCase().replaceAll('_', ''),
+  )
   if (!found) throw new Error(`behavior is ${shown(value)}; supported: ${behaviours.join(', ')}`)
   return found
 }

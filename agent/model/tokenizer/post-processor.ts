@@ -13,7 +13,8 @@ const idsOf = (config: Json, name: unknown): readonly number[] => {
   const tokens = config.special_tokens
   const entry = isJson(tokens) && typeof name === 'string' && Object.hasOwn(tokens, name) ? tokens[name] : undefined
   const ids = isJson(entry) ? entry.ids : undefined
-  if (!Array.isArray(ids) || !ids.every((id) => Number.isInteger(id))) throw new Error(`TemplateProcessing: ${shown(name)} has no ids`)
+  if (!Array.isArray(ids) || !ids.every((id) => Number.isInteger(id)))
+    throw new Error(`TemplateProcessing: ${shown(name)} has no ids`)
   return ids as number[]
 }
 
@@ -23,7 +24,8 @@ const template = (config: Json): Surround => {
   let isAfter = false
   for (const step of list(config, 'single')) {
     if (isJson(step) && isJson(step.Sequence)) isAfter = true
-    else if (isJson(step) && isJson(step.SpecialToken)) (isAfter ? around.after : around.before).push(...idsOf(config, step.SpecialToken.id))
+    else if (isJson(step) && isJson(step.SpecialToken))
+      (isAfter ? around.after : around.before).push(...idsOf(config, step.SpecialToken.id))
     else throw new Error(`TemplateProcessing: ${shown(step)}`)
   }
   if (!isAfter) throw new Error('TemplateProcessing leaves out the text')
@@ -48,7 +50,12 @@ const makers: Readonly<Record<string, (config: Json) => Surround>> = {
   RobertaProcessing: classAndSeparator,
   Sequence: (config) => {
     knownFields('Sequence', config, ['processors'])
-    return list(config, 'processors').map(createSurround).reduce((inner, outer) => ({ before: [...outer.before, ...inner.before], after: [...inner.after, ...outer.after] }), nothing)
+    return list(config, 'processors')
+      .map(createSurround)
+      .reduce(
+        (inner, outer) => ({ before: [...outer.before, ...inner.before], after: [...inner.after, ...outer.after] }),
+        nothing,
+      )
   },
 }
 

@@ -9,7 +9,10 @@ export type PreTokenizer = (piece: string, isFirst: boolean) => readonly string[
 
 const word = '\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\p{Join_Control}'
 
-const cutter = (pattern: RegExp, behaviour: Behaviour, invert = false): PreTokenizer => (piece) => cut(piece, pattern, behaviour, invert)
+const cutter =
+  (pattern: RegExp, behaviour: Behaviour, invert = false): PreTokenizer =>
+  (piece) =>
+    cut(piece, pattern, behaviour, invert)
 
 const prefixSchemes = ['always', 'first', 'never']
 
@@ -46,7 +49,11 @@ const byteLevel = (config: Json): PreTokenizer => {
 const sequence = (config: Json): PreTokenizer => {
   knownFields('Sequence', config, ['pretokenizers'])
   const steps = list(config, 'pretokenizers').map(createPreTokenizer)
-  return (piece, isFirst) => steps.reduce<readonly string[]>((pieces, step) => pieces.flatMap((one, index) => step(one, isFirst && index === 0)), [piece])
+  return (piece, isFirst) =>
+    steps.reduce<readonly string[]>(
+      (pieces, step) => pieces.flatMap((one, index) => step(one, isFirst && index === 0)),
+      [piece],
+    )
 }
 
 const makers: Readonly<Record<string, (config: Json) => PreTokenizer>> = {

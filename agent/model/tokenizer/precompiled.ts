@@ -16,7 +16,8 @@ export const createPrecompiled = (base64: string): ((text: string) => string) =>
   const bytes = Buffer.from(base64, 'base64')
   if (bytes.length === 0) return (text) => text
   const trieBytes = bytes.length >= 4 ? bytes.readUInt32LE(0) : -1
-  if (trieBytes < 4 || trieBytes % 4 !== 0 || 4 + trieBytes > bytes.length) throw new Error('precompiled_charsmap is damaged')
+  if (trieBytes < 4 || trieBytes % 4 !== 0 || 4 + trieBytes > bytes.length)
+    throw new Error('precompiled_charsmap is damaged')
   const units = Uint32Array.from({ length: trieBytes / 4 }, (_, i) => bytes.readUInt32LE(4 + 4 * i))
   const texts = bytes.subarray(4 + trieBytes)
 

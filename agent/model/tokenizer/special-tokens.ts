@@ -12,7 +12,8 @@ const contentOf = (token: unknown): string | undefined => {
   return typeof content === 'string' && content !== '' ? content : undefined
 }
 
-const more = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : isJson(value) ? Object.values(value) : [])
+const more = (value: unknown): readonly unknown[] =>
+  Array.isArray(value) ? value : isJson(value) ? Object.values(value) : []
 
 export interface SpecialNames {
   /** Names under the role that a token plays, as chat templates ask for them. */
@@ -33,9 +34,21 @@ export const readSpecialNames = (config: Json, map: Json): SpecialNames => {
     const content = contentOf(role in config ? config[role] : map[role])
     if (content !== undefined) byRole[role] = content
   }
-  const listed = isJson(config.added_tokens_decoder) ? Object.entries(config.added_tokens_decoder).map(([id, token]) => ({ ...(isJson(token) ? token : {}), id: Number(id) })) : []
-  const others = [config, map].flatMap((file) => [...more(file.additional_special_tokens), ...more(file.extra_special_tokens)])
-  const names = [...Object.values(byRole), ...others.map(contentOf), ...listed.map((token) => ('special' in token && token.special === true ? contentOf(token) : undefined))]
+  const listed = isJson(config.added_tokens_decoder)
+    ? Object.entries(config.added_tokens_decoder).map(([id, token]) => ({
+        ...(isJson(token) ? token : {}),
+        id: Number(id),
+      }))
+    : []
+  const others = [config, map].flatMap((file) => [
+    ...more(file.additional_special_tokens),
+    ...more(file.extra_special_tokens),
+  ])
+  const names = [
+    ...Object.values(byRole),
+    ...others.map(contentOf),
+    ...listed.map((token) => ('special' in token && token.special === true ? contentOf(token) : undefined)),
+  ]
   return { byRole, names: new Set(names.filter((name) => name !== undefined)), listed }
 }
 
@@ -44,7 +57,11 @@ export const readSpecialNames = (config: Json, map: Json): SpecialNames => {
  * @param added of tokenizer.json
  * @throws Error
  */
-export const joinTokens = (added: readonly AddedToken[], { names, listed }: SpecialNames, idOf: (name: string) => number | undefined): AddedToken[] => {
+export const joinTokens = (
+  added: readonly AddedToken[],
+  { names, listed }: SpecialNames,
+  idOf: (name: string) => number | undefined,
+): AddedToken[] => {
   const tokens = new Map(added.map((token) => [token.content, token]))
   for (const token of readAddedTokens(listed)) if (!tokens.has(token.content)) tokens.set(token.content, token)
   for (const content of names) {
@@ -61,7 +78,11 @@ export const joinTokens = (added: readonly AddedToken[], { names, listed }: Spec
  * What stands around every text: as the post-processor says, unless tokenizer_config.json says outright whether it
  * begins and ends with a token (transformers then leaves the post-processor out).
  */
-export const surroundOf = (surround: Surround, config: Json, ids: { readonly bos?: number; readonly eos?: number }): Surround => {
+export const surroundOf = (
+  surround: Surround,
+  config: Json,
+  ids: { readonly bos?: number; readonly eos?: number },
+): Surround => {
   const begin = (wanted: unknown, { before }: Surround, id: number | undefined): readonly number[] => {
     if (typeof wanted !== 'boolean' || id === undefined) return before
     if (!wanted) return before.filter((one) => one !== id)
@@ -74,4 +95,3 @@ export const surroundOf = (surround: Surround, config: Json, ids: { readonly bos
   }
   return { before: begin(config.add_bos_token, surround, ids.bos), after: end(config.add_eos_token, surround, ids.eos) }
 }
-

@@ -16,7 +16,8 @@ const readScores = (vocab: readonly unknown[]): Map<string, Scored> => {
   const tokens = new Map<string, Scored>()
   for (const [id, entry] of vocab.entries()) {
     const [name, score] = Array.isArray(entry) ? (entry as unknown[]) : []
-    if (typeof name !== 'string' || typeof score !== 'number') throw new Error(`entry ${id} of the vocabulary is ${shown(entry)}`)
+    if (typeof name !== 'string' || typeof score !== 'number')
+      throw new Error(`entry ${id} of the vocabulary is ${shown(entry)}`)
     tokens.set(name, { id, score })
   }
   return tokens
@@ -30,13 +31,16 @@ interface Way {
 }
 
 /** The likeliest way to each place of a word; undefined inside a character. */
-const waysThrough = (word: string, { pieces, longest, unknownScore }: { pieces: ReadonlyMap<string, Scored>; longest: number; unknownScore: number }): (Way | undefined)[] => {
+const waysThrough = (
+  word: string,
+  { pieces, longest, unknownScore }: { pieces: ReadonlyMap<string, Scored>; longest: number; unknownScore: number },
+): (Way | undefined)[] => {
   const ways: (Way | undefined)[] = [{ from: 0, id: undefined, score: 0 }]
   const offer = (end: number, way: Way): void => {
     const held = ways[end]
     if (!held || way.score > held.score) ways[end] = way
   }
-  for (let from = 0; from < word.length; ) {
+  for (let from = 0; from < word.length;) {
     const till = ways[from]?.score ?? 0
     const letter = (word.codePointAt(from) as number) > 0xffff ? 2 : 1
     let hasLetter = false
@@ -61,7 +65,7 @@ interface Piece {
 const likeliest = (word: string, ways: readonly (Way | undefined)[]): Piece[] => {
   const pieces: Piece[] = []
   let runEnd: number | undefined
-  for (let end = word.length; end > 0; ) {
+  for (let end = word.length; end > 0;) {
     const { from, id } = ways[end] as Way
     if (id !== undefined) pieces.push({ text: word.slice(from, end), id })
     else runEnd ??= end
@@ -89,7 +93,8 @@ export const createUnigram = (config: Json, special: ReadonlySet<string>): Vocab
   if (unknown !== undefined && typeof unknown !== 'number') throw new Error(`unk_id is ${shown(unknown)}`)
   const ids = new Map([...all].map(([name, { id }]) => [name, id]))
   const bytes = new Set(fallsBack ? byteNames : [])
-  const inText = ([name, { id }]: readonly [string, Scored]): boolean => name !== '' && id !== unknown && !special.has(name) && !bytes.has(name)
+  const inText = ([name, { id }]: readonly [string, Scored]): boolean =>
+    name !== '' && id !== unknown && !special.has(name) && !bytes.has(name)
   const pieces = new Map([...all].filter(inText))
   const longest = [...pieces.keys()].reduce((most, { length }) => Math.max(most, length), 0)
   const unknownScore = [...all.values()].reduce((least, { score }) => Math.min(least, score), Infinity) - unknownPenalty
@@ -98,7 +103,8 @@ export const createUnigram = (config: Json, special: ReadonlySet<string>): Vocab
     if (id !== undefined) return [id]
     const found = fallsBack ? bytesOf(text, ids) : undefined
     if (found) return found
-    if (unknown === undefined) throw new Error(`${shown(text)} is not in the vocabulary, which has no token for what is unknown`)
+    if (unknown === undefined)
+      throw new Error(`${shown(text)} is not in the vocabulary, which has no token for what is unknown`)
     return [unknown]
   }
   return {

@@ -10,4 +10,5 @@ export interface Vocabulary {
   readonly losesNothing: boolean
 }
 
-export const namesOf = (ids: ReadonlyMap<string, number>): Map<number, string> => new Map([...ids].map(([name, id]) => [id, name]))
+export const namesOf = (ids: ReadonlyMap<string, number>): Map<number, string> =>
+  new Map([...ids].map(([name, id]) => [id, name]))

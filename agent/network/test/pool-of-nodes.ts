@@ -44,11 +44,32 @@ export interface TestPoolOptions {
 
 const empty = { start: 0, end: 0 }
 
-export const createTestNode = async (key: KeyPair, directory: PoolDirectory, { relays = [], listen = ['/ip4/127.0.0.1/tcp/0'], stepTimeoutMs = 5000, earlyFrameBytes, attemptMs, connectTimeoutMs = 20_000, credentials }: TestPoolOptions = {}): Promise<TestNode> => {
+export const createTestNode = async (
+  key: KeyPair,
+  directory: PoolDirectory,
+  {
+    relays = [],
+    listen = ['/ip4/127.0.0.1/tcp/0'],
+    stepTimeoutMs = 5000,
+    earlyFrameBytes,
+    attemptMs,
+    connectTimeoutMs = 20_000,
+    credentials,
+  }: TestPoolOptions = {},
+): Promise<TestNode> => {
   const logger = silentLogger()
   const node = await createNode({ key, listen, announce: [], relays, credentials, logger })
-  const gate = new Gate(node, directory, { now: Date.now, logger, isRelay: (peer) => relays.some((relay) => relay.includes(peer)) })
-  return { key, node, gate, links: new RingLinks({ node, gate, stepTimeoutMs, earlyFrameBytes, attemptMs, connectTimeoutMs, logger }) }
+  const gate = new Gate(node, directory, {
+    now: Date.now,
+    logger,
+    isRelay: (peer) => relays.some((relay) => relay.includes(peer)),
+  })
+  return {
+    key,
+    node,
+    gate,
+    links: new RingLinks({ node, gate, stepTimeoutMs, earlyFrameBytes, attemptMs, connectTimeoutMs, logger }),
+  }
 }
 
 export const createTestPool = async (count: number, options: TestPoolOptions = {}): Promise<TestPool> => {
@@ -59,9 +80,15 @@ export const createTestPool = async (count: number, options: TestPoolOptions = {
       const key = newKeyPair()
       const good = issueCertificate(root, { deviceId: deviceIdOf(key), role: 'member' }, Date.now())
       const certificate = options.certificate ? options.certificate(index, key, root) : good
-      return createTestNode(key, { rootKeyOf: (id) => (id === poolId ? root.publicKey : undefined), certificateOf: () => certificate }, {
-        credentials: () => (certificate === undefined ? [] : [{ poolId, rootPublicKey: toHex(root.publicKey), certificate }]), ...options,
-      })
+      return createTestNode(
+        key,
+        { rootKeyOf: (id) => (id === poolId ? root.publicKey : undefined), certificateOf: () => certificate },
+        {
+          credentials: () =>
+            certificate === undefined ? [] : [{ poolId, rootPublicKey: toHex(root.publicKey), certificate }],
+          ...options,
+        },
+      )
     }),
   )
   return {
@@ -69,19 +96,37 @@ export const createTestPool = async (count: number, options: TestPoolOptions = {
     root,
     nodes,
     ring: (members, epoch = 1) => ({
-      ringId: 'ring_test', poolId, epoch, quant: 'q8',
-      model: { modelId: 'm', revision: '0'.repeat(64), weightBytes: 0, shape: { layers: 1, hidden: 1, heads: 1, kvHeads: 1, headDim: 2, ffn: 1, vocab: 1, context: 1 } },
+      ringId: 'ring_test',
+      poolId,
+      epoch,
+      quant: 'q8',
+      model: {
+        modelId: 'm',
+        revision: '0'.repeat(64),
+        weightBytes: 0,
+        shape: { layers: 1, hidden: 1, heads: 1, kvHeads: 1, headDim: 2, ffn: 1, vocab: 1, context: 1 },
+      },
       members: members.map((index, rank) => ({
-        deviceId: deviceIdOf(nodes[index].key), name: `node ${index}`, peerId: nodes[index].node.peerId, addresses: nodes[index].node.addresses(),
-        rank, share: 1, ranges: { kvHeads: empty, heads: empty, ffn: empty, vocab: empty },
+        deviceId: deviceIdOf(nodes[index].key),
+        name: `node ${index}`,
+        peerId: nodes[index].node.peerId,
+        addresses: nodes[index].node.addresses(),
+        rank,
+        share: 1,
+        ranges: { kvHeads: empty, heads: empty, ffn: empty, vocab: empty },
       })),
     }),
-    connect: (ring, members) => Promise.all(members.map((index, rank) => nodes[index].links.open({ ring, rank, signal: new AbortController().signal }))),
+    connect: (ring, members) =>
+      Promise.all(
+        members.map((index, rank) => nodes[index].links.open({ ring, rank, signal: new AbortController().signal })),
+      ),
     stop: async () => {
-      await Promise.all(nodes.map(async ({ node, gate }) => {
-        gate.stop()
-        await node.stop()
-      }))
+      await Promise.all(
+        nodes.map(async ({ node, gate }) => {
+          gate.stop()
+          await node.stop()
+        }),
+      )
     },
   }
 }

@@ -19,19 +19,38 @@ export interface AssembledRanks {
   leave(): Promise<void>
 }
 
-export const assembleRanks = async (pool: TestPool, parts: readonly RankParts[], { epoch = 1, carrier = 'auto' }: { readonly epoch?: number; readonly carrier?: CarrierChoice } = {}): Promise<AssembledRanks> => {
+export const assembleRanks = async (
+  pool: TestPool,
+  parts: readonly RankParts[],
+  { epoch = 1, carrier = 'auto' }: { readonly epoch?: number; readonly carrier?: CarrierChoice } = {},
+): Promise<AssembledRanks> => {
   const members = parts.map((_, rank) => rank)
   const ring = pool.ring(members, epoch)
   const channels = await pool.connect(ring, members)
   const { signal } = new AbortController()
-  const ranks = await Promise.all(parts.map(({ shape, ranges, embed, backend }, rank) => assembleRank({ shape, ranges, embed, ring, backend: backend as HostedBackend, channel: channels[rank], carrier, logger: silentLogger(), signal })))
+  const ranks = await Promise.all(
+    parts.map(({ shape, ranges, embed, backend }, rank) =>
+      assembleRank({
+        shape,
+        ranges,
+        embed,
+        ring,
+        backend: backend as HostedBackend,
+        channel: channels[rank],
+        carrier,
+        logger: silentLogger(),
+        signal,
+      }),
+    ),
+  )
   const engines = ranks.map(({ engine }) => engine)
   return {
     engines,
     channels,
     reasons: ranks.map(({ streamsReason }) => streamsReason),
     use: (wanted) => {
-      for (const engine of engines) engine.use({ algorithm: 'auto', wire: 'f32', link: costOf(slowestOf(ranks[0].links)), carrier: wanted })
+      for (const engine of engines)
+        engine.use({ algorithm: 'auto', wire: 'f32', link: costOf(slowestOf(ranks[0].links)), carrier: wanted })
     },
     leave: async () => {
       for (const engine of engines) engine.dropSockets()

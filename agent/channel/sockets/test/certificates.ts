@@ -5,4 +5,5 @@ import type { LinkCertificate } from '../tls-sockets.ts'
 /** Made once: keys cost time. */
 const made: Promise<LinkCertificate>[] = []
 
-export const certificateOf = (rank: number): Promise<LinkCertificate> => (made[rank] ??= makeLinkCertificate() as Promise<LinkCertificate>)
+export const certificateOf = (rank: number): Promise<LinkCertificate> =>
+  (made[rank] ??= makeLinkCertificate() as Promise<LinkCertificate>)

@@ -8,10 +8,24 @@ import { certificateOf } from './certificates.ts'
 export const linkSockets = async (worldSize: number): Promise<Map<number, TLSSocket>[]> => {
   const own = await Promise.all(Array.from({ length: worldSize }, (_, rank) => certificateOf(rank)))
   const listeners = await Promise.all(own.map((certificate) => LinkListener.listen(certificate, '127.0.0.1')))
-  return Promise.all(listeners.map((listener, rank) => listener.connect(
-    listeners.flatMap(({ port }, other) => (other === rank ? [] : [{ rank: other, fingerprint: fingerprintOf(own[other]), ...(other > rank ? { dial: { host: '127.0.0.1', port } } : {}) }])),
-    5000,
-  )))
+  return Promise.all(
+    listeners.map((listener, rank) =>
+      listener.connect(
+        listeners.flatMap(({ port }, other) =>
+          other === rank
+            ? []
+            : [
+                {
+                  rank: other,
+                  fingerprint: fingerprintOf(own[other]),
+                  ...(other > rank ? { dial: { host: '127.0.0.1', port } } : {}),
+                },
+              ],
+        ),
+        5000,
+      ),
+    ),
+  )
 }
 
 export interface SocketRank {
@@ -22,8 +36,26 @@ export interface SocketRank {
 export const testEpoch = 3
 
 /** A channel over sockets that are there already. */
-export const socketChannelOver = (rank: number, sockets: ReadonlyMap<number, TLSSocket>, options: Partial<SocketChannelOptions> = {}): SocketChannel =>
-  new SocketChannel({ rank, epoch: testEpoch, names: Array.from({ length: sockets.size + 1 }, (_, other) => `node ${other}`), sockets, stepTimeoutMs: 5000, spinMs: 0, ...options })
+export const socketChannelOver = (
+  rank: number,
+  sockets: ReadonlyMap<number, TLSSocket>,
+  options: Partial<SocketChannelOptions> = {},
+): SocketChannel =>
+  new SocketChannel({
+    rank,
+    epoch: testEpoch,
+    names: Array.from({ length: sockets.size + 1 }, (_, other) => `node ${other}`),
+    sockets,
+    stepTimeoutMs: 5000,
+    spinMs: 0,
+    ...options,
+  })
 
-export const createSocketRanks = async (worldSize: number, options: Partial<SocketChannelOptions> = {}): Promise<SocketRank[]> =>
-  (await linkSockets(worldSize)).map((sockets, rank) => ({ sockets, channel: socketChannelOver(rank, sockets, options) }))
+export const createSocketRanks = async (
+  worldSize: number,
+  options: Partial<SocketChannelOptions> = {},
+): Promise<SocketRank[]> =>
+  (await linkSockets(worldSize)).map((sockets, rank) => ({
+    sockets,
+    channel: socketChannelOver(rank, sockets, options),
+  }))

@@ -12,4 +12,8 @@ export interface Cut {
 /** Digits of a hash: a wrong text passes once in sixteen million. */
 export const hashDigits = 6
 
-export const hashOf = (cut: Cut): string => createHash('sha256').update(JSON.stringify([cut.parsed, cut.plain, cut.decoded])).digest('hex').slice(0, hashDigits)
+export const hashOf = (cut: Cut): string =>
+  createHash('sha256')
+    .update(JSON.stringify([cut.parsed, cut.plain, cut.decoded]))
+    .digest('hex')
+    .slice(0, hashDigits)

@@ -21,8 +21,11 @@ type Named = object & { readonly content?: string; readonly special?: boolean }
 
 /** The same tokenizer, whose special tokens have names that no text holds. */
 const withoutSpecial = (json: (typeof families)[string]): object => {
-  const special = (json.added_tokens as readonly Named[]).filter((token) => token.special).map(({ content }) => content as string)
-  const hidden = (name: string): string => (special.includes(name) ? String.fromCodePoint(0x10ff00 + special.indexOf(name)) : name)
+  const special = (json.added_tokens as readonly Named[])
+    .filter((token) => token.special)
+    .map(({ content }) => content as string)
+  const hidden = (name: string): string =>
+    special.includes(name) ? String.fromCodePoint(0x10ff00 + special.indexOf(name)) : name
   const { vocab, unk_token: unknown } = json.model
   const model = {
     ...json.model,
@@ -31,7 +34,14 @@ const withoutSpecial = (json: (typeof families)[string]): object => {
       ? (vocab as [string, number][]).map(([name, score]) => [hidden(name), score])
       : Object.fromEntries(Object.entries(vocab as object).map(([name, id]) => [hidden(name), id as number])),
   }
-  return { ...json, model, added_tokens: (json.added_tokens as readonly Named[]).map((token) => ({ ...token, content: hidden(token.content as string) })) }
+  return {
+    ...json,
+    model,
+    added_tokens: (json.added_tokens as readonly Named[]).map((token) => ({
+      ...token,
+      content: hidden(token.content as string),
+    })),
+  }
 }
 
 const goldens: Record<string, string> = {}
@@ -40,8 +50,13 @@ for (const [name, json] of Object.entries(families)) {
   const hashes: string[] = []
   for (const text of hardTexts) {
     const parsed = (await native.encode(text)).getIds()
-    hashes.push(hashOf({ parsed, plain: (await plain.encode(text)).getIds(), decoded: await native.decode(parsed, true) }))
+    hashes.push(
+      hashOf({ parsed, plain: (await plain.encode(text)).getIds(), decoded: await native.decode(parsed, true) }),
+    )
   }
   goldens[name] = hashes.join('')
 }
-writeFileSync(new URL('./goldens.json', import.meta.url), `${JSON.stringify({ made_by: 'make-goldens.ts with tokenizers 0.23.2', hashes: goldens }, undefined, 1)}\n`)
+writeFileSync(
+  new URL('./goldens.json', import.meta.url),
+  `${JSON.stringify({ made_by: 'make-goldens.ts with tokenizers 0.23.2', hashes: goldens }, undefined, 1)}\n`,
+)
