@@ -55,6 +55,8 @@ export const rooms: Readonly<Record<string, readonly string[]>> = {
   'control-plane/store': ['control-plane/domain'],
   'control-plane/domain': [],
   'relay-server': [],
+  'shared/errors': [],
+  'shared/options': [],
   'shared/api': ['shared/identity', 'shared/ledger', 'shared/schema', 'shared/wire'],
   'shared/sealed': ['shared/identity', 'shared/schema', 'shared/wire'],
   'shared/ledger': ['shared/identity', 'shared/schema', 'shared/wire'],
@@ -207,8 +209,6 @@ const toBeSplit = [
   'control-plane/store/job-store.ts',
   'relay-server/relay.ts',
   'shared/api/client.ts',
-  'shared/errors.ts',
-  'shared/options.ts',
 ]
 
 export default defineConfig({

@@ -1,0 +1,58 @@
+/** Models, rings, shards, and the memory that is locked for them. */
+import { isModelId } from '../ids.ts'
+import type { OptionRecord } from './record.ts'
+
+export const modelOptions = {
+  modelId: {
+    flag: '--model-id',
+    value: '<name>',
+    type: 'string',
+    env: 'MESHNET_MODEL',
+    default: 'tiny-story',
+    form: { name: 'a name such as llama, owner/name or name:tag (letters, digits, . _ -)', matches: isModelId },
+    help: 'the model',
+  },
+  modelDir: {
+    flag: '--model-dir',
+    value: '<folder>',
+    type: 'string',
+    help: 'Hugging Face folder of the model; without --model-id its name is that of the folder',
+  },
+  quant: {
+    flag: '--quant',
+    value: '<kind>',
+    type: 'string',
+    choices: ['f32', 'q8', 'q4'],
+    default: 'q8',
+    help: 'how weights are held',
+  },
+  share: {
+    flag: '--share',
+    value: '<weight>',
+    type: 'number',
+    default: 1,
+    min: 0.001,
+    max: 1000,
+    help: 'weight of this device when columns are shared out',
+  },
+  noServe: { flag: '--no-serve', type: 'switch', help: 'take part in serving no model' },
+  maxShards: {
+    flag: '--max-shards',
+    value: '<size>',
+    type: 'bytes',
+    env: 'MESHNET_MAX_SHARDS',
+    min: 0,
+    max: 2 ** 60,
+    help: 'disk that shards of models may take together; beyond it those that no ring uses go, the one unused for longest first (default: a tenth of the disk)',
+  },
+  clean: { flag: '--clean', type: 'switch', help: 'remove the shards that no ring of this device uses' },
+  memory: { flag: '--memory', value: '<size>', type: 'bytes', min: 1e6, max: 2 ** 50, help: 'memory to commit' },
+  cooldown: {
+    flag: '--cooldown',
+    value: '<time>',
+    type: 'duration',
+    min: 0,
+    max: 365 * 86400e3,
+    help: 'how long it stays committed after mesh unlock-resources (default: 24h, or as before)',
+  },
+} as const satisfies Record<string, OptionRecord>
