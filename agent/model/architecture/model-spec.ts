@@ -13,6 +13,11 @@
 export interface RopeSpec {
   /** Radians that pair i turns per position; as many as pairs turn. Pairs behind them stand still. */
   readonly frequencies: readonly number[]
+  /**
+   * Frequencies in place of those for every position of a sequence that may grow longer than `beyond` (longrope). It is
+   * decided once for each sequence, by the most positions that it may reach: keys that were turned stay as they are.
+   */
+  readonly long?: { readonly beyond: number; readonly frequencies: readonly number[] }
   /** Elements of the head that the pairs are made of: pair i is (i, i + span / 2), or (2 i, 2 i + 1). */
   readonly span: number
   readonly pairing: 'half' | 'interleaved'
@@ -91,7 +96,10 @@ export interface DeltaSpec {
   /** Taps of the causal convolution over q, k and v. */
   readonly convolution: number
   readonly gate: 'silu' | 'sigmoid'
-  /** Which key head a value head h uses: floor(h / r), or h mod keyHeads. Canonical tensors are `grouped`. */
+  /**
+   * Which key head a value head h uses, with r = valueHeads / keyHeads: floor(h / r), or h mod keyHeads. Tensors lie as
+   * this says: files differ, and columns of a quantised matrix cannot be moved.
+   */
   readonly valueOrder: 'grouped' | 'tiled'
 }
 

@@ -60,3 +60,46 @@ export interface RoleTensor {
   /** Bytes of the same rows in `type`, little-endian. Rows are moved as the canonical order wants, never recomputed. */
   readBytes(start: number, end: number): Uint8Array
 }
+
+/**
+ * A tensor as a file stores it, seen as rows: all dims but the last, in Hugging Face's order, are rows. Readers of
+ * formats give these; which of them make up a role is known to the table of families.
+ */
+export interface StoredTensor {
+  /** As the file has it. */
+  readonly name: string
+  /** In Hugging Face's order: [out, in], [experts, out, in]; the last is contiguous. */
+  readonly dims: readonly number[]
+  /** As of `RoleTensor`. */
+  readonly type: WeightType
+  /** @returns f32 [end - start, last dim] */
+  readRows(start: number, end: number): Float32Array
+  /** @returns bytes of the same rows in `type`; a row of blocks is whole blocks */
+  readBytes(start: number, end: number): Uint8Array
+}
+
+/** Bytes of one row of `columns` values. Blocks of a type have a fixed size: 32 values, or 256 for `_K` and `_XS`. */
+export const rowBytes = (type: WeightType, columns: number): number => {
+  const { values, bytes } = blockSizes[type]
+  return (columns / values) * bytes
+}
+
+/** Values in a block of each type, and its bytes. */
+export const blockSizes: Readonly<Record<WeightType, { readonly values: number; readonly bytes: number }>> = {
+  F32: { values: 1, bytes: 4 },
+  F16: { values: 1, bytes: 2 },
+  BF16: { values: 1, bytes: 2 },
+  Q4_0: { values: 32, bytes: 18 },
+  Q4_1: { values: 32, bytes: 20 },
+  Q5_0: { values: 32, bytes: 22 },
+  Q5_1: { values: 32, bytes: 24 },
+  Q8_0: { values: 32, bytes: 34 },
+  IQ4_NL: { values: 32, bytes: 18 },
+  MXFP4: { values: 32, bytes: 17 },
+  Q2_K: { values: 256, bytes: 84 },
+  Q3_K: { values: 256, bytes: 110 },
+  Q4_K: { values: 256, bytes: 144 },
+  Q5_K: { values: 256, bytes: 176 },
+  Q6_K: { values: 256, bytes: 210 },
+  IQ4_XS: { values: 256, bytes: 136 },
+}
