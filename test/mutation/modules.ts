@@ -1,0 +1,52 @@
+/** Which modules are pure, and which tests are beside them. */
+import { existsSync, globSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Module } from './measure.ts'
+
+interface Room {
+  /** Files, as patterns from the root of the tree. */
+  readonly sources: string | readonly string[]
+  /** Not pure: what these do is to talk to sockets, files or processes; or they are tables that something else tells. */
+  readonly except?: readonly string[]
+  /** Asked about what the test of the module's own name misses, or where there is none. */
+  readonly tests: readonly string[]
+}
+
+export const rooms: readonly Room[] = [
+  { sources: 'shared/plan/*.ts', tests: ['shared/plan/*.test.ts'] },
+  { sources: 'shared/ledger/*.ts', tests: ['shared/ledger/*.test.ts'] },
+  { sources: 'shared/identity/*.ts', tests: ['shared/identity/*.test.ts'] },
+  { sources: 'shared/sealed/*.ts', tests: ['shared/sealed/*.test.ts'] },
+  { sources: 'shared/wire/*.ts', tests: ['shared/wire/*.test.ts'] },
+  { sources: 'shared/schema/*.ts', tests: ['shared/schema/*.test.ts'] },
+  {
+    sources: 'shared/*.ts',
+    except: ['shared/errors.ts', 'shared/options.ts', 'shared/limits.ts'],
+    tests: [],
+  },
+  { sources: 'control-plane/domain/*.ts', tests: ['control-plane/domain/*.test.ts'] },
+  { sources: 'agent/generation/*.ts', tests: ['agent/generation/*.test.ts'] },
+  { sources: 'agent/collective/*.ts', tests: ['agent/collective/*.test.ts'] },
+  { sources: 'agent/channel/*.ts', tests: ['agent/channel/*.test.ts'] },
+  { sources: 'agent/checks/*.ts', tests: ['agent/checks/*.test.ts'] },
+  { sources: 'agent/device/*.ts', tests: ['agent/device/*.test.ts'] },
+  { sources: 'agent/links/*.ts', tests: ['agent/links/*.test.ts'] },
+  { sources: ['agent/engine/rope.ts', 'agent/engine/lanes.ts'], tests: ['agent/engine/{rope,lanes}.test.ts'] },
+]
+
+const isTest = (file: string): boolean => file.endsWith('.test.ts') || file.endsWith('contract.ts')
+
+const modulesOf = (root: string, room: Room): Module[] =>
+  globSync(room.sources, { cwd: root })
+    .map((file) => file.replaceAll('\\', '/'))
+    .filter((file) => !isTest(file) && !(room.except ?? []).includes(file))
+    .toSorted()
+    .map((source) => {
+      const own = source.replace(/\.ts$/, '.test.ts')
+      const others = room.tests.length === 0 ? [] : globSync(room.tests, { cwd: root }).filter((file) => file !== own)
+      const near = existsSync(join(root, own)) ? [[own]] : []
+      return { source, tests: others.length > 0 ? [...near, others.toSorted()] : near }
+    })
+
+/** All modules that are measured. @param root of the tree */
+export const findModules = (root: string): Module[] => rooms.flatMap((room) => modulesOf(root, room))
