@@ -41,6 +41,9 @@ export const isModelId = (text: string): boolean => text.length <= limits.modelI
 /** The first eight digits: enough for a person to tell devices apart. */
 export const shortId = (id: string): string => id.slice(0, 8)
 
+/** The beginning of the hash that a model's revision is, for people. */
+export const shortRevision = (revision: string): string => revision.slice(0, 12)
+
 /** Fewest digits by which a person may name a device or a pool: as many as are shown. */
 const fewestDigits = 8
 

@@ -1,4 +1,5 @@
 /** What was started stops in reverse, each part with a deadline; the one place that knows about signals. */
+import { withTimeout } from './with-timeout.ts'
 import { formatDuration } from './words.ts'
 
 export interface Part {
@@ -29,19 +30,15 @@ export class Lifecycle {
   async #stopAll(): Promise<string[]> {
     const problems: string[] = []
     for (const part of this.#parts.toReversed()) {
-      let timer: NodeJS.Timeout | undefined
-      const late = new Promise<string>((resolve) => {
-        timer = setTimeout(
-          () => resolve(`${part.name} did not stop within ${formatDuration(this.#deadlineMs)}`),
-          this.#deadlineMs,
-        )
-      })
       const stopped = Promise.resolve()
         .then(() => part.stop())
         .then(() => undefined)
         .catch((error: unknown) => `${part.name}: ${error instanceof Error ? error.message : String(error)}`)
-      const problem = await Promise.race([stopped, late])
-      clearTimeout(timer)
+      const problem = await withTimeout(
+        stopped,
+        this.#deadlineMs,
+        () => `${part.name} did not stop within ${formatDuration(this.#deadlineMs)}`,
+      )
       if (problem !== undefined) problems.push(problem)
     }
     return problems

@@ -5,6 +5,7 @@ import { test, type TestContext } from 'node:test'
 import { openLinks } from '../agent/rank/open-links.ts'
 import { checkAllReduce } from '../agent/collective/test/contract.ts'
 import { createRingCollective } from '../agent/collective/ring.ts'
+import { isRelayed } from '../agent/network/dialable.ts'
 import { createNode, type MeshNode } from '../agent/network/node.ts'
 import { openStream } from '../agent/network/open-stream.ts'
 import { createTestPool } from '../agent/network/test/pool-of-nodes.ts'
@@ -174,8 +175,8 @@ test('relay: where a direct connection exists too, links take it', { timeout: 30
   t.after(() => pool.stop())
   const [a, b] = pool.nodes.map(({ node }) => node)
   await reserved([a, b], true)
-  const relayed = b.libp2p.getMultiaddrs().filter((address) => address.toString().includes('/p2p-circuit'))
-  const direct = b.libp2p.getMultiaddrs().filter((address) => !address.toString().includes('/p2p-circuit'))
+  const relayed = b.libp2p.getMultiaddrs().filter((address) => isRelayed(address))
+  const direct = b.libp2p.getMultiaddrs().filter((address) => !isRelayed(address))
   const first = await a.libp2p.dial(relayed)
   const second = await a.libp2p.dial(direct, { force: true })
   await first.newStream('/ipfs/id/1.0.0').then((stream) => stream.close()) // it works

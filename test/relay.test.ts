@@ -5,6 +5,7 @@ import { describe, it, type TestContext } from 'node:test'
 import { multiaddr } from '@multiformats/multiaddr'
 import { createRingCollective } from '../agent/collective/ring.ts'
 import { checkAllReduce } from '../agent/collective/test/contract.ts'
+import { isRelayed } from '../agent/network/dialable.ts'
 import { createNode, type MeshNode } from '../agent/network/node.ts'
 import type { Credential } from '../agent/network/relay-proof.ts'
 import { createTestPool } from '../agent/network/test/pool-of-nodes.ts'
@@ -88,8 +89,7 @@ const isRefused = (node: MeshNode, why: RegExp): Promise<true> =>
     return problem !== undefined && why.test(problem) ? true : undefined
   })
 
-const relayed = (node: MeshNode) =>
-  node.libp2p.getMultiaddrs().filter((address) => address.toString().includes('/p2p-circuit'))
+const relayed = (node: MeshNode) => node.libp2p.getMultiaddrs().filter((address) => isRelayed(address))
 
 it(
   'a relay whose port strangers hold by hundreds of sockets gives members their slots',
@@ -133,7 +133,7 @@ for (const [name, args] of [
       await hasSlot(...pool.nodes.map(({ node }) => node))
       for (const { node } of pool.nodes)
         assert.ok(
-          node.addresses().every((address) => address.includes('/p2p-circuit')),
+          node.addresses().every((address) => isRelayed(address)),
           node.addresses().join(),
         )
       const channels = await pool.connect(pool.ring([0, 1]), [0, 1])

@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { MeshError } from '../../shared/errors.ts'
 import { type Home, openHome } from '../../shared/home.ts'
-import { formatDuration } from '../../shared/words.ts'
 import { lastWords, type ManagedProcess, startProcess } from './managed-process.ts'
+import { untilReady } from './until-ready.ts'
 
 export interface ClusterOptions {
   readonly agents: number
@@ -78,23 +78,7 @@ export class DemoCluster {
       if (!this.#stopping)
         this.#failed.reject(new MeshError('processEnded', { name, how, problem: lastWords(service.tail()) }))
     })
-    const late = Promise.withResolvers<never>()
-    const timer = setTimeout(
-      () =>
-        late.reject(
-          new MeshError('processEnded', {
-            name,
-            how: `not ready within ${formatDuration(startMs)}`,
-            problem: lastWords(service.tail()),
-          }),
-        ),
-      startMs,
-    )
-    try {
-      return await before(service.ready, late.promise, this.failure)
-    } finally {
-      clearTimeout(timer)
-    }
+    return before(untilReady(service, startMs), this.failure)
   }
 
   /** Runs a command of `mesh` to its end. @returns what it printed; @throws MeshError `processEnded` */

@@ -12,6 +12,7 @@ import { headers } from '../../shared/headers.ts'
 import { type ErrorCode, MeshError } from '../../shared/errors.ts'
 import { limits } from '../../shared/limits.ts'
 import { type Job, JobEvent, JobWaiting } from '../../shared/schema/job.ts'
+import { withTimeout } from '../../shared/with-timeout.ts'
 
 export interface FollowOptions {
   readonly client: Client
@@ -57,15 +58,9 @@ const createTimedRead = (
   let pending: ReturnType<Reader['read']> | undefined
   return async () => {
     pending ??= reader.read()
-    const silence = new AbortController()
-    const late = pause(silenceMs, undefined, { signal: silence.signal }).catch(() => undefined)
-    try {
-      const result = await Promise.race([pending, late])
-      if (result !== undefined) pending = undefined
-      return result
-    } finally {
-      silence.abort()
-    }
+    const result = await withTimeout(pending, silenceMs, () => undefined)
+    if (result !== undefined) pending = undefined
+    return result
   }
 }
 

@@ -1,8 +1,9 @@
 /** A Mesh program that is kept running: when it ends by itself it is started again, after a pause that grows. */
-import { MeshError } from '../../shared/errors.ts'
+import { Backoff } from '../../shared/backoff.ts'
 import type { Part } from '../../shared/lifecycle.ts'
 import { formatDuration } from '../../shared/words.ts'
 import { lastWords, type ManagedProcess, type ManagedProcessOptions, startProcess } from './managed-process.ts'
+import { untilReady } from './until-ready.ts'
 
 export interface SupervisedServiceOptions extends Omit<ManagedProcessOptions, 'args'> {
   /** @param ready what its first ready line said, on every start but the first: ports that were chosen stay the same */
@@ -13,8 +14,7 @@ export interface SupervisedServiceOptions extends Omit<ManagedProcessOptions, 'a
 
 /** Milliseconds that a program may need to start on a busy machine. */
 const startMs = 30_000
-const firstPauseMs = 500
-const longestPauseMs = 30_000
+const pauses = { firstMs: 500, longestMs: 30_000 }
 /** A program that ran this long was well: the next pause is short again. */
 const wellMs = 60_000
 
@@ -23,7 +23,7 @@ export class SupervisedService implements Part {
   readonly #options: SupervisedServiceOptions
   #process: ManagedProcess | undefined
   #ready: Record<string, unknown> | undefined
-  #pauseMs = firstPauseMs
+  readonly #backoff = new Backoff(pauses)
   #startedAt = 0
   #retry: NodeJS.Timeout | undefined
   #stopped = false
@@ -44,27 +44,13 @@ export class SupervisedService implements Part {
    */
   async start(): Promise<Record<string, unknown>> {
     const child = this.#spawn()
-    const late = Promise.withResolvers<never>()
-    const timer = setTimeout(
-      () =>
-        late.reject(
-          new MeshError('processEnded', {
-            name: this.name,
-            how: `not ready within ${formatDuration(startMs)}`,
-            problem: lastWords(child.tail()),
-          }),
-        ),
-      startMs,
-    )
     try {
-      this.#ready = await Promise.race([child.ready, late.promise])
+      this.#ready = await untilReady(child, startMs)
       this.#keep(child)
       return this.#ready
     } catch (error) {
       await this.stop()
       throw error
-    } finally {
-      clearTimeout(timer)
     }
   }
 
@@ -83,12 +69,12 @@ export class SupervisedService implements Part {
   #keep(child: ManagedProcess): void {
     void child.ended.then(({ how }) => {
       if (this.#stopped) return
-      if (Date.now() - this.#startedAt > wellMs) this.#pauseMs = firstPauseMs
+      if (Date.now() - this.#startedAt > wellMs) this.#backoff.reset()
+      const pauseMs = this.#backoff.fail()
       this.#options.onEvent(
-        `${this.name} ended (${how}): ${lastWords(child.tail())}; starting it again in ${formatDuration(this.#pauseMs)}`,
+        `${this.name} ended (${how}): ${lastWords(child.tail())}; starting it again in ${formatDuration(pauseMs)}`,
       )
-      this.#retry = setTimeout(() => this.#restart(), this.#pauseMs)
-      this.#pauseMs = Math.min(longestPauseMs, this.#pauseMs * 2)
+      this.#retry = setTimeout(() => this.#restart(), pauseMs)
     })
   }
 

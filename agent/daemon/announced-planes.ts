@@ -5,9 +5,12 @@
  * control plane; nobody else is sent a byte of a request. What a member can make this device dial is judged
  * (`network/announced-address.ts`) and bounded, for each member and in all.
  */
+import { backoffMs } from '../../shared/backoff.ts'
 import type { ControlPlaneId } from '../../shared/ids.ts'
 import type { Logger } from '../../shared/log.ts'
 import { putLast } from '../../shared/put-last.ts'
+import { withTimeout } from '../../shared/with-timeout.ts'
+import { formatDuration } from '../../shared/words.ts'
 import { judge, type Resolve, systemResolve } from '../network/announced-address.ts'
 
 /** Where a member says that it reaches its control plane. */
@@ -42,8 +45,7 @@ const triesOfMember = 16
 const triesOfAll = 64
 const minuteMs = 60_000
 /** An address that did not prove the key is left alone, longer each time. */
-const firstPauseMs = 1000
-const longestPauseMs = 15_000
+const pauses = { firstMs: 1000, longestMs: 15_000 }
 /** Failures that are remembered: more addresses than anybody may have tried while the longest pause lasts. */
 const mostFailures = 256
 
@@ -56,7 +58,8 @@ interface Candidate {
 
 interface Failure {
   readonly until: number
-  readonly pauseMs: number
+  /** In a row. */
+  readonly times: number
 }
 
 /** Of each list the first, then of each the second: nobody's list keeps the others waiting. */
@@ -76,10 +79,6 @@ const firstFound = (searches: readonly Promise<string | undefined>[]): Promise<s
     })
     void Promise.all(ended).then(() => resolve(undefined))
   })
-
-/** The reason of the signal once it aborts; what is awaited beside it may go on for longer. */
-const untilAborted = (signal: AbortSignal): Promise<never> =>
-  new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true }))
 
 export class AnnouncedPlanes {
   readonly #options: AnnouncedPlanesOptions
@@ -148,14 +147,18 @@ export class AnnouncedPlanes {
 
   async #try(key: ControlPlaneId, { url, from, privateWelcome }: Candidate): Promise<string | undefined> {
     const { now, logger } = this.#options
-    const signal = AbortSignal.timeout(tryMs)
+    const end = new AbortController()
     try {
-      const found = await Promise.race([this.#proven(key, { url, privateWelcome }, signal), untilAborted(signal)])
+      const found = await withTimeout(this.#proven(key, { url, privateWelcome }, end.signal), tryMs, () => {
+        end.abort(new Error(`no answer within ${formatDuration(tryMs)}`))
+        throw end.signal.reason
+      })
       this.#failures.delete(url)
       return found
     } catch (error) {
-      const pauseMs = Math.min(longestPauseMs, 2 * (this.#failures.get(url)?.pauseMs ?? firstPauseMs / 2))
-      putLast(this.#failures, url, { until: now() + pauseMs, pauseMs }, mostFailures)
+      const times = this.#failures.get(url)?.times ?? 0
+      const failure = { until: now() + backoffMs(times, pauses), times: times + 1 }
+      putLast(this.#failures, url, failure, mostFailures)
       logger.debug(
         { url, from, problem: error instanceof Error ? error.message : String(error) },
         'an announced control plane is not used',

@@ -6,6 +6,7 @@ import { Value } from 'typebox/value'
 import WebSocket from 'ws'
 import type { Client, SocketPlan } from '../../shared/api/client.ts'
 import { AgentMessage, ControlMessage } from '../../shared/api/messages.ts'
+import { Backoff, backoffMs } from '../../shared/backoff.ts'
 import { MeshError, problemOf } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/log.ts'
 import { limits } from '../../shared/limits.ts'
@@ -24,9 +25,9 @@ export interface ControlLinkOptions {
   onState(connected: boolean, problem: string): void
 }
 
-const firstPauseMs = 250
-const longestPauseMs = 5000
-const versionPauseMs = 60_000
+const pauses = { firstMs: 250, longestMs: 5000, jitter: 0.25 }
+/** Whoever must be updated is not updated within seconds. */
+const versionPauses = { firstMs: 60_000, longestMs: 60_000, jitter: 0.25 }
 /** Used until the control plane says how often it wants to hear from us. */
 const defaultHeartbeatMs = 5000
 /** Whatever it says: a timer of 0 ms never rests, one of more than 24 days fires as often. */
@@ -44,7 +45,7 @@ export class ControlLink {
   readonly #options: ControlLinkOptions
   #socket: WebSocket | undefined
   #stopped = false
-  #pauseMs = firstPauseMs
+  readonly #backoff = new Backoff(pauses)
   #retry: NodeJS.Timeout | undefined
   /** The newest attempt to connect; older ones no longer count. */
   #attempt = 0
@@ -76,7 +77,7 @@ export class ControlLink {
     const socket = this.#socket
     if (this.#stopped) return
     if (socket === undefined) {
-      this.#pauseMs = firstPauseMs
+      this.#backoff.reset()
       // an attempt that runs may wait long for an address where nobody is any more: this one takes its place
       clearTimeout(this.#retry)
       void this.#connect()
@@ -90,7 +91,7 @@ export class ControlLink {
   /** Begins anew, be it with another control plane. */
   reconnect(): void {
     if (this.#stopped) return
-    this.#pauseMs = firstPauseMs
+    this.#backoff.reset()
     if (this.#socket !== undefined) return this.#socket.terminate()
     clearTimeout(this.#retry)
     void this.#connect()
@@ -118,9 +119,9 @@ export class ControlLink {
     } catch (error) {
       if (attempt !== this.#attempt) return
       const failure = MeshError.from(error)
-      // whoever must be updated is not updated within seconds
-      if (failure.code === 'protocolVersion') this.#pauseMs = versionPauseMs
-      this.#down(failure.code === 'controlPlaneUnreachable' ? String(failure.fields.problem) : failure.message)
+      const problem = failure.code === 'controlPlaneUnreachable' ? String(failure.fields.problem) : failure.message
+      const pauseMs = this.#backoff.fail()
+      this.#down(problem, failure.code === 'protocolVersion' ? backoffMs(0, versionPauses) : pauseMs)
     }
   }
 
@@ -131,7 +132,7 @@ export class ControlLink {
     socket.on('open', () => {
       try {
         const hello = this.#options.hello() // reads from disk: what is damaged there must not end the agent
-        this.#pauseMs = firstPauseMs
+        this.#backoff.reset()
         this.#lastProblem = ''
         this.#options.onState(true, '')
         this.send(hello)
@@ -155,10 +156,10 @@ export class ControlLink {
     socket.on('error', (error) => {
       problem = problemOf(error)
     })
-    socket.on('close', () => this.#down(problem))
+    socket.on('close', () => this.#down(problem, this.#backoff.fail()))
   }
 
-  #down(problem: string): void {
+  #down(problem: string, pauseMs: number): void {
     const { client, logger, onState } = this.#options
     clearInterval(this.#beat)
     this.#socket = undefined
@@ -169,8 +170,7 @@ export class ControlLink {
       logger.warn({ url, problem }, `no connection to the control plane at ${url}: ${problem}; trying again by itself`)
       onState(false, problem)
     }
-    this.#retry = setTimeout(() => void this.#connect(), this.#pauseMs * (0.75 + Math.random() / 2))
-    this.#pauseMs = Math.min(longestPauseMs, this.#pauseMs * 2)
+    this.#retry = setTimeout(() => void this.#connect(), pauseMs)
   }
 
   #startHeartbeat(everyMs: number): void {

@@ -1,6 +1,7 @@
 /** The agent listens on the port of last time where it may choose: addresses that others remember stay true. */
 import { MeshError } from '../../shared/errors.ts'
 import type { PeerCache } from '../device/known-peers.ts'
+import { isRelayed } from '../network/dialable.ts'
 import { createNode, type MeshNode, type NodeOptions } from '../network/node.ts'
 
 const anyPort = /^(\/ip4\/[^/]+\/tcp\/)0$/
@@ -31,7 +32,7 @@ const createOrElse = async (options: NodeOptions, listen: readonly string[]): Pr
 const portOf = (node: MeshNode): number | undefined => {
   const port = node
     .addresses()
-    .filter((address) => !address.includes('/p2p-circuit'))
+    .filter((address) => !isRelayed(address))
     .map((address) => /\/tcp\/(\d+)/.exec(address)?.[1])
     .find((text) => text !== undefined)
   return port === undefined ? undefined : Number(port)

@@ -9,7 +9,7 @@ import type { PeerCache, Sighting } from '../device/known-peers.ts'
 import { listPools } from '../device/pools.ts'
 import { reachOf } from '../network/announced-address.ts'
 import { ControlPlaneExchange, type ControlPlaneExchangeOptions } from '../network/control-plane-exchange.ts'
-import { hostOf, isLoopback as isLoopbackHost } from '../network/dialable.ts'
+import { hostOf, isLoopback as isLoopbackHost, isRelayed } from '../network/dialable.ts'
 import type { Gate } from '../network/gate.ts'
 import { isInside, type LocalNetwork, localNetworks, rankedLanAddresses } from '../device/interfaces.ts'
 import { MdnsDiscovery } from '../network/mdns-discovery.ts'
@@ -249,7 +249,7 @@ export class Neighbours {
 /** The member is on a private network that this device is on too; over a relay nobody knows where it is. */
 const isNear = ({ remoteAddr }: Connection): boolean => {
   const address = remoteAddr.toString()
-  return !address.includes('/p2p-circuit') && reachOf(hostOf(address)) === 'private'
+  return !isRelayed(address) && reachOf(hostOf(address)) === 'private'
 }
 
 const textOf = (networks: readonly LocalNetwork[]): string =>

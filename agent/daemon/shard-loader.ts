@@ -1,5 +1,6 @@
 /** Loads this device's shard of a model and keeps it while epochs change around it. */
 import { MeshError, problemOf } from '../../shared/errors.ts'
+import { shortRevision } from '../../shared/ids.ts'
 import type { Home } from '../../shared/home.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { ModelShape } from '../../shared/schema/model.ts'
@@ -240,8 +241,8 @@ export class ShardLoader {
     if (own.revision !== revision) {
       throw new MeshError('modelMismatch', {
         modelId: model.about.modelId,
-        got: own.revision.slice(0, 12),
-        want: revision.slice(0, 12),
+        got: shortRevision(own.revision),
+        want: shortRevision(revision),
       })
     }
     if (!own.read.has(embeddingTensor))

@@ -19,7 +19,7 @@ import { type FrameTag, phases } from '../../shared/wire/frame.ts'
 import { othersOf, payloadOf, type TensorChannel } from '../channel/channel.ts'
 import { assumedFigures } from '../collective/chooser.ts'
 import { partnerOf, roundsOf } from './pairing.ts'
-import { within } from '../../shared/within.ts'
+import { withTimeout } from '../../shared/with-timeout.ts'
 
 /** Numbers that rank 0 never gives to a job: it counts up from 1. */
 const echoJob = 0
@@ -71,7 +71,9 @@ const zeros = new Uint8Array(pieceBytes) // encrypted on their way, so they take
 
 /** @param deadline of `performance.now()` */
 const by = <T>(deadline: number, work: Promise<T>): Promise<T> =>
-  within(deadline - performance.now(), 'it took too long', work)
+  withTimeout(work, deadline - performance.now(), () => {
+    throw new Error('it took too long')
+  })
 
 type Figures = Pick<RingLink, 'roundTripMs' | 'bytesPerSecond'>
 

@@ -4,6 +4,9 @@
 export const hostOf = (address: string): string => /^\/ip[46]\/([^/]+)/.exec(address)?.[1] ?? ''
 export const isLoopback = (host: string): boolean => host.startsWith('127.') || host === '::1'
 
+/** It leads over a relay. @param address of libp2p, as text or not: `connection.remoteAddr` */
+export const isRelayed = (address: { toString(): string }): boolean => /\/p2p-circuit(?:\/|$)/.test(address.toString())
+
 /** The address without a trailing peer id. */
 export const withoutPeerId = (address: string): string => address.replace(/\/p2p\/[^/]+$/, '')
 
@@ -12,7 +15,7 @@ export const withoutPeerId = (address: string): string => address.replace(/\/p2p
  * @param own addresses of this node
  */
 export const dialableAddresses = (addresses: readonly string[], own: readonly string[]): string[] => {
-  const direct = addresses.filter((address) => !address.includes('/p2p-circuit')).map(withoutPeerId)
+  const direct = addresses.filter((address) => !isRelayed(address)).map(withoutPeerId)
   const hosts = direct.map(hostOf).filter((host) => !isLoopback(host))
   const isHere = hosts.length === 0 || own.some((address) => hosts.includes(hostOf(address)))
   return direct.filter((address) => isHere || !isLoopback(hostOf(address)))
@@ -24,7 +27,7 @@ export const listenedOn = (dialledFrom: string, listening: readonly string[]): s
   return host === ''
     ? undefined
     : listening
-        .filter((address) => !address.includes('/p2p-circuit'))
+        .filter((address) => !isRelayed(address))
         .map(withoutPeerId)
         .find((address) => hostOf(address) === host)
 }

@@ -21,5 +21,3 @@ export const probeConnection = async (connection: Connection, timeoutMs: number)
   }
   return (performance.now() - startedAt) / 2
 }
-
-export const isRelayed = (connection: Connection): boolean => connection.remoteAddr.toString().includes('/p2p-circuit')

@@ -5,16 +5,17 @@
  */
 import type { Connection, PeerId } from '@libp2p/interface'
 import { multiaddr } from '@multiformats/multiaddr'
+import { Backoff } from '../../shared/backoff.ts'
 import { MeshError, problemOf } from '../../shared/errors.ts'
 import { householdOf } from '../../shared/household.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { FoundBy } from '../../shared/schema/known-peers.ts'
 import { limits } from '../../shared/limits.ts'
 import type { Sighting } from '../device/known-peers.ts'
-import { dialableAddresses, hostOf, listenedOn, withoutPeerId } from './dialable.ts'
+import { dialableAddresses, hostOf, isRelayed, listenedOn, withoutPeerId } from './dialable.ts'
 import type { Gate } from './gate.ts'
 import { isInside, type LocalNetwork } from '../device/interfaces.ts'
-import { isRelayed, probeConnection } from './live-connection.ts'
+import { probeConnection } from './live-connection.ts'
 import type { MeshNode } from './node.ts'
 import { deviceIdOfPeer } from './peer-id.ts'
 import { mostAnnounced, Whereabouts } from './whereabouts.ts'
@@ -48,7 +49,7 @@ interface Candidate {
   readonly addresses: Whereabouts
   /** It passed the gate, or who knows the members told of it: multicast DNS is open to everybody. */
   isMember: boolean
-  pauseMs: number
+  readonly backoff: Backoff
   notBefore: number
   busy: boolean
   /** Somebody said in its name that it moved: until then nobody need look again. */
@@ -61,8 +62,7 @@ const refusals = /^(gateRefused|notMember|poolUnknown|protocolVersion|certificat
 const dialMs = 2500
 /** How often connections are looked at and pauses may end. */
 const lookMs = 5000
-const firstPauseMs = 1000
-const longestPauseMs = 60_000
+const pauses = { firstMs: 1000, longestMs: 60_000 }
 /** A device that refused us may have been let in since. */
 const refusedPauseMs = 5 * 60_000
 /** Dials at once: a few, so that a long list of absent devices does not keep the others waiting. */
@@ -123,13 +123,14 @@ export class PoolPeers {
     const isNews = usable.some((address) => !candidate.addresses.has(address))
     if (found !== 'mdns') candidate.isMember = true
     for (const address of usable) candidate.addresses.add(address, found)
-    if (isNews) candidate.notBefore = Math.min(candidate.notBefore, this.#options.now() + candidate.pauseMs)
+    if (isNews) candidate.notBefore = Math.min(candidate.notBefore, this.#options.now() + candidate.backoff.nextMs)
     // it moved: what leads to an address that it no longer has is dead, and nobody would notice for half a minute
     const hosts = usable.map(hostOf)
     const isDoubt = isNews && found === 'mdns' && this.#options.now() >= candidate.doubtedUntil
     const old = isDoubt
       ? this.#connections(peer).filter(
-          (connection) => !isRelayed(connection) && !hosts.includes(hostOf(connection.remoteAddr.toString())),
+          (connection) =>
+            !isRelayed(connection.remoteAddr) && !hosts.includes(hostOf(connection.remoteAddr.toString())),
         )
       : []
     if (old.length > 0) {
@@ -144,11 +145,12 @@ export class PoolPeers {
     const candidate = this.#candidate(poolId, connection.remotePeer)
     if (candidate) candidate.isMember = true
     // it dialled again from elsewhere: the older connection may lead to where it was
-    const older = isRelayed(connection)
+    const older = isRelayed(connection.remoteAddr)
       ? []
       : this.#connections(connection.remotePeer).filter(
           (other) =>
-            !isRelayed(other) && hostOf(other.remoteAddr.toString()) !== hostOf(connection.remoteAddr.toString()),
+            !isRelayed(other.remoteAddr) &&
+            hostOf(other.remoteAddr.toString()) !== hostOf(connection.remoteAddr.toString()),
         )
     if (older.length > 0) this.#moved(older, probeOlderMs)
     void this.#measure(connection)
@@ -198,7 +200,7 @@ export class PoolPeers {
     )
     void this.check(open.filter((connection) => !left.includes(connection)))
     for (const candidate of this.#candidates.values()) {
-      candidate.pauseMs = firstPauseMs
+      candidate.backoff.reset()
       candidate.notBefore = 0
     }
     this.#dialDue()
@@ -228,7 +230,7 @@ export class PoolPeers {
     const candidate = this.#candidates.get(keyOf(poolId, connection.remotePeer))
     const dialable = await this.#dialableOf(connection)
     const address = dialable ?? withoutPeerId(connection.remoteAddr.toString())
-    const found = isRelayed(connection)
+    const found = isRelayed(connection.remoteAddr)
       ? 'relay'
       : (this.#found.get(connection) ??
         candidate?.addresses.foundBy(address) ??
@@ -241,7 +243,7 @@ export class PoolPeers {
       address,
       found,
       latencyMs: connection.rtt ?? this.#latency.get(connection),
-      dialable: isRelayed(connection) ? undefined : dialable,
+      dialable: isRelayed(connection.remoteAddr) ? undefined : dialable,
       at: this.#options.now(),
     })
   }
@@ -249,7 +251,7 @@ export class PoolPeers {
   /** Where the other end of a connection listens. */
   async #dialableOf(connection: Connection): Promise<string | undefined> {
     const remote = withoutPeerId(connection.remoteAddr.toString())
-    if (connection.direction === 'outbound' || isRelayed(connection)) return remote
+    if (connection.direction === 'outbound' || isRelayed(connection.remoteAddr)) return remote
     try {
       const { addresses } = await this.#options.node.libp2p.peerStore.get(connection.remotePeer)
       return listenedOn(
@@ -275,7 +277,7 @@ export class PoolPeers {
       peer,
       addresses: new Whereabouts(),
       isMember: false,
-      pauseMs: firstPauseMs,
+      backoff: new Backoff(pauses),
       notBefore: 0,
       busy: false,
       doubtedUntil: 0,
@@ -346,7 +348,7 @@ export class PoolPeers {
       if (found !== undefined) this.#found.set(connection, found)
       await this.#enter(connection, candidate.poolId)
       candidate.addresses.worked(address)
-      candidate.pauseMs = firstPauseMs
+      candidate.backoff.reset()
       candidate.notBefore = 0
       logger.info(
         { peer: candidate.peer.toString(), address: connection.remoteAddr.toString(), found },
@@ -359,8 +361,8 @@ export class PoolPeers {
         { peer: candidate.peer.toString(), problem: problemOf(error) },
         'a device of the pool was not reached',
       )
-      candidate.notBefore = now() + (refused ? refusedPauseMs : candidate.pauseMs)
-      candidate.pauseMs = Math.min(longestPauseMs, candidate.pauseMs * 2)
+      const pauseMs = candidate.backoff.fail()
+      candidate.notBefore = now() + (refused ? refusedPauseMs : pauseMs)
     } finally {
       candidate.busy = false
     }
@@ -406,4 +408,6 @@ const keyOf = (poolId: string, peer: PeerId): string => `${poolId}/${peer.toStri
 
 /** Direct before relayed, then the quicker one. */
 const isBetter = (a: Connection, b: Connection): boolean =>
-  isRelayed(a) === isRelayed(b) ? (a.rtt ?? Infinity) < (b.rtt ?? Infinity) : !isRelayed(a)
+  isRelayed(a.remoteAddr) === isRelayed(b.remoteAddr)
+    ? (a.rtt ?? Infinity) < (b.rtt ?? Infinity)
+    : !isRelayed(a.remoteAddr)

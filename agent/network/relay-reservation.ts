@@ -1,6 +1,7 @@
 /** Slots at relays, so that peers without a direct path can reach this node. A relay that is away is tried again. */
 import type { Libp2p, PeerId } from '@libp2p/interface'
 import type { Multiaddr } from '@multiformats/multiaddr'
+import { Backoff } from '../../shared/backoff.ts'
 import { MeshError, problemOf } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { RelayProofs } from './relay-proof.ts'
@@ -19,8 +20,7 @@ export interface Reservations {
   stop(): void
 }
 
-const firstPauseMs = 250
-const longestPauseMs = 30_000
+const pauses = { firstMs: 250, longestMs: 30_000 }
 /** How often a held slot is looked at, besides each loss of the connection: a relay may forget it and stay connected. */
 const checkMs = 5000
 const dialMs = 10_000
@@ -45,7 +45,7 @@ class Slot {
   readonly #logger: Logger
   readonly #onProblem: () => void
   #timer: NodeJS.Timeout | undefined
-  #pauseMs = firstPauseMs
+  readonly #backoff = new Backoff(pauses)
   #busy = false
   #stopped = false
   /** Why there is no slot; told once for each time that it changes. */
@@ -83,7 +83,7 @@ class Slot {
     try {
       if (this.reserved) await this.#showAgain()
       else await this.#reserve()
-      this.#pauseMs = firstPauseMs
+      this.#backoff.reset()
       this.#later(checkMs)
     } catch (error) {
       this.#fail(error)
@@ -121,8 +121,7 @@ class Slot {
       this.#onProblem()
     }
     this.#refused = this.#proofs.key
-    this.#againAfter(this.#pauseMs)
-    this.#pauseMs = Math.min(longestPauseMs, this.#pauseMs * 2)
+    this.#againAfter(this.#backoff.fail())
   }
 
   /** After the pause, or as soon as this device has something else to show. */

@@ -2,8 +2,10 @@
  * The links of one ring epoch: a stream between every two ranks. The lower rank dials, both pass the gate, both say
  * which ring, epoch and rank they mean, and then frames flow.
  */
+import { setTimeout as pause } from 'node:timers/promises'
 import type { Connection, Stream } from '@libp2p/interface'
 import { type Multiaddr, multiaddr } from '@multiformats/multiaddr'
+import { Backoff } from '../../shared/backoff.ts'
 import { MeshError, problemOf } from '../../shared/errors.ts'
 import { householdOf } from '../../shared/household.ts'
 import { parseDeviceId } from '../../shared/ids.ts'
@@ -12,7 +14,7 @@ import type { RingEpoch, RingMember } from '../../shared/schema/ring.ts'
 import { decodeCbor, encodeCbor, RingAnswer, RingHello } from '../../shared/wire/envelope.ts'
 import { limits } from '../../shared/limits.ts'
 import { protocols } from '../../shared/wire/protocols.ts'
-import { hostOf as ipOf } from './dialable.ts'
+import { hostOf as ipOf, isRelayed } from './dialable.ts'
 import type { KnownMembers } from './doorway.ts'
 import type { Gate } from './gate.ts'
 import { readMessage, sendMessage } from '../../shared/wire/message-stream.ts'
@@ -50,8 +52,7 @@ export interface OpenRequest {
   readonly onMissing?: (ranks: readonly number[]) => void
 }
 
-const firstPauseMs = 50
-const longestPauseMs = 1000
+const pauses = { firstMs: 50, longestMs: 1000 }
 /** A few round trips of the slowest link that a ring makes sense on. */
 const attemptMs = 10_000
 
@@ -59,18 +60,6 @@ const attemptMs = 10_000
 const closeMs = 1000
 
 const keyOf = (ringId: string, epoch: number): string => `${ringId}/${epoch}`
-
-/** Waits, or less long when the signal comes. */
-const pause = (ms: number, signal: AbortSignal): Promise<void> =>
-  new Promise((resolve) => {
-    const end = (): void => {
-      clearTimeout(timer)
-      signal.removeEventListener('abort', end)
-      resolve()
-    }
-    const timer = setTimeout(end, ms)
-    signal.addEventListener('abort', end, { once: true })
-  })
 
 /** Settles when a lower rank has dialled, or the deadline passed. */
 const untilDialled = (
@@ -124,7 +113,7 @@ const addressesOf = (member: RingMember, suffix: string): Multiaddr[] =>
 /** The ranks of an epoch, where they say that they are: their places at the door are not for strangers. */
 const knownBy = ({ members }: RingEpoch): KnownMembers => {
   const peers = new Set(members.map(({ deviceId }) => peerIdOf(parseDeviceId(deviceId)).toString()))
-  const direct = members.flatMap(({ addresses }) => addresses.filter((address) => !address.includes('/p2p-circuit')))
+  const direct = members.flatMap(({ addresses }) => addresses.filter((address) => !isRelayed(address)))
   const households = new Set(
     direct
       .map(ipOf)
@@ -139,8 +128,8 @@ const hostOf = (address: Multiaddr): string | undefined =>
   /^\/(?:ip4|ip6|dns|dns4|dns6)\/([^/]+)/.exec(address.toString())?.[1]
 
 /** Direct before relayed. */
-const byPath = (a: Connection, b: Connection): number => Number(isRelayed(a)) - Number(isRelayed(b))
-const isRelayed = (connection: Connection): boolean => connection.remoteAddr.toString().includes('/p2p-circuit')
+const byPath = (a: Connection, b: Connection): number =>
+  Number(isRelayed(a.remoteAddr)) - Number(isRelayed(b.remoteAddr))
 /** Peer id of the relay in the address of a connection over one. */
 const relayOf = (connection: Connection): string | undefined =>
   /\/p2p\/([^/]+)\/p2p-circuit/.exec(connection.remoteAddr.toString())?.[1]
@@ -286,8 +275,9 @@ export class RingLinks {
 
   /** Tries until the other side has loaded the epoch too. */
   async #dial(ring: RingEpoch, rank: number, member: RingMember, signal: AbortSignal): Promise<PathStream> {
+    const backoff = new Backoff(pauses)
     let last: unknown
-    for (let pauseMs = firstPauseMs; ; pauseMs = Math.min(longestPauseMs, pauseMs * 2)) {
+    for (;;) {
       try {
         return await this.#dialOnce(ring, rank, member, signal)
       } catch (error) {
@@ -302,7 +292,7 @@ export class RingLinks {
               { peer: member.name, rank: member.rank, problem: problemOf(last ?? signal.reason) },
               last,
             )
-      await pause(pauseMs, signal)
+      await pause(backoff.fail(), undefined, { signal }).catch(() => undefined) // the next try says why it ends
     }
   }
 
@@ -319,7 +309,7 @@ export class RingLinks {
   }
 
   #linkOf(stream: Stream, connection: Connection): PathStream {
-    if (!isRelayed(connection)) return { stream, path: 'direct', host: hostOf(connection.remoteAddr) }
+    if (!isRelayed(connection.remoteAddr)) return { stream, path: 'direct', host: hostOf(connection.remoteAddr) }
     const relay = relayOf(connection)
     const { libp2p } = this.#options.node
     return {

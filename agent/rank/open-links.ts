@@ -10,7 +10,7 @@ import { decodeCbor, encodeCbor, LinkOffer, LinkVerdict } from '../../shared/wir
 import { type FrameTag, phases } from '../../shared/wire/frame.ts'
 import { formatDuration } from '../../shared/words.ts'
 import { othersOf, payloadOf, type TensorChannel } from '../channel/channel.ts'
-import { within } from '../../shared/within.ts'
+import { withTimeout } from '../../shared/with-timeout.ts'
 import { makeLinkCertificate } from '../network/socket-tls.ts'
 import type { RingChannel } from '../network/ring-channel.ts'
 import { fingerprintOf, type LinkPeer } from '../channel/sockets/tls-sockets.ts'
@@ -58,7 +58,11 @@ const receiveFrom = async (
   from: number,
   { tag, ms, what }: { readonly tag: FrameTag; readonly ms: number; readonly what: string },
 ): Promise<Uint8Array> =>
-  (await within(ms, `${what} took longer than ${formatDuration(ms)}`, channel.receive(from, tag))).bytes
+  (
+    await withTimeout(channel.receive(from, tag), ms, () => {
+      throw new Error(`${what} took longer than ${formatDuration(ms)}`)
+    })
+  ).bytes
 
 class Opening {
   readonly #options: OpenLinksOptions

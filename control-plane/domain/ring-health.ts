@@ -3,6 +3,7 @@
  * fails, stands still, has no links, spoils jobs or comes and goes; with enough strikes it is left out by name, and
  * tried again after pauses that grow. Time comes in as an argument; nothing here waits.
  */
+import { backoffMs } from '../../shared/backoff.ts'
 import { MeshError } from '../../shared/errors.ts'
 import type { ErrorReportJson } from '../../shared/schema/common.ts'
 import { type BadLink, blamedForJob, faultOf, namedIn, worstLinked } from './blame.ts'
@@ -371,6 +372,6 @@ export class RingHealth {
 
   #pause(times: number): number {
     const { retryMs, longestRetryMs, random } = this.#settings
-    return Math.round(Math.min(longestRetryMs, retryMs * 2 ** (times - 1)) * (0.9 + random() / 5))
+    return Math.round(backoffMs(times - 1, { firstMs: retryMs, longestMs: longestRetryMs, jitter: 0.1, random }))
   }
 }

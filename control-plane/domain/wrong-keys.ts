@@ -2,12 +2,12 @@
  * Wrong API keys, by address. Nobody guesses 256 bits; this keeps trying cheap for us: after a few wrong keys in a row
  * every further one makes the address wait, twice as long each time, and what comes meanwhile is refused unread.
  */
+import { backoffMs } from '../../shared/backoff.ts'
 import { putLast } from '../../shared/put-last.ts'
 
 /** A person may paste the wrong key that often before they have to wait. */
 const free = 10
-const firstPauseMs = 1000
-const longestPauseMs = 60_000
+const pauses = { firstMs: 1000, longestMs: 60_000 }
 /** An address that was quiet for so long starts anew. */
 const forgetAfterMs = 10 * 60_000
 /** Addresses that are remembered; the one that was quiet for longest makes room. */
@@ -29,7 +29,7 @@ export class WrongKeys {
 
   wrong(address: string, now: number): void {
     const wrong = (this.#of(address, now)?.wrong ?? 0) + 1
-    const pauseMs = wrong < free ? 0 : Math.min(longestPauseMs, firstPauseMs * 2 ** (wrong - free))
+    const pauseMs = wrong < free ? 0 : backoffMs(wrong - free, pauses)
     putLast(this.#attempts, address, { wrong, at: now, until: now + pauseMs }, mostAddresses)
   }
 

@@ -3,6 +3,7 @@
  * full disk keeps from being stored is done when there is room again. One place knows whether the database can be
  * written: whatever fails tells it, and it looks again until it can.
  */
+import { Backoff } from '../../shared/backoff.ts'
 import { MeshError } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/log.ts'
 
@@ -13,8 +14,7 @@ export interface BackgroundOptions {
   probe(): void
 }
 
-const firstPauseMs = 250
-const longestPauseMs = 5000
+const pauses = { firstMs: 250, longestMs: 5000 }
 /** Trouble within this time of the last recovery is the same trouble: it is looked at as rarely as before. */
 const calmMs = 60_000
 /** How long the answer to "can it be written?" is believed: anybody may ask, and asking writes. */
@@ -29,7 +29,7 @@ export class Background {
   readonly #onRecovery: (() => void)[] = []
   #problem: MeshError | undefined
   #timer: NodeJS.Timeout | undefined
-  #pauseMs = firstPauseMs
+  readonly #backoff = new Backoff(pauses)
   #recoveredAt = -Infinity
   #probedAt = -Infinity
   #stopped = false
@@ -60,7 +60,7 @@ export class Background {
     if (this.#problem === undefined) {
       this.#options.logger.error({ code: failure.code }, `${failure.message}; ${failure.hint}`)
       this.#problem = failure
-      if (this.#options.now() - this.#recoveredAt > calmMs) this.#pauseMs = firstPauseMs
+      if (this.#options.now() - this.#recoveredAt > calmMs) this.#backoff.reset()
       for (const listener of this.#onTrouble) this.run('telling of the storage', () => listener(failure))
     }
     this.#lookLater()
@@ -112,12 +112,11 @@ export class Background {
   }
 
   #lookLater(): void {
-    if (!this.#stopped) this.#timer ??= setTimeout(() => this.#lookAgain(), this.#pauseMs).unref()
+    if (!this.#stopped) this.#timer ??= setTimeout(() => this.#lookAgain(), this.#backoff.fail()).unref()
   }
 
   #lookAgain(): void {
     this.#timer = undefined
-    this.#pauseMs = Math.min(longestPauseMs, this.#pauseMs * 2)
     if (!this.run('looking at the storage', () => this.#options.probe())) return this.#lookLater()
     const due = Array.from(this.#pending) // what fails again is added anew
     for (const [key, work] of due) this.untilStored(key, work)

@@ -1,11 +1,11 @@
 /** What is known of a ring only while this process lives: what its members said of the epoch, and when to look again. */
+import { backoffMs } from '../../shared/backoff.ts'
 import type { MeshError } from '../../shared/errors.ts'
 import type { RingStatus } from '../../shared/schema/ring.ts'
 import { type HealthSettings, RingHealth } from '../domain/ring-health.ts'
 import type { Report } from './presence.ts'
 
-const firstRetryMs = 250
-const longestRetryMs = 10_000
+const pauses = { firstMs: 250, longestMs: 10_000 }
 /** Timers of Node overflow beyond 24 days. */
 const longestTimerMs = 3_600_000
 
@@ -34,7 +34,7 @@ export class LiveRing {
     this.reports.clear()
     this.misfit = undefined
     this.#failures = cause === 'failure' ? this.#failures + 1 : 0
-    this.retryAt = now + firstRetryMs
+    this.retryAt = now + pauses.firstMs
     this.status = 'forming'
     this.reason = 'loading'
   }
@@ -42,10 +42,7 @@ export class LiveRing {
   /** A member failed: the more often that happened, the longer the pause before the next epoch. */
   fail(now: number): void {
     if (this.status === 'active') this.status = 'forming'
-    this.retryAt = Math.max(
-      this.retryAt,
-      now + Math.min(longestRetryMs, firstRetryMs * 2 ** Math.min(this.#failures, 10)),
-    )
+    this.retryAt = Math.max(this.retryAt, now + backoffMs(this.#failures, pauses))
   }
 
   activate(): void {

@@ -2,7 +2,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import { MeshError } from '../../shared/errors.ts'
 import type { ErrorReportJson } from '../../shared/schema/common.ts'
-import { newRingId, shortId } from '../../shared/ids.ts'
+import { newRingId, shortId, shortRevision } from '../../shared/ids.ts'
 import type { Logger } from '../../shared/log.ts'
 import { planShards } from '../../shared/plan/shard-plan.ts'
 import type { RingJoin, RingMember, RingView } from '../../shared/schema/ring.ts'
@@ -353,8 +353,8 @@ export class Rings {
       throw new MeshError('quantMismatch', { modelId: model.modelId, got: quant, want: ring.quant })
     throw new MeshError('modelMismatch', {
       modelId: model.modelId,
-      got: model.revision.slice(0, 12),
-      want: ring.model.revision.slice(0, 12),
+      got: shortRevision(model.revision),
+      want: shortRevision(ring.model.revision),
     })
   }
 

@@ -10,6 +10,7 @@ import {
   startProcess,
 } from '../../agent/cli/managed-process.ts'
 import { environmentFor } from '../../shared/options.ts'
+import { withTimeout } from '../../shared/with-timeout.ts'
 import { afterwards } from './homes.ts'
 
 type Context = Pick<TestContext, 'after'>
@@ -91,15 +92,10 @@ export const startReady = async (
 }
 
 /** The value of a promise. @throws Error when it takes longer */
-export const within = async <T>(timeoutMs: number, what: string, value: Promise<T>): Promise<T> => {
-  const late = Promise.withResolvers<never>()
-  const timer = setTimeout(() => late.reject(new Error(`not within ${timeoutMs} ms: ${what}`)), timeoutMs)
-  try {
-    return await Promise.race([value, late.promise])
-  } finally {
-    clearTimeout(timer)
-  }
-}
+export const within = <T>(timeoutMs: number, what: string, value: Promise<T>): Promise<T> =>
+  withTimeout(value, timeoutMs, () => {
+    throw new Error(`not within ${timeoutMs} ms: ${what}`)
+  })
 
 /** Looks again until there is something. @throws Error when there is nothing in time */
 export const eventually = async <T>(

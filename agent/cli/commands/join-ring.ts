@@ -1,4 +1,5 @@
 import { MeshError } from '../../../shared/errors.ts'
+import { shortRevision } from '../../../shared/ids.ts'
 import type { AgentRing } from '../../../shared/schema/agent-state.ts'
 import type { Quant } from '../../../shared/schema/model.ts'
 import { RingView } from '../../../shared/schema/ring.ts'
@@ -79,7 +80,7 @@ export const joinRing = defineCommand({
       fields(
         [
           ['ring', `${ring.modelId} ${ring.quant} in pool ${pool.name}`],
-          ['model', `${formatBytes(manifest.weightBytes)}, revision ${manifest.revision.slice(0, 12)}`],
+          ['model', `${formatBytes(manifest.weightBytes)}, revision ${shortRevision(manifest.revision)}`],
           ['members', counted(ring.members.length, 'device')],
           ['status', `${ring.status}${ring.reason ? ` (${ring.reason})` : ''}`],
         ],
