@@ -1,50 +1,51 @@
 /**
- * One ring as this device lives it: for each epoch loads the shard, links to the peers, and then leads or follows.
- * A new epoch replaces the older one; the shard stays loaded when its columns are the same.
+ * One epoch of a ring on this device: carries out what the machine in `session-state.ts` decides. A new epoch replaces
+ * the older one; the shard stays loaded when its columns are the same.
  */
 import { MeshError } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/log.ts'
-import type { Loading, RingEpoch, RingLink, RingMember, RingNetwork } from '../../shared/schema/ring.ts'
-import { assembleRank, type CarrierChoice } from '../rank/assemble-rank.ts'
-import type { RingEngine } from '../rank/ring-engine.ts'
-import { type CollectiveSettings, costOf, slowestOf } from '../collective/chooser.ts'
-import { type Follower, type JobOutcome, startFollower } from '../generation/follower.ts'
-import { Leader } from '../generation/leader.ts'
+import type { Loading, RingEpoch, RingMember, RingNetwork } from '../../shared/schema/ring.ts'
+import type { RankView } from '../checks/checked-rank.ts'
+import type { JobOutcome } from '../generation/follower.ts'
+import type { Leader } from '../generation/leader.ts'
 import type { RankWork } from '../generation/protocol.ts'
 import type { RingChannel } from '../network/ring-channel.ts'
-import type { RankView } from '../checks/checked-rank.ts'
-import { SpotChecks } from '../checks/spot-checks.ts'
-import { watchEngine } from '../checks/watched-engine.ts'
-import { fractionOf } from './load-progress.ts'
-import { networkOf } from './ring-network.ts'
-import { nameEngine } from './named-engine.ts'
-import { type LoadedShard, shapeIn, type ShardLoader, shardKey } from './shard-loader.ts'
-
-export type SessionState = 'loading' | 'ready' | 'failed' | 'closed'
+import { EpochRank, type EpochRankOptions } from './epoch-rank.ts'
+import {
+  initialState,
+  next,
+  progressOf,
+  type ReportedState,
+  reportedState,
+  type SessionEffect,
+  type SessionEvent,
+  type SessionState,
+} from './session-state.ts'
+import type { LoadedShard, ShardLoader } from './shard-loader.ts'
 
 /** What the agent reports of a session. */
 export interface SessionView {
   readonly ring: RingEpoch
   readonly member: RingMember
-  readonly state: SessionState
+  readonly state: ReportedState
   readonly progress: number
   /** While it loads. */
   readonly loading: Loading | undefined
   readonly loaded: LoadedShard | undefined
   readonly error: MeshError | undefined
-  readonly bytesSent: number
   /** On rank 0 of a ready epoch of several ranks. */
   readonly network: RingNetwork | undefined
   /** What the sums of the other ranks turned out to be. */
   readonly checks: readonly RankView[]
 }
 
-export interface RingSessionOptions {
-  readonly ring: RingEpoch
+export interface RingSessionOptions extends Pick<
+  EpochRankOptions,
+  'ring' | 'checksFolder' | 'settings' | 'carrier' | 'logger'
+> {
   readonly deviceId: string
-  readonly loader: ShardLoader
-  /** Where half layers lie that spot checks compute with. */
-  readonly checksFolder: string
+  readonly loader: Pick<ShardLoader, 'load'>
+  readonly logger: Logger
   /** Links of this epoch to the other ranks; aborting the signal gives up. */
   connect(
     ring: RingEpoch,
@@ -52,10 +53,6 @@ export interface RingSessionOptions {
     signal: AbortSignal,
     onMissing: (ranks: readonly number[]) => void,
   ): Promise<RingChannel>
-  /** What this device wants when it leads. */
-  readonly settings: CollectiveSettings
-  readonly carrier: CarrierChoice
-  readonly logger: Logger
   onChange(session: RingSession): void
   /** A job of another rank ended here. */
   onFollowed(outcome: JobOutcome): void
@@ -63,26 +60,22 @@ export interface RingSessionOptions {
   onWork(session: RingSession, work: RankWork): void
 }
 
+type Step = () => Promise<SessionEvent>
+
 export class RingSession {
   readonly ring: RingEpoch
   readonly member: RingMember
   readonly #options: RingSessionOptions
   readonly #abort = new AbortController()
-  #state: SessionState = 'loading'
-  #loading: Loading | undefined
-  #error: MeshError | undefined
+  #state: SessionState = initialState
+  /** What opening does next. */
+  #step: Step | undefined
   #loaded: LoadedShard | undefined
   #channel: RingChannel | undefined
-  #network: RingNetwork | undefined
-  #engine: RingEngine | undefined
-  /** Why sums do not go over sockets, if they do not. */
-  #streamsReason: string | undefined
-  #leader: Leader | undefined
-  #follower: Follower | undefined
-  #checks: SpotChecks | undefined
-  /** Jobs that run here now. */
-  #busy = 0
+  #rank: EpochRank | undefined
+  #released: Promise<unknown> = Promise.resolve()
 
+  /** @throws MeshError `notInRing` */
   constructor(options: RingSessionOptions) {
     const member = options.ring.members.find(({ deviceId }) => deviceId === options.deviceId)
     if (!member) throw new MeshError('notInRing', { modelId: options.ring.model.modelId })
@@ -91,225 +84,128 @@ export class RingSession {
     this.#options = options
   }
 
-  /** Loads and links. Failures end up in the state: the control plane decides what happens next. */
+  /** Loads, links and starts. Never throws: failures end up in the state, and the control plane decides what comes then. */
   async open(): Promise<void> {
-    const { loader, logger, connect } = this.#options
-    try {
-      this.#loaded = await loader.load(this.ring, this.member, (loading) => this.#show(loading))
-      this.#abort.signal.throwIfAborted()
-      const { bytes } = this.#loaded.shard
-      const linking = (missing: readonly number[]): void =>
-        this.#show({ phase: 'linking', bytes, totalBytes: bytes, missing: [...missing] })
-      linking(this.ring.members.map(({ rank }) => rank).filter((rank) => rank !== this.member.rank))
-      if (this.ring.members.length > 1)
-        this.#channel = await connect(this.ring, this.member.rank, this.#abort.signal, linking)
-      this.#abort.signal.throwIfAborted()
-      await this.#loaded.backend.release('all') // sequences of an older epoch
-      const links = await this.#assemble(this.#loaded)
-      this.#abort.signal.throwIfAborted()
-      this.#checks = await this.#startChecks(this.#loaded)
-      this.#abort.signal.throwIfAborted()
-      this.#startRank(this.#loaded, links)
-      this.#state = 'ready'
-      logger.info(
-        { ring: this.ring.ringId, epoch: this.ring.epoch, rank: this.member.rank, worldSize: this.ring.members.length },
-        'ring epoch ready',
-      )
-      this.#changed()
-    } catch (error) {
-      if (this.#state !== 'closed') this.#fail(MeshError.from(error))
-      await this.#checks?.close()
-      await this.#channel?.close()
+    this.#handle({ type: 'opened' })
+    while (this.#step) {
+      const step = this.#step
+      this.#step = undefined
+      this.#handle(await step().catch((error: unknown) => ({ type: 'failed', error: MeshError.from(error) }) as const))
     }
-  }
-
-  #show(loading: Loading): void {
-    this.#loading = loading
-    this.#changed()
-  }
-
-  /** Links are measured, and sockets opened, anew for every epoch, because devices move. @returns what the links cost */
-  async #assemble({ backend, embedding, model }: LoadedShard): Promise<readonly RingLink[]> {
-    const started = performance.now()
-    const { logger, carrier } = this.#options
-    const { engine, links, streamsReason } = await assembleRank({
-      ring: this.ring,
-      backend,
-      channel: this.#channel,
-      carrier,
-      logger,
-      signal: this.#abort.signal,
-      shape: shapeIn(this.member, model.config.shape),
-      ranges: this.member.ranges,
-      embed: (tokens, into) => embedding.read(tokens, into),
-    })
-    this.#engine = engine
-    this.#streamsReason = streamsReason
-    const { roundTripMs, bytesPerSecond } = slowestOf(links)
-    if (this.#channel)
-      logger.info(
-        {
-          ring: this.ring.ringId,
-          epoch: this.ring.epoch,
-          roundTripMs,
-          bytesPerSecond,
-          carrier: engine.hasSockets ? 'sockets' : 'streams',
-          tookMs: Math.round(performance.now() - started),
-        },
-        'links measured',
-      )
-    return links
-  }
-
-  /** In a ring of one there is nobody to check. */
-  async #startChecks({ model, block }: LoadedShard): Promise<SpotChecks | undefined> {
-    const { members, quant } = this.ring
-    if (members.length === 1) return undefined
-    const { config, folder: modelFolder } = model
-    const { digests } = await model.identify()
-    return new SpotChecks({
-      rank: this.member.rank,
-      ffn: members.map(({ ranges }) => ranges.ffn),
-      quant,
-      block,
-      modelFolder,
-      digests,
-      config: { shape: config.shape, tiedEmbeddings: config.tiedEmbeddings },
-      epsilon: config.normEpsilon,
-      folder: this.#options.checksFolder,
-      logger: this.#options.logger,
-      onChange: () => this.#changed(),
-    })
-  }
-
-  #startRank(loaded: LoadedShard, links: readonly RingLink[]): void {
-    const [channel, ringEngine] = [this.#channel, this.#engine]
-    if (!ringEngine) throw new Error('the engine comes first')
-    const engine = watchEngine(nameEngine(ringEngine, this.member.rank, this.ring.members), this.#checks)
-    const onLost = (error: Error): void => this.#fail(MeshError.from(error))
-    if (this.member.rank === 0) {
-      this.#leader = new Leader({
-        engine,
-        channel,
-        members: this.ring.members,
-        decoder: loaded.tokenizer,
-        onLost,
-        settings: () => this.#agree(ringEngine, links),
-        onFailed: (error) => this.#distrust(ringEngine, links, error),
-      })
-      this.#agree(ringEngine, links)
-      return
-    }
-    if (!channel) throw new Error('a follower needs links')
-    this.#follower = startFollower({
-      engine,
-      channel,
-      onLost,
-      logger: this.#options.logger,
-      leaderName: this.ring.members[0].name,
-      stepTimeoutMs: channel.stepTimeoutMs,
-      onSettings: (settings) => ringEngine.use(settings),
-      onBusy: (busy) => {
-        this.#busy = busy ? 1 : 0
-        this.#changed()
-      },
-      onWork: (work, outcome) => {
-        this.#options.onFollowed(outcome)
-        this.#options.onWork(this, work)
-      },
-    })
-  }
-
-  /** Rank 0: how the next job sums, for this rank at once. */
-  #agree(engine: RingEngine, links: readonly RingLink[]): CollectiveSettings {
-    const { settings: wanted } = this.#options
-    // who runs weights unrounded wants sums unrounded too
-    const wire = wanted.wire === 'auto' && this.ring.quant === 'f32' ? 'f32' : wanted.wire
-    const settings: CollectiveSettings = {
-      ...wanted,
-      wire,
-      link: costOf(slowestOf(links)),
-      carrier: engine.hasSockets ? 'sockets' : 'streams',
-    }
-    engine.use(settings)
-    if (this.#channel) this.#network = networkOf(this.ring, settings, links, this.#streamsReason)
-    return settings
-  }
-
-  /** Rank 0: a job failed. Its sockets may be gone, on any rank; the streams tell when they are. */
-  #distrust(engine: RingEngine, links: readonly RingLink[], error: Error): void {
-    if (!engine.hasSockets) return
-    this.#options.logger.warn(
-      { ring: this.ring.ringId, epoch: this.ring.epoch, code: MeshError.from(error).code },
-      'after a failed job sums go over libp2p until the ring forms anew',
-    )
-    engine.dropSockets()
-    // all of the pool read this: the words of a failure may quote a prompt, its kind and the name of a member do not
-    const {
-      code,
-      fields: { peer },
-    } = MeshError.from(error)
-    this.#streamsReason = `a job failed (${code}${this.ring.members.some(({ name }) => name === peer) ? `: ${peer}` : ''})`
-    this.#agree(engine, links)
-    this.#changed()
+    await this.#released
   }
 
   /** Rank 0 of a ready epoch. @throws MeshError `epochStale` | the error that ended the epoch */
   get leader(): { readonly leader: Leader; readonly loaded: LoadedShard } {
-    if (this.#error) throw this.#error
-    if (!this.#leader || !this.#loaded || this.#state !== 'ready')
+    if (this.#state.name === 'failed') throw this.#state.error
+    const leader = this.#rank?.leader
+    if (!leader || !this.#loaded || this.#state.name !== 'ready')
       throw new MeshError('epochStale', { got: this.ring.epoch, want: 'a ready one' })
-    return { leader: this.#leader, loaded: this.#loaded }
+    return { leader, loaded: this.#loaded }
   }
 
   get view(): SessionView {
-    const loading = this.#state === 'loading' ? this.#loading : undefined
-    const progress = this.#state === 'ready' ? 1 : this.#loading ? fractionOf(this.#loading) : 0
+    const state = this.#state
     return {
       ring: this.ring,
       member: this.member,
-      state: this.#state,
-      progress,
-      loading,
+      state: reportedState(state),
+      progress: progressOf(state),
+      loading: 'loading' in state ? state.loading : undefined,
       loaded: this.#loaded,
-      error: this.#error,
-      bytesSent: (this.#channel?.bytesSent ?? 0) + (this.#engine?.bytesSent ?? 0),
-      network: this.#state === 'ready' ? this.#network : undefined,
-      checks: this.#checks?.views ?? [],
+      error: state.name === 'failed' ? state.error : undefined,
+      network: state.name === 'ready' ? state.network : undefined,
+      checks: this.#rank?.checks ?? [],
     }
   }
 
+  /** Jobs of other ranks that run here now. */
   get running(): number {
-    return this.#busy
-  }
-
-  /** True when the shard of another epoch would be the same. */
-  holdsSameShard(ring: RingEpoch, member: RingMember): boolean {
-    return shardKey(ring, member) === shardKey(this.ring, this.member)
+    return this.#state.name === 'ready' ? this.#state.jobs : 0
   }
 
   /** Gives up links and running jobs. The shard belongs to the loader. */
   async close(): Promise<void> {
-    if (this.#state === 'closed') return
-    this.#follower?.close()
-    this.#state = 'closed'
+    this.#handle({ type: 'closed' })
+    await this.#released
+  }
+
+  #handle(event: SessionEvent): void {
+    const { state, effects } = next(this.#state, event)
+    this.#state = state
+    for (const effect of effects) this.#carryOut(effect)
+    if (event.type === 'started' && state.name === 'ready') this.#log('ring epoch ready')
+  }
+
+  #carryOut(effect: SessionEffect): void {
+    if (effect.do === 'load') this.#step = () => this.#load()
+    else if (effect.do === 'link') this.#step = () => this.#link()
+    else if (effect.do === 'start') this.#step = () => this.#start()
+    else if (effect.do === 'tell') this.#options.onChange(this)
+    else if (effect.do === 'leave-sockets') this.#rank?.leaveSockets(effect.error)
+    else if (effect.do === 'break') {
+      this.#rank?.break(effect.error)
+      const { ringId, epoch } = this.ring
+      this.#options.logger.warn({ ring: ringId, epoch, code: effect.error.code }, effect.error.message)
+    } else this.#released = this.#release(this.#released)
+  }
+
+  async #load(): Promise<SessionEvent> {
+    const { ring, member } = this
+    const progressed = (loading: Loading): void => this.#handle({ type: 'progressed', loading })
+    this.#loaded = await this.#options.loader.load(ring, member, progressed)
+    const missing = ring.members.map(({ rank }) => rank).filter((rank) => rank !== member.rank)
+    return { type: 'loaded', bytes: this.#loaded.shard.bytes, missing }
+  }
+
+  async #link(): Promise<SessionEvent> {
+    const { ring, member } = this
+    const bytes = this.#loaded?.shard.bytes ?? 0
+    if (ring.members.length > 1)
+      this.#channel = await this.#options.connect(ring, member.rank, this.#abort.signal, (missing) =>
+        this.#handle({
+          type: 'progressed',
+          loading: { phase: 'linking', bytes, totalBytes: bytes, missing: [...missing] },
+        }),
+      )
+    return { type: 'linked' }
+  }
+
+  async #start(): Promise<SessionEvent> {
+    const { checksFolder, settings, carrier, logger, onFollowed, onWork } = this.#options
+    if (!this.#loaded) throw new Error('the shard comes first')
+    this.#rank = await EpochRank.start({
+      ring: this.ring,
+      member: this.member,
+      loaded: this.#loaded,
+      channel: this.#channel,
+      checksFolder,
+      settings,
+      carrier,
+      logger,
+      signal: this.#abort.signal,
+      onLost: (error) => this.#handle({ type: 'failed', error: MeshError.from(error) }),
+      onJobFailed: (error) => this.#handle({ type: 'job-failed', error: MeshError.from(error) }),
+      onChecked: () => this.#handle({ type: 'checked' }),
+      onAgreed: (network) => this.#handle({ type: 'agreed', network }),
+      onBusy: (isBusy) => this.#handle({ type: 'busied', jobs: isBusy ? 1 : 0 }),
+      onFollowed: (work, outcome) => {
+        onFollowed(outcome)
+        onWork(this, work)
+      },
+    })
+    return { type: 'started', network: this.#rank.network }
+  }
+
+  /** May come again, with what a step brought late. Never throws: the next epoch waits for it. */
+  async #release(before: Promise<unknown>): Promise<void> {
     this.#abort.abort(new MeshError('epochStale', { got: this.ring.epoch, want: 'a newer one' }))
-    this.#engine?.dropSockets()
-    await this.#checks?.close()
-    await this.#channel?.close()
+    const ends = await Promise.allSettled([this.#rank?.close(), this.#channel?.close(), before])
+    for (const end of ends) if (end.status === 'rejected') this.#options.logger.warn(MeshError.from(end.reason).message)
   }
 
-  #fail(error: MeshError): void {
-    if (this.#state === 'failed' || this.#state === 'closed') return
-    this.#state = 'failed'
-    this.#error = error
-    this.#busy = 0
-    this.#engine?.break(error)
-    this.#options.logger.warn({ ring: this.ring.ringId, epoch: this.ring.epoch, code: error.code }, error.message)
-    this.#changed()
-  }
-
-  #changed(): void {
-    if (this.#state !== 'closed') this.#options.onChange(this)
+  #log(text: string): void {
+    const { ringId, epoch, members } = this.ring
+    this.#options.logger.info({ ring: ringId, epoch, rank: this.member.rank, worldSize: members.length }, text)
   }
 }
