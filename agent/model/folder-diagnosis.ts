@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs'
 import { basename, dirname, extname, join } from 'node:path'
 import { MeshError } from '../../shared/errors.ts'
 import { isFolder, namesIn } from '../../shared/lenient-files.ts'
+import { damagedFile } from './tensor-file.ts'
 
 /** Weights in other formats, by the ending of their files. */
 const otherFormats: Readonly<Record<string, string>> = {
@@ -69,8 +70,7 @@ export const foreignContent = (file: string, start: Buffer): MeshError | undefin
   const text = start.toString('latin1').trimStart().toLowerCase()
   if (text.startsWith('version https://git-lfs.github.com/'))
     return new MeshError('gitLfsPointer', { file, folder: dirname(file) })
-  if (/^<(?:!doctype|html|\?xml)/.test(text))
-    return new MeshError('safetensorsInvalid', { file, problem: 'it is a web page in place of the file' })
+  if (/^<(?:!doctype|html|\?xml)/.test(text)) return damagedFile(file, 'it is a web page in place of the file')
   if (text.startsWith('gguf')) return new MeshError('modelFormatUnsupported', { file, format: otherFormats['.gguf'] })
   return text.startsWith('pk\u0003\u0004')
     ? new MeshError('modelFormatUnsupported', { file, format: otherFormats['.bin'] })

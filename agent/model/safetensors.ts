@@ -2,7 +2,7 @@
  * Reads safetensors files (header of JSON, then raw little-endian tensors) by byte range; never trusts a length.
  * A model is one `model.safetensors`, or several files named by `model.safetensors.index.json`.
  */
-import { type BigIntStats, closeSync, existsSync, fstatSync, openSync, readSync, statSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { Type } from 'typebox'
 import { Value } from 'typebox/value'
@@ -10,6 +10,9 @@ import { MeshError, problemOf } from '../../shared/errors.ts'
 import { formatBytes } from '../../shared/words.ts'
 import { contentBytes, foreignContent, missingFile } from './folder-diagnosis.ts'
 import { indexFile, readModelFile } from './model-file.ts'
+import { damagedFile, TensorFile, type TensorInfo, type TensorStore } from './tensor-file.ts'
+
+export { type ByteSource, TensorFile, type TensorInfo, type TensorStore } from './tensor-file.ts'
 
 /** Caps; each is far above what real models need. */
 const caps = {
@@ -26,23 +29,6 @@ const caps = {
 export const elementBytes = { F32: 4, F16: 2, BF16: 2 } as const
 export type TensorDtype = keyof typeof elementBytes
 
-export interface TensorInfo {
-  readonly name: string
-  readonly dtype: string
-  readonly dims: readonly number[]
-  /** Byte range in the file. */
-  readonly start: number
-  readonly end: number
-  readonly file: ByteSource
-}
-
-/** What data of tensors is read from. */
-export interface ByteSource {
-  readonly path: string
-  /** Reads exactly `into.length` bytes. @throws MeshError `safetensorsInvalid` when the file ends early */
-  read(into: Uint8Array, position: number): void
-}
-
 const HeaderEntry = Type.Object({
   dtype: Type.String({ maxLength: 20 }),
   shape: Type.Array(Type.Integer({ minimum: 0, maximum: 2 ** 40 }), { maxItems: caps.dims }),
@@ -50,72 +36,7 @@ const HeaderEntry = Type.Object({
 })
 const IndexFile = Type.Object({ weight_map: Type.Record(Type.String(), Type.String({ maxLength: 255 })) })
 
-const stampOf = ({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats): string =>
-  [dev, ino, size, mtimeNs, ctimeNs].join(':')
-
-/** One open file. */
-export class TensorFile implements ByteSource {
-  readonly path: string
-  readonly size: number
-  /**
-   * Which file it is and when it was last changed. A program can give a changed file its old time of modification
-   * (cp -p, rsync), but not its old time of change (ctime).
-   */
-  readonly stamp: string
-  /** Milliseconds since 1970 of the last change of any kind. */
-  readonly changedAt: number
-  readonly #handle: number
-  #closed = false
-
-  /** @throws MeshError `modelFileUnreadable` */
-  constructor(path: string) {
-    this.path = path
-    try {
-      this.#handle = openSync(path, 'r')
-    } catch (error) {
-      throw new MeshError('modelFileUnreadable', { file: path, problem: problemOf(error) }, error)
-    }
-    const stat = fstatSync(this.#handle, { bigint: true })
-    this.size = Number(stat.size)
-    this.stamp = stampOf(stat)
-    this.changedAt = Number(stat.ctimeMs > stat.mtimeMs ? stat.ctimeMs : stat.mtimeMs)
-    if (stat.isFile()) return
-    this.close()
-    throw new MeshError('modelFileUnreadable', { file: path, problem: 'it is no file' })
-  }
-
-  /** Nothing was written to it since it was opened. */
-  isUnchanged(): boolean {
-    return stampOf(fstatSync(this.#handle, { bigint: true })) === this.stamp
-  }
-
-  /** The file that is now found at its path is this one, unchanged. */
-  isInPlace(): boolean {
-    const stat = statSync(this.path, { bigint: true, throwIfNoEntry: false })
-    return stat !== undefined && stampOf(stat) === this.stamp
-  }
-
-  /** Reads exactly `into.length` bytes. @throws MeshError `safetensorsInvalid` when the file ends early */
-  read(into: Uint8Array, position: number): void {
-    for (let at = 0; at < into.length;) {
-      const got = readSync(this.#handle, into, at, into.length - at, position + at)
-      if (got === 0)
-        throw new MeshError('safetensorsInvalid', {
-          file: this.path,
-          problem: `it ends before byte ${position + into.length}`,
-        })
-      at += got
-    }
-  }
-
-  close(): void {
-    if (!this.#closed) closeSync(this.#handle)
-    this.#closed = true
-  }
-}
-
-const damaged = (file: string, problem: string, cause?: unknown): MeshError =>
-  new MeshError('safetensorsInvalid', { file, problem }, cause)
+const damaged = damagedFile
 
 const readHeader = (file: TensorFile): { readonly entries: Record<string, unknown>; readonly dataStart: number } => {
   const start = Buffer.alloc(Math.min(contentBytes, file.size))
@@ -193,13 +114,6 @@ const filesOf = (folder: string): string[] => {
     if (name !== basename(name) || !name.endsWith('.safetensors'))
       throw damaged(file, `it names ${JSON.stringify(name.slice(0, 100))}, which is no file of this folder`)
   return names
-}
-
-export interface TensorStore {
-  readonly tensors: ReadonlyMap<string, TensorInfo>
-  readonly files: readonly TensorFile[]
-  readonly bytes: number
-  close(): void
 }
 
 /** All tensors of a model folder. @throws MeshError `modelFileMissing` | `safetensorsInvalid` */

@@ -1,65 +1,133 @@
-/** Parts of a matrix as f32, read by byte range in bounded pieces. */
+/**
+ * Parts of tensors as files have them, read by byte range in bounded pieces: as f32, or as the bytes of their blocks.
+ *
+ * A tensor is taken for a matrix: its last dimension are the columns, all others together the rows (those of expert 0,
+ * then of expert 1, ...). A vector has one row per element and one column.
+ */
 import { MeshError } from '../../shared/errors.ts'
-import { elementBytes, type TensorDtype, type TensorInfo } from './safetensors.ts'
+import type { Range } from '../../shared/schema/common.ts'
+import type { WeightType } from './architecture/tensor-roles.ts'
+import { bytesOfValues, isWeightType, type WeightFormat, weightFormats } from './blocks/formats.ts'
+import type { TensorInfo } from './tensor-file.ts'
 
 /** Bytes read at once: large enough for the disk, small beside any shard. */
 const pieceBytes = 8 * 2 ** 20
 
 /** @throws MeshError `dtypeUnsupported` */
-const dtypeOf = ({ name, dtype }: TensorInfo): TensorDtype => {
-  if (!(dtype in elementBytes)) throw new MeshError('dtypeUnsupported', { tensor: name, dtype })
-  return dtype as TensorDtype
+export const weightTypeOf = ({ name, dtype }: Pick<TensorInfo, 'name' | 'dtype'>): WeightType => {
+  if (!isWeightType(dtype)) throw new MeshError('dtypeUnsupported', { tensor: name, dtype })
+  return dtype
 }
 
-/** Little-endian elements to f32. `bytes` starts at a multiple of 4 in its buffer. */
-const toFloats = (dtype: TensorDtype, bytes: Uint8Array, into: Float32Array): void => {
-  const count = into.length
-  if (dtype === 'F32') into.set(new Float32Array(bytes.buffer, bytes.byteOffset, count))
-  else if (dtype === 'F16') into.set(new Float16Array(bytes.buffer, bytes.byteOffset, count))
-  else {
-    const halves = new Uint16Array(bytes.buffer, bytes.byteOffset, count)
-    const words = new Uint32Array(into.buffer, into.byteOffset, count)
-    for (let i = 0; i < count; i++) words[i] = halves[i] << 16 // bf16 is the upper half of an f32
+export interface MatrixSize {
+  readonly rows: number
+  readonly columns: number
+}
+
+export const sizeOfTensor = ({ dims }: Pick<TensorInfo, 'dims'>): MatrixSize =>
+  dims.length < 2
+    ? { rows: dims[0] ?? 1, columns: 1 }
+    : { rows: dims.slice(0, -1).reduce((product, dim) => product * dim, 1), columns: dims[dims.length - 1] }
+
+const checkRange = (name: string, what: string, { start, end }: Range, size: number): void => {
+  if (!(start >= 0 && end >= start && end <= size))
+    throw new RangeError(`${what} ${start}..${end} of ${name}, which has ${size}`)
+}
+
+/** Elements `first`..`last` - 1 of a tensor, with the blocks that they lie in. */
+const readElements = (tensor: TensorInfo, format: WeightFormat, { start, end }: Range, into: Float32Array): void => {
+  const { values, bytes: size, decode } = format
+  const [firstBlock, lastBlock] = [Math.floor(start / values), Math.ceil(end / values)]
+  const atOnce = Math.max(1, Math.floor(pieceBytes / size))
+  const buffer = new Uint8Array(Math.min(atOnce, lastBlock - firstBlock) * size)
+  for (let block = firstBlock; block < lastBlock; block += atOnce) {
+    const count = Math.min(atOnce, lastBlock - block)
+    const bytes = buffer.subarray(0, count * size)
+    tensor.file.read(bytes, tensor.start + block * size)
+    const [from, to] = [block * values, (block + count) * values]
+    if (from >= start && to <= end) {
+      decode(bytes, into.subarray(from - start, to - start))
+      continue
+    }
+    const whole = new Float32Array(to - from)
+    decode(bytes, whole)
+    const [first, last] = [Math.max(from, start), Math.min(to, end)]
+    into.set(whole.subarray(first - from, last - from), first - start)
   }
 }
 
 /**
- * Rows `start`..`end` - 1 of a matrix [N, K], or that many elements of a vector.
- * @returns f32 [end - start, K]
+ * Rows `start`..`end` - 1 of a tensor of any type of `weightFormats`.
+ * @returns f32 [end - start, columns]
+ * @throws MeshError `dtypeUnsupported` | those of reading the file
  */
 export const readRows = (tensor: TensorInfo, start: number, end: number): Float32Array => {
-  const dtype = dtypeOf(tensor)
-  const columns = tensor.dims.length > 1 ? tensor.dims[1] : 1
-  if (start < 0 || end < start || end > tensor.dims[0])
-    throw new RangeError(`rows ${start}..${end} of ${tensor.name}, which has ${tensor.dims[0]}`)
+  const format = weightFormats[weightTypeOf(tensor)]
+  const { rows, columns } = sizeOfTensor(tensor)
+  checkRange(tensor.name, 'rows', { start, end }, rows)
   const out = new Float32Array((end - start) * columns)
-  const width = elementBytes[dtype]
-  const piece = Math.max(1, Math.floor(pieceBytes / width))
-  const buffer = new Uint8Array(Math.min(piece, out.length) * width)
-  for (let at = 0; at < out.length; at += piece) {
-    const count = Math.min(piece, out.length - at)
-    const bytes = buffer.subarray(0, count * width)
-    tensor.file.read(bytes, tensor.start + (start * columns + at) * width)
-    toFloats(dtype, bytes, out.subarray(at, at + count))
-  }
+  readElements(tensor, format, { start: start * columns, end: end * columns }, out)
   return out
 }
 
-/** Columns `start`..`end` - 1 of rows `rowStart`..`rowEnd` - 1. @returns f32 [rowEnd - rowStart, end - start] */
-export const readColumns = (
-  tensor: TensorInfo,
-  columns: { readonly start: number; readonly end: number },
-  rows: { readonly start: number; readonly end: number },
-): Float32Array => {
+/**
+ * Columns `start`..`end` - 1 of rows `rows.start`..`rows.end` - 1; they may begin and end inside blocks.
+ * @returns f32 [rows, columns]
+ */
+export const readColumns = (tensor: TensorInfo, columns: Range, rows: Range): Float32Array => {
+  const { columns: all } = sizeOfTensor(tensor)
+  checkRange(tensor.name, 'columns', columns, all)
   const width = columns.end - columns.start
   const out = new Float32Array((rows.end - rows.start) * width)
-  const rowsAtOnce = Math.max(1, Math.floor(pieceBytes / 4 / tensor.dims[1]))
+  const rowsAtOnce = Math.max(1, Math.floor(pieceBytes / 4 / all))
   for (let row = rows.start; row < rows.end; row += rowsAtOnce) {
     const last = Math.min(rows.end, row + rowsAtOnce)
     const whole = readRows(tensor, row, last)
     for (let r = row; r < last; r++) {
-      const from = (r - row) * tensor.dims[1]
+      const from = (r - row) * all
       out.set(whole.subarray(from + columns.start, from + columns.end), (r - rows.start) * width)
+    }
+  }
+  return out
+}
+
+/**
+ * Bytes of rows `start`..`end` - 1 as they lie in the file: the blocks of a row one behind the other, row after row.
+ * @throws MeshError `dtypeUnsupported` | those of reading the file
+ */
+export const readRowBytes = (tensor: TensorInfo, start: number, end: number): Uint8Array => {
+  const type = weightTypeOf(tensor)
+  const { rows, columns } = sizeOfTensor(tensor)
+  checkRange(tensor.name, 'rows', { start, end }, rows)
+  const rowBytes = bytesOfValues(type, columns)
+  if (!Number.isInteger(rowBytes))
+    throw new RangeError(`rows of ${tensor.name} have ${columns} columns, no whole blocks of ${type}`)
+  const bytes = new Uint8Array((end - start) * rowBytes)
+  tensor.file.read(bytes, tensor.start + start * rowBytes)
+  return bytes
+}
+
+/**
+ * Bytes of some columns of some rows: those columns of each row one behind the other.
+ * @param columns begin and end where blocks do
+ */
+export const readColumnBytes = (tensor: TensorInfo, columns: Range, rows: Range): Uint8Array => {
+  const type = weightTypeOf(tensor)
+  const { values } = weightFormats[type]
+  const { columns: all } = sizeOfTensor(tensor)
+  checkRange(tensor.name, 'columns', columns, all)
+  if (columns.start % values !== 0 || columns.end % values !== 0)
+    throw new RangeError(`columns ${columns.start}..${columns.end} of ${tensor.name} cut blocks of ${values} (${type})`)
+  const [from, width] = [bytesOfValues(type, columns.start), bytesOfValues(type, columns.end - columns.start)]
+  const rowBytes = bytesOfValues(type, all)
+  const out = new Uint8Array((rows.end - rows.start) * width)
+  const rowsAtOnce = Math.max(1, Math.floor(pieceBytes / rowBytes))
+  for (let row = rows.start; row < rows.end; row += rowsAtOnce) {
+    const last = Math.min(rows.end, row + rowsAtOnce)
+    const whole = readRowBytes(tensor, row, last)
+    for (let r = row; r < last; r++) {
+      const begin = (r - row) * rowBytes + from
+      out.set(whole.subarray(begin, begin + width), (r - rows.start) * width)
     }
   }
   return out

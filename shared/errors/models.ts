@@ -86,6 +86,12 @@ export const modelErrors = {
     text: '{file} is damaged: {problem}',
     hint: 'download the file again and compare its size and hash with the source',
   },
+  ggufInvalid: {
+    status: 422,
+    exit: 5,
+    text: '{file} is no GGUF file that can be used: {problem}',
+    hint: 'download the file again, all its parts, and compare size and hash with the source',
+  },
   weightsUnusable: {
     status: 422,
     exit: 5,
@@ -120,7 +126,7 @@ export const modelErrors = {
     status: 422,
     exit: 5,
     text: 'tensor {tensor} has type {dtype}',
-    hint: 'supported: F32, F16, BF16',
+    hint: 'supported: F32, F16, BF16; in GGUF files Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K to Q6_K, IQ4_NL, IQ4_XS, MXFP4 too',
   },
   modelMismatch: {
     status: 409,
