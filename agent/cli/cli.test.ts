@@ -12,7 +12,7 @@ import { newKeyPair, toHex } from '../../shared/identity/keys.ts'
 import { environmentFor } from '../../shared/options.ts'
 import { afterwards, temporaryFolder } from '../../test/support/homes.ts'
 import { mesh, runMesh, runProgram, startReady, within } from '../../test/support/processes.ts'
-import { commandOf } from './managed-process.ts'
+import { commandOf } from './programs.ts'
 
 /** A port where nobody listens: it was free a moment ago. */
 const closedPort = async (): Promise<number> => {

@@ -2,10 +2,9 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { MeshError } from '../../shared/errors.ts'
 import { type Home, openHome } from '../../shared/home.ts'
-import { lastWords, type ManagedProcess, startProcess } from './managed-process.ts'
-import { untilReady } from './until-ready.ts'
+import { ChildGroup } from './child-group.ts'
+import type { ProgramName } from './programs.ts'
 
 export interface ClusterOptions {
   readonly agents: number
@@ -16,11 +15,9 @@ export interface ClusterOptions {
   onStep(what: string, text: string): void
 }
 
-/** Milliseconds that a program may need to start on a busy machine. */
-const startMs = 20_000
-
-/** `value`, or the failure of a service, or the interruption: whichever comes first. */
-const before = <T>(value: Promise<T>, ...others: Promise<never>[]): Promise<T> => Promise.race([value, ...others])
+/** Quick to notice what is gone, and on a port that nobody else can reach. */
+const relayArguments = ['--host', '127.0.0.1', '--port', '0', '--json']
+const controlPlaneArguments = [...relayArguments, '--lease', '3s', '--heartbeat', '1s', '--ring-grace', '0']
 
 const text = (ready: Record<string, unknown>, field: string, name: string): string => {
   const value = ready[field]
@@ -33,22 +30,19 @@ export class DemoCluster {
   readonly folder: string
   controlPlaneUrl = ''
   readonly #options: ClusterOptions
-  readonly #services: ManagedProcess[] = []
-  /** One-shot commands that run now: they end with the rest. */
-  readonly #commands = new Set<ManagedProcess>()
-  readonly #failed = Promise.withResolvers<never>()
-  #stopping = false
+  readonly #children: ChildGroup
+  readonly #indices: readonly number[]
 
   constructor(options: ClusterOptions) {
     this.#options = options
     this.folder = mkdtempSync(join(tmpdir(), 'mesh-demo-'))
-    this.#failed.promise.catch(() => undefined)
-    options.signal.addEventListener('abort', () => this.#failed.reject(options.signal.reason), { once: true })
+    this.#children = new ChildGroup(options.signal)
+    this.#indices = Array.from({ length: options.agents }, (_, index) => index + 1)
   }
 
   /** Rejects when a service ends by itself or the signal aborts; never resolves. */
   get failure(): Promise<never> {
-    return this.#failed.promise
+    return this.#children.failure
   }
 
   home(name: string): Home {
@@ -62,119 +56,78 @@ export class DemoCluster {
 
   /** Last lines of every service that ended by itself. */
   wreckage(): { readonly name: string; readonly lines: string[] }[] {
-    return this.#services
-      .filter((service) => !service.running)
-      .map((service) => ({ name: service.name, lines: service.tail() }))
-  }
-
-  async #startService(
-    name: string,
-    program: 'mesh' | 'controlPlane' | 'relay',
-    args: readonly string[],
-  ): Promise<Record<string, unknown>> {
-    const service = startProcess({ name, program, args, home: this.home(name.replace(' ', '-')).root })
-    this.#services.push(service)
-    void service.ended.then(({ how }) => {
-      if (!this.#stopping)
-        this.#failed.reject(new MeshError('processEnded', { name, how, problem: lastWords(service.tail()) }))
-    })
-    return before(untilReady(service, startMs), this.failure)
-  }
-
-  /** Runs a command of `mesh` to its end. @returns what it printed; @throws MeshError `processEnded` */
-  async #command(index: number, ...args: string[]): Promise<string> {
-    const process = startProcess({ name: `mesh ${args[0]}`, program: 'mesh', args, home: this.agentHome(index).root })
-    this.#commands.add(process)
-    try {
-      const { code, how } = await before(process.ended, this.failure)
-      if (code !== 0)
-        throw new MeshError('processEnded', { name: process.name, how, problem: lastWords(process.tail()) })
-      return process.stdout()
-    } finally {
-      if (!process.running) this.#commands.delete(process)
-    }
+    return this.#children.wreckage()
   }
 
   /** Starts everything and forms the pool. @returns the id of the pool */
   async start(): Promise<string> {
-    const { onStep } = this.#options
-    const indices = Array.from({ length: this.#options.agents }, (_, index) => index + 1)
-    const [relay, control] = await Promise.all([
-      this.#startService('relay', 'relay', ['--host', '127.0.0.1', '--port', '0', '--json']),
-      this.#startService('control plane', 'controlPlane', [
-        '--host',
-        '127.0.0.1',
-        '--port',
-        '0',
-        '--lease',
-        '3s',
-        '--heartbeat',
-        '1s',
-        '--ring-grace',
-        '0',
-        '--json',
-      ]),
-    ])
-    const relayAddress = text(relay, 'addresses', 'the relay')
-    this.controlPlaneUrl = text(control, 'url', 'the control plane')
-    const own = [
-      '--control-plane',
-      this.controlPlaneUrl,
-      '--control-plane-key',
-      text(control, 'control_plane_key', 'the control plane'),
-    ]
-    onStep('relay', relayAddress.replace(/\/p2p\/.*/, ''))
-    onStep('control plane', this.controlPlaneUrl)
-
-    await Promise.all(
-      indices.map((index) => this.#command(index, 'init', '--network-id', 'demo', '--name', `worker ${index}`, ...own)),
-    )
-    const pool = JSON.parse(await this.#command(1, 'pool-create', '--name', 'demo', '--json')) as { pool_id: string }
-    await Promise.all(
-      indices.map((index) =>
-        this.#startService(`agent ${index}`, 'mesh', [
-          'start',
-          '--json',
-          '--log-level',
-          'info',
-          '--listen',
-          '/ip4/127.0.0.1/tcp/0',
-          '--relay',
-          relayAddress,
-        ]),
-      ),
-    )
-    onStep('agents', `${indices.length} running`)
-    const { invite } = JSON.parse(
-      await this.#command(
-        1,
-        'pool-invite',
-        '--uses',
-        String(indices.length),
-        '--expires',
-        '10m',
-        '--control-plane',
-        this.controlPlaneUrl,
-        '--json',
-      ),
-    ) as { invite: string }
-    await Promise.all(
-      indices.map(async (index) => {
-        if (index > 1) await this.#command(index, 'pool-join', '--invite', invite, '--wait', '15s')
-        await this.#command(index, 'join-ring', ...this.#options.joinRing)
-      }),
-    )
-    onStep('pool', `demo, ${indices.length} ${indices.length === 1 ? 'member' : 'members'}`)
-    return pool.pool_id
+    const { relayAddress, controlPlaneKey } = await this.#startHosts()
+    const poolId = await this.#makePool(controlPlaneKey)
+    await this.#startAgents(relayAddress)
+    await this.#joinAll()
+    return poolId
   }
 
   /** Ends every process, agents first, and removes the folder unless `keep`. */
   async stop(keep: boolean): Promise<void> {
-    this.#stopping = true
-    const agents = this.#services.filter((service) => service.name.startsWith('agent'))
-    const others = this.#services.filter((service) => !agents.includes(service))
-    await Promise.all([...agents, ...this.#commands].map((process) => process.stop()))
-    await Promise.all(others.map((service) => service.stop()))
+    await this.#children.stop((name) => name.startsWith('agent'))
     if (!keep) rmSync(this.folder, { recursive: true, force: true, maxRetries: 3 })
+  }
+
+  /** What all use. */
+  async #startHosts(): Promise<{ readonly relayAddress: string; readonly controlPlaneKey: string }> {
+    const [relay, control] = await Promise.all([
+      this.#service('relay', 'relay', relayArguments),
+      this.#service('control plane', 'controlPlane', controlPlaneArguments),
+    ])
+    const relayAddress = text(relay, 'addresses', 'the relay')
+    this.controlPlaneUrl = text(control, 'url', 'the control plane')
+    this.#options.onStep('relay', relayAddress.replace(/\/p2p\/.*/, ''))
+    this.#options.onStep('control plane', this.controlPlaneUrl)
+    return { relayAddress, controlPlaneKey: text(control, 'control_plane_key', 'the control plane') }
+  }
+
+  /** Every device, and the pool of the first one. @returns its id */
+  async #makePool(controlPlaneKey: string): Promise<string> {
+    const plane = ['--control-plane', this.controlPlaneUrl, '--control-plane-key', controlPlaneKey]
+    await Promise.all(
+      this.#indices.map((index) =>
+        this.#command(index, ['init', '--network-id', 'demo', '--name', `worker ${index}`, ...plane]),
+      ),
+    )
+    const made = JSON.parse(await this.#command(1, ['pool-create', '--name', 'demo', '--json'])) as { pool_id: string }
+    return made.pool_id
+  }
+
+  async #startAgents(relayAddress: string): Promise<void> {
+    const where = ['--listen', '/ip4/127.0.0.1/tcp/0', '--relay', relayAddress]
+    await Promise.all(
+      this.#indices.map((index) =>
+        this.#service(`agent ${index}`, 'mesh', ['start', '--json', '--log-level', 'info', ...where]),
+      ),
+    )
+    this.#options.onStep('agents', `${this.#indices.length} running`)
+  }
+
+  /** Lets the others in; all serve the model. */
+  async #joinAll(): Promise<void> {
+    const count = this.#indices.length
+    const terms = ['--uses', String(count), '--expires', '10m', '--control-plane', this.controlPlaneUrl, '--json']
+    const { invite } = JSON.parse(await this.#command(1, ['pool-invite', ...terms])) as { invite: string }
+    await Promise.all(
+      this.#indices.map(async (index) => {
+        if (index > 1) await this.#command(index, ['pool-join', '--invite', invite, '--wait', '15s'])
+        await this.#command(index, ['join-ring', ...this.#options.joinRing])
+      }),
+    )
+    this.#options.onStep('pool', `demo, ${count} ${count === 1 ? 'member' : 'members'}`)
+  }
+
+  #service(name: string, program: ProgramName, args: readonly string[]): Promise<Record<string, unknown>> {
+    return this.#children.service({ name, program, args, home: this.home(name.replace(' ', '-')).root })
+  }
+
+  #command(index: number, args: readonly string[]): Promise<string> {
+    return this.#children.command(this.agentHome(index).root, args)
   }
 }

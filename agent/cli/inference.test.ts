@@ -15,7 +15,8 @@ import { environmentFor } from '../../shared/options.ts'
 import type { Job, JobEvent, JobSubmission } from '../../shared/schema/job.ts'
 import { afterwards, temporaryFolder } from '../../test/support/homes.ts'
 import { eventually, mesh, runMesh, within } from '../../test/support/processes.ts'
-import { commandOf, startProcess } from './managed-process.ts'
+import { startProcess } from './managed-process.ts'
+import { commandOf } from './programs.ts'
 import { runCli } from './run.ts'
 
 interface Stage {

@@ -6,7 +6,7 @@ import { homedir, userInfo } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import type { Home } from '../../shared/home.ts'
 import { configFolderFromEnvironment } from '../../shared/options.ts'
-import { commandOf } from './managed-process.ts'
+import { commandOf } from './programs.ts'
 import { type Machine, planService, type ServicePlan } from './service-manager.ts'
 
 /** One for a home; that of the usual home has the short name. */

@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process'
 import { constants } from 'node:os'
 import type { CommandContext } from './command.ts'
-import { commandOf } from './managed-process.ts'
+import { commandOf } from './programs.ts'
 
 /** Runs until the program ends. @returns its exit code */
 export const runSibling = (context: CommandContext, program: 'controlPlane' | 'relay' | 'bench'): Promise<number> =>

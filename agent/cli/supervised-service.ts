@@ -2,7 +2,8 @@
 import { Backoff } from '../../shared/backoff.ts'
 import type { Part } from '../../shared/lifecycle.ts'
 import { formatDuration } from '../../shared/words.ts'
-import { lastWords, type ManagedProcess, type ManagedProcessOptions, startProcess } from './managed-process.ts'
+import { type ManagedProcess, type ManagedProcessOptions, startProcess } from './managed-process.ts'
+import { lastWords } from './process-output.ts'
 import { untilReady } from './until-ready.ts'
 
 export interface SupervisedServiceOptions extends Omit<ManagedProcessOptions, 'args'> {

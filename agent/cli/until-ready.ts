@@ -2,7 +2,8 @@
 import { MeshError } from '../../shared/errors.ts'
 import { withTimeout } from '../../shared/with-timeout.ts'
 import { formatDuration } from '../../shared/words.ts'
-import { lastWords, type ManagedProcess } from './managed-process.ts'
+import type { ManagedProcess } from './managed-process.ts'
+import { lastWords } from './process-output.ts'
 
 /** @returns its ready line; @throws MeshError `processEnded` when there is none after `ms`, or it ended */
 export const untilReady = (

@@ -1,6 +1,11 @@
 /** What went wrong between a program and the control plane, as people are told. */
 import { MeshError, problemOf } from '../errors.ts'
 import { isLoopbackUrl } from '../control-plane-url.ts'
+import { headers } from '../headers.ts'
+import { type KeyPair, toHex } from '../identity/keys.ts'
+import { shortId } from '../ids.ts'
+import { otherVersion, versionIn } from '../wire/other-version.ts'
+import { requests } from '../wire/protocols.ts'
 
 /** Where to look for a control plane that does not answer: here, or on the machine that hosts the group. */
 const whereToLook = (url: string): { readonly look?: string } => {
@@ -46,4 +51,27 @@ export const errorOf = async (answer: Response, url: string): Promise<MeshError>
     // not ours: fall through
   }
   return new MeshError('controlPlaneProtocol', { problem: `HTTP ${answer.status} from ${url}: ${text.slice(0, 200)}` })
+}
+
+/**
+ * Why a signed request was refused, where the control plane speaks another version; before there were versions in
+ * answers, it did not know the signature.
+ */
+const spokenThere = (answer: Response, failure: MeshError, key: KeyPair): MeshError | undefined => {
+  if (failure.code === 'protocolVersion') return undefined
+  const text = answer.headers.get(headers.protocol)
+  const version =
+    text === null ? (failure.code === 'signatureInvalid' ? requests.before.at(-1) : undefined) : versionIn(text)
+  if (version === undefined || version === requests.version) return undefined
+  return otherVersion(
+    requests,
+    { name: `device ${shortId(toHex(key.publicKey))}`, version: requests.version },
+    { name: 'the control plane', version },
+  )
+}
+
+/** Why it was refused. @param key that signed the request; absent: none did */
+export const refusalOf = async (answer: Response, base: string, key: KeyPair | undefined): Promise<MeshError> => {
+  const failure = await errorOf(answer, base)
+  return (key === undefined ? undefined : spokenThere(answer, failure, key)) ?? failure
 }

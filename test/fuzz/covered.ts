@@ -72,7 +72,7 @@ export const notOfOthers: Readonly<Record<string, string>> = {
   'agent/cli/commands/ledger-verify.ts':
     'a number that this command wrote, checked by schema: it decides what is compared, not what is believed',
   'agent/cli/demo-cluster.ts': 'the answers of commands that this process started',
-  'agent/cli/managed-process.ts': 'the ready line of a process that this one started',
+  'agent/cli/process-output.ts': 'the ready line of a process that this one started',
   'agent/cli/session.ts': 'checks a name that was typed',
   'agent/compute/ggml/ggml-backend.ts': 'answers of the compute process that this process started',
   'agent/engine/ggml/library.ts': 'the package.json of an installed package',

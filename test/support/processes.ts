@@ -3,12 +3,8 @@ import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import type { TestContext } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
-import {
-  commandOf,
-  type ManagedProcess,
-  type ManagedProcessOptions,
-  startProcess,
-} from '../../agent/cli/managed-process.ts'
+import { type ManagedProcess, type ManagedProcessOptions, startProcess } from '../../agent/cli/managed-process.ts'
+import { commandOf } from '../../agent/cli/programs.ts'
 import { environmentFor } from '../../shared/options.ts'
 import { withTimeout } from '../../shared/with-timeout.ts'
 import { afterwards } from './homes.ts'

@@ -13,7 +13,7 @@ import { healthText, lockText, readResources, ResourcesAnswer } from '../resourc
 import { findService, ServiceRecord, serviceText } from '../service-record.ts'
 import { openSession, readAgentState, type Session } from '../session.ts'
 import { notAfterOf } from './pool-list.ts'
-import { leftOutText } from './ring-status.ts'
+import { leftOutText } from '../ring-view.ts'
 
 const ControlPlaneView = Type.Object({
   url: Type.String(),

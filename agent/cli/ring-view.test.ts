@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { RingNetwork, RingView } from '../../shared/schema/ring.ts'
-import { ringText } from './commands/ring-status.ts'
+import { ringText } from './ring-view.ts'
 
 const member = (rank: number, name: string): RingView['members'][number] => ({
   deviceId: String(rank + 1).repeat(64),
