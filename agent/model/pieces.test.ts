@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { test } from 'node:test'
 import { MeshError } from '../../shared/errors.ts'
+import { weightFormats } from './blocks/formats.ts'
 import { checkedTensor, digestBytes, firstNotFinite, hashPieces, pieceBytes, piecesIn, rootOf } from './pieces.ts'
 import type { TensorInfo } from './safetensors.ts'
 
@@ -161,4 +162,26 @@ test('pieces: every finite number is one, be it the largest or the smallest', ()
   )
   assert.equal(firstNotFinite('F32', new Uint8Array(Float32Array.of(1, -Infinity).buffer)), 1)
   assert.equal(firstNotFinite('F16', words(0, 0xfe00, 0x7c00)), 1)
+})
+
+test('pieces: a scale of a block that is no number is refused by tensor, row and column, wherever pieces cut', () => {
+  const { bytes: size } = weightFormats.Q6_K
+  const blocks = Math.ceil((1.5 * pieceBytes) / size)
+  // block 4993 begins in the first piece and its scale lies in the second
+  const bad = Math.floor(pieceBytes / size)
+  const data = new Uint8Array(blocks * size)
+  data.set([0, 0xfc], bad * size + 208)
+  const tensor: TensorInfo = {
+    name: 'blocks',
+    dtype: 'Q6_K',
+    dims: [blocks / 2, 512],
+    start: 0,
+    end: data.length,
+    file: { path: '/file.gguf', read: (into, position) => into.set(data.subarray(position, position + into.length)) },
+  }
+  assert.throws(() => hashed({ tensor }, [[1, 1]]), {
+    code: 'weightsUnusable',
+    message: `tensor blocks in /file.gguf cannot be used: scale of Q6_K that is infinite or not a number at row ${Math.floor(bad / 2)}, column ${(bad % 2) * 256}`,
+  })
+  hashed({ tensor }, [[0, 1]])
 })

@@ -4,7 +4,8 @@
  */
 import { createHash } from 'node:crypto'
 import { MeshError } from '../../shared/errors.ts'
-import type { ByteSource, TensorInfo } from './safetensors.ts'
+import { firstBadScale, isWeightType, weightFormats } from './blocks/formats.ts'
+import type { ByteSource, TensorInfo } from './tensor-file.ts'
 
 /** Bytes of a piece; the last one of a tensor has what is left. 32 bytes of hash for each: 0.5 MB for 16 GB. */
 export const pieceBytes = 2 ** 20
@@ -53,15 +54,28 @@ export const firstNotFinite = (dtype: string, bytes: Uint8Array): number => {
   return (last & mask & 0xffff) === (mask & 0xffff) ? bytes.length / width - 1 : -1
 }
 
-const refuseNotFinite = ({ name, dtype, dims }: PlacedTensor, file: string, element: number): never => {
-  const columns = dims.length > 1 ? dims[1] : 1
-  const place =
-    dims.length > 1 ? `row ${Math.floor(element / columns)}, column ${element % columns}` : `element ${element}`
-  throw new MeshError('weightsUnusable', {
-    tensor: name,
-    file,
-    problem: `${dtype} that is infinite or not a number at ${place}`,
-  })
+const placeOfElement = ({ dims }: PlacedTensor, element: number): string => {
+  const columns = dims[dims.length - 1] ?? 1
+  return dims.length > 1 ? `row ${Math.floor(element / columns)}, column ${element % columns}` : `element ${element}`
+}
+
+/** Types of which every element is looked at; of blocks their scales are, of all others nothing. */
+const checkFinite = (tensor: PlacedTensor, file: string, bytes: Uint8Array, offset: number): void => {
+  const { name, dtype } = tensor
+  const refuse = (element: number, what: string): never => {
+    throw new MeshError('weightsUnusable', {
+      tensor: name,
+      file,
+      problem: `${what} that is infinite or not a number at ${placeOfElement(tensor, element)}`,
+    })
+  }
+  if (Object.hasOwn(exponents, dtype)) {
+    const bad = firstNotFinite(dtype, bytes)
+    if (bad >= 0) refuse(offset / (dtype === 'F32' ? 4 : 2) + bad, dtype)
+  } else if (isWeightType(dtype)) {
+    const bad = firstBadScale(dtype, bytes, offset)
+    if (bad >= 0) refuse(bad * weightFormats[dtype].values, `scale of ${dtype}`)
+  }
 }
 
 /**
@@ -81,8 +95,7 @@ export const hashPieces = (
     const bytes = buffer.subarray(0, to - from)
     source.read(bytes, from)
     digests.set(sha256(bytes), piece * digestBytes)
-    const bad = firstNotFinite(tensor.dtype, bytes)
-    if (bad >= 0) refuseNotFinite(tensor, source.path, (piece * pieceBytes) / (tensor.dtype === 'F32' ? 4 : 2) + bad)
+    checkFinite(tensor, source.path, bytes, piece * pieceBytes)
   }
 }
 

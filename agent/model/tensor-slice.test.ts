@@ -3,6 +3,7 @@ import { test } from 'node:test'
 import type { WeightType } from './architecture/tensor-roles.ts'
 import { decodeBlocks, weightFormats } from './blocks/formats.ts'
 import { ggmlQuantize } from './blocks/test/ggml-blocks.ts'
+import { storedTensor } from './stored-tensors.ts'
 import type { TensorInfo } from './tensor-file.ts'
 import { readColumnBytes, readColumns, readRowBytes, readRows } from './tensor-slice.ts'
 
@@ -72,4 +73,16 @@ test('a vector has one row per element, whatever its type', () => {
 test('a type that is not read is refused by name', () => {
   const { tensor } = tensorOf('F32', [rows, columns])
   assert.throws(() => readRows({ ...tensor, dtype: 'IQ2_XS' }, 0, 1), { code: 'dtypeUnsupported', message: /IQ2_XS/ })
+})
+
+test('stored tensors give rows as values and bytes; a vector is one row', () => {
+  const { tensor, bytes } = tensorOf('Q5_K', [3, 4, columns])
+  const stored = storedTensor(tensor)
+  assert.deepEqual([stored.name, stored.type, stored.dims], ['some.weight', 'Q5_K', [3, 4, columns]])
+  assert.deepEqual(stored.readRows(5, 7), readRows(tensor, 5, 7))
+  assert.deepEqual(stored.readBytes(0, 12), bytes)
+  const vector = storedTensor(tensorOf('F32', [rows * columns]).tensor)
+  assert.deepEqual(vector.readRows(0, 1), values)
+  assert.throws(() => vector.readRows(0, 2), RangeError)
+  assert.throws(() => storedTensor({ ...tensor, dtype: 'I8' }), { code: 'dtypeUnsupported' })
 })

@@ -2,7 +2,7 @@
  * How weights are stored: one row for each type whose bytes the engine may use as they are. Bytes of a block, their
  * layout and their meaning are ggml's (`ggml-common.h`); little-endian.
  */
-import type { WeightType } from '../architecture/tensor-roles.ts'
+import { blockSizes, type WeightType } from '../architecture/tensor-roles.ts'
 import {
   type Decoder,
   decodeIq4Nl,
@@ -53,22 +53,22 @@ const decodeBf16: Decoder = (bytes, into) => {
 const f16 = (...at: readonly number[]): Scales => ({ kind: 'f16', at })
 
 export const weightFormats: Readonly<Record<WeightType, WeightFormat>> = {
-  F32: { id: 0, values: 1, bytes: 4, decode: decodeF32 },
-  F16: { id: 1, values: 1, bytes: 2, decode: decodeF16 },
-  BF16: { id: 30, values: 1, bytes: 2, decode: decodeBf16 },
-  Q4_0: { id: 2, values: 32, bytes: 18, decode: decodeQ4_0, scales: f16(0) },
-  Q4_1: { id: 3, values: 32, bytes: 20, decode: decodeQ4_1, scales: f16(0, 2) },
-  Q5_0: { id: 6, values: 32, bytes: 22, decode: decodeQ5_0, scales: f16(0) },
-  Q5_1: { id: 7, values: 32, bytes: 24, decode: decodeQ5_1, scales: f16(0, 2) },
-  Q8_0: { id: 8, values: 32, bytes: 34, decode: decodeQ8_0, scales: f16(0) },
-  IQ4_NL: { id: 20, values: 32, bytes: 18, decode: decodeIq4Nl, scales: f16(0) },
-  MXFP4: { id: 39, values: 32, bytes: 17, decode: decodeMxfp4, scales: { kind: 'exponent', at: [0] } },
-  Q2_K: { id: 10, values: 256, bytes: 84, decode: decodeQ2K, scales: f16(80, 82) },
-  Q3_K: { id: 11, values: 256, bytes: 110, decode: decodeQ3K, scales: f16(108) },
-  Q4_K: { id: 12, values: 256, bytes: 144, decode: decodeQ4K, scales: f16(0, 2) },
-  Q5_K: { id: 13, values: 256, bytes: 176, decode: decodeQ5K, scales: f16(0, 2) },
-  Q6_K: { id: 14, values: 256, bytes: 210, decode: decodeQ6K, scales: f16(208) },
-  IQ4_XS: { id: 23, values: 256, bytes: 136, decode: decodeIq4Xs, scales: f16(0) },
+  F32: { id: 0, ...blockSizes.F32, decode: decodeF32 },
+  F16: { id: 1, ...blockSizes.F16, decode: decodeF16 },
+  BF16: { id: 30, ...blockSizes.BF16, decode: decodeBf16 },
+  Q4_0: { id: 2, ...blockSizes.Q4_0, decode: decodeQ4_0, scales: f16(0) },
+  Q4_1: { id: 3, ...blockSizes.Q4_1, decode: decodeQ4_1, scales: f16(0, 2) },
+  Q5_0: { id: 6, ...blockSizes.Q5_0, decode: decodeQ5_0, scales: f16(0) },
+  Q5_1: { id: 7, ...blockSizes.Q5_1, decode: decodeQ5_1, scales: f16(0, 2) },
+  Q8_0: { id: 8, ...blockSizes.Q8_0, decode: decodeQ8_0, scales: f16(0) },
+  IQ4_NL: { id: 20, ...blockSizes.IQ4_NL, decode: decodeIq4Nl, scales: f16(0) },
+  MXFP4: { id: 39, ...blockSizes.MXFP4, decode: decodeMxfp4, scales: { kind: 'exponent', at: [0] } },
+  Q2_K: { id: 10, ...blockSizes.Q2_K, decode: decodeQ2K, scales: f16(80, 82) },
+  Q3_K: { id: 11, ...blockSizes.Q3_K, decode: decodeQ3K, scales: f16(108) },
+  Q4_K: { id: 12, ...blockSizes.Q4_K, decode: decodeQ4K, scales: f16(0, 2) },
+  Q5_K: { id: 13, ...blockSizes.Q5_K, decode: decodeQ5K, scales: f16(0, 2) },
+  Q6_K: { id: 14, ...blockSizes.Q6_K, decode: decodeQ6K, scales: f16(208) },
+  IQ4_XS: { id: 23, ...blockSizes.IQ4_XS, decode: decodeIq4Xs, scales: f16(0) },
 }
 
 export const isWeightType = (name: string): name is WeightType => Object.hasOwn(weightFormats, name)
