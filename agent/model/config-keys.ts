@@ -6,7 +6,7 @@ import { MeshError } from '../../shared/errors.ts'
 
 type Keys = Readonly<Record<string, unknown>>
 /** Of a key that is harmless with some values only: those values, or a test that may look at the other keys. */
-type Harmless = readonly unknown[] | Test
+export type Harmless = readonly unknown[] | Test
 interface Test {
   readonly says: string
   holds(value: unknown, keys: Keys): boolean

@@ -82,8 +82,9 @@ test('rope: the spellings of transformers 4 and 5 mean the same', (t) => {
 test('rope: what is not computed, or contradicts itself, is refused with key and value', (t) => {
   const read = reader(t)
   for (const [change, message] of [
-    [{ rope_scaling: { type: 'linear', factor: 2 } }, /rope_scaling .*linear.*llama3/],
-    [{ rope_parameters: { rope_type: 'yarn', factor: 4, rope_theta: 1e4 } }, /rope_parameters .*yarn/],
+    [{ rope_scaling: { type: 'linear', factor: 2 } }, /rope scaling linear/],
+    [{ rope_scaling: { type: 'dynamic', factor: 2 } }, /rope_scaling .*dynamic.*llama3/],
+    [{ rope_parameters: { rope_type: 'yarn', factor: 4, rope_theta: 1e4 } }, /yarn/],
     [
       { rope_parameters: { full_attention: { rope_type: 'default' }, sliding_attention: { rope_type: 'default' } } },
       /sliding_attention/,
@@ -92,8 +93,8 @@ test('rope: what is not computed, or contradicts itself, is refused with key and
     [{ rope_parameters: { rope_type: 'default', partial_rotary_factor: 0.5 } }, /partial_rotary_factor is 0\.5/],
     [{ rope_parameters: { ...llama3, rope_type: 'llama3', attention_factor: 1.2 } }, /attention_factor is 1\.2/],
     [{ rope_parameters: { rope_type: 'toString' } }, /toString/],
-    [{ rope_parameters: [500_000] }, /rope_parameters \[500000\]/],
-    [{ rope_parameters: { rope_theta: 500_000 }, rope_theta: 10_000 }, /rope_theta is 10000, but 500000/],
+    [{ rope_parameters: [500_000] }, /rope_parameters is \[500000\]/],
+    [{ rope_parameters: { rope_theta: 500_000 }, rope_theta: 10_000 }, /rope_theta is 10000; but 500000/],
     [{ rope_parameters: { rope_theta: 0 } }, /rope_theta is 0/],
     [{ rope_parameters: { rope_theta: '500000' } }, /rope_theta is "500000"/],
     [{ rope_scaling: { type: 'linear', rope_type: 'llama3', ...llama3 } }, /two types/],
@@ -155,8 +156,9 @@ test('config: a key that changes the result and is not computed is refused, with
       /quantization_config is .*gptq.*weights that others did not quantise/,
     ],
     [{ quantization: { group_size: 64, bits: 4 } }, /quantization is .*"bits":4/],
-    [{ attention_bias: true }, /attention_bias is true; supported is false/],
-    [{ mlp_bias: true }, /mlp_bias/],
+    [{ attention_bias: true }, /biases of attention: that is not computed yet/],
+    [{ mlp_bias: true }, /biases of the MLP/],
+    [{ attention_bias: 'no' }, /attention_bias is "no"; it must be true or false/],
     [{ hidden_act: 'gelu' }, /hidden_act is "gelu"; supported is "silu"/],
     [{ model_type: 'mistral' }, /model_type is "mistral"/],
     [{ sliding_window: 32 }, /sliding_window is 32/],
@@ -185,7 +187,7 @@ const asLlama: readonly (readonly [unknown, unknown, string])[] = [
   [
     false,
     true,
-    'attention_bias mlp_bias qkv_bias use_qkv_bias use_bias bias lm_head_bias attention_out_bias add_bias_linear qk_norm use_qk_norm qk_layernorm use_alibi alibi rope_interleaved rotary_interleaved parallel_attn use_parallel_residual normalize_embeddings use_sliding_window attention_sinks use_cla use_mla is_encoder_decoder add_cross_attention',
+    'qkv_bias use_qkv_bias use_bias bias lm_head_bias attention_out_bias add_bias_linear qk_norm use_qk_norm qk_layernorm use_alibi alibi rope_interleaved rotary_interleaved parallel_attn use_parallel_residual normalize_embeddings use_sliding_window attention_sinks use_cla use_mla is_encoder_decoder add_cross_attention',
   ],
   [true, false, 'no_bias use_rope is_causal'],
   [

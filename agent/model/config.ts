@@ -4,11 +4,19 @@ import { Type } from 'typebox'
 import { Value } from 'typebox/value'
 import { MeshError, problemOf } from '../../shared/errors.ts'
 import type { ModelShape } from '../../shared/schema/model.ts'
-import { checkKeys, configKeys, generationKeys } from './config-keys.ts'
+import { notComputed } from './architecture/computed.ts'
+import { configValues } from './architecture/config-values.ts'
+import type { AttentionSpec, ModelSpec } from './architecture/model-spec.ts'
+import { readSpec, type ReadSpec } from './architecture/read-spec.ts'
+import { readRope } from './architecture/rope-config.ts'
+import { checkKeys, generationKeys } from './config-keys.ts'
+import { type Json, shown } from './json.ts'
 import { readModelFile } from './model-file.ts'
-import { readRope, type Rope } from './rope.ts'
+import type { Rope } from './rope.ts'
 
 export interface ModelConfig {
+  /** What the model computes. */
+  readonly spec: ModelSpec
   readonly shape: ModelShape
   readonly normEpsilon: number
   readonly rope: Rope
@@ -19,38 +27,15 @@ export interface ModelConfig {
   readonly eosTokenIds: readonly number[]
 }
 
-const supportedArchitecture = 'LlamaForCausalLM'
 /** Bytes; real ones have about a thousand. */
 const configBytes = 2 ** 20
 
-const size = (maximum: number) => Type.Integer({ minimum: 1, maximum })
-const TokenIds = Type.Union([Type.Integer({ minimum: 0 }), Type.Array(Type.Integer({ minimum: 0 }), { maxItems: 64 })])
+const TokenId = Type.Integer({ minimum: 0 })
+const TokenIds = Type.Union([TokenId, Type.Array(TokenId, { maxItems: 64 }), Type.Null()])
+type TokenIds = Type.Static<typeof TokenIds>
 
-const ConfigFile = Type.Object({
-  architectures: Type.Array(Type.String(), { minItems: 1 }),
-  vocab_size: size(1 << 24),
-  hidden_size: size(1 << 20),
-  intermediate_size: size(1 << 22),
-  num_hidden_layers: size(1024),
-  num_attention_heads: size(4096),
-  num_key_value_heads: Type.Optional(Type.Union([size(4096), Type.Null()])),
-  head_dim: Type.Optional(Type.Union([size(4096), Type.Null()])),
-  hidden_act: Type.String(),
-  max_position_embeddings: size(1 << 24),
-  rms_norm_eps: Type.Number({ exclusiveMinimum: 0, maximum: 1 }),
-  rope_theta: Type.Optional(Type.Union([Type.Number({ exclusiveMinimum: 0 }), Type.Null()])),
-  rope_scaling: Type.Optional(Type.Unknown()),
-  rope_parameters: Type.Optional(Type.Unknown()),
-  original_max_position_embeddings: Type.Optional(Type.Unknown()),
-  tie_word_embeddings: Type.Optional(Type.Union([Type.Boolean(), Type.Null()])),
-  bos_token_id: Type.Optional(Type.Union([Type.Integer({ minimum: 0 }), Type.Null()])),
-  eos_token_id: Type.Optional(Type.Union([TokenIds, Type.Null()])),
-})
-type ConfigFile = Type.Static<typeof ConfigFile>
+const GenerationFile = Type.Object({ eos_token_id: Type.Optional(TokenIds) })
 
-const GenerationFile = Type.Object({ eos_token_id: Type.Optional(Type.Union([TokenIds, Type.Null()])) })
-
-const knownKeys = configKeys(Object.keys(ConfigFile.properties))
 const knownGenerationKeys = generationKeys(Object.keys(GenerationFile.properties))
 
 const invalid = (file: string, problem: string): MeshError => new MeshError('modelConfigInvalid', { file, problem })
@@ -65,59 +50,59 @@ const parse = (folder: string, name: string): unknown => {
   }
 }
 
-const idList = (ids: number | readonly number[] | null | undefined): readonly number[] =>
-  typeof ids === 'number' ? [ids] : (ids ?? [])
+const idList = (ids: TokenIds | undefined): readonly number[] => (typeof ids === 'number' ? [ids] : (ids ?? []))
 
-const shapeOf = (file: string, config: ConfigFile): ModelShape => {
-  const heads = config.num_attention_heads
-  const kvHeads = config.num_key_value_heads ?? heads
-  const headDim = config.head_dim ?? config.hidden_size / heads
-  if (heads % kvHeads !== 0) throw invalid(file, `${heads} heads are no multiple of ${kvHeads} key/value heads`)
-  if (!Number.isInteger(headDim) || headDim % 2 !== 0)
-    throw invalid(file, `the head size is ${headDim}, it must be even`)
+/** A layer whose every part is computed. */
+interface LlamaLayer {
+  readonly mixer: AttentionSpec
+  readonly feedForward: { readonly dense: { readonly ffn: number } }
+}
+
+const shapeOf = (spec: ModelSpec): ModelShape => {
+  const [{ mixer, feedForward }] = spec.kinds as readonly LlamaLayer[]
   return {
-    layers: config.num_hidden_layers,
-    hidden: config.hidden_size,
-    heads,
-    kvHeads,
-    headDim,
-    ffn: config.intermediate_size,
-    vocab: config.vocab_size,
-    context: config.max_position_embeddings,
+    layers: spec.layers.length,
+    hidden: spec.hidden,
+    heads: mixer.heads,
+    kvHeads: mixer.kvHeads,
+    headDim: mixer.headDim,
+    ffn: feedForward.dense.ffn,
+    vocab: spec.vocab,
+    context: spec.context,
   }
+}
+
+/** Of a spec whose every part is computed. */
+const ropeOf = (file: string, { text, family }: ReadSpec, headDim: number): Rope => {
+  const { theta, scaling } = readRope(configValues(file, text, family.defaults), { headDim })
+  if (scaling.kind === 'default') return { theta }
+  if (scaling.kind === 'llama3') return { theta, scaling }
+  throw invalid(file, `rope scaling ${scaling.kind} is not computed yet`)
+}
+
+const idsOf = (file: string, text: Json, key: string): readonly number[] => {
+  const ids = text[key]
+  if (ids === undefined || Value.Check(TokenIds, ids)) return idList(ids)
+  throw invalid(file, `${key} is ${shown(ids)}, it must be a token id or a list of them`)
 }
 
 /** @throws MeshError `modelFileMissing` | `modelConfigInvalid` | `architectureUnsupported` */
 export const readConfig = (folder: string): ModelConfig => {
   const file = join(folder, 'config.json')
-  const config = parse(folder, 'config.json')
-  const named = config as { architectures?: unknown }
-  // before the schema: another architecture has other fields, and its name is the better message
-  const architectures = Array.isArray(named?.architectures) ? named.architectures : []
-  if (typeof architectures[0] === 'string' && !architectures.includes(supportedArchitecture)) {
-    throw new MeshError('architectureUnsupported', { architecture: architectures[0] })
-  }
-  if (!Value.Check(ConfigFile, config)) {
-    const [first] = Value.Errors(ConfigFile, config)
-    throw invalid(file, `${first?.instancePath || 'the content'} ${first?.message ?? 'is not what it should be'}`)
-  }
-  checkKeys(file, config, knownKeys)
+  const read = readSpec(parse(folder, 'config.json'), { file })
+  const { spec, text } = read
+  const problem = notComputed(spec)
+  if (problem !== undefined) throw invalid(file, `it is a ${spec.family} with ${problem}: that is not computed yet`)
+  const shape = shapeOf(spec)
   const generation = parseOptional(folder)
   return {
-    shape: shapeOf(file, config),
-    normEpsilon: config.rms_norm_eps,
-    rope: ropeOf(file, config),
-    tiedEmbeddings: config.tie_word_embeddings ?? false,
-    bosTokenId: config.bos_token_id ?? undefined,
-    eosTokenIds: [...new Set([...idList(config.eos_token_id), ...generation])],
-  }
-}
-
-const ropeOf = (file: string, config: ConfigFile): Rope => {
-  try {
-    return readRope(config)
-  } catch (error) {
-    throw invalid(file, problemOf(error))
+    spec,
+    shape,
+    normEpsilon: spec.norm.epsilon,
+    rope: ropeOf(file, read, shape.headDim),
+    tiedEmbeddings: spec.tied,
+    bosTokenId: idsOf(file, text, 'bos_token_id')[0],
+    eosTokenIds: [...new Set([...idsOf(file, text, 'eos_token_id'), ...generation])],
   }
 }
 

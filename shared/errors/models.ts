@@ -77,8 +77,8 @@ export const modelErrors = {
   architectureUnsupported: {
     status: 422,
     exit: 5,
-    text: 'architecture {architecture} is not supported',
-    hint: 'supported: LlamaForCausalLM',
+    text: 'architecture {architecture} is not supported; supported: {supported}',
+    hint: 'use a model of one of these families; docs/models.md lists them',
   },
   safetensorsInvalid: {
     status: 422,
@@ -113,7 +113,7 @@ export const modelErrors = {
   tensorUnknown: {
     status: 422,
     exit: 5,
-    text: 'tensor {tensor} in {folder} is no part of a Llama model: it may change the text, so the model is refused',
+    text: 'tensor {tensor} in {folder} is no part of a model of its family: it may change the text, so the model is refused',
     hint: 'use the original model: not quantised by others, and with adapters merged',
   },
   tensorShape: {

@@ -1,0 +1,22 @@
+/** All families that are supported: a new one of known parts is a row here, and a test. */
+import type { Family } from './family.ts'
+import { gemma, gemma2, gemma3 } from './families/gemma.ts'
+import { gptOss } from './families/gpt-oss.ts'
+import { llama, mistral, mixtral, smollm3 } from './families/llama.ts'
+import { phi3 } from './families/phi.ts'
+import { qwen2, qwen3, qwen3Moe } from './families/qwen.ts'
+
+export const families: readonly Family[] = [
+  llama,
+  mistral,
+  mixtral,
+  qwen2,
+  qwen3,
+  qwen3Moe,
+  gemma,
+  gemma2,
+  gemma3,
+  phi3,
+  gptOss,
+  smollm3,
+]

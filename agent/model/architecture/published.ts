@@ -1,0 +1,140 @@
+/**
+ * config.json of models that people run, as far as it says what is computed: for benchmarks of their shapes without
+ * their files, and for tests of the table.
+ */
+import type { Json } from '../json.ts'
+
+const llama32 = {
+  rope_type: 'llama3',
+  factor: 32,
+  low_freq_factor: 1,
+  high_freq_factor: 4,
+  original_max_position_embeddings: 8192,
+}
+
+const llama3 = {
+  architectures: ['LlamaForCausalLM'],
+  model_type: 'llama',
+  attention_bias: false,
+  mlp_bias: false,
+  hidden_act: 'silu',
+  vocab_size: 128_256,
+  max_position_embeddings: 131_072,
+  rms_norm_eps: 1e-5,
+  rope_theta: 500_000,
+  torch_dtype: 'bfloat16',
+}
+
+const qwen3 = {
+  attention_bias: false,
+  head_dim: 128,
+  hidden_act: 'silu',
+  max_position_embeddings: 40_960,
+  rms_norm_eps: 1e-6,
+  rope_theta: 1_000_000,
+  rope_scaling: null,
+  sliding_window: null,
+  use_sliding_window: false,
+  tie_word_embeddings: false,
+  vocab_size: 151_936,
+  torch_dtype: 'bfloat16',
+}
+
+export const publishedConfigs = {
+  'llama-3.2-1b': {
+    ...llama3,
+    head_dim: 64,
+    hidden_size: 2048,
+    intermediate_size: 8192,
+    num_hidden_layers: 16,
+    num_attention_heads: 32,
+    num_key_value_heads: 8,
+    rope_scaling: llama32,
+    tie_word_embeddings: true,
+  },
+  'llama-3.1-8b': {
+    ...llama3,
+    hidden_size: 4096,
+    intermediate_size: 14_336,
+    num_hidden_layers: 32,
+    num_attention_heads: 32,
+    num_key_value_heads: 8,
+    rope_scaling: { ...llama32, factor: 8 },
+    tie_word_embeddings: false,
+  },
+  /** Two layers of Llama 3.1 70B. */
+  'llama-70b-layers': {
+    ...llama3,
+    hidden_size: 8192,
+    intermediate_size: 28_672,
+    num_hidden_layers: 2,
+    num_attention_heads: 64,
+    num_key_value_heads: 8,
+    rope_scaling: { ...llama32, factor: 8 },
+    tie_word_embeddings: false,
+  },
+  'qwen3-8b': {
+    ...qwen3,
+    architectures: ['Qwen3ForCausalLM'],
+    model_type: 'qwen3',
+    hidden_size: 4096,
+    intermediate_size: 12_288,
+    max_window_layers: 36,
+    num_hidden_layers: 36,
+    num_attention_heads: 32,
+    num_key_value_heads: 8,
+  },
+  'qwen3-30b-a3b': {
+    ...qwen3,
+    architectures: ['Qwen3MoeForCausalLM'],
+    model_type: 'qwen3_moe',
+    decoder_sparse_step: 1,
+    hidden_size: 2048,
+    intermediate_size: 6144,
+    max_window_layers: 48,
+    mlp_only_layers: [],
+    moe_intermediate_size: 768,
+    norm_topk_prob: true,
+    num_attention_heads: 32,
+    num_experts: 128,
+    num_experts_per_tok: 8,
+    num_hidden_layers: 48,
+    num_key_value_heads: 4,
+    output_router_logits: false,
+    router_aux_loss_coef: 0.001,
+  },
+  'gpt-oss-20b': {
+    architectures: ['GptOssForCausalLM'],
+    model_type: 'gpt_oss',
+    attention_bias: true,
+    experts_per_token: 4,
+    head_dim: 64,
+    hidden_act: 'silu',
+    hidden_size: 2880,
+    initial_context_length: 4096,
+    intermediate_size: 2880,
+    layer_types: Array.from({ length: 24 }, (_, i) => (i % 2 === 0 ? 'sliding_attention' : 'full_attention')),
+    max_position_embeddings: 131_072,
+    num_attention_heads: 64,
+    num_experts_per_tok: 4,
+    num_hidden_layers: 24,
+    num_key_value_heads: 8,
+    num_local_experts: 32,
+    rms_norm_eps: 1e-5,
+    rope_theta: 150_000,
+    rope_scaling: {
+      beta_fast: 32,
+      beta_slow: 1,
+      factor: 32,
+      original_max_position_embeddings: 4096,
+      rope_type: 'yarn',
+      truncate: false,
+    },
+    sliding_window: 128,
+    swiglu_limit: 7,
+    tie_word_embeddings: false,
+    vocab_size: 201_088,
+  },
+} as const satisfies Readonly<Record<string, Json>>
+
+export type PublishedModel = keyof typeof publishedConfigs
