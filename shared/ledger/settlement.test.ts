@@ -108,6 +108,18 @@ test('settlement: shards of one size earn the same unless one was slow; half is 
       [done(3, 1000, 0), done(1, 1000, 0)],
       [750, 250],
     ],
+    [
+      [done(3, 1000), done(1, 1000, 0)],
+      [1000, 0],
+    ], // who claims no token has none where others do
+    [
+      [done(5, 1000), done(5, 2000)],
+      [571, 429],
+    ], // the middle of two is between them: 1500, so the slower one counts for three quarters
+    [
+      [done(5, 1), done(5, 4)],
+      [667, 333],
+    ], // rounded down: 2, not 3
   ]
   for (const [work, want] of cases) assert.deepEqual(earningsOf(1000, 100, work), want)
 })

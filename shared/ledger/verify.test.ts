@@ -297,3 +297,14 @@ test('statements: one about another epoch, shard or number of tokens does not co
   assert.ok(!isComplete(three[0], statementsOf(three[0]).slice(1)))
   assert.ok(!isComplete(three[0], statementsOf(three[0]).slice(0, 3)))
 })
+
+test('ledger: it may end where it ended when it was checked last, not before', () => {
+  const known = { sequence: ledger.length, hash: ledger.at(-1)!.hash }
+  assert.equal(check(ledger, { known }).entries, known.sequence)
+  assert.throws(() => check(ledger.slice(0, -4), { known }), /it had 12 entries when it was checked last, now 8/)
+})
+
+test('ledger: a job that costs something and that nobody worked for does not hold', () => {
+  const use = drafts.find(({ kind, signature }) => kind === 'use' && signature === null)!
+  assert.throws(() => check(chainOf([use])), /the amounts of job job_2 do not sum to zero/)
+})
