@@ -23,7 +23,7 @@ export interface ByteSource {
 
 /** The file is not what its format asks for. @returns MeshError `safetensorsInvalid` | `ggufInvalid`, by its ending */
 export const damagedFile = (file: string, problem: string, cause?: unknown): MeshError =>
-  new MeshError(file.endsWith('.gguf') ? 'ggufInvalid' : 'safetensorsInvalid', { file, problem }, cause)
+  new MeshError(file.toLowerCase().endsWith('.gguf') ? 'ggufInvalid' : 'safetensorsInvalid', { file, problem }, cause)
 
 const stampOf = ({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats): string =>
   [dev, ino, size, mtimeNs, ctimeNs].join(':')

@@ -6,12 +6,16 @@
 import { join } from 'node:path'
 import { MeshError, problemOf } from '../../shared/errors.ts'
 import type { Message } from '../../shared/schema/job.ts'
+import { ggufParts, isGguf } from './gguf/gguf.ts'
+import { readGgufHeader } from './gguf/header.ts'
+import { tokenizerOfGguf } from './gguf/tokenizer.ts'
 import { readModelFile, readOptionalFile } from './model-file.ts'
 import { tokenizerBytes } from './model-folder.ts'
 import { type AddedToken, readAddedTokens, TokenFinder } from './tokenizer/added-tokens.ts'
 import { charactersPerToken } from './tokenizer/bound.ts'
-import { type ChatTemplate, readChatTemplate } from './tokenizer/chat-template.ts'
+import { type ChatTemplate, readChatTemplate, templateOfConfig } from './tokenizer/chat-template.ts'
 import { isJson, type Json } from './json.ts'
+import { TensorFile } from './tensor-file.ts'
 import { knownFields, list } from './tokenizer/component.ts'
 import { createVocabulary } from './tokenizer/create-vocabulary.ts'
 import { createTokenDecoder } from './tokenizer/decoder.ts'
@@ -43,7 +47,7 @@ export interface Tokenizer {
   checkLength(text: string, options: EncodeOptions): void
   /** Text of the tokens; special ones and ids without a token are left out. Incomplete characters become U+FFFD. */
   decode(tokens: readonly number[]): string
-  /** The token that the files of the tokenizer name as the end of a text. */
+  /** Tokens that the files of the tokenizer name as the end of a text, or of an answer. */
   readonly endTokenIds: readonly number[]
   /** Name of a token, for people. */
   nameOf(token: number): string | undefined
@@ -149,7 +153,12 @@ class FolderTokenizer implements Tokenizer {
   readonly #names: ReadonlyMap<number, string>
   readonly #special: ReadonlySet<number>
 
-  constructor(folder: string, parts: Parts, special: SpecialNames, template: ChatTemplate | undefined) {
+  constructor(
+    folder: string,
+    parts: Parts,
+    special: SpecialNames,
+    { template, ends = [] }: { readonly template: ChatTemplate | undefined; readonly ends?: readonly number[] },
+  ) {
     const { tokens, vocabulary, normalize } = parts
     this.#folder = folder
     this.#parts = parts
@@ -167,7 +176,8 @@ class FolderTokenizer implements Tokenizer {
     for (const { id, content, isNormalized } of tokens) names.set(id, isNormalized ? normalize(content) : content)
     this.#names = names
     this.#special = new Set(specials.map(({ id }) => id))
-    this.endTokenIds = specials.filter(({ content }) => content === special.byRole.eos_token).map(({ id }) => id)
+    const named = specials.filter(({ content }) => content === special.byRole.eos_token).map(({ id }) => id)
+    this.endTokenIds = [...new Set([...named, ...ends])]
   }
 
   checkLength(text: string, { special = false, mostTokens = Infinity }: EncodeOptions): void {
@@ -230,18 +240,38 @@ class FolderTokenizer implements Tokenizer {
   }
 }
 
+/** Of a GGUF file, which carries everything. */
+const loadFromGguf = (path: string): Tokenizer => {
+  const [file] = ggufParts(path)
+  const opened = new TensorFile(file)
+  try {
+    const { metadata } = readGgufHeader(opened)
+    const { tokenizer, config, endTokenIds } = tokenizerOfGguf(metadata)
+    const special = readSpecialNames(config, {})
+    const template = templateOfConfig(file, config, special.byRole)
+    return new FolderTokenizer(path, readParts(tokenizer, config, special), special, { template, ends: endTokenIds })
+  } catch (error) {
+    if (error instanceof MeshError) throw error
+    throw new MeshError('modelConfigInvalid', { file, problem: problemOf(error) }, error)
+  } finally {
+    opened.close()
+  }
+}
+
 /**
  * Reads and checks all files of a tokenizer.
- * @throws MeshError `modelFileMissing` | `modelConfigInvalid` naming what is not supported
+ * @param folder of the model, or its GGUF file
+ * @throws MeshError `modelFileMissing` | `modelConfigInvalid` naming what is not supported | `ggufInvalid`
  */
 export const loadTokenizer = (folder: string): Tokenizer => {
+  if (isGguf(folder)) return loadFromGguf(folder)
   const file = join(folder, 'tokenizer.json')
   const json = parse(file, readModelFile(folder, 'tokenizer.json', tokenizerBytes))
   const config = optional(folder, 'tokenizer_config.json')
   const special = readSpecialNames(config, optional(folder, 'special_tokens_map.json'))
   const template = readChatTemplate(folder, config, special.byRole)
   try {
-    return new FolderTokenizer(folder, readParts(json, config, special), special, template)
+    return new FolderTokenizer(folder, readParts(json, config, special), special, { template })
   } catch (error) {
     throw new MeshError('modelConfigInvalid', { file, problem: problemOf(error) }, error)
   }

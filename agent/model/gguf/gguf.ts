@@ -11,6 +11,9 @@ export interface GgufModel extends TensorStore {
   readonly metadata: GgufMetadata
 }
 
+/** By its name, whatever is in it. */
+export const isGguf = (path: string): boolean => path.toLowerCase().endsWith('.gguf')
+
 const partName = /^(.*)-(\d{5})-of-(\d{5})\.gguf$/
 /** Parts; as many as five digits would allow are never made. */
 const mostParts = 1000

@@ -51,6 +51,17 @@ const templateIn = (value: unknown): string | undefined => {
   throw new Error(`chat_template is ${shown(value)}, not a text or a list of names and templates`)
 }
 
+/** @param file that holds `config`. @throws MeshError `modelConfigInvalid` */
+export const templateOfConfig = (file: string, config: Json, special: Json): ChatTemplate | undefined => {
+  let source: string | undefined
+  try {
+    source = templateIn(config.chat_template)
+  } catch (error) {
+    throw new MeshError('modelConfigInvalid', { file, problem: problemOf(error) }, error)
+  }
+  return source === undefined ? undefined : createChatTemplate(file, source, special)
+}
+
 /**
  * The template of a folder; a file of its own counts before `tokenizer_config.json`, as in transformers.
  * @param config content of tokenizer_config.json
@@ -59,12 +70,5 @@ const templateIn = (value: unknown): string | undefined => {
 export const readChatTemplate = (folder: string, config: Json, special: Json): ChatTemplate | undefined => {
   const own = readOptionalFile(folder, templateFile, templateBytes)
   if (own) return createChatTemplate(join(folder, templateFile), own.toString('utf8'), special)
-  const file = join(folder, 'tokenizer_config.json')
-  let source: string | undefined
-  try {
-    source = templateIn(config.chat_template)
-  } catch (error) {
-    throw new MeshError('modelConfigInvalid', { file, problem: problemOf(error) }, error)
-  }
-  return source === undefined ? undefined : createChatTemplate(file, source, special)
+  return templateOfConfig(join(folder, 'tokenizer_config.json'), config, special)
 }

@@ -187,6 +187,13 @@ const gpt2 = /'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?
 const tekken =
   '[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+|[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+'
 
+const qwen35 =
+  "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+const gpt4o =
+  "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+const deepseek =
+  '[!"#$%&\'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+'
+
 const base = {
   version: '1.0',
   truncation: null,
@@ -317,6 +324,33 @@ const plainFamilies: Readonly<Record<string, Family>> = {
     pre_tokenizer: { type: 'Sequence', pretokenizers: [split(tekken), byteLevel({ use_regex: false })] },
     decoder: byteLevel({ add_prefix_space: true }),
     model: byteLevelModel(gpt2, { ignore_merges: true }),
+  },
+  'qwen-3.5': {
+    ...base,
+    normalizer: { type: 'NFC' },
+    pre_tokenizer: { type: 'Sequence', pretokenizers: [split(qwen35), byteLevel({ use_regex: false })] },
+    decoder: byteLevel({}),
+    model: byteLevelModel(gpt2),
+  },
+  'gpt-4o': {
+    ...base,
+    pre_tokenizer: { type: 'Sequence', pretokenizers: [split(gpt4o), byteLevel({ use_regex: false })] },
+    decoder: byteLevel({}),
+    model: byteLevelModel(gpt2),
+  },
+  'deepseek-v3': {
+    ...base,
+    pre_tokenizer: {
+      type: 'Sequence',
+      pretokenizers: [
+        split('\\p{N}{1,3}'),
+        split('[一-龥぀-ゟ゠-ヿ]+'),
+        split(deepseek),
+        byteLevel({ use_regex: false }),
+      ],
+    },
+    decoder: byteLevel({}),
+    model: byteLevelModel(gpt2),
   },
   'gpt-2 with prefix': {
     ...base,
