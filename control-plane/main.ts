@@ -22,7 +22,7 @@ import { createServices, type Settings } from './service/services.ts'
 import { openDatabase } from './store/database.ts'
 import { certificateFiles } from './tls/given-certificate.ts'
 import { hostNames } from './tls/host-names.ts'
-import { isLoopback } from './tls/shared-port.ts'
+import { isLoopback } from '../shared/loopback.ts'
 import { TlsIdentities } from './tls/tls-identities.ts'
 
 /** @throws MeshError `usage` */

@@ -10,6 +10,7 @@ test('addresses: only what no other machine can have is loopback', () => {
     'http://localhost:1',
     'http://[::1]:1',
     'http://0x7f000001',
+    'http://[::ffff:127.0.0.1]:1',
   ])
     assert.equal(isLoopbackUrl(url), true, url)
   for (const url of [
@@ -19,6 +20,7 @@ test('addresses: only what no other machine can have is loopback', () => {
     'http://128.0.0.1',
     'http://0.0.0.0:1',
     'http://[::2]',
+    'http://[::ffff:10.0.0.1]',
   ])
     assert.equal(isLoopbackUrl(url), false, url)
 })

@@ -1,9 +1,11 @@
 /** Addresses of a control plane: plain HTTP is for those of the own machine, TLS for all others. */
+import { isLoopback } from './loopback.ts'
+import { hostIn } from './url-host.ts'
 
 /** Where nobody but this machine listens. */
 export const isLoopbackUrl = (url: string): boolean => {
-  const { hostname } = new URL(url)
-  return hostname === 'localhost' || hostname === '[::1]' || /^127(?:\.\d+){3}$/.test(hostname) // and no name that begins so
+  const host = hostIn(url)
+  return host === 'localhost' || isLoopback(host)
 }
 
 /** The address as devices use it: what older versions wrote down for other machines is spoken to by TLS, at the same port. */

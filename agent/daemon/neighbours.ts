@@ -1,6 +1,7 @@
 /** The agent and the other devices of its pools: finding them, remembering them, and noticing that the network changed. */
 import type { Client } from '../../shared/api/client.ts'
 import { isLoopbackUrl } from '../../shared/control-plane-url.ts'
+import { isLoopback } from '../../shared/loopback.ts'
 import { MeshError, problemOf } from '../../shared/errors.ts'
 import type { Home } from '../../shared/home.ts'
 import { parseDeviceId } from '../../shared/ids.ts'
@@ -9,7 +10,7 @@ import type { PeerCache, Sighting } from '../device/known-peers.ts'
 import { listPools } from '../device/pools.ts'
 import { reachOf } from '../network/announced-address.ts'
 import { ControlPlaneExchange, type ControlPlaneExchangeOptions } from '../network/control-plane-exchange.ts'
-import { hostOf, isLoopback as isLoopbackHost, isRelayed } from '../network/dialable.ts'
+import { hostOf, isRelayed } from '../network/dialable.ts'
 import type { Gate } from '../network/gate.ts'
 import { isInside, type LocalNetwork, localNetworks, rankedLanAddresses } from '../device/interfaces.ts'
 import { MdnsDiscovery } from '../network/mdns-discovery.ts'
@@ -206,7 +207,7 @@ export class Neighbours {
   /** Whoever speaks on the local network shall not make us dial anywhere else. */
   #isNear(address: string): boolean {
     const host = hostOf(address)
-    return isLoopbackHost(host) || isInside(host, this.#networks) || this.#networks.some(({ cidr }) => cidr === null)
+    return isLoopback(host) || isInside(host, this.#networks) || this.#networks.some(({ cidr }) => cidr === null)
   }
 
   /** Other addresses than before: say so, ask on the new network, and end what led over the old one. */

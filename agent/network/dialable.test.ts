@@ -19,6 +19,9 @@ test('dialable: loopback addresses only of a peer on this machine, relayed ones 
     '/ip4/10.0.0.1/tcp/2',
   ])
   assert.deepEqual(dialableAddresses(['/ip4/127.0.0.1/tcp/2'], own), ['/ip4/127.0.0.1/tcp/2'])
+  assert.deepEqual(dialableAddresses(['/ip6/::ffff:127.0.0.1/tcp/2', '/ip6/::1/tcp/2', '/ip4/10.0.0.2/tcp/2'], own), [
+    '/ip4/10.0.0.2/tcp/2',
+  ])
 })
 
 test('dialable: an address leads over a relay when a part of it says so, as text or not', () => {

@@ -1,8 +1,8 @@
 /** Which of the addresses that a peer tells are worth dialling from here. */
+import { isLoopback } from '../../shared/loopback.ts'
 
 /** `192.168.1.5` of `/ip4/192.168.1.5/tcp/4001`; empty when it names no IP address. */
 export const hostOf = (address: string): string => /^\/ip[46]\/([^/]+)/.exec(address)?.[1] ?? ''
-export const isLoopback = (host: string): boolean => host.startsWith('127.') || host === '::1'
 
 /** It leads over a relay. @param address of libp2p, as text or not: `connection.remoteAddr` */
 export const isRelayed = (address: { toString(): string }): boolean => /\/p2p-circuit(?:\/|$)/.test(address.toString())

@@ -8,6 +8,7 @@ import { TLSSocket } from 'node:tls'
 import { MeshError } from '../../shared/errors.ts'
 import { asUrlHost } from '../../shared/url-host.ts'
 import { limits } from '../../shared/limits.ts'
+import { isLoopback } from '../../shared/loopback.ts'
 import { householdOf } from '../../shared/household.ts'
 import { type Budget, Budgets } from '../domain/budgets.ts'
 import type { TlsIdentities } from './tls-identities.ts'
@@ -30,9 +31,6 @@ const defaultHandshakes: Budget = { most: 1000, perSecond: 100 }
 
 /** First byte of a TLS record that opens a handshake (RFC 8446, 5.1). */
 const handshakeRecord = 0x16
-
-/** The addresses 127.0.0.0/8 and ::1: what comes from there was sent on this machine. */
-export const isLoopback = (address: string): boolean => /^(?:::ffff:)?127\./i.test(address) || address === '::1'
 
 /** What somebody reads who speaks plain HTTP from another machine; the rest of the request is not looked at. */
 const refusal = ({ localAddress = '', localPort = 0 }: Socket): string => {
