@@ -206,6 +206,21 @@ const toBeSplit = [
   'relay-server/relay.ts',
 ]
 
+const noExit = {
+  object: 'process',
+  property: 'exit',
+  message: 'a program ends in its main.ts; elsewhere return or throw',
+} as const
+
+/** Files that serve streams before the gate is passed: itself, and what it guards or answers in its stead. */
+const beforeTheGate = ['gate', 'own-protocols', 'older-versions', 'member-protocol'].map(
+  (name) => `agent/network/${name}.ts`,
+)
+const noHandle = {
+  property: 'handle',
+  message: 'a protocol is served to members alone, by serveMembers or answerMembers of member-protocol.ts',
+} as const
+
 export default defineConfig({
   plugins: ['typescript', 'import', 'unicorn', 'node', 'promise'],
   categories: { correctness: 'error', suspicious: 'error' },
@@ -217,10 +232,7 @@ export default defineConfig({
     'typescript/no-explicit-any': 'error',
     'import/no-cycle': ['error', { ignoreTypes: false }],
     'node/no-process-env': 'error',
-    'no-restricted-properties': [
-      'error',
-      { object: 'process', property: 'exit', message: 'a program ends in its main.ts; elsewhere return or throw' },
-    ],
+    'no-restricted-properties': ['error', noExit],
     // a small function reads best beside its only use
     'unicorn/consistent-function-scoping': 'off',
     // fast-check and ws are used by their default export, as their own documentation does
@@ -235,6 +247,11 @@ export default defineConfig({
   },
   overrides: [
     ...architecture,
+    {
+      files: ['agent/network/**', 'agent/daemon/**', 'agent/rank/**'],
+      excludeFiles: [...testFiles, ...beforeTheGate],
+      rules: { 'no-restricted-properties': ['error', noExit, noHandle] },
+    },
     {
       files: ['agent/main.ts', 'agent/background/main.ts', 'control-plane/main.ts', 'relay-server/main.ts'],
       rules: { 'no-restricted-properties': 'off' },

@@ -11,10 +11,10 @@ import { toHex } from '../shared/identity/keys.ts'
 import { shortId } from '../shared/ids.ts'
 import type { Logger } from '../shared/log.ts'
 import { longestTimerMs } from '../shared/units.ts'
-import { decodeCbor, encodeCbor, type RelayAnswer, RelayProof, RevocationMessage } from '../shared/wire/envelope.ts'
 import { limits } from '../shared/limits.ts'
-import { readMessage, sendMessage } from '../shared/wire/message-stream.ts'
 import { protocols } from '../shared/wire/protocols.ts'
+import { relayForms } from '../shared/wire/relay-forms.ts'
+import { readTyped, sendTyped } from '../shared/wire/typed-message.ts'
 import type { ServedPools } from './served-pools.ts'
 
 /** The part of libp2p's registrar that puts a guard before the handler of the relay service. */
@@ -104,16 +104,13 @@ export class RelayGate {
     const { pools, logger } = this.#options
     const deadline = AbortSignal.timeout(limits.gateMs)
     try {
-      const proof = decodeCbor(RelayProof, await readMessage(stream, limits.gateBytes, deadline))
+      const proof = await readTyped(stream, relayForms.proof, deadline)
       const certificate = pools.check(deviceOf(connection.remotePeer), proof)
       const held = pools.listNumber(proof.poolId)
       this.#admit(connection.remotePeer, certificate)
-      sendMessage(stream, encodeCbor({ ok: true, revocations: held } satisfies RelayAnswer))
+      sendTyped(stream, relayForms.answer, { ok: true, revocations: held })
       if (proof.revocations > held) {
-        const { poolId, list } = decodeCbor(
-          RevocationMessage,
-          await readMessage(stream, limits.revocationBytes + limits.gateBytes, deadline),
-        )
+        const { poolId, list } = await readTyped(stream, relayForms.list, deadline)
         if (poolId === proof.poolId && pools.accept(poolId, list)) this.#recheck(poolId)
       }
       await stream.close({ signal: deadline })
@@ -129,7 +126,7 @@ export class RelayGate {
     const failures = (this.#failures.get(connection) ?? 0) + 1
     this.#failures.set(connection, failures)
     try {
-      sendMessage(stream, encodeCbor({ ok: false, error: error.toReport() } satisfies RelayAnswer))
+      sendTyped(stream, relayForms.answer, { ok: false, error: error.toReport() })
       await stream.close({ signal: AbortSignal.timeout(closeMs) })
     } catch (failure) {
       stream.abort(failure as Error)

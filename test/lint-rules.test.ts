@@ -86,6 +86,21 @@ const cases: readonly (readonly [file: string, content: string, rule: string | u
   ['shared/options.ts', 'export const b = process.env.X\n', undefined],
   ['agent/cli/bb.ts', 'process.exit(1)\n', 'no-restricted-properties'],
   ['agent/main.ts', 'process.exit(1)\n', undefined],
+  // streams of strangers are for the gate alone
+  [
+    'agent/network/bc.ts',
+    'export const b = (node) => node.libp2p.handle("/x", () => {})\n',
+    'no-restricted-properties',
+  ],
+  ['agent/daemon/bd.ts', 'export const b = ({ handle }) => handle\n', 'no-restricted-properties'],
+  ['agent/cli/bd.ts', 'export const b = ({ handle }) => handle\n', undefined],
+  [
+    'agent/network/be.ts',
+    'export const b = (node) => {\n  const { handle } = node\n  return handle\n}\n',
+    'no-restricted-properties',
+  ],
+  ['agent/network/gate.ts', 'export const b = (node) => node.libp2p.handle("/x", () => {})\n', undefined],
+  ['agent/network/bf.test.ts', 'export const b = (node) => node.libp2p.handle("/x", () => {})\n', undefined],
   // sizes and types
   ['agent/ca.ts', lines(401, (index) => `export const a${index} = 1`), 'max-lines'],
   ['agent/cb.test.ts', lines(599, (index) => `export const a${index} = 1`), undefined],

@@ -3,19 +3,15 @@
  * one that moved is found again without a server. The statement is checked by whoever holds the pool's root key; the
  * addresses are worth no more than the key that is proven there.
  */
-import type { Connection, Stream } from '@libp2p/interface'
-import { Type } from 'typebox'
-import { MeshError, problemOf } from '../../shared/errors.ts'
-import type { Logger } from '../../shared/log.ts'
+import type { Connection } from '@libp2p/interface'
+import { type Static, Type } from 'typebox'
+import { problemOf } from '../../shared/errors.ts'
+import { limits } from '../../shared/limits.ts'
 import { Hex64 } from '../../shared/schema/common.ts'
 import { PinText } from '../../shared/schema/pool.ts'
-import { decodeCbor, encodeCbor } from '../../shared/wire/envelope.ts'
-import { limits } from '../../shared/limits.ts'
 import { protocols } from '../../shared/wire/protocols.ts'
-import type { Gate } from './gate.ts'
-import { readMessage, sendMessage } from '../../shared/wire/message-stream.ts'
-import type { MeshNode } from './node.ts'
-import { openStream } from './open-stream.ts'
+import type { Member } from './member.ts'
+import { answerMembers, askMember, type MemberProtocol, type Served } from './member-protocol.ts'
 
 /** Both ends show the pin that they hold. */
 export const Question = Type.Object({ poolId: Hex64, pin: Type.Optional(PinText) })
@@ -27,14 +23,17 @@ export const Answer = Type.Object({
   pin: Type.Optional(PinText),
 })
 
-const answerMs = 3000
-/** Questions that one member may have open at a time: it asks for each pool that both are in. */
-const streamsAtOnce = 8
+const controlPlanes: MemberProtocol<typeof Question, typeof Answer> = {
+  id: protocols.controlPlane,
+  question: { schema: Question, bytes: limits.gateBytes },
+  answer: { schema: Answer, bytes: limits.gateBytes },
+  timeoutMs: 3000,
+  // a member asks for each pool that both are in
+  streamsAtOnce: 8,
+  refusal: { level: 'debug', text: 'a question about the control plane is refused' },
+}
 
-export interface ControlPlaneExchangeOptions {
-  readonly node: MeshNode
-  readonly gate: Gate
-  readonly logger: Logger
+export interface ControlPlaneExchangeOptions extends Served {
   /** What this device answers: addresses of the control plane it is connected to, as others see them. */
   answer(): Promise<readonly string[]>
   /** The pin that this device holds of a pool. */
@@ -48,10 +47,7 @@ export class ControlPlaneExchange {
 
   constructor(options: ControlPlaneExchangeOptions) {
     this.#options = options
-    void options.node.libp2p.handle(protocols.controlPlane, (stream, connection) => this.#serve(stream, connection), {
-      runOnLimitedConnection: true,
-      maxInboundStreams: streamsAtOnce,
-    })
+    answerMembers(controlPlanes, options, (question, member) => this.#answer(question, member))
   }
 
   /**
@@ -59,20 +55,15 @@ export class ControlPlaneExchange {
    * @returns where it reaches its control plane; nothing when it does not say
    */
   async ask(connection: Connection, poolId: string): Promise<readonly string[]> {
-    const { pinOf } = this.#options
-    const signal = AbortSignal.timeout(answerMs)
+    const { gate, logger, pinOf } = this.#options
+    const member = gate.memberOn(connection)
+    if (member === undefined) return []
     try {
-      const stream = await openStream(connection, protocols.controlPlane, signal)
-      try {
-        sendMessage(stream, encodeCbor({ poolId, ...withPin(pinOf(poolId)) } satisfies Type.Static<typeof Question>))
-        const { urls, pin } = decodeCbor(Answer, await readMessage(stream, limits.gateBytes, signal))
-        this.#take(connection, poolId, pin)
-        return urls
-      } finally {
-        await stream.close({ signal })
-      }
+      const { urls, pin } = await askMember(controlPlanes, member, { poolId, ...withPin(pinOf(poolId)) })
+      this.#take(connection, poolId, pin)
+      return urls
     } catch (error) {
-      this.#options.logger.debug(
+      logger.debug(
         { peer: connection.remotePeer.toString(), problem: problemOf(error) },
         'a member did not say which control plane it uses',
       )
@@ -93,26 +84,12 @@ export class ControlPlaneExchange {
     }
   }
 
-  async #serve(stream: Stream, connection: Connection): Promise<void> {
-    const { gate, answer, pinOf } = this.#options
-    const signal = AbortSignal.timeout(answerMs)
-    const deviceId = connection.remotePeer.toString()
-    try {
-      // before a byte is read
-      if (!gate.isMember(connection)) throw new MeshError('notMember', { deviceId, poolId: 'any' })
-      const { poolId, pin } = decodeCbor(Question, await readMessage(stream, limits.gateBytes, signal))
-      if (!gate.isAdmitted(connection, poolId)) throw new MeshError('notMember', { deviceId, poolId })
-      // ours as it was: two that differ are compared on both sides alike
-      const own = pinOf(poolId)
-      this.#take(connection, poolId, pin)
-      sendMessage(
-        stream,
-        encodeCbor({ urls: [...(await answer())], ...withPin(own) } satisfies Type.Static<typeof Answer>),
-      )
-      await stream.close({ signal })
-    } catch (error) {
-      stream.abort(error instanceof Error ? error : new Error(String(error)))
-    }
+  async #answer({ poolId, pin }: Static<typeof Question>, { connection }: Member): Promise<Static<typeof Answer>> {
+    const { answer, pinOf } = this.#options
+    // ours as it was: two that differ are compared on both sides alike
+    const own = pinOf(poolId)
+    this.#take(connection, poolId, pin)
+    return { urls: [...(await answer())], ...withPin(own) }
   }
 }
 

@@ -13,15 +13,18 @@ import {
 } from '../../shared/identity/pool-certificate.ts'
 import { shortId } from '../../shared/ids.ts'
 import type { Logger } from '../../shared/log.ts'
-import { longestTimerMs } from '../../shared/units.ts'
-import { decodeCbor, encodeCbor, GateAnswer, GateMessage } from '../../shared/wire/envelope.ts'
 import { limits } from '../../shared/limits.ts'
+import { GateAnswer, GateMessage } from '../../shared/wire/envelope.ts'
 import { isOtherVersion } from '../../shared/wire/other-version.ts'
 import { protocols } from '../../shared/wire/protocols.ts'
-import { readMessage, sendMessage } from '../../shared/wire/message-stream.ts'
+import { readTyped, sendTyped } from '../../shared/wire/typed-message.ts'
+import { withTimeout } from '../../shared/with-timeout.ts'
+import { Admissions } from './admissions.ts'
+import type { Member } from './member.ts'
+import { Newcomers } from './newcomers.ts'
 import type { MeshNode } from './node.ts'
 import { refuseOlderVersions } from './older-versions.ts'
-import { openStream } from './open-stream.ts'
+import { onStream } from './open-stream.ts'
 import { deviceIdOfPeer } from './peer-id.ts'
 
 export type { Connection }
@@ -35,17 +38,16 @@ export interface PoolDirectory {
   removalsOf?(poolId: string): Removals & { readonly number: number }
 }
 
-/** What the other side of a connection proved. */
-interface Admission {
-  readonly certificate: Certificate
-  /** Ends the admission with the certificate. */
-  readonly timer: NodeJS.Timeout
-}
-
 /** Gates that may be passed at once on one connection: two agents share few pools. */
 const streamsAtOnce = 8
 /** Milliseconds that saying goodbye may take. */
 const closeMs = 1000
+
+/** One message each way. They are read before anybody is admitted: who comes in is decided by them. */
+const forms = {
+  message: { schema: GateMessage, bytes: limits.gateBytes },
+  answer: { schema: GateAnswer, bytes: limits.gateBytes },
+} as const
 
 export interface GateOptions {
   readonly now: () => number
@@ -60,34 +62,30 @@ export interface GateOptions {
   readonly onOtherVersion?: (connection: Connection, error: MeshError) => void
 }
 
-const untilClosed = (stream: Stream, ms: number): Promise<void> =>
-  new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms)
-    stream.addEventListener('close', () => {
-      clearTimeout(timer)
-      resolve()
-    })
-  })
+const untilClosed = (stream: Stream, ms: number): Promise<void> => {
+  const closed = new Promise<void>((resolve) => stream.addEventListener('close', () => resolve()))
+  return withTimeout(closed, ms, () => undefined)
+}
 
 export class Gate {
   readonly #node: MeshNode
   readonly #directory: PoolDirectory
   readonly #options: GateOptions
-  readonly #admitted = new WeakMap<Connection, Map<string, Admission>>()
-  /** Inbound connections that have yet to prove membership. */
-  readonly #deadlines = new Map<string, NodeJS.Timeout>()
-  /** Streams of libp2p's own protocols that wait for the gate, by connection. */
-  readonly #waiting = new Map<string, (() => void)[]>()
+  readonly #admissions: Admissions
+  readonly #newcomers = new Newcomers((connection) => this.isMember(connection))
+  /** What ends with the gate. */
+  readonly #stops: (() => void)[] = []
 
   constructor(node: MeshNode, directory: PoolDirectory, options: GateOptions) {
     this.#node = node
     this.#directory = directory
     this.#options = options
+    this.#admissions = new Admissions(options)
     node.libp2p.addEventListener('connection:open', this.#watch)
     node.libp2p.addEventListener('connection:close', this.#forget)
     // what libp2p serves by itself is for members and our relays only
     node.ownProtocols.guard((connection) => this.#untilAdmitted(connection))
-    refuseOlderVersions({
+    const stopOlder = refuseOlderVersions({
       node,
       name: `device ${shortId(deviceIdOfPeer(node.libp2p.peerId) ?? node.peerId)}`,
       isMember: (connection) => this.isMember(connection),
@@ -97,6 +95,13 @@ export class Gate {
       runOnLimitedConnection: true,
       maxInboundStreams: streamsAtOnce,
     })
+    this.onStop(stopOlder)
+    this.onStop(() => void Promise.resolve(node.libp2p.unhandle(protocols.gate)).catch(() => undefined))
+  }
+
+  /** What is served to members is served no longer than the gate stands. */
+  onStop(stop: () => void): void {
+    this.#stops.push(stop)
   }
 
   /**
@@ -126,37 +131,31 @@ export class Gate {
     if (device !== undefined && this.#directory.removalsOf?.(poolId).has(device))
       throw new MeshError('memberRemoved', { deviceId: peer, poolId: shortId(poolId) })
     const deadline = AbortSignal.any([signal, AbortSignal.timeout(limits.gateMs)])
-    const stream = await openStream(connection, protocols.gate, deadline)
-    try {
-      sendMessage(
-        stream,
-        encodeCbor({
-          poolId,
-          certificate: this.#ownCertificate(poolId),
-          revocations: this.#listNumber(poolId),
-        } satisfies GateMessage),
-      )
-      const answer = decodeCbor(GateAnswer, await readMessage(stream, limits.gateBytes, deadline))
+    await onStream(connection, protocols.gate, deadline, async (stream) => {
+      const own = { poolId, certificate: this.#ownCertificate(poolId), revocations: this.#listNumber(poolId) }
+      sendTyped(stream, forms.message, own)
+      const answer = await readTyped(stream, forms.answer, deadline)
       if (answer.error?.code === 'protocolVersion') throw MeshError.fromReport(answer.error)
       if (!answer.ok || answer.certificate === undefined)
         throw new MeshError('gateRefused', { peer, problem: answer.error?.message ?? 'no reason given' })
       const certificate = this.#check(connection, poolId, answer.certificate)
       this.#admit(connection, certificate, answer.revocations ?? 0)
-      await stream.close()
-    } catch (error) {
-      stream.abort(error instanceof Error ? error : new Error(String(error)))
-      throw error
-    }
+    })
   }
 
   /** True when the other side of the connection proved membership of that pool. */
   isAdmitted(connection: Connection, poolId: string): boolean {
-    return this.#admitted.get(connection)?.has(poolId) ?? false
+    return this.#admissions.certificateOf(connection, poolId) !== undefined
   }
 
   /** True when it proved membership of any pool of ours. */
   isMember(connection: Connection): boolean {
-    return this.#admitted.has(connection)
+    return this.memberOn(connection) !== undefined
+  }
+
+  /** The other side, if it proved that: who serves members is given it. */
+  memberOn(connection: Connection): Member | undefined {
+    return this.#admissions.memberOn(connection)
   }
 
   /** Open connections to members of that pool. */
@@ -169,7 +168,7 @@ export class Gate {
   /** Those of them whose other side is an admin. */
   adminsOf(poolId: string): Connection[] {
     return this.connectionsOf(poolId).filter(
-      (connection) => this.#admitted.get(connection)?.get(poolId)?.certificate.role === 'admin',
+      (connection) => this.#admissions.certificateOf(connection, poolId)?.role === 'admin',
     )
   }
 
@@ -178,9 +177,9 @@ export class Gate {
     const removals = this.#directory.removalsOf?.(poolId)
     if (removals === undefined) return
     for (const connection of this.connectionsOf(poolId)) {
-      const certificate = this.#admitted.get(connection)?.get(poolId)?.certificate
+      const certificate = this.#admissions.certificateOf(connection, poolId)
       if (certificate === undefined || !isRemoved(certificate, removals)) continue
-      this.#cut(
+      this.#admissions.cut(
         connection,
         new MeshError('memberRemoved', { deviceId: shortId(certificate.deviceId), poolId: shortId(poolId) }),
       )
@@ -200,27 +199,20 @@ export class Gate {
   }
 
   stop(): void {
-    for (const connection of this.#node.libp2p.getConnections()) this.#endAdmissions(connection)
+    for (const stop of this.#stops) stop()
+    for (const connection of this.#node.libp2p.getConnections()) this.#admissions.end(connection)
     this.#node.libp2p.removeEventListener('connection:open', this.#watch)
     this.#node.libp2p.removeEventListener('connection:close', this.#forget)
-    for (const timer of this.#deadlines.values()) clearTimeout(timer)
+    this.#newcomers.stop()
   }
 
   async #serve(stream: Stream, connection: Connection): Promise<void> {
     try {
-      const message = decodeCbor(
-        GateMessage,
-        await readMessage(stream, limits.gateBytes, AbortSignal.timeout(limits.gateMs)),
-      )
-      const certificate = this.#check(connection, message.poolId, message.certificate)
-      sendMessage(
-        stream,
-        encodeCbor({
-          ok: true,
-          certificate: this.#ownCertificate(message.poolId),
-          revocations: this.#listNumber(message.poolId),
-        } satisfies GateAnswer),
-      )
+      const message = await readTyped(stream, forms.message, AbortSignal.timeout(limits.gateMs))
+      const { poolId } = message
+      const certificate = this.#check(connection, poolId, message.certificate)
+      const own = { certificate: this.#ownCertificate(poolId), revocations: this.#listNumber(poolId) }
+      sendTyped(stream, forms.answer, { ok: true, ...own })
       this.#admit(connection, certificate, message.revocations)
       await stream.close()
     } catch (error) {
@@ -234,7 +226,7 @@ export class Gate {
       `gate: refused (${error.message})`,
     )
     try {
-      sendMessage(stream, encodeCbor({ ok: false, error: error.toReport() }))
+      sendTyped(stream, forms.answer, { ok: false, error: error.toReport() })
       // closing the connection at once would throw the reason away: the other side reads it and ends the stream
       await untilClosed(stream, closeMs)
     } catch {
@@ -272,71 +264,17 @@ export class Gate {
 
   #admit(connection: Connection, certificate: Certificate, revocations: number): void {
     const { poolId } = certificate
-    const isNew = !this.isAdmitted(connection, poolId)
-    const admissions = this.#admitted.get(connection) ?? new Map<string, Admission>()
-    clearTimeout(admissions.get(poolId)?.timer)
-    admissions.set(poolId, { certificate, timer: this.#endWith(connection, certificate) })
-    this.#admitted.set(connection, admissions)
-    this.#clear(connection.id)
+    const isNew = this.#admissions.admit(connection, certificate)
+    this.#newcomers.settle(connection.id)
     if (isNew) this.#options.onAdmit?.(connection, poolId)
     this.#options.onCertificate?.(connection, poolId, revocations)
-  }
-
-  /** An admission ends with the certificate, however long the connection is open. */
-  #endWith(connection: Connection, certificate: Certificate): NodeJS.Timeout {
-    const leftMs = certificate.notAfter - this.#options.now()
-    const { poolId, notAfter } = certificate
-    const timer = setTimeout(
-      () => {
-        if (leftMs > longestTimerMs)
-          this.#admitted.get(connection)?.set(poolId, { certificate, timer: this.#endWith(connection, certificate) })
-        else this.#cut(connection, new MeshError('certificateExpired', { notAfter }))
-      },
-      Math.min(Math.max(0, leftMs), longestTimerMs),
-    )
-    return timer.unref()
-  }
-
-  /** Ends a connection that was admitted. What it still serves for another pool begins anew on the next one. */
-  #cut(connection: Connection, error: MeshError): void {
-    this.#options.logger.warn(
-      { peer: connection.remotePeer.toString(), code: error.code },
-      `gate: cut (${error.message})`,
-    )
-    this.#endAdmissions(connection)
-    connection.abort(error)
-  }
-
-  #endAdmissions(connection: Connection): void {
-    for (const { timer } of this.#admitted.get(connection)?.values() ?? []) clearTimeout(timer)
-    this.#admitted.delete(connection)
-  }
-
-  #clear(connectionId: string): void {
-    clearTimeout(this.#deadlines.get(connectionId))
-    this.#deadlines.delete(connectionId)
-    for (const resume of this.#waiting.get(connectionId) ?? []) resume()
-    this.#waiting.delete(connectionId)
-  }
-
-  /** Settles when the connection passed the gate, was closed, or had time enough to pass. */
-  #settled(connection: Connection): Promise<void> {
-    return new Promise((resolve) => {
-      const timer = setTimeout(resolve, limits.gateMs)
-      timer.unref()
-      const resume = (): void => {
-        clearTimeout(timer)
-        resolve()
-      }
-      this.#waiting.set(connection.id, [...(this.#waiting.get(connection.id) ?? []), resume])
-    })
   }
 
   /** @throws MeshError `notMember` */
   async #untilAdmitted(connection: Connection): Promise<void> {
     const isFree = (): boolean =>
       this.isMember(connection) || this.#options.isRelay?.(connection.remotePeer.toString()) === true
-    if (!isFree()) await this.#settled(connection)
+    if (!isFree()) await this.#newcomers.settled(connection)
     if (!isFree()) throw new MeshError('notMember', { deviceId: connection.remotePeer.toString(), poolId: 'any' })
   }
 
@@ -346,7 +284,7 @@ export class Gate {
    */
   async #enterAgain(connection: Connection): Promise<void> {
     const others = this.#node.libp2p.getConnections(connection.remotePeer)
-    const pools = new Set(others.flatMap((other) => [...(this.#admitted.get(other)?.keys() ?? [])]))
+    const pools = new Set(others.flatMap((other) => this.#admissions.poolsOf(other)))
     for (const poolId of pools) await this.enter(connection, poolId, AbortSignal.timeout(limits.gateMs))
   }
 
@@ -360,17 +298,11 @@ export class Gate {
       return
     }
     if (this.#options.isRelay?.(peer)) return this.#node.doorway.spare(connection)
-    const timer = setTimeout(() => {
-      this.#deadlines.delete(connection.id)
-      if (!this.isMember(connection))
-        connection.abort(new MeshError('gateRefused', { peer, problem: 'no certificate in time' }))
-    }, limits.gateMs)
-    timer.unref()
-    this.#deadlines.set(connection.id, timer)
+    this.#newcomers.expect(connection)
   }
 
   readonly #forget = ({ detail: connection }: { readonly detail: Connection }): void => {
-    this.#clear(connection.id)
-    this.#endAdmissions(connection)
+    this.#newcomers.settle(connection.id)
+    this.#admissions.end(connection)
   }
 }

@@ -28,8 +28,8 @@ const streamsAtOnce = 2
 const refusalOf = ({ refusal }: Protocol, error: MeshError): object | undefined =>
   ({ verdict: { ok: false, error: error.toReport() }, error: { error: error.toReport() }, none: undefined })[refusal]
 
-/** Serves every version from before, with a refusal. */
-export const refuseOlderVersions = ({ node, name: own, isMember, onMet }: OlderVersionsOptions): void => {
+/** Serves every version from before, with a refusal. @returns what ends it */
+export const refuseOlderVersions = ({ node, name: own, isMember, onMet }: OlderVersionsOptions): (() => void) => {
   const serve =
     (name: string, protocol: Protocol, version: string) =>
     async (stream: Stream, connection: Connection): Promise<void> => {
@@ -48,13 +48,14 @@ export const refuseOlderVersions = ({ node, name: own, isMember, onMet }: OlderV
         stream.abort(error)
       }
     }
-  for (const [name, protocol] of Object.entries(peerProtocols) as [string, Protocol][]) {
-    // proofs are shown to relays and not to agents
-    if (name === 'relay-proof') continue
-    for (const version of protocol.before)
-      void node.libp2p.handle(protocolId(name, version), serve(name, protocol, version), {
-        runOnLimitedConnection: true,
-        maxInboundStreams: streamsAtOnce,
-      })
-  }
+  // proofs are shown to relays and not to agents
+  const spoken = (Object.entries(peerProtocols) as [string, Protocol][]).filter(([name]) => name !== 'relay-proof')
+  const older = spoken.flatMap(([name, protocol]) => protocol.before.map((version) => ({ name, protocol, version })))
+  for (const { name, protocol, version } of older)
+    void node.libp2p.handle(protocolId(name, version), serve(name, protocol, version), {
+      runOnLimitedConnection: true,
+      maxInboundStreams: streamsAtOnce,
+    })
+  const ids = older.map(({ name, version }) => protocolId(name, version))
+  return () => void Promise.resolve(node.libp2p.unhandle(ids)).catch(() => undefined)
 }

@@ -55,3 +55,24 @@ export const openStream = async (connection: Connection, id: string, signal: Abo
     )
   }
 }
+
+/**
+ * Opens a stream, works on it and closes it; failing work resets it.
+ * @throws MeshError and Error as `openStream` does | what the work throws
+ */
+export const onStream = async <T>(
+  connection: Connection,
+  id: string,
+  signal: AbortSignal,
+  work: (stream: Stream) => Promise<T>,
+): Promise<T> => {
+  const stream = await openStream(connection, id, signal)
+  try {
+    const result = await work(stream)
+    await stream.close({ signal })
+    return result
+  } catch (error) {
+    stream.abort(error instanceof Error ? error : new Error(String(error)))
+    throw error
+  }
+}

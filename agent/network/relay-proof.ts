@@ -5,18 +5,13 @@
 import type { Connection, Libp2p } from '@libp2p/interface'
 import { MeshError, problemOf } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/log.ts'
-import {
-  decodeCbor,
-  encodeCbor,
-  RelayAnswer,
-  type RelayProof,
-  type RevocationMessage,
-} from '../../shared/wire/envelope.ts'
 import { limits } from '../../shared/limits.ts'
-import { readMessage, sendMessage } from '../../shared/wire/message-stream.ts'
+import type { RelayAnswer } from '../../shared/wire/envelope.ts'
 import { isOtherVersion } from '../../shared/wire/other-version.ts'
 import { protocols } from '../../shared/wire/protocols.ts'
-import { openStream } from './open-stream.ts'
+import { relayForms } from '../../shared/wire/relay-forms.ts'
+import { readTyped, sendTyped } from '../../shared/wire/typed-message.ts'
+import { onStream, openStream } from './open-stream.ts'
 
 /** What this device can show of one pool. */
 export interface Credential {
@@ -100,15 +95,13 @@ const showAll = async (connection: Connection, credentials: readonly Credential[
     throw problems.find(({ code }) => code !== 'relayPoolNotServed') ?? problems[0]
 }
 
-const openProof = async (connection: Connection, signal: AbortSignal): ReturnType<typeof openStream> =>
-  openStream(connection, protocols.relayProof, signal)
-
+/** It does not ask for a proof. */
 const servesEveryone = (error: unknown): boolean =>
   error instanceof MeshError && error.code === 'protocolVersion' && !isOtherVersion(error)
 
 const isRestricted = async (connection: Connection): Promise<boolean> => {
   try {
-    const stream = await openProof(connection, AbortSignal.timeout(limits.gateMs))
+    const stream = await openStream(connection, protocols.relayProof, AbortSignal.timeout(limits.gateMs))
     stream.abort(new MeshError('noPool'))
     return true
   } catch (error) {
@@ -117,37 +110,32 @@ const isRestricted = async (connection: Connection): Promise<boolean> => {
   }
 }
 
-/** @returns why the relay refused; `everyone` when it asks for nothing. @throws Error when the connection fails */
-const showOne = async (
-  connection: Connection,
-  { poolId, rootPublicKey, certificate, list }: Credential,
-): Promise<MeshError | 'everyone' | undefined> => {
+/** Shows one certificate, and the list of removals where the relay holds an older one. @throws Error when the connection fails */
+const prove = (connection: Connection, credential: Credential): Promise<RelayAnswer> => {
+  const { poolId, rootPublicKey, certificate, list } = credential
   const signal = AbortSignal.timeout(limits.gateMs)
-  let stream
-  try {
-    stream = await openProof(connection, signal)
-  } catch (error) {
-    if (servesEveryone(error)) return 'everyone'
-    throw error
-  }
-  try {
-    sendMessage(
-      stream,
-      encodeCbor({ poolId, rootPublicKey, certificate, revocations: list?.number ?? 0 } satisfies RelayProof),
-    )
-    const answer = decodeCbor(RelayAnswer, await readMessage(stream, limits.gateBytes, signal))
+  return onStream(connection, protocols.relayProof, signal, async (stream) => {
+    sendTyped(stream, relayForms.proof, { poolId, rootPublicKey, certificate, revocations: list?.number ?? 0 })
+    const answer = await readTyped(stream, relayForms.answer, signal)
     if (answer.ok && list && (answer.revocations ?? 0) < list.number)
-      sendMessage(stream, encodeCbor({ poolId, list: list.text } satisfies RevocationMessage))
-    await stream.close({ signal })
-    if (answer.ok) return undefined
-    const refusal = answer.error
-      ? MeshError.fromReport(answer.error)
-      : new MeshError('gateRefused', { peer: connection.remotePeer.toString(), problem: 'no reason given' })
+      sendTyped(stream, relayForms.list, { poolId, list: list.text })
+    return answer
+  })
+}
+
+/** @returns why the relay refused; `everyone` when it asks for nothing. @throws Error when the connection fails */
+const showOne = async (connection: Connection, credential: Credential): Promise<MeshError | 'everyone' | undefined> => {
+  try {
+    const { ok, error } = await prove(connection, credential)
+    if (ok) return undefined
+    if (error === undefined)
+      return new MeshError('gateRefused', { peer: connection.remotePeer.toString(), problem: 'no reason given' })
+    const refusal = MeshError.fromReport(error)
     return refusal.code === 'relayPoolNotServed'
-      ? new MeshError('relayPoolNotServed', { relay: connection.remoteAddr.toString(), poolId })
+      ? new MeshError('relayPoolNotServed', { relay: connection.remoteAddr.toString(), poolId: credential.poolId })
       : refusal
   } catch (error) {
-    stream.abort(error instanceof Error ? error : new Error(String(error)))
+    if (servesEveryone(error)) return 'everyone'
     throw error
   }
 }

@@ -2,30 +2,31 @@
  * A member asks the agent of an admin, over their own connection, to renew its certificate: so memberships go on where
  * no control plane is reachable.
  */
-import type { Connection, Stream } from '@libp2p/interface'
-import { MeshError, problemOf } from '../../shared/errors.ts'
-import type { Logger } from '../../shared/log.ts'
-import { putLast } from '../../shared/put-last.ts'
-import { decodeCbor, encodeCbor, RenewalAnswer, RenewalRequest } from '../../shared/wire/envelope.ts'
+import type { Connection } from '@libp2p/interface'
+import { MeshError } from '../../shared/errors.ts'
 import { limits } from '../../shared/limits.ts'
+import { putLast } from '../../shared/put-last.ts'
+import { RenewalAnswer, RenewalRequest } from '../../shared/wire/envelope.ts'
 import { protocols } from '../../shared/wire/protocols.ts'
-import type { Gate } from './gate.ts'
-import { readMessage, sendMessage } from '../../shared/wire/message-stream.ts'
 import { formatDuration } from '../../shared/words.ts'
-import type { MeshNode } from './node.ts'
-import { openStream } from './open-stream.ts'
-import { deviceIdOfPeer } from './peer-id.ts'
+import type { Member } from './member.ts'
+import { answerMembers, askMember, type MemberProtocol, type Served } from './member-protocol.ts'
 
-export interface RenewalExchangeOptions {
-  readonly node: MeshNode
-  readonly gate: Gate
-  readonly logger: Logger
+const renewals: MemberProtocol<typeof RenewalRequest, typeof RenewalAnswer> = {
+  id: protocols.renewal,
+  question: { schema: RenewalRequest, bytes: limits.gateBytes },
+  answer: { schema: RenewalAnswer, bytes: limits.gateBytes },
+  timeoutMs: limits.gateMs,
+  streamsAtOnce: 2,
+  refusal: { level: 'warn', text: 'request for renewal refused' },
+}
+
+export interface RenewalExchangeOptions extends Served {
   readonly now: () => number
   /** Signs in place of the certificate that is shown, if it is one of the device that asks. @throws MeshError why not */
   renew(request: RenewalRequest, deviceId: string): string
 }
 
-const streamsAtOnce = 2
 /** A device that asks more often is refused before anything is checked: a signature takes a millisecond. */
 const everyMs = 10_000
 /** Devices whose last request is remembered; only members get here. */
@@ -38,51 +39,21 @@ export class RenewalExchange {
 
   constructor(options: RenewalExchangeOptions) {
     this.#options = options
-    void options.node.libp2p.handle(protocols.renewal, (stream, connection) => this.#serve(stream, connection), {
-      runOnLimitedConnection: true,
-      maxInboundStreams: streamsAtOnce,
-    })
+    answerMembers(renewals, options, (request, member) => this.#answer(request, member))
   }
 
-  /** @returns the new certificate, not checked yet; @throws MeshError what the admin answered | `protocolVersion` | `frameInvalid` | Error when the connection fails */
+  /** @returns the new certificate, not checked yet; @throws MeshError what the admin answered | as `askMember` does */
   async ask(connection: Connection, request: RenewalRequest): Promise<string> {
-    const signal = AbortSignal.timeout(limits.gateMs)
-    const stream = await openStream(connection, protocols.renewal, signal)
-    try {
-      sendMessage(stream, encodeCbor(request))
-      const answer = decodeCbor(RenewalAnswer, await readMessage(stream, limits.gateBytes, signal))
-      await stream.close({ signal })
-      if ('error' in answer) throw MeshError.fromReport(answer.error)
-      return answer.certificate
-    } catch (error) {
-      stream.abort(error instanceof Error ? error : new Error(String(error)))
-      throw error
-    }
+    const member = this.#options.gate.memberOn(connection)
+    if (member === undefined)
+      throw new MeshError('notMember', { deviceId: connection.remotePeer.toString(), poolId: request.poolId })
+    const answer = await askMember(renewals, member, request)
+    if ('error' in answer) throw MeshError.fromReport(answer.error)
+    return answer.certificate
   }
 
-  async #serve(stream: Stream, connection: Connection): Promise<void> {
-    const { gate, logger } = this.#options
-    const peer = connection.remotePeer.toString()
-    const signal = AbortSignal.timeout(limits.gateMs)
+  #answer(request: RenewalRequest, { deviceId }: Member): RenewalAnswer {
     try {
-      // before a byte is read
-      if (!gate.isMember(connection)) throw new MeshError('notMember', { deviceId: peer, poolId: 'any' })
-      const request = decodeCbor(RenewalRequest, await readMessage(stream, limits.gateBytes, signal))
-      if (!gate.isAdmitted(connection, request.poolId))
-        throw new MeshError('notMember', { deviceId: peer, poolId: request.poolId })
-      sendMessage(stream, encodeCbor(this.#answer(connection, request)))
-      await stream.close({ signal })
-    } catch (error) {
-      logger.warn({ peer, problem: problemOf(error) }, 'request for renewal refused')
-      stream.abort(error instanceof Error ? error : new Error(String(error)))
-    }
-  }
-
-  #answer(connection: Connection, request: RenewalRequest): RenewalAnswer {
-    try {
-      const deviceId = deviceIdOfPeer(connection.remotePeer)
-      if (deviceId === undefined)
-        throw new MeshError('notMember', { deviceId: connection.remotePeer.toString(), poolId: request.poolId })
       this.#pace(`${deviceId} ${request.poolId}`)
       return { certificate: this.#options.renew(request, deviceId) }
     } catch (error) {

@@ -2,38 +2,36 @@
  * Passes revocation lists from member to member: to whoever holds an older one, when a connection passes the gate and
  * whenever a newer list comes in. So a removal arrives where the control plane does not.
  */
-import type { Connection, Stream } from '@libp2p/interface'
-import { MeshError, problemOf } from '../../shared/errors.ts'
-import type { Logger } from '../../shared/log.ts'
-import { decodeCbor, encodeCbor, RevocationMessage } from '../../shared/wire/envelope.ts'
+import type { Connection } from '@libp2p/interface'
+import { problemOf } from '../../shared/errors.ts'
 import { limits } from '../../shared/limits.ts'
+import { RevocationMessage } from '../../shared/wire/envelope.ts'
 import { protocols } from '../../shared/wire/protocols.ts'
-import type { Gate } from './gate.ts'
-import { readMessage, sendMessage } from '../../shared/wire/message-stream.ts'
-import type { MeshNode } from './node.ts'
-import { openStream } from './open-stream.ts'
+import { answerMembers, askMember, type MemberProtocol, type Served } from './member-protocol.ts'
 
-export interface RevocationSpreadOptions {
-  readonly node: MeshNode
-  readonly gate: Gate
-  readonly logger: Logger
+/** Whoever has a list tells it; nobody answers. */
+const revocations: MemberProtocol<typeof RevocationMessage> = {
+  id: protocols.revocations,
+  question: { schema: RevocationMessage, bytes: limits.revocationBytes + limits.gateBytes },
+  answer: undefined,
+  timeoutMs: limits.gateMs,
+  streamsAtOnce: 4,
+  refusal: { level: 'warn', text: 'revocation list refused' },
+}
+
+export interface RevocationSpreadOptions extends Served {
   /** Text of the list that is held. */
   textOf(poolId: string): string | undefined
   /** A member showed a list. @throws MeshError `revocationsInvalid` */
   onList(poolId: string, text: string): void
 }
 
-const streamsAtOnce = 4
-
 export class RevocationSpread {
   readonly #options: RevocationSpreadOptions
 
   constructor(options: RevocationSpreadOptions) {
     this.#options = options
-    void options.node.libp2p.handle(protocols.revocations, (stream, connection) => this.#serve(stream, connection), {
-      runOnLimitedConnection: true,
-      maxInboundStreams: streamsAtOnce,
-    })
+    answerMembers(revocations, options, ({ poolId, list }) => options.onList(poolId, list))
   }
 
   /** Sends the list of that pool to every member that is connected. */
@@ -43,39 +41,14 @@ export class RevocationSpread {
 
   /** Sends the list to one member. Failing is no harm: the next connection tries again. */
   offer(connection: Connection, poolId: string): void {
-    this.#send(connection, poolId).catch((error: unknown) =>
-      this.#options.logger.debug(
+    const { gate, logger, textOf } = this.#options
+    const [member, list] = [gate.memberOn(connection), textOf(poolId)]
+    if (member === undefined || list === undefined) return
+    askMember(revocations, member, { poolId, list }).catch((error: unknown) =>
+      logger.debug(
         { peer: connection.remotePeer.toString(), problem: problemOf(error) },
         'revocation list not passed on',
       ),
     )
-  }
-
-  async #send(connection: Connection, poolId: string): Promise<void> {
-    const list = this.#options.textOf(poolId)
-    if (list === undefined) return
-    const stream = await openStream(connection, protocols.revocations, AbortSignal.timeout(limits.gateMs))
-    sendMessage(stream, encodeCbor({ poolId, list } satisfies RevocationMessage))
-    await stream.close({ signal: AbortSignal.timeout(limits.gateMs) })
-  }
-
-  async #serve(stream: Stream, connection: Connection): Promise<void> {
-    const { gate, onList, logger } = this.#options
-    try {
-      // before a byte is read
-      if (!gate.isMember(connection))
-        throw new MeshError('notMember', { deviceId: connection.remotePeer.toString(), poolId: 'any' })
-      const { poolId, list } = decodeCbor(
-        RevocationMessage,
-        await readMessage(stream, limits.revocationBytes + limits.gateBytes, AbortSignal.timeout(limits.gateMs)),
-      )
-      if (!gate.isAdmitted(connection, poolId))
-        throw new MeshError('notMember', { deviceId: connection.remotePeer.toString(), poolId })
-      onList(poolId, list)
-      await stream.close({ signal: AbortSignal.timeout(limits.gateMs) })
-    } catch (error) {
-      logger.warn({ peer: connection.remotePeer.toString(), problem: problemOf(error) }, 'revocation list refused')
-      stream.abort(error as Error)
-    }
   }
 }

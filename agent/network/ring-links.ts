@@ -11,13 +11,15 @@ import { householdOf } from '../../shared/household.ts'
 import { parseDeviceId } from '../../shared/ids.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { RingEpoch, RingMember } from '../../shared/schema/ring.ts'
-import { decodeCbor, encodeCbor, RingAnswer, RingHello } from '../../shared/wire/envelope.ts'
+import { RingAnswer, RingHello } from '../../shared/wire/envelope.ts'
 import { limits } from '../../shared/limits.ts'
 import { protocols } from '../../shared/wire/protocols.ts'
 import { hostOf as ipOf, isRelayed } from './dialable.ts'
 import type { KnownMembers } from './doorway.ts'
 import type { Gate } from './gate.ts'
-import { readMessage, sendMessage } from '../../shared/wire/message-stream.ts'
+import type { Member } from './member.ts'
+import { serveMembers } from './member-protocol.ts'
+import { readTyped, sendTyped } from '../../shared/wire/typed-message.ts'
 import { probeConnection } from './live-connection.ts'
 import type { MeshNode } from './node.ts'
 import { openStream } from './open-stream.ts'
@@ -58,6 +60,17 @@ const attemptMs = 10_000
 
 /** Milliseconds that a refusal may take to leave. */
 const closeMs = 1000
+
+const rings = {
+  id: protocols.ring,
+  streamsAtOnce: 4 * limits.worldSize,
+  refusal: { level: 'debug', text: 'ring stream refused' },
+} as const
+/** The first message each way; then frames flow. */
+const forms = {
+  hello: { schema: RingHello, bytes: limits.gateBytes },
+  answer: { schema: RingAnswer, bytes: limits.gateBytes },
+} as const
 
 const keyOf = (ringId: string, epoch: number): string => `${ringId}/${epoch}`
 
@@ -144,10 +157,7 @@ export class RingLinks {
 
   constructor(options: RingLinksOptions) {
     this.#options = options
-    void options.node.libp2p.handle(protocols.ring, (stream, connection) => this.#serve(stream, connection), {
-      runOnLimitedConnection: true,
-      maxInboundStreams: 4 * limits.worldSize,
-    })
+    serveMembers(rings, options, (stream, member) => this.#serve(stream, member))
   }
 
   /**
@@ -223,17 +233,11 @@ export class RingLinks {
     return false
   }
 
-  async #serve(stream: Stream, connection: Connection): Promise<void> {
-    // before a byte is read: strangers get nothing, not even an answer
-    if (!this.#options.gate.isMember(connection))
-      return stream.abort(new MeshError('notMember', { deviceId: connection.remotePeer.toString(), poolId: 'any' }))
+  async #serve(stream: Stream, { connection }: Member): Promise<void> {
     try {
-      const hello = decodeCbor(
-        RingHello,
-        await readMessage(stream, limits.gateBytes, AbortSignal.timeout(limits.gateMs)),
-      )
+      const hello = await readTyped(stream, forms.hello, AbortSignal.timeout(limits.gateMs))
       const { expectation, member } = this.#identify(hello, connection)
-      sendMessage(stream, encodeCbor(helloOf(expectation.ring, expectation.rank)))
+      sendTyped(stream, forms.answer, helloOf(expectation.ring, expectation.rank))
       expectation.accept(member, this.#linkOf(stream, connection))
     } catch (error) {
       this.#options.logger.debug(
@@ -246,7 +250,7 @@ export class RingLinks {
 
   async #refuse(stream: Stream, error: MeshError): Promise<void> {
     try {
-      sendMessage(stream, encodeCbor({ error: error.toReport() } satisfies RingAnswer))
+      sendTyped(stream, forms.answer, { error: error.toReport() })
       await stream.close({ signal: AbortSignal.timeout(closeMs) })
     } catch {
       stream.abort(error)
@@ -327,8 +331,8 @@ export class RingLinks {
   ): Promise<Stream> {
     const stream = await openStream(connection, protocols.ring, attempt)
     try {
-      sendMessage(stream, encodeCbor(helloOf(ring, rank)))
-      const answer = decodeCbor(RingAnswer, await readMessage(stream, limits.gateBytes, attempt))
+      sendTyped(stream, forms.hello, helloOf(ring, rank))
+      const answer = await readTyped(stream, forms.answer, attempt)
       if ('error' in answer) throw MeshError.fromReport(answer.error)
       const hello: RingHello = answer
       if (hello.ringId !== ring.ringId || hello.epoch !== ring.epoch || hello.rank !== member.rank)

@@ -17,7 +17,7 @@ export interface MessageStream {
   removeEventListener(type: 'close' | 'remoteCloseWrite', listener: () => void): void
 }
 
-export const sendMessage = (stream: MessageStream, body: Uint8Array): void => {
+export const sendMessage = (stream: Pick<MessageStream, 'send'>, body: Uint8Array): void => {
   const message = new Uint8Array(4 + body.length)
   new DataView(message.buffer).setUint32(0, body.length, true)
   message.set(body, 4)

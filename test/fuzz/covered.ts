@@ -33,6 +33,7 @@ export const coveredBy: Readonly<Record<string, readonly string[]>> = {
   'agent/model/shard-store.ts': ['file index.json of a shard'],
   'agent/model/tokenizer.ts': ['file tokenizer.json', 'file tokenizer_config.json'],
   'agent/network/control-plane-exchange.ts': ['CBOR Question of a control plane', 'CBOR Answer on a control plane'],
+  'agent/network/member-protocol.ts': ['CBOR '],
   'agent/network/gate.ts': ['CBOR GateMessage', 'CBOR GateAnswer', 'length-prefixed messages'],
   'agent/network/relay-proof.ts': ['CBOR RelayAnswer'],
   'agent/network/renewal-exchange.ts': ['CBOR RenewalRequest', 'CBOR RenewalAnswer'],
@@ -64,6 +65,7 @@ export const coveredBy: Readonly<Record<string, readonly string[]>> = {
   'shared/wire/envelope.ts': ['CBOR '],
   'shared/wire/frame.ts': ['frames of a ring'],
   'shared/wire/message-stream.ts': ['length-prefixed messages'],
+  'shared/wire/typed-message.ts': ['CBOR ', 'length-prefixed messages'],
 }
 
 /** File that decodes -> why nobody else wrote what it reads. */
@@ -89,4 +91,4 @@ export const notOfOthers: Readonly<Record<string, string>> = {
 
 /** What decoding looks like in our code. */
 export const decodes =
-  /\b(?:decodeCbor|JSON\.parse|Value\.Check|readChecked|readStateJson|createParser|decodeArray|decodeStatement|decodeFrameHeader|readMessage|program\.parse)\(|export const (?:decode|parse)[A-Z]|export const readMessage/
+  /\b(?:decodeCbor|JSON\.parse|Value\.Check|readChecked|readStateJson|createParser|decodeArray|decodeStatement|decodeFrameHeader|readMessage|readTyped|answerMembers|askMember|program\.parse)\(|export const (?:decode|parse)[A-Z]|export const readMessage/
