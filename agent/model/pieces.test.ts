@@ -152,6 +152,25 @@ test('pieces: what is infinite or not a number is found with its place in the te
   }
 })
 
+test('pieces: a float of 8 bits that is no number is found with its place', () => {
+  const data = content()
+  const { tensor } = tensorOf(data)
+  const small: TensorInfo = { ...tensor, dtype: 'F8_E4M3', dims: [2, length / 2] }
+  hashed({ tensor: small })
+  for (const [element, bits] of [
+    [7, 0x7f],
+    [pieceBytes + 3, 0xff],
+  ]) {
+    const bad = content()
+    bad[start + element] = bits
+    const place = `row ${Math.floor(element / (length / 2))}, column ${element % (length / 2)}`
+    assert.throws(() => hashed({ tensor: { ...small, file: tensorOf(bad).tensor.file } }), {
+      code: 'weightsUnusable',
+      message: new RegExp(`F8_E4M3 that is infinite or not a number at ${place}$`),
+    })
+  }
+})
+
 test('pieces: every finite number is one, be it the largest or the smallest', () => {
   const words = (...values: number[]): Uint8Array => new Uint8Array(Uint16Array.from(values).buffer)
   assert.equal(firstNotFinite('BF16', words(0x7f7f, 0xff7f, 0x0001, 0x8000, 0x7f00)), -1)

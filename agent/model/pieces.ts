@@ -72,6 +72,10 @@ const checkFinite = (tensor: PlacedTensor, file: string, bytes: Uint8Array, offs
   if (Object.hasOwn(exponents, dtype)) {
     const bad = firstNotFinite(dtype, bytes)
     if (bad >= 0) refuse(offset / (dtype === 'F32' ? 4 : 2) + bad, dtype)
+  } else if (dtype === 'F8_E4M3') {
+    // of both signs: all other bits set
+    const bad = bytes.findIndex((byte) => (byte & 0x7f) === 0x7f)
+    if (bad >= 0) refuse(offset + bad, dtype)
   } else if (isWeightType(dtype)) {
     const bad = firstBadScale(dtype, bytes, offset)
     if (bad >= 0) refuse(bad * weightFormats[dtype].values, `scale of ${dtype}`)

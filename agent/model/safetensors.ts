@@ -29,6 +29,24 @@ const caps = {
 export const elementBytes = { F32: 4, F16: 2, BF16: 2 } as const
 export type TensorDtype = keyof typeof elementBytes
 
+/** Bytes of an element of every type that the format names; of others nothing is known but where they lie. */
+const widths: Readonly<Record<string, number>> = {
+  ...elementBytes,
+  F64: 8,
+  I64: 8,
+  U64: 8,
+  I32: 4,
+  U32: 4,
+  I16: 2,
+  U16: 2,
+  I8: 1,
+  U8: 1,
+  BOOL: 1,
+  F8_E4M3: 1,
+  F8_E5M2: 1,
+  F8_E8M0: 1,
+}
+
 const HeaderEntry = Type.Object({
   dtype: Type.String({ maxLength: 20 }),
   shape: Type.Array(Type.Integer({ minimum: 0, maximum: 2 ** 40 }), { maxItems: caps.dims }),
@@ -71,7 +89,7 @@ const readEntry = (file: TensorFile, name: string, entry: unknown, dataStart: nu
   const [start, end] = entry.data_offsets
   if (end < start || dataStart + end > file.size)
     throw damaged(file.path, `${name} lies at ${start}..${end}, the data has ${file.size - dataStart} bytes`)
-  const width = entry.dtype in elementBytes ? elementBytes[entry.dtype as TensorDtype] : undefined
+  const width = Object.hasOwn(widths, entry.dtype) ? widths[entry.dtype] : undefined
   const want = entry.shape.reduce((product, dim) => product * dim, width ?? 0)
   if (width !== undefined && want !== end - start)
     throw damaged(

@@ -132,3 +132,30 @@ export const readColumnBytes = (tensor: TensorInfo, columns: Range, rows: Range)
   }
   return out
 }
+
+/**
+ * Bytes of rows `start`..`end` - 1 of a tensor of elements of `width` bytes, whatever they mean.
+ * @throws those of reading the file
+ */
+export const readRawRows = (tensor: TensorInfo, width: number, start: number, end: number): Uint8Array => {
+  const { rows, columns } = sizeOfTensor(tensor)
+  checkRange(tensor.name, 'rows', { start, end }, rows)
+  const bytes = new Uint8Array((end - start) * columns * width)
+  tensor.file.read(bytes, tensor.start + start * columns * width)
+  return bytes
+}
+
+/** Bytes of some columns of all rows, those of each row one behind the other. */
+export const readRawColumns = (tensor: TensorInfo, width: number, { start, end }: Range): Uint8Array => {
+  const { rows, columns } = sizeOfTensor(tensor)
+  checkRange(tensor.name, 'columns', { start, end }, columns)
+  if (start === 0 && end === columns) return readRawRows(tensor, width, 0, rows)
+  const rowBytes = (end - start) * width
+  const bytes = new Uint8Array(rows * rowBytes)
+  for (let row = 0; row < rows; row++)
+    tensor.file.read(
+      bytes.subarray(row * rowBytes, (row + 1) * rowBytes),
+      tensor.start + (row * columns + start) * width,
+    )
+  return bytes
+}
