@@ -3,6 +3,7 @@ import { rmSync } from 'node:fs'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { assembleRank, type CarrierChoice } from '../agent/rank/assemble-rank.ts'
 import { type CollectiveSettings, costOf, slowestOf } from '../agent/collective/chooser.ts'
+import { openResidual } from '../agent/engine/residual.ts'
 import { createBackend } from '../agent/compute/choose-backend.ts'
 import type { Engine } from '../agent/engine/engine.ts'
 import { ThreadGovernor } from '../agent/daemon/thread-governor.ts'
@@ -153,14 +154,14 @@ const start = async (options: InferenceSettings & RankIdentity): Promise<RankPro
   )
   const ranges = plan[rank]
   const weights = await openWeights(options, ranges)
-  const { shard, embed, normEpsilon, rope } = weights
+  const { shard, embed, spec } = weights
   const loading = performance.now()
   const governor = new ThreadGovernor({ threads: options.threads, logger })
   const wanted = wantedThreads(shape, ranges)
   const threads = governor.threadsFor(wanted)
   const backend = await createBackend(
     choice,
-    { shape, ranges, quant, normEpsilon, rope, threads, spinMs, shard },
+    { spec, shape, ranges, quant, threads, spinMs, shard },
     { logger, progress: () => {} },
   )
   const loadMs = performance.now() - loading
@@ -180,6 +181,7 @@ const start = async (options: InferenceSettings & RankIdentity): Promise<RankPro
       signal,
       shape,
       ranges,
+      residual: openResidual(spec, shard),
       embed,
       route: routeOf(rank),
     })

@@ -5,6 +5,7 @@
 import { randomFillSync } from 'node:crypto'
 import { closeSync, mkdirSync, openSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
+import type { ModelSpec } from '../agent/model/architecture/model-spec.ts'
 import type { BlockColumns } from '../agent/model/quantize.ts'
 import { layoutShard, type ShardFile } from '../agent/model/shard-cache.ts'
 import type { ModelShape, Quant } from '../shared/schema/model.ts'
@@ -40,10 +41,10 @@ const pieceBytes = 8 * 2 ** 20
 export const writeRandomShard = (
   folder: string,
   ranges: RankRanges,
-  { shape, quant, block }: { readonly shape: ModelShape; readonly quant: Quant; readonly block: BlockColumns },
+  { spec, quant, block }: { readonly spec: ModelSpec; readonly quant: Quant; readonly block: BlockColumns },
 ): ShardFile => {
   mkdirSync(folder, { recursive: true })
-  const { tensors, bytes } = layoutShard({ shape, tiedEmbeddings: false }, ranges, quant, block)
+  const { tensors, bytes } = layoutShard(spec, ranges, quant, block)
   const weights = join(folder, 'weights.bin')
   const file = openSync(weights, 'w')
   const piece = new Uint8Array(pieceBytes)

@@ -29,7 +29,7 @@ export const openChecks = async ({
   if (modelFolder === undefined) throw new Error('spot checks want a model folder')
   const model = openModel(modelFolder, 'bench')
   const { digests } = await model.identify()
-  const { config } = model
+  const { spec } = model.config
   const checks = new SpotChecks({
     rank,
     ffn: plan.map(({ ffn }) => ffn),
@@ -40,8 +40,7 @@ export const openChecks = async ({
     folder: join(folder, 'halves'),
     modelFolder,
     digests,
-    config: { shape: config.shape, tiedEmbeddings: config.tiedEmbeddings },
-    epsilon: config.normEpsilon,
+    spec,
   })
   let isOn = false
   return {

@@ -2,9 +2,10 @@
 import type { ModelShape, Quant } from '../shared/schema/model.ts'
 import type { RankRanges } from '../shared/schema/ring.ts'
 import { type BackendChoice, blockColumnsFor } from '../agent/compute/choose-backend.ts'
+import { llamaSpec } from '../agent/model/architecture/llama.ts'
+import type { ModelSpec } from '../agent/model/architecture/model-spec.ts'
 import { openEmbedding } from '../agent/model/embedding.ts'
 import { openModel } from '../agent/model/model-folder.ts'
-import type { Rope } from '../agent/model/rope.ts'
 import { loadShard, type ShardFile } from '../agent/model/shard-cache.ts'
 import { randomEmbedding, writeRandomShard } from './random-shard.ts'
 import type { RankIdentity } from './rank-node.ts'
@@ -21,8 +22,7 @@ export interface WeightSettings {
 
 export interface Weights {
   readonly shard: ShardFile
-  readonly normEpsilon: number
-  readonly rope: Rope
+  readonly spec: ModelSpec
   /** Milliseconds that cutting and quantising took, or making the weights up. */
   readonly shardMs: number
   embed(tokens: readonly number[], into: Float32Array): void
@@ -37,11 +37,11 @@ export const openWeights = async (
   const started = performance.now()
   const block = blockColumnsFor(backend, quant)
   if (modelFolder === undefined) {
-    const shard = writeRandomShard(folder, ranges, { shape, quant, block })
+    const spec = llamaSpec({ shape, normEpsilon: 1e-5, rope: { theta: 10_000 }, tiedEmbeddings: false })
+    const shard = writeRandomShard(folder, ranges, { spec, quant, block })
     return {
       shard,
-      normEpsilon: 1e-5,
-      rope: { theta: 10_000 },
+      spec,
       shardMs: performance.now() - started,
       embed: randomEmbedding(shape.hidden),
       close: () => {},
@@ -50,11 +50,9 @@ export const openWeights = async (
   const model = openModel(modelFolder, 'bench')
   const shard = await loadShard({ model, ranges, quant, block, cacheFolder: folder })
   const embedding = openEmbedding(model)
-  const { normEpsilon, rope } = model.config
   return {
     shard,
-    normEpsilon,
-    rope,
+    spec: model.config.spec,
     shardMs: performance.now() - started,
     embed: (tokens, into) => embedding.read(tokens, into),
     close: () => model.close(),

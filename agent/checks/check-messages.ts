@@ -2,7 +2,7 @@
 import type { Quant } from '../../shared/schema/model.ts'
 import type { Range } from '../../shared/schema/common.ts'
 import type { WireType } from '../collective/wire-types.ts'
-import type { ModelConfig } from '../model/config.ts'
+import type { ModelSpec } from '../model/architecture/model-spec.ts'
 import type { BlockColumns } from '../model/quantize.ts'
 import type { BackendKind } from './rounding.ts'
 
@@ -10,8 +10,7 @@ export interface CheckThreadInput {
   readonly modelFolder: string
   /** Hashes of the pieces of each tensor; without them what is read is taken as it is. */
   readonly digests: ReadonlyMap<string, Uint8Array> | undefined
-  readonly config: Pick<ModelConfig, 'shape' | 'tiedEmbeddings'>
-  readonly epsilon: number
+  readonly spec: ModelSpec
   readonly quant: Quant
   /** Where half layers are kept. */
   readonly folder: string

@@ -16,7 +16,7 @@ const typicalPieceMs = 40
 const lookMs = 100
 const lowestPriority = 19
 
-const { modelFolder, digests, config, epsilon, quant, folder, cuttingShare, busy } = workerData as CheckThreadInput
+const { modelFolder, digests, spec, quant, folder, cuttingShare, busy } = workerData as CheckThreadInput
 const ringIsBusy = new Int32Array(busy)
 const store = openTensors(modelFolder)
 const model = digests
@@ -53,7 +53,7 @@ const restAfter = async (tookMs: number): Promise<void> => {
 const cut = async ({ half, layer, ffn, block, inHaste }: Extract<ToThread, { type: 'cut' }>): Promise<void> => {
   if (!inHaste) await restAfter(typicalPieceMs) // a ring is soon idle again: a short prompt pays nothing
   if (dropped.has(half)) return
-  const file = new HalfFile(model, { config, layer, ffn, quant, block }, folder)
+  const file = new HalfFile(model, { spec, layer, ffn, quant, block }, folder)
   let started = processorMs()
   for (const _ of file.cut()) {
     if (inHaste) await pause(0)
@@ -69,7 +69,7 @@ const check = ({ check: number, half, x, part, wire, kinds }: Extract<ToThread, 
   const file = halves.get(half)
   if (!file) return say({ type: 'gone', check: number })
   const started = processorMs()
-  const { kind, error } = compare(file, { x, part, wire }, { kinds, epsilon })
+  const { kind, error } = compare(file, { x, part, wire }, { kinds, epsilon: spec.norm.epsilon })
   say({ type: 'checked', check: number, kind, error, tookMs: processorMs() - started })
 }
 

@@ -5,15 +5,15 @@
 import { sizeOf } from '../../shared/plan/shard-plan.ts'
 import type { Range } from '../../shared/schema/common.ts'
 import type { Quant } from '../../shared/schema/model.ts'
-import type { ModelConfig } from '../model/config.ts'
+import { llamaRoles } from '../model/architecture/llama.ts'
+import type { ModelSpec } from '../model/architecture/model-spec.ts'
 import type { Model } from '../model/model-folder.ts'
 import { bitsOf, type BlockColumns, quantize, type QuantBits } from '../model/quantize.ts'
-import { leadColumns, type MatrixPart, matrixParts, normParts, readPart, storedBlocks } from '../model/shard-parts.ts'
-import { readRows } from '../model/tensor-slice.ts'
+import { leadColumns, type MatrixPart, matrixParts, readPart, storedBlocks } from '../model/shard-parts.ts'
 
 /** Whose half, and how its weights are held. */
 export interface HalfRequest {
-  readonly config: Pick<ModelConfig, 'shape' | 'tiedEmbeddings'>
+  readonly spec: ModelSpec
   readonly layer: number
   /** MLP columns of the rank. */
   readonly ffn: Range
@@ -46,9 +46,9 @@ const pieceElements = 2 ** 18
 
 const nothing: Range = { start: 0, end: 0 }
 
-const partOf = ({ config, layer, ffn }: HalfRequest, name: MatrixName): MatrixPart => {
+const partOf = ({ spec, layer, ffn }: HalfRequest, name: MatrixName): MatrixPart => {
   const ranges = { kvHeads: nothing, heads: nothing, vocab: nothing, ffn }
-  return matrixParts(config, ranges).find((part) => part.name === `layers.${layer}.mlp.${name}`) as MatrixPart
+  return matrixParts(spec, ranges).find((part) => part.name === `layers.${layer}.mlp.${name}`) as MatrixPart
 }
 
 export const shapeOf = (request: HalfRequest, name: MatrixName): MatrixShape => {
@@ -87,15 +87,14 @@ export const cutRows = (
 ): HeldRows => {
   const { quant, block } = request
   const part = partOf(request, name)
-  if (quant === 'f32') return { kind: 'floats', values: readPart(model, part, rows).values }
+  if (quant === 'f32')
+    return { kind: 'floats', values: readPart(llamaRoles(model, request.spec.tied), part, rows).values }
   const bits = bitsOf(quant)
-  const { values, columns, kept } = readPart(model, part, rows, block)
+  const { values, columns, kept } = readPart(llamaRoles(model, request.spec.tied), part, rows, block)
   const { codes, scales } = quantize(values, sizeOf(rows), columns, { bits, block, kept })
   return { kind: 'codes', codes: signed(codes, bits), scales }
 }
 
 /** f32 [hidden]: weights of the norm before the half. */
-export const readNorm = (model: Pick<Model, 'tensor'>, { config, layer }: HalfRequest): Float32Array => {
-  const norm = normParts(config.shape).find(({ name }) => name === `layers.${layer}.mlp.norm`)
-  return readRows(model.tensor(norm?.source ?? ''), 0, config.shape.hidden)
-}
+export const readNorm = (model: Pick<Model, 'tensor'>, { spec, layer }: HalfRequest): Float32Array =>
+  llamaRoles(model, spec.tied).role(`layers.${layer}.mlp.norm`).readRows(0, spec.hidden)

@@ -57,8 +57,7 @@ describe('spot checks of a whole ring', () => {
           onChange: () => {},
           modelFolder: model.folder,
           digests,
-          config: model.config,
-          epsilon: model.config.normEpsilon,
+          spec: model.config.spec,
           cuttingShare: 1,
         }),
     )

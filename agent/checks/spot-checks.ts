@@ -68,24 +68,13 @@ export class SpotChecks {
   #turn = 0
 
   constructor(options: SpotChecksOptions) {
-    const {
-      rank: own,
-      ffn,
-      modelFolder,
-      digests,
-      config,
-      epsilon,
-      quant,
-      folder,
-      cuttingShare = usualCuttingShare,
-    } = options
+    const { rank: own, ffn, modelFolder, digests, spec, quant, folder, cuttingShare = usualCuttingShare } = options
     this.#options = options
     this.#random = options.random ?? secret
     const input: CheckThreadInput = {
       modelFolder,
       digests,
-      config,
-      epsilon,
+      spec,
       quant,
       folder,
       cuttingShare,
@@ -181,7 +170,7 @@ export class SpotChecks {
     rank: CheckedRank,
     block: BlockColumns,
     inHaste: boolean,
-    layer = Math.floor(this.#random() * this.#options.config.shape.layers),
+    layer = Math.floor(this.#random() * this.#options.spec.layers.length),
   ): number {
     const number = ++this.#numbers
     rank.halves.push({ number, layer, block, isCut: false, checks: 0 })
@@ -227,8 +216,8 @@ export class SpotChecks {
 
   /** Halves that a rank may have at once. */
   #room(rank: CheckedRank): number {
-    const { config, quant, block } = this.#options
-    const bytes = halfBytes({ config, quant, layer: 0, ffn: rank.ffn, block })
+    const { spec, quant, block } = this.#options
+    const bytes = halfBytes({ spec, quant, layer: 0, ffn: rank.ffn, block })
     return Math.max(1, Math.min(halvesPerRank, Math.floor(mostBytes / this.#ranks.length / bytes)))
   }
 

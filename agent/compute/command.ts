@@ -1,5 +1,4 @@
 /** What the agent's main thread asks of the thread or process that computes: one command at a time. */
-import { vectors } from '../collective/vectors.ts'
 import type { Buffers, Span } from '../engine/backend.ts'
 import type { Runner } from '../engine/runner.ts'
 
@@ -59,17 +58,13 @@ export const readCommand = (words: Int32Array): Command => {
   }
 }
 
-const addPartial = ({ hidden, partial }: Buffers, length: number): void =>
-  vectors.add(hidden.subarray(0, length), partial.subarray(0, length))
-
 /** All layers of a ring of one: nothing lies between the half layers, so no hand-over either. */
 const runLayers = async (runner: Runner, { spans, rows }: Command, buffers: Buffers): Promise<void> => {
-  const length = rows * runner.hidden
-  for (let layer = 0; layer < runner.layers; layer++) {
-    await runner.attention(layer, spans, buffers, 0)
-    addPartial(buffers, length)
-    await runner.feedForward(layer, rows, buffers, 0)
-    addPartial(buffers, length)
+  const [hidden, partial] = [buffers.hidden, buffers.partial].map((all) => all.subarray(0, rows * runner.hidden))
+  for (const half of runner.residual.halves) {
+    if (half.half === 'attention') await runner.attention(half.layer, spans, buffers, 0)
+    else await runner.feedForward(half.layer, rows, buffers, 0)
+    runner.residual.add(half, hidden, partial)
   }
 }
 

@@ -2,6 +2,7 @@
  * What runs on this device once the streams of an epoch are up: sockets, engine and spot checks, and the end of the
  * token loop that belongs to its rank.
  */
+import { openResidual } from '../engine/residual.ts'
 import { MeshError } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { RingEpoch, RingLink, RingMember, RingNetwork } from '../../shared/schema/ring.ts'
@@ -65,8 +66,7 @@ const startChecks = async ({
     block,
     modelFolder,
     digests,
-    config: { shape: config.shape, tiedEmbeddings: config.tiedEmbeddings },
-    epsilon: config.normEpsilon,
+    spec: config.spec,
     folder: checksFolder,
     logger,
     onChange: onChecked,
@@ -77,7 +77,7 @@ const startChecks = async ({
 const assemble = async (options: EpochRankOptions): Promise<AssembledRank> => {
   const started = performance.now()
   const { ring, member, loaded, channel, carrier, logger, signal } = options
-  const { backend, embedding, model } = loaded
+  const { backend, embedding, model, shard } = loaded
   const assembled = await assembleRank({
     ring,
     backend,
@@ -87,6 +87,7 @@ const assemble = async (options: EpochRankOptions): Promise<AssembledRank> => {
     signal,
     shape: shapeIn(member, model.config.shape),
     ranges: member.ranges,
+    residual: openResidual(model.config.spec, shard),
     embed: (tokens, into) => embedding.read(tokens, into),
   })
   const { roundTripMs, bytesPerSecond } = slowestOf(assembled.links)

@@ -11,6 +11,7 @@ import { temporaryFolder } from '../../test/support/homes.ts'
 import { soloCollective } from '../collective/collective.ts'
 import { MessageStore } from '../device/message-store.ts'
 import { createForward } from '../engine/forward.ts'
+import { openResidual } from '../engine/residual.ts'
 import { at, cases } from '../engine/test/bundled-reference.ts'
 import { createInlineOnnx } from '../engine/test/inline-backend.ts'
 import { Leader } from '../generation/leader.ts'
@@ -57,10 +58,10 @@ const openRunner = async (
   cpSync(at('models/tiny-story'), folder, { recursive: true })
   change(folder)
   const model = openModel(folder, 'tiny-story')
-  const { shape, normEpsilon, rope } = model.config
+  const { shape } = model.config
   const [ranges] = planShards(shape, [1])
   const shard = await loadShard({ model, ranges, quant: 'f32', cacheFolder: join(folder, 'shards') })
-  const backend = await createInlineOnnx({ shape, ranges, quant: 'f32', normEpsilon, rope, threads: 1, shard })
+  const backend = await createInlineOnnx({ spec: model.config.spec, shape, ranges, quant: 'f32', threads: 1, shard })
   t.after(async () => {
     await backend.close()
     model.close()
@@ -72,6 +73,7 @@ const openRunner = async (
     ranges,
     backend,
     collective: soloCollective,
+    residual: openResidual(model.config.spec, shard),
     embed: (tokens, into) => embedding.read(tokens, into),
   })
   const leader = new Leader({

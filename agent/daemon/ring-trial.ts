@@ -5,6 +5,7 @@
 import { MeshError } from '../../shared/errors.ts'
 import type { Loading, RingEpoch, RingMember } from '../../shared/schema/ring.ts'
 import { createForward } from '../engine/forward.ts'
+import { openResidual } from '../engine/residual.ts'
 import type { Collective } from '../collective/collective.ts'
 import { fractionOf } from './load-progress.ts'
 import { type LoadedShard, shapeIn, type ShardLoader } from './shard-loader.ts'
@@ -29,13 +30,14 @@ export interface RingTrialOptions {
 const alone: Collective = { name: 'alone', rank: 0, worldSize: 2, allReduce: async () => {} }
 
 /** Runs one token through everything that a rank computes. @throws MeshError `backendFailed` */
-const computeOnce = async (member: RingMember, { backend, embedding, model }: LoadedShard): Promise<void> => {
+const computeOnce = async (member: RingMember, { backend, embedding, model, shard }: LoadedShard): Promise<void> => {
   const embed = (tokens: readonly number[], into: Float32Array): void => embedding.read(tokens, into)
   const forward = createForward({
     shape: shapeIn(member, model.config.shape),
     ranges: member.ranges,
     backend,
     collective: alone,
+    residual: openResidual(model.config.spec, shard),
     embed,
   })
   await forward.step({ job: 0, step: 0, sequences: [{ slot: 0, position: 0, tokens: [0], logits: 'last' }] })

@@ -14,6 +14,7 @@ import { forgetHashes } from '../model/hash-store.ts'
 import { type Model, type ModelIdentity, openModel, resolveModel } from '../model/model-folder.ts'
 import { checkTensor } from '../model/model-hashes.ts'
 import type { BlockColumns } from '../model/quantize.ts'
+import { rangesText } from '../model/shard-ranges.ts'
 import { loadShard, type ShardFile } from '../model/shard-cache.ts'
 import { releaseShard } from '../model/shard-store.ts'
 import { loadTokenizer, type Tokenizer } from '../model/tokenizer.ts'
@@ -50,13 +51,7 @@ export interface ShardLoaderOptions {
 
 /** Equal for two epochs when this device holds the same columns of the same weights in both. */
 export const shardKey = (ring: RingEpoch, { ranges, context }: RingMember): string =>
-  [
-    context ?? '',
-    ring.model.modelId,
-    ring.model.revision,
-    ring.quant,
-    ...Object.values(ranges).map(({ start, end }) => `${start}-${end}`),
-  ].join('/')
+  [context ?? '', ring.model.modelId, ring.model.revision, ring.quant, rangesText(ranges)].join('/')
 
 /** The model's shape with the context that every rank of the ring has memory for. */
 export const shapeIn = ({ context }: RingMember, shape: ModelShape): ModelShape => ({
@@ -201,13 +196,12 @@ export class ShardLoader {
     })
     acquired.defer(() => releaseShard(shard))
     signal.throwIfAborted()
-    const { normEpsilon, rope } = model.config
     const shape = shapeIn(member, model.config.shape)
     const wanted = wantedThreads(shape, member.ranges)
     const threads = governor.threadsFor(wanted)
     const backend = await createBackend(
       choice,
-      { shape, ranges: member.ranges, quant, normEpsilon, rope, threads, spinMs, shard },
+      { spec: model.config.spec, shape, ranges: member.ranges, quant, threads, spinMs, shard },
       {
         logger,
         progress: (fraction) =>

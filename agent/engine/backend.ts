@@ -4,7 +4,7 @@
  */
 import type { ModelShape, Quant } from '../../shared/schema/model.ts'
 import type { RankRanges } from '../../shared/schema/ring.ts'
-import type { Rope } from '../model/rope.ts'
+import type { ModelSpec } from '../model/architecture/model-spec.ts'
 import type { ShardFile } from '../model/shard-cache.ts'
 
 /** Consecutive rows of one sequence: row `start + i` of the batch is the token at `position + i` of `slot`. */
@@ -26,11 +26,11 @@ export interface Buffers {
 }
 
 export interface BackendOptions {
+  readonly spec: ModelSpec
+  /** Its context is that which every rank has memory for. */
   readonly shape: ModelShape
   readonly ranges: RankRanges
   readonly quant: Quant
-  readonly normEpsilon: number
-  readonly rope: Rope
   readonly threads: number
   /** Milliseconds that the compute thread or process looks for its next command before it sleeps. Default: 0, it sleeps at once. */
   readonly spinMs?: number

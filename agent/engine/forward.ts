@@ -11,10 +11,10 @@ import type { ModelShape } from '../../shared/schema/model.ts'
 import type { RankRanges } from '../../shared/schema/ring.ts'
 import type { SequenceStep } from '../../shared/wire/envelope.ts'
 import type { Collective } from '../collective/collective.ts'
-import { vectors } from '../collective/vectors.ts'
 import type { Backend, Span } from './backend.ts'
 import type { Engine, RowLogits, StepInput, StepResult } from './engine.ts'
 import { type Lane, lanesOf } from './lanes.ts'
+import type { Half, Residual } from './residual.ts'
 import { createSight } from './sight.ts'
 import { StepTimer } from './step-timer.ts'
 
@@ -23,6 +23,7 @@ export interface ForwardOptions {
   readonly ranges: RankRanges
   readonly backend: Backend
   readonly collective: Collective
+  readonly residual: Residual
   /** Writes the embedding rows of the tokens into f32 [tokens, hidden]. */
   readonly embed: (tokens: readonly number[], into: Float32Array) => void
   /** Rows from which a step runs in two lanes; the same on every rank. Default: `laneRows`. */
@@ -102,7 +103,7 @@ export const rowLogits = ({ wanted }: StepPlan, logits: Float32Array, ranges: Ra
 }
 
 export const createForward = (options: ForwardOptions): Engine => {
-  const { shape, ranges, backend, collective, embed } = options
+  const { shape, ranges, backend, collective, embed, residual: sums } = options
   const clock = options.clock ?? (() => performance.now())
 
   const step = async (input: StepInput): Promise<StepResult> => {
@@ -114,27 +115,28 @@ export const createForward = (options: ForwardOptions): Engine => {
       data.subarray(start * shape.hidden, (start + count) * shape.hidden)
     const timer = new StepTimer(clock)
     const sight = input.watch && createSight(input.watch, shape.hidden)
-    const reduce = async (lane: Lane, half: number, operation: number): Promise<void> => {
+    const reduce = async (lane: Lane, half: Half, operation: number): Promise<void> => {
       const part = rowsIn(partial, lane)
       const residual = rowsIn(hidden, lane)
       await collective.allReduce(part, { job, step: number, operation }, sight?.look(half, lane, residual))
-      vectors.add(residual, part)
+      sums.add(half, residual, part)
     }
     const sharded = async (): Promise<void> => {
       const lanes = lanesOf(spans, rows, options.laneRows)
       /** The sum of each lane that is on its way: the lane goes on when it has come. */
-      const sums = lanes.map(() => Promise.resolve())
-      for (let half = 0; half < 2 * shape.layers; half++) {
-        const layer = half >> 1
-        for (const [index, lane] of lanes.entries()) {
-          await timer.wait(sums[index])
+      const onTheWay = lanes.map(() => Promise.resolve())
+      for (const [index, half] of sums.halves.entries()) {
+        for (const [turn, lane] of lanes.entries()) {
+          await timer.wait(onTheWay[turn])
           await timer.compute(() =>
-            half % 2 === 0 ? backend.attention(layer, lane.spans) : backend.feedForward(layer, lane.count, lane.start),
+            half.half === 'attention'
+              ? backend.attention(half.layer, lane.spans)
+              : backend.feedForward(half.layer, lane.count, lane.start),
           )
-          sums[index] = timer.begin(() => reduce(lane, half, half * lanes.length + index))
+          onTheWay[turn] = timer.begin(() => reduce(lane, half, index * lanes.length + turn))
         }
       }
-      for (const sum of sums) await timer.wait(sum)
+      for (const sum of onTheWay) await timer.wait(sum)
     }
 
     embed(plan.tokens, rowsIn(hidden, { start: 0, count: rows }))

@@ -2,16 +2,16 @@
 import type { PartSink } from '../collective/collective.ts'
 import { rowOf, type WireType } from '../collective/wire-types.ts'
 import type { Seen, Watch } from './engine.ts'
+import type { Half } from './residual.ts'
 import type { Lane } from './lanes.ts'
 
 export interface Sight {
   /**
    * Asked before each sum.
-   * @param half the n-th of the step; that of an MLP is odd
    * @param residual f32 [rows of the lane, hidden], before the sum is added
    * @returns what gets the parts, if this is the half and the row that is watched
    */
-  look(half: number, lane: Pick<Lane, 'start' | 'count'>, residual: Float32Array): PartSink | undefined
+  look(half: Half, lane: Pick<Lane, 'start' | 'count'>, residual: Float32Array): PartSink | undefined
   readonly seen: Seen | undefined
 }
 
@@ -21,7 +21,7 @@ export const createSight = ({ layer, row }: Watch, hidden: number): Sight => {
   let wire: WireType = 'f32'
   return {
     look: (half, { start, count }, residual) => {
-      if (half !== 2 * layer + 1 || row < start || row >= start + count) return undefined
+      if (half.half !== 'mlp' || half.layer !== layer || row < start || row >= start + count) return undefined
       const place = { start: (row - start) * hidden, length: hidden, total: count * hidden }
       x = residual.slice(place.start, place.start + hidden)
       return (part) => {

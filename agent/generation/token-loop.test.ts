@@ -15,6 +15,7 @@ import { createMemoryChannels, type MemoryChannel } from '../channel/test/memory
 import { createRingCollective } from '../collective/ring.ts'
 import type { StepInput } from '../engine/engine.ts'
 import { createForward } from '../engine/forward.ts'
+import { openResidual } from '../engine/residual.ts'
 import { createInlineOnnx } from '../engine/test/inline-backend.ts'
 import { openEmbedding } from '../model/embedding.ts'
 import { type Model, openModel } from '../model/model-folder.ts'
@@ -87,8 +88,15 @@ describe('token loop', () => {
     const engines = await Promise.all(
       plan.map(async (ranges, rank) => {
         const shard = await loadShard({ model, ranges, quant: 'f32', cacheFolder: join(folder, String(rank)) })
-        const { shape, normEpsilon, rope } = model.config
-        const backend = await createInlineOnnx({ shape, ranges, quant: 'f32', normEpsilon, rope, threads: 1, shard })
+        const { shape } = model.config
+        const backend = await createInlineOnnx({
+          spec: model.config.spec,
+          shape,
+          ranges,
+          quant: 'f32',
+          threads: 1,
+          shard,
+        })
         closers.push(() => backend.close())
         const embedding = openEmbedding(model)
         return createForward({
@@ -96,6 +104,7 @@ describe('token loop', () => {
           ranges,
           backend,
           collective: createRingCollective(channels[rank]),
+          residual: openResidual(model.config.spec, shard),
           embed: (tokens, into) => (rank === broken ? void into.fill(NaN) : embedding.read(tokens, into)),
         })
       }),

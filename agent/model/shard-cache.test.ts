@@ -14,6 +14,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
 import fc from 'fast-check'
+import { llamaSpec } from './architecture/llama.ts'
 import { weightBytes } from '../../shared/plan/shard-memory.ts'
 import { planShards } from '../../shared/plan/shard-plan.ts'
 import type { ModelShape } from '../../shared/schema/model.ts'
@@ -406,7 +407,10 @@ test('shard: two builders of the same shard at once both get it, and leave nothi
 test('shard: a disk that cannot hold it is named before anything is cut', async (t) => {
   const { model, cacheFolder } = setUp(t)
   const [ranges] = planShards(shape, [1])
-  const huge = { ...model, config: { ...model.config, shape: { ...shape, vocab: 2 ** 24, hidden: 2 ** 20 } } }
+  const huge = {
+    ...model,
+    config: { ...model.config, spec: { ...model.config.spec, vocab: 2 ** 24, hidden: 2 ** 20 } },
+  }
   await assert.rejects(
     loadShard({ model: huge, ranges: { ...ranges, vocab: { start: 0, end: 2 ** 24 } }, quant: 'f32', cacheFolder }),
     { code: 'diskFull' },
@@ -415,15 +419,13 @@ test('shard: a disk that cannot hold it is named before anything is cut', async 
 })
 
 test('shard: what the planner counts for weights is what the file has, or a little more', () => {
+  const spec = llamaSpec({ shape, normEpsilon: 1e-5, rope: { theta: 10_000 }, tiedEmbeddings: true })
   for (const quant of ['f32', 'q8', 'q4'] as const) {
     for (const shares of [[1], [1, 1, 1], [5, 1]]) {
       for (const ranges of planShards(shape, shares)) {
-        const layout = layoutShard({ shape: shape, tiedEmbeddings: true }, ranges, quant)
+        const layout = layoutShard(spec, ranges, quant)
         const planned = weightBytes(shape, quant, ranges)
-        assert.ok(
-          planned >= layoutShard({ shape, tiedEmbeddings: true }, ranges, quant, quant === 'q4' ? 128 : 32).bytes,
-          'blocks of 128',
-        )
+        assert.ok(planned >= layoutShard(spec, ranges, quant, quant === 'q4' ? 128 : 32).bytes, 'blocks of 128')
         assert.ok(
           planned >= layout.bytes && planned <= layout.bytes + 2 * 4096 * (layout.tensors.length + 1),
           `${quant} ${shares.join()}: ${planned} for ${layout.bytes}`,

@@ -27,9 +27,11 @@ import { readStateJson, writeStateJson } from '../../shared/home.ts'
 import type { Quant } from '../../shared/schema/model.ts'
 import type { Loading, RankRanges } from '../../shared/schema/ring.ts'
 import { formatBytes } from '../../shared/words.ts'
+import { llamaRoles } from './architecture/llama.ts'
 import type { Model, ModelIdentity } from './model-folder.ts'
 import { checkedTensors } from './model-hashes.ts'
 import { type BlockColumns, blockColumns } from './quantize.ts'
+import { rangesText } from './shard-ranges.ts'
 import { layoutShard, type ShardTensor } from './shard-layout.ts'
 import { type Claim, claimShard, releaseShard, ShardAbout, type ShardUse, temporaryFolderFor } from './shard-store.ts'
 import { writePiecesInThreads } from './shard-threads.ts'
@@ -108,6 +110,7 @@ const hashOf = ({ ranges, quant, block = blockColumns }: ShardRequest, { revisio
         quant,
         ...(block === blockColumns ? [] : [block]),
         ...(['kvHeads', 'heads', 'ffn', 'vocab'] as const).map((name) => [ranges[name].start, ranges[name].end]),
+        ...(ranges.parts ? [rangesText(ranges)] : []),
       ]),
     )
     .digest('hex')
@@ -172,7 +175,7 @@ const writeWeights = async (
 ): Promise<void> => {
   const { model, ranges, quant, block = blockColumns, threads = availableParallelism(), signal, onProgress } = request
   const content: ShardContent = {
-    config: { shape: model.config.shape, tiedEmbeddings: model.config.tiedEmbeddings },
+    spec: model.config.spec,
     ranges,
     quant,
     block,
@@ -189,15 +192,15 @@ const writeWeights = async (
     ftruncateSync(handle, totalBytes)
     const writer = new ShardWriter(content, handle)
     const used = new Map([...digests.keys()].map((name) => [name, model.tensor(name)]))
-    const tensors = checkedTensors(model.folder, used, digests)
-    wrote(writer.norms(tensors))
+    const roles = llamaRoles(checkedTensors(model.folder, used, digests), model.config.spec.tied)
+    wrote(writer.plain(roles))
     const pieces = piecesOf(content)
     if (totalBytes >= threadedBytes)
       await writePiecesInThreads(
         { content, modelFolder: model.folder, digests, shardFile: file },
         { threads: Math.min(threads, pieces.length), signal, onBytes: wrote },
       )
-    else for (const piece of pieces) wrote(writer.piece(tensors, piece))
+    else for (const piece of pieces) wrote(writer.piece(roles, piece))
     await flush.end()
   } finally {
     await flush.idle()
@@ -212,7 +215,7 @@ interface Found {
 
 /** @returns what was built, or nothing when another process built the same shard meanwhile */
 const build = async (request: ShardRequest, identity: ModelIdentity, folder: string): Promise<Found | undefined> => {
-  const layout = layoutShard(request.model.config, request.ranges, request.quant, request.block)
+  const layout = layoutShard(request.model.config.spec, request.ranges, request.quant, request.block)
   const temporary = temporaryFolderFor(folder)
   request.makeRoom?.(layout.bytes)
   mkdirSync(temporary, { recursive: true })

@@ -21,9 +21,9 @@
  */
 import type { Quant } from '../../shared/schema/model.ts'
 import type { RankRanges } from '../../shared/schema/ring.ts'
-import type { ModelConfig } from './config.ts'
+import type { ModelSpec } from './architecture/model-spec.ts'
 import { bitsOf, type BlockColumns, blockColumns } from './quantize.ts'
-import { matrixParts, normParts, storedBlocks } from './shard-parts.ts'
+import { matrixParts, plainParts, storedBlocks } from './shard-parts.ts'
 
 /** Pages of every platform we run on divide this. */
 const alignment = 4096
@@ -37,9 +37,9 @@ export interface ShardTensor {
   readonly length: number
 }
 
-/** Tensor table of a shard: names, sizes and places follow from shape, ranges, quantisation and block alone. */
+/** Tensor table of a shard: names, sizes and places follow from spec, ranges, quantisation and block alone. */
 export const layoutShard = (
-  { shape, tiedEmbeddings }: Pick<ModelConfig, 'shape' | 'tiedEmbeddings'>,
+  spec: ModelSpec,
   ranges: RankRanges,
   quant: Quant,
   block: BlockColumns = blockColumns,
@@ -52,8 +52,8 @@ export const layoutShard = (
     tensors.push([name, { dtype, dims, offset, length }])
     end = offset + length
   }
-  for (const { name } of normParts(shape)) add(name, 'f32', [shape.hidden])
-  for (const part of matrixParts({ shape, tiedEmbeddings }, ranges)) {
+  for (const { name, dims } of plainParts(spec, ranges)) add(name, 'f32', [...dims])
+  for (const part of matrixParts(spec, ranges)) {
     const { name, rows, columns } = part
     if (quant === 'f32') add(`${name}.w`, 'f32', [rows, columns])
     else {

@@ -1,15 +1,14 @@
-/** Which rows and columns of which tensors make up each matrix of a shard. */
-import { sizeOf } from '../../shared/plan/shard-plan.ts'
+/** Which rows and columns of which canonical tensors make up each tensor of a shard. */
 import type { Range } from '../../shared/schema/common.ts'
-import type { ModelShape } from '../../shared/schema/model.ts'
 import type { RankRanges } from '../../shared/schema/ring.ts'
-import type { ModelConfig } from './config.ts'
-import type { Model } from './model-folder.ts'
-import { readColumns, readRows } from './tensor-slice.ts'
+import type { AttentionSpec, ExpertsSpec, FeedForwardSpec, LayerSpec, ModelSpec } from './architecture/model-spec.ts'
+import { layerSpec } from './architecture/model-spec.ts'
+import type { RoleTensor, Roles } from './architecture/tensor-roles.ts'
+import { columnsOf, headsOf, isFirst, sizeOf } from './shard-ranges.ts'
 
 /** Some rows of a tensor, or some of its columns (then all rows). */
 interface Piece {
-  readonly source: string
+  readonly role: string
   readonly rows: Range
   readonly columns?: Range
 }
@@ -24,15 +23,15 @@ export interface MatrixPart {
   readonly pieces: readonly Piece[]
 }
 
-export const normParts = (shape: ModelShape): { readonly name: string; readonly source: string }[] => [
-  ...Array.from({ length: shape.layers }, (_, layer) => [
-    { name: `layers.${layer}.attention.norm`, source: `model.layers.${layer}.input_layernorm.weight` },
-    { name: `layers.${layer}.mlp.norm`, source: `model.layers.${layer}.post_attention_layernorm.weight` },
-  ]).flat(),
-  { name: 'head.norm', source: 'model.norm.weight' },
-]
+/** Numbers of the shard that stay f32: norms, biases, routers. Dims are those in the shard. */
+export interface PlainPart {
+  readonly name: string
+  readonly dims: readonly number[]
+  readonly pieces: readonly Piece[]
+}
 
 const scaled = ({ start, end }: Range, factor: number): Range => ({ start: start * factor, end: end * factor })
+const all = (rows: number): Range => ({ start: 0, end: rows })
 
 /** Whole rows, one piece below the other: the matrix is column-parallel. */
 const stacked = (name: string, columns: number, pieces: readonly Piece[]): MatrixPart => ({
@@ -44,13 +43,219 @@ const stacked = (name: string, columns: number, pieces: readonly Piece[]): Matri
 })
 
 /** Some columns of all rows: the matrix is row-parallel. */
-const sliced = (name: string, source: string, rows: Range, columns: Range): MatrixPart => ({
+const sliced = (name: string, rows: number, columns: Range): MatrixPart => ({
   name,
   columns: sizeOf(columns),
   firstColumn: columns.start,
-  pieces: [{ source, rows, columns }],
-  rows: sizeOf(rows),
+  pieces: [{ role: name, rows: all(rows), columns }],
+  rows,
 })
+
+/** Elements of vectors, one behind another. */
+const vector = (name: string, pieces: readonly Piece[]): PlainPart => ({
+  name,
+  dims: [pieces.reduce((sum, { rows }) => sum + sizeOf(rows), 0)],
+  pieces,
+})
+const wholeVector = (name: string, length: number): PlainPart => vector(name, [{ role: name, rows: all(length) }])
+const norm = (name: string, length: number, kind: 'rms' | 'layer'): PlainPart[] => [
+  wholeVector(name, length),
+  ...(kind === 'layer' ? [wholeVector(`${name}.bias`, length)] : []),
+]
+
+/** What a layer is cut by. */
+interface LayerCut {
+  readonly spec: ModelSpec
+  readonly ranges: RankRanges
+  readonly layer: LayerSpec
+  /** `layers.N` */
+  readonly at: string
+}
+
+/** Matrices one below the other in one tensor, as quantised ones are; or each in its own, in the type of its file. */
+export type Fusing = 'fused' | 'separate'
+
+const joined = (
+  name: string,
+  columns: number,
+  parts: readonly { readonly name: string; readonly rows: Range }[],
+  fusing: Fusing,
+): MatrixPart[] =>
+  fusing === 'fused'
+    ? [
+        stacked(
+          name,
+          columns,
+          parts.map(({ name: role, rows }) => ({ role, rows })),
+        ),
+      ]
+    : parts.map(({ name: role, rows }) => stacked(role, columns, [{ role, rows }]))
+
+const attentionMatrices = ({ spec, ranges, at }: LayerCut, mixer: AttentionSpec, fusing: Fusing): MatrixPart[] => {
+  const { heads, kvHeads } = headsOf(spec, ranges, mixer)
+  const name = `${at}.attention`
+  const [q, kv] = [scaled(heads, mixer.headDim), scaled(kvHeads, mixer.headDim)]
+  const projections = [
+    { name: `${name}.q`, rows: q },
+    ...(mixer.kvFrom === undefined ? [{ name: `${name}.k`, rows: kv }] : []),
+    ...(mixer.kvFrom === undefined && !mixer.keyIsValue ? [{ name: `${name}.v`, rows: kv }] : []),
+  ]
+  return [
+    ...joined(`${name}.qkv`, spec.hidden, projections, fusing),
+    ...(mixer.outputGate ? [stacked(`${name}.gate`, spec.hidden, [{ role: `${name}.gate`, rows: q }])] : []),
+    sliced(`${name}.o`, spec.hidden, q),
+  ]
+}
+
+const attentionPlain = ({ spec, ranges, at }: LayerCut, mixer: AttentionSpec): PlainPart[] => {
+  const { heads, kvHeads } = headsOf(spec, ranges, mixer)
+  const name = `${at}.attention`
+  const [q, kv] = [scaled(heads, mixer.headDim), scaled(kvHeads, mixer.headDim)]
+  const withKeys = mixer.kvFrom === undefined
+  const biases = [
+    { role: `${name}.q.bias`, rows: q },
+    ...(withKeys ? [{ role: `${name}.k.bias`, rows: kv }] : []),
+    ...(withKeys && !mixer.keyIsValue ? [{ role: `${name}.v.bias`, rows: kv }] : []),
+  ]
+  const qkNorm = mixer.qkNorm?.weight ? mixer.qkNorm : undefined
+  return [
+    ...(mixer.bias.qkv ? [vector(`${name}.qkv.bias`, biases)] : []),
+    ...(mixer.bias.o && isFirst(heads) ? [wholeVector(`${name}.o.bias`, spec.hidden)] : []),
+    ...(qkNorm?.over === 'head'
+      ? [
+          ...norm(`${name}.qNorm`, mixer.headDim, 'rms'),
+          ...(withKeys ? norm(`${name}.kNorm`, mixer.headDim, 'rms') : []),
+        ]
+      : []),
+    ...(mixer.sinks ? [vector(`${name}.sinks`, [{ role: `${name}.sinks`, rows: heads }])] : []),
+  ]
+}
+
+/** Own rows of every expert of a stack, one expert behind another. */
+const expertRows = ({ count, ffn }: ExpertsSpec, own: Range): Range[] =>
+  Array.from({ length: count }, (_, expert) => ({ start: expert * ffn + own.start, end: expert * ffn + own.end }))
+
+const mlpNames = ({ gated }: FeedForwardSpec): string[] => (gated ? ['gate', 'up'] : ['up'])
+
+const mlpMatrices = (cut: LayerCut, fusing: Fusing): MatrixPart[] => {
+  const { spec, ranges, at, layer } = cut
+  const { dense, experts } = layer.feedForward
+  const names = mlpNames(layer.feedForward)
+  const whole = (name: string, width: number): MatrixPart[] => {
+    const own = columnsOf(spec, ranges, width)
+    const rows = names.map((part) => ({ name: `${name}.${part}`, rows: own }))
+    return [
+      ...joined(`${name}.${names.length > 1 ? 'gateUp' : 'up'}`, spec.hidden, rows, fusing),
+      sliced(`${name}.down`, spec.hidden, own),
+    ]
+  }
+  const own = experts && columnsOf(spec, ranges, experts.ffn)
+  return [
+    ...(dense ? whole(`${at}.mlp`, dense.ffn) : []),
+    ...(experts && own
+      ? [
+          ...names.map((part) =>
+            stacked(
+              `${at}.mlp.experts.${part}`,
+              spec.hidden,
+              expertRows(experts, own).map((rows) => ({ role: `${at}.mlp.experts.${part}`, rows })),
+            ),
+          ),
+          sliced(`${at}.mlp.experts.down`, experts.count * spec.hidden, own),
+        ]
+      : []),
+    ...(experts?.shared ? whole(`${at}.mlp.shared`, experts.shared.ffn) : []),
+  ]
+}
+
+/** Whole on every rank that holds a part of the experts: all must choose the same. */
+const routerPlain = ({ hidden }: ModelSpec, mlp: string, experts: ExpertsSpec): PlainPart[] => {
+  const name = `${mlp}.router`
+  const { count } = experts
+  return [
+    { name, dims: [count, hidden], pieces: [{ role: name, rows: all(count) }] },
+    ...(experts.routerBias ? [wholeVector(`${name}.bias`, count)] : []),
+    ...(experts.choiceBias ? [wholeVector(`${name}.choiceBias`, count)] : []),
+    ...(experts.perExpertScale ? [wholeVector(`${name}.expertScale`, count)] : []),
+  ]
+}
+
+const expertsPlain = ({ spec, ranges, at, layer }: LayerCut, experts: ExpertsSpec): PlainPart[] => {
+  const own = columnsOf(spec, ranges, experts.ffn)
+  const name = `${at}.mlp`
+  const { count, shared } = experts
+  return [
+    ...(sizeOf(own) > 0 ? routerPlain(spec, name, experts) : []),
+    ...(experts.bias
+      ? mlpNames(layer.feedForward).map((part) => ({
+          name: `${name}.experts.${part}.bias`,
+          dims: [count, sizeOf(own)],
+          pieces: expertRows(experts, own).map((rows) => ({ role: `${name}.experts.${part}.bias`, rows })),
+        }))
+      : []),
+    ...(experts.bias && isFirst(own)
+      ? [
+          {
+            name: `${name}.experts.down.bias`,
+            dims: [count, spec.hidden],
+            pieces: [{ role: `${name}.experts.down.bias`, rows: all(count * spec.hidden) }],
+          },
+        ]
+      : []),
+    ...(shared?.gated
+      ? [
+          {
+            name: `${name}.shared.scale`,
+            dims: [1, spec.hidden],
+            pieces: [{ role: `${name}.shared.scale`, rows: all(1) }],
+          },
+        ]
+      : []),
+  ]
+}
+
+const mlpPlain = (cut: LayerCut): PlainPart[] => {
+  const { spec, ranges, at, layer } = cut
+  const { dense, experts } = layer.feedForward
+  const own = dense && columnsOf(spec, ranges, dense.ffn)
+  const name = `${at}.mlp`
+  return [
+    ...(dense?.bias && own
+      ? [
+          ...mlpNames(layer.feedForward).map((part) =>
+            vector(`${name}.${part}.bias`, [{ role: `${name}.${part}.bias`, rows: own }]),
+          ),
+          ...(isFirst(own) ? [wholeVector(`${name}.down.bias`, spec.hidden)] : []),
+        ]
+      : []),
+    ...(experts ? expertsPlain(cut, experts) : []),
+  ]
+}
+
+/** Norms around the halves of a layer. In a parallel block both halves have the one before attention. */
+const blockNorms = ({ spec, at, layer }: LayerCut): PlainPart[] => {
+  const before = layer.block !== 'post'
+  const behind = layer.block === 'sandwich' || layer.block === 'post'
+  const names = ['attention', 'mlp'].flatMap((half) => [
+    ...(before && !(layer.block === 'parallel' && half === 'mlp') ? [`${at}.${half}.norm`] : []),
+    ...(behind ? [`${at}.${half}.postNorm`] : []),
+  ])
+  return names.flatMap((name) => norm(name, spec.hidden, spec.norm.kind))
+}
+
+const cutsOf = (spec: ModelSpec, ranges: RankRanges): LayerCut[] =>
+  spec.layers.map((_, index) => ({ spec, ranges, layer: layerSpec(spec, index), at: `layers.${index}` }))
+
+/** What stays f32, in the order of the file; what would be empty is left out. */
+export const plainParts = (spec: ModelSpec, ranges: RankRanges): PlainPart[] =>
+  [
+    ...cutsOf(spec, ranges).flatMap((cut) => [
+      ...blockNorms(cut),
+      ...(cut.layer.mixer.kind === 'attention' ? attentionPlain(cut, cut.layer.mixer) : []),
+      ...mlpPlain(cut),
+    ]),
+    ...norm('head.norm', spec.hidden, spec.norm.kind),
+  ].filter(({ dims }) => dims.every((dim) => dim > 0))
 
 /**
  * Columns that are stored before those of the rank where blocks of this width are those of the whole tensor: its first
@@ -65,40 +270,14 @@ export const storedBlocks = (
 ): number => Math.ceil((leadColumns(firstColumn, block) + columns) / block)
 
 /** Matrices of these ranges in the order of use; those that would be empty are left out. */
-export const matrixParts = (
-  { shape, tiedEmbeddings }: Pick<ModelConfig, 'shape' | 'tiedEmbeddings'>,
-  ranges: RankRanges,
-): MatrixPart[] => {
-  const { hidden, headDim } = shape
-  const all: Range = { start: 0, end: hidden }
-  const heads = scaled(ranges.heads, headDim)
-  const kv = scaled(ranges.kvHeads, headDim)
-  const layer = (index: number): MatrixPart[] => {
-    const at = `model.layers.${index}`
-    const attention = [
-      stacked(`layers.${index}.attention.qkv`, hidden, [
-        { source: `${at}.self_attn.q_proj.weight`, rows: heads },
-        { source: `${at}.self_attn.k_proj.weight`, rows: kv },
-        { source: `${at}.self_attn.v_proj.weight`, rows: kv },
-      ]),
-      sliced(`layers.${index}.attention.o`, `${at}.self_attn.o_proj.weight`, all, heads),
-    ]
-    const mlp = [
-      stacked(`layers.${index}.mlp.gateUp`, hidden, [
-        { source: `${at}.mlp.gate_proj.weight`, rows: ranges.ffn },
-        { source: `${at}.mlp.up_proj.weight`, rows: ranges.ffn },
-      ]),
-      sliced(`layers.${index}.mlp.down`, `${at}.mlp.down_proj.weight`, all, ranges.ffn),
-    ]
-    return [...attention, ...mlp]
-  }
-  const head = stacked('head', hidden, [
-    { source: tiedEmbeddings ? 'model.embed_tokens.weight' : 'lm_head.weight', rows: ranges.vocab },
-  ])
-  return [...Array.from({ length: shape.layers }, (_, index) => layer(index)).flat(), head].filter(
-    ({ rows, columns }) => rows > 0 && columns > 0,
-  )
-}
+export const matrixParts = (spec: ModelSpec, ranges: RankRanges, fusing: Fusing = 'fused'): MatrixPart[] =>
+  [
+    ...cutsOf(spec, ranges).flatMap((cut) => [
+      ...(cut.layer.mixer.kind === 'attention' ? attentionMatrices(cut, cut.layer.mixer, fusing) : []),
+      ...mlpMatrices(cut, fusing),
+    ]),
+    stacked('head', spec.hidden, [{ role: 'head', rows: ranges.vocab }]),
+  ].filter(({ rows, columns }) => rows > 0 && columns > 0)
 
 /** Rows of a matrix of the shard, and which of their columns are those of the shard. */
 export interface PartRows {
@@ -108,35 +287,70 @@ export interface PartRows {
   readonly kept: Range
 }
 
-/** Rows `start`..`end` - 1 of a matrix of the shard, with all columns of the blocks that its own lie in. */
-export const readPart = (
-  model: Pick<Model, 'tensor'>,
-  part: MatrixPart,
+/** The pieces that rows `start`..`end` - 1 of a part lie in: rows of their tensors, and how many come before. */
+function* piecesWithin(
+  pieces: readonly Piece[],
   { start, end }: Range,
-  block = 1,
-): PartRows => {
+): Generator<{ readonly piece: Piece; readonly rows: Range; readonly before: number }> {
+  let at = 0
+  for (const piece of pieces) {
+    const from = Math.max(start, at)
+    const to = Math.min(end, at + sizeOf(piece.rows))
+    if (from < to)
+      yield {
+        piece,
+        rows: { start: piece.rows.start + from - at, end: piece.rows.start + to - at },
+        before: from - start,
+      }
+    at += sizeOf(piece.rows)
+  }
+}
+
+/** Elements read at once where only some columns of each row are kept. */
+const readElements = 2 ** 21
+
+/** f32 [rows, columns]: some columns of some rows. */
+const readColumns = (tensor: RoleTensor, columns: Range, rows: Range): Float32Array => {
+  const width = sizeOf(columns)
+  const out = new Float32Array(sizeOf(rows) * width)
+  const atOnce = Math.max(1, Math.floor(readElements / tensor.columns))
+  for (let row = rows.start; row < rows.end; row += atOnce) {
+    const last = Math.min(rows.end, row + atOnce)
+    const whole = tensor.readRows(row, last)
+    for (let r = row; r < last; r++) {
+      const from = (r - row) * tensor.columns
+      out.set(whole.subarray(from + columns.start, from + columns.end), (r - rows.start) * width)
+    }
+  }
+  return out
+}
+
+/** All of a part that stays f32. */
+export const readPlain = (roles: Roles, { pieces }: PlainPart): Float32Array => {
+  const rows = pieces.map((piece) => roles.role(piece.role).readRows(piece.rows.start, piece.rows.end))
+  const values = new Float32Array(rows.reduce((sum, { length }) => sum + length, 0))
+  let at = 0
+  for (const row of rows) {
+    values.set(row, at)
+    at += row.length
+  }
+  return values
+}
+
+/** Rows `start`..`end` - 1 of a matrix of the shard, with all columns of the blocks that its own lie in. */
+export const readPart = (roles: Roles, part: MatrixPart, range: Range, block = 1): PartRows => {
   const lead = leadColumns(part.firstColumn, block)
   const kept = { start: lead, end: lead + part.columns }
-  const [{ source: first, columns: own }] = part.pieces
+  const [{ role: first, columns: own }] = part.pieces
   const whole = own && {
     start: own.start - lead,
-    end: Math.min(own.start - lead + storedBlocks(part, block) * block, model.tensor(first).dims[1]),
+    end: Math.min(own.start - lead + storedBlocks(part, block) * block, roles.role(first).columns),
   }
   const columns = whole ? sizeOf(whole) : part.columns
-  const values = new Float32Array((end - start) * columns)
-  let at = 0
-  for (const { source, rows } of part.pieces) {
-    const from = Math.max(start, at)
-    const to = Math.min(end, at + sizeOf(rows))
-    if (from < to) {
-      const wanted = { start: rows.start + from - at, end: rows.start + to - at }
-      const tensor = model.tensor(source)
-      values.set(
-        whole ? readColumns(tensor, whole, wanted) : readRows(tensor, wanted.start, wanted.end),
-        (from - start) * columns,
-      )
-    }
-    at += sizeOf(rows)
+  const values = new Float32Array(sizeOf(range) * columns)
+  for (const { piece, rows, before } of piecesWithin(part.pieces, range)) {
+    const tensor = roles.role(piece.role)
+    values.set(whole ? readColumns(tensor, whole, rows) : tensor.readRows(rows.start, rows.end), before * columns)
   }
   return { values, columns, kept }
 }

@@ -1,5 +1,6 @@
 /** Entry of a thread of `shard-threads.ts`. */
 import { closeSync, openSync } from 'node:fs'
+import { llamaRoles } from './architecture/llama.ts'
 import { checkedTensors } from './model-hashes.ts'
 import { openTensors } from './safetensors.ts'
 import type { ShardThreadInput } from './shard-threads.ts'
@@ -11,9 +12,9 @@ runThread(function* ({ content, modelFolder, digests, shardFile }: ShardThreadIn
   const store = openTensors(modelFolder)
   const handle = openSync(shardFile, 'r+')
   const writer = new ShardWriter(content, handle)
-  const tensors = checkedTensors(modelFolder, store.tensors, digests)
+  const roles = llamaRoles(checkedTensors(modelFolder, store.tensors, digests), content.spec.tied)
   try {
-    for (let index = take(); index < pieces.length; index = take()) yield writer.piece(tensors, pieces[index])
+    for (let index = take(); index < pieces.length; index = take()) yield writer.piece(roles, pieces[index])
   } finally {
     closeSync(handle)
     store.close()

@@ -4,12 +4,11 @@ import { MeshError } from '../../shared/errors.ts'
 import { sizeOf } from '../../shared/plan/shard-plan.ts'
 import type { Quant } from '../../shared/schema/model.ts'
 import type { RankRanges } from '../../shared/schema/ring.ts'
-import type { ModelConfig } from './config.ts'
-import type { Model } from './model-folder.ts'
+import type { ModelSpec } from './architecture/model-spec.ts'
+import type { Roles } from './architecture/tensor-roles.ts'
 import { bitsOf, type BlockColumns, quantize } from './quantize.ts'
 import { layoutShard, type ShardTensor } from './shard-layout.ts'
-import { type MatrixPart, matrixParts, normParts, readPart, storedBlocks } from './shard-parts.ts'
-import { readRows } from './tensor-slice.ts'
+import { type MatrixPart, matrixParts, plainParts, readPart, readPlain, storedBlocks } from './shard-parts.ts'
 
 /** Elements that are held in memory at once: few enough that threads end at about the same time. */
 const pieceElements = 2 ** 20
@@ -22,20 +21,18 @@ export interface ShardPiece {
 }
 
 export interface ShardContent {
-  readonly config: Pick<ModelConfig, 'shape' | 'tiedEmbeddings'>
+  readonly spec: ModelSpec
   readonly ranges: RankRanges
   readonly quant: Quant
   /** Columns of a block of quantisation. */
   readonly block: BlockColumns
 }
 
-type Tensors = Pick<Model, 'tensor'>
-
 const bytesOf = (data: Float32Array): Uint8Array => new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
 
 /** The same list for the same content, so that threads can speak of pieces by their index. */
-export const piecesOf = ({ config, ranges }: ShardContent): ShardPiece[] =>
-  matrixParts(config, ranges).flatMap((part) => {
+export const piecesOf = ({ spec, ranges }: ShardContent): ShardPiece[] =>
+  matrixParts(spec, ranges).flatMap((part) => {
     const rowsAtOnce = Math.max(1, Math.floor(pieceElements / part.columns))
     return Array.from({ length: Math.ceil(part.rows / rowsAtOnce) }, (_, index) => ({
       part,
@@ -46,15 +43,16 @@ export const piecesOf = ({ config, ranges }: ShardContent): ShardPiece[] =>
 
 /** A scale is an f16: values beyond 524,000 (q4) or 8 million (q8) have none. */
 const refuseLarge = (
-  model: Tensors,
+  roles: Roles,
   { pieces }: MatrixPart,
   { row, quant }: { readonly row: number; readonly quant: Quant },
 ): never => {
   let first = 0
   const piece = pieces.find(({ rows }) => row < (first += sizeOf(rows))) ?? pieces[0]
+  const { sources, file } = roles.role(piece.role)
   throw new MeshError('weightsUnusable', {
-    tensor: piece.source,
-    file: model.tensor(piece.source).file.path,
+    tensor: sources.join(', '),
+    file: file ?? 'the model',
     problem: `a value is too large for ${quant}`,
   })
 }
@@ -68,31 +66,31 @@ export class ShardWriter {
   constructor(content: ShardContent, handle: number) {
     this.#content = content
     this.#handle = handle
-    this.#tensors = new Map(layoutShard(content.config, content.ranges, content.quant, content.block).tensors)
+    this.#tensors = new Map(layoutShard(content.spec, content.ranges, content.quant, content.block).tensors)
   }
 
-  /** @returns bytes written */
-  norms(model: Tensors): number {
-    const { shape } = this.#content.config
-    return normParts(shape).reduce(
-      (sum, { name, source }) => sum + this.#write(name, 0, bytesOf(readRows(model.tensor(source), 0, shape.hidden))),
+  /** What stays f32. @returns bytes written */
+  plain(roles: Roles): number {
+    const { spec, ranges } = this.#content
+    return plainParts(spec, ranges).reduce(
+      (sum, part) => sum + this.#write(part.name, 0, bytesOf(readPlain(roles, part))),
       0,
     )
   }
 
   /** @returns bytes written */
-  piece(model: Tensors, { part, start, end }: ShardPiece): number {
+  piece(roles: Roles, { part, start, end }: ShardPiece): number {
     const { quant, block } = this.#content
     if (quant === 'f32')
       return this.#write(
         `${part.name}.w`,
         start * part.columns * 4,
-        bytesOf(readPart(model, part, { start, end }).values),
+        bytesOf(readPart(roles, part, { start, end }).values),
       )
-    const { values, columns, kept } = readPart(model, part, { start, end }, block)
+    const { values, columns, kept } = readPart(roles, part, { start, end }, block)
     const { codes, scales } = quantize(values, end - start, columns, { bits: bitsOf(quant), block, kept })
     const large = scales.findIndex((scale) => !Number.isFinite(scale))
-    if (large >= 0) refuseLarge(model, part, { row: start + Math.floor(large / storedBlocks(part, block)), quant })
+    if (large >= 0) refuseLarge(roles, part, { row: start + Math.floor(large / storedBlocks(part, block)), quant })
     const blocks = start * storedBlocks(part, block)
     return (
       this.#write(`${part.name}.q`, (blocks * block * bitsOf(quant)) / 8, codes) +

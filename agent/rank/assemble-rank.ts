@@ -17,7 +17,7 @@ import { createRingEngine, type RingEngine } from './ring-engine.ts'
 export type CarrierChoice = 'auto' | Extract<Carrier, 'streams'>
 
 export interface RankOptions
-  extends Pick<ForwardOptions, 'shape' | 'ranges' | 'embed'>, Pick<OpenLinksOptions, 'route'> {
+  extends Pick<ForwardOptions, 'shape' | 'ranges' | 'embed' | 'residual'>, Pick<OpenLinksOptions, 'route'> {
   readonly ring: Pick<RingEpoch, 'epoch' | 'members'>
   readonly backend: HostedBackend
   /** Absent in a ring of one. */

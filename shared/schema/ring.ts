@@ -11,6 +11,8 @@ export const RankRanges = Type.Object({
   heads: Range,
   ffn: Range,
   vocab: Range,
+  /** Of further dimensions that the model is cut in (`parts` of its shape), by name. */
+  parts: Type.Optional(Type.Record(Type.String({ maxLength: 100 }), Range)),
 })
 export type RankRanges = Type.Static<typeof RankRanges>
 

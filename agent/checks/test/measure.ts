@@ -90,7 +90,7 @@ const checkerOf = (model: Model, { kinds, quant }: HonestCase): Checker => {
   const halves = new Map<string, HeldHalf>()
   const halfOf = (rank: number, layer: number): HeldHalf => {
     const key = `${rank}/${layer}`
-    const request = { config: model.config, layer, ffn: plan[rank].ffn, quant, block: blockOf(kinds[rank], quant) }
+    const request = { spec: model.config.spec, layer, ffn: plan[rank].ffn, quant, block: blockOf(kinds[rank], quant) }
     const cut = (name: MatrixName) =>
       piecesOf(shapeOf(request, name)).map((rows) => cutRows(model, request, name, rows))
     const known = halves.get(key)

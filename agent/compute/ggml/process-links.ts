@@ -69,8 +69,14 @@ class LinkRequests {
 
   constructor({ runner, options, buffers }: LinkedProcess) {
     const { shape, ranges, spinMs } = options
-    // the agent embedded the rows already
-    this.#host = new LocalLinkHost({ shape, ranges, backend: localBackend(runner, buffers), embed: () => {}, spinMs })
+    this.#host = new LocalLinkHost({
+      shape,
+      ranges,
+      backend: localBackend(runner, buffers),
+      residual: runner.residual,
+      embed: () => {}, // the agent embedded the rows already
+      spinMs,
+    })
   }
 
   async answer(request: LinkRequest, body: unknown): Promise<unknown> {

@@ -1,6 +1,9 @@
 /** Everything that goes into a graph and comes out of it, in one piece of memory for a given number of rows. */
 import { sizeOf } from '../../../shared/plan/shard-plan.ts'
+import type { MaskSpec } from '../../model/architecture/model-spec.ts'
+import { headsOf } from '../../model/shard-ranges.ts'
 import type { BackendOptions, Buffers, Span } from '../backend.ts'
+import { firstSeen, maskKindsOf, sameMask } from '../masks.ts'
 import type { Ggml, Pointer } from './library.ts'
 import { align, alignment, createMemory, type SharedMemory, wrapMemory } from './memory.ts'
 
@@ -30,17 +33,51 @@ export const ioBuffers = (
   }
 }
 
+/** Masks of one part of a step: those of each kind one behind another. */
+interface Masks {
+  readonly memory: SharedMemory
+  readonly kindBytes: number
+}
+
+const minusInfinity = 0xfc00
+
+/** f16 [count, length] */
+const writeMask = (mask: Uint16Array, { position, count }: Span, kind: MaskSpec): void => {
+  const length = mask.length / count
+  mask.fill(minusInfinity)
+  for (let row = 0; row < count; row++)
+    mask.fill(0, row * length + firstSeen(kind, position + row), row * length + position + row + 1)
+}
+
+/** Columns of the widest attention of this rank. */
+const joinedWidth = ({ spec, ranges }: BackendOptions): number =>
+  Math.max(
+    0,
+    ...spec.kinds.map(({ mixer }) =>
+      mixer.kind === 'attention' ? sizeOf(headsOf(spec, ranges, mixer).heads) * mixer.headDim : 0,
+    ),
+  )
+
+/** Experts of a row at most. */
+const mostUsed = ({ spec }: BackendOptions): number =>
+  Math.max(0, ...spec.kinds.map(({ feedForward }) => feedForward.experts?.used ?? 0))
+
 export class IoMemory {
   readonly rows: number
   readonly buffers: Buffers
   readonly #shared: SharedMemory
   readonly #layout: ReturnType<typeof ioLayout>
-  /** Positions, row indices and joined attention: only this side uses them. */
+  /** Chosen experts and their weights, where there are any: i32 and f32 [rows, used]. */
+  readonly #used: number
+  /** Positions, row indices, choices and joined attention: only this side uses them. */
   readonly #own: SharedMemory
   readonly #indices: number
+  readonly #choice: number
+  readonly #factors: number
   readonly #joined: number
+  readonly #maskKinds: readonly MaskSpec[]
   /** Masks of each part of a step, under its first row: parts run in turn, so the masks of all are needed at once. */
-  readonly #masks = new Map<number, SharedMemory>()
+  readonly #masks = new Map<number, Masks>()
   readonly #ggml: Ggml
   readonly #rowBytes: number
   readonly #joinedRowBytes: number
@@ -49,12 +86,16 @@ export class IoMemory {
     this.#ggml = ggml
     this.rows = rows
     this.#rowBytes = options.shape.hidden * 4
-    this.#joinedRowBytes = sizeOf(options.ranges.heads) * options.shape.headDim * 4
+    this.#joinedRowBytes = 4 * joinedWidth(options)
+    this.#maskKinds = maskKindsOf(options.spec)
+    this.#used = mostUsed(options)
     this.#shared = wrapMemory(ggml, memory)
     this.#layout = ioLayout(options, rows)
     this.buffers = ioBuffers(options, rows, memory, this.#shared.start)
     this.#indices = align(rows * 4)
-    this.#joined = this.#indices + align(rows * 8 + 64 * rows)
+    this.#choice = this.#indices + align(rows * 8 + 64 * rows)
+    this.#factors = this.#choice + align(rows * this.#used * 4)
+    this.#joined = this.#factors + align(rows * this.#used * 4)
     this.#own = createMemory(ggml, this.#joined + align(rows * this.#joinedRowBytes))
   }
 
@@ -83,8 +124,34 @@ export class IoMemory {
     this.#own.place(tensor, this.#joined + firstRow * this.#joinedRowBytes)
   }
 
-  placeMask(tensor: Pointer, firstRow: number, offset: number): void {
-    this.#masksOf(firstRow).place(tensor, offset)
+  /** Experts of the rows from `firstRow` on. */
+  placeChoice(tensor: Pointer, firstRow: number): void {
+    this.#own.place(tensor, this.#choice + firstRow * this.#used * 4)
+  }
+
+  placeFactors(tensor: Pointer, firstRow: number): void {
+    this.#own.place(tensor, this.#factors + firstRow * this.#used * 4)
+  }
+
+  /** Where the experts of some rows are written before the graph runs. @param used of each row */
+  choice(firstRow: number, rows: number, used: number): { readonly ids: Int32Array; readonly factors: Float32Array } {
+    const { memory, start } = this.#own
+    const offset = start + firstRow * this.#used * 4
+    return {
+      ids: new Int32Array(memory, offset + this.#choice, rows * used),
+      factors: new Float32Array(memory, offset + this.#factors, rows * used),
+    }
+  }
+
+  /** Which of the masks of a step is that one. */
+  maskKind(mask: MaskSpec): number {
+    return this.#maskKinds.findIndex((kind) => sameMask(kind, mask))
+  }
+
+  /** @param kind of the mask. @param offset of the span's mask, as `maskOffsets` says */
+  placeMask(tensor: Pointer, firstRow: number, kind: number, offset: number): void {
+    const masks = this.#masksOf(firstRow)
+    masks.memory.place(tensor, kind * masks.kindBytes + offset)
   }
 
   /** Where the masks of the spans lie. @param elements of each, f16 */
@@ -101,13 +168,17 @@ export class IoMemory {
   reserveMasks(firstRow: number, elements: readonly number[]): boolean {
     const need = elements.reduce((sum, count) => sum + align(count * 2), 0)
     const held = this.#masks.get(firstRow)
-    if (held && need <= held.memory.byteLength - alignment) return false
-    held?.free()
-    this.#masks.set(firstRow, createMemory(this.#ggml, need * 2))
+    if (held && need <= held.kindBytes) return false
+    held?.memory.free()
+    const kindBytes = need * 2
+    this.#masks.set(firstRow, {
+      memory: createMemory(this.#ggml, Math.max(alignment, kindBytes * this.#maskKinds.length)),
+      kindBytes,
+    })
     return held !== undefined
   }
 
-  #masksOf(firstRow: number): SharedMemory {
+  #masksOf(firstRow: number): Masks {
     const masks = this.#masks.get(firstRow)
     if (!masks) throw new Error(`no masks for rows from ${firstRow}`)
     return masks
@@ -121,14 +192,13 @@ export class IoMemory {
     for (const [index, span] of spans.entries()) {
       const positions = new Int32Array(memory, start + span.start * 4, span.count)
       const rows = new BigInt64Array(memory, start + this.#indices + align(span.start * 64), span.count)
-      const length = lengths[index]
-      const mask = new Uint16Array(masks.memory, masks.start + offsets[index], length * span.count)
       for (let row = 0; row < span.count; row++) {
-        const seen = span.position + row + 1
         positions[row] = span.position + row
         rows[row] = BigInt(span.position + row)
-        mask.fill(0, row * length, row * length + seen)
-        mask.fill(0xfc00, row * length + seen, (row + 1) * length) // minus infinity
+      }
+      for (const [number, kind] of this.#maskKinds.entries()) {
+        const at = masks.memory.start + number * masks.kindBytes + offsets[index]
+        writeMask(new Uint16Array(masks.memory.memory, at, lengths[index] * span.count), span, kind)
       }
     }
   }
@@ -136,6 +206,6 @@ export class IoMemory {
   free(): void {
     this.#shared.free()
     this.#own.free()
-    for (const masks of this.#masks.values()) masks.free()
+    for (const { memory } of this.#masks.values()) memory.free()
   }
 }

@@ -1,43 +1,54 @@
 /**
- * Keys and values of one sequence: per layer [capacity, kvHeads * headDim] each, f16 (f32 for f32 weights), allocated
- * once for the whole context. Pages that were never written take no memory, and nothing is ever copied.
+ * Keys and values of one sequence: per layer [capacity, own kvHeads * headDim] each, f16 (f32 for f32 weights),
+ * allocated once for the whole context. Pages that were never written take no memory, and nothing is ever copied.
  */
 import { createMemory, align, type SharedMemory } from './memory.ts'
 import { type Ggml, type Pointer, types } from './library.ts'
+
+export interface CacheSize {
+  /** Elements of a row of keys in each layer; 0 where the layer keeps none. */
+  readonly widths: readonly number[]
+  readonly capacity: number
+  /** f32 instead of f16. */
+  readonly full: boolean
+}
 
 export class GgmlKvCache {
   readonly elementBytes: number
   readonly #ggml: Ggml
   readonly #memory: SharedMemory
-  readonly #width: number
-  readonly #capacity: number
-  readonly #tensorBytes: number
+  readonly #size: CacheSize
+  /** Where the keys of each layer begin; its values lie behind them. */
+  readonly #offsets: readonly number[]
 
-  constructor(
-    ggml: Ggml,
-    size: { readonly layers: number; readonly width: number; readonly capacity: number; readonly full: boolean },
-  ) {
+  constructor(ggml: Ggml, size: CacheSize) {
     this.#ggml = ggml
     this.elementBytes = size.full ? 4 : 2
-    this.#width = size.width
-    this.#capacity = size.capacity
-    this.#tensorBytes = align(size.width * size.capacity * this.elementBytes)
-    this.#memory = createMemory(ggml, this.#tensorBytes * 2 * size.layers)
+    this.#size = size
+    let end = 0
+    this.#offsets = size.widths.map((width) => {
+      const offset = end
+      end += 2 * this.#bytesOf(width)
+      return offset
+    })
+    this.#memory = createMemory(ggml, end)
+  }
+
+  #bytesOf(width: number): number {
+    return align(width * this.#size.capacity * this.elementBytes)
   }
 
   /** Tensors over the cache of one layer, described in that context. */
   tensors(context: Pointer, layer: number): { readonly keys: Pointer; readonly values: Pointer } {
-    const make = (index: number): Pointer => {
-      const tensor = this.#ggml.new_tensor_2d(
-        context,
-        this.elementBytes === 4 ? types.f32 : types.f16,
-        this.#width,
-        this.#capacity,
-      )
-      this.#memory.place(tensor, index * this.#tensorBytes)
+    const width = this.#size.widths[layer]
+    const make = (offset: number): Pointer => {
+      const type = this.elementBytes === 4 ? types.f32 : types.f16
+      const tensor = this.#ggml.new_tensor_2d(context, type, width, this.#size.capacity)
+      this.#memory.place(tensor, offset)
       return tensor
     }
-    return { keys: make(2 * layer), values: make(2 * layer + 1) }
+    const offset = this.#offsets[layer]
+    return { keys: make(offset), values: make(offset + this.#bytesOf(width)) }
   }
 
   free(): void {

@@ -1,9 +1,12 @@
 /** Runs the segments of one rank with ggml. Lives in the compute process. */
 import { MeshError } from '../../../shared/errors.ts'
 import { sizeOf } from '../../../shared/plan/shard-plan.ts'
+import { layerSpec } from '../../model/architecture/model-spec.ts'
+import { headsOf } from '../../model/shard-ranges.ts'
 import type { BackendOptions, Buffers, Span } from '../backend.ts'
+import { openResidual, type Residual } from '../residual.ts'
+import { openRouters, type Router } from '../router.ts'
 import type { Runner } from '../runner.ts'
-import { blockColumns } from './blocks.ts'
 import { type GgmlDevice, openDevice } from './device.ts'
 import {
   bucketedLength,
@@ -18,29 +21,19 @@ import {
 import { IoMemory } from './io-memory.ts'
 import { GgmlKvCache } from './kv-cache.ts'
 import { type Ggml, openGgml, type Pointer } from './library.ts'
+import { unsupported } from './unsupported.ts'
 import { loadWeights, type Weights } from './weights.ts'
 
 /** Compositions of a step whose graphs are kept. */
 const keptSets = 16
 
-/** Why ggml cannot run this shard; `undefined` when it can. Checked before any native call. */
-export const unsupported = ({ shape, ranges, quant }: BackendOptions): string | undefined => {
-  if (quant === 'f32') return undefined
-  const { hidden, headDim } = shape
-  const widths = [hidden, sizeOf(ranges.heads) * headDim, sizeOf(ranges.ffn)]
-  const odd = widths.find((width) => width % blockColumns !== 0)
-  if (odd !== undefined) return `a matrix is ${odd} columns wide, quantised ones must be multiples of ${blockColumns}`
-  const first = ranges.heads.start * headDim
-  return first % blockColumns === 0
-    ? undefined
-    : `this rank's part of a matrix begins at column ${first}, in the middle of a block of ${blockColumns}`
-}
-
 export class GgmlRunner implements Runner {
+  readonly residual: Residual
   readonly #options: BackendOptions
   readonly #ggml: Ggml
   readonly #device: GgmlDevice
   readonly #weights: Weights
+  readonly #routers: readonly (Router | undefined)[]
   readonly #caches = new Map<number, GgmlKvCache>()
   readonly #sets = new Map<string, GraphSet>()
   readonly #heads = new Map<number, ReturnType<typeof buildHead>>()
@@ -49,6 +42,8 @@ export class GgmlRunner implements Runner {
   readonly #current = new Map<number, GraphSet>()
 
   private constructor(options: BackendOptions, ggml: Ggml, device: GgmlDevice, weights: Weights) {
+    this.residual = openResidual(options.spec, options.shard)
+    this.#routers = openRouters(options.spec, options.shard)
     this.#options = options
     this.#ggml = ggml
     this.#device = device
@@ -69,10 +64,6 @@ export class GgmlRunner implements Runner {
     return `${this.#ggml.description}, ${this.#device.description}, weights in ${this.#weights.buffer}`
   }
 
-  get layers(): number {
-    return this.#options.shape.layers
-  }
-
   get hidden(): number {
     return this.#options.shape.hidden
   }
@@ -88,11 +79,14 @@ export class GgmlRunner implements Runner {
   attention(layer: number, spans: readonly Span[]): void {
     const rows = rowsOf(spans)
     if (layer === 0) this.#beginStep(spans, rows)
-    this.#compute(this.#graphs(rows.first).attention?.[layer], rows)
+    const graph = this.#graphs(rows.first).attention[layer]
+    if (graph !== undefined && layerSpec(this.#options.spec, layer).block === 'parallel') this.#route(layer, rows)
+    this.#compute(graph, rows)
   }
 
   feedForward(layer: number, count: number, _: Buffers, first: number): void {
-    this.#compute(this.#graphs(first).mlp?.[layer], { first, count })
+    this.#route(layer, { first, count })
+    this.#compute(this.#graphs(first).mlp[layer], { first, count })
   }
 
   head(rows: number): void {
@@ -140,10 +134,13 @@ export class GgmlRunner implements Runner {
   #cache(slot: number): GgmlKvCache {
     let cache = this.#caches.get(slot)
     if (!cache) {
-      const { shape, ranges, quant } = this.#options
+      const { spec, shape, ranges, quant } = this.#options
       cache = new GgmlKvCache(this.#ggml, {
-        layers: shape.layers,
-        width: sizeOf(ranges.kvHeads) * shape.headDim,
+        widths: spec.layers.map((_, layer) => {
+          const { mixer } = layerSpec(spec, layer)
+          if (mixer.kind !== 'attention' || mixer.kvFrom !== undefined) return 0
+          return sizeOf(headsOf(spec, ranges, mixer).kvHeads) * mixer.headDim
+        }),
         capacity: Math.ceil(shape.context / 256) * 256,
         full: quant === 'f32',
       })
@@ -180,6 +177,15 @@ export class GgmlRunner implements Runner {
     }
     this.#current.set(first, set)
     io.write(spans, lengths)
+  }
+
+  /** Chooses the experts of the rows, where the layer has any. */
+  #route(layer: number, { first, count }: Rows): void {
+    const router = this.#routers[layer]
+    if (!router) return
+    const io = this.#memory()
+    const { ids, factors } = io.choice(first, count, router.experts.used)
+    router.route(io.buffers.hidden.subarray(first * this.hidden, (first + count) * this.hidden), ids, factors)
   }
 
   /** Runs a graph; a rank without that half contributes zeros. */

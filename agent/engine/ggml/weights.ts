@@ -1,32 +1,33 @@
-/** The shard's matrices as ggml tensors, in the fastest buffer that this CPU has for their type. */
-import { closeSync, openSync, readSync } from 'node:fs'
+/** The shard's tensors as ggml has them, matrices in the fastest buffer that this CPU has for their type. */
+import { closeSync, openSync } from 'node:fs'
 import { MeshError } from '../../../shared/errors.ts'
 import type { Quant } from '../../../shared/schema/model.ts'
-import type { ShardFile, ShardTensor } from '../../model/shard-cache.ts'
-import { ropeDivisors } from '../../model/rope.ts'
+import { layerSpec, type ModelSpec } from '../../model/architecture/model-spec.ts'
+import type { ShardTensor } from '../../model/shard-cache.ts'
 import type { BackendOptions } from '../backend.ts'
+import { floatsOf, readTensor } from '../plain-tensors.ts'
 import { toQ4Blocks, toQ8Blocks } from './blocks.ts'
 import { type GgmlDevice } from './device.ts'
 import { type Ggml, type GgmlType, type Pointer, types } from './library.ts'
-
-/** What rotation frequencies are divided by, f32 [headDim / 2]; only where the model scales them. */
-export const ropeDivisorsName = 'rope.divisors'
+import { divisorsName, rotationOf } from './rotation.ts'
 
 export interface Weights {
-  /** The tensor of that name in the shard's table, without suffix; `gate` and `up` for `gateUp`; or `ropeDivisorsName`. */
+  /** The tensor of that name in the shard's table, without suffix; `gate` and `up` for `gateUp`; or `divisorsName`. */
   get(name: string): Pointer
   has(name: string): boolean
   /** Kind of buffer the matrices lie in, for the log. */
   readonly buffer: string
 }
 
-const typeOf: Readonly<Record<Quant, GgmlType>> = { f32: types.f32, q8: types.q8_0, q4: types.q4_0 }
-const suffixOf: Readonly<Record<Quant, string>> = { f32: '.w', q8: '.q', q4: '.q' }
+const suffixes = ['.w', '.q']
 
 interface Matrix {
   readonly name: string
+  readonly type: GgmlType
   readonly columns: number
+  /** Of each expert, where it is a stack of them. */
   readonly rows: number
+  readonly experts?: number
 }
 
 /** A matrix of the shard, and the tensors that hold its rows, one behind another. */
@@ -43,24 +44,33 @@ const gateUp = '.gateUp'
 const partNames = (name: string): string[] =>
   name.endsWith(gateUp) ? ['.gate', '.up'].map((part) => name.slice(0, -gateUp.length) + part) : [name]
 
-/** Rows and columns of every matrix in the shard. @throws MeshError `backendFailed` for widths ggml cannot hold */
-const matricesOf = (shard: ShardFile, quant: Quant): Stored[] => {
-  const suffix = suffixOf[quant]
-  return [...shard.tensors]
-    .filter(([name]) => name.endsWith(suffix))
+/** Experts in a stack of that name; undefined where it is one matrix. */
+const expertsIn = (spec: ModelSpec, name: string): number | undefined => {
+  const layer = /^layers\.(\d+)\.mlp\.experts\./.exec(name)?.[1]
+  return layer === undefined ? undefined : layerSpec(spec, Number(layer)).feedForward.experts?.count
+}
+
+const typeOf = (quant: Quant): GgmlType => (quant === 'f32' ? types.f32 : quant === 'q4' ? types.q4_0 : types.q8_0)
+
+/** Rows and columns of every matrix in the shard. */
+const matricesOf = ({ shard, quant, spec }: BackendOptions): Stored[] =>
+  [...shard.tensors]
+    .filter(([name]) => suffixes.some((suffix) => name.endsWith(suffix)))
     .map(([file, { dims }]) => {
-      const name = file.slice(0, -suffix.length)
+      const name = file.slice(0, file.lastIndexOf('.'))
       const names = partNames(name)
+      const experts = expertsIn(spec, name)
       return {
         name,
         parts: names.map((part) => ({
           name: part,
-          rows: dims[0] / names.length,
+          type: typeOf(quant),
+          rows: dims[0] / names.length / (experts ?? 1),
           columns: quant === 'f32' ? dims[1] : dims[1] * 32,
+          experts,
         })),
       }
     })
-}
 
 /** A context that holds `tensors` descriptors and no data. */
 export const createContext = (ggml: Ggml, tensors: number, nodes = 0): Pointer => {
@@ -72,92 +82,124 @@ export const createContext = (ggml: Ggml, tensors: number, nodes = 0): Pointer =
   })
 }
 
+const tensorOf = (ggml: Ggml, context: Pointer, { type, columns, rows, experts }: Matrix): Pointer =>
+  experts === undefined
+    ? ggml.new_tensor_2d(context, type, columns, rows)
+    : ggml.new_tensor_3d(context, type, columns, rows, experts)
+
 /** Fewer rows than the matrix has, but of the same remainder: repacked layouts take whole groups of rows only. */
 const probeRows = (rows: number): number => Math.min(rows, 256 + (rows % 256))
 
 /** True when the device multiplies matrices of that shape from that kind of buffer. */
-const supports = (
-  ggml: Ggml,
-  { device }: GgmlDevice,
-  bufferType: Pointer,
-  matrix: Matrix & { type: GgmlType },
-): boolean => {
+const supports = (ggml: Ggml, { device }: GgmlDevice, bufferType: Pointer, matrix: Matrix): boolean => {
   // The answer depends on where the weights lie, so a probe tensor is allocated there; nothing is written to it:
   // writing into a repacking buffer of an unsupported type ends the process.
+  const { rows, columns, experts } = matrix
   const context = createContext(ggml, 8)
-  const weight = ggml.new_tensor_2d(context, matrix.type, matrix.columns, probeRows(matrix.rows))
+  const probed = { ...matrix, rows: probeRows(rows), experts: experts && Math.min(experts, 2) }
+  const weight = tensorOf(ggml, context, probed)
   const buffer = ggml.backend_alloc_ctx_tensors_from_buft(context, bufferType) as Pointer | null
   if (buffer === null) {
     ggml.free(context)
     return false
   }
   const probe = createContext(ggml, 8)
-  const input = ggml.new_tensor_2d(probe, types.f32, matrix.columns, 1)
-  const answer = ggml.backend_dev_supports_op(device, ggml.mul_mat(probe, weight, input))
+  const product =
+    experts === undefined
+      ? ggml.mul_mat(probe, weight, ggml.new_tensor_2d(probe, types.f32, columns, 1))
+      : ggml.mul_mat_id(
+          probe,
+          weight,
+          ggml.new_tensor_3d(probe, types.f32, columns, 1, 1),
+          ggml.new_tensor_2d(probe, types.i32, 1, 1),
+        )
+  const answer = ggml.backend_dev_supports_op(device, product)
   ggml.backend_buffer_free(buffer)
   ggml.free(probe)
   ggml.free(context)
   return answer
 }
 
-const readTensor = (handle: number, { offset, length }: ShardTensor): Uint8Array => {
-  const bytes = new Uint8Array(length)
-  for (let at = 0; at < length;) {
-    const got = readSync(handle, bytes, at, length - at, offset + at)
-    if (got === 0) throw new MeshError('shardCorrupt', { file: 'weights', problem: 'it ends early' })
-    at += got
-  }
-  return bytes
-}
-
-const floats = (bytes: Uint8Array): Float32Array =>
-  new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4)
-
-const bytesOf = (handle: number, shard: ShardFile, quant: Quant, name: string): Uint8Array => {
+const bytesOf = (handle: number, { shard, quant }: BackendOptions, name: string): Uint8Array => {
   const read = (suffix: string): Uint8Array => {
     const tensor = shard.tensors.get(name + suffix)
     if (!tensor) throw new Error(`shard file lacks ${name}${suffix}`)
     return readTensor(handle, tensor)
   }
   if (quant === 'f32') return read('.w')
-  return quant === 'q4' ? toQ4Blocks(read('.q'), floats(read('.s'))) : toQ8Blocks(read('.q'), floats(read('.s')))
+  return quant === 'q4' ? toQ4Blocks(read('.q'), floatsOf(read('.s'))) : toQ8Blocks(read('.q'), floatsOf(read('.s')))
+}
+
+/** Numbers that graphs take as they are; what JavaScript computes with stays in the file. */
+const plainOf = ({ shard }: BackendOptions): [string, ShardTensor][] =>
+  [...shard.tensors].filter(([name]) => !/\.[wqs]$/.test(name) && !/\.(router|postNorm)(\.|$)/.test(name))
+
+/** Divisors of the rotations, under their names. */
+const divisorsOf = ({ spec }: BackendOptions): [string, Float32Array][] =>
+  spec.kinds.flatMap(({ mixer }, kind): [string, Float32Array][] => {
+    const divisors = mixer.kind === 'attention' && mixer.rope ? rotationOf(mixer.rope).divisors : undefined
+    return divisors ? [[divisorsName(kind), divisors]] : []
+  })
+
+/** Makes a tensor for each matrix, in the best kind of buffer that can multiply with it. @returns names of the buffers */
+const placeMatrices = (
+  ggml: Ggml,
+  device: GgmlDevice,
+  matrices: readonly Matrix[],
+  tensors: Map<string, Pointer>,
+): string[] => {
+  const usableFor = ({ type }: Matrix): GgmlDevice['bufferTypes'] =>
+    type === types.f32 ? device.bufferTypes.filter(({ name }) => name === 'CPU') : device.bufferTypes
+  const answers = new Map<string, GgmlDevice['bufferTypes'][number]>()
+  const bufferFor = (matrix: Matrix): GgmlDevice['bufferTypes'][number] => {
+    const key = [matrix.type, matrix.columns, matrix.rows, matrix.experts].join()
+    const usable = usableFor(matrix)
+    const found =
+      answers.get(key) ?? usable.find(({ type }) => supports(ggml, device, type, matrix)) ?? usable[usable.length - 1]
+    answers.set(key, found)
+    return found
+  }
+  const chosen = matrices.map((matrix) => ({ matrix, buffer: bufferFor(matrix) }))
+  for (const { name, type: bufferType } of device.bufferTypes) {
+    const group = chosen.filter(({ buffer }) => buffer.name === name)
+    if (group.length === 0) continue
+    const context = createContext(ggml, group.length + 1)
+    for (const { matrix } of group) tensors.set(matrix.name, tensorOf(ggml, context, matrix))
+    if ((ggml.backend_alloc_ctx_tensors_from_buft(context, bufferType) as Pointer | null) === null)
+      throw new MeshError('backendFailed', { backend: 'ggml', problem: `no memory for ${group.length} matrices` })
+  }
+  return [...new Set(chosen.map(({ buffer }) => buffer.name))]
 }
 
 /** Loads all tensors. @param progress called with 0..1 */
 export const loadWeights = (
   ggml: Ggml,
   device: GgmlDevice,
-  { shard, quant, rope, shape }: Pick<BackendOptions, 'shard' | 'quant' | 'rope' | 'shape'>,
+  options: BackendOptions,
   progress: (fraction: number) => void,
 ): Weights => {
-  const type = typeOf[quant]
-  const stored = matricesOf(shard, quant)
-  const matrices = stored.flatMap(({ parts }) => parts)
+  const stored = matricesOf(options)
   const tensors = new Map<string, Pointer>()
-  const usable = quant === 'f32' ? device.bufferTypes.filter(({ name }) => name === 'CPU') : device.bufferTypes
-  const chosen = matrices.map((matrix) => ({
-    matrix,
-    buffer:
-      usable.find(({ type: bufferType }) => supports(ggml, device, bufferType, { ...matrix, type })) ??
-      usable[usable.length - 1],
-  }))
-  for (const { name, type: bufferType } of usable) {
-    const group = chosen.filter(({ buffer }) => buffer.name === name)
-    if (group.length === 0) continue
-    const context = createContext(ggml, group.length + 1)
-    for (const { matrix } of group)
-      tensors.set(matrix.name, ggml.new_tensor_2d(context, type, matrix.columns, matrix.rows))
-    if ((ggml.backend_alloc_ctx_tensors_from_buft(context, bufferType) as Pointer | null) === null)
-      throw new MeshError('backendFailed', { backend: 'ggml', problem: `no memory for ${group.length} matrices` })
-  }
-  const norms = [...shard.tensors].filter(([name]) => name.endsWith('norm'))
-  const divisors = rope.scaling ? Float32Array.from(ropeDivisors(rope, shape.headDim)) : undefined
-  const context = createContext(ggml, norms.length + 2)
-  for (const [name, { dims }] of norms) tensors.set(name, ggml.new_tensor_1d(context, types.f32, dims[0]))
-  if (divisors) tensors.set(ropeDivisorsName, ggml.new_tensor_1d(context, types.f32, divisors.length))
-  if (norms.length > 0 || divisors) ggml.backend_alloc_ctx_tensors(context, device.backend)
+  const buffers = placeMatrices(
+    ggml,
+    device,
+    stored.flatMap(({ parts }) => parts),
+    tensors,
+  )
+  const plain = plainOf(options)
+  const divisors = divisorsOf(options)
+  const context = createContext(ggml, plain.length + divisors.length + 1)
+  for (const [name, { dims }] of plain)
+    tensors.set(
+      name,
+      dims.length === 1
+        ? ggml.new_tensor_1d(context, types.f32, dims[0])
+        : ggml.new_tensor_2d(context, types.f32, dims[1], dims[0]),
+    )
+  for (const [name, { length }] of divisors) tensors.set(name, ggml.new_tensor_1d(context, types.f32, length))
+  if (plain.length + divisors.length > 0) ggml.backend_alloc_ctx_tensors(context, device.backend)
 
-  const handle = openSync(shard.weights, 'r')
+  const handle = openSync(options.shard.weights, 'r')
   try {
     const set = (name: string, bytes: Uint8Array): void => {
       const tensor = tensors.get(name) as Pointer
@@ -169,10 +211,10 @@ export const loadWeights = (
         })
       ggml.backend_tensor_set(tensor, bytes, 0, bytes.length)
     }
-    for (const [name, tensor] of norms) set(name, readTensor(handle, tensor))
-    if (divisors) set(ropeDivisorsName, new Uint8Array(divisors.buffer))
+    for (const [name, tensor] of plain) set(name, readTensor(handle, tensor))
+    for (const [name, values] of divisors) set(name, new Uint8Array(values.buffer))
     for (const [index, { name, parts }] of stored.entries()) {
-      const bytes = bytesOf(handle, shard, quant, name)
+      const bytes = bytesOf(handle, options, name)
       const partBytes = bytes.length / parts.length
       for (const [part, matrix] of parts.entries())
         set(matrix.name, bytes.subarray(part * partBytes, (part + 1) * partBytes))
@@ -188,6 +230,6 @@ export const loadWeights = (
       return found
     },
     has: (name) => tensors.has(name),
-    buffer: [...new Set(chosen.map(({ buffer }) => buffer.name))].join('+'),
+    buffer: buffers.join('+'),
   }
 }

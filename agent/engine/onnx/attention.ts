@@ -1,5 +1,6 @@
 /** The attention halves of one rank: matrices over all rows of a step, attention sequence by sequence. */
 import { sizeOf } from '../../../shared/plan/shard-plan.ts'
+import type { ModelSpec, RopeSpec } from '../../model/architecture/model-spec.ts'
 import type { BackendOptions, Buffers, Span } from '../backend.ts'
 import { type RopeTables, ropeTables } from '../rope.ts'
 import { type CacheRows, KvCache, tensorOf } from './kv-cache.ts'
@@ -16,6 +17,12 @@ import { f32, type Feeds, i32, i64, type OpenGraph, type Outputs, type Session, 
 
 /** Large enough to vanish in a softmax, small enough that adding to it stays finite. */
 const masked = -1e30
+
+/** The rotation of all layers. */
+const ropeOf = ({ kinds: [{ mixer }] }: ModelSpec): RopeSpec => {
+  if (mixer.kind !== 'attention' || !mixer.rope) throw new Error('this backend rotates queries and keys')
+  return mixer.rope
+}
 
 interface Layer {
   readonly projection: Session<'q' | 'k' | 'v'>
@@ -85,7 +92,7 @@ export class Attention {
   constructor(options: BackendOptions, open: OpenGraph) {
     this.#options = options
     this.#open = open
-    this.#rope = ropeTables(0, options.shape.headDim, options.rope)
+    this.#rope = ropeTables(0, ropeOf(options.spec))
     if (sizeOf(options.ranges.kvHeads) === 0) return
     this.#few = open('few-rows', fewRowsSegment(options), ['y'])
     if (hasGroupQuery(options.shape)) this.#many = open('many-rows', manyRowsSegment(options), ['y'])
@@ -167,7 +174,7 @@ export class Attention {
 
   /** Room in caches and rotation tables for all rows of the spans. */
   #reserve(spans: readonly Span[]): void {
-    const { shape, ranges, quant, rope } = this.#options
+    const { shape, ranges, quant, spec } = this.#options
     for (const span of spans) {
       const end = span.position + span.count
       if (end > shape.context) throw new RangeError(`${end} tokens in a context of ${shape.context}`)
@@ -187,11 +194,7 @@ export class Attention {
       sequence.reserve(span)
       // doubled, so that a long context costs a few tables, not one a bucket
       if (this.#rope.rows < end)
-        this.#rope = ropeTables(
-          Math.min(shape.context, Math.max(256, 2 ** Math.ceil(Math.log2(end)))),
-          shape.headDim,
-          rope,
-        )
+        this.#rope = ropeTables(Math.min(shape.context, Math.max(256, 2 ** Math.ceil(Math.log2(end)))), ropeOf(spec))
     }
   }
 }

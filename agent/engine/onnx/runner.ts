@@ -3,18 +3,21 @@ import { join } from 'node:path'
 import { writeState } from '../../../shared/home.ts'
 import { sizeOf } from '../../../shared/plan/shard-plan.ts'
 import type { BackendOptions, Buffers, Span } from '../backend.ts'
+import { openResidual, type Residual } from '../residual.ts'
 import type { Runner } from '../runner.ts'
 import { Attention } from './attention.ts'
 import { headSegment, mlpSegment } from './segments.ts'
 import { f32, type OpenGraph, openSession, type Session, type Value } from './session.ts'
 
 export class OnnxRunner implements Runner {
+  readonly residual: Residual
   readonly #options: BackendOptions
   readonly #attention: Attention
   readonly #mlp: Session[] = []
   #head: Session | undefined
 
   private constructor(options: BackendOptions, attention: Attention) {
+    this.residual = openResidual(options.spec, options.shard)
     this.#options = options
     this.#attention = attention
   }
@@ -37,10 +40,6 @@ export class OnnxRunner implements Runner {
     if (sizeOf(ranges.vocab) > 0) runner.#head = open('head', headSegment(options), ['y'])
     progress(1)
     return runner
-  }
-
-  get layers(): number {
-    return this.#options.shape.layers
   }
 
   get hidden(): number {
@@ -84,7 +83,8 @@ export class OnnxRunner implements Runner {
   }
 
   #checkLayer(layer: number): void {
-    if (layer < 0 || layer >= this.layers) throw new RangeError(`layer ${layer} of ${this.layers}`)
+    if (layer < 0 || layer >= this.#options.shape.layers)
+      throw new RangeError(`layer ${layer} of ${this.#options.shape.layers}`)
   }
 
   #checkRows(rows: number, { hidden }: Buffers): void {

@@ -4,6 +4,7 @@
  * shared by all layers and run per sequence: attention over the cache, in two forms. Many new rows go through
  * GroupQueryAttention, which copies the cache; few through two matrix products with a mask, which do not.
  */
+import type { ModelSpec } from '../../model/architecture/model-spec.ts'
 import type { ModelShape, Quant } from '../../../shared/schema/model.ts'
 import type { RankRanges } from '../../../shared/schema/ring.ts'
 import { sizeOf } from '../../../shared/plan/shard-plan.ts'
@@ -29,7 +30,7 @@ export interface SegmentOptions {
   readonly shape: ModelShape
   readonly ranges: RankRanges
   readonly quant: Quant
-  readonly normEpsilon: number
+  readonly spec: ModelSpec
   readonly shard: ShardFile
 }
 
@@ -114,7 +115,7 @@ const norm = (options: SegmentOptions, weight: string, input: string, output: st
     nodes: [
       node('SimplifiedLayerNormalization', [input, weight], [output], {
         axis: int(-1),
-        epsilon: float(options.normEpsilon),
+        epsilon: float(options.spec.norm.epsilon),
       }),
     ],
   }

@@ -12,6 +12,7 @@ import { loadShard } from '../../model/shard-cache.ts'
 import type { Backend } from '../backend.ts'
 import type { Engine } from '../engine.ts'
 import { createForward } from '../forward.ts'
+import { plainResidual } from '../residual.ts'
 import { createGgmlBackend } from '../../compute/ggml/ggml-backend.ts'
 import type { HostedBackend } from '../../compute/hosted-backend.ts'
 import { createOnnxBackend } from '../../compute/onnx/onnx-backend.ts'
@@ -45,13 +46,13 @@ export const openSubject = (create: typeof createOnnxBackend | typeof createGgml
   const folder = mkdtempSync(join(tmpdir(), 'mesh-contract-'))
   writeRandomModel(join(folder, 'model'), { shape: contractShape, tied: false, dtype: 'F32', seed: 11 })
   const model = openModel(join(folder, 'model'), 'random')
-  const { shape, normEpsilon, rope } = model.config
+  const { shape } = model.config
   const [ranges] = planShards(shape, [1])
   return {
     model,
     open: async (progress) => {
       const shard = await loadShard({ model, ranges, quant: 'f32', cacheFolder: join(folder, 'shards') })
-      return create({ shape, ranges, quant: 'f32', normEpsilon, rope, threads: 1, shard }, progress)
+      return create({ spec: model.config.spec, shape, ranges, quant: 'f32', threads: 1, shard }, progress)
     },
     close: () => {
       model.close()
@@ -86,6 +87,7 @@ export const engineOver = (
     ranges: planShards(shape, [1])[0],
     backend,
     collective,
+    residual: plainResidual(shape.layers),
     embed: (tokens, into) => embedding.read(tokens, into),
   })
   let step = 0

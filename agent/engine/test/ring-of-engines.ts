@@ -11,6 +11,7 @@ import { loadShard } from '../../model/shard-cache.ts'
 import type { Backend, BackendOptions } from '../backend.ts'
 import type { Engine } from '../engine.ts'
 import { createForward, type ForwardOptions } from '../forward.ts'
+import { openResidual } from '../residual.ts'
 
 export type CreateBackend = (options: BackendOptions) => Promise<Backend>
 
@@ -90,10 +91,17 @@ export const openRing = async ({
         block: blocks?.[rank % blocks.length],
         cacheFolder: join(folder, `rank-${rank}`),
       })
-      const { shape, normEpsilon, rope } = model.config
+      const { shape } = model.config
       const make = typeof create === 'function' ? create : create[rank % create.length]
-      const backend = await make({ shape, ranges, quant, normEpsilon, rope, threads: 1, shard })
-      return { shape, ranges, backend, embed: (tokens, into) => embedding.read(tokens, into), laneRows }
+      const backend = await make({ spec: model.config.spec, shape, ranges, quant, threads: 1, shard })
+      return {
+        shape,
+        ranges,
+        backend,
+        residual: openResidual(model.config.spec, shard),
+        embed: (tokens, into) => embedding.read(tokens, into),
+        laneRows,
+      }
     }),
   )
   const engines = await link(ranks)

@@ -55,6 +55,8 @@ export interface RoleTensor {
   readonly type: WeightType
   /** Names of the tensors of the file that it is made of: for messages and for what identifies the model. */
   readonly sources: readonly string[]
+  /** The file that they lie in, for messages. */
+  readonly file?: string
   /** Values of rows `start`..`end` - 1. @returns f32 [end - start, columns] */
   readRows(start: number, end: number): Float32Array
   /** Bytes of the same rows in `type`, little-endian. Rows are moved as the canonical order wants, never recomputed. */
@@ -102,4 +104,10 @@ export const blockSizes: Readonly<Record<WeightType, { readonly values: number; 
   Q5_K: { values: 256, bytes: 176 },
   Q6_K: { values: 256, bytes: 210 },
   IQ4_XS: { values: 256, bytes: 136 },
+}
+
+/** Canonical tensors of a model, by role. */
+export interface Roles {
+  /** @throws MeshError `tensorMissing` | `weightsChanged`, when its rows are read */
+  role(name: string): RoleTensor
 }

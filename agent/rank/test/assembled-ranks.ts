@@ -29,10 +29,11 @@ export const assembleRanks = async (
   const channels = await pool.connect(ring, members)
   const { signal } = new AbortController()
   const ranks = await Promise.all(
-    parts.map(({ shape, ranges, embed, backend }, rank) =>
+    parts.map(({ shape, ranges, residual, embed, backend }, rank) =>
       assembleRank({
         shape,
         ranges,
+        residual,
         embed,
         ring,
         backend: backend as HostedBackend,

@@ -1,0 +1,253 @@
+/** The attention of own heads: projections, norms, rotation, cache and softmax over each sequence. */
+import type { AttentionSpec } from '../../model/architecture/model-spec.ts'
+import { headsOf, sizeOf } from '../../model/shard-ranges.ts'
+import type { Span } from '../backend.ts'
+import { type Pointer, types } from './library.ts'
+import { bucketedLength } from './lengths.ts'
+import { type Building, f32Bytes, projected } from './parts.ts'
+import { divisorsName, pairingModes, rotationOf } from './rotation.ts'
+
+/** Rows of some heads inside of a tensor f32 [rows, ...]. */
+interface HeadRows {
+  readonly tensor: Pointer
+  readonly heads: number
+  readonly rowBytes: number
+  /** Bytes before the first head in a row. */
+  readonly offset: number
+}
+
+interface Attention {
+  readonly mixer: AttentionSpec
+  /** `layers.N.attention` */
+  readonly name: string
+  readonly heads: number
+  readonly kvHeads: number
+  /** Which of the masks of a step it sees by. */
+  readonly mask: number
+}
+
+/** [headDim, heads, count]: rows from `row` on. */
+const headsView = (
+  { ggml, context }: Building,
+  { headDim }: AttentionSpec,
+  { tensor, heads, rowBytes, offset }: HeadRows,
+  { row, count }: { readonly row: number; readonly count: number },
+): Pointer =>
+  ggml.view_3d(context, tensor, headDim, heads, count, headDim * f32Bytes, rowBytes, row * rowBytes + offset)
+
+const whole = (building: Building, mixer: AttentionSpec, rows: HeadRows): Pointer =>
+  headsView(building, mixer, rows, { row: 0, count: building.rows.count })
+
+/** A tensor [headDim, heads, rows] as rows of heads. */
+const rowsOfHeads = ({ headDim }: AttentionSpec, tensor: Pointer, heads: number): HeadRows => ({
+  tensor,
+  heads,
+  rowBytes: heads * headDim * f32Bytes,
+  offset: 0,
+})
+
+interface Projections {
+  readonly q: HeadRows
+  readonly k: HeadRows | undefined
+  readonly v: HeadRows | undefined
+  /** q and k one behind the other in the same rows, where they are. */
+  readonly qk: HeadRows | undefined
+}
+
+/** Own rows of q, k and v. */
+const project = (building: Building, { mixer, name, heads, kvHeads }: Attention, x: Pointer): Projections => {
+  const { weights } = building
+  const headBytes = mixer.headDim * f32Bytes
+  const withKeys = mixer.kvFrom === undefined
+  if (weights.has(`${name}.qkv`)) {
+    const tensor = projected(building, `${name}.qkv`, x)
+    const all = heads + (withKeys ? (mixer.keyIsValue ? 1 : 2) * kvHeads : 0)
+    const part = (first: number, count: number): HeadRows => ({
+      tensor,
+      heads: count,
+      rowBytes: all * headBytes,
+      offset: first * headBytes,
+    })
+    const k = withKeys ? part(heads, kvHeads) : undefined
+    return {
+      q: part(0, heads),
+      k,
+      v: withKeys && !mixer.keyIsValue ? part(heads + kvHeads, kvHeads) : k,
+      qk: withKeys ? part(0, heads + kvHeads) : undefined,
+    }
+  }
+  const part = (letter: 'q' | 'k' | 'v', count: number): HeadRows =>
+    rowsOfHeads(mixer, projected(building, `${name}.${letter}`, x), count)
+  const k = withKeys ? part('k', kvHeads) : undefined
+  return {
+    q: part('q', heads),
+    k,
+    v: withKeys && !mixer.keyIsValue ? part('v', kvHeads) : k,
+    qk: undefined,
+  }
+}
+
+/** Norm of each head of q or k. */
+const headNorm = (building: Building, { mixer, name }: Attention, letter: 'q' | 'k', rows: HeadRows): HeadRows => {
+  const { ggml, weights, context, options } = building
+  const { epsilon } = options.spec.norm
+  const scaled = ggml.rms_norm(context, whole(building, mixer, rows), epsilon)
+  const weight = `${name}.${letter}Norm`
+  const y = mixer.qkNorm?.weight ? ggml.mul(context, scaled, weights.get(weight)) : scaled
+  return rowsOfHeads(mixer, y, rows.heads)
+}
+
+const rotated = (building: Building, { mixer }: Attention, rows: HeadRows): HeadRows => {
+  const { ggml, weights, context, options, io } = building
+  const { rope } = mixer
+  if (!rope) return rows
+  const { base, divisors } = rotationOf(rope)
+  const positions = ggml.new_tensor_1d(context, types.i32, building.rows.count)
+  io.placePositions(positions, building.rows.first)
+  const y = ggml.rope_ext(
+    context,
+    whole(building, mixer, rows),
+    positions,
+    divisors ? weights.get(divisorsName(options.spec.layers[building.layer])) : null,
+    rope.span,
+    pairingModes[rope.pairing],
+    options.shape.context,
+    base,
+    1,
+    0,
+    rope.magnitude,
+    32,
+    1,
+  )
+  return rowsOfHeads(mixer, y, rows.heads)
+}
+
+/** Queries and keys as the softmax takes them. */
+const turned = (
+  building: Building,
+  attention: Attention,
+  { q, k, qk }: Projections,
+): { readonly q: HeadRows; readonly k: HeadRows | undefined } => {
+  const { qkNorm } = attention.mixer
+  if (!qkNorm && qk && k) {
+    // both at once: one operation less in each layer
+    const both = rotated(building, attention, qk)
+    const headBytes = attention.mixer.headDim * f32Bytes
+    return {
+      q: { ...both, heads: q.heads },
+      k: { ...both, heads: k.heads, offset: both.offset + q.heads * headBytes },
+    }
+  }
+  const one = (letter: 'q' | 'k', rows: HeadRows): HeadRows => {
+    const before = qkNorm?.when === 'beforeRope' ? headNorm(building, attention, letter, rows) : rows
+    const turnedRows = rotated(building, attention, before)
+    return qkNorm?.when === 'afterRope' ? headNorm(building, attention, letter, turnedRows) : turnedRows
+  }
+  return { q: one('q', q), k: k && one('k', k) }
+}
+
+/** Writes keys and values of the spans into their caches. */
+const store = (
+  building: Building,
+  { mixer, kvHeads }: Attention,
+  spans: readonly Span[],
+  { k, v }: { readonly k: HeadRows; readonly v: HeadRows },
+): void => {
+  const { ggml, context, graph, io, layer, rows } = building
+  const width = kvHeads * mixer.headDim
+  const flat = ({ tensor, rowBytes, offset }: HeadRows, { start, count }: Span): Pointer =>
+    ggml.view_2d(context, tensor, width, count, rowBytes, (start - rows.first) * rowBytes + offset)
+  for (const span of spans) {
+    const indices = ggml.new_tensor_1d(context, types.i64, span.count)
+    io.placeIndices(indices, span.start)
+    const { keys, values } = building.cache(span.slot).tensors(context, layer)
+    ggml.build_forward_expand(graph, ggml.set_rows(context, keys, flat(k, span), indices))
+    ggml.build_forward_expand(graph, ggml.set_rows(context, values, flat(v, span), indices))
+  }
+}
+
+/** Attention of one span over its own cache: f32 [own heads * headDim, count]. */
+const attend = (
+  building: Building,
+  { mixer, name, heads, kvHeads, mask: kind }: Attention,
+  span: Span,
+  { q, mask: place }: { readonly q: HeadRows; readonly mask: number },
+): Pointer => {
+  const { ggml, context, io, weights, rows, layer } = building
+  const { headDim } = mixer
+  const cache = building.cache(span.slot)
+  const length = bucketedLength(span)
+  const { keys, values } = cache.tensors(context, mixer.kvFrom ?? layer)
+  const rowBytes = kvHeads * headDim * cache.elementBytes
+  const view = (tensor: Pointer): Pointer =>
+    ggml.view_3d(context, tensor, headDim, length, kvHeads, rowBytes, headDim * cache.elementBytes, 0)
+  const mask = ggml.new_tensor_2d(context, types.f16, length, span.count)
+  io.placeMask(mask, rows.first, kind, place)
+  const queries = headsView(building, mixer, q, { row: span.start - rows.first, count: span.count })
+  const out = ggml.flash_attn_ext(
+    context,
+    ggml.permute(context, queries, 0, 2, 1, 3),
+    view(keys),
+    view(values),
+    mask,
+    mixer.scale,
+    0,
+    mixer.softcap ?? 0,
+  )
+  if (mixer.sinks) ggml.flash_attn_ext_add_sinks(out, weights.get(`${name}.sinks`))
+  return ggml.reshape_2d(context, out, heads * headDim, span.count)
+}
+
+/** What the spans attend to, one below the other: f32 [rows, own heads * headDim]. */
+const attendAll = (building: Building, attention: Attention, spans: readonly Span[], q: HeadRows): Pointer => {
+  const { ggml, context, graph, io, rows } = building
+  const width = attention.heads * attention.mixer.headDim
+  const masks = io.maskOffsets(spans.map((span) => bucketedLength(span) * span.count))
+  const attended = spans.map((span, index) => attend(building, attention, span, { q, mask: masks[index] }))
+  if (spans.length === 1) return attended[0]
+  const joined = ggml.new_tensor_2d(context, types.f32, width, rows.count)
+  io.placeJoined(joined, rows.first)
+  const rowBytes = width * f32Bytes
+  for (const [index, span] of spans.entries()) {
+    const place = ggml.view_2d(context, joined, width, span.count, rowBytes, (span.start - rows.first) * rowBytes)
+    ggml.build_forward_expand(graph, ggml.cpy(context, attended[index], place))
+  }
+  return joined
+}
+
+/** @param x f32 [rows, hidden], normed. @returns own part of o times what the heads give, f32 [rows, hidden] */
+export const attentionPart = (
+  building: Building,
+  mixer: AttentionSpec,
+  spans: readonly Span[],
+  x: Pointer,
+): Pointer => {
+  const { ggml, context, options, io, weights } = building
+  const { heads, kvHeads } = headsOf(options.spec, options.ranges, mixer)
+  const name = `layers.${building.layer}.attention`
+  const attention: Attention = {
+    mixer,
+    name,
+    heads: sizeOf(heads),
+    kvHeads: sizeOf(kvHeads),
+    mask: io.maskKind(mixer.mask),
+  }
+  const projections = project(building, attention, x)
+  const { q, k } = turned(building, attention, projections)
+  const plainValues = projections.v
+  if (k && plainValues) {
+    const v = mixer.valueNorm
+      ? rowsOfHeads(
+          mixer,
+          ggml.rms_norm(context, whole(building, mixer, plainValues), options.spec.norm.epsilon),
+          plainValues.heads,
+        )
+      : plainValues
+    store(building, attention, spans, { k, v })
+  }
+  const joined = attendAll(building, attention, spans, q)
+  const gated = mixer.outputGate
+    ? ggml.mul(context, joined, ggml.sigmoid(context, ggml.mul_mat(context, weights.get(`${name}.gate`), x)))
+    : joined
+  return projected(building, `${name}.o`, gated)
+}

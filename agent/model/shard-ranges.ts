@@ -1,0 +1,65 @@
+/**
+ * Which units of each cut dimension a rank holds. A dimension is cut once for the whole model: heads of attention of
+ * one geometry, columns of MLPs of one width.
+ */
+import type { Range } from '../../shared/schema/common.ts'
+import type { RankRanges } from '../../shared/schema/ring.ts'
+import type { AttentionSpec, ModelSpec } from './architecture/model-spec.ts'
+
+const nothing: Range = { start: 0, end: 0 }
+
+export const sizeOf = ({ start, end }: Range): number => end - start
+
+/** Own query heads and key/value heads of a layer with that attention. */
+export interface HeadRanges {
+  readonly heads: Range
+  readonly kvHeads: Range
+}
+
+const geometryOf = ({ heads, kvHeads, headDim }: AttentionSpec): string => `${heads}x${kvHeads}x${headDim}`
+
+/** The first attention of the model: its heads are `heads` and `kvHeads` of the ranges. */
+const firstAttention = ({ kinds }: ModelSpec): AttentionSpec | undefined =>
+  kinds.map(({ mixer }) => mixer).find((mixer) => mixer.kind === 'attention')
+
+/** Columns of MLPs and experts, each width once, in the order of the layer kinds. */
+export const widthsOf = ({ kinds }: Pick<ModelSpec, 'kinds'>): number[] => [
+  ...new Set(
+    kinds.flatMap(({ feedForward: { dense, experts } }) =>
+      [dense?.ffn, experts?.ffn, experts?.shared?.ffn].filter((width) => width !== undefined),
+    ),
+  ),
+]
+
+/** @throws Error where the plan does not cut that dimension */
+const further = ({ parts }: RankRanges, name: string): Range => {
+  const range = parts?.[name]
+  if (!range) throw new Error(`the plan does not say how ${name} is cut`)
+  return range
+}
+
+export const attentionPart = (mixer: AttentionSpec): string => `heads ${geometryOf(mixer)}`
+export const widthPart = (width: number): string => `columns ${width}`
+
+/** Heads of a rank in a layer with that attention. */
+export const headsOf = (spec: ModelSpec, ranges: RankRanges, mixer: AttentionSpec): HeadRanges => {
+  const first = firstAttention(spec)
+  if (first && geometryOf(first) === geometryOf(mixer)) return ranges
+  const kvHeads = further(ranges, attentionPart(mixer))
+  const group = mixer.heads / mixer.kvHeads
+  return { kvHeads, heads: { start: kvHeads.start * group, end: kvHeads.end * group } }
+}
+
+/** Columns of a rank in MLPs of that width. */
+export const columnsOf = (spec: Pick<ModelSpec, 'kinds'>, ranges: RankRanges, width: number): Range =>
+  widthsOf(spec)[0] === width ? ranges.ffn : further(ranges, widthPart(width))
+
+/** True for the one rank that adds what is added once for all: it holds the first unit. */
+export const isFirst = (range: Range = nothing): boolean => range.start === 0 && range.end > 0
+
+/** The same for equal ranges. */
+export const rangesText = ({ parts = {}, ...ranges }: RankRanges): string =>
+  [...Object.entries(ranges), ...Object.entries(parts)]
+    .toSorted(([a], [b]) => (a < b ? -1 : 1))
+    .map(([name, { start, end }]) => `${name} ${start}-${end}`)
+    .join('/')
