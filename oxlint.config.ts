@@ -187,8 +187,6 @@ const toBeSplit = [
   'agent/collective/ring.ts',
   'agent/compute/onnx/onnx-backend.ts',
   'agent/daemon/daemon.ts',
-  'agent/engine/ggml/graphs.ts',
-  'agent/engine/ggml/weights.ts',
   'agent/generation/follower.ts',
   'agent/network/pool-peers.ts',
   'bench/collective-rank.ts',

@@ -6,7 +6,7 @@ import { readRows } from './tensor-slice.ts'
 
 export interface EmbeddingReader {
   /**
-   * Writes the rows of the tokens into f32 [tokens, hidden].
+   * Writes the rows of the tokens, scaled as the model says, into f32 [tokens, hidden].
    * @throws RangeError for a token outside the vocabulary | MeshError `weightsChanged`
    */
   read(tokens: readonly number[], into: Float32Array): void
@@ -22,7 +22,7 @@ const keptRows = 512
  * before, because a row costs the hash of a whole piece; who passes them has checked the whole tensor.
  */
 export const openEmbedding = (
-  model: Pick<Model, 'tensor' | 'files'>,
+  model: Pick<Model, 'tensor' | 'files' | 'config'>,
   digests?: ReadonlyMap<string, Uint8Array>,
 ): EmbeddingReader => {
   const plain: TensorInfo = model.tensor(embeddingTensor)
@@ -32,11 +32,14 @@ export const openEmbedding = (
   const tensorNow = (): TensorInfo => (checked === undefined || file?.isUnchanged() ? plain : checked)
   const hidden = plain.dims[1]
   const kept = new Map<number, Float32Array>()
+  const { embeddingScale } = model.config.spec
+  const scaled = (values: Float32Array): Float32Array =>
+    embeddingScale === 1 ? values : values.map((value) => value * embeddingScale)
   const row = (token: number): Float32Array => {
     const found = kept.get(token)
     // moved to the end: the first entry is the one unused for longest
     if (found) kept.delete(token)
-    const value = found ?? readRows(tensorNow(), token, token + 1)
+    const value = found ?? scaled(readRows(tensorNow(), token, token + 1))
     kept.set(token, value)
     if (kept.size > keptRows) kept.delete(kept.keys().next().value as number)
     return value

@@ -1,7 +1,9 @@
 /** Runs the segments of one rank. Lives in the compute thread. */
 import { join } from 'node:path'
+import { MeshError } from '../../../shared/errors.ts'
 import { writeState } from '../../../shared/home.ts'
 import { sizeOf } from '../../../shared/plan/shard-plan.ts'
+import { notComputed } from '../../model/architecture/computed.ts'
 import type { BackendOptions, Buffers, Span } from '../backend.ts'
 import { openResidual, type Residual } from '../residual.ts'
 import type { Runner } from '../runner.ts'
@@ -24,6 +26,9 @@ export class OnnxRunner implements Runner {
 
   /** Writes the graphs beside the weights and loads them. @param progress called with 0..1 */
   static load(options: BackendOptions, progress: (fraction: number) => void): OnnxRunner {
+    const problem = notComputed(options.spec)
+    if (problem !== undefined)
+      throw new MeshError('backendFailed', { backend: 'onnx', problem: `${problem} is for the ggml backend alone` })
     const { shape, ranges, shard, threads } = options
     const open: OpenGraph = (name, bytes, outputs) => {
       const file = join(shard.folder, `${name}.onnx`)

@@ -2,6 +2,7 @@
 import { join } from 'node:path'
 import { planShards } from '../../../shared/plan/shard-plan.ts'
 import type { Quant } from '../../../shared/schema/model.ts'
+import type { RankRanges } from '../../../shared/schema/ring.ts'
 import type { SequenceStep } from '../../../shared/wire/envelope.ts'
 import type { Collective } from '../../collective/collective.ts'
 import { openEmbedding } from '../../model/embedding.ts'
@@ -70,6 +71,29 @@ export interface RingOfEngines {
   close(): Promise<void>
 }
 
+/** Engines of all ranks as one. */
+export const ringOf = (engines: readonly Engine[], plan: readonly RankRanges[], vocab: number): RingOfEngines => {
+  let steps = 0
+  return {
+    engines,
+    step: async (sequences) => {
+      const step = steps++
+      const results = await Promise.all(engines.map((engine) => engine.step({ job: 1, step, sequences })))
+      return results[0].rows.map((_, row) => {
+        const whole = new Float32Array(vocab)
+        for (const [rank, { rows }] of results.entries()) whole.set(rows[row].logits, plan[rank].vocab.start)
+        return whole
+      })
+    },
+    release: async (slot) => {
+      await Promise.all(engines.map((engine) => engine.release(slot)))
+    },
+    close: async () => {
+      await Promise.all(engines.map((engine) => engine.close()))
+    },
+  }
+}
+
 export const openRing = async ({
   model,
   shares,
@@ -104,24 +128,5 @@ export const openRing = async ({
       }
     }),
   )
-  const engines = await link(ranks)
-  let steps = 0
-  return {
-    engines,
-    step: async (sequences) => {
-      const step = steps++
-      const results = await Promise.all(engines.map((engine) => engine.step({ job: 1, step, sequences })))
-      return results[0].rows.map((_, row) => {
-        const whole = new Float32Array(model.config.shape.vocab)
-        for (const [rank, { rows }] of results.entries()) whole.set(rows[row].logits, plan[rank].vocab.start)
-        return whole
-      })
-    },
-    release: async (slot) => {
-      await Promise.all(engines.map((engine) => engine.release(slot)))
-    },
-    close: async () => {
-      await Promise.all(engines.map((engine) => engine.close()))
-    },
-  }
+  return ringOf(await link(ranks), plan, model.config.shape.vocab)
 }

@@ -1,0 +1,156 @@
+/** Small models, each with other parts; together they have all that the engine computes. */
+import type {
+  AttentionSpec,
+  ExpertsSpec,
+  FeedForwardSpec,
+  LayerSpec,
+  ModelSpec,
+  RopeSpec,
+} from '../../model/architecture/model-spec.ts'
+
+const rope = (span: number, theta: number, change: Partial<RopeSpec> = {}): RopeSpec => ({
+  frequencies: Array.from({ length: span / 2 }, (_, i) => theta ** ((-2 * i) / span)),
+  span,
+  pairing: 'half',
+  at: 'head',
+  magnitude: 1,
+  ...change,
+})
+
+const attention = (change: Partial<AttentionSpec> = {}): AttentionSpec => ({
+  kind: 'attention',
+  heads: 8,
+  kvHeads: 4,
+  headDim: 16,
+  scale: 0.25,
+  bias: { qkv: false, o: false },
+  mask: { kind: 'full' },
+  rope: rope(16, 10_000),
+  ...change,
+})
+
+const dense = (change: Partial<FeedForwardSpec> = {}): FeedForwardSpec => ({
+  activation: 'silu',
+  gated: true,
+  dense: { ffn: 160, bias: false },
+  ...change,
+})
+
+const experts = (change: Partial<ExpertsSpec> = {}, other: Partial<FeedForwardSpec> = {}): FeedForwardSpec => ({
+  activation: 'silu',
+  gated: true,
+  experts: {
+    count: 8,
+    used: 3,
+    ffn: 160,
+    score: 'softmax',
+    routerBias: false,
+    choiceBias: false,
+    factor: 1,
+    bias: false,
+    ...change,
+  },
+  ...other,
+})
+
+const layer = (change: Partial<LayerSpec> = {}): LayerSpec => ({
+  block: 'pre',
+  mixer: attention(),
+  feedForward: dense(),
+  ...change,
+})
+
+const model = (kinds: readonly LayerSpec[], change: Partial<ModelSpec> = {}): ModelSpec => ({
+  family: 'test',
+  hidden: 64,
+  vocab: 96,
+  context: 512,
+  norm: { kind: 'rms', epsilon: 1e-5 },
+  embeddingScale: 1,
+  logits: { scale: 1 },
+  tied: false,
+  kinds,
+  layers: Array.from({ length: 3 }, (_, index) => index % kinds.length),
+  ...change,
+})
+
+const window = (size: number): AttentionSpec['mask'] => ({ kind: 'window', window: size })
+
+export const specs: Readonly<Record<string, ModelSpec>> = {
+  'biases of q, k, v and o, tied': model([layer({ mixer: attention({ bias: { qkv: true, o: true } }) })], {
+    tied: true,
+  }),
+  'norms of queries and keys': model([
+    layer({ mixer: attention({ qkNorm: { over: 'head', kind: 'rms', weight: true, when: 'beforeRope' } }) }),
+    layer({ mixer: attention({ qkNorm: { over: 'head', kind: 'rms', weight: false, when: 'afterRope' } }) }),
+  ]),
+  'windows and chunks beside full attention, one layer without rotation': model([
+    layer({ mixer: attention({ mask: window(5) }) }),
+    layer({ mixer: attention({ rope: undefined }) }),
+    layer({ mixer: attention({ mask: { kind: 'chunk', chunk: 7 } }) }),
+  ]),
+  'sandwich, gelu of tanh, scaled embedding, caps': model(
+    [
+      layer({
+        block: 'sandwich',
+        mixer: attention({ softcap: 3, scale: 0.4, mask: window(9), rope: rope(16, 1e4) }),
+        feedForward: dense({ activation: 'geluTanh' }),
+      }),
+      layer({
+        block: 'sandwich',
+        mixer: attention({ rope: rope(16, 1e6, { frequencies: rope(16, 1e6).frequencies.map((f) => f / 8) }) }),
+        feedForward: dense({ activation: 'geluTanh' }),
+      }),
+    ],
+    { embeddingScale: 8, logits: { scale: 1, softcap: 2 } },
+  ),
+  'norms behind halves alone, scaled branches': model([
+    layer({ block: 'post', branchScale: 0.7, feedForward: dense({ activation: 'gelu' }) }),
+  ]),
+  'parallel halves, layer norms, interleaved pairs, scaled logits': model(
+    [layer({ block: 'parallel', mixer: attention({ rope: rope(16, 1e4, { pairing: 'interleaved' }) }) })],
+    { norm: { kind: 'layer', epsilon: 1e-5 }, logits: { scale: 0.3 } },
+  ),
+  'sinks, part of the head turned, magnitude, no gate, biases of the MLP': model([
+    layer({
+      mixer: attention({ sinks: true, rope: rope(8, 1e4, { magnitude: 1.2 }) }),
+      feedForward: dense({ activation: 'relu2', gated: false, dense: { ffn: 160, bias: true } }),
+    }),
+  ]),
+  'output gates, normed values, values that are keys, keys of an earlier layer, pairs that stand still': model([
+    layer({
+      mixer: attention({ outputGate: true, valueNorm: true, rope: rope(16, 1e4, { frequencies: [1, 0.1] }) }),
+    }),
+    layer({ mixer: attention({ keyIsValue: true, valueNorm: true }) }),
+    layer({ mixer: attention({ kvFrom: 0 }) }),
+  ]),
+  'experts, renormalised softmax': model([layer({ feedForward: experts({ renormalise: { epsilon: 0 } }) })]),
+  'experts in groups, sigmoid with a bias for the choice, a shared one': model([
+    layer({
+      feedForward: experts({
+        score: 'sigmoid',
+        choiceBias: true,
+        groups: { count: 4, kept: 2 },
+        renormalise: { epsilon: 1e-20 },
+        factor: 2.5,
+        shared: { ffn: 160, gated: false },
+      }),
+    }),
+  ]),
+  'experts with biases and a clamped GLU, softmax over the chosen, sinks': model([
+    layer({
+      mixer: attention({ sinks: true, bias: { qkv: true, o: true }, mask: window(6) }),
+      feedForward: experts(
+        { score: 'chosenSoftmax', routerBias: true, bias: true },
+        { activation: { kind: 'clampedGlu', alpha: 1.702, limit: 1.5 } },
+      ),
+    }),
+  ]),
+  'one expert of scaled ones, a gated shared one, parallel halves': model([
+    layer({
+      block: 'parallel',
+      feedForward: experts({ used: 1, perExpertScale: true, shared: { ffn: 160, gated: true } }),
+    }),
+    layer({ feedForward: experts({ perExpertScale: true }, { gated: false, activation: 'relu2' }) }),
+  ]),
+}
