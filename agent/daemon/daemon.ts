@@ -39,6 +39,7 @@ import { OtherVersions } from './other-versions.ts'
 import { Outbox } from './outbox.ts'
 import { answerJoinRequest, type PoolAdminOptions, renewMember, signRenewal } from './pool-admin.ts'
 import { PoolPins } from './pool-pins.ts'
+import { PoolWatch } from './pool-watch.ts'
 import { onMoreRoom } from './room-watch.ts'
 import { RingRegistry, type RingRegistryOptions } from './ring-registry.ts'
 import { Sealing } from './sealing.ts'
@@ -176,36 +177,35 @@ class Agent {
     })
     loader.tidy()
     parts.add({ name: 'shards', stop: () => loader.close() })
+    const watch = parts.add(new PoolWatch({ home, logger }))
     const send = (message: AgentMessage): void => this.#link.send(message)
     const onChange = (): void => this.#stateFile.touch()
-    this.#membership = parts.add(
-      new Membership({
-        home,
-        deviceId: device.deviceId,
-        revocations,
-        gate,
-        spread,
-        renewals,
-        now,
-        logger,
-        send,
-        onRenewed: () => this.#link.refresh(),
-      }),
-    )
-    this.#pins = parts.add(
-      new PoolPins({
-        home,
-        key: device.key,
-        pins,
-        revocations,
-        now,
-        logger,
-        client: () => this.#connected,
-        controlPlaneId: () => this.#plane.key,
-        tellMembers: (poolId) => this.#neighbours.tellPin(poolId),
-        onChange: () => this.#checkPlane(),
-      }),
-    )
+    this.#membership = new Membership({
+      home,
+      watch,
+      deviceId: device.deviceId,
+      revocations,
+      gate,
+      spread,
+      renewals,
+      now,
+      logger,
+      send,
+      onRenewed: () => this.#link.refresh(),
+    })
+    this.#pins = new PoolPins({
+      home,
+      watch,
+      key: device.key,
+      pins,
+      revocations,
+      now,
+      logger,
+      client: () => this.#connected,
+      controlPlaneId: () => this.#plane.key,
+      tellMembers: (poolId) => this.#neighbours.tellPin(poolId),
+      onChange: () => this.#checkPlane(),
+    })
     this.#reports = new WorkReports({ key: device.key, store: new MessageStore(home.outbox.reports, logger), send })
     const onWork: RingRegistryOptions['onWork'] = ({ ring, member }, work) => this.#reports.post(ring, member, work)
     this.#rings = parts.add(
@@ -240,7 +240,7 @@ class Agent {
     this.#link = parts.add(this.#createLink())
     this.#neighbours = parts.add(
       new Neighbours({
-        home,
+        watch,
         node,
         gate,
         cache,

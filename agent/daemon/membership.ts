@@ -21,9 +21,12 @@ import type { Connection } from '../network/pool-peers.ts'
 import type { RenewalExchange } from '../network/renewal-exchange.ts'
 import type { Credential } from '../network/relay-proof.ts'
 import type { RevocationSpread } from '../network/revocation-spread.ts'
+import type { PoolWatch } from './pool-watch.ts'
 
 export interface MembershipOptions {
   readonly home: Home
+  /** Certificates want renewing, and commands write revocation lists: both are looked for in the pools of the home. */
+  readonly watch: PoolWatch
   readonly deviceId: DeviceId
   readonly revocations: Revocations
   readonly gate: Gate
@@ -36,8 +39,6 @@ export interface MembershipOptions {
   onRenewed(): void
 }
 
-/** How often to look whether a certificate wants renewing or a command wrote a revocation list. */
-const lookMs = 2000
 /** A renewal that nobody answered is asked for again after this time. */
 const askAgainMs = 60_000
 
@@ -89,48 +90,32 @@ export const renewByRootKey = (home: Home, pool: LocalPool, deviceId: DeviceId, 
 }
 
 export class Membership {
-  readonly name = 'membership'
   readonly #options: MembershipOptions
-  readonly #timer: NodeJS.Timeout
   readonly #askedAt = new Map<string, number>()
   /** Number of the list that the gate has seen, by pool. */
   readonly #applied = new Map<string, number>()
-  /** Why the last look failed. */
-  #problem = ''
 
   constructor(options: MembershipOptions) {
     this.#options = options
-    this.#timer = setInterval(() => this.look(), lookMs)
-    this.#timer.unref()
-  }
-
-  stop(): void {
-    clearInterval(this.#timer)
+    options.watch.onLook((pools) => this.#see(pools))
   }
 
   /** A member showed its certificate at the gate. What nobody answered before, an admin is asked at once. */
   met(connection: Connection, poolId: string): void {
-    if (this.#options.gate.adminsOf(poolId).includes(connection) && this.#askedAt.delete(poolId)) this.look()
+    if (this.#options.gate.adminsOf(poolId).includes(connection) && this.#askedAt.delete(poolId))
+      this.#options.watch.look()
   }
 
   /** The control plane is there again: what was asked before may be lost. */
   connected(): void {
     this.#askedAt.clear()
-    this.look()
+    this.#options.watch.look()
   }
 
-  look(): void {
-    try {
-      for (const pool of listPools(this.#options.home)) {
-        this.#applyList(pool)
-        this.#renew(pool)
-      }
-      this.#problem = ''
-    } catch (error) {
-      // a full disk must not end the agent
-      const { message } = MeshError.from(error)
-      if (message !== this.#problem) this.#options.logger.warn(message)
-      this.#problem = message
+  #see(pools: readonly LocalPool[]): void {
+    for (const pool of pools) {
+      this.#applyList(pool)
+      this.#renew(pool)
     }
   }
 

@@ -3,11 +3,10 @@ import type { Client } from '../../shared/api/client.ts'
 import { isLoopbackUrl } from '../../shared/control-plane-url.ts'
 import { isLoopback } from '../../shared/loopback.ts'
 import { MeshError, problemOf } from '../../shared/errors.ts'
-import type { Home } from '../../shared/home.ts'
 import { parseDeviceId } from '../../shared/ids.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { PeerCache, Sighting } from '../device/known-peers.ts'
-import { listPools } from '../device/pools.ts'
+import type { LocalPool } from '../device/pools.ts'
 import { reachOf } from '../network/announced-address.ts'
 import { ControlPlaneExchange, type ControlPlaneExchangeOptions } from '../network/control-plane-exchange.ts'
 import { hostOf, isRelayed } from '../network/dialable.ts'
@@ -19,9 +18,10 @@ import { peerIdOf } from '../network/peer-id.ts'
 import { type Connection, PoolPeers } from '../network/pool-peers.ts'
 import type { Announcement } from './announced-planes.ts'
 import { urlFor } from './control-plane-url.ts'
+import type { PoolWatch } from './pool-watch.ts'
 
 export interface NeighboursOptions {
-  readonly home: Home
+  readonly watch: PoolWatch
   readonly node: MeshNode
   readonly gate: Gate
   readonly cache: PeerCache
@@ -38,8 +38,8 @@ export interface NeighboursOptions {
   onNews(): void
 }
 
-/** How often network interfaces and the list of our pools are looked at: both are cheap to read. */
-const lookMs = 2000
+/** How often network interfaces are looked at: they are cheap to read. */
+const networksMs = 2000
 /** How often the control plane is asked for members, and what is only a newer time is written. */
 const listMs = 60_000
 const saveMs = 30_000
@@ -57,7 +57,6 @@ export class Neighbours {
   #poolIds: readonly string[] = []
   #networks: readonly LocalNetwork[] = localNetworks()
   #saving: NodeJS.Timeout | undefined
-  #problem = ''
 
   constructor(options: NeighboursOptions) {
     const { node, gate, logger, now } = options
@@ -81,10 +80,10 @@ export class Neighbours {
   }
 
   start(): void {
-    this.#look()
+    this.#options.watch.follow((pools) => this.#see(pools))
     this.#peers.start()
     const every = (ms: number, action: () => void): void => void this.#timers.push(setInterval(action, ms))
-    every(lookMs, () => this.#look())
+    every(networksMs, () => this.#lookAtNetworks())
     every(listMs, () => void this.askControlPlane())
     every(saveMs, () => this.#save())
   }
@@ -145,9 +144,9 @@ export class Neighbours {
     }
   }
 
-  /** Pools come and go by other commands; networks by themselves. */
-  #look(): void {
-    const poolIds = this.#readPools()
+  /** Pools come and go by other commands. */
+  #see(pools: readonly LocalPool[]): void {
+    const poolIds: readonly string[] = pools.map(({ poolId }) => poolId)
     for (const poolId of poolIds) if (!this.#poolIds.includes(poolId)) this.#enter(poolId)
     for (const [poolId, search] of this.#searches) {
       if (poolIds.includes(poolId)) continue
@@ -155,24 +154,14 @@ export class Neighbours {
       void search.stop()
     }
     this.#poolIds = poolIds
+  }
+
+  #lookAtNetworks(): void {
     const networks = localNetworks()
     if (textOf(networks) === textOf(this.#networks)) return
     const before = this.#networks
     this.#networks = networks
     void this.#moved(before)
-  }
-
-  #readPools(): readonly string[] {
-    try {
-      const poolIds = listPools(this.#options.home).map(({ poolId }) => poolId)
-      this.#problem = ''
-      return poolIds
-    } catch (error) {
-      const { message } = MeshError.from(error)
-      if (message !== this.#problem) this.#options.logger.warn(message) // once, not every two seconds
-      this.#problem = message
-      return this.#poolIds
-    }
   }
 
   #enter(poolId: string): void {

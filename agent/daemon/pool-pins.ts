@@ -3,7 +3,7 @@
  * to all others. An admin's agent makes the statement where a pool has none yet, or none that holds any more.
  */
 import type { Client } from '../../shared/api/client.ts'
-import { MeshError, problemOf } from '../../shared/errors.ts'
+import { problemOf } from '../../shared/errors.ts'
 import type { Home } from '../../shared/home.ts'
 import { type ControlPlanePin, isVoid, signPin } from '../../shared/identity/control-plane-pin.ts'
 import type { KeyPair } from '../../shared/identity/keys.ts'
@@ -13,9 +13,11 @@ import type { Logger } from '../../shared/log.ts'
 import type { Pins } from '../device/pins.ts'
 import { findPool, listPools, type LocalPool, signerOf } from '../device/pools.ts'
 import type { Revocations } from '../device/revocations.ts'
+import type { PoolWatch } from './pool-watch.ts'
 
 export interface PoolPinsOptions {
   readonly home: Home
+  readonly watch: PoolWatch
   /** Of this device. */
   readonly key: KeyPair
   readonly pins: Pins
@@ -32,39 +34,21 @@ export interface PoolPinsOptions {
   onChange(poolId: string): void
 }
 
-/** How often to look whether a command wrote a pin, or a removal made one void. */
-const lookMs = 2000
-
 export class PoolPins {
-  readonly name = 'pins'
   readonly #options: PoolPinsOptions
-  readonly #timer: NodeJS.Timeout
   /** Text of the pin that was passed on last, by pool. */
   readonly #applied = new Map<string, string>()
-  #problem = ''
 
   constructor(options: PoolPinsOptions) {
     this.#options = options
-    this.#timer = setInterval(() => this.look(), lookMs)
-    this.#timer.unref()
+    options.watch.onLook((pools) => this.#see(pools))
   }
 
-  stop(): void {
-    clearInterval(this.#timer)
-  }
-
-  look(): void {
-    try {
-      for (const pool of listPools(this.#options.home)) {
-        this.#apply(pool)
-        this.#signAnew(pool)
-      }
-      this.#problem = ''
-    } catch (error) {
-      // a full disk must not end the agent
-      const { message } = MeshError.from(error)
-      if (message !== this.#problem) this.#options.logger.warn(message)
-      this.#problem = message
+  /** A command may have written a pin, or a removal made one void. */
+  #see(pools: readonly LocalPool[]): void {
+    for (const pool of pools) {
+      this.#apply(pool)
+      this.#signAnew(pool)
     }
   }
 

@@ -26,6 +26,7 @@ import { RenewalExchange } from '../network/renewal-exchange.ts'
 import { RevocationSpread } from '../network/revocation-spread.ts'
 import { Membership, poolDirectory } from './membership.ts'
 import { signRenewal } from './pool-admin.ts'
+import { PoolWatch } from './pool-watch.ts'
 
 const root = newKeyPair()
 const poolId = poolIdOf(root.publicKey)
@@ -35,7 +36,7 @@ interface Member {
   readonly node: MeshNode
   readonly gate: Gate
   readonly renewals: RenewalExchange
-  readonly membership: Membership
+  readonly watch: PoolWatch
   /** What it would have told the control plane. */
   readonly sent: AgentMessage[]
   certificate(): string
@@ -69,7 +70,7 @@ const createMember = async (
   const gate = new Gate(node, poolDirectory(home, revocations), {
     now,
     logger,
-    onCertificate: (connection, id) => member.membership.met(connection, id),
+    onCertificate: (connection, id) => membership.met(connection, id),
   })
   const spread = new RevocationSpread({ node, gate, logger, textOf: () => undefined, onList: () => undefined })
   const renewals = new RenewalExchange({
@@ -80,8 +81,10 @@ const createMember = async (
     renew: (request, asker) => signRenewal({ home, key, revocations, logger, now }, request, asker),
   })
   const sent: AgentMessage[] = []
+  const watch = new PoolWatch({ home, logger })
   const membership = new Membership({
     home,
+    watch,
     deviceId,
     revocations,
     gate,
@@ -97,12 +100,12 @@ const createMember = async (
     node,
     gate,
     renewals,
-    membership,
+    watch,
     sent,
     certificate: () => selectPool(home, poolId).certificate,
   }
   afterwards(t, async () => {
-    membership.stop()
+    watch.stop()
     gate.stop()
     await node.stop()
   })
@@ -132,7 +135,7 @@ test(
       await createMember(t, { role: 'admin', hasRootKey: true }),
       await createMember(t, { ageMs: half }),
     ]
-    member.membership.look() // nobody is there yet: the control plane is asked
+    member.watch.look() // nobody is there yet: the control plane is asked
     await eventually(2000, 'it asked the control plane', () => member.sent.length > 0 || undefined)
     const connection = await connect(admin, member)
     await renewed(member)
@@ -152,7 +155,7 @@ test(
     const named = await createMember(t, { role: 'admin' })
     const due = await createMember(t, { ageMs: half })
     await connect(due, named)
-    due.membership.look()
+    due.watch.look()
     await renewed(due)
     assert.equal(verifyCertificate(due.certificate(), root.publicKey, Date.now()).signedBy, deviceIdOf(named.key))
 
@@ -166,7 +169,7 @@ test(
       code: 'renewalRefused',
       message: /no admin/,
     })
-    dueAdmin.membership.look() // refused by both, it turns to the control plane
+    dueAdmin.watch.look() // refused by both, it turns to the control plane
     await eventually(
       2000,
       'it asked the control plane',
