@@ -39,7 +39,7 @@ const contend = (t: TestContext, file: string): Contender => {
   }
 }
 
-test('folder lock: of many processes at once one holds it, and SIGKILL frees it', { timeout: 60_000 }, async (t) => {
+test('folder lock: of many processes at once one holds it, and SIGKILL frees it', { timeout: 300_000 }, async (t) => {
   const file = join(temporaryFolder(t), 'deep', 'a.lock')
   for (let round = 0; round < 12; round++) {
     const contenders = Array.from({ length: 4 }, () => contend(t, file))

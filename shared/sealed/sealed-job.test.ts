@@ -63,6 +63,8 @@ test('sealed job: rank 0 opens what was asked, nobody else reads or changes it',
   await assert.rejects(openJob(pair, 'b'.repeat(64), sent), { code: 'sealBroken' })
   await assert.rejects(openJob(await newSealingPair(), poolId, sent), { code: 'sealStale' })
   await assert.rejects(openJob(pair, poolId, plain), { code: 'sealStale' })
+  const odd = await sealJob({ ...plain, prompt: 5 as never }, { poolId, publicKey: pair.publicKey })
+  await assert.rejects(openJob(pair, poolId, odd.submission), { code: 'sealBroken' }, 'what opens is no submission')
 })
 
 test('sealed job: lengths are told in steps', async () => {
@@ -194,4 +196,5 @@ test('sealing key: signed by rank 0 of that epoch, a member by the root key that
     refuses(`byte ${index}`, { key: changed.toString('base64url') }, /./)
   }
   refuses('nothing', { key: 'AAAA' }, /./)
+  refuses('half a key', { key: signSealingKey(device, epoch, publicKey.subarray(16)) }, /no X25519 key/)
 })
