@@ -53,4 +53,18 @@ describe('npm test', () => {
     const [, pid] = /error: a test left process (\d+) behind: sleep 321\n/.exec(stderr) ?? []
     await eventually(5000, 'it is ended', () => (isOver(pid) ? true : undefined))
   })
+
+  it('says which files took longest, once there are many, and what means no test', async (t) => {
+    const folder = temporaryFolder(t)
+    for (let index = 0; index < 20; index++)
+      writeFileSync(join(folder, `${index}.test.mjs`), `import { test } from 'node:test'\ntest('${index}', () => {})`)
+    const home = temporaryFolder(t)
+    const env = { NODE_TEST_CONTEXT: undefined }
+    const { code, stdout } = await runProgram(process.execPath, [runner, join(folder, '*.test.mjs')], { home, env })
+    assert.equal(code, 0, stdout)
+    assert.match(stdout, /(?:ℹ +\d+ s .*\/\d+\.test\.mjs\n){15}ℹ tests 20\n/)
+    const none = await runProgram(process.execPath, [runner, join(folder, 'none.test.mjs')], { home, env })
+    assert.equal(none.code, 1)
+    assert.match(none.stderr, /^error: there is no test .*none\.test\.mjs\nhint: /m)
+  })
 })

@@ -2,10 +2,10 @@
  * `npm test`: runs every test with Node's test runner, in a home of its own, and fails if a process is left behind.
  *
  *   npm test                                   all
- *   npm test -- shared/units.test.ts           these files or patterns
+ *   npm test -- shared/units.test.ts           these files, folders or patterns
  */
 import { spawn } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { globSync, mkdtempSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -20,19 +20,31 @@ export const unitPatterns = [
   'shared/**/*.test.ts',
   'tools/**/*.test.ts',
 ]
-export const allPatterns = [...unitPatterns, 'test/**/*.test.ts', 'bench/**/*.test.ts']
+/** Those of whole systems first: they take longest, and the small ones fill what is left at the end. */
+export const allPatterns = ['test/**/*.test.ts', 'bench/**/*.test.ts', ...unitPatterns]
 
 /** Milliseconds after which a run hangs: all tests together take 18 minutes on two quiet cores. */
 const limitMs = 26 * 60_000
 
+/** Tests that a pattern, a file or a folder means. */
+const filesOf = (pattern: string): string[] => {
+  const isFolder = statSync(join(root, pattern), { throwIfNoEntry: false })?.isDirectory() ?? false
+  const found = globSync(isFolder ? `${pattern}/**/*.test.{ts,mjs}` : pattern, { cwd: root })
+  return found.filter((file) => !file.includes('node_modules')).toSorted()
+}
+
 /** Runs the tests of some patterns. @returns the exit code: not 0 when a test fails or a process is left */
 export const runTests = async (patterns: readonly string[]): Promise<number> => {
+  const files = [...new Set(patterns.flatMap(filesOf))]
+  const missing = patterns.find((pattern) => filesOf(pattern).length === 0)
+  if (missing !== undefined) {
+    process.stderr.write(`error: there is no test ${missing}\nhint: npm test -- <file, folder or pattern>\n`)
+    return 1
+  }
   const runId = newRunId()
   const home = mkdtempSync(join(tmpdir(), 'mesh-test-home-'))
   try {
-    // two at a time: tests of whole rings start several processes each
-    const args = ['--test', '--test-concurrency=2', '--test-reporter=spec', '--test-timeout=300000', ...patterns]
-    const child = spawn(process.execPath, args, {
+    const child = spawn(process.execPath, [join(root, 'test/support/run-files.ts'), ...files], {
       cwd: root,
       stdio: 'inherit',
       env: { ...environmentFor(home), [runMark]: runId },
