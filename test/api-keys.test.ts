@@ -20,7 +20,7 @@ interface Made {
 
 it(
   'api keys: a prompt by key from a machine without a device, paid by who made the key, until it is revoked',
-  { timeout: 120_000 },
+  { timeout: 300_000 },
   async (t) => {
     const root = temporaryFolder(t)
     const [a, b, guest] = ['a', 'b', 'guest'].map((name) => join(root, name))

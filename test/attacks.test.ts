@@ -222,7 +222,7 @@ const knock = (port: number): Promise<void> =>
 const knocks = 10_000
 const knocksAtOnce = 100
 
-test('attacks on a pool that works', { timeout: 170_000 }, async (t) => {
+test('attacks on a pool that works', { timeout: 300_000 }, async (t) => {
   const arena = await createArena(t)
   const { url, poolId, root, admin } = arena
   const before = { agent: residentMiB(arena.agentPid), plane: residentMiB(arena.planePid) }
@@ -362,7 +362,7 @@ test('attacks on a pool that works', { timeout: 170_000 }, async (t) => {
     })
   })
 
-  await t.test(`${knocks} connections that come to nothing`, { timeout: 60_000 }, async () => {
+  await t.test(`${knocks} connections that come to nothing`, { timeout: 300_000 }, async () => {
     const port = Number(/\/tcp\/(\d+)/.exec(arena.address)?.[1])
     await arena.undisturbed(async () => {
       for (let done = 0; done < knocks; done += knocksAtOnce)

@@ -40,7 +40,7 @@ const takenPort = (t: TestContext): Promise<number> =>
 describe('in the background', () => {
   it(
     'start -d comes back when it is ready; it may be repeated; status, logs and down know it',
-    { timeout: 120_000 },
+    { timeout: 300_000 },
     async (t) => {
       const { home, run } = await deviceIn(t)
       const first = await run('start', '-d', ...local)
@@ -109,7 +109,7 @@ describe('in the background', () => {
 
   it(
     'what does not come up says why, as it would in a terminal, and leaves no process',
-    { timeout: 120_000 },
+    { timeout: 300_000 },
     async (t) => {
       const { root, home, run } = await deviceIn(t)
       const port = await takenPort(t)
@@ -127,7 +127,7 @@ describe('in the background', () => {
 
   it(
     'after it was killed outright, the next one starts; down never ends a process that took its id',
-    { timeout: 120_000 },
+    { timeout: 300_000 },
     async (t) => {
       const { home, run } = await deviceIn(t)
       assert.equal((await run('start', '-d', ...local)).code, 0)
@@ -145,7 +145,7 @@ describe('in the background', () => {
     },
   )
 
-  it('mesh down ends what runs in another terminal as well', { timeout: 60_000 }, async (t) => {
+  it('mesh down ends what runs in another terminal as well', { timeout: 300_000 }, async (t) => {
     const { home, root, run } = await deviceIn(t)
     const terminal = startProcess({
       name: 'terminal',
@@ -160,7 +160,7 @@ describe('in the background', () => {
     assert.equal((await within(5000, 'it ended', terminal.ended)).code, 0)
   })
 
-  it('interrupted before it is ready, nothing stays', { timeout: 60_000 }, async (t) => {
+  it('interrupted before it is ready, nothing stays', { timeout: 300_000 }, async (t) => {
     const { home, root } = await deviceIn(t)
     const waiting = startProcess({ name: 'start -d', program: 'mesh', args: ['start', '-d', ...local], home: root })
     afterwards(t, () => waiting.stop())
@@ -186,7 +186,7 @@ esac
 describe('as a service', { skip: process.platform === 'linux' ? false : 'systemd is a matter of Linux' }, () => {
   it(
     'install starts it and says so, remove ends it; where systemd is missing, the reason and what to run',
-    { timeout: 120_000 },
+    { timeout: 300_000 },
     async (t) => {
       const { root, home } = await deviceIn(t)
       const [folder, tools] = [join(root, '..', 'user'), join(root, '..', 'tools')]

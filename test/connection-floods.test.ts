@@ -95,7 +95,7 @@ const formRing = async (
   return { epoch, ms: performance.now() - startedAt }
 }
 
-test('a ring forms and works while strangers hold 200 sockets to each agent', { timeout: 160_000 }, async (t) => {
+test('a ring forms and works while strangers hold 200 sockets to each agent', { timeout: 300_000 }, async (t) => {
   const { agents, floods, before } = await createPool(t)
   const hard = await formRing(agents)
   const text = await mesh(prompt, { home: agents[1].home })

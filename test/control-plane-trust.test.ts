@@ -11,7 +11,7 @@ import type { ControlPlaneId } from '../shared/ids.ts'
 import { createDeviceClient, firstContactText } from '../agent/device/control-plane.ts'
 import { findDevice, loadDevice, saveDevice } from '../agent/device/device.ts'
 import { temporaryFolder } from './support/homes.ts'
-import { meshHere } from './support/kills.ts'
+import { meshHere } from './support/processes.ts'
 
 const tlsPlane = async (t: TestContext): Promise<{ readonly url: string; readonly key: ControlPlaneId }> => {
   const { url, key } = await startPlane(t, undefined, { ...quickSettings, port: {} })

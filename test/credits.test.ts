@@ -12,7 +12,7 @@ import { eventually, mesh, runMesh, startReady } from './support/processes.ts'
 
 it(
   'credits: every entry is signed by its device, sums are zero, and a changed row is found',
-  { timeout: 120_000 },
+  { timeout: 300_000 },
   async (t) => {
     const root = temporaryFolder(t)
     const [a, b, services] = ['a', 'b', 'services'].map((name) => join(root, name))

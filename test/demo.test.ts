@@ -44,7 +44,7 @@ const isGone = (pid: number): boolean => {
 }
 
 describe('demo', () => {
-  it('three workers answer one prompt and nothing is left', { timeout: 120_000 }, async (t) => {
+  it('three workers answer one prompt and nothing is left', { timeout: 300_000 }, async (t) => {
     const folder = temporaryFolder(t)
     const output = await mesh(['demo', '--workers', '3', '--max-tokens', '16', '--json'], {
       home: folder,
@@ -59,7 +59,7 @@ describe('demo', () => {
     assert.deepEqual(demoFolders(folder), [])
   })
 
-  it('Ctrl-C in the middle ends every process and removes the folder', { timeout: 60_000 }, async (t) => {
+  it('Ctrl-C in the middle ends every process and removes the folder', { timeout: 300_000 }, async (t) => {
     const folder = temporaryFolder(t)
     const demo = startDemo(t, folder)
     const pids = await agentPids(folder)
@@ -72,7 +72,7 @@ describe('demo', () => {
     assert.deepEqual(demoFolders(folder), [])
   })
 
-  it('killed outright, it leaves no process', { timeout: 60_000 }, async (t) => {
+  it('killed outright, it leaves no process', { timeout: 300_000 }, async (t) => {
     const folder = temporaryFolder(t)
     const demo = startDemo(t, folder)
     const pids = await agentPids(folder)
@@ -80,7 +80,7 @@ describe('demo', () => {
     await eventually(10_000, 'the agents end', () => (pids.every(isGone) ? true : undefined))
   })
 
-  it('an agent that dies ends the demo with its name and its last lines', { timeout: 60_000 }, async (t) => {
+  it('an agent that dies ends the demo with its name and its last lines', { timeout: 300_000 }, async (t) => {
     const folder = temporaryFolder(t)
     const demo = startDemo(t, folder)
     const [first, second] = await agentPids(folder)

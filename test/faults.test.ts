@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { connect, type Socket } from 'node:net'
 import { join } from 'node:path'
-import { describe, it, type TestContext } from 'node:test'
+import { describe, it, test, type TestContext } from 'node:test'
 import { type ManagedProcess, startProcess } from '../agent/cli/managed-process.ts'
 import { ggmlComes } from '../agent/engine/test/platform.ts'
 import { openHome, readStateJson, writeStateJson } from '../shared/home.ts'
@@ -14,35 +14,42 @@ import { eventually, mesh, runMesh, startPrompt, startReady } from './support/pr
 
 interface Device {
   readonly home: string
-  start(): Promise<ManagedProcess>
+  start(...more: string[]): Promise<ManagedProcess>
+}
+
+interface Pool {
+  readonly devices: readonly [Device, Device]
+  ring(): Promise<Printed<RingView>>
+  /** Ends the control plane and starts it again at its address. */
+  restartControlPlane(): Promise<void>
 }
 
 /** A control plane and two devices in one pool and one ring; agents not started yet. */
-const createPool = async (
-  t: TestContext,
-  { lease = '3s', agent = [] }: { readonly lease?: string; readonly agent?: readonly string[] } = {},
-): Promise<{
-  readonly url: string
-  readonly devices: readonly [Device, Device]
-  ring(): Promise<Printed<RingView>>
-}> => {
+const createPool = async (t: TestContext): Promise<Pool> => {
   const root = temporaryFolder(t)
-  const services = join(root, 'services')
-  const { info } = await startReady(t, {
-    name: 'control plane',
-    program: 'mesh',
-    args: ['control-plane', '--port', '0', '--json', '--ring-grace', '1s', '--lease', lease, '--heartbeat', '500ms'],
-    home: services,
-  })
-  const url = String(info.url)
+  const startPlane = async (port: string): Promise<{ readonly process: ManagedProcess; readonly url: string }> => {
+    const { process, info } = await startReady(t, {
+      name: 'control plane',
+      program: 'mesh',
+      args: ['control-plane', '--port', port, '--json', '--ring-grace', '1s', '--lease', '60s', '--heartbeat', '500ms'],
+      home: join(root, 'services'),
+    })
+    return { process, url: String(info.url) }
+  }
+  let plane = await startPlane('0')
   const device = (name: string): Device => {
     const home = join(root, name)
-    const args = ['start', '--json', '--listen', '/ip4/127.0.0.1/tcp/0', '--threads', '1', ...agent]
-    return { home, start: async () => (await startReady(t, { name, program: 'mesh', args, home })).process }
+    const args = ['start', '--json', '--listen', '/ip4/127.0.0.1/tcp/0', '--threads', '1']
+    return {
+      home,
+      start: async (...more) =>
+        (await startReady(t, { name, program: 'mesh', args: [...args, ...more], home })).process,
+    }
   }
   const [first, second] = [device('first'), device('second')]
-  await mesh(['init', '--network-id', 'home', '--name', 'First', '--control-plane', url], { home: first.home })
-  await mesh(['init', '--network-id', 'home', '--name', 'Second', '--control-plane', url], { home: second.home })
+  const init = ['init', '--network-id', 'home', '--control-plane', plane.url, '--name']
+  await mesh([...init, 'First'], { home: first.home })
+  await mesh([...init, 'Second'], { home: second.home })
   await mesh(['pool-create', '--name', 'home'], { home: first.home })
   const admin = await first.start()
   await mesh(['pool-join', '--invite', (await mesh(['pool-invite'], { home: first.home })).trim()], {
@@ -52,11 +59,14 @@ const createPool = async (
   await mesh(['join-ring', '--model-id', 'tiny-story'], { home: second.home })
   await admin.stop()
   return {
-    url,
     devices: [first, second],
     ring: async () => {
       const [view] = JSON.parse(await mesh(['ring-status', '--json'], { home: first.home })) as Printed<RingView>[]
       return view
+    },
+    restartControlPlane: async () => {
+      await plane.process.stop()
+      plane = await startPlane(new URL(plane.url).port)
     },
   }
 }
@@ -89,7 +99,7 @@ describe('faults', () => {
 
   it(
     'of agents that start in one home at once one runs, and the others name it, also after it was killed',
-    { timeout: 90_000 },
+    { timeout: 300_000 },
     async (t) => {
       const home = join(temporaryFolder(t), 'device')
       const init = ['init', '--network-id', 'home', '--name', 'One', '--control-plane', 'http://127.0.0.1:9', '--json']
@@ -136,7 +146,7 @@ describe('faults', () => {
 
   it(
     'out of file descriptors an agent lives on, says so, and serves when some are free',
-    { timeout: 90_000 },
+    { timeout: 300_000 },
     async (t) => {
       const home = join(temporaryFolder(t), 'device')
       await mesh(['init', '--network-id', 'home', '--name', 'Few', '--control-plane', 'http://127.0.0.1:9'], { home })
@@ -175,25 +185,9 @@ describe('faults', () => {
     },
   )
 
-  it('a process that got the id of an agent that was killed is not taken for it', { timeout: 60_000 }, async (t) => {
-    const {
-      devices: [first],
-    } = await createPool(t)
-    const killed = await first.start()
-    const file = openHome(first.home).agentState
-    const state = await eventually(10_000, 'the agent wrote its state', () => readStateJson(file) as object | undefined)
-    killed.signal('SIGKILL')
-    await killed.ended
-    writeStateJson(file, { ...state, pid: process.pid }) // ours: a process that is no agent
-    const { code, stdout } = await runMesh(['status'], { home: first.home })
-    assert.equal(code, 3)
-    assert.match(stdout, /agent +not running/)
-    await first.start()
-  })
-
   it(
     'an agent waits for a control plane that is not there yet, says so, and connects when it comes',
-    { timeout: 60_000 },
+    { timeout: 300_000 },
     async (t) => {
       const root = temporaryFolder(t)
       const home = join(root, 'device')
@@ -232,13 +226,29 @@ describe('faults', () => {
       })
     },
   )
+})
 
-  it('a prompt longer than the context is refused with both numbers', { timeout: 90_000 }, async (t) => {
-    const {
-      devices: [first],
-      ring,
-    } = await createPool(t)
-    await first.start()
+/** One pool for all that follows: what one test breaks is whole again at its end. */
+test('faults of a ring', { timeout: 900_000 }, async (t) => {
+  const { devices, ring, restartControlPlane } = await createPool(t)
+  const [first, second] = devices
+  const homes = devices.map(({ home }) => home)
+
+  await t.test('a process that got the id of an agent that was killed is not taken for it', async () => {
+    const killed = await first.start()
+    const file = openHome(first.home).agentState
+    const state = await eventually(10_000, 'the agent wrote its state', () => readStateJson(file) as object | undefined)
+    killed.signal('SIGKILL')
+    await killed.ended
+    writeStateJson(file, { ...state, pid: process.pid }) // ours: a process that is no agent
+    const { code, stdout } = await runMesh(['status'], { home: first.home })
+    assert.equal(code, 3)
+    assert.match(stdout, /agent +not running/)
+  })
+
+  const agents = [await first.start()]
+
+  await t.test('a prompt longer than the context is refused with both numbers', async () => {
     await activeWith(1, ring)
     const result = await runMesh(['inference', '--prompt', 'the cat sat on the mat and '.repeat(200)], {
       home: first.home,
@@ -249,84 +259,18 @@ describe('faults', () => {
     assert.match(await mesh(shortPrompt, { home: first.home }), /\w/)
   })
 
-  for (const [victim, code, text] of [
-    ['follower', 6, /lost Second \(rank 1\)/],
-    ['leader', 6, /the agent that ran the job went away: First/],
-  ] as const) {
-    it(
-      `a ${victim} killed in the middle of a prompt: clear error within 10 s, next job runs when it is back`,
-      { timeout: 120_000 },
-      async (t) => {
-        const {
-          devices: [first, second],
-          ring,
-        } = await createPool(t)
-        const agents = [await first.start(), await second.start()]
-        await activeWith(2, ring)
-        const asker = victim === 'leader' ? second.home : first.home
-        const index = victim === 'leader' ? 0 : 1
-        const { begun, result: running } = startPrompt(longPrompt, { home: asker, timeoutMs: 60_000 })
-        await begun
-        const killed = Date.now()
-        agents[index].signal('SIGKILL')
-        const result = await running
-        assert.ok(Date.now() - killed < 10_000, `took ${Date.now() - killed} ms`)
-        assert.equal(result.code, code)
-        assert.match(result.stderr, text)
-        assert.match(result.stderr, /^hint: /m)
-        await (index === 0 ? first : second).start()
-        await activeWith(2, ring)
-        assert.match(await mesh(shortPrompt, { home: asker }), /\w/)
-      },
-    )
-  }
-
-  it(
-    'a leader whose process stands still: the job ends by its name long before its lease, and the next one runs when it goes on',
-    { timeout: 120_000 },
-    async (t) => {
-      const {
-        devices: [first, second],
-        ring,
-      } = await createPool(t, { lease: '60s', agent: ['--step-timeout', '2s'] })
-      const [leader] = [await first.start(), await second.start()]
-      await activeWith(2, ring)
-      const { begun, result: running } = startPrompt(longPrompt, { home: second.home, timeoutMs: 60_000 })
-      await begun
-      afterwards(t, () => leader.signal('SIGCONT'))
-      leader.signal('SIGSTOP')
-      const stopped = Date.now()
-      const { code, stderr } = await running
-      assert.ok(Date.now() - stopped < 12_000, `took ${Date.now() - stopped} ms`)
-      assert.equal(code, 6)
-      assert.match(
-        stderr,
-        /^error: Second \(rank 1\) gave up: "rank 0 \(First\) did not answer within 2 s"\nhint: repeat the job/m,
-      )
-      leader.signal('SIGCONT')
-      await activeWith(2, ring)
-      assert.match(await mesh(shortPrompt, { home: second.home }), /\w/)
-    },
-  )
+  agents.push(await second.start())
+  const formed = await activeWith(2, ring)
+  const text = await mesh(shortPrompt, { home: first.home })
 
   // ggml computes in a process of its own
   if (ggmlComes)
-    for (const [name, index] of [
-      ['First', 0],
-      ['Second', 1],
-    ] as const) {
-      it(
+    for (const [index, name] of ['First', 'Second'].entries())
+      await t.test(
         `a native crash on rank ${index}: its agent lives on, the job says where, the next one runs to the same text`,
-        { timeout: 120_000 },
-        async (t) => {
-          const {
-            devices: [first, second],
-            ring,
-          } = await createPool(t)
-          const agents = [await first.start(), await second.start()]
+        async () => {
           const { epoch, network } = await activeWith(2, ring)
-          assert.equal(network?.carrier, 'sockets')
-          const text = await mesh(shortPrompt, { home: first.home })
+          if (index === 0) assert.equal(network?.carrier, 'sockets')
           const { begun, result: running } = startPrompt(longPrompt, { home: first.home, timeoutMs: 60_000 })
           await begun
           const [computing] = childrenOf(agents[index].pid, 'ggml/process-main.ts')
@@ -354,38 +298,60 @@ describe('faults', () => {
           assert.equal(after.epoch, epoch) // nothing was lost, so nothing had to form anew
         },
       )
-    }
 
-  it('the control plane restarts while the ring is idle: the next prompt runs', { timeout: 120_000 }, async (t) => {
-    const root = temporaryFolder(t)
-    const home = join(root, 'device')
-    const start = async (port: string): Promise<{ process: ManagedProcess; url: string }> => {
-      const { process, info } = await startReady(t, {
-        name: 'control plane',
-        program: 'mesh',
-        args: ['control-plane', '--port', port, '--json'],
-        home: join(root, 'services'),
-      })
-      return { process, url: String(info.url) }
-    }
-    const before = await start('0')
-    await mesh(['init', '--network-id', 'home', '--name', 'Only', '--control-plane', before.url], { home })
-    await mesh(['pool-create', '--name', 'home'], { home })
-    await startReady(t, {
-      name: 'agent',
-      program: 'mesh',
-      args: ['start', '--json', '--listen', '/ip4/127.0.0.1/tcp/0'],
-      home,
-    })
-    await mesh(['join-ring', '--model-id', 'tiny-story'], { home })
-    const ring = async (): Promise<Printed<RingView>> =>
-      (JSON.parse(await mesh(['ring-status', '--json'], { home })) as Printed<RingView>[])[0]
-    const { epoch } = await activeWith(1, ring)
-    const text = await mesh(shortPrompt, { home })
-    await before.process.stop()
-    await start(new URL(before.url).port)
-    const again = await activeWith(1, ring)
-    assert.equal(again.epoch, epoch) // nothing was lost, so nothing had to form anew
-    assert.equal(await mesh(shortPrompt, { home }), text)
+  await t.test('the control plane restarts while the ring is idle: the next prompt runs', async () => {
+    await restartControlPlane()
+    const again = await activeWith(2, ring)
+    assert.equal(again.epoch, formed.epoch) // nothing was lost, so nothing had to form anew
+    assert.equal(await mesh(shortPrompt, { home: first.home }), text)
   })
+
+  for (const [index, victim, code, said] of [
+    [1, 'follower', 6, /lost Second \(rank 1\)/],
+    [0, 'leader', 6, /the agent that ran the job went away: First/],
+  ] as const)
+    await t.test(
+      `a ${victim} killed in the middle of a prompt: clear error within 10 s, next job runs when it is back`,
+      async () => {
+        await activeWith(2, ring)
+        const asker = homes[1 - index]
+        const { begun, result: running } = startPrompt(longPrompt, { home: asker, timeoutMs: 60_000 })
+        await begun
+        const killed = Date.now()
+        agents[index].signal('SIGKILL')
+        const result = await running
+        assert.ok(Date.now() - killed < 10_000, `took ${Date.now() - killed} ms`)
+        assert.equal(result.code, code)
+        assert.match(result.stderr, said)
+        assert.match(result.stderr, /^hint: /m)
+        agents[index] = await devices[index].start()
+        await activeWith(2, ring)
+        assert.match(await mesh(shortPrompt, { home: asker }), /\w/)
+      },
+    )
+
+  await t.test(
+    'a leader whose process stands still: the job ends by its name long before its lease, and the next one runs when it goes on',
+    async (context) => {
+      await restartControlPlane() // which forgets that they came and went
+      for (const agent of agents) await agent.stop()
+      const [leader] = [await first.start('--step-timeout', '2s'), await second.start('--step-timeout', '2s')]
+      await activeWith(2, ring)
+      const { begun, result: running } = startPrompt(longPrompt, { home: second.home, timeoutMs: 60_000 })
+      await begun
+      afterwards(context, () => leader.signal('SIGCONT'))
+      leader.signal('SIGSTOP')
+      const stopped = Date.now()
+      const { code, stderr } = await running
+      assert.ok(Date.now() - stopped < 12_000, `took ${Date.now() - stopped} ms`)
+      assert.equal(code, 6)
+      assert.match(
+        stderr,
+        /^error: Second \(rank 1\) gave up: "rank 0 \(First\) did not answer within 2 s"\nhint: repeat the job/m,
+      )
+      leader.signal('SIGCONT')
+      await activeWith(2, ring)
+      assert.match(await mesh(shortPrompt, { home: second.home }), /\w/)
+    },
+  )
 })

@@ -240,7 +240,7 @@ it('every command is shown here, or said why not', () => {
 })
 
 for (const json of [false, true]) {
-  it(`no command${json ? ' with --json' : ''} passes on what steers a terminal`, { timeout: 60_000 }, async () => {
+  it(`no command${json ? ' with --json' : ''} passes on what steers a terminal`, { timeout: 300_000 }, async () => {
     for (const [name, more] of Object.entries(shown)) {
       if (typeof more === 'string') continue
       for (const isTTY of [true, false]) {

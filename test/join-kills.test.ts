@@ -17,8 +17,8 @@ import { decodeInvite } from '../shared/identity/invite.ts'
 import { verifyCertificate } from '../shared/identity/pool-certificate.ts'
 import { temporaryFolder } from './support/homes.ts'
 import { isFull } from './support/full.ts'
-import { meshHere, runUntilKilled, seed } from './support/kills.ts'
-import { mesh, startReady } from './support/processes.ts'
+import { runUntilKilled, seed } from './support/kills.ts'
+import { mesh, meshHere, startReady } from './support/processes.ts'
 
 /** `node test/join-kills.test.ts --full` kills 60 times, in about two minutes. */
 const kills = isFull ? 60 : 6

@@ -9,8 +9,7 @@ import { allCommands } from '../agent/cli/commands.ts'
 import { findDevice } from '../agent/device/device.ts'
 import { openHome } from '../shared/home.ts'
 import { temporaryFolder } from './support/homes.ts'
-import { meshHere } from './support/kills.ts'
-import { eventually, runMesh, type RunResult, startReady } from './support/processes.ts'
+import { eventually, meshHere, runMesh, type RunResult, startReady } from './support/processes.ts'
 
 const commands = await allCommands()
 
@@ -241,7 +240,7 @@ const alone = async (t: TestContext, walk: Walk, root: string): Promise<void> =>
 }
 
 describe('--json', () => {
-  it('every command prints what its schema says', { timeout: 240_000 }, async (t) => {
+  it('every command prints what its schema says', { timeout: 300_000 }, async (t) => {
     const root = temporaryFolder(t)
     const homes = { a: join(root, 'a'), b: join(root, 'b') }
     const walk = new Walk()

@@ -100,7 +100,7 @@ const summary = (commitment: Commitment | undefined): unknown[] => [
 ]
 
 describe('kill -9 while memory is locked and unlocked', () => {
-  it(`${counts.inside} kills inside the changes themselves (seed ${seed})`, { timeout: 280_000 }, async (t) => {
+  it(`${counts.inside} kills inside the changes themselves (seed ${seed})`, { timeout: 300_000 }, async (t) => {
     const { scene } = await createScene(t)
     const random = seeded(seed)
     let between = 0
@@ -135,7 +135,7 @@ describe('kill -9 while memory is locked and unlocked', () => {
     assert.ok(between >= counts.inside / 40, `only ${between} kills hit a change half way`)
   })
 
-  it(`at least ${counts.commands} kills of the commands (seed ${seed})`, { timeout: 280_000 }, async (t) => {
+  it(`at least ${counts.commands} kills of the commands (seed ${seed})`, { timeout: 300_000 }, async (t) => {
     const { scene } = await createScene(t)
     const random = seeded(seed + 1)
     let wholeMs = 0
@@ -172,7 +172,7 @@ describe('kill -9 while memory is locked and unlocked', () => {
 
   it(
     `${counts.services} kills of agent and control plane while commands run (seed ${seed})`,
-    { timeout: 280_000 },
+    { timeout: 300_000 },
     async (t) => {
       const { scene, root, plane } = await createScene(t)
       const random = seeded(seed + 2)

@@ -116,7 +116,7 @@ const startLiar = async (
 
 test(
   'move: members follow the word of an admin to another key, and no word of anybody else; lies make them dial nobody',
-  { timeout: 240_000 },
+  { timeout: 300_000 },
   async (t) => {
     const root = temporaryFolder(t)
     const [admin, member] = ['Admin', 'Member'].map((name) => join(root, name))

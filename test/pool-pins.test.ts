@@ -8,7 +8,7 @@ import { startPlane } from '../control-plane/test/plane.ts'
 import { openHome } from '../shared/home.ts'
 import { issueCertificate } from '../shared/identity/pool-certificate.ts'
 import { temporaryFolder } from './support/homes.ts'
-import { meshHere } from './support/kills.ts'
+import { meshHere } from './support/processes.ts'
 
 const json = async <T>(args: readonly string[], home: string): Promise<T> => {
   const { code, stdout, stderr } = await meshHere([...args, '--json'], home)
@@ -18,7 +18,7 @@ const json = async <T>(args: readonly string[], home: string): Promise<T> => {
 
 test(
   'pins: who removes the admin that named the control plane names it now; the removed one names none any more',
-  { timeout: 60_000 },
+  { timeout: 300_000 },
   async (t) => {
     const { url } = await startPlane(t)
     const [maker, second] = [temporaryFolder(t), temporaryFolder(t)]

@@ -79,7 +79,7 @@ const activeRing = ({ json, b }: Cluster): Promise<Printed<RingView>> =>
 describe('quick start', () => {
   it(
     'two agents, one prompt: the same text on both, and every read command tells of it',
-    { timeout: 120_000 },
+    { timeout: 300_000 },
     async (t) => {
       const cluster = await quickStart(t)
       const { a, b, json } = cluster

@@ -61,7 +61,7 @@ interface Answer {
 describe('sealed prompts', () => {
   it(
     'the control plane carries them and sees neither prompt nor answer, also over a restart of rank 0',
-    { timeout: 180_000 },
+    { timeout: 300_000 },
     async (t) => {
       const root = temporaryFolder(t)
       const [home, services] = [join(root, 'home'), join(root, 'services')]

@@ -16,8 +16,8 @@ import type { Printed } from '../shared/printed.ts'
 import type { RingView } from '../shared/schema/ring.ts'
 import { afterwards, temporaryFolder } from './support/homes.ts'
 import { isFull } from './support/full.ts'
-import { meshHere, runUntilKilled, seed } from './support/kills.ts'
-import { eventually, mesh, startReady } from './support/processes.ts'
+import { runUntilKilled, seed } from './support/kills.ts'
+import { eventually, mesh, meshHere, startReady } from './support/processes.ts'
 
 /** `node test/settle-kills.test.ts --full` kills 72 times, in about three minutes; `npm test` eight times. */
 const rounds = isFull ? 54 : 6

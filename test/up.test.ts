@@ -69,7 +69,7 @@ const refusesPoolElsewhere = async (home: string, other: string): Promise<void> 
 }
 
 describe('mesh up', () => {
-  it('makes device and pool, and says what the others run', { timeout: 120_000 }, async (t) => {
+  it('makes device and pool, and says what the others run', { timeout: 300_000 }, async (t) => {
     const root = temporaryFolder(t)
     const host = await startHost(t, join(root, 'a'), '--name', 'Desktop')
     assert.deepEqual(
@@ -119,7 +119,7 @@ describe('mesh up', () => {
     await refusesPoolElsewhere(b, join(root, 'c'))
   })
 
-  it('a part that dies is started again, at the same address', { timeout: 120_000 }, async (t) => {
+  it('a part that dies is started again, at the same address', { timeout: 300_000 }, async (t) => {
     const host = await startHost(t, join(temporaryFolder(t), 'a'))
     process.kill(host.pids.control_plane, 'SIGKILL')
     process.kill(host.pids.agent, 'SIGKILL')
@@ -137,13 +137,13 @@ describe('mesh up', () => {
     await allGone(parts)
   })
 
-  it('killed outright, it leaves no process', { timeout: 60_000 }, async (t) => {
+  it('killed outright, it leaves no process', { timeout: 300_000 }, async (t) => {
     const host = await startHost(t, join(temporaryFolder(t), 'a'))
     host.process.signal('SIGKILL')
     await allGone(Object.values(host.pids))
   })
 
-  it('a port that is taken ends it with the reason and without a process', { timeout: 60_000 }, async (t) => {
+  it('a port that is taken ends it with the reason and without a process', { timeout: 300_000 }, async (t) => {
     const root = temporaryFolder(t)
     const host = await startHost(t, join(root, 'a'))
     const port = new URL(host.url).port

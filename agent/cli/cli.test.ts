@@ -278,7 +278,7 @@ describe('mesh', () => {
       const child = spawn(file, [...start, ...args], {
         env: environmentFor(home),
         stdio: ['ignore', 'pipe', 'pipe'],
-        timeout: 30_000,
+        timeout: 120_000,
         killSignal: 'SIGKILL',
       })
       child.stdout.destroy()

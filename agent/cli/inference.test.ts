@@ -209,7 +209,7 @@ describe('mesh inference', () => {
     const child = spawn(file, [...args, 'inference', 'Once'], {
       env: environmentFor(home),
       stdio: ['ignore', 'pipe', 'pipe'],
-      timeout: 30_000,
+      timeout: 120_000,
       killSignal: 'SIGKILL',
     })
     let stderr = ''

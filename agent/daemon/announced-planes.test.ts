@@ -148,7 +148,7 @@ test('announced: an address that was not the one is left alone, longer each time
 
 test(
   'announced: a name that nobody answers for holds up no other, and is asked for once at a time',
-  { timeout: 10_000 },
+  { timeout: 300_000 },
   async () => {
     let asked = 0
     const planes = new AnnouncedPlanes({
@@ -175,7 +175,7 @@ test(
 
 test(
   'announced: where a private address may be tried, it gets the opening of a TLS handshake and not a byte more',
-  { timeout: 20_000 },
+  { timeout: 300_000 },
   async (t) => {
     const heard: Buffer[] = []
     const recorder = createServer((socket) => {

@@ -59,7 +59,7 @@ const twoSpeakers = async (
 const enter = ({ nodes, poolId }: TestPool, connection: Connection): Promise<void> =>
   nodes[0].gate.enter(connection, poolId, AbortSignal.timeout(5000))
 
-test('exchange: the newer pin is on both sides afterwards, whoever had it', { timeout: 20_000 }, async (t) => {
+test('exchange: the newer pin is on both sides afterwards, whoever had it', { timeout: 300_000 }, async (t) => {
   const { pool, a, b, connection } = await twoSpeakers(t)
   await enter(pool, connection)
   const pin = (after: number): string => signPin(pool.root, { after, controlPlaneId: id }, Date.now())
@@ -78,7 +78,7 @@ test('exchange: the newer pin is on both sides afterwards, whoever had it', { ti
 
 test(
   'exchange: before the gate no byte is read, and a member is answered for its own pools alone',
-  { timeout: 20_000 },
+  { timeout: 300_000 },
   async (t) => {
     const { pool, b, connection } = await twoSpeakers(t)
     const stream = await connection.newStream(protocols.controlPlane)
@@ -101,7 +101,7 @@ test(
   },
 )
 
-test('exchange: an answer with more addresses than a member may tell is no answer', { timeout: 20_000 }, async (t) => {
+test('exchange: an answer with more addresses than a member may tell is no answer', { timeout: 300_000 }, async (t) => {
   const pool = await createTestPool(2)
   t.after(() => pool.stop())
   const urls = Array.from({ length: limits.announcedControlPlanes + 1 }, (_, index) => `https://10.0.1.${index}:8080`)

@@ -97,7 +97,7 @@ test('stream: the largest frame passes', async (t) => {
 
 test(
   'stream: a reader that stops holds the sender back, again and again, and little is queued',
-  { timeout: 30_000 },
+  { timeout: 300_000 },
   async (t) => {
     const { near, far } = await streamPair(t)
     far.addEventListener('message', () => {})

@@ -77,7 +77,7 @@ for (const [name, { make, problem }] of Object.entries(refusals)) {
 
 test(
   'gate: an announced gigabyte, garbage CBOR and half a message cost the sender its connection only',
-  { timeout: 30_000 },
+  { timeout: 300_000 },
   async (t) => {
     const pool = await poolWith(t, good)
     const attempts: ((send: (bytes: Uint8Array) => void) => void)[] = [
@@ -170,7 +170,7 @@ test('gate: a peer that is no agent is told apart from one that refuses', async 
   })
 })
 
-test('gate: a silent stranger is disconnected in time', { timeout: 20_000 }, async (t) => {
+test('gate: a silent stranger is disconnected in time', { timeout: 300_000 }, async (t) => {
   const pool = await poolWith(t, good)
   const started = performance.now()
   const connection = await pool.nodes[1].node.libp2p.dial(pool.nodes[0].node.libp2p.getMultiaddrs())

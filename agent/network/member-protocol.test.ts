@@ -66,7 +66,7 @@ const isReset = async (connection: Connection, id: string, bytes: Uint8Array): P
 /** The beginning of a message: who reads it waits for the rest, up to the deadline of the protocol. */
 const beginning = Uint8Array.from([200, 0, 0, 0, 1])
 
-test('member protocol: a member is answered, with who asked', { timeout: 20_000 }, async (t) => {
+test('member protocol: a member is answered, with who asked', { timeout: 300_000 }, async (t) => {
   const { served, poolId, nodes, enter } = await createPair(t)
   const asked: [number, string, boolean][] = []
   answerMembers(doubling, served, ({ number }, member) => {
@@ -77,7 +77,7 @@ test('member protocol: a member is answered, with who asked', { timeout: 20_000 
   assert.deepEqual(asked, [[21, nodes[0].node.peerId, true]])
 })
 
-test('member protocol: of a stranger nothing is read, and nobody is told', { timeout: 20_000 }, async (t) => {
+test('member protocol: of a stranger nothing is read, and nobody is told', { timeout: 300_000 }, async (t) => {
   const { served, poolId, connection, enter } = await createPair(t)
   let told = 0
   answerMembers(doubling, served, () => {
@@ -96,7 +96,7 @@ test('member protocol: of a stranger nothing is read, and nobody is told', { tim
 
 test(
   'member protocol: every protocol of agents but the gate is closed to strangers',
-  { timeout: 20_000 },
+  { timeout: 300_000 },
   async (t) => {
     const { served, connection, nodes } = await createPair(t)
     const refused = (): never => assert.fail('a stranger was served')
@@ -122,7 +122,7 @@ test(
 
 test(
   'member protocol: of another pool, in another form, too long, or failing: one stream',
-  { timeout: 20_000 },
+  { timeout: 300_000 },
   async (t) => {
     const { served, poolId, connection, enter } = await createPair(t)
     const numbers: number[] = []
@@ -147,14 +147,14 @@ test(
   },
 )
 
-test('member protocol: an answer of another form is no answer', { timeout: 20_000 }, async (t) => {
+test('member protocol: an answer of another form is no answer', { timeout: 300_000 }, async (t) => {
   const { served, poolId, enter } = await createPair(t)
   const Text = Type.Object({ text: Type.String() })
   answerMembers({ ...doubling, answer: { schema: Text, bytes: 1000 } }, served, () => ({ text: 'x' }))
   await assert.rejects(askMember(doubling, await enter(), { poolId, number: 1 }), { code: 'frameInvalid' })
 })
 
-test('member protocol: what is told without an answer arrives', { timeout: 20_000 }, async (t) => {
+test('member protocol: what is told without an answer arrives', { timeout: 300_000 }, async (t) => {
   const { served, poolId, enter } = await createPair(t)
   const told: MemberProtocol<typeof Question> = { ...doubling, id: '/test/told/1.0.0', answer: undefined }
   const heard = Promise.withResolvers<number>()
@@ -163,7 +163,7 @@ test('member protocol: what is told without an answer arrives', { timeout: 20_00
   assert.equal(await heard.promise, 5)
 })
 
-test('member protocol: it is spoken until it is ended, or the gate is', { timeout: 20_000 }, async (t) => {
+test('member protocol: it is spoken until it is ended, or the gate is', { timeout: 300_000 }, async (t) => {
   const { served, poolId, nodes, enter } = await createPair(t)
   const { libp2p } = nodes[1].node
   const spoken = (id: string): boolean => libp2p.getProtocols().includes(id)

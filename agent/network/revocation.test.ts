@@ -97,7 +97,7 @@ const listWithout = (...members: Member[]): string =>
 
 test(
   'revocation: one member learns of it, all of them cut the device off, and nobody else',
-  { timeout: 20_000 },
+  { timeout: 300_000 },
   async (t) => {
     const [a, b, c, lost] = await Promise.all([createMember(t), createMember(t), createMember(t), createMember(t)])
     const honest = [await connect(a, b), await connect(b, c)]
@@ -111,7 +111,7 @@ test(
   },
 )
 
-test('revocation: a member that was away is told when it comes back', { timeout: 20_000 }, async (t) => {
+test('revocation: a member that was away is told when it comes back', { timeout: 300_000 }, async (t) => {
   const [a, late, lost] = await Promise.all([createMember(t), createMember(t), createMember(t)])
   const toLate = await connect(lost, late)
   a.receive(listWithout(lost))
@@ -120,7 +120,7 @@ test('revocation: a member that was away is told when it comes back', { timeout:
   await closed('the member that came back cuts it off too', toLate)
 })
 
-test('revocation: a list of a stranger, of nobody and without end changes nothing', { timeout: 20_000 }, async (t) => {
+test('revocation: a list of a stranger, of nobody and without end changes nothing', { timeout: 300_000 }, async (t) => {
   const [a, b] = await Promise.all([createMember(t), createMember(t)])
   const connection = await connect(a, b)
   const forged = signRevocations(newKeyPair(), { after: 8, removed: [deviceIdOf(a.key)] }, Date.now())
@@ -143,7 +143,7 @@ test('revocation: a list of a stranger, of nobody and without end changes nothin
   assert.equal(b.list, undefined)
 })
 
-test('expiry: an admission ends with the certificate while the connection is open', { timeout: 20_000 }, async (t) => {
+test('expiry: an admission ends with the certificate while the connection is open', { timeout: 300_000 }, async (t) => {
   const [a, short] = [await createMember(t), await createMember(t, 2500)]
   const connection = await connect(short, a)
   assert.equal(connection.status, 'open')
@@ -151,7 +151,7 @@ test('expiry: an admission ends with the certificate while the connection is ope
   await assert.rejects(connect(short, a), { code: 'gateRefused', message: /expired/ })
 })
 
-test('expiry: a renewed certificate is shown on the same connection, and it stays', { timeout: 20_000 }, async (t) => {
+test('expiry: a renewed certificate is shown on the same connection, and it stays', { timeout: 300_000 }, async (t) => {
   const [a, short] = [await createMember(t), await createMember(t, 2500)]
   const connection = await connect(short, a)
   const until = Date.now() + 3000

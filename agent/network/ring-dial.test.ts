@@ -210,7 +210,7 @@ test('dial: the gate of one pool does not open a ring of another', async (t) => 
   await (await waiting).close()
 })
 
-test('dial: a connection that went silent is replaced', { timeout: 20_000 }, async (t) => {
+test('dial: a connection that went silent is replaced', { timeout: 300_000 }, async (t) => {
   const pool = await poolOf(t, 2, { attemptMs: 500 })
   const port = Number(/tcp\/(\d+)/.exec(pool.nodes[1].node.addresses()[0])?.[1])
   const proxy = await startProxy(t, port)
@@ -228,7 +228,7 @@ test('dial: a connection that went silent is replaced', { timeout: 20_000 }, asy
 
 test(
   'dial: eight ranks that start at once all find each other, several rings at a time',
-  { timeout: 30_000 },
+  { timeout: 300_000 },
   async (t) => {
     const pool = await poolOf(t, 8)
     const orders = [

@@ -150,7 +150,7 @@ for (const [name, { bytes, code }] of Object.entries(damages)) {
   })
 }
 
-test('links: an epoch that nobody else knows gives up with the name of the device', { timeout: 20_000 }, async (t) => {
+test('links: an epoch that nobody else knows gives up with the name of the device', { timeout: 300_000 }, async (t) => {
   const { pool } = await setUp(t, 2)
   const signal = AbortSignal.timeout(700)
   await assert.rejects(
@@ -159,7 +159,7 @@ test('links: an epoch that nobody else knows gives up with the name of the devic
   )
 })
 
-test('links: ranks may come in any order and late', { timeout: 20_000 }, async (t) => {
+test('links: ranks may come in any order and late', { timeout: 300_000 }, async (t) => {
   const { pool } = await setUp(t, 3)
   const ring = pool.ring([0, 1, 2], 90)
   const signal = new AbortController().signal

@@ -126,7 +126,7 @@ const leaks = async ({ pool, senders, jobs }: Asked, sender: string): Promise<Se
   return found
 }
 
-test('text: who did not submit a job gets none of it, from no route and no stream', { timeout: 60_000 }, async (t) => {
+test('text: who did not submit a job gets none of it, from no route and no stream', { timeout: 300_000 }, async (t) => {
   const asked = await setUp(t)
   const { pool, ring, senders, jobs: ids } = asked
   // the test looks where text is: its owner finds it
@@ -169,7 +169,7 @@ test('text: who did not submit a job gets none of it, from no route and no strea
   assert.deepEqual([cancelled.withheld, JSON.stringify(cancelled).includes(marker)], ['private', false])
 })
 
-test('text: a job of an app is for that key and the device that made it', { timeout: 60_000 }, async (t) => {
+test('text: a job of an app is for that key and the device that made it', { timeout: 300_000 }, async (t) => {
   const { url } = await startPlane(t)
   const pool = await createPool(url)
   const ring = await activeRing(t, pool, url, 2)
@@ -238,7 +238,7 @@ test('text: a sealed prompt passes as it is, its key is shown with the certifica
 
 test(
   'text: admins read it where the root key signed that when the pool was made, and nowhere else',
-  { timeout: 60_000 },
+  { timeout: 300_000 },
   async (t) => {
     const asked = await setUp(t, (root) => signCharter(root, { adminsReadText: true }))
     assert.ok((await leaks(asked, 'admin')).has('jobEvents done'))

@@ -21,7 +21,7 @@ const seed = Date.now() % 2 ** 31
 
 test(
   'fuzz: nothing that others write crashes a reader, takes long or keeps memory',
-  { timeout: 280_000 },
+  { timeout: 300_000 },
   async (t) => {
     const { targets, stop } = await openTargets()
     t.after(stop)

@@ -1,12 +1,8 @@
 /** kill -9 at random moments that a seed decides, for the tests of what a killed process leaves behind. */
 import { spawn } from 'node:child_process'
 import type { TestContext } from 'node:test'
-import { runCli } from '../../agent/cli/run.ts'
-import { noInput } from '../../agent/cli/standard-input.ts'
-import { openHome } from '../../shared/home.ts'
 import { environmentFor } from '../../shared/options.ts'
 import { afterwards } from './homes.ts'
-import type { RunResult } from './processes.ts'
 
 export const seed = 20261121
 
@@ -49,31 +45,3 @@ export const runUntilKilled = (
       resolve({ code, stdout, ms: performance.now() - startedAt })
     })
   })
-
-/**
- * Runs a command of `mesh` in this process: the same code, without the second that starting a program takes.
- * @param send instead of `fetch`: sees every request
- */
-export const meshHere = async (
-  args: readonly string[],
-  home: string,
-  send: typeof fetch = fetch,
-): Promise<RunResult> => {
-  const written = { stdout: '', stderr: '' }
-  const output = (stream: 'stdout' | 'stderr') => ({
-    write: (text: string) => void (written[stream] += text),
-    isTTY: false,
-    columns: 80,
-  })
-  const code = await runCli([...args, '--log-level', 'silent'], {
-    home: openHome(home),
-    colour: false,
-    now: Date.now,
-    fetch: send,
-    signal: new AbortController().signal,
-    stdin: noInput(),
-    stdout: output('stdout'),
-    stderr: output('stderr'),
-  })
-  return { code, ...written }
-}
