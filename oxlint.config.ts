@@ -193,14 +193,6 @@ const toBeSplit = [
   'bench/inference-rank.ts',
   'bench/inference.ts',
   'bench/ranks.ts',
-  'control-plane/app.ts',
-  'control-plane/routes/join-routes.ts',
-  'control-plane/routes/pool-routes.ts',
-  'control-plane/service/jobs.ts',
-  'control-plane/service/rings.ts',
-  'control-plane/service/services.ts',
-  'control-plane/store/credit-store.ts',
-  'control-plane/store/job-store.ts',
   'relay-server/relay.ts',
 ]
 

@@ -65,7 +65,7 @@ test(`ledger: exactly zero after ${jobs} jobs with 5 % of reports lost and 5 % r
     0,
   )
   assert.equal(raw.prepare('select count(*) from job_statements').pluck().get(), 0)
-  const sums = credits.sums(loadPool, 0)
+  const sums = credits.ledger.sums(loadPool, 0)
   assert.deepEqual(
     new Map(sums.map(({ deviceId, earned, used }) => [deviceId, { earned, used }])),
     new Map([...balances].toSorted(([a], [b]) => (a < b ? -1 : 1))),

@@ -1,4 +1,5 @@
 /** Whether rank 0 gets on with a job: as long as it reads or writes tokens, that may take as long as it takes. */
+import type { JobMessage } from './job-state.ts'
 
 export interface JobWatch {
   /** When it got on for the last time. */
@@ -16,13 +17,30 @@ export interface JobNews {
   readonly written?: number
 }
 
+/** Tokens that a job may read and write at most. */
+export interface MostTokens {
+  readonly read: number
+  readonly written: number
+}
+
+/** @param context tokens that the model can hold */
+export const mostOf = (context: number, { maxTokens }: { readonly maxTokens: number }): MostTokens => ({
+  read: context,
+  written: maxTokens,
+})
+
+/** What a message of rank 0 tells of how it gets on. */
+export const newsOf = (message: JobMessage): JobNews => {
+  if (message.type === 'job-tokens') return { written: message.firstIndex + message.tokens.length }
+  return message.type === 'job-started' ? { started: true } : {}
+}
+
 export const jobWatchFrom = (now: number): JobWatch => ({ at: now, read: 0, written: 0, started: false })
 
-/** @param most tokens that the context holds, and that the job may write */
 export const jobWatched = (
   watch: JobWatch,
   { started = false, read = 0, written = 0 }: JobNews,
-  most: { readonly read: number; readonly written: number },
+  most: MostTokens,
   now: number,
 ): JobWatch => {
   const isNew =

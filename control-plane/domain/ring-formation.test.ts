@@ -2,10 +2,10 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { MeshError } from '../../shared/errors.ts'
 import { limits } from '../../shared/limits.ts'
-import { decideRing, type MemberReport, type RingInput, type WishState } from './ring-formation.ts'
+import { decideRing, type MemberReport, type RingInput, type IntentState } from './ring-formation.ts'
 
 const misfit = new MeshError('ringTooLarge', { device: 'B' })
-const wish = (deviceId: string, change: Partial<WishState> = {}): WishState => ({
+const intent = (deviceId: string, change: Partial<IntentState> = {}): IntentState => ({
   deviceId,
   name: deviceId.toUpperCase(),
   share: 1,
@@ -14,22 +14,22 @@ const wish = (deviceId: string, change: Partial<WishState> = {}): WishState => (
   moved: false,
   ...change,
 })
-const away = (deviceId: string, awaitedUntil = 0): WishState => wish(deviceId, { available: false, awaitedUntil })
+const away = (deviceId: string, awaitedUntil = 0): IntentState => intent(deviceId, { available: false, awaitedUntil })
 const members = (...ids: string[]): RingInput['current'] => ids.map((deviceId) => ({ deviceId, share: 1 }))
 const ready = (...ids: string[]): Map<string, MemberReport> => new Map(ids.map((id) => [id, { state: 'ready' }]))
 const failed = (code: string): MemberReport => ({ state: 'failed', error: { code, message: `${code} happened` } })
 const change = (...ids: string[]): object => ({ action: 'form', cause: 'change', members: ids })
 /** Left out, and tried again at that time. */
-const out = (deviceId: string, until: number, canTry = true): WishState =>
-  wish(deviceId, { leftOut: { until, canTry, problem: 'it failed' } })
+const out = (deviceId: string, until: number, canTry = true): IntentState =>
+  intent(deviceId, { leftOut: { until, canTry, problem: 'it failed' } })
 /** The model needs so many devices. */
 const needs =
   (count: number) =>
-  (wishes: readonly WishState[]): MeshError | undefined =>
-    wishes.length < count ? misfit : undefined
-const base: RingInput = { wishes: [], current: [], reports: new Map(), busy: false, now: 1000, retryAt: 0 }
+  (intents: readonly IntentState[]): MeshError | undefined =>
+    intents.length < count ? misfit : undefined
+const base: RingInput = { intents: [], current: [], reports: new Map(), busy: false, now: 1000, retryAt: 0 }
 
-const both = { wishes: [wish('a'), wish('b')], current: members('a', 'b') }
+const both = { intents: [intent('a'), intent('b')], current: members('a', 'b') }
 const many = Array.from({ length: limits.worldSize + 2 }, (_, index) => `d${String(index).padStart(3, '0')}`)
 
 const table: readonly [name: string, change: Partial<RingInput>, want: object][] = [
@@ -37,15 +37,15 @@ const table: readonly [name: string, change: Partial<RingInput>, want: object][]
   ['nobody wants to serve while a job runs', { busy: true }, { action: 'wait', reason: 'a job runs' }],
   [
     'nobody is online',
-    { wishes: [away('a'), away('b')] },
+    { intents: [away('a'), away('b')] },
     { action: 'wait', reason: 'no device is online; A and B would serve it' },
   ],
   [
     'all that are online are no members any more',
-    { wishes: [{ ...away('a'), online: true }, away('b')] },
+    { intents: [{ ...away('a'), online: true }, away('b')] },
     { action: 'wait', reason: "A is online, but its membership of the pool is over: an admin's agent renews it" },
   ],
-  ['the first epoch', { wishes: [wish('a'), away('b')] }, change('a')],
+  ['the first epoch', { intents: [intent('a'), away('b')] }, change('a')],
   ['all ready', { ...both, reports: ready('a', 'b') }, { action: 'activate' }],
   ['one still loads', { ...both, reports: ready('a') }, { action: 'wait', reason: 'B is loading' }],
   ['both still load', both, { action: 'wait', reason: 'A and B are loading' }],
@@ -62,7 +62,7 @@ const table: readonly [name: string, change: Partial<RingInput>, want: object][]
   ],
   [
     'one without room is away',
-    { wishes: [{ ...away('a'), noRoom: misfit }] },
+    { intents: [{ ...away('a'), noRoom: misfit }] },
     { action: 'wait', reason: 'no device is online; A would serve it' },
   ],
   [
@@ -77,30 +77,30 @@ const table: readonly [name: string, change: Partial<RingInput>, want: object][]
   ],
   [
     'another share',
-    { wishes: [wish('a'), wish('b', { share: 2 })], current: members('a', 'b'), reports: ready('a', 'b') },
+    { intents: [intent('a'), intent('b', { share: 2 })], current: members('a', 'b'), reports: ready('a', 'b') },
     change('a', 'b'),
   ],
   [
     'a loss within the grace time',
-    { wishes: [wish('a'), away('b', 1050)], current: members('a', 'b'), reports: ready('a') },
+    { intents: [intent('a'), away('b', 1050)], current: members('a', 'b'), reports: ready('a') },
     { action: 'wait', reason: 'waiting for B', again: 1050 },
   ],
   [
     'a loss after it',
-    { wishes: [wish('a'), away('b', 900)], current: members('a', 'b'), reports: ready('a') },
+    { intents: [intent('a'), away('b', 900)], current: members('a', 'b'), reports: ready('a') },
     change('a'),
   ],
   [
     'a loss while a job runs',
-    { wishes: [wish('a'), away('b', 900)], current: members('a', 'b'), reports: ready('a'), busy: true },
+    { intents: [intent('a'), away('b', 900)], current: members('a', 'b'), reports: ready('a'), busy: true },
     { action: 'wait', reason: 'a job runs' },
   ],
   [
     'a device that is away and was never a member',
-    { wishes: [wish('a'), away('b', 1050)], current: members('a'), reports: ready('a') },
+    { intents: [intent('a'), away('b', 1050)], current: members('a'), reports: ready('a') },
     { action: 'activate' },
   ],
-  ['a member that left', { wishes: [wish('b')], current: members('a', 'b'), reports: ready('a', 'b') }, change('b')],
+  ['a member that left', { intents: [intent('b')], current: members('a', 'b'), reports: ready('a', 'b') }, change('b')],
   ['the last member left', { current: members('a') }, { action: 'dissolve' }],
   [
     'the last member left while a job runs',
@@ -109,12 +109,12 @@ const table: readonly [name: string, change: Partial<RingInput>, want: object][]
   ],
   [
     'a member that was started again',
-    { wishes: [wish('a'), wish('b', { moved: true })], current: members('a', 'b'), reports: ready('a') },
+    { intents: [intent('a'), intent('b', { moved: true })], current: members('a', 'b'), reports: ready('a') },
     change('a', 'b'),
   ],
   [
     'one more address of a member that works',
-    { wishes: [wish('a'), wish('b', { moved: true })], current: members('a', 'b'), reports: ready('a', 'b') },
+    { intents: [intent('a'), intent('b', { moved: true })], current: members('a', 'b'), reports: ready('a', 'b') },
     { action: 'activate' },
   ],
   [
@@ -134,129 +134,129 @@ const table: readonly [name: string, change: Partial<RingInput>, want: object][]
   ],
   [
     'one that is left out',
-    { wishes: [wish('a'), out('b', 9000)], current: members('a', 'b'), reports: ready('a') },
+    { intents: [intent('a'), out('b', 9000)], current: members('a', 'b'), reports: ready('a') },
     change('a'),
   ],
   [
     'one that is left out while a job runs',
-    { wishes: [wish('a'), out('b', 9000)], current: members('a', 'b'), reports: ready('a', 'b'), busy: true },
+    { intents: [intent('a'), out('b', 9000)], current: members('a', 'b'), reports: ready('a', 'b'), busy: true },
     { action: 'wait', reason: 'a job runs' },
   ],
   [
     'the others of one that is left out are ready',
-    { wishes: [wish('a'), out('b', 9000)], current: members('a'), reports: ready('a') },
+    { intents: [intent('a'), out('b', 9000)], current: members('a'), reports: ready('a') },
     { action: 'activate' },
   ],
-  ['rank 0 is left out', { wishes: [out('a', 9000), wish('b')], current: members('a', 'b') }, change('b')],
+  ['rank 0 is left out', { intents: [out('a', 9000), intent('b')], current: members('a', 'b') }, change('b')],
   [
     'two are left out',
-    { wishes: [out('a', 9000), wish('b'), out('c', 9000)], current: members('a', 'b', 'c') },
+    { intents: [out('a', 9000), intent('b'), out('c', 9000)], current: members('a', 'b', 'c') },
     change('b'),
   ],
   [
     'all are left out',
-    { wishes: [out('a', 9000), out('b', 9500)], current: members('a', 'b') },
+    { intents: [out('a', 9000), out('b', 9500)], current: members('a', 'b') },
     { action: 'wait', reason: 'A: it failed; B: it failed' },
   ],
   [
     'the only one is left out',
-    { wishes: [out('a', 9000)], current: members('a') },
+    { intents: [out('a', 9000)], current: members('a') },
     { action: 'wait', reason: 'A: it failed' },
   ],
   [
     'the only one is due',
-    { wishes: [out('a', 900)], current: members('a'), reports: new Map([['a', failed('diskFull')]]) },
+    { intents: [out('a', 900)], current: members('a'), reports: new Map([['a', failed('diskFull')]]) },
     change('a'),
   ],
-  ['the only one that is there is due', { wishes: [out('a', 1000), away('b')], current: members('a') }, change('a')],
+  ['the only one that is there is due', { intents: [out('a', 1000), away('b')], current: members('a') }, change('a')],
   [
     'a due one shows first that it can load',
-    { wishes: [wish('a'), out('b', 900)], current: members('a'), reports: ready('a') },
+    { intents: [intent('a'), out('b', 900)], current: members('a'), reports: ready('a') },
     { action: 'activate' },
   ],
   [
     'a due one that cannot show it',
-    { wishes: [wish('a'), out('b', 900, false)], current: members('a'), reports: ready('a') },
+    { intents: [intent('a'), out('b', 900, false)], current: members('a'), reports: ready('a') },
     change('a', 'b'),
   ],
   [
     'one that cannot show it, on time',
-    { wishes: [wish('a'), out('b', 1000, false)], current: members('a'), reports: ready('a') },
+    { intents: [intent('a'), out('b', 1000, false)], current: members('a'), reports: ready('a') },
     change('a', 'b'),
   ],
   [
     'one that cannot show it, before its time',
-    { wishes: [wish('a'), out('b', 1001, false)], current: members('a'), reports: ready('a') },
+    { intents: [intent('a'), out('b', 1001, false)], current: members('a'), reports: ready('a') },
     { action: 'activate' },
   ],
   [
     'the others are not enough',
-    { wishes: [wish('a'), out('b', 9000)], current: members('a', 'b'), misfitOf: needs(2) },
+    { intents: [intent('a'), out('b', 9000)], current: members('a', 'b'), misfitOf: needs(2) },
     { action: 'wait', reason: misfit.message, misfit },
   ],
   [
     'the others are not enough, and it is due',
-    { wishes: [wish('a'), out('b', 900)], current: members('a', 'b'), misfitOf: needs(2) },
+    { intents: [intent('a'), out('b', 900)], current: members('a', 'b'), misfitOf: needs(2) },
     change('a', 'b'),
   ],
   [
     'not enough with it either',
-    { wishes: [wish('a'), out('b', 900)], current: members('a'), reports: ready('a'), misfitOf: needs(3) },
+    { intents: [intent('a'), out('b', 900)], current: members('a'), reports: ready('a'), misfitOf: needs(3) },
     { action: 'activate' },
   ],
   [
     'not enough with it either, and nobody is ready',
-    { wishes: [wish('a'), out('b', 900)], misfitOf: needs(3) },
+    { intents: [intent('a'), out('b', 900)], misfitOf: needs(3) },
     { action: 'wait', reason: misfit.message, misfit },
   ],
   [
     'not enough, and one holds more than it locked',
-    { wishes: [wish('a', { overfull: true }), out('b', 9000)], current: members('a'), misfitOf: needs(2) },
+    { intents: [intent('a', { overfull: true }), out('b', 9000)], current: members('a'), misfitOf: needs(2) },
     { action: 'withdraw', misfit },
   ],
   [
     'one that is left out and away is not waited for',
-    { wishes: [wish('a'), { ...out('b', 9000), available: false, awaitedUntil: 1050 }], current: members('a', 'b') },
+    { intents: [intent('a'), { ...out('b', 9000), available: false, awaitedUntil: 1050 }], current: members('a', 'b') },
     change('a'),
   ],
   [
     'one that is left out, beside one without room',
-    { wishes: [wish('a', { noRoom: misfit }), out('b', 9000)] },
+    { intents: [intent('a', { noRoom: misfit }), out('b', 9000)] },
     { action: 'wait', reason: 'B: it failed' },
   ],
   [
     'a newcomer without room stays out',
-    { wishes: [wish('a'), wish('b', { noRoom: misfit })], current: members('a'), reports: ready('a') },
+    { intents: [intent('a'), intent('b', { noRoom: misfit })], current: members('a'), reports: ready('a') },
     { action: 'activate' },
   ],
   [
     'a member that lost its room goes',
-    { wishes: [wish('a'), wish('b', { noRoom: misfit })], current: members('a', 'b'), reports: ready('a', 'b') },
+    { intents: [intent('a'), intent('b', { noRoom: misfit })], current: members('a', 'b'), reports: ready('a', 'b') },
     change('a'),
   ],
   [
     'no device has room',
-    { wishes: [wish('b', { noRoom: misfit })] },
+    { intents: [intent('b', { noRoom: misfit })] },
     { action: 'wait', reason: misfit.message, misfit },
   ],
   [
     'the last member lost its room',
-    { wishes: [wish('b', { noRoom: misfit })], current: members('b'), reports: ready('b') },
+    { intents: [intent('b', { noRoom: misfit })], current: members('b'), reports: ready('b') },
     { action: 'withdraw', misfit },
   ],
   [
     'a member holds more than it locked',
-    { ...both, wishes: [wish('a'), wish('b', { overfull: true })], reports: ready('a', 'b') },
+    { ...both, intents: [intent('a'), intent('b', { overfull: true })], reports: ready('a', 'b') },
     change('a', 'b'),
   ],
   [
     'a member holds more than it locked, while a job runs',
-    { ...both, wishes: [wish('a'), wish('b', { overfull: true })], reports: ready('a', 'b'), busy: true },
+    { ...both, intents: [intent('a'), intent('b', { overfull: true })], reports: ready('a', 'b'), busy: true },
     { action: 'activate' },
   ],
   [
     'more devices than a ring can have',
-    { wishes: many.map((id) => wish(id)) },
+    { intents: many.map((id) => intent(id)) },
     change(...many.slice(0, limits.worldSize)),
   ],
 ]

@@ -3,7 +3,7 @@ import type { MeshError } from '../../shared/errors.ts'
 import type { ErrorReportJson } from '../../shared/schema/common.ts'
 import { limits } from '../../shared/limits.ts'
 
-export interface WishState {
+export interface IntentState {
   readonly deviceId: string
   readonly name: string
   readonly share: number
@@ -37,7 +37,7 @@ export interface MemberReport {
 
 export interface RingInput {
   /** In order of joining; that is the order of ranks. */
-  readonly wishes: readonly WishState[]
+  readonly intents: readonly IntentState[]
   /** Members of the newest epoch, by rank; empty before the first. */
   readonly current: readonly { readonly deviceId: string; readonly share: number }[]
   readonly reports: ReadonlyMap<string, MemberReport>
@@ -47,7 +47,7 @@ export interface RingInput {
   /** No other epoch before this time: changes that come together make one epoch, failures do not make a storm. */
   readonly retryAt: number
   /** Why the model does not fit on these devices, if so. Absent: it does. */
-  misfitOf?(wishes: readonly WishState[]): MeshError | undefined
+  misfitOf?(intents: readonly IntentState[]): MeshError | undefined
 }
 
 export type Decision =
@@ -65,9 +65,9 @@ const list = (names: readonly string[]): string =>
   names.length <= 2 ? names.join(' and ') : `${names.slice(0, 2).join(', ')} and ${names.length - 2} more`
 
 /** Why nobody can serve: they are away, or connected and their certificates do not hold. */
-const nobodyThere = (wishes: readonly WishState[]): string => {
-  const unproven = wishes.filter(({ online, available }) => online && !available).map(({ name }) => name)
-  if (unproven.length === 0) return `no device is online; ${list(wishes.map(({ name }) => name))} would serve it`
+const nobodyThere = (intents: readonly IntentState[]): string => {
+  const unproven = intents.filter(({ online, available }) => online && !available).map(({ name }) => name)
+  if (unproven.length === 0) return `no device is online; ${list(intents.map(({ name }) => name))} would serve it`
   return `${list(unproven)} ${unproven.length === 1 ? 'is' : 'are'} online, but ${unproven.length === 1 ? 'its' : 'their'} membership of the pool is over: an admin's agent renews it`
 }
 
@@ -76,12 +76,12 @@ const nobodyThere = (wishes: readonly WishState[]): string => {
  * or the others are not enough, when its pause is over.
  */
 const wantedOf = ({
-  wishes,
+  intents,
   now,
   misfitOf = () => undefined,
-}: RingInput): { readonly wanted: readonly WishState[]; readonly misfit: MeshError | undefined } => {
-  const able = wishes.filter(({ available, noRoom }) => available && noRoom === undefined)
-  const first = (choose: (leftOut: NonNullable<WishState['leftOut']>) => boolean): readonly WishState[] =>
+}: RingInput): { readonly wanted: readonly IntentState[]; readonly misfit: MeshError | undefined } => {
+  const able = intents.filter(({ available, noRoom }) => available && noRoom === undefined)
+  const first = (choose: (leftOut: NonNullable<IntentState['leftOut']>) => boolean): readonly IntentState[] =>
     able.filter(({ leftOut }) => leftOut === undefined || choose(leftOut)).slice(0, limits.worldSize)
   const wanted = first(({ until, canTry }) => !canTry && until <= now)
   const misfit = wanted.length === 0 ? undefined : misfitOf(wanted)
@@ -92,12 +92,12 @@ const wantedOf = ({
 }
 
 /** What there is to wait for while no device may serve. */
-const nobodyWanted = ({ wishes, current }: RingInput): Decision => {
-  const leftOut = wishes.filter(({ available, leftOut: out }) => available && out)
+const nobodyWanted = ({ intents, current }: RingInput): Decision => {
+  const leftOut = intents.filter(({ available, leftOut: out }) => available && out)
   if (leftOut.length > 0)
     return { action: 'wait', reason: leftOut.map(({ name, leftOut: out }) => `${name}: ${out?.problem}`).join('; ') }
-  const full = wishes.find(({ available, noRoom }) => available && noRoom !== undefined)
-  if (full?.noRoom === undefined) return { action: 'wait', reason: nobodyThere(wishes) }
+  const full = intents.find(({ available, noRoom }) => available && noRoom !== undefined)
+  if (full?.noRoom === undefined) return { action: 'wait', reason: nobodyThere(intents) }
   const isMember = current.some(({ deviceId }) => deviceId === full.deviceId)
   return isMember
     ? { action: 'withdraw', misfit: full.noRoom }
@@ -105,8 +105,8 @@ const nobodyWanted = ({ wishes, current }: RingInput): Decision => {
 }
 
 export const decideRing = (input: RingInput): Decision => {
-  const { wishes, current, reports, busy, now, retryAt } = input
-  if (wishes.length === 0 && !busy) return { action: 'dissolve' }
+  const { intents, current, reports, busy, now, retryAt } = input
+  if (intents.length === 0 && !busy) return { action: 'dissolve' }
   const { wanted, misfit } = wantedOf(input)
   const isSame =
     wanted.length === current.length &&
@@ -120,7 +120,7 @@ export const decideRing = (input: RingInput): Decision => {
   if (busy) return { action: 'wait', reason: 'a job runs' }
   if (wanted.length === 0) return nobodyWanted(input)
 
-  const lost = wishes.filter(
+  const lost = intents.filter(
     ({ deviceId, available, leftOut }) =>
       !available && !leftOut && current.some((member) => member.deviceId === deviceId),
   )
@@ -129,7 +129,7 @@ export const decideRing = (input: RingInput): Decision => {
     return { action: 'wait', reason: `waiting for ${list(lost.map(({ name }) => name))}`, again: until }
   const form = (cause: 'change' | 'failure', reason: string): Decision => {
     if (misfit)
-      return wishes.some(({ overfull }) => overfull)
+      return intents.some(({ overfull }) => overfull)
         ? { action: 'withdraw', misfit }
         : { action: 'wait', reason: misfit.message, misfit }
     return now < retryAt
@@ -143,7 +143,7 @@ export const decideRing = (input: RingInput): Decision => {
 
 /** The members are the right ones, and not all are ready. Who keeps failing is left out by `RingHealth`. */
 const decideLoading = (
-  members: readonly WishState[],
+  members: readonly IntentState[],
   reports: RingInput['reports'],
   formAgain: (reason: string) => Decision,
 ): Decision => {

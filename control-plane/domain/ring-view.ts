@@ -20,7 +20,7 @@ export interface RingFacts {
   }
   readonly status: RingStatus
   readonly reason: string
-  readonly wishes: readonly {
+  readonly intents: readonly {
     readonly deviceId: string
     readonly name: string
     readonly share: number
@@ -68,8 +68,8 @@ const sealingOf = ({ ring, status, reports, certificateOf }: RingFacts): Pick<Ri
 }
 
 export const viewOf = (facts: RingFacts): RingView => {
-  const { ring, status, reason, wishes, reports } = facts
-  const members = wishes.map(({ deviceId, name, share, online, isMember, noRoom, leftOut }): MemberView => {
+  const { ring, status, reason, intents, reports } = facts
+  const members = intents.map(({ deviceId, name, share, online, isMember, noRoom, leftOut }): MemberView => {
     const member = ring.members.find((one) => one.deviceId === deviceId)
     if (leftOut?.error && online && isMember && noRoom === undefined)
       return { deviceId, name, share, ...leftOutView(leftOut) }

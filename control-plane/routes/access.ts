@@ -35,7 +35,7 @@ const keyOf = ({ headers: sent }: FastifyRequest): string | undefined =>
 const authoriseKey = (
   request: FastifyRequest,
   route: RouteRecord,
-  { keys, pools, pins }: Services,
+  { keys, poolStore, pins }: Services,
 ): Caller | undefined => {
   const text = keyOf(request)
   if (text === undefined) {
@@ -49,7 +49,7 @@ const authoriseKey = (
   const { poolId = ownPool } = request.params as { poolId?: string }
   // the same answer whether that other pool exists or not
   if (poolId !== ownPool) throw new MeshError('keyOtherPool', { keyId })
-  const pool = pools.find(ownPool)
+  const pool = poolStore.find(ownPool)
   if (pool) pins.checkServed(pool)
   return { deviceId, address: request.ip, isAdmin: false, keyId }
 }
@@ -61,11 +61,11 @@ const authorise = (request: FastifyRequest, route: Route, services: Services): C
     { method: request.method, path: request.url },
     { own: services.key.id, guard: services.nonces, now: services.now() },
   )
-  if (!route.registers && !services.devices.find(deviceId)) throw new MeshError('deviceUnknown')
+  if (!route.registers && !services.deviceStore.find(deviceId)) throw new MeshError('deviceUnknown')
   if (route.access === 'device') return { deviceId, address: request.ip, isAdmin: false }
 
   const { poolId } = request.params as { poolId: string }
-  if (!services.pools.find(poolId)) throw new MeshError('notFound', { what: 'pool', id: poolId })
+  if (!services.poolStore.find(poolId)) throw new MeshError('notFound', { what: 'pool', id: poolId })
   const text = request.headers[headers.certificate]
   if (typeof text !== 'string')
     throw new MeshError('notMember', { deviceId: shortId(deviceId), poolId: shortId(poolId) })

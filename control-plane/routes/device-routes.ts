@@ -8,21 +8,21 @@ import type { Caller } from './access.ts'
 import type { Handlers } from './handler.ts'
 
 export const deviceRoutes = ({
-  devices,
+  deviceStore,
   admission,
   presence,
-  jobStore,
+  jobQueueStore,
   background,
   now,
 }: Services): Pick<Handlers, 'health' | 'ready' | 'registerDevice' | 'getDevice'> => {
   const startedAt = now()
   /** An agent registers whenever it comes back: where it tells nothing new, a full disk does not keep it out. */
   const register = ({ deviceId, address }: Caller, registration: DeviceRegistration): StoredDevice => {
-    if (!devices.find(deviceId)) admission.newcomer(address)
+    if (!deviceStore.find(deviceId)) admission.newcomer(address)
     try {
-      return devices.register(deviceId, registration, now())
+      return deviceStore.register(deviceId, registration, now())
     } catch (error) {
-      const known = devices.find(deviceId)
+      const known = deviceStore.find(deviceId)
       const { networkId, name, capabilities } = known ?? {}
       if (!known || !background.note(error) || !isDeepStrictEqual(registration, { networkId, name, capabilities }))
         throw error
@@ -34,7 +34,7 @@ export const deviceRoutes = ({
     ready: () => {
       try {
         background.check()
-        return { ready: true, devicesOnline: presence.count, jobsQueued: jobStore.queuedInAll() }
+        return { ready: true, devicesOnline: presence.count, jobsQueued: jobQueueStore.queuedInAll() }
       } catch (error) {
         throw new MeshError('notReady', { problem: MeshError.from(error).message }, error)
       }
@@ -44,7 +44,7 @@ export const deviceRoutes = ({
       online: presence.isOnline(caller.deviceId),
     }),
     getDevice: ({ caller }): Device => {
-      const device = devices.find(caller.deviceId)
+      const device = deviceStore.find(caller.deviceId)
       if (!device) throw new MeshError('deviceUnknown')
       return { ...device, online: presence.isOnline(caller.deviceId) }
     },

@@ -96,7 +96,7 @@ interface StreamOptions {
 
 /** @throws MeshError `notFound` | `jobPrivate` | `overloaded` before the stream begins */
 export const streamJob = (
-  { jobs, jobStore, hub, background, textKeeper }: Services,
+  { jobs, jobStore, waiting, hub, background, textKeeper }: Services,
   request: FastifyRequest,
   reply: FastifyReply,
 ): void => {
@@ -136,7 +136,7 @@ export const streamJob = (
   const isAsking = request.headers[headers.events] === 'waiting'
   const silence = hub.listen(
     jobId,
-    { event: (event) => stream.event(event), ...(isAsking ? { waiting: (waiting) => stream.waiting(waiting) } : {}) },
+    { event: (event) => stream.event(event), ...(isAsking ? { waiting: (state) => stream.waiting(state) } : {}) },
     who,
   )
   response.on('error', () => {}) // the client is gone: `close` follows
@@ -144,7 +144,7 @@ export const streamJob = (
   stream.catchUp()
   if (isAsking)
     background.run('telling what a job waits for', () => {
-      const waiting = jobs.waiting.of(job)
-      if (waiting) stream.waiting(waiting)
+      const state = waiting.of(job)
+      if (state) stream.waiting(state)
     })
 }

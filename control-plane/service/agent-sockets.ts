@@ -5,6 +5,7 @@ import { AgentMessage } from '../../shared/api/messages.ts'
 import { MeshError } from '../../shared/errors.ts'
 import { poolIdIn } from '../../shared/identity/pool-certificate.ts'
 import type { Logger } from '../../shared/log.ts'
+import type { Role } from '../../shared/schema/pool.ts'
 import { oneLine } from '../../shared/text.ts'
 import type { DeviceStore } from '../store/device-store.ts'
 import type { PoolStore } from '../store/pool-store.ts'
@@ -13,25 +14,30 @@ import type { Admission } from './admission.ts'
 import { boundSocket } from './bound-socket.ts'
 import type { Background } from './background.ts'
 import type { Credits } from './credits.ts'
-import type { Jobs } from './jobs.ts'
-import { requestsFor } from './join-requests.ts'
+import type { JobLeaders } from './job-leaders.ts'
+import type { JoinRequests } from './join-requests.ts'
 import type { Locks } from './locks.ts'
 import type { Memberships } from './memberships.ts'
 import type { Pins } from './pins.ts'
 import type { Agent, Presence } from './presence.ts'
-import type { Rings } from './rings.ts'
-import type { SumChecks } from './sum-checks.ts'
+import type { Revocations } from './revocations.ts'
+import type { RingEpochs } from './ring-epochs.ts'
+import type { RingReports } from './ring-reports.ts'
+import type { SumReports } from './sum-reports.ts'
 
 export interface AgentSocketsOptions {
   readonly admission: Admission
   readonly presence: Presence
   readonly memberships: Memberships
-  readonly devices: DeviceStore
-  readonly pools: PoolStore
-  readonly rings: Rings
-  readonly sums: SumChecks
+  readonly revocations: Revocations
+  readonly joinRequests: JoinRequests
+  readonly deviceStore: DeviceStore
+  readonly poolStore: PoolStore
+  readonly ringEpochs: RingEpochs
+  readonly ringReports: RingReports
+  readonly sumReports: SumReports
   readonly locks: Locks
-  readonly jobs: Jobs
+  readonly jobLeaders: JobLeaders
   readonly credits: Credits
   readonly pins: Pins
   readonly background: Background
@@ -152,25 +158,25 @@ export class AgentSockets {
   }
 
   #receive(agent: Agent, message: AgentMessage): void {
-    const { rings, sums, locks, jobs, credits } = this.#options
+    const { ringReports, sumReports, locks, jobLeaders, credits } = this.#options
     if (message.type === 'hello') this.#greet(agent, message)
     else if (!agent.greeted) throw new MeshError('requestInvalid', { problem: `${message.type} before hello` })
     else if (message.type === 'renew') this.#renew(agent, message.certificate)
     else if (message.type === 'ring-state') {
-      rings.report(agent, message.ringId, message)
-      sums.receive(agent.deviceId, message)
-    } else if (message.type === 'ring-trial-state') rings.tried(agent, message.ringId, message)
-    else if (message.type === 'ring-retry') rings.askAgain(agent, message.ringId)
+      ringReports.report(agent, message.ringId, message)
+      sumReports.receive(agent.deviceId, message)
+    } else if (message.type === 'ring-trial-state') ringReports.tried(agent, message.ringId, message)
+    else if (message.type === 'ring-retry') ringReports.askAgain(agent, message.ringId)
     else if (message.type === 'work-report') {
       credits.receive(agent.deviceId, message.poolId, message.report)
       agent.socket.send({ type: 'report-kept', jobId: message.jobId })
     } else if (message.type === 'heartbeat') locks.measured(agent.deviceId, message.lockMissingBytes ?? 0)
-    else if (message.type === 'job-progress') jobs.progress(agent, message.jobId, message.readTokens)
-    else jobs.receive(agent, message)
+    else if (message.type === 'job-progress') jobLeaders.progress(agent, message.jobId, message.readTokens)
+    else jobLeaders.receive(agent, message)
   }
 
   #greet(agent: Agent, hello: Extract<AgentMessage, { type: 'hello' }>): void {
-    const { rings, jobs, pools, memberships, heartbeatMs, relays, now, logger } = this.#options
+    const { ringEpochs, ringReports, jobLeaders, heartbeatMs, relays, now, logger } = this.#options
     const isNew = !agent.greeted
     agent.peerId = hello.peerId
     agent.addresses = hello.addresses
@@ -184,7 +190,7 @@ export class AgentSockets {
     agent.greeted = true
     agent.socket.allow(agent.pools.size > 0 ? 'member' : 'stranger') // lists of several pools follow
     this.#saw(agent.deviceId, now())
-    if (!isNew) return rings.refresh(agent.deviceId)
+    if (!isNew) return ringEpochs.evaluateOf(agent.deviceId)
     logger.info({ device: agent.deviceId, pools: agent.pools.size }, 'agent connected')
     agent.socket.send({
       type: 'welcome',
@@ -192,20 +198,23 @@ export class AgentSockets {
       heartbeatMs,
       ...(relays.length === 0 ? {} : { relays: [...relays] }),
     })
-    rings.greet(agent)
-    jobs.greet(agent)
+    ringReports.greet(agent)
+    jobLeaders.greet(agent)
     for (const poolId of [...moved, ...agent.pools.keys()]) this.#tellPin(agent, poolId)
-    for (const [poolId, { role }] of agent.pools) {
-      const pool = pools.find(poolId)
-      const list = pool && memberships.revocations(pool)?.text
-      if (list !== undefined) agent.socket.send({ type: 'revocations', poolId, list })
-      if (role === 'admin')
-        for (const request of requestsFor(pools, poolId)) agent.socket.send({ type: 'join-request', poolId, request })
-    }
+    for (const [poolId, { role }] of agent.pools) this.#tellPool(agent, poolId, role)
+  }
+
+  #tellPool(agent: Agent, poolId: string, role: Role): void {
+    const { poolStore, revocations, joinRequests } = this.#options
+    const pool = poolStore.find(poolId)
+    const list = pool && revocations.of(pool)?.text
+    if (list !== undefined) agent.socket.send({ type: 'revocations', poolId, list })
+    if (role === 'admin')
+      for (const request of joinRequests.waiting(poolId)) agent.socket.send({ type: 'join-request', poolId, request })
   }
 
   #tellPin(agent: Agent, poolId: string): void {
-    const pool = this.#options.pools.find(poolId)
+    const pool = this.#options.poolStore.find(poolId)
     const pin = pool && this.#options.pins.pinOf(pool)?.text
     if (pin !== undefined) agent.socket.send({ type: 'control-plane-pin', poolId, pin })
   }
@@ -252,18 +261,18 @@ export class AgentSockets {
 
   /** Worth a try: when a device was seen last is for people to read. */
   #saw(deviceId: string, at: number): void {
-    const { background, devices } = this.#options
-    background.run('storing when a device was seen', () => devices.seen(deviceId, at))
+    const { background, deviceStore } = this.#options
+    background.run('storing when a device was seen', () => deviceStore.seen(deviceId, at))
   }
 
   #lose(agent: Agent): void {
-    const { presence, jobs, rings, now, logger } = this.#options
+    const { presence, jobLeaders, ringReports, now, logger } = this.#options
     // once we stop, nobody is lost: agents come back to the next process
     if (this.#stopped || !presence.disconnect(agent, now()) || !agent.greeted) return
     this.#saw(agent.deviceId, agent.lastSeenAt)
     logger.info({ device: agent.deviceId }, 'agent went away')
-    jobs.lose(agent.deviceId)
-    rings.lose(agent.deviceId)
+    jobLeaders.lose(agent.deviceId)
+    ringReports.lose(agent.deviceId)
   }
 }
 

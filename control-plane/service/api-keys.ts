@@ -9,23 +9,21 @@ import { limits } from '../../shared/limits.ts'
 import { checkQuota, dayStart, expectedTokens } from '../domain/key-quota.ts'
 import { WrongKeys } from '../domain/wrong-keys.ts'
 import type { DeviceStore } from '../store/device-store.ts'
-import type { JobStore } from '../store/job-store.ts'
 import { isLive, type KeyStore, type StoredKey } from '../store/key-store.ts'
 import type { PoolStore } from '../store/pool-store.ts'
 import type { Background } from './background.ts'
+import type { Events } from './events.ts'
 import type { Memberships } from './memberships.ts'
 
 export interface ApiKeysOptions {
-  readonly store: KeyStore
-  readonly jobs: JobStore
-  readonly pools: PoolStore
-  readonly devices: DeviceStore
+  readonly keyStore: KeyStore
+  readonly poolStore: PoolStore
+  readonly deviceStore: DeviceStore
   readonly memberships: Memberships
   readonly background: Background
   readonly now: () => number
+  readonly events: Events
   readonly logger: Logger
-  /** A key ended before its time: its jobs shall not go on. */
-  readonly onRevoked: (key: StoredKey) => void
 }
 
 interface Member {
@@ -52,8 +50,8 @@ export class ApiKeys {
 
   /** Repeating it is harmless. @throws MeshError `keyLimit` | `requestInvalid` (the id is taken) */
   create(poolId: string, deviceId: string, { keyId, hash, name, lifetimeMs, tokensPerDay }: ApiKeyCreation): ApiKey {
-    const { store, now, logger } = this.#options
-    const existing = store.find(keyId)
+    const { keyStore, now, logger } = this.#options
+    const existing = keyStore.find(keyId)
     if (existing && (existing.hash !== hash || existing.poolId !== poolId || existing.deviceId !== deviceId))
       throw new MeshError('requestInvalid', { problem: `key id ${keyId} is taken` })
     if (existing) return this.#viewOf(existing)
@@ -69,19 +67,19 @@ export class ApiKeys {
       revokedAt: null,
       lastUsedAt: null,
     }
-    if (!store.add(key, limits.apiKeys)) throw new MeshError('keyLimit', { limit: limits.apiKeys })
+    if (!keyStore.add(key, limits.apiKeys)) throw new MeshError('keyLimit', { limit: limits.apiKeys })
     logger.info({ pool: poolId, device: deviceId, key: keyId }, 'API key made')
     return this.#viewOf(key)
   }
 
   /** Those of the device; all of the pool for an admin. */
   list(poolId: string, { deviceId, isAdmin }: Member): ApiKey[] {
-    return this.#options.store.list(poolId, isAdmin ? undefined : deviceId).map((key) => this.#viewOf(key))
+    return this.#options.keyStore.list(poolId, isAdmin ? undefined : deviceId).map((key) => this.#viewOf(key))
   }
 
   /** Ends a key; repeating it is harmless. @throws MeshError `notFound`, also for a key that the caller may not see */
   revoke(poolId: string, keyId: string, by: Member): ApiKey {
-    const key = this.#options.store.find(keyId)
+    const key = this.#options.keyStore.find(keyId)
     if (key?.poolId !== poolId || (key.deviceId !== by.deviceId && !by.isAdmin))
       throw new MeshError('notFound', { what: 'API key', id: keyId })
     this.#revoke(key)
@@ -90,12 +88,12 @@ export class ApiKeys {
 
   /** A device was removed from a pool: its keys end with it, also if it comes back. */
   revokeOf(poolId: string, deviceId: string): void {
-    for (const key of this.#options.store.list(poolId, deviceId)) this.#revoke(key)
+    for (const key of this.#options.keyStore.list(poolId, deviceId)) this.#revoke(key)
   }
 
   /** @throws MeshError `notFound` */
   view(keyId: string): ApiKey {
-    const key = this.#options.store.find(keyId)
+    const key = this.#options.keyStore.find(keyId)
     if (!key) throw new MeshError('notFound', { what: 'API key', id: keyId })
     return this.#viewOf(key)
   }
@@ -106,12 +104,12 @@ export class ApiKeys {
    * @throws MeshError `keyInvalid` | `keyAttempts` | `keyRevoked` | `keyExpired` | `keyMakerGone`
    */
   authenticate(text: string, address: string): StoredKey {
-    const { store, background, now } = this.#options
+    const { keyStore, background, now } = this.#options
     const hash = apiKeyHash(text)
     const pauseMs = this.#known.has(hash) ? 0 : this.#wrong.pauseMs(address, now())
     if (pauseMs > 0) throw new MeshError('keyAttempts', { retryAfterSeconds: Math.ceil(pauseMs / 1000) })
     const keyId = apiKeyIdIn(text)
-    const key = keyId === undefined ? undefined : store.find(keyId)
+    const key = keyId === undefined ? undefined : keyStore.find(keyId)
     if (!isSameHash(hash, key?.hash ?? noHash) || !key) {
       this.#wrong.wrong(address, now())
       throw new MeshError('keyInvalid', { problem: keyId === undefined ? malformedKey : 'there is no such key' })
@@ -122,7 +120,7 @@ export class ApiKeys {
     if (!isLive(key, now())) throw new MeshError('keyExpired', { keyId: key.keyId, expiresAt: key.expiresAt })
     if (!this.#isMakerIn(key)) throw new MeshError('keyMakerGone', { keyId: key.keyId })
     if (now() - (key.lastUsedAt ?? 0) >= useEveryMs)
-      background.run('storing the use of a key', () => store.use(key.keyId, now()))
+      background.run('storing the use of a key', () => keyStore.use(key.keyId, now()))
     return key
   }
 
@@ -132,28 +130,28 @@ export class ApiKeys {
    * @throws MeshError `keyQuotaExceeded` | `keyQuotaTooSmall`
    */
   reserve(keyId: string, submission: JobSubmission, context: number): number {
-    const { store, now } = this.#options
+    const { keyStore, now } = this.#options
     const wanted = expectedTokens(submission, context)
-    const { tokensPerDay } = store.find(keyId) ?? { tokensPerDay: null }
+    const { tokensPerDay } = keyStore.find(keyId) ?? { tokensPerDay: null }
     if (tokensPerDay !== null) checkQuota({ keyId, tokensPerDay }, this.#useOf(keyId), wanted, now())
     return wanted
   }
 
   #useOf(keyId: string): { usedToday: number; reserved: number } {
-    return this.#options.jobs.tokensOfKey(keyId, dayStart(this.#options.now()))
+    return this.#options.keyStore.tokensOf(keyId, dayStart(this.#options.now()))
   }
 
   #revoke(key: StoredKey): void {
-    const { store, now, logger, onRevoked } = this.#options
-    if (!store.revoke(key.keyId, now())) return
+    const { keyStore, events, now, logger } = this.#options
+    if (!keyStore.revoke(key.keyId, now())) return
     logger.info({ pool: key.poolId, key: key.keyId }, 'API key revoked')
-    onRevoked(key)
+    events.emit('keyRevoked', key.keyId)
   }
 
   /** A certificate that is over but may be renewed does not end the key: the maker's machine may be off for a while. */
   #isMakerIn({ poolId, deviceId }: StoredKey): boolean {
-    const { pools, memberships } = this.#options
-    const membership = pools.membership(poolId, deviceId)
+    const { poolStore, memberships } = this.#options
+    const membership = poolStore.membership(poolId, deviceId)
     if (!membership) return false
     try {
       memberships.renewable(membership.certificate, deviceId)
@@ -175,7 +173,7 @@ export class ApiKeys {
     lastUsedAt,
     tokensPerDay,
   }: StoredKey): ApiKey {
-    const deviceName = this.#options.devices.find(deviceId)?.name ?? shortId(deviceId)
+    const deviceName = this.#options.deviceStore.find(deviceId)?.name ?? shortId(deviceId)
     return {
       keyId,
       poolId,

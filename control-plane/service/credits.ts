@@ -2,7 +2,7 @@
 import { MeshError } from '../../shared/errors.ts'
 import { shortId } from '../../shared/ids.ts'
 import { holdsStatement } from '../../shared/identity/statement.ts'
-import { type BilledJob, type CreditStore } from '../store/credit-store.ts'
+import type { BilledJob, CreditStore } from '../store/credit-store.ts'
 import { billOf, isAbout, isComplete } from '../../shared/ledger/job-entries.ts'
 import type { Logger } from '../../shared/log.ts'
 import { heldWeights, weightsOf } from '../../shared/plan/shard-plan.ts'
@@ -14,9 +14,12 @@ import { claimedTokens, mostTokens } from '../domain/job-tokens.ts'
 import { type Contributor, type GraceSettings, queueWeights } from '../domain/queue-share.ts'
 import { standingsOf } from '../domain/standing.ts'
 import type { DeviceStore } from '../store/device-store.ts'
+import type { JobQueueStore } from '../store/job-queue-store.ts'
 import type { JobStore } from '../store/job-store.ts'
+import type { LedgerStore } from '../store/ledger-store.ts'
 import type { RingStore, StoredRing } from '../store/ring-store.ts'
 import type { Background } from './background.ts'
+import type { SumChecks } from './sum-checks.ts'
 
 export interface CreditSettings extends GraceSettings {
   /** How long statements are waited for after the end of a job, in milliseconds. */
@@ -33,16 +36,17 @@ export const defaultCreditSettings: CreditSettings = {
 }
 
 export interface CreditsOptions {
-  readonly store: CreditStore
-  readonly jobs: JobStore
-  readonly rings: RingStore
-  readonly devices: DeviceStore
+  readonly creditStore: CreditStore
+  readonly ledgerStore: LedgerStore
+  readonly jobStore: JobStore
+  readonly jobQueueStore: JobQueueStore
+  readonly ringStore: RingStore
+  readonly deviceStore: DeviceStore
+  readonly sums: Pick<SumChecks, 'isWrong'>
   readonly background: Background
   readonly now: () => number
   readonly settings: CreditSettings
   readonly logger: Logger
-  /** The sums of a member of that epoch are known to be wrong: it earns nothing. */
-  isWrong(ringId: string, epoch: number, deviceId: string): boolean
 }
 
 /** Jobs settled in one go when many are due: the process has other things to do in between. */
@@ -63,13 +67,13 @@ export class Credits {
 
   /** The process may have ended between the last statement of a job and its settlement. */
   recover(): void {
-    const { store, now } = this.#options
-    for (const jobId of store.due(now(), Number.MAX_SAFE_INTEGER)) this.#trySettling(jobId)
+    const { creditStore, now } = this.#options
+    for (const jobId of creditStore.due(now(), Number.MAX_SAFE_INTEGER)) this.#trySettling(jobId)
   }
 
   /** A member takes part: from the first time on it is no stranger any more. */
   join(poolId: string, deviceId: string): void {
-    this.#options.store.join(poolId, deviceId, this.#options.now())
+    this.#options.ledgerStore.join(poolId, deviceId, this.#options.now())
   }
 
   /**
@@ -77,11 +81,11 @@ export class Credits {
    * @param finish stores the end
    */
   end<T>(job: Job, ring: StoredRing | undefined, result: JobResult, finish: () => T): T {
-    const { store, now, logger, isWrong } = this.#options
-    const ended = store.together(() => {
+    const { creditStore, sums, now, logger } = this.#options
+    const ended = creditStore.together(() => {
       const ends = finish()
       const tokens = claimedTokens(job, ring?.model.shape, result)
-      if (!ring || tokens === 0) store.forget(job.jobId)
+      if (!ring || tokens === 0) creditStore.forget(job.jobId)
       else {
         const { shape } = ring.model
         const most = mostTokens(job.submission, shape, result.tokens.length)
@@ -89,9 +93,9 @@ export class Credits {
         const workers = ring.members.map(({ deviceId, ranges }) => ({
           deviceId,
           weights: heldWeights(shape, ranges),
-          ...(isWrong(ring.ringId, epoch, deviceId) ? { isWrong: true } : {}),
+          ...(sums.isWrong(ring.ringId, epoch, deviceId) ? { isWrong: true } : {}),
         }))
-        store.open(
+        creditStore.open(
           job.poolId,
           { jobId, submittedBy, epoch, modelWeights: weightsOf(shape), tokens, mostTokens: most, workers },
           now(),
@@ -111,26 +115,26 @@ export class Credits {
 
   /** A job ended that no ring has: there is nothing to settle. */
   forget(jobId: string): void {
-    this.#options.store.forget(jobId)
+    this.#options.creditStore.forget(jobId)
   }
 
   /** The sums of a device in a job that ended turned out to be wrong: what is not settled yet brings it nothing. */
   spoil(jobId: string, deviceId: string): void {
     this.#options.background.run('marking a job as spoiled', () => {
-      this.#options.store.spoil(jobId, deviceId)
+      this.#options.creditStore.spoil(jobId, deviceId)
       this.#trySettling(jobId)
     })
   }
 
   /** What a rank says it did. What does not hold is logged, and never asked for again. */
   receive(deviceId: string, poolId: string, report: SignedStatement): void {
-    const { jobs, store, logger } = this.#options
+    const { jobStore, creditStore, logger } = this.#options
     const problem = this.#problemWith(deviceId, poolId, report)
     if (problem !== undefined)
       return logger.warn({ device: deviceId, job: report.jobId, problem }, 'a report was ignored')
-    const billed = store.find(report.jobId)
+    const billed = creditStore.find(report.jobId)
     // a job that ended unbilled or is settled: late, repeated, or nothing to share out
-    if (billed ? billed.isSettled : finalStates.includes(jobs.head(report.jobId)?.state ?? 'failed')) return
+    if (billed ? billed.isSettled : finalStates.includes(jobStore.head(report.jobId)?.state ?? 'failed')) return
     this.#keep(deviceId, report, billed)
   }
 
@@ -140,15 +144,15 @@ export class Credits {
     if (statement.kind !== 'use' || statement.jobId !== jobId) throw refuse('it is not about the use of this job')
     const problem = this.#problemWith(deviceId, poolId, statement)
     if (problem !== undefined) throw refuse(problem)
-    const billed = this.#options.store.find(jobId)
+    const billed = this.#options.creditStore.find(jobId)
     if (!billed) throw refuse('the job has not ended, or cost nothing')
     if (!billed.isSettled) this.#keep(deviceId, statement, billed)
   }
 
   /** Settles jobs of which a device stayed silent for too long: by what the plan says. */
   settleDue(): void {
-    const { store, now, settings, logger } = this.#options
-    for (const jobId of store.due(now() - settings.settleMs, settledAtOnce)) {
+    const { creditStore, now, settings, logger } = this.#options
+    for (const jobId of creditStore.due(now() - settings.settleMs, settledAtOnce)) {
       if (this.#settle(jobId)) logger.info({ job: jobId }, 'job settled without all statements')
     }
   }
@@ -160,15 +164,15 @@ export class Credits {
 
   /** @param asking a member, also where it could not be stored that it takes part */
   view(poolId: string, asking?: string): CreditsView {
-    const { store, devices, now, settings } = this.#options
-    const stored = store.participants(poolId)
+    const { creditStore, ledgerStore, deviceStore, now, settings } = this.#options
+    const stored = ledgerStore.participants(poolId)
     const isStored = asking === undefined || stored.some(({ deviceId }) => deviceId === asking)
     const members = isStored ? stored : [...stored, { deviceId: asking, since: now() }]
-    const standings = standingsOf(members, store.sums(poolId, now() - settings.windowMs), now(), settings)
-    const names = devices.names(members.map(({ deviceId }) => deviceId))
+    const standings = standingsOf(members, ledgerStore.sums(poolId, now() - settings.windowMs), now(), settings)
+    const names = deviceStore.names(members.map(({ deviceId }) => deviceId))
     return {
       windowMs: settings.windowMs,
-      unsettled: store.unsettled(poolId),
+      unsettled: creditStore.unsettled(poolId),
       members: standings.map((standing) => ({
         ...standing,
         name: names.get(standing.deviceId) ?? shortId(standing.deviceId),
@@ -180,7 +184,7 @@ export class Credits {
     this.#options.background.run('storing who takes part', () => this.join(poolId, deviceId))
     const { windowMs, members } = this.view(poolId, deviceId)
     const own = members.find((member) => member.deviceId === deviceId) as CreditsView['members'][number]
-    const waiting = this.#options.jobs.waitingBySubmitter(poolId)
+    const waiting = this.#options.jobQueueStore.waitingBySubmitter(poolId)
     const mine = waiting.find(({ submittedBy }) => submittedBy === deviceId)?.jobs ?? 0
     return { ...own, windowMs, waiting: mine, waitingOfOthers: waiting.reduce((sum, { jobs }) => sum + jobs, 0) - mine }
   }
@@ -189,7 +193,7 @@ export class Credits {
     poolId: string,
     { after = 0, since = 0, limit = limits.ledgerPage }: { after?: number; since?: number; limit?: number },
   ): LedgerPage {
-    const entries = this.#options.store.entries(poolId, { after, since, limit: limit + 1 })
+    const entries = this.#options.ledgerStore.entries(poolId, { after, since, limit: limit + 1 })
     return { entries: entries.slice(0, limit), more: entries.length > limit }
   }
 
@@ -198,35 +202,37 @@ export class Credits {
   }
 
   #contributors(poolId: string): Contributor[] {
-    const { store, now, settings } = this.#options
+    const { ledgerStore, now, settings } = this.#options
     const earned = new Map(
-      store.sums(poolId, now() - settings.windowMs).map(({ deviceId, recentlyEarned }) => [deviceId, recentlyEarned]),
+      ledgerStore
+        .sums(poolId, now() - settings.windowMs)
+        .map(({ deviceId, recentlyEarned }) => [deviceId, recentlyEarned]),
     )
-    return store
+    return ledgerStore
       .participants(poolId)
       .map(({ deviceId, since }) => ({ deviceId, since, earned: earned.get(deviceId) ?? 0 }))
   }
 
   /** Why a statement cannot count, as far as that can be told before the job ends. */
   #problemWith(deviceId: string, poolId: string, statement: SignedStatement): string | undefined {
-    const { jobs, rings, store } = this.#options
-    const job = jobs.find(statement.jobId)
+    const { jobStore, ringStore, creditStore } = this.#options
+    const job = jobStore.find(statement.jobId)
     if (job?.poolId !== poolId) return 'there is no such job in this pool'
     if (!holdsStatement({ poolId, deviceId }, statement)) return 'the signature is not of the device that sent it'
-    const billed = store.find(statement.jobId)
+    const billed = creditStore.find(statement.jobId)
     if (billed) {
-      const others = store.statements(statement.jobId)
+      const others = creditStore.statements(statement.jobId)
       if (isAbout(billed, { ...statement, deviceId }, others)) return undefined
       return `it does not fit the job, which had ${billOf(billed, others).tokens} tokens in epoch ${billed.epoch}`
     }
-    const ring = rings.findByModel(poolId, job.submission.modelId)
+    const ring = ringStore.findByModel(poolId, job.submission.modelId)
     return finalStates.includes(job.state) || ring?.members.some((member) => member.deviceId === deviceId)
       ? undefined
       : 'the device has no part in the job'
   }
 
   #keep(deviceId: string, statement: SignedStatement, billed: BilledJob | undefined): void {
-    this.#options.store.keep(deviceId, statement)
+    this.#options.creditStore.keep(deviceId, statement)
     if (billed) this.#trySettling(billed.jobId)
   }
 
@@ -236,22 +242,22 @@ export class Credits {
   }
 
   #settleIfComplete(jobId: string): void {
-    const { store, logger } = this.#options
-    const job = store.find(jobId)
-    if (!job || job.isSettled || !isComplete(job, store.statements(jobId))) return
+    const { creditStore, logger } = this.#options
+    const job = creditStore.find(jobId)
+    if (!job || job.isSettled || !isComplete(job, creditStore.statements(jobId))) return
     this.#settle(jobId)
     logger.debug({ job: jobId }, 'job settled')
   }
 
   /** Settles a job, and tells who spoke against the others. @returns false when it was settled before */
   #settle(jobId: string): boolean {
-    const { store, now, jobs, logger } = this.#options
-    const job = store.find(jobId)
+    const { creditStore, now, jobStore, logger } = this.#options
+    const job = creditStore.find(jobId)
     if (!job) return false
-    const { tokens, isCorrected, disputedBy, undecided } = billOf(job, store.statements(jobId))
-    if (!store.settle(jobId, now())) return false
+    const { tokens, isCorrected, disputedBy, undecided } = billOf(job, creditStore.statements(jobId))
+    if (!creditStore.settle(jobId, now())) return false
     // a job that was cancelled ends amid its prompt, of which rank 0 tells the whole length
-    if (isCorrected && jobs.head(jobId)?.state !== 'cancelled') {
+    if (isCorrected && jobStore.head(jobId)?.state !== 'cancelled') {
       logger.warn(
         { job: jobId, device: job.workers[0].deviceId, claimed: job.tokens, billed: tokens },
         'rank 0 claimed other tokens than the ranks of its ring signed',

@@ -1,7 +1,7 @@
 /** What is known of a ring only while this process lives: what its members said of the epoch, and when to look again. */
 import { backoffMs } from '../../shared/backoff.ts'
 import type { MeshError } from '../../shared/errors.ts'
-import type { RingStatus } from '../../shared/schema/ring.ts'
+import type { RingMember, RingStatus } from '../../shared/schema/ring.ts'
 import { type HealthSettings, RingHealth } from '../domain/ring-health.ts'
 import type { Report } from './presence.ts'
 
@@ -43,6 +43,18 @@ export class LiveRing {
   fail(now: number): void {
     if (this.status === 'active') this.status = 'forming'
     this.retryAt = Math.max(this.retryAt, now + backoffMs(this.#failures, pauses))
+  }
+
+  /** A device says that what kept it out is gone. @param members of the epoch that is there */
+  askAgain(deviceId: string, members: readonly RingMember[], now: number): void {
+    const { reports, health } = this
+    if (reports.get(deviceId)?.state === 'failed') reports.delete(deviceId)
+    health.ask(deviceId, now)
+    const isReady = ({ deviceId: id }: RingMember): boolean =>
+      id === deviceId || (!health.leftOut(id) && reports.get(id)?.state !== 'failed')
+    const isDue = (health.leftOut(deviceId)?.until ?? Infinity) <= now
+    // nothing came after the epoch that it failed in: it goes on with that one
+    if (isDue && members.some((one) => one.deviceId === deviceId) && members.every(isReady)) health.begin(members, now)
   }
 
   activate(): void {

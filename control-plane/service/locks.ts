@@ -5,16 +5,16 @@ import { isCommitted, roomOf } from '../domain/memory-room.ts'
 import type { DeviceStore } from '../store/device-store.ts'
 import type { LockStore } from '../store/lock-store.ts'
 import type { RingStore } from '../store/ring-store.ts'
+import type { Events } from './events.ts'
 import type { Presence } from './presence.ts'
 
 export interface LocksOptions {
-  readonly store: LockStore
-  readonly devices: DeviceStore
-  readonly rings: RingStore
+  readonly lockStore: LockStore
+  readonly deviceStore: DeviceStore
+  readonly ringStore: RingStore
   readonly presence: Presence
+  readonly events: Events
   readonly now: () => number
-  /** What a device may hold has changed. */
-  onChange(deviceId: string): void
 }
 
 export class Locks {
@@ -26,7 +26,7 @@ export class Locks {
 
   /** The newest statement of a device. */
   statement(deviceId: string): string | null {
-    return this.#options.store.find(deviceId)?.statement ?? null
+    return this.#options.lockStore.find(deviceId)?.statement ?? null
   }
 
   /**
@@ -35,24 +35,24 @@ export class Locks {
    * @returns the newest statement. @throws MeshError `lockInvalid`
    */
   record(deviceId: string, statement: string): string {
-    const { store, now, onChange } = this.#options
+    const { lockStore, events, now } = this.#options
     const commitment = verifyCommitment(statement, Buffer.from(deviceId, 'hex'))
-    if (store.record(deviceId, commitment, { statement, recordedAt: now() })) onChange(deviceId)
+    if (lockStore.record(deviceId, commitment, { statement, recordedAt: now() })) events.emit('roomChanged', deviceId)
     return this.statement(deviceId) ?? statement
   }
 
   /** The agent of a device measured its memory. */
   measured(deviceId: string, missingBytes: number): void {
-    const { presence, onChange } = this.#options
+    const { presence, events } = this.#options
     const before = presence.missingMemory(deviceId)
     presence.setMissingMemory(deviceId, missingBytes)
-    if (before > 0 !== missingBytes > 0) onChange(deviceId)
+    if (before > 0 !== missingBytes > 0) events.emit('roomChanged', deviceId)
   }
 
   /** Bytes that a device has room for in a ring. */
   roomFor(deviceId: string, ringId: string): number {
-    const { store, devices, rings, presence } = this.#options
-    const held = rings
+    const { lockStore, deviceStore, ringStore, presence } = this.#options
+    const held = ringStore
       .all()
       .flatMap((ring) =>
         ring.members
@@ -62,8 +62,8 @@ export class Locks {
     const sum = (isHere: boolean): number =>
       held.filter((one) => one.isHere === isHere).reduce((total, { bytes }) => total + bytes, 0)
     return roomOf({
-      lock: store.find(deviceId),
-      machineBytes: devices.find(deviceId)?.capabilities.memoryBytes ?? 0,
+      lock: lockStore.find(deviceId),
+      machineBytes: deviceStore.find(deviceId)?.capabilities.memoryBytes ?? 0,
       missingBytes: presence.missingMemory(deviceId),
       heldHereBytes: sum(true),
       heldElsewhereBytes: sum(false),
@@ -71,7 +71,7 @@ export class Locks {
   }
 
   view(deviceId: string): LockView | undefined {
-    const lock = this.#options.store.find(deviceId)
+    const lock = this.#options.lockStore.find(deviceId)
     return isCommitted(lock)
       ? {
           phase: lock.phase,

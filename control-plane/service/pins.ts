@@ -2,22 +2,24 @@
 import { MeshError } from '../../shared/errors.ts'
 import { type ControlPlanePin, isVoid, readPin, replacesPin } from '../../shared/identity/control-plane-pin.ts'
 import type { Removals } from '../../shared/identity/pool-certificate.ts'
+import { removalsOf } from '../../shared/identity/revocation-list.ts'
 import { type ControlPlaneId, shortId } from '../../shared/ids.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { PinStore } from '../store/pin-store.ts'
 import type { StoredPool } from '../store/pool-store.ts'
+import type { Events } from './events.ts'
 import type { Presence } from './presence.ts'
+import type { Revocations } from './revocations.ts'
 
 export interface PinsOptions {
   /** Of this control plane. */
   readonly id: ControlPlaneId
-  readonly pins: PinStore
+  readonly pinStore: PinStore
+  readonly revocations: Revocations
   readonly presence: Presence
+  readonly events: Events
   readonly now: () => number
   readonly logger: Logger
-  removalsOf(pool: StoredPool): Removals
-  /** The pool is served here no more: its rings lose their members. */
-  onMoved(poolId: string): void
 }
 
 export class Pins {
@@ -32,7 +34,7 @@ export class Pins {
   /** The pin that is held, while its signer is a member of the pool. */
   pinOf(pool: StoredPool): ControlPlanePin | undefined {
     const pin = this.#held(pool)
-    return pin && !isVoid(pin, this.#options.removalsOf(pool)) ? pin : undefined
+    return pin && !isVoid(pin, this.#removals(pool)) ? pin : undefined
   }
 
   /** @throws MeshError `poolMoved` */
@@ -49,13 +51,13 @@ export class Pins {
 
   /** @returns false when the pin that is held stays; @throws MeshError `pinInvalid` */
   publish(pool: StoredPool, text: string): boolean {
-    const { id, pins, presence, now, logger, removalsOf, onMoved } = this.#options
+    const { id, pinStore, presence, events, now, logger } = this.#options
     const { poolId } = pool
     const held = this.#held(pool)
     if (held?.text === text) return true
     const pin = readPin(text, Buffer.from(pool.rootPublicKey, 'hex'), now())
-    if (!replacesPin(pin, held, removalsOf(pool))) return false
-    pins.save(poolId, text)
+    if (!replacesPin(pin, held, this.#removals(pool))) return false
+    pinStore.save(poolId, text)
     this.#known.set(poolId, pin)
     const agents = presence.membersOf(poolId)
     for (const agent of agents) agent.socket.send({ type: 'control-plane-pin', poolId, pin: text })
@@ -65,14 +67,18 @@ export class Pins {
       `pool ${shortId(poolId)} was moved to control plane ${shortId(pin.controlPlaneId)}: it is not served here any more`,
     )
     for (const agent of agents) presence.expel(agent.deviceId, poolId)
-    onMoved(poolId)
+    events.emit('poolMoved', poolId)
     return true
   }
 
+  #removals(pool: StoredPool): Removals {
+    return removalsOf(this.#options.revocations.of(pool))
+  }
+
   #held(pool: StoredPool): ControlPlanePin | undefined {
-    const { pins, now } = this.#options
+    const { pinStore, now } = this.#options
     if (this.#known.has(pool.poolId)) return this.#known.get(pool.poolId)
-    const text = pins.find(pool.poolId)
+    const text = pinStore.find(pool.poolId)
     const pin = text === undefined ? undefined : readPin(text, Buffer.from(pool.rootPublicKey, 'hex'), now())
     this.#known.set(pool.poolId, pin)
     return pin

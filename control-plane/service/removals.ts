@@ -4,17 +4,21 @@ import type { Logger } from '../../shared/log.ts'
 import type { PoolStore, StoredMember, StoredPool } from '../store/pool-store.ts'
 import type { ApiKeys } from './api-keys.ts'
 import type { Background } from './background.ts'
-import type { Jobs } from './jobs.ts'
+import type { JobLeaders } from './job-leaders.ts'
 import type { Memberships } from './memberships.ts'
 import type { Presence } from './presence.ts'
-import type { Rings } from './rings.ts'
+import type { Revocations } from './revocations.ts'
+import type { RingEpochs } from './ring-epochs.ts'
+import type { RingIntents } from './ring-intents.ts'
 
 export interface RemovalsOptions {
   readonly memberships: Memberships
-  readonly pools: PoolStore
+  readonly revocations: Revocations
+  readonly poolStore: PoolStore
   readonly presence: Presence
-  readonly rings: Rings
-  readonly jobs: Jobs
+  readonly ringIntents: RingIntents
+  readonly ringEpochs: RingEpochs
+  readonly jobLeaders: JobLeaders
   readonly keys: ApiKeys
   readonly background: Background
   readonly now: () => number
@@ -30,8 +34,8 @@ export class Removals {
 
   /** @returns false when a newer list is held; @throws MeshError `revocationsInvalid` */
   publish(pool: StoredPool, text: string): boolean {
-    const { memberships, presence, background } = this.#options
-    if (!memberships.accept(pool, text)) return false
+    const { revocations, presence, background } = this.#options
+    if (!revocations.accept(pool, text)) return false
     const agents = presence.membersOf(pool.poolId)
     // the list is stored, so it holds; nobody sends it again, so what follows from it must not get lost
     background.untilStored(`removals/${pool.poolId}`, () => this.#expelRemoved(pool))
@@ -40,8 +44,8 @@ export class Removals {
   }
 
   #expelRemoved(pool: StoredPool): void {
-    const { pools, logger } = this.#options
-    for (const member of pools.members(pool.poolId)) {
+    const { poolStore, logger } = this.#options
+    for (const member of poolStore.members(pool.poolId)) {
       if (!this.#isRemoved(pool, member.certificate)) continue
       logger.info({ pool: pool.poolId, device: member.deviceId }, 'member removed')
       this.#expel(pool.poolId, member)
@@ -59,12 +63,12 @@ export class Removals {
   }
 
   #expel(poolId: string, { deviceId, name }: StoredMember): void {
-    const { pools, presence, rings, jobs, keys } = this.#options
+    const { poolStore, presence, ringIntents, ringEpochs, jobLeaders, keys } = this.#options
     presence.expel(deviceId, poolId)
     keys.revokeOf(poolId, deviceId)
-    rings.expel(poolId, deviceId)
-    jobs.expel(poolId, deviceId, new MeshError('peerRemoved', { peer: name }))
-    pools.removeMember(poolId, deviceId) // last: until then it is found here again
-    rings.refreshPool(poolId)
+    ringIntents.expel(poolId, deviceId)
+    jobLeaders.expel(poolId, deviceId, new MeshError('peerRemoved', { peer: name }))
+    poolStore.removeMember(poolId, deviceId) // last: until then it is found here again
+    ringEpochs.evaluatePool(poolId)
   }
 }

@@ -5,30 +5,30 @@ import { type FittedPlan, leastRankBytes, planWithin, type Shortage } from '../.
 import type { RingEpoch, RingMember, RingView } from '../../shared/schema/ring.ts'
 import { formatBytes, formatDuration } from '../../shared/words.ts'
 import type { SaidBy } from '../domain/epoch-watch.ts'
-import type { WishState } from '../domain/ring-formation.ts'
+import type { IntentState } from '../domain/ring-formation.ts'
 import type { RingHealth } from '../domain/ring-health.ts'
 import { viewOf } from '../domain/ring-view.ts'
 import type { DeviceStore } from '../store/device-store.ts'
-import type { RingStore, StoredRing, Wish } from '../store/ring-store.ts'
+import type { PoolStore } from '../store/pool-store.ts'
+import type { RingStore, StoredRing, Intent } from '../store/ring-store.ts'
 import type { LiveRing } from './live-ring.ts'
+import type { Locks } from './locks.ts'
 import type { Presence } from './presence.ts'
 
 export interface RingFactsOptions {
-  readonly rings: RingStore
-  readonly devices: DeviceStore
+  readonly ringStore: RingStore
+  readonly deviceStore: DeviceStore
+  readonly poolStore: PoolStore
+  readonly locks: Pick<Locks, 'roomFor'>
   readonly presence: Presence
   readonly now: () => number
   readonly graceMs: number
   /** After a restart of the control plane agents need this long to find it again. */
   readonly leaseMs: number
-  /** Bytes that a device may hold in a ring: what it locked, less what other rings have of it. */
-  roomFor(deviceId: string, ringId: string): number
-  /** The newest certificate of a member. */
-  certificateOf(poolId: string, deviceId: string): string | undefined
 }
 
-/** Who serves how much: a wish, whatever else is known of it. */
-type Part = Pick<Wish, 'deviceId' | 'share'>
+/** Who serves how much: an intent, whatever else is known of it. */
+type Part = Pick<Intent, 'deviceId' | 'share'>
 
 export class RingFacts {
   readonly #options: RingFactsOptions
@@ -37,12 +37,8 @@ export class RingFacts {
     this.#options = options
   }
 
-  wishes(ringId: string): Wish[] {
-    return this.#options.rings.wishes(ringId)
-  }
-
-  names(wishes: readonly Pick<Wish, 'deviceId'>[]): (deviceId: string) => string {
-    const names = this.#options.devices.names(wishes.map(({ deviceId }) => deviceId))
+  names(intents: readonly Pick<Intent, 'deviceId'>[]): (deviceId: string) => string {
+    const names = this.#options.deviceStore.names(intents.map(({ deviceId }) => deviceId))
     return (deviceId) => names.get(deviceId) ?? shortId(deviceId)
   }
 
@@ -51,8 +47,8 @@ export class RingFacts {
     { ringId, model, quant, members }: StoredRing,
     deviceId: string,
     name: string,
-  ): Pick<WishState, 'noRoom' | 'overfull'> {
-    const roomBytes = this.#options.roomFor(deviceId, ringId)
+  ): Pick<IntentState, 'noRoom' | 'overfull'> {
+    const roomBytes = this.#options.locks.roomFor(deviceId, ringId)
     const needsBytes = leastRankBytes(model.shape, quant)
     if (roomBytes < needsBytes)
       return { noRoom: tooLarge({ model, quant }, name, { needsBytes, lacksBytes: needsBytes - roomBytes }) }
@@ -60,10 +56,10 @@ export class RingFacts {
   }
 
   /** Every device that wants to serve, as it stands now. */
-  wishStates(ring: StoredRing, wishes: readonly Wish[], health: RingHealth): WishState[] {
+  intentStates(ring: StoredRing, intents: readonly Intent[], health: RingHealth): IntentState[] {
     const { presence, now, graceMs, leaseMs } = this.#options
-    const names = this.names(wishes)
-    return wishes.map(({ deviceId, share }) => {
+    const names = this.names(intents)
+    return intents.map(({ deviceId, share }) => {
       const agent = presence.find(deviceId)
       const member = ring.members.find((one) => one.deviceId === deviceId)
       const leftOut = health.leftOut(deviceId)
@@ -93,9 +89,9 @@ export class RingFacts {
   }
 
   /** Those that are no part of the epoch, and can show that they load a part before anybody waits for it. */
-  newcomers({ poolId, members }: StoredRing, wishes: readonly Wish[]): Wish[] {
+  newcomers({ poolId, members }: StoredRing, intents: readonly Intent[]): Intent[] {
     const { presence, now } = this.#options
-    return wishes.filter(
+    return intents.filter(
       ({ deviceId }) =>
         !members.some((member) => member.deviceId === deviceId) &&
         presence.isMember(deviceId, poolId, now()) &&
@@ -104,15 +100,15 @@ export class RingFacts {
   }
 
   /** Those that are there and have room for a part. */
-  able(ring: StoredRing, health: RingHealth): WishState[] {
-    return this.wishStates(ring, this.wishes(ring.ringId), health).filter(
+  able(ring: StoredRing, health: RingHealth): IntentState[] {
+    return this.intentStates(ring, this.#options.ringStore.intents(ring.ringId), health).filter(
       ({ available, noRoom }) => available && noRoom === undefined,
     )
   }
 
   /** The others that are there are enough for the model. */
   canSpare(ringId: string, health: RingHealth, deviceId: string): boolean {
-    const ring = this.#options.rings.find(ringId)
+    const ring = this.#options.ringStore.find(ringId)
     const others = ring ? this.able(ring, health).filter((one) => one.deviceId !== deviceId && !one.leftOut) : []
     return ring !== undefined && others.length > 0 && this.plan(ring, others).fits
   }
@@ -144,16 +140,16 @@ export class RingFacts {
 
   /** What `mesh ring-status` shows. */
   view(ring: StoredRing, { status, reason, reports, health }: LiveRing): RingView {
-    const { presence, now } = this.#options
-    const wishes = this.wishes(ring.ringId)
-    const names = this.names(wishes)
+    const { ringStore, poolStore, presence, now } = this.#options
+    const intents = ringStore.intents(ring.ringId)
+    const names = this.names(intents)
     return viewOf({
       ring,
       status,
       reason,
       reports,
-      certificateOf: (deviceId) => this.#options.certificateOf(ring.poolId, deviceId),
-      wishes: wishes.map(({ deviceId, share }) => ({
+      certificateOf: (deviceId) => poolStore.membership(ring.poolId, deviceId)?.certificate,
+      intents: intents.map(({ deviceId, share }) => ({
         deviceId,
         share,
         name: names(deviceId),
@@ -169,15 +165,15 @@ export class RingFacts {
     return planWithin(
       model.shape,
       quant,
-      parts.map(({ deviceId, share }) => ({ share, roomBytes: this.#options.roomFor(deviceId, ringId) })),
+      parts.map(({ deviceId, share }) => ({ share, roomBytes: this.#options.locks.roomFor(deviceId, ringId) })),
     )
   }
 
   /** Why the model does not fit on some of the devices; names those that are left out as well. */
-  misfit(ring: StoredRing, parts: readonly Part[], wishes: readonly WishState[]): MeshError | undefined {
+  misfit(ring: StoredRing, parts: readonly Part[], intents: readonly IntentState[]): MeshError | undefined {
     const plan = this.plan(ring, parts)
     if (plan.fits) return undefined
-    const out = wishes.filter(
+    const out = intents.filter(
       ({ deviceId, available, leftOut }) => available && leftOut && !parts.some((part) => part.deviceId === deviceId),
     )
     const without = out

@@ -1,13 +1,13 @@
 /** Members that a ring goes on without: they are told why, and show that they can load before anybody waits for them again. */
 import type { Logger } from '../../shared/log.ts'
-import type { WishState } from '../domain/ring-formation.ts'
+import type { IntentState } from '../domain/ring-formation.ts'
 import type { StoredRing } from '../store/ring-store.ts'
 import type { LiveRing } from './live-ring.ts'
 import type { Presence } from './presence.ts'
 import { againIn, epochOf, type RingFacts } from './ring-facts.ts'
 
 export interface RingTrialsOptions {
-  readonly facts: RingFacts
+  readonly ringFacts: RingFacts
   readonly presence: Presence
   readonly now: () => number
   readonly logger: Logger
@@ -21,9 +21,9 @@ export class RingTrials {
   }
 
   /** Tells those that are left out now, once for each time. */
-  tell(ring: StoredRing, live: LiveRing, wishes: readonly WishState[]): void {
+  tell(ring: StoredRing, live: LiveRing, intents: readonly IntentState[]): void {
     const { presence, now, logger } = this.#options
-    for (const { deviceId, name } of wishes) {
+    for (const { deviceId, name } of intents) {
       const out = live.health.leftOut(deviceId)
       if (!out?.error || out.trial || live.told.get(deviceId) === out.until) continue
       live.told.set(deviceId, out.until)
@@ -45,24 +45,25 @@ export class RingTrials {
   }
 
   /** Lets those whose pause is over load their part of the next epoch, while the others go on. */
-  begin(ring: StoredRing, live: LiveRing, wishes: readonly WishState[]): void {
-    const { facts, presence, now, logger } = this.#options
-    for (const wish of wishes) {
-      const out = live.health.leftOut(wish.deviceId)
+  begin(ring: StoredRing, live: LiveRing, intents: readonly IntentState[]): void {
+    const { ringFacts, presence, now, logger } = this.#options
+    for (const intent of intents) {
+      const out = live.health.leftOut(intent.deviceId)
       const isDue = out !== undefined && !out.trial && out.until <= now()
-      if (!isDue || !wish.leftOut?.canTry || !wish.available || wish.noRoom) continue
-      const parts = wishes.filter((one) => one === wish || (one.available && !one.noRoom && !one.leftOut))
-      const plan = facts.plan(ring, parts)
+      if (!isDue || !intent.leftOut?.canTry || !intent.available || intent.noRoom) continue
+      const parts = intents.filter((one) => one === intent || (one.available && !one.noRoom && !one.leftOut))
+      const plan = ringFacts.plan(ring, parts)
       if (!plan.fits) continue
       const epoch = ring.epoch + 1
-      live.health.try(wish, epoch, now())
+      live.health.try(intent, epoch, now())
       logger.info(
-        { ring: ring.ringId, device: wish.deviceId },
-        `${wish.name} is tried again: it loads its part while the others go on`,
+        { ring: ring.ringId, device: intent.deviceId },
+        `${intent.name} is tried again: it loads its part while the others go on`,
       )
-      presence
-        .find(wish.deviceId)
-        ?.socket.send({ type: 'ring-trial', ring: epochOf({ ...ring, epoch, members: facts.membersOf(parts, plan) }) })
+      presence.find(intent.deviceId)?.socket.send({
+        type: 'ring-trial',
+        ring: epochOf({ ...ring, epoch, members: ringFacts.membersOf(parts, plan) }),
+      })
     }
   }
 }

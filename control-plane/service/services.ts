@@ -1,23 +1,11 @@
-/** Everything behind the routes, wired once. */
+/**
+ * Everything behind the routes, wired once. Each group knows those before it; what has to reach back is told by events:
+ * stores -> memberships -> rings -> jobs -> what agents and members ask.
+ */
 import type { ControlPlaneKey } from '../../shared/identity/control-plane-key.ts'
-import { removalsOf } from '../../shared/identity/revocation-list.ts'
-import { type PoolCharter, readCharter } from '../../shared/identity/pool-charter.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { OpenDatabase } from '../store/database.ts'
-import { CreditStore } from '../store/credit-store.ts'
-import { DeviceStore } from '../store/device-store.ts'
-import { FindingStore } from '../store/finding-store.ts'
-import { JobTexts } from '../store/job-texts.ts'
-import { JobStore } from '../store/job-store.ts'
-import { KeyStore } from '../store/key-store.ts'
-import { LockStore } from '../store/lock-store.ts'
 import { NonceStore } from '../store/nonce-store.ts'
-import { PinStore } from '../store/pin-store.ts'
-import { PoolStore, type StoredPool } from '../store/pool-store.ts'
-import { RevocationStore } from '../store/revocation-store.ts'
-import { TextStore } from '../store/text-store.ts'
-import { TextVault } from '../store/text-vault.ts'
-import { RingStore } from '../store/ring-store.ts'
 import { defaultHealth, type HealthSettings } from '../domain/ring-health.ts'
 import { Admission, type AdmissionSettings, defaultAdmission } from './admission.ts'
 import { AgentSockets } from './agent-sockets.ts'
@@ -25,16 +13,34 @@ import { ApiKeys } from './api-keys.ts'
 import { Background } from './background.ts'
 import { Connections } from './connections.ts'
 import { Credits, type CreditSettings, defaultCreditSettings } from './credits.ts'
+import { createEvents, type Events } from './events.ts'
+import { JobDeadlines } from './job-deadlines.ts'
+import { JobDispatch } from './job-dispatch.ts'
+import { JobEndings } from './job-endings.ts'
 import { JobHub } from './job-hub.ts'
+import { JobLeaders } from './job-leaders.ts'
 import { Jobs } from './jobs.ts'
+import { JoinRequests } from './join-requests.ts'
+import { LiveRings } from './live-rings.ts'
 import { Locks } from './locks.ts'
 import { Memberships } from './memberships.ts'
 import { Pins } from './pins.ts'
+import { Pools } from './pools.ts'
 import { Presence } from './presence.ts'
 import { Removals } from './removals.ts'
-import { Rings } from './rings.ts'
-import { SumChecks, type SumChecksOptions } from './sum-checks.ts'
+import { Revocations } from './revocations.ts'
+import { RingEpochs } from './ring-epochs.ts'
+import { RingFacts } from './ring-facts.ts'
+import { RingIntents } from './ring-intents.ts'
+import { RingReports } from './ring-reports.ts'
+import { RingTrials } from './ring-trials.ts'
+import { RunningJobs } from './running-jobs.ts'
+import { openStores, type Stores } from './stores.ts'
+import { SumChecks } from './sum-checks.ts'
+import { SumReports } from './sum-reports.ts'
 import { defaultTexts, TextKeeper, type TextSettings } from './text-keeper.ts'
+import { Turns } from './turns.ts'
+import { Waiting } from './waiting.ts'
 
 export interface Settings {
   readonly heartbeatMs: number
@@ -60,239 +66,119 @@ const defaultReportMs = 10_000
 /** A step of 256 tokens takes minutes where a large model runs on slow machines. */
 const defaultStallMs = 300_000
 
-export interface Services {
-  /** Of this control plane. */
+/** What every service stands on. */
+interface Base extends Stores {
   readonly key: ControlPlaneKey
+  readonly presence: Presence
+  readonly background: Background
+  readonly events: Events
+  readonly now: () => number
+  readonly logger: Logger
+}
+
+/** Who belongs to which pool, by certificates, lists and pins. */
+const openMemberships = (base: Base) => {
+  const revocations = new Revocations(base)
+  const pins = new Pins({ ...base, id: base.key.id, revocations })
+  const memberships = new Memberships({ ...base, revocations, pins })
+  const locks = new Locks(base)
+  const keys = new ApiKeys({ ...base, memberships })
+  return { revocations, pins, memberships, locks, keys, pools: new Pools({ ...base, memberships, locks }) }
+}
+type MembershipServices = ReturnType<typeof openMemberships>
+
+/** What becomes of rings. They ask which of them run a job, and nothing else of jobs. */
+const openRings = (base: Base & MembershipServices, { ringGraceMs: graceMs, leaseMs, health = {} }: Settings) => {
+  const runningJobs = new RunningJobs()
+  const ringFacts = new RingFacts({ ...base, graceMs, leaseMs })
+  const liveRings = new LiveRings({ ...base, ringFacts, health: { ...defaultHealth, ...health } })
+  const ringTrials = new RingTrials({ ...base, ringFacts })
+  const ringEpochs = new RingEpochs({ ...base, ringFacts, liveRings, ringTrials, runningJobs })
+  return {
+    runningJobs,
+    liveRings,
+    ringEpochs,
+    ringIntents: new RingIntents({ ...base, liveRings, ringEpochs, runningJobs }),
+    ringReports: new RingReports({ ...base, liveRings, ringEpochs }),
+    joinRequests: new JoinRequests({ ...base, ringEpochs }),
+  }
+}
+type RingServices = ReturnType<typeof openRings>
+
+/** What becomes of jobs, and what they cost. */
+const openJobs = (base: Base & MembershipServices & RingServices, settings: Settings) => {
+  const { reportMs = defaultReportMs, stallMs = defaultStallMs, cancelMs = defaultStallMs, leaseMs } = settings
+  const hub = new JobHub()
+  const sums = new SumChecks(base)
+  const credits = new Credits({ ...base, sums, settings: settings.credits ?? defaultCreditSettings })
+  const turns = new Turns({ ...base, credits })
+  const waiting = new Waiting({ ...base, turns, hub })
+  const jobEndings = new JobEndings({ ...base, turns, credits, hub })
+  const jobDeadlines = new JobDeadlines({ ...base, jobEndings, stallMs })
+  const below = { ...base, hub, credits, turns, waiting, jobEndings, jobDeadlines }
+  const jobDispatch = new JobDispatch({ ...below, leaseMs })
+  const jobLeaders = new JobLeaders({ ...below, jobDispatch, graceMs: settings.ringGraceMs, reportMs })
+  const jobs = new Jobs({ ...below, jobDispatch, cancelMs })
+  return { hub, sums, credits, waiting, jobDispatch, jobLeaders, jobs }
+}
+type JobServices = ReturnType<typeof openJobs>
+
+export interface Services extends Base, MembershipServices, RingServices, JobServices {
+  readonly nonces: NonceStore
   readonly admission: Admission
   readonly connections: Connections
-  readonly devices: DeviceStore
-  readonly pools: PoolStore
-  readonly jobStore: JobStore
-  readonly ringStore: RingStore
-  readonly nonces: NonceStore
-  readonly memberships: Memberships
-  readonly pins: Pins
   readonly removals: Removals
-  readonly presence: Presence
-  readonly rings: Rings
-  readonly sums: SumChecks
-  readonly locks: Locks
-  readonly jobs: Jobs
-  readonly keys: ApiKeys
-  readonly credits: Credits
-  readonly hub: JobHub
   readonly sockets: AgentSockets
-  readonly background: Background
   readonly textKeeper: TextKeeper
-  readonly now: () => number
   stop(): void
 }
 
-/** The sums of a member are wrong: the ring goes on without it, what runs fails, and it earns nothing of what it worked on. */
-const spoiling =
-  (parts: () => Pick<Services, 'rings' | 'jobs' | 'credits'>): SumChecksOptions['onWrong'] =>
-  ({ ringId }, { deviceId, jobs: spoiled, error }) => {
-    const { rings, jobs, credits } = parts()
-    for (const jobId of spoiled) credits.spoil(jobId, deviceId)
-    jobs.failRunning(ringId, error)
-    rings.leaveOut(ringId, deviceId, error)
-  }
-
 export const createServices = (
   database: OpenDatabase,
-  {
-    heartbeatMs,
-    leaseMs,
-    ringGraceMs: graceMs,
-    relays = [],
-    reportMs = defaultReportMs,
-    stallMs = defaultStallMs,
-    cancelMs = defaultStallMs,
-    credits: creditSettings = defaultCreditSettings,
-    admission: admissionSettings = defaultAdmission,
-    texts: textSettings = defaultTexts,
-    health = {},
-  }: Settings,
+  settings: Settings,
   { now, logger, key }: { now: () => number; logger: Logger; key: ControlPlaneKey },
 ): Services => {
   const { store, probe } = database
   const background = new Background({ logger, now, probe })
   const nonces = new NonceStore(store, (error) => background.note(error))
   background.onRecovery(() => nonces.flush())
-  const devices = new DeviceStore(store)
-  const pools = new PoolStore(store)
-  const admission = new Admission(admissionSettings, (deviceId) => pools.ofDevice(deviceId).length > 0, now)
-  const texts = new JobTexts(new TextVault(key.secretFor('text of jobs')))
-  const jobStore = new JobStore(store, texts)
-  const ringStore = new RingStore(store)
-  const presence = new Presence(now())
-  const memberships = new Memberships({
-    pools,
-    revocations: new RevocationStore(store),
-    presence,
-    background,
-    now,
-    checkServed: (pool) => pins.checkServed(pool),
-  })
-  const pins: Pins = new Pins({
-    id: key.id,
-    pins: new PinStore(store),
-    presence,
-    now,
-    logger,
-    removalsOf: (pool) => removalsOf(memberships.revocations(pool)),
-    onMoved: (poolId) => rings.refreshPool(poolId),
-  })
-  const hub = new JobHub()
-  const credits = new Credits({
-    store: new CreditStore(store),
-    jobs: jobStore,
-    rings: ringStore,
-    devices,
-    background,
-    now,
-    settings: creditSettings,
-    logger,
-    isWrong: (ringId, epoch, deviceId) => sums.isWrong(ringId, epoch, deviceId),
-  })
-  const locks = new Locks({
-    store: new LockStore(store),
-    devices,
-    rings: ringStore,
-    presence,
-    now,
-    onChange: (deviceId) => rings.refresh(deviceId),
-  })
-  const rings: Rings = new Rings({
-    rings: ringStore,
-    devices,
-    presence,
-    background,
-    now,
-    graceMs,
-    leaseMs,
-    logger,
-    health: { ...defaultHealth, ...health },
-    roomFor: (deviceId, ringId) => locks.roomFor(deviceId, ringId),
-    certificateOf: (poolId, deviceId) => pools.membership(poolId, deviceId)?.certificate,
-    isBusy: (ringId) => jobs.isBusy(ringId),
-    onActive: (ringId) => jobs.dispatch(ringId),
-    onFailed: (ringId, deviceId, error) => jobs.memberFailed(ringId, deviceId, error),
-    onEvaluated: (ringId) => jobs.waiting.changed(ringId),
-    onDissolved: (ring) => {
-      sums.forget(ring.ringId)
-      jobs.failWaiting(ring)
-    },
-  })
-  const sums = new SumChecks({
-    rings: ringStore,
-    devices,
-    findings: new FindingStore(store),
-    background,
-    now,
-    logger,
-    onWrong: spoiling(() => ({ rings, jobs, credits })),
-  })
-  const keys = new ApiKeys({
-    store: new KeyStore(store),
-    jobs: jobStore,
-    pools,
-    devices,
-    memberships,
-    background,
-    now,
-    logger,
-    onRevoked: ({ keyId }) => jobs.cancelOfKey(keyId),
-  })
-  const jobs: Jobs = new Jobs({
-    jobs: jobStore,
-    ringStore,
-    rings,
-    presence,
-    hub,
-    credits,
-    keys,
-    termsOf: (poolId) => termsOf(pools.find(poolId)),
-    background,
-    now,
-    graceMs,
-    leaseMs,
-    reportMs,
-    stallMs,
-    cancelMs,
-    logger,
-  })
-  const removals = new Removals({ memberships, pools, presence, rings, jobs, keys, background, now, logger })
+  const stores = openStores(database, key.secretFor('text of jobs'))
+  const base: Base = { ...stores, key, background, presence: new Presence(now()), events: createEvents(), now, logger }
+  const { poolStore, textStore } = stores
+  const { admission: pace = defaultAdmission, heartbeatMs, leaseMs, relays = [] } = settings
+  const admission = new Admission(pace, (deviceId) => poolStore.ofDevice(deviceId).length > 0, now)
+  const members = { ...base, ...openMemberships(base) }
+  const rings = { ...members, ...openRings(members, settings) }
+  const all = { ...rings, ...openJobs(rings, settings) }
   const sockets = new AgentSockets({
+    ...all,
     admission,
-    presence,
-    memberships,
-    devices,
-    pools,
-    rings,
-    sums,
-    locks,
-    jobs,
-    credits,
-    pins,
-    background,
-    now,
+    sumReports: new SumReports(all),
     heartbeatMs,
     leaseMs,
     relays,
-    logger,
   })
-  const textKeeper = new TextKeeper({
-    store: new TextStore(store, texts),
-    database,
-    background,
-    now,
-    settings: textSettings,
-    logger,
-  })
-  jobs.recover()
-  rings.sweep()
-  credits.recover()
+  const textKeeper = new TextKeeper({ ...base, textStore, database, settings: settings.texts ?? defaultTexts })
+  all.jobDispatch.recover()
+  all.ringIntents.sweep()
+  all.credits.recover()
   return {
-    key,
+    ...all,
+    nonces,
     admission,
     connections: new Connections(now),
-    devices,
-    pools,
-    jobStore,
-    ringStore,
-    nonces,
-    memberships,
-    pins,
-    removals,
-    presence,
-    rings,
-    sums,
-    locks,
-    jobs,
-    keys,
-    credits,
-    hub,
+    removals: new Removals(all),
     sockets,
-    background,
     textKeeper,
-    now,
     stop: () => {
       textKeeper.stop()
       sockets.stop()
-      rings.stop()
-      jobs.stop()
-      credits.stop()
+      all.ringEpochs.stop()
+      all.liveRings.stop()
+      all.runningJobs.stop()
+      all.waiting.stop()
+      all.credits.stop()
       background.stop()
     },
-  }
-}
-
-/** What a pool was made to be. A charter that does not hold (the file was changed) lets nobody in. */
-const termsOf = (pool: StoredPool | undefined): PoolCharter => {
-  try {
-    return readCharter(pool?.charter, Buffer.from(pool?.rootPublicKey ?? '', 'hex'))
-  } catch {
-    return { adminsReadText: false }
   }
 }

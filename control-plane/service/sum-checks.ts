@@ -12,19 +12,25 @@ import type { DeviceStore } from '../store/device-store.ts'
 import type { FindingStore } from '../store/finding-store.ts'
 import type { RingStore, StoredRing } from '../store/ring-store.ts'
 import type { Background } from './background.ts'
+import type { Events } from './events.ts'
 
 export interface SumChecksOptions {
-  readonly rings: RingStore
-  readonly devices: DeviceStore
-  readonly findings: FindingStore
+  readonly ringStore: RingStore
+  readonly deviceStore: DeviceStore
+  readonly findingStore: FindingStore
   readonly background: Background
+  readonly events: Events
   readonly now: () => number
   readonly logger: Logger
-  /** The sums of a member are wrong, as others confirm: the ring goes on without it, and what it works on is spoiled. */
-  onWrong(
-    ring: StoredRing,
-    finding: { readonly deviceId: string; readonly jobs: readonly string[]; readonly error: ErrorReportJson },
-  ): void
+}
+
+/** The sums of a member are wrong, as others confirm. */
+export interface WrongSums {
+  readonly ringId: string
+  readonly deviceId: string
+  /** What it worked on. */
+  readonly jobs: readonly string[]
+  readonly error: ErrorReportJson
 }
 
 /** What was found of a member is shown for so long. */
@@ -44,9 +50,10 @@ export class SumChecks {
 
   constructor(options: SumChecksOptions) {
     this.#options = options
+    options.events.on('ringDissolved', ({ ringId }) => this.#epochs.delete(ringId))
   }
 
-  /** A member of that epoch says what it found; of others nothing counts. */
+  /** A member of that epoch says what it found; of others nothing counts. @returns whose sums are wrong, each once */
   receive(
     deviceId: string,
     {
@@ -54,16 +61,16 @@ export class SumChecks {
       epoch,
       checks,
     }: { readonly ringId: string; readonly epoch: number; readonly checks?: readonly RankCheck[] },
-  ): void {
-    const ring = checks && this.#options.rings.find(ringId)
+  ): WrongSums[] {
+    const ring = checks && this.#options.ringStore.find(ringId)
     const own = ring?.members.findIndex((member) => member.deviceId === deviceId) ?? -1
-    if (!ring || ring.epoch !== epoch || own < 0) return
+    if (!ring || ring.epoch !== epoch || own < 0) return []
     const state = this.#of(ring)
     state.said.set(
       deviceId,
       checks.filter(({ rank }) => rank !== own && rank < ring.members.length),
     )
-    for (const judged of this.#judged(ring)) this.#act(ring, state, judged)
+    return this.#judged(ring).flatMap((judged) => this.#note(ring, state, judged) ?? [])
   }
 
   /** The sums of a member of that epoch were found wrong, and others confirmed it. */
@@ -74,12 +81,12 @@ export class SumChecks {
 
   /** The view of a ring, with what is known of each member's sums: of this epoch, else what was written down last. */
   shown(view: RingView): RingView {
-    const ring = this.#options.rings.find(view.ringId)
+    const ring = this.#options.ringStore.find(view.ringId)
     if (!ring) return view
     const judged = new Map(this.#judged(ring).map((one) => [one.deviceId, one]))
     const since = this.#options.now() - shownMs
     const kept = new Map(
-      this.#options.findings.ofModel(ring.poolId, ring.modelId, since).map((one) => [one.deviceId, one]),
+      this.#options.findingStore.ofModel(ring.poolId, ring.modelId, since).map((one) => [one.deviceId, one]),
     )
     const names = this.#names([...judged.values(), ...kept.values()].flatMap(({ accusers }) => accusers))
     const members = view.members.map((member) => {
@@ -102,11 +109,6 @@ export class SumChecks {
     return { ...view, members }
   }
 
-  /** Nobody serves that model any more. */
-  forget(ringId: string): void {
-    this.#epochs.delete(ringId)
-  }
-
   #of({ ringId, epoch }: StoredRing): EpochChecks {
     const known = this.#epochs.get(ringId)
     if (known?.epoch === epoch) return known
@@ -116,8 +118,8 @@ export class SumChecks {
   }
 
   #judged(ring: StoredRing): JudgedMember[] {
-    const { devices } = this.#options
-    const measured = (deviceId: string): boolean => isMeasured(devices.find(deviceId)?.capabilities.arch)
+    const { deviceStore } = this.#options
+    const measured = (deviceId: string): boolean => isMeasured(deviceStore.find(deviceId)?.capabilities.arch)
     return judgeSums(
       ring.members.map(({ deviceId }) => deviceId),
       this.#of(ring).said,
@@ -125,8 +127,9 @@ export class SumChecks {
     )
   }
 
-  #act(ring: StoredRing, { told }: EpochChecks, judged: JudgedMember): void {
-    const { findings, background, now, logger, onWrong } = this.#options
+  /** Writes down what is new. @returns it where it is certain */
+  #note(ring: StoredRing, { told }: EpochChecks, judged: JudgedMember): WrongSums | undefined {
+    const { findingStore, background, now, logger } = this.#options
     const { deviceId, verdict, checks, wrong, worst, accusers, jobs } = judged
     const summary = verdict === 'disputed' ? `disputed ${accusers.join()}` : verdict
     if (
@@ -134,7 +137,7 @@ export class SumChecks {
       told.get(deviceId) === 'wrong' ||
       told.get(deviceId) === summary
     )
-      return
+      return undefined
     told.set(deviceId, summary)
     const member = ring.members.find((one) => one.deviceId === deviceId)
     const names = this.#names(accusers)
@@ -147,9 +150,9 @@ export class SumChecks {
     )
     const { poolId, modelId, epoch } = ring
     background.run('storing what was found of sums', () =>
-      findings.keep({ poolId, modelId, deviceId, verdict, accusers, checks, wrong, worst, epoch, at: now() }),
+      findingStore.keep({ poolId, modelId, deviceId, verdict, accusers, checks, wrong, worst, epoch, at: now() }),
     )
-    if (verdict !== 'wrong') return
+    if (verdict !== 'wrong') return undefined
     const error = new MeshError('sumsWrong', {
       peer: member?.name ?? shortId(deviceId),
       rank: member?.rank ?? 0,
@@ -157,11 +160,11 @@ export class SumChecks {
       wrong,
       accusers: by.join(' and '),
     })
-    onWrong(ring, { deviceId, jobs, error: error.toReport() })
+    return { ringId: ring.ringId, deviceId, jobs, error: error.toReport() }
   }
 
   #names(deviceIds: readonly string[]): (deviceId: string) => string {
-    const names = this.#options.devices.names([...new Set(deviceIds)])
+    const names = this.#options.deviceStore.names([...new Set(deviceIds)])
     return (deviceId) => names.get(deviceId) ?? shortId(deviceId)
   }
 }

@@ -18,7 +18,7 @@ export interface TextSettings {
 }
 
 export interface TextKeeperOptions {
-  readonly store: TextStore
+  readonly textStore: TextStore
   readonly database: Pick<OpenDatabase, 'clean' | 'truncateLog'>
   readonly background: Background
   readonly now: () => number
@@ -85,20 +85,20 @@ export class TextKeeper {
 
   /** @returns whether nothing more is to be done now */
   #step(): boolean {
-    const { store, database, now, settings, logger } = this.#options
+    const { textStore, database, now, settings, logger } = this.#options
     if (!this.#allSealed) {
-      this.#allSealed = store.sealSome()
+      this.#allSealed = textStore.sealSome()
       if (!this.#allSealed) return false
       if (!database.clean())
         logger.warn(
           'texts of before are sealed; what older versions left in unused parts of the file goes at the next start',
         )
     }
-    store.mendTimes(now())
+    textStore.mendTimes(now())
     if (this.#forgetRead()) return false
     const keptMs = settings.keepMs === 0 ? unreadMs : Math.max(settings.keepMs, leastKeptMs)
-    if (store.forgetDue(now() - keptMs, jobsAtOnce) === jobsAtOnce) return false
-    if (!store.deleteSome()) {
+    if (textStore.forgetDue(now() - keptMs, jobsAtOnce) === jobsAtOnce) return false
+    if (!textStore.deleteSome()) {
       this.#deleted = true
       return false
     }
@@ -110,11 +110,11 @@ export class TextKeeper {
 
   /** @returns whether any was forgotten */
   #forgetRead(): boolean {
-    const { store, now } = this.#options
+    const { textStore, now } = this.#options
     for (const [jobId, at] of this.#readAt) {
       if (Math.abs(now() - at) < leastKeptMs) return false // the others were read later
       this.#readAt.delete(jobId)
-      store.forget(jobId)
+      textStore.forget(jobId)
       return true
     }
     return false

@@ -6,6 +6,7 @@
 import type { Job } from '../../shared/schema/job.ts'
 import { FairQueue, type Turn } from '../domain/fair-queue.ts'
 import { RingSpeed, type Used } from '../domain/ring-speed.ts'
+import type { JobQueueStore } from '../store/job-queue-store.ts'
 import type { JobStore } from '../store/job-store.ts'
 import type { StoredRing } from '../store/ring-store.ts'
 import type { Credits } from './credits.ts'
@@ -14,7 +15,8 @@ import type { Credits } from './credits.ts'
 const typicalTokens = 200
 
 export interface TurnsOptions {
-  readonly jobs: JobStore
+  readonly jobStore: JobStore
+  readonly jobQueueStore: JobQueueStore
   readonly credits: Credits
 }
 
@@ -40,8 +42,8 @@ export class Turns {
 
   /** Takes the next job of that ring's queue: the oldest of the key whose turn it is, of the member whose turn it is. */
   next({ ringId, poolId, modelId }: StoredRing): Job | undefined {
-    const { jobs, credits } = this.#options
-    const waiting = Map.groupBy(jobs.waitingByKey(poolId, modelId), ({ submittedBy }) => submittedBy)
+    const { jobStore, jobQueueStore, credits } = this.#options
+    const waiting = Map.groupBy(jobQueueStore.waitingByKey(poolId, modelId), ({ submittedBy }) => submittedBy)
     if (waiting.size === 0) return undefined
     const weights = credits.queueWeights(poolId)
     const ring = this.#rings.get(ringId) ?? newTurns()
@@ -56,15 +58,16 @@ export class Turns {
     const key = keys.begin(
       (waiting.get(member.flow) ?? []).map(({ keyId, since }) => ({ flow: keyId, since, weight: 1 })),
     )
-    const job = key && jobs.next(poolId, modelId, { submittedBy: member.flow, keyId: key.flow })
+    const jobId = key && jobQueueStore.next(poolId, modelId, { submittedBy: member.flow, keyId: key.flow })
+    const job = jobId === undefined ? undefined : jobStore.find(jobId)
     if (key && job) ring.running = { member, key }
     return job
   }
 
   /** Ids of the jobs that wait for that ring, in the order in which they will have it if no other comes. */
   order({ ringId, poolId, modelId }: StoredRing): string[] {
-    const { jobs, credits } = this.#options
-    const flows = Map.groupBy(jobs.queue(poolId, modelId), ({ submittedBy }) => submittedBy)
+    const { jobQueueStore, credits } = this.#options
+    const flows = Map.groupBy(jobQueueStore.queue(poolId, modelId), ({ submittedBy }) => submittedBy)
     if (flows.size === 0) return []
     const weights = credits.queueWeights(poolId)
     const { members, keys, running } = this.#rings.get(ringId) ?? newTurns()

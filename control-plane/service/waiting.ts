@@ -1,22 +1,24 @@
 /** What jobs wait for: told to who follows them, whenever it changes. */
 import type { Job, JobWaiting } from '../../shared/schema/job.ts'
 import { finalStates } from '../domain/job-state.ts'
-import type { JobStore } from '../store/job-store.ts'
+import type { JobQueueStore } from '../store/job-queue-store.ts'
 import type { RingStore, StoredRing } from '../store/ring-store.ts'
 import type { Background } from './background.ts'
+import type { Events } from './events.ts'
 import type { JobHub } from './job-hub.ts'
-import type { Rings } from './rings.ts'
+import type { LiveRings } from './live-rings.ts'
+import type { RunningJobs } from './running-jobs.ts'
 import type { Turns } from './turns.ts'
 
 export interface WaitingOptions {
-  readonly jobs: JobStore
+  readonly jobQueueStore: JobQueueStore
   readonly ringStore: RingStore
-  readonly rings: Rings
+  readonly liveRings: LiveRings
+  readonly runningJobs: RunningJobs
   readonly turns: Turns
   readonly hub: JobHub
   readonly background: Background
-  /** The job that a ring runs. */
-  runningOn(ringId: string): string | undefined
+  readonly events: Events
 }
 
 /** Milliseconds within which changes are told as one: a queue of many moves with each job. */
@@ -34,6 +36,7 @@ export class Waiting {
     }
     options.background.onTrouble(all)
     options.background.onRecovery(all)
+    options.events.on('ringEvaluated', (ringId) => this.changed(ringId))
   }
 
   /** What a job waits for now; `undefined` when it has ended. */
@@ -61,16 +64,16 @@ export class Waiting {
   }
 
   #tell(): void {
-    const { ringStore, jobs, hub, runningOn } = this.#options
+    const { ringStore, jobQueueStore, runningJobs, hub } = this.#options
     this.#timer = undefined
     const ringIds = [...this.#changed]
     this.#changed.clear()
     for (const ringId of ringIds) {
-      const running = runningOn(ringId)
-      if (running !== undefined) hub.tell(running, this.#ofRunning())
+      const running = runningJobs.on(ringId)
+      if (running) hub.tell(running.jobId, this.#ofRunning())
       const ring = ringStore.find(ringId)
       // who foresees the queue reads all of it: only where somebody wants to know
-      if (!ring || !jobs.waiting(ring.poolId, ring.modelId).some((jobId) => hub.isAsked(jobId))) continue
+      if (!ring || !jobQueueStore.waiting(ring.poolId, ring.modelId).some((jobId) => hub.isAsked(jobId))) continue
       for (const [jobId, waiting] of this.#ofQueue(ring)) hub.tell(jobId, waiting)
     }
   }
@@ -81,10 +84,10 @@ export class Waiting {
   }
 
   #ofQueue(ring: StoredRing): Map<string, JobWaiting> {
-    const { rings, turns, background, runningOn } = this.#options
-    const running = runningOn(ring.ringId) === undefined ? 0 : 1
-    const error = rings.obstacle(ring.ringId)
-    const reason = error?.message ?? background.problem?.message ?? rings.reason(ring.ringId)
+    const { liveRings, runningJobs, turns, background } = this.#options
+    const running = runningJobs.isBusy(ring.ringId) ? 1 : 0
+    const error = liveRings.obstacle(ring.ringId)
+    const reason = error?.message ?? background.problem?.message ?? liveRings.reason(ring.ringId)
     return new Map(
       turns
         .order(ring)

@@ -1,10 +1,10 @@
-/** Credits: finished jobs that wait for statements, the ledger, and its sums. Each method is one transaction. */
-import { and, asc, count, desc, eq, getTableColumns, gt, gte, isNull, lte, sql } from 'drizzle-orm'
-import { hashOf, noHash } from '../../shared/ledger/entry.ts'
+/** Finished jobs that wait for statements, until they are settled in the ledger. Each method is one transaction. */
+import { and, asc, count, eq, isNull, lte, sql } from 'drizzle-orm'
 import { billOf, entriesOf, type FinishedJob, type StatementOf } from '../../shared/ledger/job-entries.ts'
-import type { LedgerEntry, SignedStatement } from '../../shared/schema/credits.ts'
+import type { SignedStatement } from '../../shared/schema/credits.ts'
 import type { Store } from './database.ts'
-import { billedJobs, creditDays, jobStatements, ledgerEntries, participants } from './credit-tables.ts'
+import { billedJobs, jobStatements } from './credit-tables.ts'
+import { LedgerStore } from './ledger-store.ts'
 import { jobs } from './tables.ts'
 
 export interface BilledJob extends FinishedJob {
@@ -12,20 +12,6 @@ export interface BilledJob extends FinishedJob {
   readonly finishedAt: number
   readonly isSettled: boolean
 }
-
-/** Sums of one device, in credits. */
-export interface CreditSums {
-  readonly deviceId: string
-  readonly earned: number
-  readonly used: number
-  readonly recentlyEarned: number
-  readonly recentlyUsed: number
-}
-
-const { poolId: _pool, ...entryColumns } = getTableColumns(ledgerEntries)
-
-const dayMs = 86_400_000
-const dayOf = (time: number): number => Math.floor(time / dayMs)
 
 /** Statements of the hot path, prepared once: building one takes longer than running it. */
 const prepare = (store: Store) => {
@@ -40,51 +26,6 @@ const prepare = (store: Store) => {
       .select({ deviceId: jobStatements.deviceId, statement: jobStatements.statement })
       .from(jobStatements)
       .where(eq(jobStatements.jobId, at('jobId')))
-      .prepare(),
-    last: store
-      .select({ sequence: ledgerEntries.sequence, hash: ledgerEntries.hash })
-      .from(ledgerEntries)
-      .where(eq(ledgerEntries.poolId, at('poolId')))
-      .orderBy(desc(ledgerEntries.sequence))
-      .limit(1)
-      .prepare(),
-    append: store
-      .insert(ledgerEntries)
-      .values({
-        poolId: at('poolId'),
-        sequence: at('sequence'),
-        deviceId: at('deviceId'),
-        kind: at('kind'),
-        jobId: at('jobId'),
-        epoch: at('epoch'),
-        weights: at('weights'),
-        tokens: at('tokens'),
-        computeUs: at('computeUs'),
-        modelWeights: at('modelWeights'),
-        amount: at('amount'),
-        settledAt: at('settledAt'),
-        signature: at('signature'),
-        hash: at('hash'),
-      })
-      .prepare(),
-    sum: store
-      .insert(creditDays)
-      .values({
-        poolId: at('poolId'),
-        deviceId: at('deviceId'),
-        day: at('day'),
-        earned: at('earned'),
-        used: at('used'),
-      })
-      .onConflictDoUpdate({
-        target: [creditDays.poolId, creditDays.deviceId, creditDays.day],
-        set: { earned: sql`${creditDays.earned} + excluded.earned`, used: sql`${creditDays.used} + excluded.used` },
-      })
-      .prepare(),
-    join: store
-      .insert(participants)
-      .values({ poolId: at('poolId'), deviceId: at('deviceId'), since: at('since') })
-      .onConflictDoNothing()
       .prepare(),
     settled: store
       .update(billedJobs)
@@ -122,29 +63,18 @@ const prepare = (store: Store) => {
 export class CreditStore {
   readonly #store: Store
   readonly #prepared: ReturnType<typeof prepare>
+  /** Where settled jobs are written. */
+  readonly ledger: LedgerStore
 
-  constructor(store: Store) {
+  constructor(store: Store, ledger = new LedgerStore(store)) {
     this.#store = store
+    this.ledger = ledger
     this.#prepared = prepare(store)
   }
 
   /** Several calls as one: all of it is stored, or nothing. */
   together<T>(work: () => T): T {
     return this.#store.transaction(work)
-  }
-
-  /** A device takes part in a pool; only the first time counts. */
-  join(poolId: string, deviceId: string, since: number): void {
-    this.#prepared.join.run({ poolId, deviceId, since })
-  }
-
-  participants(poolId: string): { readonly deviceId: string; readonly since: number }[] {
-    return this.#store
-      .select({ deviceId: participants.deviceId, since: participants.since })
-      .from(participants)
-      .where(eq(participants.poolId, poolId))
-      .orderBy(asc(participants.since), asc(participants.deviceId))
-      .all()
   }
 
   /** A job ended that is to be settled. Repeating it changes nothing. */
@@ -193,46 +123,9 @@ export class CreditStore {
     return this.#store.transaction(() => {
       const job = this.find(jobId)
       if (!job || job.isSettled) return false
-      const { poolId } = job
-      let { sequence, hash } = this.#prepared.last.get({ poolId }) ?? { sequence: 0, hash: noHash }
       const statements = this.statements(jobId)
-      for (const {
-        deviceId,
-        kind,
-        epoch,
-        weights,
-        tokens,
-        computeUs,
-        modelWeights,
-        amount,
-        settledAt,
-        signature,
-      } of entriesOf(job, statements, now)) {
-        const entry = {
-          sequence: ++sequence,
-          deviceId,
-          kind,
-          jobId,
-          epoch,
-          weights,
-          tokens,
-          computeUs,
-          modelWeights,
-          amount,
-          settledAt,
-          signature,
-        }
-        hash = hashOf(poolId, hash, entry)
-        this.#prepared.append.run({ poolId, ...entry, hash })
-        this.#prepared.sum.run({
-          poolId,
-          deviceId,
-          day: dayOf(now),
-          earned: Math.max(amount, 0),
-          used: Math.max(-amount, 0),
-        })
-        this.join(poolId, deviceId, now)
-      }
+      const entries = entriesOf(job, statements, now).map((entry) => ({ ...entry, jobId }))
+      this.ledger.append(job.poolId, entries, now)
       const bill = billOf(job, statements)
       // the quota of an API key was charged with what rank 0 claimed
       if (bill.isCorrected)
@@ -263,38 +156,5 @@ export class CreditStore {
         .where(and(isNull(billedJobs.settledAt), eq(billedJobs.poolId, poolId)))
         .get()?.jobs ?? 0
     )
-  }
-
-  /** Entries in order. @param after number of the last entry that is known @param since leaves out what was settled earlier */
-  entries(
-    poolId: string,
-    { after, since, limit }: { readonly after: number; readonly since: number; readonly limit: number },
-  ): LedgerEntry[] {
-    return this.#store
-      .select(entryColumns)
-      .from(ledgerEntries)
-      .where(
-        and(eq(ledgerEntries.poolId, poolId), gt(ledgerEntries.sequence, after), gte(ledgerEntries.settledAt, since)),
-      )
-      .orderBy(asc(ledgerEntries.sequence))
-      .limit(limit)
-      .all()
-  }
-
-  /** Sums of every device with an entry. @param recent from that time on, to the day, counts as recent */
-  sums(poolId: string, recent: number): CreditSums[] {
-    const isRecent = sql`${creditDays.day} >= ${dayOf(recent)}`
-    return this.#store
-      .select({
-        deviceId: creditDays.deviceId,
-        earned: sql<number>`sum(${creditDays.earned})`,
-        used: sql<number>`sum(${creditDays.used})`,
-        recentlyEarned: sql<number>`sum(case when ${isRecent} then ${creditDays.earned} else 0 end)`,
-        recentlyUsed: sql<number>`sum(case when ${isRecent} then ${creditDays.used} else 0 end)`,
-      })
-      .from(creditDays)
-      .where(eq(creditDays.poolId, poolId))
-      .groupBy(creditDays.deviceId)
-      .all()
   }
 }

@@ -16,7 +16,7 @@ import { apiKeys } from './key-tables.ts'
 import { resourceLocks } from './lock-tables.ts'
 import { requestNonces, revocations } from './membership-tables.ts'
 import { TextVault } from './text-vault.ts'
-import { devices, jobEvents, jobs, joinRequests, memberships, networks, pools, rings, ringWishes } from './tables.ts'
+import { devices, jobEvents, jobs, joinRequests, memberships, networks, pools, rings, ringIntents } from './tables.ts'
 
 const migrations = fileURLToPath(new URL('./migrations', import.meta.url))
 const tables = [
@@ -78,12 +78,12 @@ test('database: an empty folder gets every table, WAL and foreign keys', (t) => 
     resourceLocks,
     revocations,
     rings,
-    ringWishes,
+    ringIntents,
     ...Object.values(creditTables),
   ])
     assert.deepEqual(store.select().from(table).all(), [])
   assert.throws(
-    () => store.insert(ringWishes).values({ ringId: 'none', deviceId: 'none', share: 1, joinedAt: 0 }).run(),
+    () => store.insert(ringIntents).values({ ringId: 'none', deviceId: 'none', share: 1, joinedAt: 0 }).run(),
     /FOREIGN KEY/,
   )
 })

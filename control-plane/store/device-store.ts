@@ -5,7 +5,7 @@ import { MeshError } from '../../shared/errors.ts'
 import { limits } from '../../shared/limits.ts'
 import type { Store, Transaction } from './database.ts'
 import { resourceLocks } from './lock-tables.ts'
-import { devices, joinRequests, memberships, networks, pools, ringWishes } from './tables.ts'
+import { devices, joinRequests, memberships, networks, pools, ringIntents } from './tables.ts'
 
 export type StoredDevice = Omit<Device, 'online'>
 
@@ -67,14 +67,14 @@ const dropUnused = (tx: Transaction, networkId: string): void => {
  * @returns the network that it was in; `undefined` when there was room
  */
 const makeRoom = (tx: Transaction): string | undefined => {
-  const without = (table: typeof memberships | typeof joinRequests | typeof ringWishes) =>
+  const without = (table: typeof memberships | typeof joinRequests | typeof ringIntents) =>
     notExists(tx.select({ deviceId: table.deviceId }).from(table).where(eq(table.deviceId, devices.deviceId)))
   const strangers = tx.select({ count: count() }).from(devices).where(without(memberships)).get()?.count ?? 0
   if (strangers < limits.strangers) return undefined
   const oldest = tx
     .select({ deviceId: devices.deviceId, networkId: devices.networkId })
     .from(devices)
-    .where(and(without(memberships), without(joinRequests), without(ringWishes)))
+    .where(and(without(memberships), without(joinRequests), without(ringIntents)))
     .orderBy(asc(devices.lastSeenAt))
     .limit(1)
     .get()

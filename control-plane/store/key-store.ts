@@ -1,7 +1,8 @@
 /** API keys. Each method is one transaction. */
-import { and, asc, count, eq, isNotNull, isNull, lte, or, sql } from 'drizzle-orm'
+import { and, asc, count, eq, gte, isNotNull, isNull, lte, or, sql } from 'drizzle-orm'
 import type { Store } from './database.ts'
 import { apiKeys } from './key-tables.ts'
+import { jobs } from './tables.ts'
 
 export type StoredKey = typeof apiKeys.$inferSelect
 
@@ -65,5 +66,19 @@ export class KeyStore {
 
   use(keyId: string, now: number): void {
     this.#store.update(apiKeys).set({ lastUsedAt: now }).where(eq(apiKeys.keyId, keyId)).run()
+  }
+
+  /** Tokens that count against the quota of a key: of jobs that ended at `since` or later, and of open ones. */
+  tokensOf(keyId: string, since: number): { usedToday: number; reserved: number } {
+    const isOpen = sql`${jobs.finishedAt} is null`
+    const sums = this.#store
+      .select({
+        usedToday: sql<number | null>`sum(case when ${isOpen} then 0 else ${jobs.quotaTokens} end)`,
+        reserved: sql<number | null>`sum(case when ${isOpen} then ${jobs.quotaTokens} else 0 end)`,
+      })
+      .from(jobs)
+      .where(and(eq(jobs.keyId, keyId), or(isNull(jobs.finishedAt), gte(jobs.finishedAt, since))))
+      .get()
+    return { usedToday: sums?.usedToday ?? 0, reserved: sums?.reserved ?? 0 }
   }
 }

@@ -102,5 +102,5 @@ test('ledger: settling twice, or what is not there, changes nothing; each pool h
   const before = checkLedger(credits)
   assert.deepEqual([credits.settle('job_1', 5), credits.settle('job_none', 5)], [false, false])
   assert.deepEqual(checkLedger(credits), before)
-  assert.deepEqual(credits.entries('ef'.repeat(32), { after: 0, since: 0, limit: 9 }), [])
+  assert.deepEqual(credits.ledger.entries('ef'.repeat(32), { after: 0, since: 0, limit: 9 }), [])
 })

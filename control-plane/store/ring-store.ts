@@ -1,10 +1,10 @@
 /** Rings, who wants to serve in them, and the newest epoch of each. One that nobody wants to serve in is removed. */
-import { and, asc, count, eq, max } from 'drizzle-orm'
+import { and, asc, count, eq, max, sql } from 'drizzle-orm'
 import type { RingId } from '../../shared/ids.ts'
 import type { ModelManifest, Quant } from '../../shared/schema/model.ts'
 import type { RingMember } from '../../shared/schema/ring.ts'
 import type { Store } from './database.ts'
-import { jobs, ringWishes, rings } from './tables.ts'
+import { jobs, ringIntents, rings } from './tables.ts'
 
 export interface StoredRing {
   readonly ringId: string
@@ -17,7 +17,8 @@ export interface StoredRing {
   readonly updatedAt: number
 }
 
-export interface Wish {
+/** A device wants to serve in a ring, whether it is online or not. */
+export interface Intent {
   readonly deviceId: string
   readonly share: number
   readonly joinedAt: number
@@ -48,6 +49,18 @@ export class RingStore {
 
   ofPool(poolId: string): StoredRing[] {
     return this.#store.select().from(rings).where(eq(rings.poolId, poolId)).orderBy(asc(rings.modelId)).all()
+  }
+
+  /** Rings that a device wants to serve in, the oldest first. */
+  ofDevice(deviceId: string): StoredRing[] {
+    return this.#store
+      .select({ ring: rings })
+      .from(rings)
+      .innerJoin(ringIntents, eq(ringIntents.ringId, rings.ringId))
+      .where(eq(ringIntents.deviceId, deviceId))
+      .orderBy(sql`${rings}.rowid`)
+      .all()
+      .map(({ ring }) => ring)
   }
 
   /**
@@ -83,51 +96,51 @@ export class RingStore {
     })
   }
 
-  wishes(ringId: string): Wish[] {
+  intents(ringId: string): Intent[] {
     return this.#store
       .select()
-      .from(ringWishes)
-      .where(eq(ringWishes.ringId, ringId))
-      .orderBy(asc(ringWishes.joinedAt), asc(ringWishes.deviceId))
+      .from(ringIntents)
+      .where(eq(ringIntents.ringId, ringId))
+      .orderBy(asc(ringIntents.joinedAt), asc(ringIntents.deviceId))
       .all()
   }
 
-  wish(ringId: string, { deviceId, share, joinedAt }: Wish): void {
+  intend(ringId: string, { deviceId, share, joinedAt }: Intent): void {
     this.#store
-      .insert(ringWishes)
+      .insert(ringIntents)
       .values({ ringId, deviceId, share, joinedAt })
-      .onConflictDoUpdate({ target: [ringWishes.ringId, ringWishes.deviceId], set: { share } })
+      .onConflictDoUpdate({ target: [ringIntents.ringId, ringIntents.deviceId], set: { share } })
       .run()
   }
 
-  /** @returns false when there was no such wish */
-  unwish(ringId: string, deviceId: string): boolean {
+  /** @returns false when there was no such intent */
+  removeIntent(ringId: string, deviceId: string): boolean {
     return (
       this.#store
-        .delete(ringWishes)
-        .where(and(eq(ringWishes.ringId, ringId), eq(ringWishes.deviceId, deviceId)))
+        .delete(ringIntents)
+        .where(and(eq(ringIntents.ringId, ringId), eq(ringIntents.deviceId, deviceId)))
         .run().changes > 0
     )
   }
 
   /** Nobody wants to serve in it any more. */
-  unwishAll(ringId: string): void {
-    this.#store.delete(ringWishes).where(eq(ringWishes.ringId, ringId)).run()
+  clearIntents(ringId: string): void {
+    this.#store.delete(ringIntents).where(eq(ringIntents.ringId, ringId)).run()
   }
 
   /** Rings of a pool that a device wants to serve in. */
   countOf(poolId: string, deviceId: string): number {
     const joined = this.#store
       .select({ count: count() })
-      .from(ringWishes)
-      .innerJoin(rings, eq(rings.ringId, ringWishes.ringId))
-    return joined.where(and(eq(rings.poolId, poolId), eq(ringWishes.deviceId, deviceId))).get()?.count ?? 0
+      .from(ringIntents)
+      .innerJoin(rings, eq(rings.ringId, ringIntents.ringId))
+    return joined.where(and(eq(rings.poolId, poolId), eq(ringIntents.deviceId, deviceId))).get()?.count ?? 0
   }
 
   /** Forgets a ring. Jobs and ledger name their model and epoch themselves, and need nothing of it. */
   remove(ringId: string): void {
     this.#store.transaction((tx) => {
-      tx.delete(ringWishes).where(eq(ringWishes.ringId, ringId)).run()
+      tx.delete(ringIntents).where(eq(ringIntents.ringId, ringId)).run()
       tx.delete(rings).where(eq(rings.ringId, ringId)).run()
     })
   }

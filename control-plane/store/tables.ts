@@ -85,7 +85,7 @@ export const rings = sqliteTable(
 )
 
 /** Devices that want to take part in a ring, whether they are online or not. */
-export const ringWishes = sqliteTable(
+export const ringIntents = sqliteTable(
   'ring_wishes',
   {
     ringId: text('ring_id')

@@ -125,7 +125,7 @@ const keepAndSettle = (credits: CreditStore, deviceId: string, statement: Signed
 export const checkLedger = (credits: CreditStore): LedgerSummary => {
   const checking = new LedgerCheck({ poolId: loadPool, signatures: false })
   for (let after = 0; ;) {
-    const entries = credits.entries(loadPool, { after, since: 0, limit: 1000 })
+    const entries = credits.ledger.entries(loadPool, { after, since: 0, limit: 1000 })
     checking.push(entries)
     if (entries.length === 0) return checking.finish()
     after = entries[entries.length - 1].sequence

@@ -242,7 +242,7 @@ test('jobs: a leader that goes away fails the job by name; one that comes back i
   assert.match(last.job.error.message, /Admin/)
 })
 
-test('restart: wishes, history and streams continue on the same database; the epoch stays', async (t) => {
+test('restart: intents, history and streams continue on the same database; the epoch stays', async (t) => {
   const first = await startPlane(t)
   const pool = await createPool(first.url)
   const {
