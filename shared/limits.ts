@@ -46,7 +46,7 @@ export const limits = {
   keepAliveMs: 72_000,
   /** Milliseconds until the first byte of a connection to the control plane, and again for its TLS handshake. */
   controlPlaneTlsMs: 5000,
-  /** Connections that have not come so far: of one address, as of a household that starts at once, and of all. */
+  /** Connections that have not come so far, of a household that starts at once, and of all: the oldest makes room. */
   waitingConnectionsOfAddress: 64,
   waitingConnections: 1024,
   /** Milliseconds that a refused sender may go on sending what is not read. */

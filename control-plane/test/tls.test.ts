@@ -6,10 +6,12 @@ import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { type TestContext, test } from 'node:test'
 import { connect as connectTls, createServer as createTlsServer, type TLSSocket } from 'node:tls'
 import { newControlPlaneKey } from '../../shared/identity/control-plane-key.ts'
+import { limits } from '../../shared/limits.ts'
 import { makeLeaf } from '../tls/certificates.ts'
 import {
   createKey,
   createPool,
+  eventually,
   FakeAgent,
   manifest,
   type Plane,
@@ -221,7 +223,7 @@ test('tls: whoever stays silent, or begins a handshake and does not go on, is cu
   assert.ok(performance.now() - startedAt < 9000, 'they are cut in time')
 })
 
-test('tls: one address has no more than so many connections without a request; those that come first are served', async (t) => {
+test('tls: one address has no more than so many connections without a request; others are served', async (t) => {
   const { url, key } = await start(t, 3000)
   const { port } = new URL(url)
   const idle = Array.from({ length: 80 }, () =>
@@ -241,6 +243,36 @@ test('tls: one address has no more than so many connections without a request; t
   assert.equal(cut, 16)
   const device = new TestDevice('A')
   await assert.rejects(device.client(tlsOf(url), key).call('getDevice', {}), { code: 'deviceUnknown' })
+})
+
+test('tls: who holds all places of an address in silence makes room for who comes, the oldest first', async (t) => {
+  const { url } = await startPlane(t, undefined, {
+    ...quickSettings,
+    port: { isLocal, handshakeMs: 60_000, patienceMs: 1 },
+  })
+  const port = Number(new URL(url).port)
+  const cut: number[] = []
+  let came = 0
+  const hold = async (): Promise<void> => {
+    const index = came++
+    const socket = connect({ port, host: '127.0.0.1', localAddress: elsewhere }).on('error', () => undefined)
+    t.after(() => socket.destroy())
+    socket.resume().once('close', () => cut.push(index))
+    await once(socket, 'connect')
+    if (index % 2 === 1) socket.write('\x16\x03\x01', 'latin1') // in the midst of a handshake
+  }
+  while (came < limits.waitingConnectionsOfAddress) await hold()
+  for (let round = 1; round <= 4; round++) {
+    const socket = connectTls({
+      socket: connect({ port, host: '127.0.0.1', localAddress: elsewhere }),
+      rejectUnauthorized: false,
+    })
+    socket.write('GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n')
+    assert.match(await hear(socket), /^HTTP\/1\.1 200 /)
+    await eventually('the oldest made room', async () => cut.length === round)
+    await hold() // where the one that was served had its place
+  }
+  assert.deepEqual(cut, [0, 1, 2, 3])
 })
 
 test('tls: a connection that is given up before a request frees its place at once', async (t) => {

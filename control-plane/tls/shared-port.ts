@@ -10,9 +10,9 @@ import { asUrlHost } from '../../shared/url-host.ts'
 import { limits } from '../../shared/limits.ts'
 import { isLoopback } from '../../shared/loopback.ts'
 import { householdOf } from '../../shared/household.ts'
+import { PendingConnections } from '../../shared/pending-connections.ts'
 import { type Budget, Budgets } from '../domain/budgets.ts'
 import type { TlsIdentities } from './tls-identities.ts'
-import { WaitingConnections } from './waiting-connections.ts'
 
 export interface SharedPortOptions {
   readonly identities: TlsIdentities
@@ -22,12 +22,17 @@ export interface SharedPortOptions {
   isLocal?(address: string): boolean
   /** Milliseconds until the first byte, and again until the end of the handshake. */
   readonly handshakeMs?: number
+  /** Milliseconds in which an honest newcomer is done with that: whoever waits for longer makes room first. */
+  readonly patienceMs?: number
   /** TLS handshakes of one household. */
   readonly handshakes?: Budget
 }
 
 /** A handshake costs about 1.1 ms: as with requests that prove nothing, nobody gets more than a tenth of one core for long. */
 const defaultHandshakes: Budget = { most: 1000, perSecond: 100 }
+
+/** A few round trips of the slowest line, and as long again. */
+const defaultPatienceMs = 2000
 
 /** First byte of a TLS record that opens a handshake (RFC 8446, 5.1). */
 const handshakeRecord = 0x16
@@ -50,13 +55,20 @@ const refusal = ({ localAddress = '', localPort = 0 }: Socket): string => {
 
 /** Sorts connections by their first byte, and hands those that may ask to the HTTP server. */
 class Doorway {
-  readonly waiting = new WaitingConnections()
+  /** Connections that have not come as far as a request. */
+  readonly #waiting: PendingConnections<Socket>
   readonly #options: SharedPortOptions
   readonly #budgets: Budgets
   readonly #pass: (socket: Socket) => void
 
   constructor(options: SharedPortOptions, pass: (socket: Socket) => void) {
     this.#options = options
+    this.#waiting = new PendingConnections({
+      strangers: limits.waitingConnections,
+      known: 0, // nobody is known before it said a word
+      ofHousehold: limits.waitingConnectionsOfAddress,
+      patienceMs: options.patienceMs ?? defaultPatienceMs,
+    })
     this.#budgets = new Budgets(options.handshakes ?? defaultHandshakes)
     this.#pass = pass
   }
@@ -68,18 +80,26 @@ class Doorway {
   meet(socket: Socket): void {
     const giveUp = (): void => void socket.destroy()
     socket.on('error', giveUp)
-    if (!this.waiting.add(socket)) return giveUp()
+    const newcomer = { household: householdOf(socket.remoteAddress ?? ''), isKnown: false }
+    const loser = this.#waiting.enter(socket, newcomer, performance.now())
+    loser?.destroy()
+    if (loser === socket) return
     const late = setTimeout(giveUp, this.#handshakeMs)
     socket.once('end', giveUp) // sockets of HTTP may be open on one side, those that never got so far need not
     socket.once('close', () => {
       clearTimeout(late)
-      this.waiting.delete(socket)
+      this.#waiting.leave(socket)
     })
     socket.once('data', (first: Buffer) => {
       clearTimeout(late)
       socket.removeListener('end', giveUp)
       this.#sort(socket, first)
     })
+  }
+
+  /** Ends all that wait. */
+  close(): void {
+    for (const socket of this.#waiting.all()) socket.destroy()
   }
 
   #sort(socket: Socket, first: Buffer): void {
@@ -89,7 +109,7 @@ class Doorway {
     if (!isTls && !plainHttp && !isLocal(socket.remoteAddress ?? '')) return refuse(socket)
     socket.unshift(first)
     if (isTls) return this.#encrypt(socket)
-    this.waiting.delete(socket)
+    this.#waiting.leave(socket)
     this.#pass(socket)
     process.nextTick(() => socket.resume()) // or nothing more of a request would come
   }
@@ -112,7 +132,7 @@ class Doorway {
     secure.once('secure', () => {
       clearTimeout(late)
       secure.removeListener('end', giveUp)
-      this.waiting.delete(socket)
+      this.#waiting.leave(socket)
       this.#pass(secure)
     })
   }
@@ -132,7 +152,7 @@ export const createSharedPort = (handler: RequestListener, http: ServerOptions, 
   server.on('connection', (socket: Socket) => doorway.meet(socket))
   const closeAll = server.closeAllConnections.bind(server)
   server.closeAllConnections = () => {
-    doorway.waiting.destroyAll()
+    doorway.close()
     closeAll()
   }
   return server
