@@ -95,7 +95,7 @@ const writeFile = (
 }
 
 /** One token per byte, as byte-level BPE without merges names them. */
-const writeTokenizer = (folder: string, vocab: number): void => {
+export const writeTokenizer = (folder: string, vocab: number): void => {
   const shown = (byte: number): string => {
     const printable = (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174
     if (printable) return String.fromCharCode(byte)

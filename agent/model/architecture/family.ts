@@ -3,6 +3,8 @@ import type { Json } from '../json.ts'
 import type { Harmless } from '../config-keys.ts'
 import type { ConfigValues } from './config-values.ts'
 import type { LayerSpec, ModelSpec } from './model-spec.ts'
+import type { Names } from './naming.ts'
+import type { StoredTensor } from './tensor-roles.ts'
 
 export interface Family {
   /** For people, and for `ModelSpec.family`. */
@@ -33,4 +35,31 @@ export interface Family {
   /** Default: neither scale nor cap. */
   readonly logits?: (values: ConfigValues) => ModelSpec['logits']
   readonly layer: (values: ConfigValues, index: number) => LayerSpec
+  /** Names of tensors in safetensors, where they are not the usual ones. */
+  readonly names?: Names
+  /** Tensors of safetensors that are passed over, beside those that every family may have. */
+  readonly passesOver?: RegExp
+  /** Absent: not read from GGUF. */
+  readonly gguf?: GgufRow
+}
+
+/** What is different where a family comes in a GGUF file. */
+export interface GgufRow {
+  /** Value of `general.architecture`. */
+  readonly architecture: string
+  /** Which of several rows of one architecture it is. */
+  readonly when?: (metadata: GgufFacts) => boolean
+  /** Keys behind the architecture that this row reads, and what config.json calls them; null: they change nothing. */
+  readonly keys?: Readonly<Record<string, string | null>>
+  /** What the file does not say, in the words of config.json: it follows from the architecture. */
+  readonly implied?: (facts: GgufFacts) => Json
+  readonly names?: Names
+  /** Tensors that are passed over. */
+  readonly passesOver?: RegExp
+}
+
+export interface GgufFacts {
+  /** Of `key` behind the architecture. */
+  readonly value: (key: string) => unknown
+  readonly tensors: ReadonlyMap<string, StoredTensor>
 }

@@ -1,6 +1,7 @@
 /** Gemma 1 to 3, text. */
 import { caps, type ConfigValues } from '../config-values.ts'
-import type { Family } from '../family.ts'
+import type { Family, GgufFacts } from '../family.ts'
+import { huggingFaceNames, plusOne, sandwichNames } from '../names.ts'
 import { attention, dense, headNorm, layerKind, maskOf } from '../parts.ts'
 
 /** Whichever of the two keys is there; the older one says "gelu" and means the approximation. */
@@ -41,6 +42,23 @@ const defaults = {
   tie_word_embeddings: true,
 }
 
+const sandwich = { ...sandwichNames, ...plusOne({ ...huggingFaceNames, ...sandwichNames }) }
+
+const capKeys = {
+  'attention.sliding_window': 'sliding_window',
+  attn_logit_softcapping: 'attn_logit_softcapping',
+  final_logit_softcapping: 'final_logit_softcapping',
+}
+
+/** Of every GGUF of Gemma. */
+const gelu = { hidden_act: 'gelu_pytorch_tanh' }
+
+/** Not in the file; llama.cpp knows the one size with another scale by its number of layers. */
+const scalarOf = ({ value }: GgufFacts, layersOfLargest: number): unknown =>
+  value('block_count') === layersOfLargest
+    ? Number(value('embedding_length')) / Number(value('attention.head_count'))
+    : value('attention.key_length')
+
 export const gemma: Family = {
   name: 'Gemma',
   models: 'Gemma 1; CodeGemma',
@@ -61,6 +79,8 @@ export const gemma: Family = {
     mixer: attention(values),
     feedForward: dense(values, { activation: activation(values) }),
   }),
+  names: plusOne(huggingFaceNames),
+  gguf: { architecture: 'gemma', implied: () => gelu },
 }
 
 export const gemma2: Family = {
@@ -94,6 +114,12 @@ export const gemma2: Family = {
       }),
       feedForward: dense(values, { activation: activation(values) }),
     }
+  },
+  names: sandwich,
+  gguf: {
+    architecture: 'gemma2',
+    keys: capKeys,
+    implied: (facts) => ({ ...gelu, query_pre_attn_scalar: scalarOf(facts, 46) }),
   },
 }
 
@@ -134,5 +160,21 @@ export const gemma3: Family = {
       }),
       feedForward: dense(values, { activation: activation(values) }),
     }
+  },
+  names: sandwich,
+  gguf: {
+    architecture: 'gemma3',
+    keys: {
+      ...capKeys,
+      'attention.sliding_window_pattern': 'sliding_window_pattern',
+      'rope.freq_base_swa': 'rope_local_base_freq',
+    },
+    implied: (facts) => ({
+      ...gelu,
+      query_pre_attn_scalar: scalarOf(facts, 62),
+      sliding_window_pattern: 6,
+      rope_local_base_freq: 10_000,
+      rope_theta: 1_000_000,
+    }),
   },
 }

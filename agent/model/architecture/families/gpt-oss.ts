@@ -1,6 +1,23 @@
 /** gpt-oss of OpenAI. */
 import type { Family } from '../family.ts'
+import type { Names } from '../naming.ts'
 import { attention, experts, layerKind, maskOf } from '../parts.ts'
+
+const mlp = 'model.layers.{n}.mlp'
+const gateUp = ['mlp.experts.gate', 'mlp.experts.up']
+
+/** Rows of gate and up lie by turns; in files that are not in MXFP4 they are columns. */
+const inOne = (part: string, parts: readonly string[]): Names => ({
+  [`mlp.experts.${part}`]: [
+    { name: `${mlp}.experts.gate_up_proj`, together: parts, per: 'row', transposed: true },
+    { name: `${mlp}.experts.gate_up_proj_blocks`, together: parts, per: 'row' },
+  ],
+  [`mlp.experts.${part}.bias`]: {
+    name: `${mlp}.experts.gate_up_proj_bias`,
+    together: parts.map((one) => `${one}.bias`),
+    per: 'row',
+  },
+})
 
 export const gptOss: Family = {
   name: 'gpt-oss',
@@ -66,5 +83,24 @@ export const gptOss: Family = {
         ),
       },
     }
+  },
+  names: {
+    'mlp.router': `${mlp}.router.weight`,
+    'mlp.router.bias': `${mlp}.router.bias`,
+    ...inOne('gate', gateUp),
+    ...inOne('up', gateUp),
+    'mlp.experts.down': [{ name: `${mlp}.experts.down_proj`, transposed: true }, `${mlp}.experts.down_proj_blocks`],
+    'mlp.experts.down.bias': `${mlp}.experts.down_proj_bias`,
+  },
+  gguf: {
+    architecture: 'gpt-oss',
+    keys: {
+      expert_count: 'num_local_experts',
+      expert_used_count: 'num_experts_per_tok',
+      expert_feed_forward_length: 'intermediate_size',
+      'attention.sliding_window': 'sliding_window',
+    },
+    implied: () => ({ attention_bias: true, swiglu_alpha: 1.702, swiglu_limit: 7, rope_truncate: false }),
+    names: { 'mlp.norm': 'blk.{n}.post_attention_norm.weight' },
   },
 }

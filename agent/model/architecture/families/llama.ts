@@ -1,5 +1,6 @@
 /** Llama and those that differ from it in a few keys. */
 import type { Family } from '../family.ts'
+import { permuted } from '../names.ts'
 import { attention, dense, experts, layerKind, maskOf, windowEverywhere } from '../parts.ts'
 
 export const llama: Family = {
@@ -24,6 +25,16 @@ export const llama: Family = {
     mixer: attention(values, { bias: { qkv: values.flag('attention_bias'), o: values.flag('attention_bias') } }),
     feedForward: dense(values, { bias: values.flag('mlp_bias') }),
   }),
+  gguf: {
+    architecture: 'llama',
+    when: ({ value }) => !value('expert_count'),
+    keys: { expert_count: null, expert_used_count: null },
+    implied: ({ tensors }) => ({
+      attention_bias: tensors.has('blk.0.attn_q.bias') || tensors.has('blk.0.attn_qkv.bias'),
+      mlp_bias: tensors.has('blk.0.ffn_gate.bias'),
+    }),
+    names: permuted,
+  },
 }
 
 const mistralDefaults = {
@@ -46,6 +57,8 @@ export const mistral: Family = {
     mixer: attention(values, { mask: windowEverywhere(values) }),
     feedForward: dense(values),
   }),
+  // llama.cpp has no other name for it: such a file is read as a Llama
+  gguf: { architecture: 'llama', when: () => false, names: permuted },
 }
 
 export const mixtral: Family = {
@@ -72,6 +85,18 @@ export const mixtral: Family = {
       experts: experts(values, { count: 'num_local_experts', ffn: 'intermediate_size' }, { score: 'chosenSoftmax' }),
     },
   }),
+  names: {
+    'mlp.router': 'model.layers.{n}.block_sparse_moe.gate.weight',
+    'mlp.experts.gate': 'model.layers.{n}.block_sparse_moe.experts.{e}.w1.weight',
+    'mlp.experts.down': 'model.layers.{n}.block_sparse_moe.experts.{e}.w2.weight',
+    'mlp.experts.up': 'model.layers.{n}.block_sparse_moe.experts.{e}.w3.weight',
+  },
+  gguf: {
+    architecture: 'llama',
+    when: ({ value }) => Boolean(value('expert_count')),
+    keys: { expert_count: 'num_local_experts', expert_used_count: 'num_experts_per_tok' },
+    names: permuted,
+  },
 }
 
 export const smollm3: Family = {
@@ -111,4 +136,5 @@ export const smollm3: Family = {
       feedForward: dense(values, { bias: values.flag('mlp_bias') }),
     }
   },
+  gguf: { architecture: 'smollm3', names: permuted, implied: () => ({ no_rope_layer_interval: 4 }) },
 }

@@ -1,5 +1,7 @@
 /** Phi 3, 3.5, 4. */
 import type { Family } from '../family.ts'
+import { listedFactors } from '../gguf-rope.ts'
+import { together } from '../names.ts'
 import { attention, dense, windowEverywhere } from '../parts.ts'
 
 export const phi3: Family = {
@@ -29,4 +31,17 @@ export const phi3: Family = {
     }),
     feedForward: dense(values),
   }),
+  names: {
+    ...together('model.layers.{n}.self_attn.qkv_proj.weight', ['attention.q', 'attention.k', 'attention.v']),
+    ...together('model.layers.{n}.mlp.gate_up_proj.weight', ['mlp.gate', 'mlp.up']),
+  },
+  gguf: {
+    architecture: 'phi3',
+    keys: { 'attention.sliding_window': 'sliding_window' },
+    implied: listedFactors,
+    names: {
+      ...together('blk.{n}.attn_qkv.weight', ['attention.q', 'attention.k', 'attention.v']),
+      ...together('blk.{n}.ffn_up.weight', ['mlp.gate', 'mlp.up']),
+    },
+  },
 }

@@ -45,6 +45,7 @@ export const qwen2: Family = {
     mixer: attention(values, { bias: { qkv: true, o: false }, mask: mask(values, index) }),
     feedForward: dense(values),
   }),
+  gguf: { architecture: 'qwen2' },
 }
 
 export const qwen3: Family = {
@@ -63,6 +64,7 @@ export const qwen3: Family = {
     }),
     feedForward: dense(values),
   }),
+  gguf: { architecture: 'qwen3' },
 }
 
 /** A layer has experts, but for those listed and where a step leaves layers out. */
@@ -113,4 +115,13 @@ export const qwen3Moe: Family = {
         }
       : dense(values),
   }),
+  gguf: {
+    architecture: 'qwen3moe',
+    keys: {
+      expert_count: 'num_experts',
+      expert_used_count: 'num_experts_per_tok',
+      expert_feed_forward_length: 'moe_intermediate_size',
+    },
+    implied: () => ({ norm_topk_prob: true, decoder_sparse_step: 1 }),
+  },
 }

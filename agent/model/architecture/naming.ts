@@ -1,0 +1,120 @@
+/** How the canonical tensors are called in files, and how their rows lie there: the words in which rows say it. */
+import type { AttentionSpec, ModelSpec } from './model-spec.ts'
+import type { Role } from './roles.ts'
+
+/**
+ * A tensor of a file, or rows of it, by a template: `{n}` is the number of the layer; one with `{e}` stands for a
+ * tensor per expert, stacked.
+ */
+export interface Naming {
+  readonly name: string
+  /**
+   * Parts that lie in this tensor together: rows of the first, then of the second, ... in each group of rows. A group
+   * is everything, the rows of one head, those of one expert, or one row of each part.
+   */
+  readonly together?: readonly string[]
+  readonly per?: 'head' | 'expert' | 'row'
+  /** Columns lie as rows, within each expert. */
+  readonly transposed?: true
+  /** Rows of a head are those of pairs (2 i, 2 i + 1) where the canonical order has (i, i + d / 2). */
+  readonly permuted?: true
+  /** What is done to the values. */
+  readonly apply?: 'plusOne' | 'minusExp'
+}
+
+/** Of several, the first that is in the file. */
+export type PartNaming = string | Naming | readonly (string | Naming)[]
+/** By part; those of a layer without its number. */
+export type Names = Readonly<Record<string, PartNaming>>
+
+/** Rows of a role that lie in one tensor of the file. */
+export interface Piece {
+  readonly tensor: string
+  /** Rows of the role. */
+  readonly rows: number
+  /** Row of the tensor (where it is transposed: its column), for each row of the piece. */
+  readonly sourceRow: (row: number) => number
+  /** Rows of the tensor (where it is transposed: of one expert's columns). */
+  readonly sourceRows: number
+  readonly columns: number
+  /** Experts that are transposed each on their own; 0 where nothing is. */
+  readonly transposed: number
+  readonly apply: Naming['apply']
+}
+
+const identity = (row: number): number => row
+
+const headsOf = (spec: ModelSpec, role: Role): number => {
+  const { mixer } = spec.kinds[spec.layers[role.layer as number]]
+  if (mixer.kind === 'delta') return mixer.keyHeads
+  return mixer.kind === 'attention' && /\.[kv](\.bias)?$/.test(role.part) ? mixer.kvHeads : mixer.heads
+}
+
+const expertsOf = (spec: ModelSpec, role: Role): number =>
+  spec.kinds[spec.layers[role.layer as number]].feedForward.experts?.count ?? 1
+
+const groupsOf = (spec: ModelSpec, role: Role, per: Naming['per']): number => {
+  if (per === 'head') return headsOf(spec, role)
+  if (per === 'expert') return expertsOf(spec, role)
+  return per === 'row' ? role.rows : 1
+}
+
+/** File row of each row of a role among those that lie with it. */
+const togetherWith = (
+  spec: ModelSpec,
+  role: Role,
+  { together = [role.part], per, name }: Naming,
+): { readonly rowOf: (row: number) => number; readonly rows: number } => {
+  const groups = groupsOf(spec, role, per)
+  const present = together.filter((part) => Object.hasOwn(role.siblings, part))
+  const sizes = present.map((part) => role.siblings[part][0] / groups)
+  const at = present.indexOf(role.part)
+  if (at < 0 || !sizes.every(Number.isInteger)) throw new Error(`${name} does not hold ${role.part}`)
+  const own = sizes[at]
+  const before = sizes.slice(0, at).reduce((sum, size) => sum + size, 0)
+  const group = sizes.reduce((sum, size) => sum + size, 0)
+  if (group === own) return { rowOf: identity, rows: role.rows }
+  return { rowOf: (row) => Math.floor(row / own) * group + before + (row % own), rows: groups * group }
+}
+
+/** File row of each row of q or k, where files keep pairs side by side. */
+const unpermuted = (spec: ModelSpec, role: Role): ((row: number) => number) => {
+  const { headDim } = spec.kinds[spec.layers[role.layer as number]].mixer as AttentionSpec
+  const half = headDim / 2
+  return (row) => {
+    const inHead = row % headDim
+    return row - inHead + 2 * (inHead % half) + Math.floor(inHead / half)
+  }
+}
+
+/** Where rows of a role lie, by one way to call it. */
+export const piecesOf = (spec: ModelSpec, role: Role, naming: Naming): Piece[] => {
+  const name = naming.name.replace('{n}', String(role.layer))
+  const { rowOf, rows } = togetherWith(spec, role, naming)
+  const permute = naming.permuted ? unpermuted(spec, role) : identity
+  const piece = {
+    tensor: name,
+    rows: role.rows,
+    sourceRow: (row: number) => rowOf(permute(row)),
+    sourceRows: rows,
+    columns: role.columns,
+    transposed: naming.transposed ? expertsOf(spec, role) : 0,
+    apply: naming.apply,
+  }
+  if (!name.includes('{e}')) return [piece]
+  const count = expertsOf(spec, role)
+  return Array.from({ length: count }, (_, expert) => ({
+    ...piece,
+    tensor: name.replace('{e}', String(expert)),
+    rows: role.rows / count,
+    sourceRows: rows / count,
+  }))
+}
+
+/** Ways to call a part, as a list. */
+export const waysOf = (names: Names, part: string): Naming[] => {
+  const found: PartNaming | undefined = Object.hasOwn(names, part) ? names[part] : undefined
+  if (found === undefined) return []
+  const list = Array.isArray(found) ? (found as readonly (string | Naming)[]) : [found as string | Naming]
+  return list.map((one) => (typeof one === 'string' ? { name: one } : one))
+}

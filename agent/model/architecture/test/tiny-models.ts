@@ -1,0 +1,203 @@
+/** A tiny model of each family: every kind of layer, odd sizes; and what a converter would write into its GGUF. */
+import type { TypedValue } from '../../gguf/write-gguf.ts'
+import type { Json } from '../../json.ts'
+import type { AttentionSpec, ModelSpec } from '../model-spec.ts'
+import type { GgufExtras, TinyModel } from '../random-checkpoint.ts'
+import { ropeDivisors } from '../rope-frequencies.ts'
+
+export interface TinyFamily extends TinyModel {
+  readonly name: string
+  readonly gguf: (spec: ModelSpec) => GgufExtras
+  /** Tokens that llama.cpp computes as the makers do; behind them (a window that it does not know) it departs. */
+  readonly comparable?: number
+}
+
+export const u32 = (value: number): TypedValue => ({ type: 'u32', value })
+export const f32 = (value: number): TypedValue => ({ type: 'f32', value })
+export const text = (value: string): TypedValue => ({ type: 'string', value })
+
+const sizes = {
+  vocab_size: 300,
+  hidden_size: 48,
+  intermediate_size: 88,
+  num_hidden_layers: 3,
+  num_attention_heads: 6,
+  num_key_value_heads: 2,
+  hidden_act: 'silu',
+  max_position_embeddings: 512,
+  rms_norm_eps: 1e-5,
+  rope_theta: 10_000,
+}
+
+/** Keys that every architecture has. */
+export const usualKeys = (spec: ModelSpec, config: Json): Record<string, TypedValue> => {
+  const mixer = spec.kinds.map((kind) => kind.mixer).find((one): one is AttentionSpec => one.kind === 'attention')
+  const head = mixer && {
+    'attention.head_count': u32(mixer.heads),
+    'attention.head_count_kv': u32(mixer.kvHeads),
+    'attention.key_length': u32(mixer.headDim),
+    'attention.value_length': u32(mixer.headDim),
+    'rope.dimension_count': u32(mixer.rope?.span ?? mixer.headDim),
+  }
+  return {
+    context_length: u32(spec.context),
+    embedding_length: u32(spec.hidden),
+    block_count: u32(spec.layers.length),
+    feed_forward_length: u32(Number(config.intermediate_size)),
+    'attention.layer_norm_rms_epsilon': f32(spec.norm.epsilon),
+    'rope.freq_base': f32(Number(config.rope_theta)),
+    vocab_size: u32(spec.vocab),
+    ...head,
+  }
+}
+
+/** What is different from `sizes`, and what its GGUF says beside the usual keys. */
+interface Tiny extends Partial<GgufExtras> {
+  readonly config: Json
+  readonly comparable?: number
+}
+
+const tiny = (name: string, architecture: string, modelType: string, { config: change, ...more }: Tiny): TinyFamily => {
+  const config = { architectures: [architecture], model_type: modelType, ...sizes, ...change }
+  const { comparable, ...extras } = more
+  return {
+    name,
+    config,
+    seed: name.length,
+    gguf: (spec) => ({ ...extras, keys: { ...usualKeys(spec, config), ...extras.keys } }),
+    ...(comparable !== undefined && { comparable }),
+  }
+}
+
+const llama3 = { factor: 8, low_freq_factor: 1, high_freq_factor: 4, original_max_position_embeddings: 64 }
+const llama3Divisors = ropeDivisors(
+  { kind: 'llama3', factor: 8, lowFrequencyFactor: 1, highFrequencyFactor: 4, originalContext: 64 },
+  10_000,
+  8,
+)
+const yarnKeys = (factor: number, original: number): GgufExtras['keys'] => ({
+  'rope.scaling.type': text('yarn'),
+  'rope.scaling.factor': f32(factor),
+  'rope.scaling.original_context_length': u32(original),
+})
+const expertKeys = (count: number, used: number, ffn?: number): GgufExtras['keys'] => ({
+  expert_count: u32(count),
+  expert_used_count: u32(used),
+  ...(ffn && { expert_feed_forward_length: u32(ffn) }),
+})
+/**
+ * llama.cpp rounds both ends of yarn's ramp, also for gpt-oss, whose makers do not. With this theta the upper end is a
+ * hair below a whole number and the lower one below 0, so that both mean the same.
+ */
+const gptOssTheta = Math.fround((64 / (2 * Math.PI)) ** 4 * 1.000001)
+
+export const tinyFamilies: readonly TinyFamily[] = [
+  tiny('llama, scaled', 'LlamaForCausalLM', 'llama', {
+    config: { rope_scaling: { rope_type: 'llama3', ...llama3 } },
+    vectors: { 'rope_freqs.weight': llama3Divisors },
+  }),
+  tiny('llama, fused and tied', 'LlamaForCausalLM', 'llama', {
+    config: {
+      tie_word_embeddings: true,
+      attention_bias: true,
+      num_attention_heads: 4,
+      head_dim: 16,
+      rope_scaling: { type: 'linear', factor: 2 },
+    },
+    keys: { 'rope.scaling.type': text('linear'), 'rope.scaling.factor': f32(2) },
+    way: 'last',
+  }),
+  tiny('mistral', 'MistralForCausalLM', 'mistral', { config: { sliding_window: null, head_dim: 12 } }),
+  tiny('mixtral', 'MixtralForCausalLM', 'mixtral', {
+    config: { num_local_experts: 6, num_experts_per_tok: 2 },
+    keys: expertKeys(6, 2),
+  }),
+  tiny('qwen2', 'Qwen2ForCausalLM', 'qwen2', { config: { tie_word_embeddings: true } }),
+  tiny('qwen2, yarn', 'Qwen2ForCausalLM', 'qwen2', {
+    config: { rope_scaling: { type: 'yarn', factor: 4, original_max_position_embeddings: 128 } },
+    keys: yarnKeys(4, 128),
+  }),
+  tiny('qwen3', 'Qwen3ForCausalLM', 'qwen3', { config: { head_dim: 12 } }),
+  tiny('qwen3 moe', 'Qwen3MoeForCausalLM', 'qwen3_moe', {
+    config: {
+      head_dim: 16,
+      num_experts: 7,
+      num_experts_per_tok: 3,
+      moe_intermediate_size: 24,
+      norm_topk_prob: true,
+    },
+    keys: expertKeys(7, 3, 24),
+  }),
+  tiny('gemma', 'GemmaForCausalLM', 'gemma', { config: { head_dim: 16, hidden_act: 'gelu_pytorch_tanh' } }),
+  tiny('gemma 2', 'Gemma2ForCausalLM', 'gemma2', {
+    config: {
+      head_dim: 16,
+      hidden_act: 'gelu_pytorch_tanh',
+      sliding_window: 20,
+      num_hidden_layers: 4,
+      query_pre_attn_scalar: 16,
+    },
+    keys: {
+      'attention.sliding_window': u32(20),
+      attn_logit_softcapping: f32(50),
+      final_logit_softcapping: f32(30),
+    },
+  }),
+  tiny('gemma 3', 'Gemma3ForCausalLM', 'gemma3_text', {
+    config: {
+      head_dim: 16,
+      hidden_act: undefined,
+      hidden_activation: 'gelu_pytorch_tanh',
+      sliding_window: 20,
+      num_hidden_layers: 7,
+      query_pre_attn_scalar: 16,
+      rope_theta: 1_000_000,
+      rope_scaling: { rope_type: 'linear', factor: 8 },
+    },
+    keys: {
+      'attention.sliding_window': u32(20),
+      'rope.scaling.type': text('linear'),
+      'rope.scaling.factor': f32(8),
+    },
+  }),
+  tiny('phi3', 'Phi3ForCausalLM', 'phi3', {
+    config: { sliding_window: 40 },
+    keys: { 'attention.sliding_window': u32(40) },
+    comparable: 40,
+  }),
+  tiny('phi3, longrope', 'Phi3ForCausalLM', 'phi3', {
+    config: {
+      head_dim: 16,
+      num_attention_heads: 3,
+      num_key_value_heads: 3,
+      partial_rotary_factor: 0.75,
+      original_max_position_embeddings: 32,
+      rope_scaling: { type: 'longrope', short_factor: factors(1), long_factor: factors(1.7) },
+    },
+    keys: {
+      'rope.scaling.original_context_length': u32(32),
+      'rope.scaling.attn_factor': f32(Math.sqrt(1 + Math.log(16) / Math.log(32))),
+    },
+    vectors: { 'rope_factors_short.weight': factors(1), 'rope_factors_long.weight': factors(1.7) },
+  }),
+  tiny('gpt-oss', 'GptOssForCausalLM', 'gpt_oss', {
+    config: {
+      head_dim: 16,
+      num_local_experts: 5,
+      num_experts_per_tok: 2,
+      intermediate_size: 40,
+      num_hidden_layers: 4,
+      sliding_window: 20,
+      rope_theta: gptOssTheta,
+      rope_scaling: { rope_type: 'yarn', factor: 32, original_max_position_embeddings: 64, truncate: false },
+    },
+    keys: { ...expertKeys(5, 2, 40), 'attention.sliding_window': u32(20), ...yarnKeys(32, 64) },
+  }),
+  tiny('smollm3', 'SmolLM3ForCausalLM', 'smollm3', {
+    config: { num_hidden_layers: 4, tie_word_embeddings: true },
+  }),
+]
+
+function factors(start: number): number[] {
+  return Array.from({ length: 6 }, (_, i) => Math.fround(start + i / 7))
+}
