@@ -5,8 +5,12 @@ import { jsonWanted, printFatal } from './fatal.ts'
 
 describe('fatal', () => {
   it('a MeshError is one line of what went wrong and one of what to do', () => {
-    let text = ''
-    const code = printFatal(new MeshError('noPool'), { stderr: (part) => (text += part) })
+    let [out, text] = ['', '']
+    const code = printFatal(new MeshError('noPool'), {
+      stdout: (part) => (out += part),
+      stderr: (part) => (text += part),
+    })
+    assert.equal(out, '', 'stdout is for results')
     assert.equal(text, 'error: this device is in no pool\nhint: mesh pool-create --name home; or mesh join INVITE\n')
     assert.equal(code, 3)
   })
