@@ -6,9 +6,10 @@ umask 022
 
 usage() {
   cat <<'TEXT'
-usage: ./install.sh [--prefix DIR] [--uninstall]
+usage: ./install.sh [--prefix DIR] [--only PART] [--uninstall]
 
   --prefix DIR   install below DIR (default: ~/.local): DIR/bin/mesh and DIR/lib/meshnet
+  --only PART    what a machine needs that computes nothing: relay, control-plane, or relay,control-plane
   --uninstall    remove exactly what was installed there
   --help         this text
 
@@ -22,12 +23,22 @@ fail() {
   exit "${3:-3}"
 }
 
+check_only() {
+  case $only in
+    relay | control-plane | relay,control-plane | control-plane,relay) ;;
+    *) fail "--only wants relay, control-plane or relay,control-plane, got \"$only\"" './install.sh --help' 2 ;;
+  esac
+}
+
 prefix=${HOME:+$HOME/.local}
 action=install
+only=''
 while [ $# -gt 0 ]; do
   case $1 in
     --prefix) [ $# -ge 2 ] && [ -n "$2" ] || fail '--prefix needs a folder' './install.sh --help' 2; prefix=$2; shift 2 ;;
     --prefix=?*) prefix=${1#--prefix=}; shift ;;
+    --only) [ $# -ge 2 ] || fail '--only needs a part' './install.sh --help' 2; only=$2; check_only; shift 2 ;;
+    --only=*) only=${1#--only=}; check_only; shift ;;
     --uninstall) action=uninstall; shift ;;
     -h | --help) usage; exit 0 ;;
     *) fail "unknown option $1" './install.sh --help' 2 ;;
@@ -141,7 +152,8 @@ install() {
   find "$stage" -name '*.test.ts' -exec rm -f {} +
   # a clone that was made with umask 077 is readable for its owner alone
   chmod -R u+rwX,go+rX "$stage"
-  fallback_node=$(node "$stage/tools/setup.mjs" --production --print-node --only-install)
+  # the first call installs; with --only it leaves the other parts out before
+  fallback_node=$(node "$stage/tools/setup.mjs" ${only:+--only "$only"} --production --print-node --only-install)
   node_flags=$(node "$stage/tools/setup.mjs" --production --print-flags --only-install)
   # a Node that lies in the stage moves with it; any other is the fallback of the wrapper
   case $fallback_node in "$stage"/*) fallback_node=node ;; esac
@@ -153,10 +165,13 @@ install() {
   mv "$stage" "$target"
   mv "$wrapper.$$" "$wrapper"
 
-  printf 'installed %s (Mesh %s)\n' "$wrapper" "$("$wrapper" --version)"
+  printf 'installed %s (Mesh %s%s)\n' "$wrapper" "$("$wrapper" --version)" "${only:+, $only alone}"
+  # of two parts the first one
+  try="mesh ${only:-demo}"
+  try=${try%%,*}
   case ":$PATH:" in
-    *":$prefix/bin:"*) printf 'try: mesh demo\n' ;;
-    *) printf 'add it to your PATH, for example in ~/.profile:\n  export PATH=%s:"$PATH"\nthen try: mesh demo\n' "$(quoted "$prefix/bin")" ;;
+    *":$prefix/bin:"*) printf 'try: %s\n' "$try" ;;
+    *) printf 'add it to your PATH, for example in ~/.profile:\n  export PATH=%s:"$PATH"\nthen try: %s\n' "$(quoted "$prefix/bin")" "$try" ;;
   esac
 }
 

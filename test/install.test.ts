@@ -1,5 +1,10 @@
-/** `install.sh` for real: it installs all dependencies, so there is one test of the whole life and quick ones of refusals. */
+/**
+ * `install.sh` for real: it installs dependencies, so there is one test of the whole life, which begins with each part
+ * alone and goes on to all of Mesh, and quick ones of refusals.
+ */
 import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import {
   existsSync,
   lstatSync,
@@ -10,14 +15,18 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs'
+import { connect } from 'node:net'
+import { createInterface } from 'node:readline/promises'
 import { delimiter, join } from 'node:path'
-import { describe, it } from 'node:test'
+import { describe, it, type TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
+import { routes } from '../shared/api/routes.ts'
 import { nodeFlags } from '../shared/node-flags.ts'
-import { pathFromEnvironment } from '../shared/options.ts'
+import { environmentFor, pathFromEnvironment } from '../shared/options.ts'
 import { version } from '../shared/version.ts'
-import { temporaryFolder } from './support/homes.ts'
-import { runProgram, type RunResult } from './support/processes.ts'
+import { librariesOf, type PartName } from '../tools/parts.mjs'
+import { afterwards, temporaryFolder } from './support/homes.ts'
+import { runProgram, type RunResult, within } from './support/processes.ts'
 
 const script = fileURLToPath(new URL('../install.sh', import.meta.url))
 /** The machine's own Node and npm, which may be old: what npm puts in front for its scripts is left out. */
@@ -51,19 +60,102 @@ const systemsOf = (folder: string): string[] => {
   return [...new Set(names)].toSorted()
 }
 
+/** Bytes of an installation without Node itself, as `du` counts them. */
+const bytesWithoutNode = async (folder: string): Promise<number> => {
+  const { stdout } = await runProgram('du', ['-sk', '--exclude=node_modules/node', folder], { home: folder })
+  return Number(stdout.split('\t')[0]) * 1024
+}
+
+interface Installed {
+  readonly root: string
+  readonly prefix: string
+  readonly command: string
+}
+
+/** Starts a service of the installation, waits until it is ready and `use` has used it, and ends it. */
+const tryService = async (
+  t: TestContext,
+  { root, command }: Installed,
+  name: PartName,
+  use: (ready: Record<string, unknown>) => Promise<void>,
+): Promise<void> => {
+  const args = [name, '--host', '127.0.0.1', '--port', '0', '--json']
+  const env = { ...environmentFor(join(root, 'home')), PATH: systemPath }
+  const child = spawn(command, args, { env, stdio: ['ignore', 'pipe', 'inherit'] })
+  afterwards(t, () => child.kill('SIGKILL'))
+  const ended = once(child, 'exit')
+  const [line] = (await within(60_000, `${name} is ready`, once(createInterface(child.stdout), 'line'))) as [string]
+  await use(JSON.parse(line) as Record<string, unknown>)
+  child.kill('SIGTERM')
+  assert.deepEqual(await within(20_000, `${name} ends`, ended), [0, null])
+}
+
+/** A part alone: small, without what computes, and whole. */
+const tryPart = async (
+  t: TestContext,
+  installed: Installed,
+  part: PartName,
+  use: (ready: Record<string, unknown>) => Promise<void>,
+): Promise<void> => {
+  const { root, prefix, command } = installed
+  const { code, stdout, stderr } = await install(root, '--prefix', prefix, '--only', part)
+  assert.equal(code, 0, stderr)
+  assert.match(stdout, new RegExp(`^installed .* \\(Mesh .*, ${part} alone\\)\\n[^]*try: mesh ${part}\\n$`))
+  const place = join(prefix, 'lib', 'meshnet')
+  t.diagnostic(`${part} alone: ${Math.round((await bytesWithoutNode(place)) / 1e6)} MB without Node`)
+  assert.ok((await bytesWithoutNode(place)) < 60e6)
+  const isThere = (library: string): boolean => existsSync(join(place, 'node_modules', library))
+  assert.deepEqual(librariesOf([part]).filter(isThere), librariesOf([part]))
+  const computing = ['onnxruntime-node', '@node-llama-cpp', 'koffi', '@huggingface', '../models', '../bench']
+  assert.deepEqual(computing.filter(isThere), [])
+  await tryService(t, installed, part, use)
+
+  const run = (...args: string[]): Promise<RunResult> =>
+    runProgram(command, args, { home: join(root, 'home'), env: { PATH: systemPath } })
+  for (const args of [['--help'], ['init', '--network-id', 'n', '--name', 'host', '--yes'], ['pool-list']])
+    assert.equal((await run(...args)).code, 0, args[0])
+  const other = part === 'relay' ? 'control-plane' : 'relay'
+  for (const [name, ...args] of [['start'], ['demo'], ['join', 'x'], [other]]) {
+    const refused = await run(name, ...args)
+    assert.equal(refused.code, 3)
+    assert.match(refused.stderr, new RegExp(`^error: mesh ${name} needs .*, and this machine has the ${part} of Mesh`))
+    const parts = name === other ? ` --only ${part},${other}` : ''
+    assert.ok(
+      refused.stderr.endsWith(`\nhint: ./install.sh${parts}, where Mesh was installed from, adds what is missing\n`),
+    )
+  }
+}
+
 describe('install.sh', () => {
   it(
-    'installs, works from anywhere and through links, repairs itself when run again, and uninstalls without a trace',
+    'installs a part or all, works from anywhere and through links, repairs itself when run again, and uninstalls without a trace',
     { timeout: 540_000 },
     async (t) => {
       const root = temporaryFolder(t)
       const prefix = join(root, "it's a place")
+      const installed = { root, prefix, command: join(prefix, 'bin', 'mesh') }
+      await tryPart(t, installed, 'relay', async ({ addresses }) => {
+        const [, port] = /\/tcp\/(\d+)\//.exec(String(addresses)) ?? []
+        const socket = connect(Number(port), '127.0.0.1')
+        await within(10_000, 'the relay accepts a connection', once(socket, 'connect'))
+        socket.destroy()
+      })
+      // an upgrade that was cut off between its two renames, and one that was cut off while it installed
+      renameSync(join(prefix, 'lib', 'meshnet'), join(prefix, 'lib', '.meshnet-old.999999'))
+      mkdirSync(join(prefix, 'lib', '.meshnet-stage.999999'))
+      const broken = await runProgram(installed.command, ['--version'], { home: root })
+      assert.deepEqual([broken.code, broken.stderr.split('\n')[1]], [3, 'hint: run install.sh again'])
+      await tryPart(t, installed, 'control-plane', async ({ url, control_plane_key: key }) => {
+        const answer = await fetch(`${String(url)}${routes.controlPlane.path}`)
+        assert.equal(((await answer.json()) as { controlPlaneKey: string }).controlPlaneKey, key)
+      })
+      assert.deepEqual(readdirSync(join(prefix, 'lib')), ['meshnet'])
       const first = await install(root, '--prefix', prefix)
       assert.equal(first.code, 0, first.stderr)
       assert.match(first.stdout, /^installed .*\/bin\/mesh \(Mesh /)
       assert.match(first.stdout, /add it to your PATH/)
 
-      const command = join(prefix, 'bin', 'mesh')
+      const { command } = installed
       symlinkSync(command, join(root, 'link'))
       for (const file of [command, join(root, 'link')])
         assert.deepEqual(await runProgram(file, ['--version'], { home: root, env: { PATH: systemPath } }), {
@@ -90,27 +182,17 @@ describe('install.sh', () => {
       }
       const usage = await runProgram(command, ['pool-lst'], { home: root, env: { PATH: '/usr/bin:/bin' } })
       assert.equal(usage.code, 2)
-      const installed = readdirSync(join(prefix, 'lib', 'meshnet'), { recursive: true, encoding: 'utf8' }).filter(
+      const files = readdirSync(join(prefix, 'lib', 'meshnet'), { recursive: true, encoding: 'utf8' }).filter(
         (file) => !file.startsWith('node_modules'),
       )
       assert.deepEqual(
-        installed.filter((file) => file.endsWith('.test.ts') || file.startsWith('.git')),
+        files.filter((file) => file.endsWith('.test.ts') || file.startsWith('.git')),
         [],
       )
       assert.ok(
         !existsSync(join(prefix, 'lib', 'meshnet', 'node_modules', 'typescript')),
         'development dependencies are not installed',
       )
-
-      // an upgrade that was cut off between its two renames, and one that was cut off while it installed
-      renameSync(join(prefix, 'lib', 'meshnet'), join(prefix, 'lib', '.meshnet-old.999999'))
-      mkdirSync(join(prefix, 'lib', '.meshnet-stage.999999'))
-      const broken = await runProgram(command, ['--version'], { home: root })
-      assert.deepEqual([broken.code, broken.stderr.split('\n')[1]], [3, 'hint: run install.sh again'])
-      const second = await install(root, '--prefix', prefix)
-      assert.equal(second.code, 0, second.stderr)
-      assert.deepEqual(readdirSync(join(prefix, 'lib')), ['meshnet'])
-      assert.equal((await runProgram(command, ['--version'], { home: root })).stdout, `${version}\n`)
 
       const removed = await install(root, '--prefix', prefix, '--uninstall')
       assert.equal(removed.code, 0, removed.stderr)
@@ -136,6 +218,10 @@ describe('install.sh', () => {
   it('a wrong option, a place that cannot be written and a missing npm are two lines each', async (t) => {
     const root = temporaryFolder(t)
     writeFileSync(join(root, 'file'), '')
+    for (const args of [['--only'], ['--only', 'agent'], ['--only=relay,relay']]) {
+      const { code, stderr } = await install(root, ...args, '--prefix', root)
+      assert.deepEqual([code, stderr.split('\n')[1]], [2, 'hint: ./install.sh --help'])
+    }
     const wrong = await install(root, '--pre', root)
     assert.deepEqual([wrong.code, wrong.stderr], [2, 'error: unknown option --pre\nhint: ./install.sh --help\n'])
     const blocked = await install(root, '--prefix', join(root, 'file', 'inside'))

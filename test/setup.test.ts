@@ -23,6 +23,8 @@ interface Running {
   readonly ended: Promise<{ code: number | null; stdout: string; stderr: string }>
 }
 
+/** What runs before anything is installed. */
+const setUpFiles = ['setup.mjs', 'setup-error.mjs', 'setup-lock.mjs', 'parts.mjs', 'trim-modules.mjs']
 const shell = '/bin/sh'
 /** `npm ci` installs our own Node as the package `node` does, after what the test wants to happen. */
 const npmScript = (version: string, ci: string): string => `#!${shell}
@@ -35,7 +37,7 @@ mkdir -p node_modules/node/bin && ln -sf "$MESH_TEST_NODE" node_modules/node/bin
 const makeClone = (t: TestContext, npm?: { version?: string; ci?: string }): Clone => {
   const root = temporaryFolder(t)
   for (const folder of ['shared', 'tools', 'bin']) mkdirSync(join(root, folder))
-  for (const file of ['setup.mjs', 'trim-modules.mjs'])
+  for (const file of setUpFiles)
     copyFileSync(fileURLToPath(new URL(`../tools/${file}`, import.meta.url)), join(root, 'tools', file))
   writeFileSync(join(root, 'package-lock.json'), '{}')
   writeFileSync(join(root, 'package.json'), JSON.stringify({ config: { nodeFlags: ['--max-semi-space-size=2'] } }))
@@ -215,7 +217,7 @@ describe('set-up', () => {
   })
 
   it('it runs on the oldest Node that is promised: no syntax or import newer than Node 18', () => {
-    const text = ['setup.mjs', 'trim-modules.mjs']
+    const text = setUpFiles
       .map((file) => readFileSync(fileURLToPath(new URL(`../tools/${file}`, import.meta.url)), 'utf8'))
       .join('\n')
     for (const newer of [
@@ -228,6 +230,7 @@ describe('set-up', () => {
       'with { type:',
     ])
       assert.ok(!text.includes(newer), newer)
-    for (const [, from] of text.matchAll(/from '([^']+)'/g)) assert.match(from, /^(?:node:|\.\/trim-modules\.mjs$)/)
+    for (const [, from] of text.matchAll(/from '([^']+)'/g))
+      assert.ok(from.startsWith('node:') || setUpFiles.includes(from.replace('./', '')), from)
   })
 })

@@ -4,27 +4,20 @@
  *   node tools/setup.mjs agent/main.ts demo      install what is missing, then run
  *   node tools/setup.mjs --only-install          install what is missing
  *   node tools/setup.mjs --only-install --production --print-node     for install.sh, as is --print-flags
+ *   node tools/setup.mjs --only-install --only relay,control-plane    the same, and those parts alone (not in a clone)
  *
  * Plain JavaScript without dependencies that Node 18 understands, because it is what runs before anything is
  * installed. When nothing changed it costs a few reads of files and the start of a process.
  */
 import { spawn, spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import {
-  accessSync,
-  constants as fileConstants,
-  existsSync,
-  mkdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statSync,
-  utimesSync,
-  writeFileSync,
-} from 'node:fs'
+import { accessSync, constants as fileConstants, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { constants } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { reduceTo, wantedParts } from './parts.mjs'
+import { SetupError } from './setup-error.mjs'
+import { takeLock } from './setup-lock.mjs'
 import { trimModules, trimVersion } from './trim-modules.mjs'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
@@ -36,19 +29,9 @@ const trimFile = join(modules, '.mesh-trimmed')
 const lockFile = join(root, '.cache', 'setup.lock')
 const ownNode = join(modules, 'node', 'bin', process.platform === 'win32' ? 'node.exe' : 'node')
 const setupExitCode = 3
-/** The holder refreshes its lock every second; after this long without it, it is gone (or the machine restarted). */
-const staleLockMs = 20_000
-
-class SetupError extends Error {
-  constructor(problem, hint) {
-    super(problem)
-    this.hint = hint
-  }
-}
 
 const majorOf = (version) => Number(/^v?(\d+)\./.exec(version)?.[1] ?? 0)
 const say = (text) => process.stderr.write(`${text}\n`)
-const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms))
 
 const wantedStamp = (production) => {
   const file = join(root, 'package-lock.json')
@@ -104,69 +87,6 @@ const checkNpm = (npm) => {
       `npm ${stdout.trim()} is too old for the lock file`,
       'install npm 7 or newer, for example with: npm install --global npm@latest',
     )
-}
-
-const readLock = () => {
-  try {
-    return { pid: Number(readFileSync(lockFile, 'utf8')), ageMs: Date.now() - statSync(lockFile).mtimeMs }
-  } catch {
-    return undefined
-  }
-}
-
-const isAlive = (pid) => {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (error) {
-    return error.code === 'EPERM'
-  }
-}
-
-/** Takes the lock, waiting for another set-up of the same clone. @returns a function that gives it back */
-const takeLock = async () => {
-  mkdirSync(dirname(lockFile), { recursive: true })
-  let told = false
-  for (;;) {
-    try {
-      writeFileSync(lockFile, String(process.pid), { flag: 'wx' })
-      break
-    } catch (error) {
-      if (error.code !== 'EEXIST') throw error
-    }
-    const held = readLock()
-    if (held && (held.ageMs > staleLockMs || (held.pid > 0 && !isAlive(held.pid)))) {
-      discardLock(held.pid)
-      continue
-    }
-    if (!told) say(`waiting for another set-up of this folder${held?.pid ? ` (process ${held.pid})` : ''} ...`)
-    told = true
-    await pause(200)
-  }
-  const refresh = setInterval(() => {
-    const now = new Date()
-    try {
-      utimesSync(lockFile, now, now)
-    } catch {
-      // taken away by hand: the stamp still decides what is installed
-    }
-  }, 1000)
-  return () => {
-    clearInterval(refresh)
-    rmSync(lockFile, { force: true })
-  }
-}
-
-/** Removes the lock of a dead process; by rename, so that of two that try only one does, and a fresh lock is put back. */
-const discardLock = (pid) => {
-  const aside = `${lockFile}.${process.pid}`
-  try {
-    renameSync(lockFile, aside)
-    if (Number(readFileSync(aside, 'utf8')) !== pid) renameSync(aside, lockFile)
-  } catch {
-    // another process was faster
-  }
-  rmSync(aside, { force: true })
 }
 
 /** Settings of an npm that runs us to install the package for all users: they are about that, not about our folder. */
@@ -273,7 +193,7 @@ const install = async (production) => {
   if (before?.isTrimmed) return
   // what another user installed can be run, if not made smaller
   if (before !== undefined && !isWritable(modules)) return
-  const giveBack = await takeLock()
+  const giveBack = await takeLock(lockFile, say)
   try {
     let installed = findInstalled(production)
     if (installed?.isTrimmed) return
@@ -328,17 +248,32 @@ const run = (script, args) =>
     child.on('exit', (code, signal) => resolve(code ?? 128 + (constants.signals[signal] ?? 0)))
   })
 
-const main = async (args) => {
-  const flags = new Set()
-  while (args[0]?.startsWith('--')) flags.add(args.shift())
-  for (const flag of flags) {
-    if (!['--only-install', '--production', '--print-node', '--print-flags'].includes(flag))
+/** Leaves out what nobody wants here, before anything is installed. @returns whether parts were named */
+const leaveOut = (flags) => {
+  const isPackage = flags.has('--production') && !existsSync(stampFile)
+  const names = wantedParts(root, flags.get('--only'), isPackage ? process.env.MESHNET_ONLY : undefined)
+  if (names !== undefined) reduceTo(root, names)
+  return names !== undefined
+}
+
+const readFlags = (args) => {
+  const flags = new Map()
+  while (args[0]?.startsWith('--')) {
+    const flag = args.shift()
+    if (!['--only-install', '--only', '--production', '--print-node', '--print-flags'].includes(flag))
       throw new SetupError(
         `unknown option ${flag}`,
         'usage: node tools/setup.mjs [--only-install] [script [arguments]]',
       )
+    flags.set(flag, flag === '--only' ? (args.shift() ?? '') : true)
   }
-  await install(flags.has('--production'))
+  return flags
+}
+
+const main = async (args) => {
+  const flags = readFlags(args)
+  const isReduced = leaveOut(flags)
+  await install(flags.has('--production') || isReduced)
   if (flags.has('--print-node')) process.stdout.write(`${findNode()}\n`)
   if (flags.has('--print-flags')) process.stdout.write(`${flagsFor(findNode()).join(' ')}\n`)
   if (flags.has('--only-install')) return 0

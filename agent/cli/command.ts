@@ -5,6 +5,7 @@ import type { Home } from '../../shared/home.ts'
 import type { DestinationStream, Logger } from '../../shared/log.ts'
 import type { OptionName, OptionValues } from '../../shared/options.ts'
 import { jsonLine, jsonText, type Printable } from '../../shared/printed.ts'
+import type { Part } from './installed-parts.ts'
 
 /** A terminal, a pipe or a test. */
 export interface RawOutput {
@@ -70,6 +71,8 @@ export interface Command {
   readonly bare?: OptionName
   /** Defaults of this command where they differ from the option table. */
   readonly defaults: Defaults
+  /** Parts of Mesh that it runs besides the command line: some machines lack them. */
+  readonly needs: readonly Part[]
   /** Whole command lines. */
   readonly examples: readonly string[]
   /** What `--json` prints, in the names of the code (`shared/printed.ts`): of a service its ready line. */
@@ -96,6 +99,7 @@ interface Declaration<Name extends OptionName, Required extends Name, Default ex
   readonly required?: readonly Required[]
   readonly bare?: Name
   readonly defaults?: { readonly [N in Default]: string | number }
+  readonly needs?: readonly Part[]
   readonly examples: readonly string[]
   readonly json: Json
   readonly service?: boolean
@@ -118,6 +122,7 @@ export const defineCommand = <
   return {
     required: [],
     defaults: {},
+    needs: [],
     ...declaration,
     service,
     options: [...declaration.options, 'logLevel'],

@@ -7,6 +7,7 @@ import { isOptionGiven, type OptionName, optionRecord, readOptions } from '../..
 import { terminalText } from '../../shared/text.ts'
 import type { BackgroundParent, CommandContext, Input, Output, RawOutput } from './command.ts'
 import { commandsFor } from './commands.ts'
+import { checkParts } from './installed-parts.ts'
 import { flagText } from './option-text.ts'
 import { commandIn, type Given, parseArguments } from './parse.ts'
 
@@ -73,6 +74,7 @@ export const runCli = async (argv: readonly string[], surroundings: Surroundings
       return exitCodes.ok
     }
     const { command } = parsed
+    checkParts(command.name, command.needs)
     const defaults = Object.fromEntries(Object.entries(command.defaults).map(([name, value]) => [name, String(value)]))
     const values = readOptions(command.options, parsed.given, undefined, defaults)
     for (const name of command.required)

@@ -52,6 +52,12 @@ export const setupErrors = {
     text: 'the control plane in {folder} has the key {known} already; with {imported} in its place, devices that know it refuse it, and what is stored under its key cannot be read any more',
     hint: 'add --yes to replace it (mesh control-plane-export-key keeps a copy of the old one), or name another folder with --data',
   },
+  partMissing: {
+    status: 501,
+    exit: 3,
+    text: 'mesh {command} needs {missing}, and this machine has the {kept} of Mesh alone',
+    hint: '{install}, where Mesh was installed from, adds what is missing',
+  },
   fileMissing: { status: 404, exit: 3, text: 'there is no file {file}', hint: 'check the path after {flag}' },
   fileUnreadable: {
     status: 422,

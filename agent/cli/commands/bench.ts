@@ -6,6 +6,7 @@ export const bench = defineCommand({
   name: 'bench',
   summary: 'time a ring of processes on this machine, on a model or on random weights of a shape',
   details: 'What is measured and how: bench/METHOD.md.',
+  needs: ['agent'],
   options: [
     'model',
     'shape',

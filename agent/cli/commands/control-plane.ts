@@ -6,6 +6,7 @@ import { runSibling } from '../sibling.ts'
 export const controlPlane = defineCommand({
   name: 'control-plane',
   summary: 'run the control plane: one for a group, on a machine that all can reach',
+  needs: ['control-plane'],
   options: [
     'host',
     'port',

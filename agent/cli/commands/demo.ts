@@ -109,6 +109,7 @@ const showStep =
 export const demo = defineCommand({
   name: 'demo',
   summary: 'see it work: relay, control plane and agents on this machine, one prompt, nothing left behind',
+  needs: ['agent', 'relay', 'control-plane'],
   options: [...jobOptions, 'modelDir', 'quant', 'workers', 'keep', 'json'],
   bare: 'prompt',
   defaults: { prompt: 'Once upon a time', seed: 1, maxTokens: 120 },

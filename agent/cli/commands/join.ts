@@ -149,6 +149,7 @@ export const join = defineCommand({
   summary: 'join a group by an invite: sets this device up, serves what the pool serves, and runs the agent',
   details:
     'The invite is the line that mesh up or mesh pool-invite printed; the agent of the device that made it must be running. Does what mesh init, mesh pool-join, mesh join-ring and mesh start do one by one; repeating it is harmless. A model whose files are not on this device is left to the others. Works until Ctrl-C, or with -d in the background.',
+  needs: ['agent'],
   options: [
     'invite',
     'name',

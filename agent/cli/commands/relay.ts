@@ -8,6 +8,7 @@ export const relay = defineCommand({
   summary: 'run a relay for devices that cannot reach each other directly',
   details:
     'Serves everyone, or with --pool the members of some pools only: they show their certificate first. What it was started with holds the next time, too.',
+  needs: ['relay'],
   options: ['host', 'port', 'data', 'announce', 'maxReservations', 'servedPools', 'open', 'json'],
   defaults: { port: defaultPorts.relay },
   examples: [
