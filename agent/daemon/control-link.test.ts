@@ -71,6 +71,12 @@ test('control link: state that cannot be read and a message that cannot be handl
   isDamaged = false
   await eventually(10_000, 'it is connected and hears what follows', () => (welcomes >= 2 ? true : undefined))
   assert.equal(heard[0], 'hello')
+  isDamaged = true
+  link.refresh() // an address changed: nobody catches what a listener throws
+  isDamaged = false
+  link.refresh()
+  await eventually(5000, 'it is heard again', () => (heard.length >= 2 ? true : undefined))
+  assert.deepEqual(heard.slice(0, 2), ['hello', 'hello'])
 })
 
 test('control link: one of another version is not asked again within seconds', async (t) => {
@@ -100,6 +106,34 @@ test('control link: one of another version is not asked again within seconds', a
   const before = attempts
   await new Promise((resolve) => setTimeout(resolve, 1500)) // longer than four of the shortest pauses
   assert.equal(attempts, before)
+})
+
+test('control link: that another control plane is away is told as well, in the same words', async (t) => {
+  const clients = ['http://127.0.0.1:1', 'http://127.0.0.1:2'].map((url) =>
+    createClient({ url, key: newKeyPair(), certificateOf: () => undefined }),
+  )
+  let attempts = 0
+  const told: string[] = []
+  const client = (): (typeof clients)[number] => clients[Math.min(1, attempts >> 2)]
+  const link = new ControlLink({
+    client,
+    logger: silentLogger(),
+    prepare: () => {
+      attempts++
+      return Promise.reject(new MeshError('controlPlaneUnreachable', { url: '', problem: 'away' }))
+    },
+    hello: () => assert.fail('nobody is there'),
+    heartbeat: () => assert.fail('nobody is there'),
+    onMessage: () => undefined,
+    onState: (_, problem) => told.push(`${client().url} ${problem}`),
+  })
+  t.after(() => link.stop())
+  link.start()
+  await eventually(20_000, 'it tried the second', () => {
+    link.check() // at once
+    return attempts >= 6 ? true : undefined
+  })
+  assert.deepEqual(told, ['http://127.0.0.1:1 away', 'http://127.0.0.1:2 away'])
 })
 
 test('control link: how often it reports is not for the control plane alone to say', async (t) => {

@@ -52,7 +52,8 @@ export class ControlLink {
   #beat: NodeJS.Timeout | undefined
   /** The control plane was heard since the last heartbeat. */
   #heard = true
-  #lastProblem = ''
+  /** Of which control plane was last said that it cannot be reached, and why. */
+  #told = ''
 
   constructor(options: ControlLinkOptions) {
     this.#options = options
@@ -67,9 +68,13 @@ export class ControlLink {
     if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(message))
   }
 
-  /** Says hello again, because an address or a pool changed. */
+  /** Says hello again, because an address or a pool changed. Never throws: what cannot be read is said at the next one. */
   refresh(): void {
-    this.send(this.#options.hello())
+    try {
+      this.send(this.#options.hello())
+    } catch (error) {
+      this.#options.logger.warn(MeshError.from(error).message)
+    }
   }
 
   /** Looks now whether the control plane is there: the network changed, or somebody knows where it is. */
@@ -133,7 +138,7 @@ export class ControlLink {
       try {
         const hello = this.#options.hello() // reads from disk: what is damaged there must not end the agent
         this.#backoff.reset()
-        this.#lastProblem = ''
+        this.#told = ''
         this.#options.onState(true, '')
         this.send(hello)
         this.#startHeartbeat(defaultHeartbeatMs)
@@ -164,9 +169,9 @@ export class ControlLink {
     clearInterval(this.#beat)
     this.#socket = undefined
     if (this.#stopped) return
-    if (problem !== this.#lastProblem) {
-      this.#lastProblem = problem
-      const { url } = client()
+    const { url } = client()
+    if (this.#told !== `${url} ${problem}`) {
+      this.#told = `${url} ${problem}`
       logger.warn({ url, problem }, `no connection to the control plane at ${url}: ${problem}; trying again by itself`)
       onState(false, problem)
     }

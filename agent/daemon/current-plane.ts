@@ -143,9 +143,18 @@ export class CurrentPlane {
   #wanted(): ControlPlaneId | undefined {
     const { home, pins } = this.#options
     const named = listPools(home).flatMap(({ poolId }) => pins.pinOf(poolId)?.controlPlaneId ?? [])
-    return this.#key !== undefined && (named.length === 0 || (named.includes(this.#key) && new Set(named).size > 1))
-      ? this.#key
-      : (named[0] ?? this.#key)
+    if (named.length === 0) return this.#known()
+    return this.#key !== undefined && named.includes(this.#key) && new Set(named).size > 1 ? this.#key : named[0]
+  }
+
+  /**
+   * Where nobody names one: the key of the command line, or the one that the device knows now, since a command may have
+   * met or named another. At an address that is new to the agent, it is met for the first time.
+   */
+  #known(): ControlPlaneId | undefined {
+    const { home, key } = this.#options
+    const config = findDevice(home)?.config
+    return key ?? config?.controlPlaneKey ?? (this.#given().includes(this.client.url) ? this.#key : undefined)
   }
 }
 

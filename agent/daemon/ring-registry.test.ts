@@ -62,18 +62,25 @@ describe('rings of a device', () => {
     follower.registry.enter(ring(2))
     await Promise.all([leader.until(2, 'ready'), follower.until(2, 'ready')])
     assert.equal(await runJob(leader, ring(2), 'job_3'), 4)
+
+    follower.registry.leave(ring(2).ringId) // and comes back before its shard is freed
+    for (const { registry } of [leader, follower]) registry.enter(ring(3))
+    await Promise.all([leader.until(3, 'ready'), follower.until(3, 'ready')])
+    assert.equal(await runJob(leader, ring(3), 'job_4'), 4)
   })
 
-  it('a ring that is left before its turn came loads nothing', async (t) => {
+  it('a ring, and a trial, that is left before its turn came loads nothing', async (t) => {
     const {
       devices: [{ registry, loader, sent }],
       ring,
     } = await createRingDevices(t, 1)
     registry.enter(ring(1))
     registry.leave(ring(1).ringId)
+    registry.try(ring(2))
+    registry.leave(ring(2).ringId)
     await turns()
     assert.equal(loader.loads, 0)
-    assert.deepEqual(registry.views(), [])
+    assert.deepEqual([registry.views(), registry.trials], [[], []])
     assert.deepEqual(
       sent.map(({ type }) => type),
       ['ring-state'],

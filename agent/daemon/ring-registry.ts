@@ -59,7 +59,7 @@ export class RingRegistry {
   readonly #leftOut = new Map<string, AgentLeftOut>()
   /** Ends the look for more room, by ring. */
   readonly #watching = new Map<string, () => void>()
-  /** Closing of an older epoch, which the next one waits for. */
+  /** What the next of that ring waits for: an older epoch that is opened or closed, a shard that is freed. */
   readonly #closing = new Map<string, Promise<void>>()
 
   constructor(options: RingRegistryOptions) {
@@ -93,8 +93,8 @@ export class RingRegistry {
       onChange: (changed) => this.#report(changed, false),
     })
     this.#sessions.set(ring.ringId, session)
-    const closed = Promise.all([this.#closing.get(ring.ringId), present?.close()]).then(() => {})
-    this.#closing.set(
+    const closed = Promise.all([this.#closing.get(ring.ringId), present?.close()])
+    this.#wait(
       ring.ringId,
       closed.then(() => session.open()),
     )
@@ -216,10 +216,19 @@ export class RingRegistry {
     this.#sessions.delete(ringId)
     this.#pace.forget(ringId)
     if (!session && !wasTried) return
-    const closed = (session?.close() ?? Promise.resolve()).then(() =>
-      keepShard ? undefined : this.#options.loader.unload(ringId),
-    )
-    closed.catch((error: unknown) => this.#options.logger.warn(MeshError.from(error).message))
+    const closed = (session?.close() ?? Promise.resolve())
+      .then(() => (keepShard ? undefined : this.#options.loader.unload(ringId)))
+      .catch((error: unknown) => this.#options.logger.warn(MeshError.from(error).message))
+    // what comes next would be given the shard that is about to be freed
+    this.#wait(ringId, Promise.all([this.#closing.get(ringId), closed]))
+  }
+
+  /** The next of that ring begins after it. */
+  #wait(ringId: string, until: Promise<unknown>): void {
+    const closing = until.then(() => {
+      if (this.#closing.get(ringId) === closing) this.#closing.delete(ringId)
+    })
+    this.#closing.set(ringId, closing)
   }
 
   #reportTrial(trial: RingTrial): void {

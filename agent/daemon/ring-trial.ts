@@ -69,6 +69,7 @@ export class RingTrial {
     const { loader, reach } = this.#options
     const { ring, member } = this
     const { signal } = this.#abort
+    if (signal.aborted) return // before its turn came
     this.#show({ state: 'loading', progress: 0 })
     try {
       const loaded = await loader.load(ring, member, (loading) =>

@@ -19,6 +19,7 @@ export interface WorkReportsOptions {
 }
 
 export class WorkReports {
+  readonly name = 'work reports'
   readonly #key: KeyPair
   readonly #outbox: Outbox
 
@@ -53,5 +54,9 @@ export class WorkReports {
   /** After a reconnect. */
   resend(): void {
     this.#outbox.resend()
+  }
+
+  stop(): void {
+    this.#outbox.stop()
   }
 }
