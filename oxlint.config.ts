@@ -186,13 +186,8 @@ const toBeSplit = [
   'agent/collective/direct.ts',
   'agent/collective/ring.ts',
   'agent/compute/onnx/onnx-backend.ts',
-  'agent/daemon/daemon.ts',
   'agent/generation/follower.ts',
   'agent/network/pool-peers.ts',
-  'bench/collective-rank.ts',
-  'bench/inference-rank.ts',
-  'bench/inference.ts',
-  'bench/ranks.ts',
   'relay-server/relay.ts',
 ]
 

@@ -1,8 +1,8 @@
 /** `mesh bench --collectives`: all-reduces between processes, beside plain TCP between the same ones. */
 import { fileURLToPath } from 'node:url'
-import type { CarrierChoice } from '../agent/rank/assemble-rank.ts'
+import type { CarrierChoice } from '../agent/rank/open-carrier.ts'
 import { type Algorithm, choose, type CollectiveChoice, type LinkCost } from '../agent/collective/chooser.ts'
-import type { CollectiveOrder, Probed, Timed } from './collective-rank.ts'
+import type { CollectiveOrder, Probed, Timed } from './collective-orders.ts'
 import { type Ranks, type Ready, startRanks } from './ranks.ts'
 import type { LinkShape } from './shaped-network.ts'
 import type { CollectivesReport } from '../shared/schema/bench.ts'

@@ -1,7 +1,7 @@
 /** `mesh bench`: times a ring of local processes, or its all-reduces alone. See METHOD.md. */
 import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
-import type { CarrierChoice } from '../agent/rank/assemble-rank.ts'
+import type { CarrierChoice } from '../agent/rank/open-carrier.ts'
 import type { CollectiveChoice } from '../agent/collective/chooser.ts'
 import type { WireChoice } from '../agent/collective/wire-types.ts'
 import type { BackendChoice } from '../agent/compute/choose-backend.ts'

@@ -1,16 +1,15 @@
 /** The processes of a benchmark, one per rank: started, joined into a ring over loopback, told what to do, stopped. */
-import { type ChildProcess, fork } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { keyPairFromSeed } from '../shared/identity/keys.ts'
 import { poolIdOf } from '../shared/identity/pool-certificate.ts'
-import { nodeFlags } from '../shared/node-flags.ts'
 import type { ModelShape, Quant } from '../shared/schema/model.ts'
 import type { RingEpoch, RingMember } from '../shared/schema/ring.ts'
 import type { Introduction, RankIdentity, Routed, RouteQuestion } from './rank-node.ts'
+import { answerOf, forkRank, stopRank } from './rank-process.ts'
 import { type LinkShape, ShapedNetwork } from './shaped-network.ts'
 
 /** What every rank answers when it is ready to be connected. */
@@ -46,36 +45,6 @@ export interface RanksOptions<Settings> {
   readonly link?: LinkShape
 }
 
-/** Time for a rank to close its links and end its compute process. */
-const stopMs = 10_000
-
-/** The next message of that type. @throws Error when the rank fails or ends */
-const next = <T>(child: ChildProcess, type: string): Promise<T> =>
-  new Promise((resolve, reject) => {
-    const onMessage = (message: { type: string; problem?: string }): void => {
-      if (message.type === 'failed') settle(() => reject(new Error(message.problem)))
-      else if (message.type === type) settle(() => resolve(message as T))
-    }
-    const onExit = (code: number | null): void => settle(() => reject(new Error(`a rank ended (code ${code})`)))
-    const settle = (action: () => void): void => {
-      child.off('message', onMessage)
-      child.off('exit', onExit)
-      action()
-    }
-    child.on('message', onMessage)
-    child.on('exit', onExit)
-  })
-
-const stopChild = async (child: ChildProcess): Promise<void> => {
-  if (child.exitCode !== null || child.signalCode !== null) return
-  const ended = once(child, 'exit')
-  // it may be ending by itself; then nobody reads
-  if (child.connected) child.send({ type: 'stop' } satisfies RingOrder, () => {})
-  const timer = setTimeout(() => child.kill('SIGKILL'), stopMs)
-  await ended
-  clearTimeout(timer)
-}
-
 /** The ring as one rank sees it: those that it dials, the higher ones, are reached by their routes. */
 const seenBy = async (
   rank: number,
@@ -92,71 +61,69 @@ const seenBy = async (
   ),
 })
 
-/** @throws Error when a rank fails or ends */
-export const startRanks = async <R extends Ready, Settings extends object, Order>({
-  program,
-  workers,
-  settings,
-  shape,
+/** The ranks as an epoch of a ring. */
+const ringOf = (
+  rootSeed: string,
+  ready: readonly Ready[],
+  { quant, shape }: Pick<RingEpoch, 'quant'> & { readonly shape: ModelShape },
+): RingEpoch => ({
+  ringId: 'bench',
+  poolId: poolIdOf(keyPairFromSeed(new Uint8Array(Buffer.from(rootSeed, 'hex'))).publicKey),
+  epoch: 1,
   quant,
-  link,
-}: RanksOptions<Settings>): Promise<Ranks<R, Order>> => {
+  model: { modelId: 'bench', revision: '0'.repeat(64), weightBytes: 0, shape },
+  members: ready.map(({ deviceId, peerId, addresses, ranges }, rank) => ({
+    deviceId,
+    name: `rank ${rank}`,
+    peerId,
+    addresses,
+    rank,
+    share: 1,
+    ranges,
+  })),
+})
+
+/** A rank that does not know the others yet; it asks here for its routes. */
+const startRank = (program: string, settings: RankIdentity, route: Ranks<Ready, never>['route']): ChildProcess => {
+  const child = forkRank(program, settings)
+  child.on('message', (message: RouteQuestion | { readonly type: 'other' }) => {
+    if (message.type !== 'route') return
+    const { from, to, port } = message
+    void route(from, to, port).then((by) => child.send({ type: 'routed', to, port, by } satisfies Routed))
+  })
+  return child
+}
+
+/** @throws Error when a rank fails or ends */
+export const startRanks = async <R extends Ready, Settings extends object, Order>(
+  options: RanksOptions<Settings>,
+): Promise<Ranks<R, Order>> => {
+  const { program, workers, settings, link } = options
   const folder = mkdtempSync(join(tmpdir(), 'mesh-bench-'))
   const rootSeed = randomBytes(32).toString('hex')
   const children: ChildProcess[] = []
   const network = link && new ShapedNetwork(link, workers)
-  const route = async (from: number, to: number, port: number): Promise<number> =>
-    network ? network.route(from, to, port) : port
+  const route: Ranks<R, Order>['route'] = async (from, to, port) => network?.route(from, to, port) ?? port
   const ask = <T>(rank: number, order: Order | RingOrder, answer: string): Promise<T> => {
-    const answered = next<T>(children[rank], answer)
+    const answered = answerOf<T>(children[rank], answer)
     children[rank].send(order as object)
     return answered
   }
   const stop = async (): Promise<void> => {
-    await Promise.all(children.map(stopChild))
+    await Promise.all(children.map(stopRank))
     network?.close()
     rmSync(folder, { recursive: true, force: true })
   }
   try {
     const ready: R[] = []
     for (let rank = 0; rank < workers; rank++) {
-      const child = fork(program, {
-        execArgv: ['--disable-warning=ExperimentalWarning', ...nodeFlags],
-        stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
-      })
-      children.push(child)
-      child.on('message', (message: RouteQuestion | { readonly type: 'other' }) => {
-        if (message.type !== 'route') return
-        const { from, to, port } = message
-        void route(from, to, port).then((by) => child.send({ type: 'routed', to, port, by } satisfies Routed))
-      })
-      child.send({
-        ...settings,
-        rank,
-        worldSize: workers,
-        rootSeed,
-        deviceSeed: randomBytes(32).toString('hex'),
-        folder: join(folder, String(rank)),
-      } satisfies RankIdentity & Settings)
+      const deviceSeed = randomBytes(32).toString('hex')
+      const own = { ...settings, rank, worldSize: workers, rootSeed, deviceSeed, folder: join(folder, String(rank)) }
+      children.push(startRank(program, own, route))
       // one after another: weights are written and loaded with all cores for one rank
-      ready.push(await next<R>(child, 'ready'))
+      ready.push(await answerOf<R>(children[rank], 'ready'))
     }
-    const ring: RingEpoch = {
-      ringId: 'bench',
-      poolId: poolIdOf(keyPairFromSeed(new Uint8Array(Buffer.from(rootSeed, 'hex'))).publicKey),
-      epoch: 1,
-      quant,
-      model: { modelId: 'bench', revision: '0'.repeat(64), weightBytes: 0, shape },
-      members: ready.map(({ deviceId, peerId, addresses, ranges }, rank) => ({
-        deviceId,
-        name: `rank ${rank}`,
-        peerId,
-        addresses,
-        rank,
-        share: 1,
-        ranges,
-      })),
-    }
+    const ring = ringOf(rootSeed, ready, options)
     const connected = await Promise.all(
       children.map(async (_, rank) =>
         ask<object>(rank, { type: 'connect', ring: await seenBy(rank, ring, route) }, 'connected'),

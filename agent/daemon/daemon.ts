@@ -20,7 +20,7 @@ import { createHandlers, handle } from './message-handlers.ts'
 import { PoolNetwork } from './pool-network.ts'
 import { RingWork, type RingWorkOptions } from './ring-work.ts'
 import { Sealing } from './sealing.ts'
-import { createStateFile, lockHome } from './state-file.ts'
+import { createStateFile, lockHome, type StateFile } from './state-file.ts'
 
 export interface DaemonOptions extends Pick<
   RingWorkOptions,
@@ -53,53 +53,56 @@ interface AgentParts {
   readonly sealing: Sealing
 }
 
-/**
- * Puts the assemblies together; each asks the others when it needs them. What was started is in `parts`.
- * @returns a function that begins
- */
-const assembleAgent = (options: DaemonOptions, agent: AgentParts, parts: Lifecycle): (() => void) => {
-  const { home, logger } = options
-  const { device, node, cache, revocations } = agent
-  const startedAt = now()
-  const onChange = (): void => stateFile.touch()
-  const stateFile = createStateFile(home, () => state(), logger)
-  const network = new PoolNetwork(
-    {
+/** What was started is in the lifecycle that it is given. */
+class Agent {
+  readonly #options: DaemonOptions
+  readonly #parts: AgentParts
+  readonly #startedAt = now()
+  readonly #stateFile: StateFile
+  readonly #network: PoolNetwork
+  readonly #work: RingWork
+  readonly #control: ControlSession
+
+  constructor(options: DaemonOptions, parts: AgentParts, started: Lifecycle) {
+    const { home, logger, discovery } = options
+    const { sealing, ...shared } = parts
+    this.#options = options
+    this.#parts = parts
+    this.#stateFile = createStateFile(home, () => this.#state(), logger)
+    // each asks the others when it needs them
+    const common = { home, logger, now, ...shared, onChange: () => this.#stateFile.touch() }
+    this.#network = new PoolNetwork({ ...common, discovery, plane: () => this.#control }, started)
+    this.#work = new RingWork(
+      {
+        ...options,
+        ...common,
+        sealing,
+        bundledModels,
+        gate: this.#network.gate,
+        client: () => this.#control.client,
+        send: (message) => this.#control.send(message),
+      },
+      started,
+    )
+    started.add(this.#stateFile)
+    this.#control = started.add(this.#createControl(common.onChange))
+  }
+
+  start(): void {
+    this.#stateFile.touch()
+    this.#network.start()
+    this.#control.start()
+  }
+
+  #createControl(onChange: () => void): ControlSession {
+    const { home, logger, controlPlaneUrl: url, controlPlaneKey: key } = this.#options
+    const { device, node, cache } = this.#parts
+    const [network, work] = [this.#network, this.#work]
+    const control: ControlSession = new ControlSession({
       home,
       device,
-      node,
-      cache,
-      revocations,
-      discovery: options.discovery,
-      now,
-      logger,
-      onChange,
-      plane: () => control,
-    },
-    parts,
-  )
-  const work = new RingWork(
-    {
-      ...options,
-      device,
-      node,
-      gate: network.gate,
-      sealing: agent.sealing,
-      bundledModels,
-      now,
-      client: () => control.client,
-      send: (message) => control.send(message),
-      onChange,
-    },
-    parts,
-  )
-  parts.add(stateFile)
-  const control: ControlSession = parts.add(
-    new ControlSession({
-      home,
-      device,
-      url: options.controlPlaneUrl,
-      key: options.controlPlaneKey,
+      url,
+      key,
       pins: network.knownPins,
       cache,
       now,
@@ -114,27 +117,27 @@ const assembleAgent = (options: DaemonOptions, agent: AgentParts, parts: Lifecyc
       onMessage: (message) => void handle(handlers, message, logger),
       onConnection: (connected) => work.locks.connected(connected),
       onChange,
-    }),
-  )
-  const handlers = createHandlers({ node, network, control, work, logger })
-  const state = (): AgentState => ({
-    pid: process.pid,
-    mark: processMark(process.pid),
-    startedAt,
-    updatedAt: now(),
-    version,
-    deviceId: device.deviceId,
-    peerId: node.peerId,
-    addresses: node.addresses(),
-    controlPlane: control.state,
-    relays: node.relays(),
-    otherVersions: network.otherVersions.list,
-    ...work.state,
-  })
-  return () => {
-    onChange()
-    network.start()
-    control.start()
+    })
+    const handlers = createHandlers({ node, network, control, work, logger })
+    return control
+  }
+
+  #state(): AgentState {
+    const { device, node } = this.#parts
+    return {
+      pid: process.pid,
+      mark: processMark(process.pid),
+      startedAt: this.#startedAt,
+      updatedAt: now(),
+      version,
+      deviceId: device.deviceId,
+      peerId: node.peerId,
+      addresses: node.addresses(),
+      controlPlane: this.#control.state,
+      relays: node.relays(),
+      otherVersions: this.#network.otherVersions.list,
+      ...this.#work.state,
+    }
   }
 }
 
@@ -169,8 +172,7 @@ export const runDaemon = async (options: DaemonOptions): Promise<void> => {
       ),
     )
     const sealing = await Sealing.start(device.key)
-    const start = assembleAgent(options, { device, node, cache, revocations, sealing }, parts)
-    start()
+    new Agent(options, { device, node, cache, revocations, sealing }, parts).start()
     options.onReady?.({ deviceId: device.deviceId, peerId: node.peerId, addresses: node.addresses() })
     await untilAborted(signal)
   } finally {

@@ -5,17 +5,18 @@
 import { openResidual } from '../engine/residual.ts'
 import { MeshError } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/log.ts'
-import type { RingEpoch, RingLink, RingMember, RingNetwork } from '../../shared/schema/ring.ts'
+import type { RingEpoch, RingMember, RingNetwork } from '../../shared/schema/ring.ts'
 import type { RankView } from '../checks/checked-rank.ts'
 import { SpotChecks } from '../checks/spot-checks.ts'
 import { watchEngine } from '../checks/watched-engine.ts'
-import { type CollectiveSettings, costOf, slowestOf } from '../collective/chooser.ts'
+import { type CollectiveSettings, slowestOf } from '../collective/chooser.ts'
 import type { Engine } from '../engine/engine.ts'
 import { type Follower, type JobOutcome, startFollower } from '../generation/follower.ts'
 import { Leader } from '../generation/leader.ts'
 import type { RankWork } from '../generation/protocol.ts'
 import type { RingChannel } from '../network/ring-channel.ts'
-import { type AssembledRank, assembleRank, type CarrierChoice } from '../rank/assemble-rank.ts'
+import type { CarrierChoice } from '../rank/open-carrier.ts'
+import { type StartedRank, startRank } from '../rank/start-rank.ts'
 import { nameEngine } from './named-engine.ts'
 import { networkOf } from './ring-network.ts'
 import { type LoadedShard, shapeIn } from './shard-loader.ts'
@@ -74,15 +75,16 @@ const startChecks = async ({
 }
 
 /** Links are measured, and sockets opened, anew for every epoch, because devices move. */
-const assemble = async (options: EpochRankOptions): Promise<AssembledRank> => {
+const startMeasured = async (options: EpochRankOptions): Promise<StartedRank> => {
   const started = performance.now()
-  const { ring, member, loaded, channel, carrier, logger, signal } = options
+  const { ring, member, loaded, channel, carrier, settings, logger, signal } = options
   const { backend, embedding, model, shard } = loaded
-  const assembled = await assembleRank({
+  const rank = await startRank({
     ring,
     backend,
     channel,
     carrier,
+    settings,
     logger,
     signal,
     shape: shapeIn(member, model.config.shape),
@@ -90,7 +92,7 @@ const assemble = async (options: EpochRankOptions): Promise<AssembledRank> => {
     residual: openResidual(model.config.spec, shard),
     embed: (tokens, into) => embedding.read(tokens, into),
   })
-  const { roundTripMs, bytesPerSecond } = slowestOf(assembled.links)
+  const { roundTripMs, bytesPerSecond } = slowestOf(rank.links)
   if (channel)
     logger.info(
       {
@@ -98,32 +100,29 @@ const assemble = async (options: EpochRankOptions): Promise<AssembledRank> => {
         epoch: ring.epoch,
         roundTripMs,
         bytesPerSecond,
-        carrier: assembled.engine.hasSockets ? 'sockets' : 'streams',
+        carrier: rank.engine.hasSockets ? 'sockets' : 'streams',
         tookMs: Math.round(performance.now() - started),
       },
       'links measured',
     )
-  return assembled
+  return rank
 }
 
 export class EpochRank {
   readonly #options: EpochRankOptions
-  readonly #assembled: AssembledRank
+  readonly #rank: StartedRank
   readonly #checks: SpotChecks | undefined
   /** Of rank 0; the other ranks have a follower. */
   readonly leader: Leader | undefined
   readonly #follower: Follower | undefined
-  /** Why sums do not go over sockets, if they do not. */
-  #streamsReason: string | undefined
   #network: RingNetwork | undefined
 
-  private constructor(options: EpochRankOptions, assembled: AssembledRank, checks: SpotChecks | undefined) {
+  private constructor(options: EpochRankOptions, rank: StartedRank, checks: SpotChecks | undefined) {
     this.#options = options
-    this.#assembled = assembled
+    this.#rank = rank
     this.#checks = checks
-    this.#streamsReason = assembled.streamsReason
     const { ring, member } = options
-    const engine = watchEngine(nameEngine(assembled.engine, member.rank, ring.members), checks)
+    const engine = watchEngine(nameEngine(rank.engine, member.rank, ring.members), checks)
     if (member.rank === 0) {
       this.leader = this.#lead(engine)
       this.#agree()
@@ -134,13 +133,13 @@ export class EpochRank {
   static async start(options: EpochRankOptions): Promise<EpochRank> {
     await using opened = new AsyncDisposableStack()
     await options.loaded.backend.release('all') // sequences of an older epoch
-    const assembled = await assemble(options)
-    opened.defer(() => assembled.engine.dropSockets())
+    const started = await startMeasured(options)
+    opened.defer(() => started.engine.dropSockets())
     options.signal.throwIfAborted()
     const checks = await startChecks(options)
     if (checks) opened.defer(() => checks.close())
     options.signal.throwIfAborted()
-    const rank = new EpochRank(options, assembled, checks)
+    const rank = new EpochRank(options, started, checks)
     opened.move()
     return rank
   }
@@ -157,12 +156,12 @@ export class EpochRank {
 
   /** Over sockets. */
   get bytesSent(): number {
-    return this.#assembled.engine.bytesSent
+    return this.#rank.engine.bytesSent
   }
 
   /** Fails the step that runs. */
   break(error: MeshError): void {
-    this.#assembled.engine.break(error)
+    this.#rank.engine.break(error)
   }
 
   /** Rank 0: sums go over the streams of libp2p until the ring forms anew. */
@@ -172,9 +171,9 @@ export class EpochRank {
       { ring: ring.ringId, epoch: ring.epoch, code },
       'after a failed job sums go over libp2p until the ring forms anew',
     )
-    this.#assembled.engine.dropSockets()
     // all of the pool read this: the words of a failure may quote a prompt, its kind and the name of a member do not
-    this.#streamsReason = `a job failed (${code}${ring.members.some(({ name }) => name === peer) ? `: ${peer}` : ''})`
+    const who = ring.members.some(({ name }) => name === peer) ? `: ${peer}` : ''
+    this.#rank.leaveSockets(`a job failed (${code}${who})`)
     this.#agree()
     onAgreed(this.#network)
   }
@@ -182,7 +181,7 @@ export class EpochRank {
   /** Ends jobs, sockets and checks; the streams are those of the session. */
   async close(): Promise<void> {
     this.#follower?.close()
-    this.#assembled.engine.dropSockets()
+    this.#rank.engine.dropSockets()
     await this.#checks?.close()
   }
 
@@ -213,7 +212,7 @@ export class EpochRank {
       logger,
       leaderName: ring.members[0].name,
       stepTimeoutMs: channel.stepTimeoutMs,
-      onSettings: (settings) => this.#assembled.engine.use(settings),
+      onSettings: (settings) => this.#rank.engine.use(settings),
       onBusy,
       onWork: onFollowed,
     })
@@ -221,19 +220,9 @@ export class EpochRank {
 
   /** Rank 0: how the next job sums, for this rank at once. */
   #agree(): CollectiveSettings {
-    const { ring, channel, settings: wanted } = this.#options
-    const { engine, links }: { readonly engine: AssembledRank['engine']; readonly links: readonly RingLink[] } =
-      this.#assembled
-    // who runs weights unrounded wants sums unrounded too
-    const wire = wanted.wire === 'auto' && ring.quant === 'f32' ? 'f32' : wanted.wire
-    const settings: CollectiveSettings = {
-      ...wanted,
-      wire,
-      link: costOf(slowestOf(links)),
-      carrier: engine.hasSockets ? 'sockets' : 'streams',
-    }
-    engine.use(settings)
-    if (channel) this.#network = networkOf(ring, settings, links, this.#streamsReason)
+    const { ring, channel } = this.#options
+    const settings = this.#rank.agree()
+    if (channel) this.#network = networkOf(ring, settings, this.#rank.links, this.#rank.streamsReason)
     return settings
   }
 }

@@ -10,7 +10,7 @@ import type { StepInput } from '../engine/engine.ts'
 import { cases, checkReference, creators, openBundledModel, ringKinds } from '../engine/test/bundled-reference.ts'
 import { type CreateBackend, openRing, type RankParts, type RingOfEngines } from '../engine/test/ring-of-engines.ts'
 import { createTestPool, type TestPool } from '../network/test/pool-of-nodes.ts'
-import { type AssembledRanks, assembleRanks } from './test/assembled-ranks.ts'
+import { type StartedRanks, startRanks } from './test/started-ranks.ts'
 
 /** Processes that this one started. */
 const children = (): number[] =>
@@ -29,7 +29,7 @@ interface Ring {
   readonly ring: RingOfEngines
   readonly parts: readonly RankParts[]
   readonly pool: TestPool
-  readonly ranks: AssembledRanks
+  readonly ranks: StartedRanks
   /** Of the compute process of each rank that has one. */
   readonly pids: ReadonlyMap<number, number>
 }
@@ -58,7 +58,7 @@ for (const [kind, names] of Object.entries(ringKinds))
       const pool = await createTestPool(worldSize, { stepTimeoutMs })
       t.after(() => pool.stop())
       let parts: readonly RankParts[] = []
-      let ranks: AssembledRanks | undefined
+      let ranks: StartedRanks | undefined
       const pids = new Map<number, number>()
       let started: Promise<unknown> = Promise.resolve()
       // one after another, so that it is clear whose a process is
@@ -80,7 +80,7 @@ for (const [kind, names] of Object.entries(ringKinds))
         create,
         link: async (made) => {
           parts = made
-          ranks = await assembleRanks(pool, made)
+          ranks = await startRanks(pool, made)
           return ranks.engines
         },
       })
@@ -91,7 +91,7 @@ for (const [kind, names] of Object.entries(ringKinds))
         parts.map(() => undefined),
       )
       ranks?.use('sockets')
-      return { ring, parts, pool, pids, ranks: ranks as AssembledRanks }
+      return { ring, parts, pool, pids, ranks: ranks as StartedRanks }
     }
 
     /** The same backends in a later epoch. */
@@ -99,8 +99,8 @@ for (const [kind, names] of Object.entries(ringKinds))
       t: TestContext,
       { parts, pool, ring }: Ring,
       epoch: number,
-    ): Promise<{ readonly ranks: AssembledRanks; readonly ring: RingOfEngines }> => {
-      const ranks = await assembleRanks(pool, parts, { epoch })
+    ): Promise<{ readonly ranks: StartedRanks; readonly ring: RingOfEngines }> => {
+      const ranks = await startRanks(pool, parts, { epoch })
       t.after(() => ranks.leave())
       assert.deepEqual(
         ranks.reasons,
@@ -111,7 +111,7 @@ for (const [kind, names] of Object.entries(ringKinds))
     }
 
     const ringOf = (
-      { engines }: AssembledRanks,
+      { engines }: StartedRanks,
       parts: readonly RankParts[],
     ): Pick<RingOfEngines, 'engines' | 'step' | 'release'> => {
       let step = 0

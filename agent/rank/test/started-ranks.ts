@@ -1,14 +1,15 @@
-/** All ranks of an epoch in this process, assembled as agents do it, over real libp2p nodes: for tests. */
+/** All ranks of an epoch in this process, started as agents do it, over real libp2p nodes: for tests. */
 import { silentLogger } from '../../../shared/log.ts'
 import { type CollectiveSettings, costOf, slowestOf } from '../../collective/chooser.ts'
 import type { HostedBackend } from '../../compute/hosted-backend.ts'
 import type { RankParts } from '../../engine/test/ring-of-engines.ts'
 import type { RingChannel } from '../../network/ring-channel.ts'
 import type { TestPool } from '../../network/test/pool-of-nodes.ts'
-import { assembleRank, type CarrierChoice } from '../assemble-rank.ts'
+import type { CarrierChoice } from '../open-carrier.ts'
+import { startRank } from '../start-rank.ts'
 import type { RingEngine } from '../ring-engine.ts'
 
-export interface AssembledRanks {
+export interface StartedRanks {
   readonly engines: readonly RingEngine[]
   readonly channels: readonly RingChannel[]
   /** Why sums stay on streams, by rank. */
@@ -19,18 +20,18 @@ export interface AssembledRanks {
   leave(): Promise<void>
 }
 
-export const assembleRanks = async (
+export const startRanks = async (
   pool: TestPool,
   parts: readonly RankParts[],
   { epoch = 1, carrier = 'auto' }: { readonly epoch?: number; readonly carrier?: CarrierChoice } = {},
-): Promise<AssembledRanks> => {
+): Promise<StartedRanks> => {
   const members = parts.map((_, rank) => rank)
   const ring = pool.ring(members, epoch)
   const channels = await pool.connect(ring, members)
   const { signal } = new AbortController()
   const ranks = await Promise.all(
     parts.map(({ shape, ranges, residual, embed, backend }, rank) =>
-      assembleRank({
+      startRank({
         shape,
         ranges,
         residual,
@@ -39,6 +40,7 @@ export const assembleRanks = async (
         backend: backend as HostedBackend,
         channel: channels[rank],
         carrier,
+        settings: { algorithm: 'auto', wire: 'f32' },
         logger: silentLogger(),
         signal,
       }),
