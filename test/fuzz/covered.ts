@@ -80,6 +80,9 @@ export const notOfOthers: Readonly<Record<string, string>> = {
   'agent/engine/ggml/library.ts': 'the package.json of an installed package',
   'agent/compute/ggml/process-main.ts': 'requests of the agent that started this process',
   'agent/compute/ggml/process-protocol.ts': 'requests of the agent that started this process',
+  'agent/model/blocks/decode-32.ts': 'all bits of a block stand for numbers (blocks/formats.test.ts tries any bits)',
+  'agent/model/blocks/decode-256.ts': 'all bits of a block stand for numbers (blocks/formats.test.ts tries any bits)',
+  'agent/model/blocks/formats.ts': 'all bits of a block stand for numbers (blocks/formats.test.ts tries any bits)',
   'agent/links/link-requests.ts': 'requests of the agent to a thread or process that it started',
   'control-plane/store/job-texts.ts': 'text that this control plane stored, behind the seal of its own key',
   'control-plane/store/text-vault.ts':

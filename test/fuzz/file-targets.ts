@@ -19,6 +19,9 @@ import { Revocations } from '../../agent/device/revocations.ts'
 import { loadRingWishes, saveRingWish, unreadableWishes } from '../../agent/device/rings.ts'
 import { readClock } from '../../agent/device/elapsed.ts'
 import { readConfig } from '../../agent/model/config.ts'
+import { openGguf } from '../../agent/model/gguf/gguf.ts'
+import { tokenizerMetadata } from '../../agent/model/gguf/test/tokenizer-metadata.ts'
+import { writeGguf } from '../../agent/model/gguf/write-gguf.ts'
 import { readHashes, writeHashes } from '../../agent/model/hash-store.ts'
 import { writeRandomModel } from '../../agent/model/random-model.ts'
 import { openTensors } from '../../agent/model/safetensors.ts'
@@ -247,6 +250,20 @@ const tokenizerReaders = (root: string): FileReader[] =>
     ]
   })
 
+const ggufReaders = (root: string): FileReader[] => {
+  const [file] = writeGguf(join(root, 'model.gguf'), {
+    metadata: {
+      'general.architecture': { type: 'string', value: 'llama' },
+      ...tokenizerMetadata(families['qwen-2'], 'gpt2', 'qwen2'),
+    },
+    tensors: [{ name: 'token_embd.weight', dims: [4, 32], type: 'Q8_0', bytes: () => new Uint8Array(136) }],
+  })
+  return [
+    { name: 'model.gguf', file, read: () => openGguf(file).close() },
+    { name: 'tokenizer of model.gguf', file, read: () => loadTokenizer(file).encode('Once upon a time') },
+  ]
+}
+
 /** A shard as it is listed: index, last use, and a use that a process claims. */
 const shardReaders = (root: string): FileReader[] => {
   const shards = join(root, 'shards')
@@ -284,6 +301,7 @@ export const openFileTargets = (): FileTargets => {
       ...homeReaders(root),
       ...modelReaders(root),
       ...tokenizerReaders(root),
+      ...ggufReaders(root),
       ...shardReaders(root),
       ...unitReaders(root),
     ].map(target),
