@@ -61,7 +61,9 @@ export const bindGguf = ({ family, spec, tensors, folder }: BoundModel): RoleTen
     names: ggufNamesOf(family),
     tensors,
     folder,
-    // factors of rope are in the spec
     mayPassOver: (name) =>
-      /^rope_(freqs|factors_(long|short))\.weight$/.test(name) || (family.gguf?.passesOver?.test(name) ?? false),
+      // factors of rope are in the spec
+      /^rope_(freqs|factors_(long|short))\.weight$/.test(name) ||
+      (family.gguf?.draftBlocks !== undefined && Number(/^blk\.(\d+)\./.exec(name)?.[1]) >= spec.layers.length) ||
+      (family.gguf?.passesOver?.test(name) ?? false),
   })

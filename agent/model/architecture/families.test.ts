@@ -11,7 +11,13 @@ import { storedTensor } from '../stored-tensors.ts'
 import type { TensorStore } from '../tensor-file.ts'
 import { bindGguf, bindSafetensors, safetensorsNames } from './bind.ts'
 import type { ModelSpec } from './model-spec.ts'
-import { checkpointOf, fileTensors, writeCheckpoint, writeGgufCheckpoint } from './random-checkpoint.ts'
+import {
+  type Checkpoint,
+  checkpointOf,
+  fileTensors,
+  writeCheckpoint,
+  writeGgufCheckpoint,
+} from './random-checkpoint.ts'
 import { readGgufSpec } from './read-gguf-spec.ts'
 import { readSpec } from './read-spec.ts'
 import type { RoleTensor, StoredTensor } from './tensor-roles.ts'
@@ -77,7 +83,9 @@ const assertSame = (got: ReadonlyMap<string, RoleTensor>, want: ReadonlyMap<stri
 const asLlamaCpp = (spec: ModelSpec): ModelSpec =>
   JSON.parse(JSON.stringify(spec).replaceAll('"geluTanh"', '"geluTable"')) as ModelSpec
 
-for (const { name, config, seed, gguf, comparable = tokenCount } of tinyFamilies) {
+const same = (checkpoint: Checkpoint): Checkpoint => checkpoint
+
+for (const { name, config, seed, gguf, comparable = tokenCount, inGguf = same } of tinyFamilies) {
   test(`families: ${name}: both formats hold the same model, and llama.cpp computes what the oracle does`, async (t) => {
     const checkpoint = checkpointOf({ config, seed })
     const { spec } = checkpoint
@@ -90,13 +98,14 @@ for (const { name, config, seed, gguf, comparable = tokenCount } of tinyFamilies
     assertSame(bindSafetensors({ ...ofFolder, tensors: storedOf(store), folder: place }).roles, checkpoint.roles)
 
     const file = join(folder, `${name}.gguf`)
-    writeGgufCheckpoint(file, checkpoint, gguf(spec))
+    const asGguf = inGguf(checkpoint)
+    writeGgufCheckpoint(file, asGguf, gguf(spec))
     const model = openGguf(file)
     t.after(() => model.close())
     const tensors = storedOf(model)
     const ofFile = readGgufSpec({ file, metadata: model.metadata, tensors })
-    assertNear({ ...ofFile.spec, family: '' }, { ...spec, family: '' }, 'spec')
-    assertSame(bindGguf({ ...ofFile, tensors, folder: file }).roles, checkpoint.roles)
+    assertNear({ ...ofFile.spec, family: '' }, { ...asGguf.spec, family: '' }, 'spec')
+    assertSame(bindGguf({ ...ofFile, tensors, folder: file }).roles, asGguf.roles)
 
     const tokens = Array.from({ length: tokenCount }, (_, i) => (i * 89 + seed * 7) % spec.vocab)
     const reference = await llama?.logits(file, tokens)

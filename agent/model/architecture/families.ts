@@ -4,6 +4,7 @@ import { gemma, gemma2, gemma3 } from './families/gemma.ts'
 import { gptOss } from './families/gpt-oss.ts'
 import { llama, mistral, mixtral, smollm3 } from './families/llama.ts'
 import { phi3 } from './families/phi.ts'
+import { qwen35, qwen35Moe } from './families/qwen-delta.ts'
 import { qwen2, qwen3, qwen3Moe } from './families/qwen.ts'
 
 export const families: readonly Family[] = [
@@ -13,6 +14,8 @@ export const families: readonly Family[] = [
   qwen2,
   qwen3,
   qwen3Moe,
+  qwen35,
+  qwen35Moe,
   gemma,
   gemma2,
   gemma3,

@@ -54,6 +54,8 @@ export interface GgufRow {
   /** What the file does not say, in the words of config.json: it follows from the architecture. */
   readonly implied?: (facts: GgufFacts) => Json
   readonly names?: Names
+  /** Blocks behind the last layer that draft further tokens are passed over; `block_count` counts them. */
+  readonly draftBlocks?: true
   /** Tensors that are passed over. */
   readonly passesOver?: RegExp
 }

@@ -1,5 +1,5 @@
 /** Names of tensors that most families share, in safetensors and in GGUF; rows of the table change single ones. */
-import type { Names } from './naming.ts'
+import type { Names, Naming } from './naming.ts'
 
 const layer = 'model.layers.{n}.'
 const mlp = (at: string, to: string): Names => ({
@@ -50,9 +50,9 @@ export const plusOne = (names: Names): Names =>
       .map((part) => [part, { name: names[part] as string, apply: 'plusOne' }]),
   )
 
-/** Parts whose rows lie one after another in one tensor. */
-export const together = (name: string, parts: readonly string[]): Names =>
-  Object.fromEntries(parts.map((part) => [part, { name, together: parts }]))
+/** Parts whose rows lie one after another in one tensor, in each group. */
+export const together = (name: string, parts: readonly string[], per?: Naming['per']): Names =>
+  Object.fromEntries(parts.map((part) => [part, { name, together: parts, ...(per && { per }) }]))
 
 const blk = 'blk.{n}.'
 const qkv = ['attention.q', 'attention.k', 'attention.v']

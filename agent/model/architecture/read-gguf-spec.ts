@@ -101,7 +101,11 @@ const rowOf = (file: string, architecture: unknown, facts: GgufFacts): Family =>
 
 const configOf = ({ file, metadata, tensors }: GgufContent, { gguf }: Family, facts: GgufFacts): Json => {
   const prefix = `${String(metadata.get('general.architecture'))}.`
-  const keys = { ...usualKeys, ...gguf?.keys }
+  const keys: Readonly<Record<string, string | null>> = {
+    ...usualKeys,
+    ...(gguf?.draftBlocks && { nextn_predict_layers: null }),
+    ...gguf?.keys,
+  }
   const said: Record<string, unknown> = {}
   for (const name of metadata.keys()) {
     if (/^(adapter|clip)\./.test(name)) throw invalid(file, `it holds no text model, but ${name}`)
@@ -115,6 +119,8 @@ const configOf = ({ file, metadata, tensors }: GgufContent, { gguf }: Family, fa
   }
   const implied = gguf?.implied?.(facts) ?? {}
   const embedding = tensors.get('token_embd.weight')?.dims[0]
+  const drafts = gguf?.draftBlocks ? (facts.value('nextn_predict_layers') ?? 0) : 0
+  said.num_hidden_layers = Number(said.num_hidden_layers) - Number(drafts)
   const config = {
     ...usualDefaults,
     tie_word_embeddings: !tensors.has('output.weight'),

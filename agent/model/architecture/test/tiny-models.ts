@@ -2,12 +2,15 @@
 import type { TypedValue } from '../../gguf/write-gguf.ts'
 import type { Json } from '../../json.ts'
 import type { AttentionSpec, ModelSpec } from '../model-spec.ts'
-import type { GgufExtras, TinyModel } from '../random-checkpoint.ts'
+import type { Checkpoint, GgufExtras, TinyModel } from '../random-checkpoint.ts'
+import { tiled } from './tiled-heads.ts'
 import { ropeDivisors } from '../rope-frequencies.ts'
 
 export interface TinyFamily extends TinyModel {
   readonly name: string
   readonly gguf: (spec: ModelSpec) => GgufExtras
+  /** The same model with its tensors in the order that GGUF has, where that is another one. */
+  readonly inGguf?: (checkpoint: Checkpoint) => Checkpoint
   /** Tokens that llama.cpp computes as the makers do; behind them (a window that it does not know) it departs. */
   readonly comparable?: number
 }
@@ -55,17 +58,19 @@ export const usualKeys = (spec: ModelSpec, config: Json): Record<string, TypedVa
 interface Tiny extends Partial<GgufExtras> {
   readonly config: Json
   readonly comparable?: number
+  readonly inGguf?: TinyFamily['inGguf']
 }
 
 const tiny = (name: string, architecture: string, modelType: string, { config: change, ...more }: Tiny): TinyFamily => {
   const config = { architectures: [architecture], model_type: modelType, ...sizes, ...change }
-  const { comparable, ...extras } = more
+  const { comparable, inGguf, ...extras } = more
   return {
     name,
     config,
     seed: name.length,
     gguf: (spec) => ({ ...extras, keys: { ...usualKeys(spec, config), ...extras.keys } }),
     ...(comparable !== undefined && { comparable }),
+    ...(inGguf && { inGguf }),
   }
 }
 
@@ -90,6 +95,26 @@ const expertKeys = (count: number, used: number, ffn?: number): GgufExtras['keys
  * hair below a whole number and the lower one below 0, so that both mean the same.
  */
 const gptOssTheta = Math.fround((64 / (2 * Math.PI)) ** 4 * 1.000001)
+
+const deltaSizes = {
+  num_hidden_layers: 4,
+  head_dim: 16,
+  rms_norm_eps: 1e-6,
+  partial_rotary_factor: 0.25,
+  linear_num_key_heads: 2,
+  linear_num_value_heads: 6,
+  linear_key_head_dim: 16,
+  linear_value_head_dim: 16,
+}
+const deltaKeys: GgufExtras['keys'] = {
+  'rope.dimension_sections': { type: 'i32', values: [1, 1, 0, 0] },
+  full_attention_interval: u32(4),
+  'ssm.conv_kernel': u32(4),
+  'ssm.state_size': u32(16),
+  'ssm.time_step_rank': u32(6),
+  'ssm.group_count': u32(2),
+  'ssm.inner_size': u32(96),
+}
 
 export const tinyFamilies: readonly TinyFamily[] = [
   tiny('llama, scaled', 'LlamaForCausalLM', 'llama', {
@@ -195,6 +220,22 @@ export const tinyFamilies: readonly TinyFamily[] = [
   }),
   tiny('smollm3', 'SmolLM3ForCausalLM', 'smollm3', {
     config: { num_hidden_layers: 4, tie_word_embeddings: true },
+  }),
+  tiny('qwen3.5', 'Qwen3_5ForCausalLM', 'qwen3_5_text', {
+    config: { ...deltaSizes },
+    keys: deltaKeys,
+    inGguf: tiled,
+  }),
+  tiny('qwen3.5 moe', 'Qwen3_5MoeForCausalLM', 'qwen3_5_moe_text', {
+    config: {
+      ...deltaSizes,
+      num_experts: 6,
+      num_experts_per_tok: 2,
+      moe_intermediate_size: 24,
+      shared_expert_intermediate_size: 40,
+    },
+    keys: { ...deltaKeys, ...expertKeys(6, 2, 24), expert_shared_feed_forward_length: u32(40) },
+    inGguf: tiled,
   }),
 ]
 
