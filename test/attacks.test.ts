@@ -222,7 +222,7 @@ const knock = (port: number): Promise<void> =>
 const knocks = 10_000
 const knocksAtOnce = 100
 
-test('attacks on a pool that works', { timeout: 300_000 }, async (t) => {
+test('attacks on a pool that works', { timeout: 900_000 }, async (t) => {
   const arena = await createArena(t)
   const { url, poolId, root, admin } = arena
   const before = { agent: residentMiB(arena.agentPid), plane: residentMiB(arena.planePid) }

@@ -15,7 +15,7 @@ import { issueCertificate } from '../shared/identity/pool-certificate.ts'
 import type { Printed } from '../shared/printed.ts'
 import type { RingView } from '../shared/schema/ring.ts'
 import { temporaryFolder } from './support/homes.ts'
-import { mesh, runMesh } from './support/processes.ts'
+import { mesh, meshHere } from './support/processes.ts'
 
 const bundled = fileURLToPath(new URL('../models/tiny-story', import.meta.url))
 const shape = { layers: 1, hidden: 64, heads: 2, kvHeads: 1, headDim: 32, ffn: 96, vocab: 300, context: 64 }
@@ -33,7 +33,7 @@ test('join-ring', async (t) => {
   /** Refused, and the wishes of this device are what they were. */
   const refused = async (args: readonly string[], code: number, problem: RegExp): Promise<void> => {
     const kept = wishes()
-    const result = await runMesh(['join-ring', ...args], { home })
+    const result = await meshHere(['join-ring', ...args], home)
     assert.equal(result.code, code, result.stderr)
     assert.match(result.stderr, problem)
     assert.match(result.stderr, /^hint: /m)
@@ -74,7 +74,7 @@ test('join-ring', async (t) => {
     randomModel(join(openHome(home).models, 'owner', 'name'), 4)
     assert.equal((await joined('--model-id', 'owner/name')).model_id, 'owner/name')
     assert.match(await mesh(['ring-status'], { home }), /^owner\/name q8/m)
-    const asked = await runMesh(['inference', '--model-id', 'nobody/serves:this', '--prompt', 'x'], { home })
+    const asked = await meshHere(['inference', '--model-id', 'nobody/serves:this', '--prompt', 'x'], home)
     assert.match(asked.stderr, /no device serves nobody\/serves:this/)
     assert.match(await mesh(['leave-ring', '--model-id', 'owner/name'], { home }), /left the ring for owner\/name/)
     assert.ok(!wishes().includes('owner/name'))
@@ -83,7 +83,7 @@ test('join-ring', async (t) => {
   await t.test('what is no id is refused at once, wherever one is given', async () => {
     for (const id of ['../x', '/etc', 'a//b', 'a b', '.hidden', 'a/../b'])
       await refused(['--model-id', id], 2, /--model-id wants a name such as/)
-    assert.equal((await runMesh(['inference', '--model-id', '../x', '--prompt', 'x'], { home })).code, 2)
+    assert.equal((await meshHere(['inference', '--model-id', '../x', '--prompt', 'x'], home)).code, 2)
   })
 
   await t.test('a folder is looked at whole before anybody is asked', async () => {
@@ -152,7 +152,7 @@ test('join-ring', async (t) => {
     const file = openHome(home).rings
     const bad = { poolId: 'ab'.repeat(32), modelId: 'white space', quant: 'q8', share: 1 }
     writeFileSync(file, JSON.stringify([bad, ...loadRingWishes(openHome(home))]))
-    const result = await runMesh(['join-ring', '--model-id', 'tiny-story'], { home })
+    const result = await meshHere(['join-ring', '--model-id', 'tiny-story'], home)
     assert.equal(result.code, 0, result.stderr)
     assert.match(result.stderr, /note: in .*rings\.json .*white space/)
     assert.deepEqual((JSON.parse(wishes()) as unknown[])[0], bad)

@@ -147,7 +147,7 @@ const story = async (
 
 test(
   'lan: create, invite, join, lock, ring, prompt; then the host moves, then both do, then one forgets nothing',
-  { timeout: 300_000, skip: lanImpossible() },
+  { timeout: 900_000, skip: lanImpossible() },
   async (t) => {
     const { machines, a, b } = twoDevices(t)
     const { agentB, ring: first, text } = await story(t, a, b)

@@ -11,7 +11,7 @@ import { encodeInvite, inviteIdBytes, inviteSecretBytes } from '../../shared/ide
 import { newKeyPair, toHex } from '../../shared/identity/keys.ts'
 import { environmentFor } from '../../shared/options.ts'
 import { afterwards, temporaryFolder } from '../../test/support/homes.ts'
-import { mesh, runMesh, runProgram, startReady, within } from '../../test/support/processes.ts'
+import { mesh, meshHere, runMesh, runProgram, startReady, within } from '../../test/support/processes.ts'
 import { commandOf } from './programs.ts'
 
 /** A port where nobody listens: it was free a moment ago. */
@@ -47,7 +47,7 @@ const fails = async (
   home: string,
   wanted: { code: number; error: RegExp; hint: RegExp },
 ): Promise<void> => {
-  const { code, stdout, stderr } = await runMesh(args, { home })
+  const { code, stdout, stderr } = await meshHere(args, home)
   assert.equal(stdout, '')
   assert.match(stderr, /^error: [^\n]+\nhint: [^\n]+\n$/, `not two lines:\n${stderr}`)
   const [error, hint] = stderr.split('\n')
@@ -129,7 +129,7 @@ describe('mesh', () => {
       await mesh(['init', '--network-id', 'home', '--name', 'desk', '--yes', '--json'], { home }),
     ) as Record<string, unknown>
     assert.deepEqual([again.created, again.registered, again.name], [false, false, 'desk'])
-    const { code, stdout } = await runMesh(['status', '--json'], { home })
+    const { code, stdout } = await meshHere(['status', '--json'], home)
     assert.equal(code, 3) // no agent runs
     const status = JSON.parse(stdout) as {
       device: { device_id: string }

@@ -14,7 +14,7 @@ import { openHome } from '../../shared/home.ts'
 import { environmentFor } from '../../shared/options.ts'
 import type { Job, JobEvent, JobSubmission } from '../../shared/schema/job.ts'
 import { afterwards, temporaryFolder } from '../../test/support/homes.ts'
-import { eventually, mesh, runMesh, within } from '../../test/support/processes.ts'
+import { eventually, mesh, meshHere, runMesh, within } from '../../test/support/processes.ts'
 import { startProcess } from './managed-process.ts'
 import { commandOf } from './programs.ts'
 import { runCli } from './run.ts'
@@ -275,7 +275,7 @@ describe('mesh inference', () => {
       send(response, running, tokens(1, 0, ' there'), done(job, { state: 'failed', text: ' there', error }))
       response.end()
     })
-    const { code, stdout, stderr } = await runMesh(['inference', '--prompt', 'Once'], { home })
+    const { code, stdout, stderr } = await meshHere(['inference', '--prompt', 'Once'], home)
     assert.deepEqual([code, stdout], [6, ' there\n'])
     assert.equal(stderr, `error: ${error.message}\nhint: ${error.hint}\n`)
   })
@@ -303,7 +303,7 @@ describe('mesh inference', () => {
     const { home, cancelled } = await play(t, (_, response) =>
       send(response, { sequence: 0, type: 'state', state: 'queued', worldSize: 0 }),
     )
-    const { code, stderr } = await runMesh(['inference', '--prompt', 'Once', '--wait', '300ms'], { home })
+    const { code, stderr } = await meshHere(['inference', '--prompt', 'Once', '--wait', '300ms'], home)
     assert.deepEqual([code, stderr.split('\n')[0]], [6, 'error: the job waited 300 ms for a ring'])
     assert.equal(cancelled.length, 1)
   })
@@ -319,7 +319,7 @@ describe('mesh inference', () => {
       send(response, { ...running, sequence: 1 }, done(job, { text: ' x', tokens: [1] }))
       response.end()
     })
-    const { code, stdout, stderr } = await runMesh(['inference', '--prompt', 'Once'], { home })
+    const { code, stdout, stderr } = await meshHere(['inference', '--prompt', 'Once'], home)
     assert.deepEqual([code, stdout], [0, ' x\n'])
     assert.deepEqual(stderr.split('\n'), [
       'waiting: the ring is busy, 2 before you',
@@ -337,7 +337,7 @@ describe('mesh inference', () => {
         `event: waiting\ndata: ${JSON.stringify({ type: 'waiting', before: 0, reason: 'no device is online; Laptop would serve it' })}\n\n`,
       )
     })
-    const { code, stderr } = await runMesh(['inference', '--prompt', 'Once', '--wait', '300ms'], { home })
+    const { code, stderr } = await meshHere(['inference', '--prompt', 'Once', '--wait', '300ms'], home)
     assert.equal(code, 6)
     assert.match(
       stderr,
@@ -359,7 +359,7 @@ describe('mesh inference', () => {
         `event: waiting\ndata: ${JSON.stringify({ type: 'waiting', before: 0, reason: error.message, error })}\n\n`,
       )
     })
-    const { code, stderr } = await runMesh(['inference', '--prompt', 'Once'], { home })
+    const { code, stderr } = await meshHere(['inference', '--prompt', 'Once'], home)
     assert.deepEqual([code, stderr], [6, `error: ${error.message}\nhint: ${error.hint}\n`])
     assert.equal(cancelled.length, 1)
   })
@@ -371,7 +371,7 @@ describe('mesh inference', () => {
         `event: waiting\ndata: ${JSON.stringify({ type: 'waiting', before: 0, reason: 'the disk is full' })}\n\n`,
       )
     })
-    const { code, stdout, stderr } = await runMesh(['inference', '--prompt', 'Once', '--wait', '300ms'], { home })
+    const { code, stdout, stderr } = await meshHere(['inference', '--prompt', 'Once', '--wait', '300ms'], home)
     assert.deepEqual([code, stdout], [6, ' there\n'])
     assert.match(stderr, /^waiting: the disk is full\nerror: the job waited 300 ms .*: the disk is full$/m)
   })

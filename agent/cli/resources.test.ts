@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { describe, it, type TestContext } from 'node:test'
 import { openHome } from '../../shared/home.ts'
 import { temporaryFolder } from '../../test/support/homes.ts'
-import { eventually, mesh, meshHere, runMesh, startReady } from '../../test/support/processes.ts'
+import { eventually, mesh, meshHere, startReady } from '../../test/support/processes.ts'
 import { loadDevice } from '../device/device.ts'
 import { readClock } from '../device/elapsed.ts'
 import { changeLock, loadLock, saveCountdown } from '../device/lock-store.ts'
@@ -50,7 +50,7 @@ const createDevice = async (
 }
 
 const refused = async (home: string, args: readonly string[], code: number, text: RegExp): Promise<void> => {
-  const result = await runMesh(args, { home })
+  const result = await meshHere(args, home)
   assert.match(result.stderr, text)
   assert.equal(result.code, code)
 }
@@ -100,7 +100,7 @@ describe('memory locks', () => {
         /^error: 100 MB stay locked until about \d{4}-\d\d-\d\d \d\d:\d\d UTC \(2[34] h(?: \d+ min)? left of the cooldown\)$/m,
       )
       assert.match(
-        (await runMesh(['status'], { home })).stdout,
+        (await meshHere(['status'], home)).stdout,
         /memory +100 MB, unlocked: it stays committed until about/,
       )
     },

@@ -42,6 +42,23 @@ const meanLoss = async (ring: RingOfEngines, encode: (text: string) => number[],
   return loss / count
 }
 
+/**
+ * How each kind of ring is cut: every kind alone or not, evenly and not. What else there is of cuts is shown with random
+ * models (`differential.test.ts`).
+ */
+const cuts: Readonly<Record<string, { readonly f32: readonly number[][]; readonly q8: readonly number[][] }>> = {
+  onnx: { f32: [[1], [1, 1], [1, 1, 1], [5, 1, 3, 1]], q8: [[1], [2, 1, 1]] },
+  ggml: { f32: [[1], [1, 1], [0.5, 0.25, 0.25], [1, 1, 1, 1, 1, 1]], q8: [[1], [1, 1]] },
+  mixed: {
+    f32: [
+      [1, 1],
+      [1, 1, 1, 1],
+      [5, 1, 3, 1],
+    ],
+    q8: [[2, 1, 1]],
+  },
+}
+
 for (const [kind, ranks] of Object.entries(ringKinds))
   describe(`bundled model on ${kind}`, () => {
     let folder: string
@@ -75,7 +92,7 @@ for (const [kind, ranks] of Object.entries(ringKinds))
       }
     }
 
-    for (const shares of [[1], [1, 1], [0.5, 0.25, 0.25], [1, 1, 1], [1, 1, 1, 1], [5, 1, 3, 1], [1, 1, 1, 1, 1, 1]]) {
+    for (const shares of cuts[kind].f32) {
       it(`f32, shares ${shares.join(' ')}: logits within 2e-3 at every position, greedy text identical`, async () => {
         await withRing(shares, 'f32', async (ring) => {
           for (const [slot, one] of cases.entries()) await checkReference(ring, one, { slot })
@@ -91,7 +108,7 @@ for (const [kind, ranks] of Object.entries(ringKinds))
         assert.equal(tokenizer.decode(ids), text.replace('<|end|>', ''))
     })
 
-    for (const shares of [[1], [1, 1], [2, 1, 1]]) {
+    for (const shares of cuts[kind].q8) {
       it(`q8, shares ${shares.join(' ')}: the first 32 greedy tokens are those of the reference`, async () => {
         await withRing(shares, 'q8', async (ring) => {
           for (const { prompt_ids: prompt, continuation_ids: continuation } of cases) {
