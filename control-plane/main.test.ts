@@ -117,6 +117,10 @@ test('process: a port in use, an unknown flag and a damaged database are two cle
     [['--prot', '1'], 2, /^error: Unknown option '--prot'.*\nhint: mesh control-plane --help\n$/],
     [['--port', '99999'], 2, /^error: --port wants a whole number from 0 to 65535, got "99999"\nhint: .*\n$/],
     [['--port', '0', '--data', data], 3, /^error: cannot read .*mesh\.sqlite: .*not a database.*\nhint: .*\n$/],
+    // a place that takes no folders: Node's own way of making them would try for ever
+    ...(process.platform === 'linux'
+      ? ([[['--port', '0', '--data', '/proc/none/plane'], 3, /^error: cannot write \/proc\/none\/.*\nhint: /]] as const)
+      : []),
   ] as const
   for (const [args, code, text] of cases) {
     const result = await start(t, folderOf(t), ...args).ended

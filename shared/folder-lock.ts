@@ -5,11 +5,12 @@
  * Node brings: no file is left behind that would have to be judged, and children do not inherit it. POSIX frees it
  * when the process closes any handle of that file, so nothing else may open it.
  */
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { setTimeout as pause } from 'node:timers/promises'
 import { MeshError, problemOf } from './errors.ts'
+import { makeFolder } from './make-folder.ts'
 import { isProcessAlive } from './process-alive.ts'
 
 export interface FolderLock {
@@ -45,7 +46,7 @@ const isLocked = (connection: DatabaseSync): boolean => {
 export const takeLock = (file: string): FolderLock | undefined => {
   let connection: DatabaseSync | undefined
   try {
-    mkdirSync(dirname(file), { recursive: true, mode: 0o700 })
+    makeFolder(dirname(file), 0o700)
     connection = new DatabaseSync(file, { timeout: 0 })
     if (!isLocked(connection)) {
       connection.close()

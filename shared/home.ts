@@ -3,20 +3,11 @@
  * Files are replaced by rename after fsync, so a crash leaves the old or the new content, never half of one.
  */
 import { randomBytes } from 'node:crypto'
-import {
-  closeSync,
-  fsyncSync,
-  linkSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  writeSync,
-} from 'node:fs'
+import { closeSync, fsyncSync, linkSync, openSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { MeshError, problemOf, systemCodeOf } from './errors.ts'
+import { makeFolder } from './make-folder.ts'
 import { homeFromEnvironment } from './options.ts'
 
 /** Paths of one home folder. */
@@ -174,7 +165,7 @@ const writeBeside = (
 ): void => {
   const temporary = `${file}.${randomBytes(4).toString('hex')}.tmp`
   try {
-    mkdirSync(dirname(file), { recursive: true, mode: 0o700 })
+    makeFolder(dirname(file), 0o700)
     const handle = openSync(temporary, 'w', mode)
     try {
       const bytes = typeof content === 'string' ? Buffer.from(content) : content

@@ -1,8 +1,9 @@
 /** Services without a terminal: started here, in a process that outlives this one and logs to a file. */
 import { spawn } from 'node:child_process'
-import { closeSync, mkdirSync, openSync, readFileSync, renameSync, statSync } from 'node:fs'
+import { closeSync, openSync, readFileSync, renameSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { MeshError } from '../../shared/errors.ts'
+import { makeFolder } from '../../shared/make-folder.ts'
 import type { ErrorReportJson } from '../../shared/schema/common.ts'
 import type { Home } from '../../shared/home.ts'
 import type { CommandContext } from './command.ts'
@@ -26,7 +27,7 @@ const otherMs = 60_000
 /** What a process writes beside its log goes here: it is what is left of a crash. */
 const openCrashFile = (home: Home): { readonly handle: number; readonly file: string; readonly start: number } => {
   const file = join(home.logs, 'crash.log')
-  mkdirSync(home.logs, { recursive: true, mode: 0o700 })
+  makeFolder(home.logs, 0o700)
   if ((statSync(file, { throwIfNoEntry: false })?.size ?? 0) > crashBytes) renameSync(file, `${file}.1`)
   const handle = openSync(file, 'a', 0o600)
   return { handle, file, start: statSync(file).size }

@@ -1,6 +1,7 @@
 /** A log file of bounded size: when it is full, it becomes `<file>.1` and a new one begins. */
-import { appendFileSync, mkdirSync, renameSync, statSync } from 'node:fs'
+import { appendFileSync, renameSync, statSync } from 'node:fs'
 import { dirname } from 'node:path'
+import { makeFolder } from '../../shared/make-folder.ts'
 
 /** Bytes of one file: weeks of a service that logs changes only. */
 const limitBytes = 4 * 2 ** 20
@@ -14,7 +15,7 @@ export class LogFile {
     this.#file = file
     this.#limitBytes = limit
     try {
-      mkdirSync(dirname(file), { recursive: true, mode: 0o700 })
+      makeFolder(dirname(file), 0o700)
       this.#bytes = statSync(file).size
     } catch {
       // no file yet, or none can be made: see `write`

@@ -1,11 +1,12 @@
 /** The SQLite database: opened, migrated, closed. */
-import { chmodSync, closeSync, mkdirSync, openSync } from 'node:fs'
+import { chmodSync, closeSync, openSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import Database from 'better-sqlite3'
 import { type BetterSQLite3Database, drizzle } from 'drizzle-orm/better-sqlite3'
 import { migrate } from 'drizzle-orm/better-sqlite3/migrator'
 import { MeshError, problemOf } from '../../shared/errors.ts'
+import { makeFolder } from '../../shared/make-folder.ts'
 import { systemFailureOf } from '../../shared/system-failure.ts'
 
 export type Store = BetterSQLite3Database
@@ -73,7 +74,7 @@ const cleanAtStart = (connection: Database.Database): void => {
 export const openDatabase = (file: string): OpenDatabase => {
   let connection: Database.Database | undefined
   try {
-    mkdirSync(dirname(file), { recursive: true, mode: 0o700 })
+    makeFolder(dirname(file), 0o700)
     makePrivate(file)
     connection = new Database(file, { timeout: 5000 })
     connection.pragma('journal_mode = WAL')
