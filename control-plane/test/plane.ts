@@ -1,6 +1,6 @@
 /** A control plane on a real SQLite file, and agents that speak its real protocol, for tests. */
 import assert from 'node:assert/strict'
-import { once } from 'node:events'
+import { on, once } from 'node:events'
 import type { Server } from 'node:http'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -196,11 +196,15 @@ export class FakeAgent {
   readonly device: TestDevice
   readonly #socket: WebSocket
   readonly #received: ControlMessage[] = []
+  /** A busy machine takes its time for a test: without a word of it the lease would end. */
+  readonly #alive = setInterval(() => this.#ping('alive'), 250).unref()
+  #asked = 0
   #wake: () => void = () => {}
 
   private constructor(device: TestDevice, socket: WebSocket) {
     this.device = device
     this.#socket = socket
+    socket.on('close', () => clearInterval(this.#alive))
     socket.on('message', (data) => {
       this.#received.push(JSON.parse(String(data)) as ControlMessage)
       this.#wake()
@@ -268,13 +272,15 @@ export class FakeAgent {
 
   /** What came so far and nobody asked for; resolves when everything sent before this call was handled. */
   async unread(): Promise<ControlMessage[]> {
-    this.#socket.ping()
-    await once(this.#socket, 'pong')
+    const question = String(++this.#asked)
+    this.#ping(question)
+    for await (const [answer] of on(this.#socket, 'pong', { close: ['close'] })) if (String(answer) === question) break
     return this.#received.splice(0)
   }
 
   /** Behaves like a machine that is gone: reads nothing, answers nothing. */
   freeze(): void {
+    clearInterval(this.#alive)
     this.#socket.pause()
   }
 
@@ -284,6 +290,10 @@ export class FakeAgent {
 
   kill(): void {
     this.#socket.terminate()
+  }
+
+  #ping(text: string): void {
+    if (this.#socket.readyState === WebSocket.OPEN) this.#socket.ping(text)
   }
 }
 
