@@ -9,7 +9,7 @@
  */
 
 /** Who waits for the ring, with one job at least. */
-export interface Waiting {
+export interface Flow {
   readonly flow: string
   /** Above zero; only proportions matter. */
   readonly weight: number
@@ -31,7 +31,7 @@ export class FairQueue {
   #virtual = 0
 
   /** A job of the flow whose turn it is begins; `undefined` when nobody waits. */
-  begin(waiting: readonly Waiting[]): Turn | undefined {
+  begin(waiting: readonly Flow[]): Turn | undefined {
     const [next] = waiting.toSorted(
       (a, b) => this.#startOf(a.flow) - this.#startOf(b.flow) || a.since - b.since || (a.flow < b.flow ? -1 : 1),
     )
@@ -52,7 +52,7 @@ export class FairQueue {
    * @param flows whose `jobs` are in the order of that flow
    * @param running the turn that has not ended
    */
-  foresee<Job>(flows: readonly (Waiting & { readonly jobs: readonly Job[] })[], cost: number, running?: Turn): Job[] {
+  foresee<Job>(flows: readonly (Flow & { readonly jobs: readonly Job[] })[], cost: number, running?: Turn): Job[] {
     const queue = new FairQueue()
     queue.#virtual = this.#virtual
     for (const [flow, finish] of this.#finish) queue.#finish.set(flow, finish)

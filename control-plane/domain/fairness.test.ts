@@ -6,15 +6,15 @@ import { entriesOf, type FinishedJob } from '../../shared/ledger/job-entries.ts'
 import { heldWeights, planShards, weightsOf } from '../../shared/plan/shard-plan.ts'
 import type { ModelShape } from '../../shared/schema/model.ts'
 import { seeded } from '../test/seeded.ts'
-import { FairQueue, type Turn, type Waiting } from './fair-queue.ts'
+import { FairQueue, type Turn, type Flow } from './fair-queue.ts'
 import { contributionShares, type Contributor, queueWeights } from './queue-share.ts'
 
-const wait = (flow: string, weight: number, since = 0): Waiting => ({ flow, weight, since })
+const wait = (flow: string, weight: number, since = 0): Flow => ({ flow, weight, since })
 
 /** Runs jobs of `cost` tokens until `total` are served. @returns tokens by flow */
 const serve = (
   queue: FairQueue,
-  waiting: readonly Waiting[],
+  waiting: readonly Flow[],
   total: number,
   cost: (flow: string) => number = () => 100,
 ): Map<string, number> => {

@@ -4,7 +4,6 @@ import { newKeyPair, toHex } from '../../shared/identity/keys.ts'
 import { poolIdOf } from '../../shared/identity/pool-certificate.ts'
 import { signCharter } from '../../shared/identity/pool-charter.ts'
 import { checkFounder, checkPool } from './pool-founding.ts'
-import { termsOf } from './pool-terms.ts'
 
 const root = newKeyPair()
 const poolId = poolIdOf(root.publicKey)
@@ -26,10 +25,4 @@ test('pool: id and charter are those of its root key', () => {
 test('pool: an admin publishes it', () => {
   checkFounder({ poolId, role: 'admin' })
   assert.throws(() => checkFounder({ poolId, role: 'member' }), { code: 'notAdmin' })
-})
-
-test('pool: what it was made to be is in its charter; one that does not hold, or none, lets nobody in', () => {
-  assert.deepEqual(termsOf({ charter, rootPublicKey }), { adminsReadText: true })
-  for (const pool of [undefined, { charter: null, rootPublicKey }, { charter: foreign, rootPublicKey }])
-    assert.equal(termsOf(pool).adminsReadText, false)
 })

@@ -7,7 +7,7 @@ import type { ErrorReportJson } from '../../shared/schema/common.ts'
 import type { ModelManifest, Quant } from '../../shared/schema/model.ts'
 import type { Loading, RingMember, RingNetwork, RingStatus, RingView } from '../../shared/schema/ring.ts'
 
-export interface RingFacts {
+export interface KnownRing {
   readonly ring: {
     readonly ringId: string
     readonly poolId: string
@@ -61,14 +61,14 @@ const leftOutView = ({
 })
 
 /** The key that prompts may be sealed with, where rank 0 is there to open them. */
-const sealingOf = ({ ring, status, reports, certificateOf }: RingFacts): Pick<RingView, 'sealing'> => {
+const sealingOf = ({ ring, status, reports, certificateOf }: KnownRing): Pick<RingView, 'sealing'> => {
   const leader = ring.members.find(({ rank }) => rank === 0)?.deviceId ?? ''
   const [key, certificate] = [reports.get(leader)?.sealingKey, certificateOf(leader)]
   return status === 'active' && key !== undefined && certificate !== undefined ? { sealing: { key, certificate } } : {}
 }
 
-export const viewOf = (facts: RingFacts): RingView => {
-  const { ring, status, reason, intents, reports } = facts
+export const viewOf = (known: KnownRing): RingView => {
+  const { ring, status, reason, intents, reports } = known
   const members = intents.map(({ deviceId, name, share, online, isMember, noRoom, leftOut }): MemberView => {
     const member = ring.members.find((one) => one.deviceId === deviceId)
     if (leftOut?.error && online && isMember && noRoom === undefined)
@@ -106,7 +106,7 @@ export const viewOf = (facts: RingFacts): RingView => {
     worldSize: ring.members.length,
     members: members.toSorted((a, b) => (a.rank ?? Infinity) - (b.rank ?? Infinity)),
     ...(network ? { network } : {}),
-    ...sealingOf(facts),
+    ...sealingOf(known),
     updatedAt: ring.updatedAt,
   }
 }

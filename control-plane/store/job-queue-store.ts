@@ -7,7 +7,7 @@ import { jobs } from './tables.ts'
 type Row = typeof jobs.$inferSelect
 
 /** Whose queue: an API key of a device, or (empty) its own jobs. */
-export type Flow = Pick<Row, 'submittedBy' | 'keyId'>
+export type QueuedBy = Pick<Row, 'submittedBy' | 'keyId'>
 
 export class JobQueueStore {
   readonly #store: Store
@@ -78,7 +78,7 @@ export class JobQueueStore {
   }
 
   /** Who has jobs in the queue of a model, and since when the oldest waits: each key by itself. */
-  waitingByKey(poolId: string, modelId: string): (Flow & { readonly since: number })[] {
+  waitingByKey(poolId: string, modelId: string): (QueuedBy & { readonly since: number })[] {
     return this.#store
       .select({ submittedBy: jobs.submittedBy, keyId: jobs.keyId, since: sql<number>`min(${jobs.createdAt})` })
       .from(jobs)
@@ -88,7 +88,7 @@ export class JobQueueStore {
   }
 
   /** The job of that queue that waits for longest. */
-  next(poolId: string, modelId: string, { submittedBy, keyId }: Flow): string | undefined {
+  next(poolId: string, modelId: string, { submittedBy, keyId }: QueuedBy): string | undefined {
     const isTheirs = and(eq(jobs.submittedBy, submittedBy), eq(jobs.keyId, keyId))
     return this.#store
       .select({ jobId: jobs.jobId })
