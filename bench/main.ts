@@ -8,8 +8,9 @@ import type { BackendChoice } from '../agent/compute/choose-backend.ts'
 import { openModel } from '../agent/model/model-folder.ts'
 import { MeshError } from '../shared/errors.ts'
 import { jsonWanted, printFatal } from '../shared/fatal.ts'
-import { parseFlags } from '../shared/flags.ts'
-import { type OptionName, optionRecord, type OptionValues } from '../shared/options.ts'
+import { parseProgram } from '../shared/flags.ts'
+import { type OptionName, optionRecord } from '../shared/options.ts'
+import { benchModelOptions, type ProgramValues } from '../shared/program-options.ts'
 import { watchOutput } from '../shared/output-watch.ts'
 import { jsonLine } from '../shared/printed.ts'
 import { CollectivesBench, InferenceBench } from '../shared/schema/bench.ts'
@@ -21,34 +22,7 @@ import { printInference } from './print-inference.ts'
 import { shapes } from './random-shard.ts'
 import type { LinkShape } from './shaped-network.ts'
 
-/** What only a model has. */
-const modelOptions = [
-  'model',
-  'shape',
-  'threads',
-  'spin',
-  'backend',
-  'quant',
-  'promptTokens',
-  'tokens',
-  'contexts',
-  'sequences',
-  'wire',
-  'compare',
-] as const
-const options = [
-  ...modelOptions,
-  'collectives',
-  'workers',
-  'runs',
-  'collective',
-  'carrier',
-  'rtt',
-  'mbit',
-  'json',
-  'logLevel',
-] as const
-type Options = OptionValues<(typeof options)[number]>
+type Options = ProgramValues<'bench'>
 
 /** @throws MeshError `usage` for a flag that would be without effect */
 const checkTogether = (given: Partial<Record<string, unknown>>): void => {
@@ -56,7 +30,7 @@ const checkTogether = (given: Partial<Record<string, unknown>>): void => {
     throw new MeshError('usage', { problem })
   }
   const idle =
-    given.collectives === true ? modelOptions.find((name: OptionName) => given[name] !== undefined) : undefined
+    given.collectives === true ? benchModelOptions.find((name: OptionName) => given[name] !== undefined) : undefined
   if (idle) usage(`${optionRecord(idle).flag} is of no use with --collectives: no model runs`)
   if (given.model !== undefined && given.shape !== undefined) usage('--model brings its own shape: leave out --shape')
   if (given.model !== undefined && given.compare !== undefined)
@@ -158,10 +132,10 @@ const runInference = async (values: Options): Promise<void> => {
 
 watchOutput()
 try {
-  const values = parseFlags(options, parseArgs, {
+  const values = parseProgram('bench', parseArgs, {
     defaults: (given) => {
       checkTogether(given)
-      return { quant: 'q4', threads: '1', workers: given.collectives === true ? '4' : '2' }
+      return given.collectives === true ? { workers: '4' } : {}
     },
   })
   await (values.collectives ? runCollectives(values) : runInference(values))

@@ -9,8 +9,8 @@ import { controlPlaneFolder, openHome } from '../shared/home.ts'
 import { Lifecycle, untilSignal } from '../shared/lifecycle.ts'
 import { listenError } from '../shared/listen-error.ts'
 import { createLogger } from '../shared/log.ts'
-import { parseFlags } from '../shared/flags.ts'
-import { defaultPorts, type OptionValues } from '../shared/options.ts'
+import { parseProgram } from '../shared/flags.ts'
+import type { ProgramValues } from '../shared/program-options.ts'
 import { watchOutput } from '../shared/output-watch.ts'
 import { jsonLine } from '../shared/printed.ts'
 import { ControlPlaneReady } from '../shared/schema/ready.ts'
@@ -39,27 +39,7 @@ const checkRelays = (relays: readonly string[]): readonly string[] => {
   return relays
 }
 
-const optionNames = [
-  'host',
-  'port',
-  'data',
-  'heartbeat',
-  'lease',
-  'ringGrace',
-  'loadTimeout',
-  'settleAfter',
-  'creditWindow',
-  'newcomerGrace',
-  'newcomerShare',
-  'keepText',
-  'relay',
-  'plainHttp',
-  'tlsCert',
-  'tlsKey',
-  'logLevel',
-  'json',
-] as const
-type Options = OptionValues<(typeof optionNames)[number]>
+type Options = ProgramValues<'controlPlane'>
 
 const settingsOf = (options: Options): Settings => ({
   heartbeatMs: options.heartbeat,
@@ -93,13 +73,13 @@ const readyText = (url: string, key: string, { plainHttp }: Options): string =>
   ].join('')
 
 const run = async (): Promise<void> => {
-  const options = parseFlags(optionNames, parseArgs)
+  const options = parseProgram('controlPlane', parseArgs)
   const given = certificateFiles(options)
   const logger = createLogger('control-plane', options.logLevel)
   const home = openHome()
   const ended = Promise.race([untilSignal(), watchOutput().lost]) // before anybody is told that we are ready: the signal may follow at once
   const parts = new Lifecycle()
-  const port = options.port ?? defaultPorts.controlPlane
+  const { port } = options
   const folder = options.data === undefined ? home.controlPlane : controlPlaneFolder(options.data)
   const lock = await lockFolder(`${folder.database}.lock`, 'a control plane')
   parts.add({ name: 'data folder', stop: () => lock.release() })

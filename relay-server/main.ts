@@ -3,12 +3,11 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { MeshError } from '../shared/errors.ts'
 import { jsonWanted, printFatal } from '../shared/fatal.ts'
-import { parseFlags } from '../shared/flags.ts'
+import { parseProgram } from '../shared/flags.ts'
 import { lockFolder } from '../shared/folder-lock.ts'
 import { openHome } from '../shared/home.ts'
 import { ownKey } from '../shared/identity/device-key.ts'
 import { untilSignal } from '../shared/lifecycle.ts'
-import { defaultPorts } from '../shared/options.ts'
 import { watchOutput } from '../shared/output-watch.ts'
 import { jsonLine } from '../shared/printed.ts'
 import { RelayReady } from '../shared/schema/ready.ts'
@@ -47,20 +46,16 @@ const run = async (): Promise<void> => {
           lock: join(folder, 'relay.lock'),
         }
       : own
-  const options = parseFlags(
-    ['host', 'port', 'data', 'announce', 'maxReservations', 'servedPools', 'open', 'logLevel', 'json'],
-    parseArgs,
-    {
-      defaults: ({ data, open, servedPools }) =>
-        knownSettings(filesIn(data).config, { open: open === true, named: servedPools !== undefined }),
-    },
-  )
+  const options = parseProgram('relay', parseArgs, {
+    defaults: ({ data, open, servedPools }) =>
+      knownSettings(filesIn(data).config, { open: open === true, named: servedPools !== undefined }),
+  })
   const logger = createLogger('relay', options.logLevel)
   const files = filesIn(options.data)
   keepInterfaces(logger)
   const settings = {
     host: options.host,
-    port: options.port ?? defaultPorts.relay,
+    port: options.port,
     announce: options.announce,
     maxReservations: options.maxReservations,
     servedPools: options.servedPools,

@@ -1,7 +1,8 @@
-/** Flags of the service processes (control plane, relay), read from the option table. */
+/** Flags of the programs that `mesh` starts as processes, read from the option table. */
 import type { parseArgs } from 'node:util'
 import { MeshError, problemOf } from './errors.ts'
 import { type OptionName, optionRecord, type OptionValues, readOptions } from './options.ts'
+import { type ProgramName, type ProgramOptions, programOptions, type ProgramValues } from './program-options.ts'
 
 type Given = Partial<Record<string, string | boolean | string[]>>
 
@@ -38,4 +39,22 @@ export const parseFlags = <Name extends OptionName>(
     names.map((name) => [name, values[flagOf(name)] as string | boolean | string[] | undefined]),
   )
   return readOptions(names, given, undefined, defaults?.(given))
+}
+
+/** Flags of a program, with its own defaults below those of the source. @throws MeshError `usage` */
+export const parseProgram = <Program extends ProgramName>(
+  program: Program,
+  parse: typeof parseArgs,
+  { args, defaults }: FlagSource = {},
+): ProgramValues<Program> => {
+  const { options, defaults: own }: ProgramOptions = programOptions[program]
+  const values = parseFlags([...options, 'logLevel'], parse, {
+    args,
+    defaults: (given) => {
+      const texts = Object.entries(own).map(([name, value]) => [name, String(value)])
+      const known = Object.entries(defaults?.(given) ?? {}).filter(([, text]) => text !== undefined)
+      return Object.fromEntries([...texts, ...known]) as Partial<Record<string, string>>
+    },
+  })
+  return values as unknown as ProgramValues<Program>
 }

@@ -1,11 +1,12 @@
 /** `mesh control-plane`, `mesh relay` and `mesh bench`: the sibling program in this terminal, with our signals and its exit code. */
 import { spawn } from 'node:child_process'
 import { constants } from 'node:os'
+import type { ProgramName } from '../../shared/program-options.ts'
 import type { CommandContext } from './command.ts'
 import { commandOf } from './programs.ts'
 
 /** Runs until the program ends. @returns its exit code */
-export const runSibling = (context: CommandContext, program: 'controlPlane' | 'relay' | 'bench'): Promise<number> =>
+export const runSibling = (context: CommandContext, program: ProgramName): Promise<number> =>
   new Promise((resolve, reject) => {
     const [file, ...args] = commandOf(program)
     const child = spawn(file, [...args, ...context.rawArguments], { stdio: ['inherit', 'inherit', 'inherit', 'ipc'] })

@@ -1,3 +1,4 @@
+import { programOptions } from '../../../shared/program-options.ts'
 import { BenchReport } from '../../../shared/schema/bench.ts'
 import { defineCommand } from '../command.ts'
 import { runSibling } from '../sibling.ts'
@@ -7,29 +8,7 @@ export const bench = defineCommand({
   summary: 'time a ring of processes on this machine, on a model or on random weights of a shape',
   details: 'What is measured and how: bench/METHOD.md.',
   needs: ['agent'],
-  options: [
-    'model',
-    'shape',
-    'workers',
-    'threads',
-    'spin',
-    'backend',
-    'quant',
-    'promptTokens',
-    'tokens',
-    'contexts',
-    'sequences',
-    'runs',
-    'collective',
-    'wire',
-    'carrier',
-    'compare',
-    'collectives',
-    'rtt',
-    'mbit',
-    'json',
-  ],
-  defaults: { quant: 'q4', threads: 1 },
+  ...programOptions.bench,
   examples: [
     'mesh bench --workers 2 --threads 1 --backend ggml',
     'mesh bench --workers 1 --threads 2 --compare llama.cpp',

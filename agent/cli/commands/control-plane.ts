@@ -1,4 +1,4 @@
-import { defaultPorts } from '../../../shared/options.ts'
+import { programOptions } from '../../../shared/program-options.ts'
 import { ControlPlaneReady } from '../../../shared/schema/ready.ts'
 import { defineCommand } from '../command.ts'
 import { runSibling } from '../sibling.ts'
@@ -7,26 +7,7 @@ export const controlPlane = defineCommand({
   name: 'control-plane',
   summary: 'run the control plane: one for a group, on a machine that all can reach',
   needs: ['control-plane'],
-  options: [
-    'host',
-    'port',
-    'data',
-    'heartbeat',
-    'lease',
-    'ringGrace',
-    'loadTimeout',
-    'settleAfter',
-    'creditWindow',
-    'newcomerGrace',
-    'newcomerShare',
-    'keepText',
-    'relay',
-    'plainHttp',
-    'tlsCert',
-    'tlsKey',
-    'json',
-  ],
-  defaults: { port: defaultPorts.controlPlane },
+  ...programOptions.controlPlane,
   examples: [
     'mesh control-plane',
     'mesh control-plane --host 0.0.0.0 --port 8080',

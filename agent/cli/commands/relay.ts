@@ -1,4 +1,4 @@
-import { defaultPorts } from '../../../shared/options.ts'
+import { programOptions } from '../../../shared/program-options.ts'
 import { RelayReady } from '../../../shared/schema/ready.ts'
 import { defineCommand } from '../command.ts'
 import { runSibling } from '../sibling.ts'
@@ -9,8 +9,7 @@ export const relay = defineCommand({
   details:
     'Serves everyone, or with --pool the members of some pools only: they show their certificate first. What it was started with holds the next time, too.',
   needs: ['relay'],
-  options: ['host', 'port', 'data', 'announce', 'maxReservations', 'servedPools', 'open', 'json'],
-  defaults: { port: defaultPorts.relay },
+  ...programOptions.relay,
   examples: [
     'mesh relay',
     'mesh relay --pool 3f...c1',
