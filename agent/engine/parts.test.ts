@@ -4,8 +4,11 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { weightBytes } from '../../shared/plan/shard-memory.ts'
+import { heldWeights, planShards, weightsOf } from '../../shared/plan/shard-plan.ts'
 import type { ModelSpec } from '../model/architecture/model-spec.ts'
 import { shapeOf } from '../model/model-shape.ts'
+import { layoutShard } from '../model/shard-layout.ts'
 import { inlineBackends } from './test/inline-backend.ts'
 import { oracleLogits } from './test/parts-oracle.ts'
 import { randomRoles } from './test/random-roles.ts'
@@ -61,3 +64,27 @@ for (const [name, spec] of Object.entries(specs))
       assert.ok(error < bound, `shares ${shares.join(' ')}: relative error ${error}`)
     }
   })
+
+test('the plan counts for every part no less than its shard takes, and not much more', () => {
+  for (const [name, spec] of Object.entries(specs)) {
+    const shape = shapeOf(spec)
+    for (const shares of worlds) {
+      const plan = planShards(shape, shares)
+      const held = plan.map((ranges) => heldWeights(shape, ranges))
+      assert.equal(
+        held.reduce((a, b) => a + b),
+        weightsOf(shape),
+        name,
+      )
+      for (const [rank, ranges] of plan.entries()) {
+        const { bytes, tensors } = layoutShard(spec, ranges, 'f32')
+        const planned = weightBytes(shape, 'f32', ranges)
+        const matrices = tensors
+          .filter(([file]) => file.endsWith('.w'))
+          .reduce((sum, [, { length }]) => sum + length, 0)
+        assert.equal(matrices / 4, held[rank], `${name}, rank ${rank} of ${shares.length}: matrices`)
+        assert.ok(planned >= bytes, `${name}, rank ${rank} of ${shares.length}: ${planned} for ${bytes}`)
+      }
+    }
+  }
+})

@@ -1,5 +1,5 @@
 /** How many threads a rank has work for. */
-import { heldWeights, sizeOf } from '../../shared/plan/shard-plan.ts'
+import { heldWork } from '../../shared/plan/shard-plan.ts'
 import type { ModelShape } from '../../shared/schema/model.ts'
 import type { RankRanges } from '../../shared/schema/ring.ts'
 
@@ -12,6 +12,5 @@ const weightsPerThread = 500_000
 
 /** @returns 1 at least */
 export const wantedThreads = (shape: ModelShape, ranges: RankRanges): number => {
-  const head = sizeOf(ranges.vocab) * shape.hidden
-  return Math.max(1, Math.floor((heldWeights(shape, ranges) - head) / (2 * shape.layers) / weightsPerThread))
+  return Math.max(1, Math.floor(heldWork(shape, ranges) / (2 * shape.layers) / weightsPerThread))
 }

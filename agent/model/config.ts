@@ -6,12 +6,13 @@ import { MeshError, problemOf } from '../../shared/errors.ts'
 import type { ModelShape } from '../../shared/schema/model.ts'
 import { notComputed } from './architecture/computed.ts'
 import { configValues } from './architecture/config-values.ts'
-import type { AttentionSpec, ModelSpec } from './architecture/model-spec.ts'
+import type { ModelSpec } from './architecture/model-spec.ts'
 import { readSpec, type ReadSpec } from './architecture/read-spec.ts'
 import { readRope } from './architecture/rope-config.ts'
 import { checkKeys, generationKeys } from './config-keys.ts'
 import { type Json, shown } from './json.ts'
 import { readModelFile } from './model-file.ts'
+import { shapeOf } from './model-shape.ts'
 import type { Rope } from './rope.ts'
 
 export interface ModelConfig {
@@ -51,26 +52,6 @@ const parse = (folder: string, name: string): unknown => {
 }
 
 const idList = (ids: TokenIds | undefined): readonly number[] => (typeof ids === 'number' ? [ids] : (ids ?? []))
-
-/** A layer whose every part is computed. */
-interface LlamaLayer {
-  readonly mixer: AttentionSpec
-  readonly feedForward: { readonly dense: { readonly ffn: number } }
-}
-
-const shapeOf = (spec: ModelSpec): ModelShape => {
-  const [{ mixer, feedForward }] = spec.kinds as readonly LlamaLayer[]
-  return {
-    layers: spec.layers.length,
-    hidden: spec.hidden,
-    heads: mixer.heads,
-    kvHeads: mixer.kvHeads,
-    headDim: mixer.headDim,
-    ffn: feedForward.dense.ffn,
-    vocab: spec.vocab,
-    context: spec.context,
-  }
-}
 
 /** Of a spec whose every part is computed. */
 const ropeOf = (file: string, { text, family }: ReadSpec, headDim: number): Rope => {

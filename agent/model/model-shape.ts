@@ -1,19 +1,120 @@
-/** What the control plane and the plan need to know of a model. */
-import type { ModelShape } from '../../shared/schema/model.ts'
-import type { AttentionSpec, ModelSpec } from './architecture/model-spec.ts'
-import { widthsOf } from './shard-ranges.ts'
+/** What the control plane and the plan need to know of a model: its sizes, and how it is cut. */
+import { blockColumns } from '../../shared/plan/shard-plan.ts'
+import type { MatrixGroup, ModelPart, ModelShape } from '../../shared/schema/model.ts'
+import { type AttentionSpec, type LayerSpec, layerSpec, type ModelSpec } from './architecture/model-spec.ts'
+import { attentionCut, widthCut, widthsOf } from './shard-ranges.ts'
 
-export const shapeOf = (spec: ModelSpec): ModelShape => {
-  const mixer = spec.kinds.map((kind) => kind.mixer).find((one): one is AttentionSpec => one.kind === 'attention')
-  if (!mixer) throw new Error('a model without attention has no shape yet')
+const isAttention = (mixer: LayerSpec['mixer']): mixer is AttentionSpec => mixer.kind === 'attention'
+
+/** Heads of one geometry, in the layers that have it. */
+const headsPart = (spec: ModelSpec, name: string, mixers: readonly AttentionSpec[]): ModelPart => {
+  const [{ heads, kvHeads, headDim }] = mixers
+  const group = heads / kvHeads
+  const withKeys = mixers.filter(({ kvFrom }) => kvFrom === undefined).length
+  const withValues = mixers.filter(({ kvFrom, keyIsValue }) => kvFrom === undefined && !keyIsValue).length
+  const gates = mixers.filter(({ outputGate }) => outputGate).length
+  const rowsOf = (count: number, rows: number): MatrixGroup[] =>
+    count === 0 ? [] : [{ count, cut: 'rows', rows: rows * headDim, columns: spec.hidden }]
   return {
-    layers: spec.layers.length,
+    name,
+    units: kvHeads,
+    together: 1,
+    matrices: [
+      ...rowsOf(mixers.length, group),
+      ...rowsOf(withKeys, 1),
+      ...rowsOf(withValues, 1),
+      ...rowsOf(gates, group),
+      { count: mixers.length, cut: 'columns', rows: spec.hidden, columns: group * headDim },
+    ],
+    cache: 2 * withKeys * headDim,
+    state: 0,
+    activations: 4 * (2 * group + 2) * headDim,
+  }
+}
+
+/** Columns of all MLPs and experts of one width. */
+const columnsPart = (spec: ModelSpec, name: string, width: number, layers: readonly LayerSpec[]): ModelPart => {
+  const matrices: MatrixGroup[] = []
+  let most = 1
+  const add = (count: number, used: number, gated: boolean): void => {
+    matrices.push({ count, used, cut: 'rows', rows: gated ? 2 : 1, columns: spec.hidden })
+    matrices.push({ count, used, cut: 'columns', rows: spec.hidden, columns: 1 })
+    most = Math.max(most, used)
+  }
+  const byKind = spec.kinds.map((kind) => layers.filter((layer) => layer === kind).length)
+  for (const [index, count] of byKind.entries()) {
+    const { gated, dense, experts } = spec.kinds[index].feedForward
+    if (count === 0) continue
+    if (dense?.ffn === width) add(count, count, gated)
+    if (experts?.ffn === width) add(count * experts.count, count * experts.used, gated)
+    if (experts?.shared?.ffn === width) add(count, count, gated)
+  }
+  const rowsAtOnce = Math.max(1, ...spec.kinds.map(({ feedForward }) => feedForward.experts?.used ?? 1))
+  return {
+    name,
+    units: width,
+    together: blockColumns,
+    matrices,
+    cache: 0,
+    state: 0,
+    activations: 4 * rowsAtOnce,
+  }
+}
+
+/** Numbers that every rank holds. */
+const wholeOf = ({ hidden }: ModelSpec, layers: readonly LayerSpec[]): number =>
+  layers.reduce((sum, { feedForward: { experts, dense } }) => {
+    const columns = (dense?.bias ? dense.ffn : 0) + (experts?.bias ? experts.count * (2 * experts.ffn + hidden) : 0)
+    return sum + (experts?.count ?? 0) * (hidden + 3) + 10 * hidden + 2 * columns
+  }, hidden)
+
+/** As a Llama is cut: one kind of attention and one MLP in all layers. */
+const isPlain = ({ kinds, norm }: ModelSpec): boolean =>
+  norm.kind === 'rms' &&
+  kinds.every(
+    ({ block, mixer, feedForward: { dense, experts, gated } }) =>
+      (block === 'pre' || block === 'parallel') &&
+      isAttention(mixer) &&
+      attentionCut(mixer) === attentionCut(kinds[0].mixer as AttentionSpec) &&
+      mixer.kvFrom === undefined &&
+      !mixer.keyIsValue &&
+      !mixer.outputGate &&
+      experts === undefined &&
+      gated &&
+      dense?.ffn === kinds[0].feedForward.dense?.ffn,
+  )
+
+/** @throws Error where the first parts of a layer have no cut yet */
+export const shapeOf = (spec: ModelSpec): ModelShape => {
+  const layers = spec.layers.map((_, layer) => layerSpec(spec, layer))
+  const mixers = layers.map(({ mixer }) => mixer).filter(isAttention)
+  const [first] = mixers
+  if (!first) throw new Error('a model without attention has no shape yet')
+  const widths = widthsOf(spec)
+  const sizes = {
+    layers: layers.length,
     hidden: spec.hidden,
-    heads: mixer.heads,
-    kvHeads: mixer.kvHeads,
-    headDim: mixer.headDim,
-    ffn: widthsOf(spec)[0],
+    heads: first.heads,
+    kvHeads: first.kvHeads,
+    headDim: first.headDim,
+    ffn: widths[0],
     vocab: spec.vocab,
     context: spec.context,
+  }
+  if (isPlain(spec)) return sizes
+  const geometries = [...new Set(mixers.map(attentionCut))]
+  return {
+    ...sizes,
+    parts: [
+      ...geometries.map((geometry, index) =>
+        headsPart(
+          spec,
+          index === 0 ? 'kvHeads' : geometry,
+          mixers.filter((mixer) => attentionCut(mixer) === geometry),
+        ),
+      ),
+      ...widths.map((width, index) => columnsPart(spec, index === 0 ? 'ffn' : widthCut(width), width, layers)),
+    ],
+    whole: wholeOf(spec, layers),
   }
 }

@@ -19,8 +19,8 @@ export interface HeadRanges {
 const geometryOf = ({ heads, kvHeads, headDim }: AttentionSpec): string => `${heads}x${kvHeads}x${headDim}`
 
 /** The first attention of the model: its heads are `heads` and `kvHeads` of the ranges. */
-const firstAttention = ({ kinds }: ModelSpec): AttentionSpec | undefined =>
-  kinds.map(({ mixer }) => mixer).find((mixer) => mixer.kind === 'attention')
+const firstAttention = ({ kinds, layers }: ModelSpec): AttentionSpec | undefined =>
+  layers.map((kind) => kinds[kind].mixer).find((mixer) => mixer.kind === 'attention')
 
 /** Columns of MLPs and experts, each width once, in the order of the layer kinds. */
 export const widthsOf = ({ kinds }: Pick<ModelSpec, 'kinds'>): number[] => [
@@ -38,21 +38,22 @@ const further = ({ parts }: RankRanges, name: string): Range => {
   return range
 }
 
-export const attentionPart = (mixer: AttentionSpec): string => `heads ${geometryOf(mixer)}`
-export const widthPart = (width: number): string => `columns ${width}`
+/** Names of dimensions beside the first ones. */
+export const attentionCut = (mixer: AttentionSpec): string => `heads ${geometryOf(mixer)}`
+export const widthCut = (width: number): string => `columns ${width}`
 
 /** Heads of a rank in a layer with that attention. */
 export const headsOf = (spec: ModelSpec, ranges: RankRanges, mixer: AttentionSpec): HeadRanges => {
   const first = firstAttention(spec)
   if (first && geometryOf(first) === geometryOf(mixer)) return ranges
-  const kvHeads = further(ranges, attentionPart(mixer))
+  const kvHeads = further(ranges, attentionCut(mixer))
   const group = mixer.heads / mixer.kvHeads
   return { kvHeads, heads: { start: kvHeads.start * group, end: kvHeads.end * group } }
 }
 
 /** Columns of a rank in MLPs of that width. */
 export const columnsOf = (spec: Pick<ModelSpec, 'kinds'>, ranges: RankRanges, width: number): Range =>
-  widthsOf(spec)[0] === width ? ranges.ffn : further(ranges, widthPart(width))
+  widthsOf(spec)[0] === width ? ranges.ffn : further(ranges, widthCut(width))
 
 /** True for the one rank that adds what is added once for all: it holds the first unit. */
 export const isFirst = (range: Range = nothing): boolean => range.start === 0 && range.end > 0

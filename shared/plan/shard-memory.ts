@@ -3,9 +3,9 @@
  * are upper bounds over both backends, so that what is planned is never less than what is used.
  */
 import type { Range } from '../schema/common.ts'
-import type { ModelShape, Quant } from '../schema/model.ts'
+import type { MatrixGroup, ModelShape, Quant } from '../schema/model.ts'
 import type { RankRanges } from '../schema/ring.ts'
-import { planShards, sizeOf } from './shard-plan.ts'
+import { partsOf, planShards, rangeOf, sizeOf } from './shard-plan.ts'
 
 /** Bytes beside weights and caches: two Node processes (agent and compute) with libraries and heaps; measured 220 MB on Linux x64. */
 export const runtimeBytes = 250e6
@@ -32,25 +32,38 @@ const slicedBytes = (rows: number, columns: Range, quant: Quant): number => {
   return Math.max(least, alignmentBytes * 2 + rows * Math.ceil(((columns.start % 128) + sizeOf(columns)) / 128) * 68)
 }
 
+const groupBytes = ({ count, cut, rows, columns }: MatrixGroup, quant: Quant, own: Range): number =>
+  count *
+  (cut === 'rows'
+    ? matrixBytes(sizeOf(own) * rows, columns, quant)
+    : slicedBytes(rows, { start: own.start * columns, end: own.end * columns }, quant))
+
+/** Bytes of what every rank holds whole. */
+const wholeBytes = ({ whole, hidden, layers }: ModelShape): number =>
+  whole === undefined ? (2 * layers + 1) * (hidden * 4 + alignmentBytes) : whole * 4 + 16 * layers * alignmentBytes
+
 /** Bytes of the weights of these ranges. */
-export const weightBytes = ({ hidden, headDim, layers }: ModelShape, quant: Quant, ranges: RankRanges): number => {
-  const heads = { start: ranges.heads.start * headDim, end: ranges.heads.end * headDim }
-  const kv = sizeOf(ranges.kvHeads) * headDim
-  const attention = matrixBytes(sizeOf(heads) + 2 * kv, hidden, quant) + slicedBytes(hidden, heads, quant)
-  const layer = attention + matrixBytes(2 * sizeOf(ranges.ffn), hidden, quant) + slicedBytes(hidden, ranges.ffn, quant)
-  return (
-    layers * layer + (2 * layers + 1) * (hidden * 4 + alignmentBytes) + matrixBytes(sizeOf(ranges.vocab), hidden, quant)
+export const weightBytes = (shape: ModelShape, quant: Quant, ranges: RankRanges): number =>
+  partsOf(shape).reduce(
+    (sum, part) =>
+      sum + part.matrices.reduce((bytes, group) => bytes + groupBytes(group, quant, rangeOf(ranges, part)), 0),
+    wholeBytes(shape) + matrixBytes(sizeOf(ranges.vocab), shape.hidden, quant),
   )
-}
+
+/** Sum over the units of these ranges. */
+const held = (shape: ModelShape, ranges: RankRanges, what: 'cache' | 'state' | 'activations'): number =>
+  partsOf(shape).reduce((sum, part) => sum + sizeOf(rangeOf(ranges, part)) * part[what], 0)
 
 /** Bytes for one more token of context: keys and values as f32, and its column in the attention masks of a step. */
-export const bytesPerToken = ({ layers, headDim }: ModelShape, { kvHeads }: RankRanges): number =>
-  layers * sizeOf(kvHeads) * headDim * 2 * 4 + stepRows * 4
+export const bytesPerToken = (shape: ModelShape, ranges: RankRanges): number =>
+  held(shape, ranges, 'cache') * 4 + stepRows * 4
 
-/** Bytes of activations of one step, on their way in and out and inside a half layer. */
-const stepBytes = ({ hidden, headDim }: ModelShape, { heads, kvHeads, ffn, vocab }: RankRanges): number =>
+/** Bytes of activations of one step, on their way in and out and inside a half layer; and the state of a sequence. */
+const stepBytes = (shape: ModelShape, ranges: RankRanges): number =>
   4 *
-  (stepRows * (8 * hidden + 3 * headDim * (sizeOf(heads) + 2 * sizeOf(kvHeads)) + 3 * sizeOf(ffn)) + 4 * sizeOf(vocab))
+  (stepRows * (8 * shape.hidden + held(shape, ranges, 'activations')) +
+    4 * sizeOf(ranges.vocab) +
+    held(shape, ranges, 'state'))
 
 /** Bytes that a rank needs for all of it. @param context tokens of the one sequence it holds */
 export const rankBytes = (shape: ModelShape, quant: Quant, ranges: RankRanges, context: number): number =>
@@ -58,13 +71,16 @@ export const rankBytes = (shape: ModelShape, quant: Quant, ranges: RankRanges, c
 
 const nothing = { start: 0, end: 0 }
 
-/** Bytes that even a rank needs that holds next to nothing: one block of MLP columns. */
+/** Bytes that even a rank needs that holds next to nothing: one head, or one block of columns. */
 export const leastRankBytes = (shape: ModelShape, quant: Quant): number =>
-  rankBytes(
-    shape,
-    quant,
-    { heads: nothing, kvHeads: nothing, vocab: nothing, ffn: { start: 0, end: Math.min(32, shape.ffn) } },
-    0,
+  Math.min(
+    ...partsOf(shape).map(({ name, units, together }) => {
+      const least = { start: 0, end: Math.min(together, units) }
+      const ranges = { heads: nothing, kvHeads: nothing, vocab: nothing, ffn: nothing }
+      const own =
+        name === 'kvHeads' || name === 'ffn' ? { ...ranges, [name]: least } : { ...ranges, parts: { [name]: least } }
+      return rankBytes(shape, quant, own, 0)
+    }),
   )
 
 export interface RankRoom {

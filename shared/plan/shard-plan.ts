@@ -12,7 +12,7 @@
  */
 import { MeshError } from '../errors.ts'
 import type { Range } from '../schema/common.ts'
-import type { ModelShape } from '../schema/model.ts'
+import type { ModelPart, ModelShape } from '../schema/model.ts'
 import type { RankRanges } from '../schema/ring.ts'
 import { limits } from '../limits.ts'
 
@@ -46,11 +46,53 @@ const ranges = (counts: readonly number[], unit: number, end: number): Range[] =
   })
 }
 
-/** Multiply-adds of one key/value group (q, k, v and o) and of one MLP block, per token and layer. */
-const unitCosts = (shape: ModelShape): { readonly group: number; readonly block: number } => ({
-  group: (2 * (shape.heads / shape.kvHeads) + 2) * shape.headDim * shape.hidden,
-  block: 3 * blockColumns * shape.hidden,
-})
+const nothing: Range = { start: 0, end: 0 }
+
+/** The dimensions that a model is cut in, coarse ones first: finer ones make up for them. */
+export const partsOf = (shape: ModelShape): readonly ModelPart[] => {
+  const { layers: count, hidden, headDim, ffn } = shape
+  const group = shape.heads / shape.kvHeads
+  return (
+    shape.parts ?? [
+      {
+        name: 'kvHeads',
+        units: shape.kvHeads,
+        together: 1,
+        matrices: [
+          { count, cut: 'rows', rows: (group + 2) * headDim, columns: hidden },
+          { count, cut: 'columns', rows: hidden, columns: group * headDim },
+        ],
+        cache: 2 * count * headDim,
+        state: 0,
+        activations: 3 * (group + 2) * headDim,
+      },
+      {
+        name: 'ffn',
+        units: ffn,
+        together: blockColumns,
+        matrices: [
+          { count, cut: 'rows', rows: 2, columns: hidden },
+          { count, cut: 'columns', rows: hidden, columns: 1 },
+        ],
+        cache: 0,
+        state: 0,
+        activations: 3,
+      },
+    ]
+  )
+}
+
+/** Units of a part that these ranges hold. */
+export const rangeOf = (own: RankRanges, { name }: Pick<ModelPart, 'name'>): Range =>
+  name === 'kvHeads' || name === 'ffn' ? own[name] : (own.parts?.[name] ?? nothing)
+
+/** Weights of one unit of a part. */
+const unitWeights = ({ matrices }: ModelPart): number =>
+  matrices.reduce((sum, { count, rows, columns }) => sum + count * rows * columns, 0)
+
+/** Multiply-adds of one unit of a part for one token. */
+const unitWork = ({ matrices }: ModelPart): number =>
+  matrices.reduce((sum, { count, used = count, rows, columns }) => sum + used * rows * columns, 0)
 
 /**
  * Ranges of every rank.
@@ -70,34 +112,53 @@ export const planShards = (shape: ModelShape, shares: readonly number[]): RankRa
   if (!Number.isSafeInteger(weightsOf(shape)))
     throw new MeshError('planImpossible', { problem: 'the model has more weights than can be counted exactly' })
 
-  const group = shape.heads / shape.kvHeads
-  const groups = apportion(shape.kvHeads, shares)
-  const cost = unitCosts(shape)
-  const blocks = Math.ceil(shape.ffn / blockColumns)
-  const total = shape.kvHeads * cost.group + blocks * cost.block
-  const sum = shares.reduce((a, b) => a + b, 0)
-  const owed = shares.map((share, rank) => Math.max(0, (share / sum) * total - groups[rank] * cost.group))
-  const ffn = ranges(apportion(blocks, owed), blockColumns, shape.ffn)
+  const cuts = cutParts(partsOf(shape), shares)
   const vocab = ranges(apportion(Math.ceil(shape.vocab / blockColumns), shares), blockColumns, shape.vocab)
-  const kvHeads = ranges(groups, 1, shape.kvHeads)
-  return shares.map((_, rank) => ({
-    kvHeads: kvHeads[rank],
-    heads: { start: kvHeads[rank].start * group, end: kvHeads[rank].end * group },
-    ffn: ffn[rank],
-    vocab: vocab[rank],
-  }))
+  const group = shape.heads / shape.kvHeads
+  return shares.map((_, rank) => {
+    const { kvHeads = nothing, ffn = nothing, ...parts } = cuts[rank]
+    return {
+      kvHeads,
+      heads: { start: kvHeads.start * group, end: kvHeads.end * group },
+      ffn,
+      vocab: vocab[rank],
+      ...(Object.keys(parts).length > 0 && { parts }),
+    }
+  })
+}
+
+/** Each part in turn goes to whom most is owed of all that is computed. @returns for each rank a range per part */
+const cutParts = (parts: readonly ModelPart[], shares: readonly number[]): Record<string, Range>[] => {
+  const blocksOf = ({ units, together }: ModelPart): number => Math.ceil(units / together)
+  const costOf = (part: ModelPart): number => part.together * unitWork(part)
+  const total = parts.reduce((sum, part) => sum + blocksOf(part) * costOf(part), 0)
+  const sum = shares.reduce((a, b) => a + b, 0)
+  const owed = shares.map((share) => (share / sum) * total)
+  const cuts = shares.map((): Record<string, Range> => ({}))
+  for (const [index, part] of parts.entries()) {
+    const counts = apportion(blocksOf(part), index === 0 ? shares : owed.map((cost) => Math.max(0, cost)))
+    for (const [rank, range] of ranges(counts, part.together, part.units).entries()) {
+      cuts[rank][part.name] = range
+      owed[rank] -= counts[rank] * costOf(part)
+    }
+  }
+  return cuts
 }
 
 export const sizeOf = (range: Range): number => range.end - range.start
 
-/** Matrix weights of the whole model: also its multiply-adds per token, attention scores left out. */
+/** Matrix weights of the whole model: of one without experts also its multiply-adds per token, but for scores. */
 export const weightsOf = (shape: ModelShape): number =>
-  shape.layers * (shape.kvHeads * unitCosts(shape).group + 3 * shape.hidden * shape.ffn) + shape.vocab * shape.hidden
+  partsOf(shape).reduce((sum, part) => sum + part.units * unitWeights(part), 0) + shape.vocab * shape.hidden
 
 /** Matrix weights that these ranges hold; over all ranks of a plan they sum to `weightsOf`. */
 export const heldWeights = (shape: ModelShape, own: RankRanges): number =>
-  shape.layers * (sizeOf(own.kvHeads) * unitCosts(shape).group + 3 * shape.hidden * sizeOf(own.ffn)) +
+  partsOf(shape).reduce((sum, part) => sum + sizeOf(rangeOf(own, part)) * unitWeights(part), 0) +
   sizeOf(own.vocab) * shape.hidden
+
+/** Multiply-adds of these ranges for one token, without the head. */
+export const heldWork = (shape: ModelShape, own: RankRanges): number =>
+  partsOf(shape).reduce((sum, part) => sum + sizeOf(rangeOf(own, part)) * unitWork(part), 0)
 
 /** Fraction of the whole model's matrix weights that these ranges hold. */
 export const fractionOf = (shape: ModelShape, own: RankRanges): number => heldWeights(shape, own) / weightsOf(shape)

@@ -4,7 +4,41 @@ import { Count, Hex64, ModelId } from './common.ts'
 
 const Size = Type.Integer({ minimum: 1, maximum: 1 << 24 })
 
-/** Sizes of a Llama-architecture model. `heads` is a multiple of `kvHeads`. */
+const Total = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })
+
+/** Matrices of equal size, of all layers together. */
+export const MatrixGroup = Type.Object({
+  count: Type.Integer({ minimum: 1, maximum: 1 << 24 }),
+  /** Those that one token is multiplied with; absent: all. */
+  used: Type.Optional(Type.Number({ minimum: 0, maximum: 1 << 24 })),
+  /** Which of the two is that of one unit. */
+  cut: Type.Union([Type.Literal('rows'), Type.Literal('columns')]),
+  rows: Size,
+  columns: Size,
+})
+export type MatrixGroup = Type.Static<typeof MatrixGroup>
+
+/** One dimension that is cut between ranks: heads of one geometry, columns of MLPs of one width. */
+export const ModelPart = Type.Object({
+  /** `kvHeads` and `ffn` are those of the ranges; others are in `parts` of the ranges. */
+  name: Type.String({ minLength: 1, maxLength: 100 }),
+  units: Size,
+  /** Units that stay together: 32 columns, a head. */
+  together: Size,
+  matrices: Type.Array(MatrixGroup, { maxItems: 64 }),
+  /** Of one unit: values that a token leaves in caches, of all layers. */
+  cache: Total,
+  /** Of one unit: values of a sequence that do not grow with it, of all layers. */
+  state: Total,
+  /** Of one unit: values of a row while a half layer runs. */
+  activations: Total,
+})
+export type ModelPart = Type.Static<typeof ModelPart>
+
+/**
+ * Sizes of a model. `heads` is a multiple of `kvHeads`. A model that is not cut as a Llama (one kind of attention, one
+ * MLP) has `parts`: then they alone say what is cut, and heads and columns are those of the first layers.
+ */
 export const ModelShape = Type.Object({
   layers: Type.Integer({ minimum: 1, maximum: 1024 }),
   hidden: Size,
@@ -14,6 +48,9 @@ export const ModelShape = Type.Object({
   ffn: Size,
   vocab: Size,
   context: Size,
+  parts: Type.Optional(Type.Array(ModelPart, { minItems: 1, maxItems: 64 })),
+  /** Numbers that every rank holds whole, f32: norms, routers. Absent: two norms a layer and one behind them. */
+  whole: Type.Optional(Total),
 })
 export type ModelShape = Type.Static<typeof ModelShape>
 

@@ -146,6 +146,13 @@ export const specs: Readonly<Record<string, ModelSpec>> = {
       ),
     }),
   ]),
+  'attention of two geometries, MLPs, experts and a shared expert of different widths': model([
+    layer({ feedForward: dense({ dense: { ffn: 96, bias: false } }) }),
+    layer({
+      mixer: attention({ heads: 4, kvHeads: 2, headDim: 32, rope: rope(32, 1e4), mask: window(8) }),
+      feedForward: experts({ ffn: 64, shared: { ffn: 128, gated: false } }),
+    }),
+  ]),
   'one expert of scaled ones, a gated shared one, parallel halves': model([
     layer({
       block: 'parallel',
