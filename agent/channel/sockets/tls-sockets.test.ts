@@ -220,7 +220,7 @@ describe('sockets between ranks', () => {
     const socket = visitPlainly(portOf(rank))
     const started = performance.now()
     await isClosed(socket)
-    assert.ok(performance.now() - started < 3500)
+    assert.ok(performance.now() - started < 10_000)
     rank.listener.close()
   })
 
@@ -241,7 +241,7 @@ describe('sockets between ranks', () => {
       ranks[0].listener.connect([{ ...ranks[0].peers[0], fingerprint: fingerprintOf(stranger) }], connectMs),
       /a certificate that was not announced/,
     )
-    assert.ok(performance.now() - started < 400)
+    assert.ok(performance.now() - started < connectMs, 'not by its deadline')
     await waiting
   })
 
@@ -259,7 +259,7 @@ describe('sockets between ranks', () => {
     ranks[1].listener.close()
     const started = performance.now()
     await assert.rejects(link(ranks[0]), { code: 'ECONNREFUSED' })
-    assert.ok(performance.now() - started < 500)
+    assert.ok(performance.now() - started < connectMs, 'not by its deadline')
   })
 
   it('one that answers nothing, one that only hangs up: the dialer fails at its deadline and leaves nothing open', async () => {
@@ -283,7 +283,7 @@ describe('sockets between ranks', () => {
         ),
         /within 300 ms: 1 missing/,
       )
-      assert.ok(performance.now() - started < 600)
+      assert.ok(performance.now() - started < 3000)
       for (const socket of held.splice(0)) await isClosed(socket.resume())
       server.close()
     }
