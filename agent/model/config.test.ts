@@ -156,8 +156,6 @@ test('config: a key that changes the result and is not computed is refused, with
       /quantization_config is .*gptq.*weights that others did not quantise/,
     ],
     [{ quantization: { group_size: 64, bits: 4 } }, /quantization is .*"bits":4/],
-    [{ attention_bias: true }, /biases of attention: that is not computed yet/],
-    [{ mlp_bias: true }, /biases of the MLP/],
     [{ attention_bias: 'no' }, /attention_bias is "no"; it must be true or false/],
     [{ hidden_act: 'gelu' }, /hidden_act is "gelu"; supported is "silu"/],
     [{ model_type: 'mistral' }, /model_type is "mistral"/],

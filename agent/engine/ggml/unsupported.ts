@@ -1,32 +1,9 @@
 /** What of a model or of a cut these graphs do not compute: refused by name before any native call. */
 import { sizeOf } from '../../../shared/plan/shard-plan.ts'
-import type { AttentionSpec, LayerSpec, ModelSpec } from '../../model/architecture/model-spec.ts'
+import { notComputed } from '../../model/architecture/computed.ts'
 import { columnsOf, headsOf, widthsOf } from '../../model/shard-ranges.ts'
 import type { BackendOptions } from '../backend.ts'
 import { blockColumns } from './blocks.ts'
-
-const attentionProblem = ({ qkNorm, kvFrom, temperature, rope }: AttentionSpec, layers: number): string | undefined => {
-  if (qkNorm?.over === 'projection') return 'a norm of queries and keys over the whole projection'
-  if (qkNorm?.kind === 'layer') return 'a layer norm of queries and keys'
-  if (kvFrom !== undefined && !(kvFrom >= 0 && kvFrom < layers)) return `keys and values of layer ${kvFrom}`
-  if (temperature) return 'a temperature of queries by position'
-  if (rope?.at === 'tail') return 'a rotation at the end of the head'
-  return undefined
-}
-
-const layerProblem = ({ mixer, feedForward }: LayerSpec, layers: number): string | undefined => {
-  const { experts, dense, activation, gated } = feedForward
-  if (mixer.kind === 'mla') return 'multi-head latent attention'
-  if (mixer.kind === 'delta') return 'gated delta layers'
-  if (typeof activation === 'object' && !gated) return 'a clamped GLU without a gate'
-  if (experts?.weightOnInput) return 'experts whose weight multiplies their input'
-  if (dense && experts) return 'an MLP beside experts in one layer'
-  return attentionProblem(mixer, layers)
-}
-
-/** A part of the model that is not computed here. */
-export const unsupportedPart = ({ kinds, layers }: Pick<ModelSpec, 'kinds' | 'layers'>): string | undefined =>
-  kinds.map((kind) => layerProblem(kind, layers.length)).find((problem) => problem !== undefined)
 
 /** Widths of matrices, and where cut ones begin: of quantised matrices that have to be whole blocks. */
 const blockProblem = ({ spec, ranges }: BackendOptions): string | undefined => {
@@ -50,7 +27,7 @@ const blockProblem = ({ spec, ranges }: BackendOptions): string | undefined => {
 
 /** Why ggml cannot run this shard; `undefined` when it can. */
 export const unsupported = (options: BackendOptions): string | undefined => {
-  const part = unsupportedPart(options.spec)
+  const part = notComputed(options.spec)
   if (part !== undefined) return `${part} cannot be computed yet (${options.spec.family})`
   return options.quant === 'f32' ? undefined : blockProblem(options)
 }

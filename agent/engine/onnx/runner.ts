@@ -3,12 +3,12 @@ import { join } from 'node:path'
 import { MeshError } from '../../../shared/errors.ts'
 import { writeState } from '../../../shared/home.ts'
 import { sizeOf } from '../../../shared/plan/shard-plan.ts'
-import { notComputed } from '../../model/architecture/computed.ts'
 import type { BackendOptions, Buffers, Span } from '../backend.ts'
 import { openResidual, type Residual } from '../residual.ts'
 import type { Runner } from '../runner.ts'
 import { Attention } from './attention.ts'
 import { headSegment, mlpSegment } from './segments.ts'
+import { onlyForGgml } from './unsupported.ts'
 import { f32, type OpenGraph, openSession, type Session, type Value } from './session.ts'
 
 export class OnnxRunner implements Runner {
@@ -26,7 +26,7 @@ export class OnnxRunner implements Runner {
 
   /** Writes the graphs beside the weights and loads them. @param progress called with 0..1 */
   static load(options: BackendOptions, progress: (fraction: number) => void): OnnxRunner {
-    const problem = notComputed(options.spec)
+    const problem = onlyForGgml(options.spec)
     if (problem !== undefined)
       throw new MeshError('backendFailed', { backend: 'onnx', problem: `${problem} is for the ggml backend alone` })
     const { shape, ranges, shard, threads } = options

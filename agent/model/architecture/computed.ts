@@ -1,40 +1,32 @@
-/** What of a spec the engine computes today. A model with other parts is refused by the name of the first of them. */
-import type { AttentionSpec, LayerSpec, MixerSpec, ModelSpec, RopeSpec } from './model-spec.ts'
+/**
+ * What of a spec the engine computes (with ggml; ONNX Runtime gets less). A model with other parts is refused by the name
+ * of the first of them.
+ */
+import type { AttentionSpec, LayerSpec, ModelSpec } from './model-spec.ts'
 
-const ropeProblem = (rope: RopeSpec | undefined, headDim: number): string | undefined => {
-  if (!rope) return 'layers that do not tell positions apart'
-  if (rope.long) return 'longrope'
-  if (rope.magnitude !== 1) return 'rope with a magnitude (yarn)'
-  if (rope.span !== headDim) return 'rope of a part of the head'
-  return rope.pairing === 'half' ? undefined : 'rope of interleaved pairs'
+const attentionProblem = (
+  { context, layers }: ModelSpec,
+  { qkNorm, kvFrom, temperature, rope }: AttentionSpec,
+): string | undefined => {
+  if (qkNorm?.over === 'projection') return 'a norm of queries and keys over the whole projection'
+  if (qkNorm?.kind === 'layer') return 'a layer norm of queries and keys'
+  if (kvFrom !== undefined && !(kvFrom >= 0 && kvFrom < layers.length)) return `keys and values of layer ${kvFrom}`
+  if (temperature) return 'a temperature of queries by position'
+  if (rope?.long && context > rope.long.beyond) return 'longrope beyond the first context'
+  if (rope?.at === 'tail') return 'a rotation at the end of the head'
+  return undefined
 }
 
-const attentionProblem = (mixer: AttentionSpec): string | undefined => {
-  if (mixer.bias.qkv || mixer.bias.o) return 'biases of attention'
-  if (mixer.mask.kind !== 'full') return 'a window of attention'
-  if (Math.abs(mixer.scale * Math.sqrt(mixer.headDim) - 1) > 1e-9) return 'a scale of attention of its own'
-  const extra = (
-    ['qkNorm', 'valueNorm', 'keyIsValue', 'kvFrom', 'outputGate', 'sinks', 'softcap', 'temperature'] as const
-  ).find((part) => mixer[part] !== undefined)
-  return extra === undefined ? ropeProblem(mixer.rope, mixer.headDim) : `${extra} of attention`
-}
-
-const mixerProblem = (mixer: MixerSpec): string | undefined =>
-  mixer.kind === 'attention' ? attentionProblem(mixer) : `${mixer.kind} in place of attention`
-
-const layerProblem = ({ block, mixer, feedForward, branchScale }: LayerSpec): string | undefined => {
-  if (block !== 'pre' || (branchScale ?? 1) !== 1) return `${block} blocks`
-  if (feedForward.experts || !feedForward.dense) return 'experts'
-  if (feedForward.dense.bias) return 'biases of the MLP'
-  if (feedForward.activation !== 'silu' || !feedForward.gated) return 'an activation other than silu'
-  return mixerProblem(mixer)
+const layerProblem = (spec: ModelSpec, { mixer, feedForward }: LayerSpec): string | undefined => {
+  const { experts, dense, activation, gated } = feedForward
+  if (mixer.kind === 'mla') return 'multi-head latent attention'
+  if (mixer.kind === 'delta') return 'gated delta layers'
+  if (typeof activation === 'object' && !gated) return 'a clamped GLU without a gate'
+  if (experts?.weightOnInput) return 'experts whose weight multiplies their input'
+  if (dense && experts) return 'an MLP beside experts in one layer'
+  return attentionProblem(spec, mixer)
 }
 
 /** @returns the part that is not computed; undefined where all are */
-export const notComputed = (spec: ModelSpec): string | undefined => {
-  if (spec.norm.kind !== 'rms') return 'norms with a mean'
-  if (spec.embeddingScale !== 1) return 'a scale of the embedding'
-  if (spec.logits.scale !== 1 || spec.logits.softcap !== undefined) return 'a scale or cap of logits'
-  const problem = spec.kinds.map(layerProblem).find((one) => one !== undefined)
-  return problem ?? (spec.kinds.length === 1 ? undefined : 'layers of several kinds')
-}
+export const notComputed = (spec: ModelSpec): string | undefined =>
+  spec.kinds.map((kind) => layerProblem(spec, kind)).find((problem) => problem !== undefined)
