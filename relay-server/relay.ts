@@ -1,21 +1,11 @@
 /** libp2p circuit relay v2: helps peers behind NATs find each other, and carries their traffic when no direct path exists. */
-import { noise } from '@chainsafe/libp2p-noise'
-import { yamux } from '@chainsafe/libp2p-yamux'
-import { circuitRelayServer } from '@libp2p/circuit-relay-v2'
-import { generateKeyPairFromSeed } from '@libp2p/crypto/keys'
-import { identify } from '@libp2p/identify'
 import type { PeerId } from '@libp2p/interface'
-import { tcp } from '@libp2p/tcp'
-import { tls } from '@libp2p/tls'
-import { multiaddr } from '@multiformats/multiaddr'
-import { createLibp2p } from 'libp2p'
-import { MeshError, problemOf } from '../shared/errors.ts'
 import type { KeyPair } from '../shared/identity/keys.ts'
 import { listenError } from '../shared/listen-error.ts'
 import type { Logger } from '../shared/log.ts'
-import { type Registrar, RelayGate } from './relay-gate.ts'
-import { limits } from '../shared/limits.ts'
 import { RelayDoor } from './relay-door.ts'
+import { RelayGate } from './relay-gate.ts'
+import { checkAddress, createRelayNode } from './relay-node.ts'
 import { ServedPools } from './served-pools.ts'
 
 export interface RelayOptions {
@@ -44,46 +34,19 @@ export interface Relay {
 const connectionsPerReservation = 4
 /** Connections that prove nothing, or hold no slot: where strangers hold many sockets there is room for others too. */
 const fewestPlaces = 512
-/** New connections a second from one address; a pool behind one NAT starts at once after a power cut. */
-const newConnectionsASecond = 100
-/** Circuits through one connection: a device may be in rings of up to 64 devices that are all behind the relay. */
-const circuitsPerDevice = 256
-/** Milliseconds a slot lasts before it must be renewed. */
-const reservationMs = 2 * 3600e3
 
-const checkAddress = (text: string, flag: string): void => {
-  try {
-    if (multiaddr(text).getComponents().length === 0) throw new Error('it is empty')
-  } catch (error) {
-    throw new MeshError(
-      'usage',
-      { problem: `${flag}: "${text}" is no libp2p address (${problemOf(error)}); example: /ip4/192.168.1.5/tcp/4001` },
-      error,
-    )
-  }
-}
-
-/** A service for `createLibp2p`: services are given what libp2p is made of. */
-const registrarOf =
-  () =>
-  ({ registrar }: { readonly registrar: Registrar }): Registrar =>
-    registrar
-
-/** @throws MeshError `portInUse` | `usage` | `stateUnreadable` */
-export const startRelay = async ({
-  key,
-  host,
-  port,
-  announce,
-  maxReservations,
-  pools,
-  lists,
-  logger,
-}: RelayOptions): Promise<Relay> => {
-  const family = host.includes(':') ? 'ip6' : 'ip4'
-  const listen = `/${family}/${host}/tcp/${port}`
+/** Where it listens, checked like what is announced. @throws MeshError `usage` */
+const listenAddress = ({ host, port, announce }: RelayOptions): string => {
+  const listen = `/${host.includes(':') ? 'ip6' : 'ip4'}/${host}/tcp/${port}`
   checkAddress(listen, '--host')
   for (const address of announce) checkAddress(address, '--announce')
+  return listen
+}
+
+/** @throws MeshError `portInUse` | `usage` | `stateUnreadable` */
+export const startRelay = async (options: RelayOptions): Promise<Relay> => {
+  const { key, announce, maxReservations, pools, lists, logger } = options
+  const listen = listenAddress(options)
   const free = (peer: PeerId): void => void libp2p.services.relay.reservations.delete(peer)
   const gate =
     pools.length === 0
@@ -101,31 +64,7 @@ export const startRelay = async ({
     inner: gate?.gater,
     holders: () => libp2p.services.relay.reservations.keys(),
   })
-  const libp2p = await createLibp2p({
-    privateKey: await generateKeyPairFromSeed('Ed25519', key.seed),
-    addresses: { listen: [listen], announce: [...announce] },
-    transports: [tcp()],
-    connectionEncrypters: [tls(), noise()],
-    streamMuxers: [yamux()],
-    connectionGater: door.gater,
-    connectionManager: {
-      maxConnections: Infinity,
-      inboundConnectionThreshold: newConnectionsASecond,
-      maxIncomingPendingConnections: Infinity,
-      inboundUpgradeTimeout: limits.handshakeMs,
-    },
-    services: {
-      identify: identify(),
-      registrar: registrarOf(),
-      // No limit of bytes or time on a circuit: tensor traffic without a direct path runs for as long as a job does.
-      relay: circuitRelayServer({
-        maxInboundHopStreams: circuitsPerDevice,
-        maxOutboundStopStreams: circuitsPerDevice,
-        reservations: { maxReservations, reservationTtl: reservationMs, applyDefaultLimit: false },
-      }),
-    },
-    start: false,
-  })
+  const libp2p = await createRelayNode({ key, listen, announce, maxReservations, gater: door.gater })
   door.attach(libp2p)
   try {
     await libp2p.start()

@@ -37,7 +37,7 @@ const cases: readonly (readonly [file: string, content: string, rule: string | u
   ['agent/daemon/l.ts', imports('@libp2p/crypto/keys'), 'no-restricted-imports'],
   ['agent/network/m.ts', imports('@libp2p/crypto/keys'), undefined],
   ['relay-server/n.ts', imports('@libp2p/tcp'), 'no-restricted-imports'],
-  ['relay-server/relay.ts', imports('@libp2p/tcp'), undefined],
+  ['relay-server/relay-node.ts', imports('@libp2p/tcp'), undefined],
   ['control-plane/routes/o.ts', imports('better-sqlite3'), 'no-restricted-imports'],
   ['control-plane/domain/p.ts', imports('drizzle-orm/sqlite-core'), 'no-restricted-imports'],
   ['control-plane/store/q.ts', imports('drizzle-orm/sqlite-core'), undefined],

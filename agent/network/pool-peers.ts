@@ -4,21 +4,20 @@
  * again after growing pauses; one that refuses, much later.
  */
 import type { Connection, PeerId } from '@libp2p/interface'
-import { multiaddr } from '@multiformats/multiaddr'
-import { Backoff } from '../../shared/backoff.ts'
-import { MeshError, problemOf } from '../../shared/errors.ts'
+import { problemOf } from '../../shared/errors.ts'
 import { householdOf } from '../../shared/household.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { FoundBy } from '../../shared/schema/known-peers.ts'
-import { limits } from '../../shared/limits.ts'
+import type { LocalNetwork } from '../device/interfaces.ts'
 import type { Sighting } from '../device/known-peers.ts'
-import { dialableAddresses, hostOf, isRelayed, listenedOn, withoutPeerId } from './dialable.ts'
+import { ConnectionChecks, endLost, probeDoubtfulMs, probeMs, probeOlderMs } from './connection-checks.ts'
+import { dialableAddresses, hostOf, isRelayed, withoutPeerId } from './dialable.ts'
 import type { Gate } from './gate.ts'
-import { isInside, type LocalNetwork } from '../device/interfaces.ts'
-import { probeConnection } from './live-connection.ts'
 import type { MeshNode } from './node.ts'
-import { deviceIdOfPeer } from './peer-id.ts'
-import { mostAnnounced, Whereabouts } from './whereabouts.ts'
+import { type Candidate, hoped, missed, PoolCandidates, reached } from './pool-candidates.ts'
+import { dialInTurn, enterOrEnd, isRefusal } from './pool-dialer.ts'
+import { PoolSightings } from './pool-sightings.ts'
+import { mostAnnounced } from './whereabouts.ts'
 
 export type { Connection }
 
@@ -42,52 +41,18 @@ export interface Hint {
   readonly found: FoundBy
 }
 
-/** One device of one pool. */
-interface Candidate {
-  readonly poolId: string
-  readonly peer: PeerId
-  readonly addresses: Whereabouts
-  /** It passed the gate, or who knows the members told of it: multicast DNS is open to everybody. */
-  isMember: boolean
-  readonly backoff: Backoff
-  notBefore: number
-  busy: boolean
-  /** Somebody said in its name that it moved: until then nobody need look again. */
-  doubtedUntil: number
-}
-
-/** Answers of a gate that another try soon will not change. */
-const refusals = /^(gateRefused|notMember|poolUnknown|protocolVersion|certificate\w+)$/
-/** Of one address: a round trip or two. Addresses of other networks often lead nowhere without saying so. */
-const dialMs = 2500
 /** How often connections are looked at and pauses may end. */
 const lookMs = 5000
-const pauses = { firstMs: 1000, longestMs: 60_000 }
-/** A device that refused us may have been let in since. */
-const refusedPauseMs = 5 * 60_000
-/** Dials at once: a few, so that a long list of absent devices does not keep the others waiting. */
-const dialsAtOnce = 8
 /** Milliseconds for which the addresses of members are not looked up again. */
 const householdsMs = 1000
-/** Most devices of all pools that are kept in mind. Of those that only multicast DNS told of, the one told first makes room. */
-const maxCandidates = 4 * limits.worldSize
-/** Dials at once to devices that only multicast DNS told of. */
-const announcedDialsAtOnce = 4
 /** Milliseconds for which announcements of one device raise no further doubt about its connections. */
 const doubtMs = 20_000
-/** Milliseconds that a peer has to answer on a connection that may be dead: tensors may be in front of the question. */
-const probeMs = 15_000
-/** The same where an end of the connection says that it has another address now. */
-const probeDoubtfulMs = 3000
-/** The same where a newer connection to the peer is there. */
-const probeOlderMs = 10_000
 
 export class PoolPeers {
   readonly #options: PoolPeersOptions
-  readonly #candidates = new Map<string, Candidate>()
-  /** How the address of a connection was found. */
-  readonly #found = new WeakMap<Connection, FoundBy>()
-  readonly #latency = new WeakMap<Connection, number>()
+  readonly #candidates = new PoolCandidates()
+  readonly #checks = new ConnectionChecks()
+  readonly #sightings: PoolSightings
   readonly #unknow: () => void
   /** Where members may come from, and until when that is true enough: it is asked for each connection of a flood. */
   #homes: { readonly households: ReadonlySet<string>; readonly until: number } = { households: new Set(), until: 0 }
@@ -96,8 +61,9 @@ export class PoolPeers {
 
   constructor(options: PoolPeersOptions) {
     this.#options = options
+    this.#sightings = new PoolSightings({ ...options, candidates: this.#candidates, checks: this.#checks })
     this.#unknow = options.node.doorway.knowFrom({
-      isPeer: (peerId) => this.#isMember(peerId),
+      isPeer: (peerId) => this.#candidates.isMember(options.poolIds(), peerId),
       isHousehold: (household) => this.#households().has(household),
     })
   }
@@ -116,14 +82,14 @@ export class PoolPeers {
   hint({ poolId, peer, addresses, found }: Hint): void {
     const { node } = this.#options
     if (this.#stopped || peer.equals(node.libp2p.peerId)) return
-    const candidate = this.#candidate(poolId, peer)
+    const candidate = this.#candidates.take(poolId, peer)
     const dialable = dialableAddresses(addresses, node.addresses())
     const usable = found === 'mdns' ? dialable.slice(0, mostAnnounced) : dialable
     if (candidate === undefined) return
     const isNews = usable.some((address) => !candidate.addresses.has(address))
     if (found !== 'mdns') candidate.isMember = true
     for (const address of usable) candidate.addresses.add(address, found)
-    if (isNews) candidate.notBefore = Math.min(candidate.notBefore, this.#options.now() + candidate.backoff.nextMs)
+    if (isNews) hoped(candidate, this.#options.now())
     // it moved: what leads to an address that it no longer has is dead, and nobody would notice for half a minute
     const hosts = usable.map(hostOf)
     const isDoubt = isNews && found === 'mdns' && this.#options.now() >= candidate.doubtedUntil
@@ -142,7 +108,7 @@ export class PoolPeers {
 
   /** A connection passed the gate of a pool. */
   admitted(connection: Connection, poolId: string): void {
-    const candidate = this.#candidate(poolId, connection.remotePeer)
+    const candidate = this.#candidates.take(poolId, connection.remotePeer)
     if (candidate) candidate.isMember = true
     // it dialled again from elsewhere: the older connection may lead to where it was
     const older = isRelayed(connection.remoteAddr)
@@ -158,51 +124,21 @@ export class PoolPeers {
 
   /** Connections to members of that pool. */
   membersOf(poolId: string): Connection[] {
-    return this.#options.node.libp2p
-      .getConnections()
-      .filter((connection) => connection.status === 'open' && this.#options.gate.isAdmitted(connection, poolId))
+    return this.#options.gate.connectionsOf(poolId)
   }
 
   /** Ends those of the connections on which nobody answers. */
   async check(connections: readonly Connection[], timeoutMs = probeMs): Promise<void> {
-    await Promise.all(
-      connections.map(async (connection) => {
-        const ms = await probeConnection(connection, timeoutMs)
-        if (ms !== undefined) this.#latency.set(connection, ms)
-        else if (connection.status === 'open')
-          connection.abort(
-            new MeshError('peerUnreachable', {
-              peer: connection.remotePeer.toString(),
-              problem: 'no answer on this connection',
-            }),
-          )
-      }),
-    )
+    await this.#checks.endSilent(connections, timeoutMs)
     if (!this.#stopped) await this.look()
   }
 
   /** This machine is on other networks than before: what led over a lost one ends, and all devices are tried anew. */
   moved(before: readonly LocalNetwork[], now: readonly LocalNetwork[]): void {
-    const lost = before.filter(({ address }) => !now.some((network) => network.address === address))
-    const open = lost.length > 0 ? this.#options.node.libp2p.getConnections() : []
-    const left = open.filter((connection) => isInside(hostOf(connection.remoteAddr.toString()), lost))
-    const dead = left.filter((connection) => !isInside(hostOf(connection.remoteAddr.toString()), now))
-    for (const connection of dead)
-      connection.abort(
-        new MeshError('peerUnreachable', {
-          peer: connection.remotePeer.toString(),
-          problem: 'this machine left that network',
-        }),
-      )
-    void this.check(
-      left.filter((connection) => !dead.includes(connection)),
-      probeDoubtfulMs,
-    )
-    void this.check(open.filter((connection) => !left.includes(connection)))
-    for (const candidate of this.#candidates.values()) {
-      candidate.backoff.reset()
-      candidate.notBefore = 0
-    }
+    const { doubtful, others } = endLost(this.#options.node.libp2p.getConnections(), before, now)
+    void this.check(doubtful, probeDoubtfulMs)
+    void this.check(others)
+    this.#candidates.startAnew()
     this.#dialDue()
   }
 
@@ -213,87 +149,14 @@ export class PoolPeers {
 
   /** Tells where members are connected, and dials those that are due. */
   async look(): Promise<void> {
-    for (const poolId of this.#options.poolIds()) {
-      const best = new Map<string, Connection>()
-      for (const connection of this.membersOf(poolId)) {
-        const other = best.get(connection.remotePeer.toString())
-        if (other === undefined || isBetter(connection, other)) best.set(connection.remotePeer.toString(), connection)
-      }
-      for (const connection of best.values()) await this.#tell(poolId, connection)
-    }
+    for (const poolId of this.#options.poolIds()) await this.#sightings.tell(poolId)
     this.#dialDue()
-  }
-
-  async #tell(poolId: string, connection: Connection): Promise<void> {
-    const deviceId = deviceIdOfPeer(connection.remotePeer)
-    if (deviceId === undefined) return
-    const candidate = this.#candidates.get(keyOf(poolId, connection.remotePeer))
-    const dialable = await this.#dialableOf(connection)
-    const address = dialable ?? withoutPeerId(connection.remoteAddr.toString())
-    const found = isRelayed(connection.remoteAddr)
-      ? 'relay'
-      : (this.#found.get(connection) ??
-        candidate?.addresses.foundBy(address) ??
-        (connection.direction === 'inbound' ? 'inbound' : 'control-plane'))
-    // once told, it stays: the same connection shall not seem to be found otherwise later, unless we only know that it was
-    if (found !== 'inbound') this.#found.set(connection, found)
-    this.#options.onSeen({
-      poolId,
-      deviceId,
-      address,
-      found,
-      latencyMs: connection.rtt ?? this.#latency.get(connection),
-      dialable: isRelayed(connection.remoteAddr) ? undefined : dialable,
-      at: this.#options.now(),
-    })
-  }
-
-  /** Where the other end of a connection listens. */
-  async #dialableOf(connection: Connection): Promise<string | undefined> {
-    const remote = withoutPeerId(connection.remoteAddr.toString())
-    if (connection.direction === 'outbound' || isRelayed(connection.remoteAddr)) return remote
-    try {
-      const { addresses } = await this.#options.node.libp2p.peerStore.get(connection.remotePeer)
-      return listenedOn(
-        remote,
-        addresses.map((address) => address.multiaddr.toString()),
-      )
-    } catch {
-      return undefined // it has not said who it is yet
-    }
-  }
-
-  #candidate(poolId: string, peer: PeerId): Candidate | undefined {
-    const key = keyOf(poolId, peer)
-    const known = this.#candidates.get(key)
-    if (known !== undefined) return known
-    if (this.#candidates.size >= maxCandidates) {
-      const first = [...this.#candidates].find(([, { isMember, busy }]) => !isMember && !busy)
-      if (first === undefined) return undefined
-      this.#candidates.delete(first[0])
-    }
-    const candidate: Candidate = {
-      poolId,
-      peer,
-      addresses: new Whereabouts(),
-      isMember: false,
-      backoff: new Backoff(pauses),
-      notBefore: 0,
-      busy: false,
-      doubtedUntil: 0,
-    }
-    this.#candidates.set(key, candidate)
-    return candidate
-  }
-
-  #isMember(peerId: string): boolean {
-    return this.#options.poolIds().some((poolId) => this.#candidates.get(`${poolId}/${peerId}`)?.isMember === true)
   }
 
   #households(): ReadonlySet<string> {
     const now = this.#options.now()
     if (now < this.#homes.until && now + householdsMs >= this.#homes.until) return this.#homes.households
-    const members = [...this.#candidates.values()].filter(({ isMember }) => isMember)
+    const members = this.#candidates.members()
     const told = members.flatMap(({ addresses }) => addresses.told)
     const connected = members
       .flatMap(({ peer }) => this.#connections(peer))
@@ -312,102 +175,42 @@ export class PoolPeers {
   #dialDue(): void {
     if (this.#stopped) return
     const pools = this.#options.poolIds()
-    const now = this.#options.now()
-    const all = [...this.#candidates.values()].toSorted((a, b) => Number(b.isMember) - Number(a.isMember))
-    let free = dialsAtOnce - all.filter(({ busy }) => busy).length
-    let freeForAnnounced = announcedDialsAtOnce - all.filter(({ busy, isMember }) => busy && !isMember).length
-    for (const candidate of all) {
-      if (free <= 0) return
-      if (!candidate.isMember && freeForAnnounced <= 0) return
-      if (
-        candidate.busy ||
-        candidate.notBefore > now ||
-        candidate.addresses.isEmpty ||
-        !pools.includes(candidate.poolId)
-      )
-        continue
-      if (
-        this.#connections(candidate.peer).some((connection) =>
-          this.#options.gate.isAdmitted(connection, candidate.poolId),
-        )
-      )
-        continue
-      free--
-      if (!candidate.isMember) freeForAnnounced--
-      void this.#dial(candidate)
-    }
+    const isConnected = ({ peer, poolId }: Candidate): boolean =>
+      this.#connections(peer).some((connection) => this.#options.gate.isAdmitted(connection, poolId))
+    const due = this.#candidates.due(
+      this.#options.now(),
+      (candidate) => pools.includes(candidate.poolId) && !isConnected(candidate),
+    )
+    for (const candidate of due) void this.#dial(candidate)
   }
 
   async #dial(candidate: Candidate): Promise<void> {
-    const { logger, now } = this.#options
+    const { node, gate, logger, now } = this.#options
+    const { peer, poolId, addresses } = candidate
     candidate.busy = true
     try {
-      const connection = await this.#connect(candidate)
+      const connection = await dialInTurn(node, { peer, addresses, isOver: () => this.#stopped })
       const address = withoutPeerId(connection.remoteAddr.toString())
-      const found = candidate.addresses.foundBy(address)
-      if (found !== undefined) this.#found.set(connection, found)
-      await this.#enter(connection, candidate.poolId)
-      candidate.addresses.worked(address)
-      candidate.backoff.reset()
-      candidate.notBefore = 0
+      const found = addresses.foundBy(address)
+      this.#sightings.found(connection, found)
+      await enterOrEnd(gate, connection, poolId)
+      addresses.worked(address)
+      reached(candidate)
       logger.info(
-        { peer: candidate.peer.toString(), address: connection.remoteAddr.toString(), found },
+        { peer: peer.toString(), address: connection.remoteAddr.toString(), found },
         'connected to a device of the pool',
       )
       void this.look()
     } catch (error) {
-      const refused = error instanceof MeshError && refusals.test(error.code)
-      logger.debug(
-        { peer: candidate.peer.toString(), problem: problemOf(error) },
-        'a device of the pool was not reached',
-      )
-      const pauseMs = candidate.backoff.fail()
-      candidate.notBefore = now() + (refused ? refusedPauseMs : pauseMs)
+      logger.debug({ peer: peer.toString(), problem: problemOf(error) }, 'a device of the pool was not reached')
+      missed(candidate, now(), isRefusal(error))
     } finally {
       candidate.busy = false
     }
   }
 
-  /** One address after the other, the newest first: libp2p would take them in any order and wait long for each. */
-  async #connect({ peer, addresses }: Candidate): Promise<Connection> {
-    const tried = new Set<string>()
-    let last: unknown = new MeshError('peerUnreachable', { peer: peer.toString(), problem: 'it names no address' })
-    for (;;) {
-      const next = addresses.inTurn().find((address) => !tried.has(address))
-      if (next === undefined || this.#stopped) throw last
-      tried.add(next)
-      try {
-        return await this.#options.node.libp2p.dial(multiaddr(`${next}/p2p/${peer.toString()}`), {
-          signal: AbortSignal.timeout(dialMs),
-        })
-      } catch (error) {
-        last = error
-      }
-    }
-  }
-
-  /** Passes the gate, or ends the connection: who shows no good certificate is not kept. */
-  async #enter(connection: Connection, poolId: string): Promise<void> {
-    const { gate } = this.#options
-    try {
-      await gate.enter(connection, poolId, AbortSignal.timeout(limits.gateMs))
-    } catch (error) {
-      if (!gate.isMember(connection)) connection.abort(error instanceof Error ? error : new Error(String(error)))
-      throw error
-    }
-  }
-
   async #measure(connection: Connection): Promise<void> {
-    const ms = await probeConnection(connection, probeMs)
-    if (ms !== undefined) this.#latency.set(connection, ms)
+    await this.#checks.measure(connection)
     if (!this.#stopped) await this.look()
   }
 }
-
-const keyOf = (poolId: string, peer: PeerId): string => `${poolId}/${peer.toString()}`
-
-/** Direct before relayed, then the quicker one. */
-const isBetter = (a: Connection, b: Connection): boolean =>
-  isRelayed(a.remoteAddr) === isRelayed(b.remoteAddr)
-    ? (a.rtt ?? Infinity) < (b.rtt ?? Infinity)
-    : !isRelayed(a.remoteAddr)
