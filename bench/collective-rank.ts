@@ -32,10 +32,10 @@ interface Linked {
   readonly cost: LinkCost
 }
 
-const link = async ({ rank, carrier }: Options, { links }: RankNode, ring: RingEpoch): Promise<Linked> => {
+const link = async ({ rank, carrier }: Options, { streams }: RankNode, ring: RingEpoch): Promise<Linked> => {
   const { signal } = new AbortController()
   const logger = silentLogger()
-  const channel = await links.open({ ring, rank, signal })
+  const channel = await streams.open({ ring, rank, signal })
   const ends = new SocketEnds()
   const { links: costs, streamsReason } = await openCarrier({
     ring,

@@ -107,7 +107,7 @@ const startLoop = (
 const link = async (options: Options, { node, plan, weights, backend }: Loaded, ring: RingEpoch): Promise<Linked> => {
   const { rank, shape, carrier, collective } = options
   const { signal } = new AbortController()
-  const channel = plan.length > 1 ? await node.links.open({ ring, rank, signal }) : undefined
+  const channel = plan.length > 1 ? await node.streams.open({ ring, rank, signal }) : undefined
   const started = await startRank({
     ring,
     backend,

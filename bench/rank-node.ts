@@ -1,7 +1,7 @@
 /** The network half of one rank of a benchmark, as in an agent: libp2p node on loopback, gate, links of its ring. */
 import { Gate } from '../agent/network/gate.ts'
 import { createNode } from '../agent/network/node.ts'
-import { RingLinks } from '../agent/network/ring-links.ts'
+import { RingStreams } from '../agent/network/ring-streams.ts'
 import { deviceIdOf } from '../shared/identity/device-key.ts'
 import { keyPairFromSeed } from '../shared/identity/keys.ts'
 import { issueCertificate, poolIdOf } from '../shared/identity/pool-certificate.ts'
@@ -26,7 +26,7 @@ export interface Introduction {
 
 export interface RankNode {
   readonly introduction: Introduction
-  readonly links: RingLinks
+  readonly streams: RingStreams
   stop(): Promise<void>
 }
 
@@ -50,7 +50,7 @@ export const createRankNode = async ({ rootSeed, deviceSeed }: RankIdentity): Pr
   )
   return {
     introduction: { peerId: node.peerId, addresses: node.addresses(), deviceId: deviceIdOf(key) },
-    links: new RingLinks({ node, gate, stepTimeoutMs: deadlineMs, connectTimeoutMs: deadlineMs, logger }),
+    streams: new RingStreams({ node, gate, stepTimeoutMs: deadlineMs, connectTimeoutMs: deadlineMs, logger }),
     stop: async () => {
       gate.stop()
       await node.stop()

@@ -4,6 +4,7 @@
  */
 import type { Connection, ConnectionGater, Libp2p, MultiaddrConnection, PeerId } from '@libp2p/interface'
 import { householdOf } from '../shared/household.ts'
+import { ipOf } from '../shared/peer-address.ts'
 import { PendingConnections } from '../shared/pending-connections.ts'
 
 export interface RelayDoorOptions {
@@ -16,7 +17,6 @@ export interface RelayDoorOptions {
   holders(): Iterable<PeerId>
 }
 
-const hostOf = (address: string): string => /^\/ip[46]\/([^/]+)/.exec(address)?.[1] ?? ''
 const patienceMs = 2000
 /** Who runs a relay may take all of its slots. */
 const ownMachine = '127.0.0.1'
@@ -68,7 +68,7 @@ export class RelayDoor {
   #arrive(socket: MultiaddrConnection): boolean {
     const loser = this.#pending.enter(
       socket,
-      { household: householdOf(hostOf(socket.remoteAddr.toString())), isKnown: false },
+      { household: householdOf(ipOf(socket.remoteAddr.toString())), isKnown: false },
       Date.now(),
     )
     if (loser === socket) return true
@@ -81,7 +81,7 @@ export class RelayDoor {
   /** Others at its address hold half of all slots. */
   #hasHalf(peer: PeerId): boolean {
     const households = (one: PeerId): string[] =>
-      (this.#libp2p?.getConnections(one) ?? []).map(({ remoteAddr }) => householdOf(hostOf(remoteAddr.toString())))
+      (this.#libp2p?.getConnections(one) ?? []).map(({ remoteAddr }) => householdOf(ipOf(remoteAddr.toString())))
     const own = households(peer).filter((household) => household !== ownMachine)
     const others = [...this.#options.holders()].filter(
       (one) => !one.equals(peer) && households(one).some((household) => own.includes(household)),

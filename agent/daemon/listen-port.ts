@@ -1,7 +1,7 @@
 /** The agent listens on the port of last time where it may choose: addresses that others remember stay true. */
 import { MeshError } from '../../shared/errors.ts'
 import type { PeerCache } from '../device/known-peers.ts'
-import { isRelayed } from '../network/dialable.ts'
+import { isRelayed } from '../../shared/peer-address.ts'
 import { createNode, type MeshNode, type NodeOptions } from '../network/node.ts'
 
 const anyPort = /^(\/ip4\/[^/]+\/tcp\/)0$/

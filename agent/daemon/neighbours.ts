@@ -9,7 +9,7 @@ import type { PeerCache, Sighting } from '../device/known-peers.ts'
 import type { LocalPool } from '../device/pools.ts'
 import { reachOf } from '../network/announced-address.ts'
 import { ControlPlaneExchange, type ControlPlaneExchangeOptions } from '../network/control-plane-exchange.ts'
-import { hostOf, isRelayed } from '../network/dialable.ts'
+import { ipOf, isRelayed } from '../../shared/peer-address.ts'
 import type { Gate } from '../network/gate.ts'
 import { isInside, type LocalNetwork, localNetworks, rankedLanAddresses } from '../device/interfaces.ts'
 import { MdnsDiscovery } from '../network/mdns-discovery.ts'
@@ -195,7 +195,7 @@ export class Neighbours {
 
   /** Whoever speaks on the local network shall not make us dial anywhere else. */
   #isNear(address: string): boolean {
-    const host = hostOf(address)
+    const host = ipOf(address)
     return isLoopback(host) || isInside(host, this.#networks) || this.#networks.some(({ cidr }) => cidr === null)
   }
 
@@ -239,7 +239,7 @@ export class Neighbours {
 /** The member is on a private network that this device is on too; over a relay nobody knows where it is. */
 const isNear = ({ remoteAddr }: Connection): boolean => {
   const address = remoteAddr.toString()
-  return !isRelayed(address) && reachOf(hostOf(address)) === 'private'
+  return !isRelayed(address) && reachOf(ipOf(address)) === 'private'
 }
 
 const textOf = (networks: readonly LocalNetwork[]): string =>

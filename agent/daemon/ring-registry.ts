@@ -10,7 +10,7 @@ import { checksPerChange } from '../checks/spot-checks.ts'
 import type { CollectiveSettings } from '../collective/chooser.ts'
 import type { JobOutcome } from '../generation/follower.ts'
 import type { RankWork } from '../generation/protocol.ts'
-import type { RingLinks } from '../network/ring-links.ts'
+import type { RingStreams } from '../network/ring-streams.ts'
 import { ReportPace } from './report-pace.ts'
 import { RingSession, type SessionView } from './ring-session.ts'
 import { RingTrial } from './ring-trial.ts'
@@ -19,7 +19,7 @@ import type { ShardLoader } from './shard-loader.ts'
 export interface RingRegistryOptions {
   readonly deviceId: string
   readonly loader: ShardLoader
-  readonly links: RingLinks
+  readonly streams: RingStreams
   readonly checksFolder: string
   readonly settings: CollectiveSettings
   readonly carrier: CarrierChoice
@@ -75,7 +75,7 @@ export class RingRegistry {
     this.#forgetLeftOut(ring.ringId)
     if (present && present.ring.epoch === ring.epoch && present.view.state !== 'failed')
       return this.#report(present, true)
-    const { deviceId, loader, checksFolder, links, settings, carrier, logger, onWork } = this.#options
+    const { deviceId, loader, checksFolder, streams, settings, carrier, logger, onWork } = this.#options
     const session = new RingSession({
       ring,
       deviceId,
@@ -89,7 +89,7 @@ export class RingRegistry {
         this.#followed[outcome]++
         this.#options.onChange()
       },
-      connect: (epoch, rank, signal, onMissing) => links.open({ ring: epoch, rank, signal, onMissing }),
+      connect: (epoch, rank, signal, onMissing) => streams.open({ ring: epoch, rank, signal, onMissing }),
       onChange: (changed) => this.#report(changed, false),
     })
     this.#sessions.set(ring.ringId, session)
@@ -128,13 +128,13 @@ export class RingRegistry {
 
   /** Loads its part of an epoch that may come, to show that it can. */
   try(ring: RingEpoch): void {
-    const { deviceId, loader, links, logger, onChange } = this.#options
+    const { deviceId, loader, streams, logger, onChange } = this.#options
     this.#close(ring.ringId, { keepShard: true })
     const trial = new RingTrial({
       ring,
       deviceId,
       loader,
-      reach: (epoch, rank, signal) => links.reach({ ring: epoch, rank, signal }),
+      reach: (epoch, rank, signal) => streams.reach({ ring: epoch, rank, signal }),
       onChange: (changed) => {
         this.#reportTrial(changed)
         onChange()

@@ -14,7 +14,7 @@ import type { LocalDevice } from '../device/device.ts'
 import { MessageStore } from '../device/message-store.ts'
 import type { Gate } from '../network/gate.ts'
 import type { MeshNode } from '../network/node.ts'
-import { RingLinks } from '../network/ring-links.ts'
+import { RingStreams } from '../network/ring-streams.ts'
 import type { CarrierChoice } from '../rank/open-carrier.ts'
 import { JobRunner } from './job-runner.ts'
 import { LockKeeper } from './lock-keeper.ts'
@@ -135,7 +135,7 @@ export class RingWork {
       deviceId: device.deviceId,
       loader,
       checksFolder: home.checks,
-      links: new RingLinks({ node, gate, stepTimeoutMs, connectTimeoutMs, logger }),
+      streams: new RingStreams({ node, gate, stepTimeoutMs, connectTimeoutMs, logger }),
       settings: collective,
       carrier,
       sealingKeyOf: (ring) => sealing.keyOf(ring),

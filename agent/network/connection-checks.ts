@@ -2,7 +2,7 @@
 import type { Connection } from '@libp2p/interface'
 import { MeshError } from '../../shared/errors.ts'
 import { isInside, type LocalNetwork } from '../device/interfaces.ts'
-import { hostOf } from './dialable.ts'
+import { ipOf } from '../../shared/peer-address.ts'
 import { probeConnection } from './live-connection.ts'
 
 /** Milliseconds that a peer has to answer on a connection that may be dead: tensors may be in front of the question. */
@@ -16,7 +16,7 @@ const unreachable = ({ remotePeer }: Connection, problem: string): MeshError =>
   new MeshError('peerUnreachable', { peer: remotePeer.toString(), problem })
 
 const isIn = ({ remoteAddr }: Connection, networks: readonly LocalNetwork[]): boolean =>
-  isInside(hostOf(remoteAddr.toString()), networks)
+  isInside(ipOf(remoteAddr.toString()), networks)
 
 export class ConnectionChecks {
   readonly #latency = new WeakMap<Connection, number>()

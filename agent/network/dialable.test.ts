@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { multiaddr } from '@multiformats/multiaddr'
-import { dialableAddresses, isRelayed, listenedOn } from './dialable.ts'
+import { dialableAddresses, listenedOn } from './dialable.ts'
 import { isInside } from '../device/interfaces.ts'
 
 const own = ['/ip4/127.0.0.1/tcp/1/p2p/Me', '/ip4/10.0.0.1/tcp/1/p2p/Me']
@@ -22,21 +21,6 @@ test('dialable: loopback addresses only of a peer on this machine, relayed ones 
   assert.deepEqual(dialableAddresses(['/ip6/::ffff:127.0.0.1/tcp/2', '/ip6/::1/tcp/2', '/ip4/10.0.0.2/tcp/2'], own), [
     '/ip4/10.0.0.2/tcp/2',
   ])
-})
-
-test('dialable: an address leads over a relay when a part of it says so, as text or not', () => {
-  const relay = '12D3KooWNvSZnPi3RrhrTwEY4LuuBeB6K6facKUCJcyWG1aoDd2p'
-  const cases: readonly [string, boolean][] = [
-    [`/ip4/10.0.0.3/tcp/4001/p2p/${relay}/p2p-circuit`, true],
-    [`/ip4/10.0.0.3/tcp/4001/p2p/${relay}/p2p-circuit/p2p/${relay}`, true],
-    [`/ip4/10.0.0.3/tcp/4001/p2p/${relay}`, false],
-    ['/dns4/p2p-circuit.example/tcp/4001', false],
-  ]
-  for (const [address, isOver] of cases) {
-    assert.equal(isRelayed(address), isOver, address)
-    assert.equal(isRelayed(multiaddr(address)), isOver, address)
-  }
-  assert.equal(isRelayed('/dns4/a/p2p-circuit-not/tcp/1'), false)
 })
 
 test('dialable: a peer that dialled us is dialled where it listens on the same host', () => {

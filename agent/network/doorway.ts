@@ -20,7 +20,7 @@ import { MeshError } from '../../shared/errors.ts'
 import { householdOf } from '../../shared/household.ts'
 import { NewcomerPace, type Pace, PendingConnections, type PendingLimits } from '../../shared/pending-connections.ts'
 import { limits } from '../../shared/limits.ts'
-import { hostOf } from './dialable.ts'
+import { ipOf } from '../../shared/peer-address.ts'
 
 /** Where members are: told by the cache, by the control plane, and by the epochs of rings. */
 export interface KnownMembers {
@@ -147,7 +147,7 @@ export class Doorway {
   #arrive(socket: MultiaddrConnection): boolean {
     const address = socket.remoteAddr.toString()
     const circuit = circuitOf(address)
-    const household = circuit ? `relay ${circuit.relay}` : householdOf(hostOf(address))
+    const household = circuit ? `relay ${circuit.relay}` : householdOf(ipOf(address))
     const isKnown = circuit
       ? this.#isKnownPeer(circuit.peer)
       : [...this.#known].some((members) => members.isHousehold(household))

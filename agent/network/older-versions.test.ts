@@ -108,7 +108,7 @@ test('versions: a member with rings of before fails the epoch at once, and is to
   const ring = pool.ring([0, 1])
   await follower.node.libp2p.unhandle(protocols.ring)
   const began = performance.now()
-  await assert.rejects(leader.links.open({ ring, rank: 0, signal: AbortSignal.timeout(30_000) }), {
+  await assert.rejects(leader.streams.open({ ring, rank: 0, signal: AbortSignal.timeout(30_000) }), {
     code: 'protocolVersion',
     message: /speaks version 1\.0\.0 of rings/,
   })

@@ -11,7 +11,8 @@ import type { FoundBy } from '../../shared/schema/known-peers.ts'
 import type { LocalNetwork } from '../device/interfaces.ts'
 import type { Sighting } from '../device/known-peers.ts'
 import { ConnectionChecks, endLost, probeDoubtfulMs, probeMs, probeOlderMs } from './connection-checks.ts'
-import { dialableAddresses, hostOf, isRelayed, withoutPeerId } from './dialable.ts'
+import { ipOf, isRelayed, withoutPeerId } from '../../shared/peer-address.ts'
+import { dialableAddresses } from './dialable.ts'
 import type { Gate } from './gate.ts'
 import type { MeshNode } from './node.ts'
 import { type Candidate, hoped, missed, PoolCandidates, reached } from './pool-candidates.ts'
@@ -91,12 +92,11 @@ export class PoolPeers {
     for (const address of usable) candidate.addresses.add(address, found)
     if (isNews) hoped(candidate, this.#options.now())
     // it moved: what leads to an address that it no longer has is dead, and nobody would notice for half a minute
-    const hosts = usable.map(hostOf)
+    const hosts = usable.map(ipOf)
     const isDoubt = isNews && found === 'mdns' && this.#options.now() >= candidate.doubtedUntil
     const old = isDoubt
       ? this.#connections(peer).filter(
-          (connection) =>
-            !isRelayed(connection.remoteAddr) && !hosts.includes(hostOf(connection.remoteAddr.toString())),
+          (connection) => !isRelayed(connection.remoteAddr) && !hosts.includes(ipOf(connection.remoteAddr.toString())),
         )
       : []
     if (old.length > 0) {
@@ -116,7 +116,7 @@ export class PoolPeers {
       : this.#connections(connection.remotePeer).filter(
           (other) =>
             !isRelayed(other.remoteAddr) &&
-            hostOf(other.remoteAddr.toString()) !== hostOf(connection.remoteAddr.toString()),
+            ipOf(other.remoteAddr.toString()) !== ipOf(connection.remoteAddr.toString()),
         )
     if (older.length > 0) this.#moved(older, probeOlderMs)
     void this.#measure(connection)
@@ -162,7 +162,7 @@ export class PoolPeers {
       .flatMap(({ peer }) => this.#connections(peer))
       .filter((connection) => this.#options.gate.isMember(connection))
     const hosts = [...told, ...connected.map(({ remoteAddr }) => remoteAddr.toString())]
-      .map(hostOf)
+      .map(ipOf)
       .filter((host) => host !== '')
     this.#homes = { households: new Set(hosts.map(householdOf)), until: now + householdsMs }
     return this.#homes.households

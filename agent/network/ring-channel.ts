@@ -1,5 +1,4 @@
 /** `Channel` over the streams of one ring epoch. */
-import type { Stream } from '@libp2p/interface'
 import { MeshError } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { LinkPath, RingEpoch, RingMember } from '../../shared/schema/ring.ts'
@@ -11,6 +10,7 @@ import { ControlQueue } from '../channel/control-queue.ts'
 import { Inbox } from '../channel/inbox.ts'
 import { lostPeer, silentPeer } from '../channel/peer-errors.ts'
 import { FrameStream } from './frame-stream.ts'
+import type { RankStream } from './rank-stream.ts'
 
 export interface RingChannelOptions {
   readonly ring: RingEpoch
@@ -18,16 +18,6 @@ export interface RingChannelOptions {
   readonly stepTimeoutMs: number
   readonly earlyFrameBytes?: number
   readonly logger: Logger
-}
-
-/** A stream, and whether its connection goes over a relay. */
-export interface PathStream {
-  readonly stream: Stream
-  readonly path: LinkPath
-  /** Address or name of the machine at the other end of a direct connection. */
-  readonly host?: string
-  /** Of a connection over a relay: whether this device still reaches that. */
-  readonly relayThere?: () => boolean
 }
 
 interface Link {
@@ -79,7 +69,7 @@ export class RingChannel implements Channel {
   }
 
   /** The stream to one rank is there. A second one for the same rank is refused. */
-  attach(member: RingMember, { stream, path, host, relayThere }: PathStream): void {
+  attach(member: RingMember, { stream, path, host, relayThere }: RankStream): void {
     const link = this.#link(member.rank)
     if (link.stream || this.#closed)
       return stream.abort(new MeshError('frameInvalid', { problem: 'a second stream of one rank' }))

@@ -64,7 +64,7 @@ test('dial: a rank that is an epoch behind is told so at once', async (t) => {
   const pool = await poolOf(t, 2)
   const channels = await pool.connect(pool.ring([0, 1], 5), [0, 1])
   t.after(() => Promise.all(channels.map((channel) => channel.close())))
-  await assert.rejects(pool.nodes[0].links.open({ ring: pool.ring([0, 1], 4), rank: 0, signal: never }), {
+  await assert.rejects(pool.nodes[0].streams.open({ ring: pool.ring([0, 1], 4), rank: 0, signal: never }), {
     code: 'epochStale',
     fields: { got: 4, want: 5 },
   })
@@ -73,7 +73,7 @@ test('dial: a rank that is an epoch behind is told so at once', async (t) => {
 test('dial: who gives up on an epoch that the other does not know says which', async (t) => {
   const pool = await poolOf(t, 2, { connectTimeoutMs: 600 })
   await assert.rejects(
-    pool.nodes[0].links.open({ ring: pool.ring([0, 1], 4), rank: 0, signal: never }),
+    pool.nodes[0].streams.open({ ring: pool.ring([0, 1], 4), rank: 0, signal: never }),
     (error: unknown) =>
       error instanceof MeshError &&
       error.code === 'peerUnreachable' &&
@@ -81,7 +81,7 @@ test('dial: who gives up on an epoch that the other does not know says which', a
       /epoch 4/.test(error.message),
   )
   await assert.rejects(
-    pool.nodes[1].links.open({ ring: pool.ring([0, 1], 4), rank: 1, signal: never }),
+    pool.nodes[1].streams.open({ ring: pool.ring([0, 1], 4), rank: 1, signal: never }),
     (error: unknown) =>
       error instanceof MeshError && error.code === 'peerUnreachable' && error.fields.peer === 'node 0',
   )
@@ -91,7 +91,7 @@ test('dial: giving up passes on the reason of the signal, on both sides', async 
   const pool = await poolOf(t, 2)
   for (const rank of [0, 1]) {
     const abort = new AbortController()
-    const opening = pool.nodes[rank].links.open({ ring: pool.ring([0, 1], 10 + rank), rank, signal: abort.signal })
+    const opening = pool.nodes[rank].streams.open({ ring: pool.ring([0, 1], 10 + rank), rank, signal: abort.signal })
     abort.abort(new MeshError('epochStale', { got: 1, want: 2 }))
     await assert.rejects(opening, { code: 'epochStale', fields: { got: 1, want: 2 } })
   }
@@ -124,7 +124,7 @@ test('dial: a malformed address does not hide a good one', async (t) => {
 test('dial: a rank that names no address is told so', async (t) => {
   const pool = await poolOf(t, 2, { connectTimeoutMs: 300 })
   const ring = withAddress(pool.ring([0, 1]), 1, 'nonsense')
-  await assert.rejects(pool.nodes[0].links.open({ ring, rank: 0, signal: never }), {
+  await assert.rejects(pool.nodes[0].streams.open({ ring, rank: 0, signal: never }), {
     code: 'peerUnreachable',
     fields: { peer: 'node 1', problem: 'it names no address' },
   })
@@ -137,7 +137,7 @@ test('dial: another device at the address of a rank is not taken for it', async 
     1,
     pool.nodes[2].node.libp2p.getMultiaddrs()[0].toString().split('/p2p/')[0],
   )
-  await assert.rejects(pool.nodes[0].links.open({ ring, rank: 0, signal: never }), { code: 'peerUnreachable' })
+  await assert.rejects(pool.nodes[0].streams.open({ ring, rank: 0, signal: never }), { code: 'peerUnreachable' })
 })
 
 /** What a node gets that says this hello by hand, on a connection that passed the gate of a pool. */
@@ -154,7 +154,7 @@ const codeOf = (answer: RingAnswer): string => ('error' in answer ? answer.error
 test('dial: a member that poses as another rank is refused, and the true rank gets in', async (t) => {
   const pool = await poolOf(t, 3)
   const ring = pool.ring([0, 1])
-  const waiting = pool.nodes[1].links.open({ ring, rank: 1, signal: never })
+  const waiting = pool.nodes[1].streams.open({ ring, rank: 1, signal: never })
   const hello = { poolId: pool.poolId, ringId: ring.ringId, epoch: ring.epoch, rank: 0, worldSize: 2 }
   assert.equal(codeOf(await sayHello(pool.nodes[2], pool.nodes[1], pool.poolId, hello)), 'notMember')
   assert.equal(codeOf(await sayHello(pool.nodes[2], pool.nodes[1], pool.poolId, { ...hello, rank: 1 })), 'frameInvalid')
@@ -162,7 +162,7 @@ test('dial: a member that poses as another rank is refused, and the true rank ge
     codeOf(await sayHello(pool.nodes[2], pool.nodes[1], pool.poolId, { ...hello, worldSize: 3 })),
     'frameInvalid',
   )
-  const channels = await Promise.all([pool.nodes[0].links.open({ ring, rank: 0, signal: never }), waiting])
+  const channels = await Promise.all([pool.nodes[0].streams.open({ ring, rank: 0, signal: never }), waiting])
   t.after(() => Promise.all(channels.map((channel) => channel.close())))
   await checkAllReduce(
     channels.map((channel) => createRingCollective(channel)),
@@ -203,7 +203,7 @@ test('dial: the gate of one pool does not open a ring of another', async (t) => 
       addresses: nodes[index].node.addresses(),
     })),
   }
-  const waiting = nodes[1].links.open({ ring, rank: 1, signal: never })
+  const waiting = nodes[1].streams.open({ ring, rank: 1, signal: never })
   const hello = { poolId: poolIds[1], ringId: ring.ringId, epoch: ring.epoch, rank: 0, worldSize: 2 }
   assert.equal(codeOf(await sayHello(nodes[0], nodes[1], poolIds[0], hello)), 'notMember')
   assert.equal(codeOf(await sayHello(nodes[0], nodes[1], poolIds[1], hello)), 'accepted')

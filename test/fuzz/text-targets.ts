@@ -20,7 +20,8 @@ import {
 } from '../../agent/device/cpu-sources.ts'
 import { readLinuxBounds } from '../../agent/device/memory.ts'
 import { parseMeminfo, parseOwnBytes, parseProcessTree, parseVmStat } from '../../agent/device/memory-sources.ts'
-import { dialableAddresses, hostOf, listenedOn, withoutPeerId } from '../../agent/network/dialable.ts'
+import { ipOf, withoutPeerId } from '../../shared/peer-address.ts'
+import { dialableAddresses, listenedOn } from '../../agent/network/dialable.ts'
 import { householdOf } from '../../shared/household.ts'
 import { createClient } from '../../shared/api/client.ts'
 import { type RouteName, routes, type RouteRecord } from '../../shared/api/routes.ts'
@@ -69,7 +70,7 @@ const readers: Readonly<Record<string, (text: string) => unknown>> = {
   'addresses of control planes': (text) => [parseControlPlaneUrl(text), isLoopbackUrl(text), urlFor(text, 'host')],
   'addresses of relays': (text) => relayAt(text, 'http://192.0.2.1:8080'),
   'addresses of devices': (text) => [
-    hostOf(text),
+    ipOf(text),
     withoutPeerId(text),
     dialableAddresses([text], [text]),
     listenedOn(text, [text]),

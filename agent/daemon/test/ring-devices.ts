@@ -57,7 +57,7 @@ export const createRingDevices = async (
 ): Promise<RingDevices> => {
   const pool = await createTestPool(count)
   afterwards(t, () => pool.stop())
-  const devices = pool.nodes.map(({ key, links }): RingDevice => {
+  const devices = pool.nodes.map(({ key, streams }): RingDevice => {
     const home = openHome(temporaryFolder(t))
     const logger = silentLogger()
     const [sent, worked]: [AgentMessage[], string[]] = [[], []]
@@ -75,7 +75,7 @@ export const createRingDevices = async (
     const registry = new RingRegistry({
       deviceId: deviceIdOf(key),
       loader,
-      links,
+      streams,
       checksFolder: home.checks,
       settings: { algorithm: 'auto', wire: 'auto' },
       carrier: 'auto',

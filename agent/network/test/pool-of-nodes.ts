@@ -8,13 +8,13 @@ import { Gate, type PoolDirectory } from '../gate.ts'
 import { createNode, type MeshNode } from '../node.ts'
 import type { Credential } from '../relay-proof.ts'
 import type { RingChannel } from '../ring-channel.ts'
-import { RingLinks } from '../ring-links.ts'
+import { RingStreams } from '../ring-streams.ts'
 
 export interface TestNode {
   readonly key: KeyPair
   readonly node: MeshNode
   readonly gate: Gate
-  readonly links: RingLinks
+  readonly streams: RingStreams
 }
 
 export interface TestPool {
@@ -68,7 +68,7 @@ export const createTestNode = async (
     key,
     node,
     gate,
-    links: new RingLinks({ node, gate, stepTimeoutMs, earlyFrameBytes, attemptMs, connectTimeoutMs, logger }),
+    streams: new RingStreams({ node, gate, stepTimeoutMs, earlyFrameBytes, attemptMs, connectTimeoutMs, logger }),
   }
 }
 
@@ -118,7 +118,7 @@ export const createTestPool = async (count: number, options: TestPoolOptions = {
     }),
     connect: (ring, members) =>
       Promise.all(
-        members.map((index, rank) => nodes[index].links.open({ ring, rank, signal: new AbortController().signal })),
+        members.map((index, rank) => nodes[index].streams.open({ ring, rank, signal: new AbortController().signal })),
       ),
     stop: async () => {
       await Promise.all(

@@ -35,7 +35,7 @@ const rogueStream = async (
   epoch: number,
 ): Promise<{ send(bytes: Uint8Array): void; channel: Channel }> => {
   const ring = pool.ring([1, 0], epoch) // node 1 dials as rank 0
-  const opening = pool.nodes[0].links.open({ ring, rank: 1, signal: new AbortController().signal })
+  const opening = pool.nodes[0].streams.open({ ring, rank: 1, signal: new AbortController().signal })
   const connection = await pool.nodes[1].node.libp2p.dial(pool.nodes[0].node.libp2p.getMultiaddrs())
   await pool.nodes[1].gate.enter(connection, pool.poolId, AbortSignal.timeout(5000))
   const stream = await connection.newStream(protocols.ring)
@@ -154,7 +154,7 @@ test('links: an epoch that nobody else knows gives up with the name of the devic
   const { pool } = await setUp(t, 2)
   const signal = AbortSignal.timeout(700)
   await assert.rejects(
-    pool.nodes[0].links.open({ ring: pool.ring([0, 1], 77), rank: 0, signal }),
+    pool.nodes[0].streams.open({ ring: pool.ring([0, 1], 77), rank: 0, signal }),
     (error: unknown) => error === signal.reason || (error instanceof MeshError && error.code === 'peerUnreachable'),
   )
 })
@@ -163,10 +163,10 @@ test('links: ranks may come in any order and late', { timeout: 300_000 }, async 
   const { pool } = await setUp(t, 3)
   const ring = pool.ring([0, 1, 2], 90)
   const signal = new AbortController().signal
-  const first = pool.nodes[0].links.open({ ring, rank: 0, signal })
-  const third = pool.nodes[2].links.open({ ring, rank: 2, signal })
+  const first = pool.nodes[0].streams.open({ ring, rank: 0, signal })
+  const third = pool.nodes[2].streams.open({ ring, rank: 2, signal })
   await new Promise((resolve) => setTimeout(resolve, 300)) // what "late" means here
-  const channels = await Promise.all([first, pool.nodes[1].links.open({ ring, rank: 1, signal }), third])
+  const channels = await Promise.all([first, pool.nodes[1].streams.open({ ring, rank: 1, signal }), third])
   t.after(() => Promise.all(channels.map((channel) => channel.close())))
   await checkAllReduce(
     channels.map((channel) => createRingCollective(channel)),
@@ -179,18 +179,18 @@ test('links: while they open it is told which lack; and members are reached with
   t.after(() => pool.stop())
   const ring = pool.ring([0, 1, 2])
   const { signal } = new AbortController()
-  await pool.nodes[0].links.reach({ ring, rank: 0, signal })
+  await pool.nodes[0].streams.reach({ ring, rank: 0, signal })
   const lacks: (readonly number[])[] = []
-  const first = pool.nodes[0].links.open({ ring, rank: 0, signal, onMissing: (ranks) => lacks.push(ranks) })
-  const second = pool.nodes[1].links.open({ ring, rank: 1, signal })
+  const first = pool.nodes[0].streams.open({ ring, rank: 0, signal, onMissing: (ranks) => lacks.push(ranks) })
+  const second = pool.nodes[1].streams.open({ ring, rank: 1, signal })
   await eventually(5000, 'one link is there', () => lacks.length === 1 || undefined)
   assert.deepEqual(lacks, [[2]])
-  const third = pool.nodes[2].links.open({ ring, rank: 2, signal })
+  const third = pool.nodes[2].streams.open({ ring, rank: 2, signal })
   for (const channel of await Promise.all([first, second, third])) t.after(() => channel.close())
   assert.deepEqual(lacks, [[2], []])
   await pool.nodes[2].node.stop()
   await assert.rejects(
-    pool.nodes[0].links.reach({ ring, rank: 0, signal }),
+    pool.nodes[0].streams.reach({ ring, rank: 0, signal }),
     (error: MeshError) => error.code === 'peerUnreachable' && error.fields.peer === 'node 2' && error.fields.rank === 2,
   )
 })
