@@ -196,7 +196,7 @@ const noExit = {
 } as const
 
 /** Files that serve streams before the gate is passed: itself, and what it guards or answers in its stead. */
-const beforeTheGate = ['gate', 'own-protocols', 'older-versions', 'member-protocol'].map(
+const beforeTheGate = ['gate-exchange', 'own-protocols', 'older-versions', 'member-protocol'].map(
   (name) => `agent/network/${name}.ts`,
 )
 const noHandle = {

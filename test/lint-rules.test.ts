@@ -99,7 +99,7 @@ const cases: readonly (readonly [file: string, content: string, rule: string | u
     'export const b = (node) => {\n  const { handle } = node\n  return handle\n}\n',
     'no-restricted-properties',
   ],
-  ['agent/network/gate.ts', 'export const b = (node) => node.libp2p.handle("/x", () => {})\n', undefined],
+  ['agent/network/gate-exchange.ts', 'export const b = (node) => node.libp2p.handle("/x", () => {})\n', undefined],
   ['agent/network/bf.test.ts', 'export const b = (node) => node.libp2p.handle("/x", () => {})\n', undefined],
   // sizes and types
   ['agent/ca.ts', lines(401, (index) => `export const a${index} = 1`), 'max-lines'],

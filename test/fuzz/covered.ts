@@ -34,7 +34,7 @@ export const coveredBy: Readonly<Record<string, readonly string[]>> = {
   'agent/model/tokenizer.ts': ['file tokenizer.json', 'file tokenizer_config.json'],
   'agent/network/control-plane-exchange.ts': ['CBOR Question of a control plane', 'CBOR Answer on a control plane'],
   'agent/network/member-protocol.ts': ['CBOR '],
-  'agent/network/gate.ts': ['CBOR GateMessage', 'CBOR GateAnswer', 'length-prefixed messages'],
+  'agent/network/gate-exchange.ts': ['CBOR GateMessage', 'CBOR GateAnswer', 'length-prefixed messages'],
   'agent/network/relay-proof.ts': ['CBOR RelayAnswer'],
   'agent/network/renewal-exchange.ts': ['CBOR RenewalRequest', 'CBOR RenewalAnswer'],
   'agent/network/revocation-spread.ts': ['CBOR RevocationMessage', 'revocation lists'],
