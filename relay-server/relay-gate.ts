@@ -10,11 +10,11 @@ import type { Certificate } from '../shared/identity/pool-certificate.ts'
 import { toHex } from '../shared/identity/keys.ts'
 import { shortId } from '../shared/ids.ts'
 import type { Logger } from '../shared/log.ts'
-import { longestTimerMs } from '../shared/units.ts'
 import { limits } from '../shared/limits.ts'
 import { protocols } from '../shared/wire/protocols.ts'
 import { relayForms } from '../shared/wire/relay-forms.ts'
 import { readTyped, sendTyped } from '../shared/wire/typed-message.ts'
+import { RelayMembers } from './relay-members.ts'
 import type { ServedPools } from './served-pools.ts'
 
 /** The part of libp2p's registrar that puts a guard before the handler of the relay service. */
@@ -42,18 +42,11 @@ export interface RelayGateOptions {
   onMember?(peer: PeerId): void
 }
 
-interface Member {
-  readonly peer: PeerId
-  readonly certificates: Map<string, Certificate>
-  timer?: NodeJS.Timeout
-}
-
 const deviceOf = (peer: PeerId): string | undefined => (peer.type === 'Ed25519' ? toHex(peer.publicKey.raw) : undefined)
 
 export class RelayGate {
   readonly #options: RelayGateOptions
-  /** Peers that proved membership, by peer id, while they are connected. */
-  readonly #members = new Map<string, Member>()
+  readonly #members: RelayMembers
   readonly #deadlines = new Map<string, NodeJS.Timeout>()
   readonly #failures = new WeakMap<Connection, number>()
   /** Requests that came before the proof, by peer id. */
@@ -62,15 +55,18 @@ export class RelayGate {
 
   constructor(options: RelayGateOptions) {
     this.#options = options
+    this.#members = new RelayMembers({
+      ...options,
+      isRemoved: (certificate) => options.pools.isRemoved(certificate),
+      onExpelled: (peer, error) => this.#cut(peer, error),
+    })
   }
 
   /** What libp2p asks before it grants a slot or opens a circuit. */
   readonly gater: ConnectionGater = {
     denyInboundRelayReservation: (source) => !this.#members.has(source.toString()),
-    denyOutboundRelayedConnection: (source, destination) => {
-      const [one, other] = [source, destination].map((peer) => this.#members.get(peer.toString())?.certificates)
-      return one === undefined || other === undefined || ![...one.keys()].some((poolId) => other.has(poolId))
-    },
+    denyOutboundRelayedConnection: (source, destination) =>
+      !this.#members.sharePool(source.toString(), destination.toString()),
   }
 
   /** Call it when libp2p and its relay service have started. */
@@ -78,7 +74,7 @@ export class RelayGate {
     this.#libp2p = libp2p
     libp2p.addEventListener('connection:open', ({ detail }) => this.#watch(detail))
     libp2p.addEventListener('connection:close', ({ detail }) => this.#unwatch(detail))
-    libp2p.addEventListener('peer:disconnect', ({ detail }) => this.#forget(detail))
+    libp2p.addEventListener('peer:disconnect', ({ detail }) => this.#members.forget(detail))
     const { handler, options } = registrar.getHandler(RELAY_V2_HOP_CODEC)
     const guarded: StreamHandler = async (stream, connection) => {
       try {
@@ -97,7 +93,7 @@ export class RelayGate {
 
   stop(): void {
     for (const timer of this.#deadlines.values()) clearTimeout(timer)
-    for (const { timer } of this.#members.values()) clearTimeout(timer)
+    this.#members.stop()
   }
 
   async #serve(stream: Stream, connection: Connection): Promise<void> {
@@ -111,7 +107,7 @@ export class RelayGate {
       sendTyped(stream, relayForms.answer, { ok: true, revocations: held })
       if (proof.revocations > held) {
         const { poolId, list } = await readTyped(stream, relayForms.list, deadline)
-        if (poolId === proof.poolId && pools.accept(poolId, list)) this.#recheck(poolId)
+        if (poolId === proof.poolId && pools.accept(poolId, list)) this.#members.recheck(poolId)
       }
       await stream.close({ signal: deadline })
     } catch (error) {
@@ -136,57 +132,16 @@ export class RelayGate {
 
   #admit(peer: PeerId, certificate: Certificate): void {
     const id = peer.toString()
-    const member: Member = this.#members.get(id) ?? { peer, certificates: new Map() }
-    member.certificates.set(certificate.poolId, certificate)
-    this.#members.set(id, member)
-    this.#endWithCertificate(member)
+    this.#members.admit(peer, certificate)
     this.#options.onMember?.(peer)
     for (const resume of this.#waiting.get(id) ?? []) resume()
     this.#options.logger.debug({ peer: id, pool: shortId(certificate.poolId) }, 'member')
   }
 
-  /** Looks again when the first certificate ends. */
-  #endWithCertificate(member: Member): void {
-    clearTimeout(member.timer)
-    const { now } = this.#options
-    const end = Math.min(...[...member.certificates.values()].map(({ notAfter }) => notAfter))
-    member.timer = setTimeout(
-      () => {
-        for (const [poolId, { notAfter }] of member.certificates)
-          if (notAfter <= now()) this.#expel(member, poolId, new MeshError('certificateExpired', { notAfter }))
-        if (member.certificates.size > 0) this.#endWithCertificate(member)
-      },
-      Math.min(Math.max(0, end - now()), longestTimerMs),
-    ).unref()
-  }
-
-  /** A newer list of removals is here. */
-  #recheck(poolId: string): void {
-    for (const member of this.#members.values()) {
-      const certificate = member.certificates.get(poolId)
-      if (certificate && this.#options.pools.isRemoved(certificate))
-        this.#expel(
-          member,
-          poolId,
-          new MeshError('memberRemoved', { deviceId: shortId(certificate.deviceId), poolId: shortId(poolId) }),
-        )
-    }
-  }
-
-  /** Circuits do not tell what pool they serve, so all of the device's connections end; it may come again for another pool. */
-  #expel(member: Member, poolId: string, error: MeshError): void {
-    member.certificates.delete(poolId)
-    this.#options.logger.info({ peer: member.peer.toString(), code: error.code }, `cut: ${error.message}`)
-    for (const connection of this.#libp2p?.getConnections(member.peer) ?? []) connection.abort(error)
-    this.#forget(member.peer)
-    this.#options.onLeave(member.peer)
-  }
-
-  #forget(peer: PeerId): void {
-    const member = this.#members.get(peer.toString())
-    clearTimeout(member?.timer)
-    member?.certificates.clear()
-    this.#members.delete(peer.toString())
+  /** It is no member of one of its pools any more: all of its connections end. */
+  #cut(peer: PeerId, error: MeshError): void {
+    for (const connection of this.#libp2p?.getConnections(peer) ?? []) connection.abort(error)
+    this.#options.onLeave(peer)
   }
 
   /** A connection has so long to prove membership. */
