@@ -133,6 +133,15 @@ test('use since the last look: of all, of groups, of processes that are told apa
   at({ busy: 103, group: 51, own: 12, waited: [0] }) // a thread ended
   assert.deepEqual(meter.look([9]).processes.get(9), { load: 0, wait: 0 })
   assert.deepEqual(meter.groups(), ['/sys/fs/cgroup'])
+  // at the same instant, and where a file is gone: nothing is known, not nothing used
+  const same = meter.look([9])
+  assert.deepEqual([same.busy, same.groups[0].busy, same.processes.get(9)], [undefined, undefined, undefined])
+  now = 4000
+  delete files['/proc/stat']
+  assert.equal(meter.look([9]).busy, undefined)
+  at({ busy: 200, group: 60, own: 13, waited: [0] })
+  now = 5000
+  assert.equal(meter.look([9]).busy, undefined, 'there is nothing to compare with')
 })
 
 test('this machine tells what this process uses', { skip: process.platform !== 'linux' && 'only Linux tells' }, () => {

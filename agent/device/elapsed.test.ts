@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { uptime } from 'node:os'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { advance, type ClockReading, type Countdown, readClock, startCountdown } from './elapsed.ts'
@@ -140,6 +141,19 @@ test('cooldown: a clock set back before a reboot counts less, never more', () =>
   assert.equal(advance(day, { bootId: 'b', uptimeMs: 10 * hour, wallMs: 900 * hour }).remainingMs, 24 * hour)
 })
 
+test('cooldown: where one of two looks tells no boot id, the uptime says whether the machine ran on', () => {
+  const day = startCountdown(24 * hour, { bootId: 'a', uptimeMs: hour, wallMs: 1000 * hour })
+  assert.equal(advance(day, { bootId: '', uptimeMs: 2 * hour, wallMs: 1000 * hour }).remainingMs, 23 * hour)
+  assert.equal(advance(day, { bootId: '', uptimeMs: hour / 2, wallMs: 1000 * hour }).remainingMs, 24 * hour)
+})
+
+test('cooldown: what was counted for time off is no longer to be had', () => {
+  const day = startCountdown(24 * hour, { bootId: 'a', uptimeMs: 0, wallMs: 1000 * hour })
+  const later = advance(day, { bootId: 'b', uptimeMs: hour, wallMs: 1009 * hour })
+  assert.deepEqual([later.remainingMs, later.offCreditMs], [15 * hour, 4 * hour])
+  assert.equal(advance(later, { bootId: 'c', uptimeMs: 0, wallMs: 1109 * hour }).remainingMs, 11 * hour)
+})
+
 test('cooldown: where no boot id is told, it never ends before half has passed either', () => {
   fc.assert(
     fc.property(start, fc.array(fc.oneof(happening, clockSet)), ({ uptimeMs, durationMs }, events) => {
@@ -154,6 +168,7 @@ test('cooldown: where no boot id is told, it never ends before half has passed e
 test('clock: this machine tells its uptime, and the same boot twice', () => {
   const [first, second] = [readClock(), readClock()]
   assert.ok(first.uptimeMs > 0 && second.uptimeMs >= first.uptimeMs)
+  assert.ok(Math.abs(second.uptimeMs - uptime() * 1000) < 60_000, 'in milliseconds')
   assert.equal(first.bootId, second.bootId)
   if (process.platform === 'linux') assert.match(first.bootId, /^[0-9a-f-]{36}$/)
 })
