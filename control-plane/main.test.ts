@@ -35,7 +35,7 @@ const startWith = (t: TestContext, home: string, log: 'pipe' | number, args: rea
     stdio: ['ignore', 'pipe', log],
     env: environmentFor(home),
   })
-  const timer = setTimeout(() => child.kill('SIGKILL'), 60_000)
+  const timer = setTimeout(() => child.kill('SIGKILL'), 200_000) // a busy machine takes long to start nine of them
   t.after(() => child.kill('SIGKILL'))
   let [stdout, stderr] = ['', '']
   const ready = Promise.withResolvers<string>()
@@ -124,7 +124,7 @@ test('process: a port in use, an unknown flag and a damaged database are two cle
   ] as const
   for (const [args, code, text] of cases) {
     const result = await start(t, folderOf(t), ...args).ended
-    assert.match(result.stdout, /^\{"error":\{"code":.*\}\n$/)
+    assert.match(result.stdout, /^\{"error":\{"code":.*\}\n$/, `${args.join(' ')}: ${JSON.stringify(result)}`)
     assert.match(result.stderr, text)
     assert.equal(result.code, code)
   }
