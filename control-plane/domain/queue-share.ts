@@ -21,16 +21,16 @@ export const wholeShare = 1_000_000
 /** Of a member that contributed nothing: 0.1 %, so that its jobs end some day even where the ring is never idle. */
 const leastShare = 1000
 
+const isEarnless = (members: readonly Contributor[]): boolean => members.every(({ earned }) => earned === 0)
+
 /** Parts per million of what all earned; all zero where nobody earned anything. */
 export const contributionShares = (members: readonly Contributor[]): Map<string, number> => {
-  const total = members.reduce((sum, { earned }) => sum + earned, 0)
-  const shares =
-    total === 0
-      ? members.map(() => 0)
-      : dealOut(
-          wholeShare,
-          members.map(({ earned }) => BigInt(earned)),
-        )
+  const shares = isEarnless(members)
+    ? members.map(() => 0)
+    : dealOut(
+        wholeShare,
+        members.map(({ earned }) => BigInt(earned)),
+      )
   return new Map(members.map(({ deviceId }, index) => [deviceId, shares[index]]))
 }
 
@@ -40,7 +40,7 @@ export const queueWeights = (
   now: number,
   { graceMs, graceShare }: GraceSettings,
 ): Map<string, number> => {
-  if (members.every(({ earned }) => earned === 0))
+  if (isEarnless(members))
     return new Map(members.map(({ deviceId }) => [deviceId, Math.ceil(wholeShare / members.length)]))
   const shares = contributionShares(members)
   return new Map(
