@@ -8,7 +8,10 @@ export const isLoopbackUrl = (url: string): boolean => {
   return host === 'localhost' || isLoopback(host)
 }
 
-/** The address as devices use it: what older versions wrote down for other machines is spoken to by TLS, at the same port. */
+/**
+ * The address as devices use it: what older versions wrote down for other machines is spoken to by TLS, at the same
+ * port.
+ */
 export const secureUrl = (url: string): string => {
   if (!URL.canParse(url) || new URL(url).protocol !== 'http:' || isLoopbackUrl(url)) return url
   const { port } = new URL(url)

@@ -63,7 +63,10 @@ export const lookFor: Readonly<Record<string, string>> = {
   'join request for pool': 'ask to join: mesh join INVITE',
 }
 
-/** Fills in one line, whoever wrote the fields: `{name}`, and `{name|what stands where it is not known}`; durations, sizes and times in words (`inWords`). */
+/**
+ * Fills in one line, whoever wrote the fields: `{name}`, and `{name|what stands where it is not known}`; durations,
+ * sizes and times in words (`inWords`).
+ */
 export const fill = (template: string, fields: ErrorFields): string =>
   template.replace(/\{(\w+)(?:\|([^}]*))?\}/g, (hole, name: string, otherwise?: string) =>
     name in fields ? oneLine(inWords(name, fields[name])) : (otherwise ?? hole),
@@ -149,7 +152,10 @@ export class MeshError extends Error {
     return new MeshError('internal', { problem: `${report.code}: ${report.message}` })
   }
 
-  /** Any thrown value as a MeshError; what is not one already, and no matter of a disk, is a defect of ours (`internal`). */
+  /**
+   * Any thrown value as a MeshError; what is not one already, and no matter of a disk, is a defect of ours
+   * (`internal`).
+   */
   static from(value: unknown): MeshError {
     if (value instanceof MeshError) return value
     const failure = systemFailureOf(value)

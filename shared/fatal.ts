@@ -1,4 +1,7 @@
-/** How a Mesh program ends when something failed: one line what went wrong, one line what to do; for programs one object. */
+/**
+ * How a Mesh program ends when something failed: one line what went wrong, one line what to do; for programs one
+ * object.
+ */
 import { printFailure, writer } from './failure-lines.ts'
 import { jsonLine } from './printed.ts'
 import { ErrorAnswer } from './schema/common.ts'

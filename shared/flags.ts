@@ -9,7 +9,9 @@ type Given = Partial<Record<string, string | boolean | string[]>>
 export interface FlagSource {
   /** Default: the command line of this process. */
   readonly args?: string[]
-  /** Text of options that neither flag nor environment names, for example from a file that a flag (in `given`) names. */
+  /**
+   * Text of options that neither flag nor environment names, for example from a file that a flag (in `given`) names.
+   */
   defaults?(given: Given): Partial<Record<string, string>>
 }
 

@@ -95,7 +95,10 @@ export const lockOrHolder = async (file: string): Promise<FolderLock | { readonl
   }
 }
 
-/** @param what the program that lives in that folder, for the message. @throws MeshError `folderInUse` | `stateUnwritable` */
+/**
+ * @param what the program that lives in that folder, for the message.
+ * @throws MeshError `folderInUse` | `stateUnwritable`
+ */
 export const lockFolder = async (file: string, what: string): Promise<FolderLock> => {
   const found = await lockOrHolder(file)
   if ('release' in found) return found

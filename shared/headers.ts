@@ -10,7 +10,10 @@ export const headers = {
   /** SHA-256 of the body in hex: known, and covered by the signature, before the body is read. */
   body: 'mesh-body',
   signature: 'mesh-signature',
-  /** Version of requests and of messages on the socket (`requests` in `wire/protocols.ts`): in signed requests, and in every answer. */
+  /**
+   * Version of requests and of messages on the socket (`requests` in `wire/protocols.ts`): in signed requests, and in
+   * every answer.
+   */
   protocol: 'mesh-protocol',
   certificate: 'mesh-certificate',
   /** `waiting`: events shall also tell what a job waits for. */

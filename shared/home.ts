@@ -15,7 +15,10 @@ export interface Home {
   readonly root: string
   readonly deviceKey: string
   readonly config: string
-  /** Folder of one pool: certificate, root public key, invites made here, the end of the ledger as it was checked last and, on the device that made it, the root key. */
+  /**
+   * Folder of one pool: certificate, root public key, invites made here, the end of the ledger as it was checked last
+   * and, on the device that made it, the root key.
+   */
   pool(poolId: string): {
     readonly folder: string
     readonly config: string
@@ -50,11 +53,17 @@ export interface Home {
   readonly knownPeers: string
   /** Certificate of the control plane that this device uses, for programs that are told to trust it. */
   readonly trusted: string
-  /** What the control plane has not confirmed yet of jobs that ended here, one file for each: answers, and reports on own work. */
+  /**
+   * What the control plane has not confirmed yet of jobs that ended here, one file for each: answers, and reports on
+   * own work.
+   */
   readonly outbox: { readonly answers: string; readonly reports: string }
   /** Memory locks: one file per signed statement, and the cooldown as it was last written down. */
   readonly locks: { readonly folder: string; readonly countdown: string }
-  /** Of a control plane that runs from here: database, its key, and the certificate of the key that browsers and apps are told to trust. */
+  /**
+   * Of a control plane that runs from here: database, its key, and the certificate of the key that browsers and apps
+   * are told to trust.
+   */
   readonly controlPlane: {
     readonly folder: string
     readonly database: string
@@ -132,7 +141,10 @@ export const readState = (file: string): Buffer | undefined => {
   }
 }
 
-/** A JSON file, or `undefined` when there is none. The caller checks the content. @throws MeshError `stateUnreadable` */
+/**
+ * A JSON file, or `undefined` when there is none. The caller checks the content.
+ * @throws MeshError `stateUnreadable`
+ */
 export const readStateJson = (file: string): unknown => {
   const bytes = readState(file)
   if (bytes === undefined) return undefined
@@ -143,7 +155,9 @@ export const readStateJson = (file: string): unknown => {
   }
 }
 
-/** A rename is safe from a power cut only when its folder is written too; some systems cannot, and lose nothing else. */
+/**
+ * A rename is safe from a power cut only when its folder is written too; some systems cannot, and lose nothing else.
+ */
 const syncFolder = (folder: string): void => {
   try {
     const handle = openSync(folder, 'r')

@@ -61,7 +61,9 @@ export const parseDigits = (text: string, { flag, noun, list }: ByDigits): strin
   const digits = text.toLowerCase()
   if (!/^[0-9a-f]{8,64}$/.test(digits))
     throw new MeshError('usage', {
-      problem: `${flag} wants at least ${fewestDigits} hex digits of a ${noun} id (${list} shows it), got "${text.slice(0, 80)}"`,
+      problem:
+        `${flag} wants at least ${fewestDigits} hex digits of a ${noun} id (${list} shows it), ` +
+        `got "${text.slice(0, 80)}"`,
     })
   return digits
 }

@@ -1,4 +1,6 @@
-/** What a failed attempt to listen means to people: libraries report it in many lines, with stacks inside the message. */
+/**
+ * What a failed attempt to listen means to people: libraries report it in many lines, with stacks inside the message.
+ */
 import { MeshError, problemOf } from './errors.ts'
 import { portHolder } from './port-holder.ts'
 
@@ -7,7 +9,8 @@ const systemError = /\b(E[A-Z]+): ([a-z ]+?)(?: [\w.:[\]]*:(\d+))?(?:\n|$)/
 
 /**
  * @param listen where the program wanted to listen
- * @returns MeshError `portInUse` (names the port, and in its hint who holds it where the system tells) | `usage` (names the address)
+ * @returns MeshError `portInUse` (names the port, and in its hint who holds it where the system tells) | `usage` (names
+ * the address)
  */
 export const listenError = (error: unknown, listen: readonly string[]): MeshError => {
   const [, code, problem, port] = systemError.exec(problemOf(error)) ?? []

@@ -78,7 +78,10 @@ export interface LogTextOptions {
   readonly withDay?: boolean
 }
 
-/** `14:03:07 WARN  agent: no slot at relay  relay=/ip4/...`, without a line end; the stack of an error on lines of its own. */
+/**
+ * `14:03:07 WARN  agent: no slot at relay  relay=/ip4/...`, without a line end; the stack of an error on lines of its
+ * own.
+ */
 export const logText = (
   { time, level, name, message, fields }: LogEntry,
   { colour, withDay = false }: LogTextOptions,

@@ -1,4 +1,7 @@
-/** Loggers: JSON lines on stderr (in a terminal, lines for people), one component name per part, so that stdout stays free for results. */
+/**
+ * Loggers: JSON lines on stderr (in a terminal, lines for people), one component name per part, so that stdout stays
+ * free for results.
+ */
 import { type DestinationStream, type Logger, pino } from 'pino'
 import { logText, parseLogLine } from './log-text.ts'
 import { colourWanted } from './options.ts'

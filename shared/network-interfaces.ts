@@ -15,7 +15,10 @@ const exhausted = [/EMFILE/, /ENFILE/, /system error 2[34]\b/]
 const meaningOf = (error: unknown): string => {
   const problem = problemOf(error)
   if (!exhausted.some((pattern) => pattern.test(problem))) return `the network interfaces cannot be listed: ${problem}`
-  return 'out of file descriptors: new connections and files fail until some are closed; allow more (ulimit -n) and start again'
+  return (
+    'out of file descriptors: new connections and files fail until some are closed; allow more (ulimit -n) ' +
+    'and start again'
+  )
 }
 
 let isKept = false

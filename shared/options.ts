@@ -166,7 +166,10 @@ export const pathFromEnvironment = (env: NodeJS.ProcessEnv = process.env): strin
 /** True when the output should carry no colour: https://no-color.org */
 export const colourWanted = (env: NodeJS.ProcessEnv = process.env): boolean => !env.NO_COLOR && env.TERM !== 'dumb'
 
-/** Width that text may have where no terminal tells its own: https://pubs.opengroup.org/onlinepubs/9799919799/basedefs/V1_chap08.html */
+/**
+ * Width that text may have where no terminal tells its own:
+ * https://pubs.opengroup.org/onlinepubs/9799919799/basedefs/V1_chap08.html
+ */
 export const columnsFromEnvironment = (env: NodeJS.ProcessEnv = process.env): number | undefined =>
   /^[1-9]\d{0,3}$/.test(env.COLUMNS ?? '') ? Number(env.COLUMNS) : undefined
 

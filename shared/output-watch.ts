@@ -1,4 +1,7 @@
-/** What a Mesh program does when its output can no longer be written: the reader went away (`mesh ... | head`), the disk is full. */
+/**
+ * What a Mesh program does when its output can no longer be written: the reader went away (`mesh ... | head`), the disk
+ * is full.
+ */
 import { exitCodes, MeshError } from './errors.ts'
 import { printFailure } from './failure-lines.ts'
 

@@ -1,4 +1,7 @@
-/** What another device reported, in our words: it has no say in the code, so none in the exit code and the hint that people see. */
+/**
+ * What another device reported, in our words: it has no say in the code, so none in the exit code and the hint that
+ * people see.
+ */
 import { type ErrorReport, MeshError } from './errors.ts'
 import { oneLine } from './text.ts'
 

@@ -1,4 +1,7 @@
-/** Whether a process runs, and whether it is the one that was meant: ids are given out again, soon after a reboot above all. */
+/**
+ * Whether a process runs, and whether it is the one that was meant: ids are given out again, soon after a reboot above
+ * all.
+ */
 import { readFileSync } from 'node:fs'
 
 /** True while a process of that id runs, ours or somebody else's. */
@@ -11,7 +14,9 @@ export const isProcessAlive = (pid: number): boolean => {
   }
 }
 
-/** Text that no other process of this machine has, before or after a reboot; `undefined` where the system does not tell. */
+/**
+ * Text that no other process of this machine has, before or after a reboot; `undefined` where the system does not tell.
+ */
 export const processMark = (pid: number): string | undefined => {
   try {
     const bootId = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()

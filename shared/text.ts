@@ -1,7 +1,7 @@
 /**
- * Text that other people wrote, as it may be shown. A terminal obeys what stands in text: escape sequences set its title,
- * clear it and write to its clipboard, C1 characters do the same, format characters turn the direction of a line or
- * are not seen at all, and a line end makes room for a line that looks like ours.
+ * Text that other people wrote, as it may be shown. A terminal obeys what stands in text: escape sequences set its
+ * title, clear it and write to its clipboard, C1 characters do the same, format characters turn the direction of a line
+ * or are not seen at all, and a line end makes room for a line that looks like ours.
  */
 
 /** Line ends and tabs of all kinds. */
@@ -35,7 +35,10 @@ export const terminalJson = (json: string): string =>
       .join(''),
   )
 
-/** A name that was given before such names were refused, as one that holds. @param otherwise when nothing of it can be seen */
+/**
+ * A name that was given before such names were refused, as one that holds.
+ * @param otherwise when nothing of it can be seen
+ */
 export const shownName = (name: string, otherwise: string): string => {
   const shown = oneLine(name)
   return new RegExp(namePattern, 'u').test(shown) ? shown : otherwise

@@ -1,4 +1,6 @@
-/** One set-up of a folder at a time, also where the last one was killed. Plain JavaScript for Node 18, as `setup.mjs`. */
+/**
+ * One set-up of a folder at a time, also where the last one was killed. Plain JavaScript for Node 18, as `setup.mjs`.
+ */
 import { mkdirSync, readFileSync, renameSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 
@@ -62,7 +64,9 @@ export const takeLock = async (lockFile, say) => {
   }
 }
 
-/** Removes the lock of a dead process; by rename, so that of two that try only one does, and a fresh lock is put back. */
+/**
+ * Removes the lock of a dead process; by rename, so that of two that try only one does, and a fresh lock is put back.
+ */
 const discardLock = (lockFile, pid) => {
   const aside = `${lockFile}.${process.pid}`
   try {

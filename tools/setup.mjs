@@ -22,7 +22,9 @@ import { trimModules, trimVersion } from './trim-modules.mjs'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const modules = join(root, 'node_modules')
-/** Says which lock file the installed dependencies belong to; npm removes it with everything else before it installs. */
+/**
+ * Says which lock file the installed dependencies belong to; npm removes it with everything else before it installs.
+ */
 const stampFile = join(modules, '.mesh-setup')
 /** Says which version of the list of unused files was applied to it. */
 const trimFile = join(modules, '.mesh-trimmed')
@@ -187,7 +189,10 @@ const isWritable = (folder) => {
   }
 }
 
-/** npm runs only where something is missing; it removes both stamps when it starts, so what it brings back is trimmed again. */
+/**
+ * npm runs only where something is missing; it removes both stamps when it starts, so what it brings back is trimmed
+ * again.
+ */
 const install = async (production) => {
   const before = findInstalled(production)
   if (before?.isTrimmed) return
@@ -227,7 +232,8 @@ const flagsFor = (node) =>
 /** Runs the script with our arguments, terminal and signals. @returns its exit code */
 const run = (script, args) =>
   new Promise((resolve, reject) => {
-    // processes of Mesh start in half the time when Node finds its modules compiled; where nothing can be written, it goes without
+    // processes of Mesh start in half the time when Node finds its modules compiled; where nothing can be written, it
+    // goes without
     const env = {
       ...process.env,
       NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE ?? join(root, '.cache', 'compiled'),

@@ -109,7 +109,10 @@ interface Declaration<Name extends OptionName, Required extends Name, Default ex
   ): Promise<number | void>
 }
 
-/** Checks the declaration of a command: `run` sees the options it named, required ones are there, and it prints the JSON it declared. */
+/**
+ * Checks the declaration of a command: `run` sees the options it named, required ones are there, and it prints the JSON
+ * it declared.
+ */
 export const defineCommand = <
   const Name extends OptionName,
   const Json extends TSchema,

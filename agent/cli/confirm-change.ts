@@ -41,7 +41,8 @@ const changesOf = (before: DeviceConfig, wanted: Partial<DeviceConfig>): string[
   wanted.controlPlaneKey === before.controlPlaneKey
     ? []
     : [
-        `it would know its control plane by the key ${shortId(wanted.controlPlaneKey)} (now ${shortId(before.controlPlaneKey)})`,
+        `it would know its control plane by the key ${shortId(wanted.controlPlaneKey)} (now ` +
+          `${shortId(before.controlPlaneKey)})`,
       ]),
 ]
 

@@ -1,4 +1,6 @@
-/** A group that this machine hosts: the device and its pools, the services in their order, and what others run to join. */
+/**
+ * A group that this machine hosts: the device and its pools, the services in their order, and what others run to join.
+ */
 import { hostname } from 'node:os'
 import { secureUrl } from '../../shared/control-plane-url.ts'
 import { MeshError } from '../../shared/errors.ts'
@@ -30,7 +32,10 @@ export interface HostIdentity {
   readonly config: Omit<DeviceConfig, 'controlPlaneUrl' | 'controlPlaneKey'>
 }
 
-/** The device that hosts, new or as it is. @throws MeshError `usage` | `alreadyInitialised` (another network) | `hostedElsewhere` */
+/**
+ * The device that hosts, new or as it is.
+ * @throws MeshError `usage` | `alreadyInitialised` (another network) | `hostedElsewhere`
+ */
 export const identify = (
   { home }: CommandContext,
   wanted: { readonly networkId?: string; readonly name?: string },

@@ -50,7 +50,11 @@ export class HostServices {
     return Object.fromEntries(this.#services.map(({ name, pid }) => [name, pid]))
   }
 
-  /** @param relay its address, for the devices of the group. @returns its port and its key; @throws MeshError `processEnded` */
+  /**
+   * @param relay its address, for the devices of the group.
+   * @returns its port and its key;
+   * @throws MeshError `processEnded`
+   */
   async startControlPlane(
     relay: string,
   ): Promise<{ readonly controlPlanePort: number; readonly controlPlaneKey: ControlPlaneId }> {

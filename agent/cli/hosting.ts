@@ -88,7 +88,8 @@ export const groupInvites = (
 
 /** How somebody gets an answer of a model. */
 export const askLine = (model: string | undefined): string =>
-  `${ownCommand()} inference ${model === undefined || model === defaultModel ? '' : `--model-id ${model} `}"Once upon a time"`
+  `${ownCommand()} inference ${model === undefined || model === defaultModel ? '' : `--model-id ${model} `}"Once ` +
+  `upon a time"`
 
 /** What another device runs, from its first command to an answer. */
 export const joinLines = (invite: string, model: string | undefined): string[] => [

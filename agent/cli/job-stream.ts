@@ -1,7 +1,8 @@
 /**
  * The events of a job, each exactly once, whatever happens to the connection: after a break the stream is opened again
- * after the last event seen. Between them come words on what the job waits for, which are not numbered. A stream that is silent for long is checked against the job itself, so that a dead
- * connection that nobody closed does not hang the command.
+ * after the last event seen. Between them come words on what the job waits for, which are not numbered. A stream that
+ * is silent for long is checked against the job itself, so that a dead connection that nobody closed does not hang the
+ * command.
  */
 import { setTimeout as pause } from 'node:timers/promises'
 import { createParser } from 'eventsource-parser'
@@ -97,7 +98,8 @@ async function* readStream(
 
 /**
  * Ends after the event `end`.
- * @throws MeshError `controlPlaneUnreachable` (away for longer than `absenceMs`) | `controlPlaneProtocol` | what the control plane answered
+ * @throws MeshError `controlPlaneUnreachable` (away for longer than `absenceMs`) | `controlPlaneProtocol` | what the
+ * control plane answered
  */
 export async function* followJob(options: FollowOptions): AsyncGenerator<JobEvent | JobWaiting> {
   const { client, poolId, jobId, signal, now, silenceMs = defaultSilenceMs } = options

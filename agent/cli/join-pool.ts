@@ -76,7 +76,9 @@ export const firstThatAnswers = async (
   throw new MeshError('controlPlaneUnreachable', {
     url: urls.join(', ') || 'no address',
     problem: 'none of the addresses of the invite answers',
-    look: 'the machine that made the invite must run mesh up, and this one must be on its network; or ask for a new invite',
+    look:
+      'the machine that made the invite must run mesh up, and this one must be on its network; ' +
+      'or ask for a new invite',
   })
 }
 

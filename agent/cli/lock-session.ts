@@ -8,7 +8,10 @@ import type { ResourceLock } from '../device/resource-lock.ts'
 import type { CommandContext } from './command.ts'
 import { ifReachable, type Session } from './session.ts'
 
-/** @returns what is wrong when the control plane cannot be told now: the agent will. @throws MeshError of the control plane */
+/**
+ * @returns what is wrong when the control plane cannot be told now: the agent will.
+ * @throws MeshError of the control plane
+ */
 const agree = async ({ home }: CommandContext, { device, client }: Session): Promise<MeshError | undefined> => {
   const result = await ifReachable(
     registerDevice(client, device, readCapabilities()).then(() => syncLock({ home, device, client })),
@@ -22,7 +25,10 @@ export interface LockChange {
   readonly unrecorded?: MeshError
 }
 
-/** The lock on disk is what counts; it is written between asking and telling the control plane. @throws MeshError of `decide` */
+/**
+ * The lock on disk is what counts; it is written between asking and telling the control plane.
+ * @throws MeshError of `decide`
+ */
 export const commandLock = async (
   context: CommandContext,
   session: Session,

@@ -1,4 +1,7 @@
-/** Where secrets come from: a file, a terminal without echo, or the first line of standard input. Not the command line, which others can list. */
+/**
+ * Where secrets come from: a file, a terminal without echo, or the first line of standard input. Not the command line,
+ * which others can list.
+ */
 import { createInterface } from 'node:readline'
 import { Writable } from 'node:stream'
 import { MeshError } from '../../shared/errors.ts'

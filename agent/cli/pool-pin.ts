@@ -82,7 +82,10 @@ export const pinPool = async (
   }
 }
 
-/** Whoever makes a pool says which control plane serves it; where that was said, nothing changes. @throws as `pinPool` */
+/**
+ * Whoever makes a pool says which control plane serves it; where that was said, nothing changes.
+ * @throws as `pinPool`
+ */
 export const pinNewPool = async (
   context: Place,
   { pool, signer, client }: Pick<PinRequest, 'pool' | 'signer' | 'client'>,

@@ -48,7 +48,10 @@ export const decodePrompt = (bytes: Buffer, source: string): string => {
   return new TextDecoder().decode(bytes).replace(/\r?\n$/, '')
 }
 
-/** @throws MeshError `promptUnreadable` | `promptTooLarge` | of `givenFileError`; AbortError when the command is interrupted */
+/**
+ * @throws MeshError `promptUnreadable` | `promptTooLarge` | of `givenFileError`; AbortError when the command is
+ * interrupted
+ */
 const readText = async (stream: Readable, source: string, signal: AbortSignal): Promise<string> => {
   const parts: Buffer[] = []
   let length = 0
@@ -83,7 +86,8 @@ const hasText = async ({ stream, mayIdle }: Input): Promise<boolean> => {
 
 /**
  * The text of a prompt.
- * @throws MeshError `usage` (none given, or two) | `promptTwice` | `promptUnreadable` | `promptTooLarge` | `fileMissing` | `fileUnreadable`
+ * @throws MeshError `usage` (none given, or two) | `promptTwice` | `promptUnreadable` | `promptTooLarge` |
+ * `fileMissing` | `fileUnreadable`
  */
 export const readPrompt = async (
   { stdin, stderr, signal }: CommandContext,

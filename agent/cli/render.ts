@@ -106,7 +106,8 @@ export const rangeText = ({ start, end }: Range): string =>
 
 /** What one rank holds, in a few words. */
 export const rangesText = (ranges: RankRanges): string =>
-  `kv heads ${rangeText(ranges.kvHeads)}, heads ${rangeText(ranges.heads)}, MLP columns ${rangeText(ranges.ffn)}, vocabulary ${rangeText(ranges.vocab)}`
+  `kv heads ${rangeText(ranges.kvHeads)}, heads ${rangeText(ranges.heads)}, ` +
+  `MLP columns ${rangeText(ranges.ffn)}, vocabulary ${rangeText(ranges.vocab)}`
 
 export const dim = (context: Pick<CommandContext, 'colour'>, text: string): string =>
   context.colour ? `\u001b[2m${text}\u001b[22m` : text

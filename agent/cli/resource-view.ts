@@ -42,7 +42,10 @@ export const lockText = (
 ): string => {
   if (phase === 'unlocked') return 'none: mesh lock-resources --memory 7GB'
   if (phase === 'cooling')
-    return `${formatBytes(memoryBytes)}, unlocked: it stays committed until about ${untilText(remainingMs, clock)} (${formatDuration(remainingMs)} left)`
+    return (
+      `${formatBytes(memoryBytes)}, unlocked: it stays committed until about ${untilText(remainingMs, clock)} ` +
+      `(${formatDuration(remainingMs)} left)`
+    )
   return `${formatBytes(memoryBytes)} locked, cooldown ${formatDuration(cooldownMs)} after mesh unlock-resources`
 }
 
@@ -59,7 +62,8 @@ export const resourceRows = ({ standing, memory, clock }: Resources): [string, s
   ['state', healthText(standing)],
   [
     'memory',
-    `${formatBytes(memory.availableBytes)} available of ${formatBytes(memory.limitBytes)} (${memory.limitedBy})${memory.heldBytes > 0 ? `, the agent holds ${formatBytes(memory.heldBytes)}` : ''}`,
+    `${formatBytes(memory.availableBytes)} available of ${formatBytes(memory.limitBytes)} ` +
+      `(${memory.limitedBy})${memory.heldBytes > 0 ? `, the agent holds ${formatBytes(memory.heldBytes)}` : ''}`,
   ],
 ]
 

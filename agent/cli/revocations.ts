@@ -1,4 +1,7 @@
-/** How a command changes who is removed from a pool: from the newest list it can find to the next one, here and at the control plane. */
+/**
+ * How a command changes who is removed from a pool: from the newest list it can find to the next one, here and at the
+ * control plane.
+ */
 import { MeshError } from '../../shared/errors.ts'
 import { signRevocations } from '../../shared/identity/revocation-list.ts'
 import { Revocations } from '../device/revocations.ts'

@@ -31,12 +31,15 @@ export const nameOfFolder = (folder: string): string => {
   const name = hubName(folder) ?? basename(folder)
   if (isModelId(name)) return name
   throw new MeshError('usage', {
-    problem: `the name of the folder ${JSON.stringify(name)} cannot be the name of a model: add --model-id, with letters, digits, and . _ - inside`,
+    problem:
+      `the name of the folder ${JSON.stringify(name)} cannot be the name of a model: add --model-id, with letters, ` +
+      'digits, and . _ - inside',
   })
 }
 
 /**
- * Which model is meant: without `--model-id` the one in the folder is not the default one, but what the folder is called.
+ * Which model is meant: without `--model-id` the one in the folder is not the default one, but what the folder is
+ * called.
  * @throws MeshError `usage`
  */
 export const namedModel = (
@@ -93,7 +96,8 @@ const isRefusal = (error: unknown): boolean => error instanceof MeshError && err
 
 /**
  * Asks, and remembers what was agreed to. A refusal changes nothing on this device.
- * @throws MeshError `modelMismatch` | `quantMismatch` | `planImpossible` | `controlPlaneUnreachable` | `stateUnwritable`
+ * @throws MeshError `modelMismatch` | `quantMismatch` | `planImpossible` | `controlPlaneUnreachable` |
+ * `stateUnwritable`
  */
 export const askForRing = async (
   context: Pick<CommandContext, 'home'>,

@@ -63,7 +63,9 @@ const networkText = (
   return (
     figures +
     paragraph(
-      `sums: ${sums.map(([name, { bytes, algorithm }]) => `${name} ${formatBytes(bytes)} ${algorithm}`).join(', ')} (${why})${over}`,
+      'sums: ' +
+        `${sums.map(([name, { bytes, algorithm }]) => `${name} ${formatBytes(bytes)} ${algorithm}`).join(', ')} ` +
+        `(${why})${over}`,
       columns,
     )
   )
@@ -78,22 +80,32 @@ export const sumsText = ({ name, sums }: Pick<Member, 'name' | 'sums'>): string 
   const by = sums.accusers.map((accuser) => accuser.name).join(', ')
   const figures = `${sums.wrong} of ${sums.checks} checks, off by up to ${percent(sums.worst)} (found by ${by})`
   if (sums.verdict === 'wrong')
-    return `the sums of ${name} are wrong: ${figures}; have its memory tested and Mesh installed anew there, or remove it`
-  return `the sums of ${name} or what ${by} ${sums.accusers.length > 1 ? 'compute' : 'computes'} is wrong: ${figures}; a third device in the ring can tell which`
+    return (
+      `the sums of ${name} are wrong: ${figures}; have its memory tested and Mesh installed anew there, ` +
+      'or remove it'
+    )
+  return (
+    `the sums of ${name} or what ${by} ${sums.accusers.length > 1 ? 'compute' : 'computes'} is wrong: ${figures}; ` +
+    'a third device in the ring can tell which'
+  )
 }
 
 /** Who is checked by how many. */
 const checkedText = (ring: RingView): string => {
   const checked = ring.members.filter(({ rank, sums }) => rank !== undefined && sums !== undefined)
   if (checked.length === 0) return ''
-  return `spot checks of sums: ${checked.map(({ name, sums }) => `${name} ${sums?.verdict === 'unchecked' ? 'not yet' : `${sums?.checks} (${sums?.verdict})`}`).join(', ')}`
+  return (
+    'spot checks of sums: ' +
+    `${checked.map(({ name, sums }) => `${name} ${sums?.verdict === 'unchecked' ? 'not yet' : `${sums?.checks} (${sums?.verdict})`}`).join(', ')}`
+  )
 }
 
 /** One ring as lines for people. */
 export const ringText = (ring: RingView, output: Pick<Output, 'isTTY' | 'columns'>, now = Date.now()): string => {
   const { columns } = output
   const head = paragraph(
-    `${ring.modelId} ${ring.quant}, epoch ${ring.epoch}: ${ring.status}${ring.reason ? ` (${oneLine(ring.reason)})` : ''}`,
+    `${ring.modelId} ${ring.quant}, epoch ${ring.epoch}: ` +
+      `${ring.status}${ring.reason ? ` (${oneLine(ring.reason)})` : ''}`,
     columns,
   )
   const members = ring.members.toSorted((a, b) => (a.rank ?? Infinity) - (b.rank ?? Infinity))

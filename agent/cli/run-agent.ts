@@ -80,4 +80,5 @@ export const agentText = (
   { addresses, deviceId }: Pick<AgentReady, 'addresses' | 'deviceId'>,
   background: boolean,
 ): string =>
-  `agent of ${loadDevice(context.home).config.name} (${shortId(deviceId)}) runs${background ? ` in the background; ${ownCommand()} down ends it, ${ownCommand()} logs shows what it does` : '; Ctrl-C ends it'}\n${addresses.map((address) => `  ${address}\n`).join('')}`
+  `agent of ${loadDevice(context.home).config.name} (${shortId(deviceId)}) ` +
+  `runs${background ? ` in the background; ${ownCommand()} down ends it, ${ownCommand()} logs shows what it does` : '; Ctrl-C ends it'}\n${addresses.map((address) => `  ${address}\n`).join('')}`

@@ -218,7 +218,8 @@ const watch = async (
 /**
  * Submits the job and follows it to its end.
  * @returns the finished job
- * @throws MeshError what made it fail, or keeps it from ever running | `jobCancelled` | `jobTimeout` (no ring in time) | `controlPlaneUnreachable`
+ * @throws MeshError what made it fail, or keeps it from ever running | `jobCancelled` | `jobTimeout` (no ring in time)
+ * | `controlPlaneUnreachable`
  */
 export const runJob = async (run: JobRun): Promise<Job> => {
   const { client, poolId, submission, context } = run
@@ -244,7 +245,8 @@ export const runJob = async (run: JobRun): Promise<Job> => {
     if (job.state === 'cancelled') throw new MeshError('jobCancelled')
     return job
   } catch (error) {
-    const isBroken = error instanceof MeshError && error.code === 'sealBroken' // what comes further is not believed either
+    // what comes further is not believed either
+    const isBroken = error instanceof MeshError && error.code === 'sealBroken'
     if (!context.signal.aborted && !patience.signal.aborted && !isHopeless && !isBroken) throw error
     await cancelQuietly(run, jobId)
     if (context.signal.aborted) throw new MeshError('jobCancelled')

@@ -25,7 +25,10 @@ export interface Surroundings {
   readonly logDestination?: DestinationStream
 }
 
-/** The one place where text of others meets a terminal: names, reasons and errors, also where a command forgot that they are such. */
+/**
+ * The one place where text of others meets a terminal: names, reasons and errors, also where a command forgot that they
+ * are such.
+ */
 const guarded = (output: RawOutput): Output => ({
   write: (text) => output.write(output.isTTY ? terminalText(text) : text),
   control: (sequence) => output.write(sequence),
@@ -58,7 +61,8 @@ const warnOfSecrets = (given: Given, stderr: Output): void => {
     const { flag, env, secret } = optionRecord(name)
     if (secret !== undefined)
       stderr.write(
-        `warning: every user of this machine can see what ${flag} is given (ps shows it): use ${secret} <file>, or the variable ${env}\n`,
+        `warning: every user of this machine can see what ${flag} is given (ps shows it): use ${secret} <file>, ` +
+          `or the variable ${env}\n`,
       )
   }
 }

@@ -32,7 +32,9 @@ const ownWishes = (context: CommandContext, poolId: string): Candidate[] =>
 const servedRings = async ({ client }: Session, poolId: string): Promise<RingView[]> =>
   (await client.call('listRings', { params: { poolId } })).filter(({ members }) => members.length > 0)
 
-/** The model of the command line: as the pool runs it and as this device took part before, where nothing else is said. */
+/**
+ * The model of the command line: as the pool runs it and as this device took part before, where nothing else is said.
+ */
 const namedCandidate = (
   context: CommandContext,
   wish: ServeWish,
@@ -75,11 +77,13 @@ const isNamed = (context: Pick<CommandContext, 'isGiven'>): boolean =>
 
 const noteOf = ({ modelId, isOwn }: Candidate, error: MeshError): string =>
   error.code === 'modelUnknown' && !isOwn
-    ? `the pool also serves ${modelId}, whose files are not on this device; to help with it: mesh join-ring --model-id ${modelId} --model-dir FOLDER`
+    ? `the pool also serves ${modelId}, whose files are not on this device; to help with it: ` +
+      `mesh join-ring --model-id ${modelId} --model-dir FOLDER`
     : `not serving ${modelId}: ${error.message} (${error.hint})`
 
 /**
- * The model of the command line has files that can be served, if one is named: for commands that do much before they serve.
+ * The model of the command line has files that can be served, if one is named: for commands that do much before they
+ * serve.
  * @throws MeshError of the file that is missing, damaged or not supported
  */
 export const checkNamedModel = async (context: CommandContext, wish: ServeWish): Promise<void> => {
@@ -89,7 +93,8 @@ export const checkNamedModel = async (context: CommandContext, wish: ServeWish):
 /**
  * Takes part in serving: the model that the command line names, else what this device served before and what the pool
  * serves, else the bundled model. Files that are not here keep this device out of that ring, and out of no other.
- * @throws MeshError where the command line names a model: as `readManifest` and `askForRing`; else `stateUnreadable` | `controlPlaneUnreachable`
+ * @throws MeshError where the command line names a model: as `readManifest` and `askForRing`; else `stateUnreadable` |
+ * `controlPlaneUnreachable`
  */
 export const servePool = async (
   context: CommandContext,

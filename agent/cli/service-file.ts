@@ -1,4 +1,6 @@
-/** Files by which operating systems start Mesh by themselves: a systemd unit, a launchd property list, a Windows task. */
+/**
+ * Files by which operating systems start Mesh by themselves: a systemd unit, a launchd property list, a Windows task.
+ */
 
 export interface ServiceSpec {
   /** Of the service: letters, digits and hyphens. */
@@ -19,7 +21,10 @@ const againSeconds = 5
 const quoted = (text: string): string =>
   `"${text.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n').replaceAll('%', '%%')}"`
 
-/** systemd, for `~/.config/systemd/user` or `/etc/systemd/system`. Ended by `mesh down` it stays down until the next start. */
+/**
+ * systemd, for `~/.config/systemd/user` or `/etc/systemd/system`. Ended by `mesh down` it stays down until the next
+ * start.
+ */
 export const systemdUnit = ({ description, command, environment, user }: ServiceSpec): string => `[Unit]
 Description=${description.replaceAll('%', '%%')}
 Wants=network-online.target
@@ -80,7 +85,9 @@ export const windowsTask = ({ description, command, environment, user }: Service
   const literal = (text: string): string => `'${text.replaceAll("'", "''")}'`
   const variables = Object.entries(environment).map(([key, value]) => `$env:${key} = ${literal(value)}`)
   const [file, ...args] = command
-  const start = `$p = Start-Process -Wait -PassThru -WindowStyle Hidden -FilePath ${literal(file)} -ArgumentList ${literal(args.map(windowsArgument).join(' '))}; exit $p.ExitCode`
+  const start =
+    `$p = Start-Process -Wait -PassThru -WindowStyle Hidden -FilePath ${literal(file)} -ArgumentList ` +
+    `${literal(args.map(windowsArgument).join(' '))}; exit $p.ExitCode`
   const script = [...variables, start].join('; ')
   // PowerShell takes a whole script in base64: no quotes of two languages inside each other
   const encoded = Buffer.from(script, 'utf16le').toString('base64')

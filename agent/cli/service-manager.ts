@@ -87,7 +87,9 @@ export const planService = (spec: ServiceSpec, machine: Machine): ServicePlan =>
   if (machine.platform === 'darwin') return launchd(spec, machine)
   if (machine.platform === 'win32') return windows(spec, machine)
   throw new MeshError('usage', {
-    problem: `services are known for Linux (systemd), macOS and Windows, not for ${machine.platform}; mesh up -d runs in the background`,
+    problem:
+      `services are known for Linux (systemd), macOS and Windows, not for ${machine.platform}; ` +
+      'mesh up -d runs in the background',
   })
 }
 

@@ -47,7 +47,8 @@ export interface Claim {
 }
 
 /**
- * This process runs the service of this home from now on. The agent that `mesh up` starts is part of that and claims nothing.
+ * This process runs the service of this home from now on. The agent that `mesh up` starts is part of that and claims
+ * nothing.
  * @throws MeshError `agentAlreadyRunning` | `stateUnwritable`
  */
 export const claimService = async (context: CommandContext, command: ServiceRecord['command']): Promise<Claim> => {

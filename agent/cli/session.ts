@@ -39,7 +39,8 @@ const agentControlPlane = (home: Home): string | undefined => {
 }
 
 /**
- * Talks to the control plane of the option, else the one that the running agent is connected to, else the one of `mesh init`.
+ * Talks to the control plane of the option, else the one that the running agent is connected to, else the one of `mesh
+ * init`.
  * @throws MeshError `notInitialised` | `stateUnreadable` | `usage` (not an address)
  */
 export const openSession = (context: CommandContext, values: ControlPlaneValues = {}): Session => {
@@ -58,7 +59,9 @@ export interface ControlPlaneValues {
 export const controlPlaneKeyIn = ({ controlPlaneKey }: ControlPlaneValues): ControlPlaneId | undefined =>
   controlPlaneKey === undefined ? undefined : parseControlPlaneId(controlPlaneKey)
 
-/** Talks to a control plane as a device; where it is met for the first time, the person at the terminal is told its key. */
+/**
+ * Talks to a control plane as a device; where it is met for the first time, the person at the terminal is told its key.
+ */
 export const clientOf = (
   { home, fetch: send, now, stderr }: Pick<CommandContext, 'home' | 'fetch' | 'now' | 'stderr'>,
   device: LocalDevice,
@@ -110,7 +113,9 @@ export const checkName = (flag: string, text: string): string => {
   const isName: boolean = Value.Check(GivenName, text)
   if (!isName)
     throw new MeshError('usage', {
-      problem: `${flag} wants 1 to 100 characters that can be seen, and none that cannot (line ends, control and format characters), got ${terminalJson(JSON.stringify(text.slice(0, 120)))}`,
+      problem:
+        `${flag} wants 1 to 100 characters that can be seen, and none that cannot (line ends, ` +
+        `control and format characters), got ${terminalJson(JSON.stringify(text.slice(0, 120)))}`,
     })
   return text
 }
@@ -122,7 +127,10 @@ const StrangeState = Type.Object({
   version: Type.String({ maxLength: 40 }),
 })
 
-/** A file that cannot be read may be of an agent of another version, which runs on. @throws MeshError `agentVersion` | `stateUnreadable` */
+/**
+ * A file that cannot be read may be of an agent of another version, which runs on.
+ * @throws MeshError `agentVersion` | `stateUnreadable`
+ */
 const explain = (home: Home, error: unknown): never => {
   const found = readStateJson(home.agentState)
   if (Value.Check(StrangeState, found) && found.version !== version && isSameProcessAlive(found))
@@ -138,7 +146,10 @@ const stateIn = (home: Home): AgentState | undefined => {
   }
 }
 
-/** What the running agent of this home says of itself; `undefined` when none runs. @throws MeshError `stateUnreadable` | `agentVersion` */
+/**
+ * What the running agent of this home says of itself; `undefined` when none runs.
+ * @throws MeshError `stateUnreadable` | `agentVersion`
+ */
 export const readAgentState = (home: Home): AgentState | undefined => {
   const state = stateIn(home)
   return state !== undefined && isSameProcessAlive(state) ? state : undefined

@@ -1,4 +1,7 @@
-/** `mesh control-plane`, `mesh relay` and `mesh bench`: the sibling program in this terminal, with our signals and its exit code. */
+/**
+ * `mesh control-plane`, `mesh relay` and `mesh bench`: the sibling program in this terminal, with our signals and its
+ * exit code.
+ */
 import { spawn } from 'node:child_process'
 import { constants } from 'node:os'
 import type { ProgramName } from '../../shared/program-options.ts'

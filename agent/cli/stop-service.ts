@@ -39,7 +39,10 @@ const signal = ({ pid }: RunningService, name: NodeJS.Signals): void => {
 const isGone = (context: CommandContext, running: RunningService, waitMs: number): Promise<true | undefined> =>
   poll(async () => (isSameProcessAlive(running) ? undefined : (true as const)), { waitMs, everyMs: 50, context })
 
-/** Asks it to stop and waits until it is gone; one that does not stop is ended. @throws MeshError `processForeign` | `processStuck` */
+/**
+ * Asks it to stop and waits until it is gone; one that does not stop is ended.
+ * @throws MeshError `processForeign` | `processStuck`
+ */
 export const stopService = async (context: CommandContext, running: RunningService): Promise<void> => {
   signal(running, 'SIGTERM')
   if (await isGone(context, running, stopMs)) return

@@ -1,4 +1,6 @@
-/** Typed client of the control plane, built from the route table. Signs every request, or shows the API key of an app. */
+/**
+ * Typed client of the control plane, built from the route table. Signs every request, or shows the API key of an app.
+ */
 import type { createConnection } from 'node:net'
 import { MeshError, problemOf } from '../errors.ts'
 import type { ControlPlaneId } from '../ids.ts'
@@ -45,7 +47,9 @@ interface OpenCall extends RawCall {
 
 export interface Client {
   readonly url: string
-  /** @throws MeshError with the code the control plane answered, or `controlPlaneUnreachable`, `controlPlaneProtocol` */
+  /**
+   * @throws MeshError with the code the control plane answered, or `controlPlaneUnreachable`, `controlPlaneProtocol`
+   */
   call<Name extends RouteName>(name: Name, call: CallArguments<Name>): Promise<AnswerOf<Name>>
   /** The raw answer, for the event stream. */
   open(name: RouteName, call: OpenCall): Promise<Response>

@@ -10,7 +10,8 @@ import { connectPinned, pinnedFetch, provenKey } from './pinned-tls.ts'
 import { routes } from './routes.ts'
 
 /**
- * The key of the control plane at an address: over TLS it is proven; on this machine nobody else listens, so it is asked.
+ * The key of the control plane at an address: over TLS it is proven; on this machine nobody else listens, so it is
+ * asked.
  * @throws MeshError `controlPlaneUnreachable` | `controlPlaneProtocol` | `protocolVersion`
  */
 export const controlPlaneAt = async (
@@ -62,7 +63,10 @@ export class Contact {
     return this.#key
   }
 
-  /** The key that was given, else that of whoever answers. @throws MeshError `controlPlaneUnreachable` | `controlPlaneProtocol` */
+  /**
+   * The key that was given, else that of whoever answers.
+   * @throws MeshError `controlPlaneUnreachable` | `controlPlaneProtocol`
+   */
   async meet(signal?: AbortSignal): Promise<ControlPlaneId> {
     if (this.#key !== undefined) return this.#key
     const { url, fetch: send, onFirstContact } = this.#options

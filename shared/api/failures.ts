@@ -12,7 +12,9 @@ const whereToLook = (url: string): { readonly look?: string } => {
   if (!URL.canParse(url) || isLoopbackUrl(url)) return {}
   const { hostname: host } = new URL(url)
   return {
-    look: `mesh up must run on the machine at ${host}, and this one must reach it; where it has another address now, name that with --control-plane URL`,
+    look:
+      `mesh up must run on the machine at ${host}, and this one must reach it; where it has another address now, ` +
+      'name that with --control-plane URL',
   }
 }
 

@@ -71,7 +71,10 @@ const openTls = (url: string, accept: (got: ControlPlaneId) => void, opened: Ope
   return socket
 }
 
-/** A connection to the control plane at `url` that has proven `key`. @param opened told `controlPlaneChanged` for another key */
+/**
+ * A connection to the control plane at `url` that has proven `key`.
+ * @param opened told `controlPlaneChanged` for another key
+ */
 export const connectPinned = (url: string, key: ControlPlaneId, opened: Opened): TLSSocket =>
   openTls(url, (got) => checkKey(url, key, got), opened)
 
@@ -101,7 +104,9 @@ export const provenKey = (url: string, signal?: AbortSignal): Promise<ControlPla
 
 const fetches = new Map<ControlPlaneId, typeof fetch>()
 
-/** `fetch` for https addresses that goes to the control plane with that key and to nobody else; connections are kept. */
+/**
+ * `fetch` for https addresses that goes to the control plane with that key and to nobody else; connections are kept.
+ */
 export const pinnedFetch = (key: ControlPlaneId): typeof fetch => {
   const known = fetches.get(key)
   if (known) return known

@@ -42,13 +42,17 @@ export const apiKeyErrors = {
     status: 429,
     exit: 7,
     text: 'API key {keyId} may use {quota} tokens a day: {left} are left, the job may need {wanted}',
-    hint: 'try again in {retryAfterSeconds}, with fewer --max-tokens, or make a key with a higher quota: mesh api-key-create --name app --quota {wanted}',
+    hint:
+      'try again in {retryAfterSeconds}, with fewer --max-tokens, or make a key with a higher quota: ' +
+      'mesh api-key-create --name app --quota {wanted}',
   },
   keyQuotaTooSmall: {
     status: 422,
     exit: 7,
     text: 'the job may need {wanted} tokens, API key {keyId} may use {quota} a day',
-    hint: 'give fewer --max-tokens or a shorter prompt, or make a key with a higher quota: mesh api-key-create --name app --quota {wanted}',
+    hint:
+      'give fewer --max-tokens or a shorter prompt, or make a key with a higher quota: ' +
+      'mesh api-key-create --name app --quota {wanted}',
   },
   keyAttempts: {
     status: 429,

@@ -11,26 +11,38 @@ export const controlPlaneErrors = {
   tlsRequired: {
     status: 426,
     exit: 4,
-    text: 'this control plane speaks plain HTTP on its own machine only; from elsewhere it is at {url}, and programs of Mesh that do not know that are of an older version: update them',
+    text:
+      'this control plane speaks plain HTTP on its own machine only; from elsewhere it is at {url}, ' +
+      'and programs of Mesh that do not know that are of an older version: update them',
     hint: 'use {url}; mesh api-key-create names the file that programs and browsers can trust',
   },
   controlPlaneChanged: {
     status: 502,
     exit: 7,
-    text: 'the control plane at {url} is not the one that this device knows: its key begins with {got}, the known one with {known}; nothing was sent to it',
-    hint: 'somebody may be in between. mesh control-plane-key on the machine of the control plane prints its key; where that is a new one, an admin moves the pool there with mesh pool-move --control-plane URL, and a device of no pool takes it over with mesh init --network-id NAME --name NAME --control-plane-key KEY --yes',
+    text:
+      'the control plane at {url} is not the one that this device knows: its key begins with {got}, ' +
+      'the known one with {known}; nothing was sent to it',
+    hint:
+      'somebody may be in between. mesh control-plane-key on the machine of the control plane prints its key; ' +
+      'where that is a new one, an admin moves the pool there with mesh pool-move --control-plane URL, ' +
+      'and a device of no pool takes it over with mesh init --network-id NAME --name NAME --control-plane-key KEY --yes',
   },
   controlPlaneUntrusted: {
     status: 502,
     exit: 7,
     text: 'nobody whom this machine trusts vouches for the control plane at {url}: {problem}; nothing was sent to it',
-    hint: 'give its key with --control-plane-key (mesh control-plane-key on its machine prints it), or the file to trust with NODE_EXTRA_CA_CERTS (mesh api-key-create names it)',
+    hint:
+      'give its key with --control-plane-key (mesh control-plane-key on its machine prints it), ' +
+      'or the file to trust with NODE_EXTRA_CA_CERTS (mesh api-key-create names it)',
   },
   wrongControlPlane: {
     status: 421,
     exit: 7,
     text: 'the request was signed for the control plane {wanted}, and this one is {own}',
-    hint: 'mesh control-plane-key on the machine of the control plane prints its key; where that is a new one, an admin moves the pool there with mesh pool-move --control-plane URL, and a device of no pool takes it over with mesh init --network-id NAME --name NAME --control-plane-key KEY --yes',
+    hint:
+      'mesh control-plane-key on the machine of the control plane prints its key; where that is a new one, ' +
+      'an admin moves the pool there with mesh pool-move --control-plane URL, ' +
+      'and a device of no pool takes it over with mesh init --network-id NAME --name NAME --control-plane-key KEY --yes',
   },
   controlPlaneProtocol: {
     status: 502,
@@ -98,7 +110,9 @@ export const controlPlaneErrors = {
     status: 507,
     exit: 5,
     text: 'the disk of the control plane is full: it can store nothing',
-    hint: 'free some space on the machine that runs the control plane (mesh status shows its address); what waits goes on by itself',
+    hint:
+      'free some space on the machine that runs the control plane (mesh status shows its address); ' +
+      'what waits goes on by itself',
   },
   storageFailed: {
     status: 500,

@@ -30,7 +30,9 @@ export const jobErrors = {
     status: 422,
     exit: 5,
     text: 'the prompt has the token {token} (id {id}), but the model knows only {vocab} tokens',
-    hint: 'leave that token out of the prompt; if the chat template writes it, tokenizer and weights belong to different models',
+    hint:
+      'leave that token out of the prompt; if the chat template writes it, ' +
+      'tokenizer and weights belong to different models',
   },
   promptEmpty: {
     status: 422,
@@ -54,31 +56,41 @@ export const jobErrors = {
     status: 503,
     exit: 6,
     text: 'lost {peer} (rank {rank}) while the job ran: {problem}',
-    hint: 'the ring forms anew of those that are left: repeat the job in a few seconds; {peer} takes part again once mesh start runs there',
+    hint:
+      'the ring forms anew of those that are left: repeat the job in a few seconds; ' +
+      '{peer} takes part again once mesh start runs there',
   },
   collectiveTimeout: {
     status: 504,
     exit: 6,
     text: 'rank {rank} ({peer}) did not answer within {seconds}',
-    hint: 'check {peer} and its network; the ring forms anew by itself (mesh ring-status shows of whom), then repeat the job',
+    hint:
+      'check {peer} and its network; the ring forms anew by itself (mesh ring-status shows of whom), ' +
+      'then repeat the job',
   },
   rankFailed: {
     status: 500,
     exit: 6,
     text: '{peer} (rank {rank}) could not compute: {problem}',
-    hint: 'repeat the job: what computes there starts again by itself; if it fails again, restart the agent there with mesh start',
+    hint:
+      'repeat the job: what computes there starts again by itself; if it fails again, ' +
+      'restart the agent there with mesh start',
   },
   peerInvalid: {
     status: 502,
     exit: 6,
     text: '{peer|a device} (rank {rank}) sent what cannot be right: {problem}',
-    hint: 'repeat the job; if that device does it again, see that it runs this version (mesh --version) and is well, or take it out: mesh leave-ring there',
+    hint:
+      'repeat the job; if that device does it again, see that it runs this version (mesh --version) and is well, ' +
+      'or take it out: mesh leave-ring there',
   },
   sumsWrong: {
     status: 502,
     exit: 6,
     text: 'The sums of {peer} (rank {rank}) are wrong: {wrong} of {checks} checks, as {accusers} found',
-    hint: 'repeat the job: the ring goes on without that device; have its memory tested and Mesh installed anew there, or remove it: mesh pool-remove --device ID',
+    hint:
+      'repeat the job: the ring goes on without that device; have its memory tested and Mesh installed anew there, ' +
+      'or remove it: mesh pool-remove --device ID',
   },
   peerFailed: {
     status: 502,
@@ -108,13 +120,17 @@ export const jobErrors = {
     status: 409,
     exit: 6,
     text: 'prompts for {modelId} cannot be sealed: {problem}',
-    hint: 'every device of the ring must run this version; mesh ring-status shows who is rank 0. Without --sealed the control plane sees the prompt',
+    hint:
+      'every device of the ring must run this version; mesh ring-status shows who is rank 0. ' +
+      'Without --sealed the control plane sees the prompt',
   },
   sealingKeyInvalid: {
     status: 403,
     exit: 7,
     text: 'the key to seal the prompt with cannot be believed: {problem}',
-    hint: 'nothing was sent. The control plane or rank 0 of the ring is not what it says: mesh ring-status, mesh pool-peers',
+    hint:
+      'nothing was sent. The control plane or rank 0 of the ring is not what it says: mesh ring-status, ' +
+      'mesh pool-peers',
   },
   sealStale: {
     status: 409,
@@ -126,7 +142,9 @@ export const jobErrors = {
     status: 403,
     exit: 7,
     text: 'what was sealed was changed on its way: {problem}',
-    hint: 'whoever runs the control plane may have done so: do not believe the text that came, and tell the admins of the pool',
+    hint:
+      'whoever runs the control plane may have done so: do not believe the text that came, ' +
+      'and tell the admins of the pool',
   },
   jobPrivate: {
     status: 403,
@@ -139,7 +157,9 @@ export const jobErrors = {
     status: 503,
     exit: 6,
     text: 'the agent that ran the job went away: {peer}',
-    hint: 'the ring forms anew of those that are left: repeat the job in a few seconds; {peer} takes part again once mesh start runs there',
+    hint:
+      'the ring forms anew of those that are left: repeat the job in a few seconds; ' +
+      '{peer} takes part again once mesh start runs there',
   },
   jobTimeout: {
     status: 504,

@@ -35,7 +35,11 @@ export const memoryErrors = {
   ringTooLarge: {
     status: 409,
     exit: 6,
-    text: '{modelId} {quant} does not fit: {device} lacks {lacks} (its part needs {needs}, {room} of its memory may be used){without|}',
-    hint: 'lock more memory there (mesh lock-resources --memory SIZE), add a device (mesh join-ring --model-id {modelId} there), or use a smaller --quant',
+    text:
+      '{modelId} {quant} does not fit: {device} lacks {lacks} (its part needs {needs}, ' +
+      '{room} of its memory may be used){without|}',
+    hint:
+      'lock more memory there (mesh lock-resources --memory SIZE), ' +
+      'add a device (mesh join-ring --model-id {modelId} there), or use a smaller --quant',
   },
 } as const satisfies Record<string, ErrorRecord>

@@ -12,19 +12,25 @@ export const modelErrors = {
     status: 404,
     exit: 5,
     text: 'model {modelId} is not on this device',
-    hint: 'download it with the tool of Hugging Face: hf download {modelId} --local-dir {folder}; then repeat the command',
+    hint:
+      'download it with the tool of Hugging Face: hf download {modelId} --local-dir {folder}; ' +
+      'then repeat the command',
   },
   modelTagUnknown: {
     status: 404,
     exit: 5,
     text: 'no model {modelId} on this device; names with a tag are those of Ollama, whose files Mesh does not read',
-    hint: 'get the Hugging Face folder of the model, and name it: mesh join-ring --model-id {modelId} --model-dir FOLDER',
+    hint:
+      'get the Hugging Face folder of the model, and name it: ' +
+      'mesh join-ring --model-id {modelId} --model-dir FOLDER',
   },
   modelFolderMissing: {
     status: 404,
     exit: 5,
     text: 'there is no folder {folder}',
-    hint: 'check the path after --model-dir; a model of the hub is downloaded first: hf download OWNER/NAME --local-dir {folder}',
+    hint:
+      'check the path after --model-dir; a model of the hub is downloaded first: ' +
+      'hf download OWNER/NAME --local-dir {folder}',
   },
   modelFolderIsFile: {
     status: 422,
@@ -42,7 +48,9 @@ export const modelErrors = {
     status: 422,
     exit: 5,
     text: '{file} is {format}: this version of Mesh reads safetensors',
-    hint: 'use the Hugging Face folder of the original model, with config.json, tokenizer.json and *.safetensors; --model-dir names it',
+    hint:
+      'use the Hugging Face folder of the original model, with config.json, tokenizer.json and *.safetensors; ' +
+      '--model-dir names it',
   },
   tokenizerFormatUnsupported: {
     status: 422,
@@ -60,7 +68,9 @@ export const modelErrors = {
     status: 422,
     exit: 5,
     text: '{file} is a note of Git LFS in place of the file, which was not downloaded',
-    hint: 'fetch the files: git -C {folder} lfs pull (needs git-lfs), or download the folder anew with the tool of Hugging Face: hf download OWNER/NAME',
+    hint:
+      'fetch the files: git -C {folder} lfs pull (needs git-lfs), ' +
+      'or download the folder anew with the tool of Hugging Face: hf download OWNER/NAME',
   },
   modelFileMissing: {
     status: 422,
@@ -72,7 +82,9 @@ export const modelErrors = {
     status: 422,
     exit: 5,
     text: '{file}: {problem}',
-    hint: 'use an unmodified Hugging Face folder of a model that is supported; what would change the text unnoticed is refused',
+    hint:
+      'use an unmodified Hugging Face folder of a model that is supported; ' +
+      'what would change the text unnoticed is refused',
   },
   architectureUnsupported: {
     status: 422,
@@ -96,13 +108,17 @@ export const modelErrors = {
     status: 422,
     exit: 5,
     text: 'tensor {tensor} in {file} cannot be used: {problem}',
-    hint: 'download the file again and compare its hash with the source; values too large for q8 and q4 need --quant f32',
+    hint:
+      'download the file again and compare its hash with the source; ' +
+      'values too large for q8 and q4 need --quant f32',
   },
   weightsChanged: {
     status: 409,
     exit: 5,
     text: 'tensor {tensor} in {file} has other bytes than when the file was read whole (MiB {piece})',
-    hint: 'if somebody replaced the file: mesh join-ring reads it anew; if nobody did, the disk or the memory of this machine is failing',
+    hint:
+      'if somebody replaced the file: mesh join-ring reads it anew; if nobody did, ' +
+      'the disk or the memory of this machine is failing',
   },
   tensorMissing: {
     status: 422,
@@ -113,7 +129,9 @@ export const modelErrors = {
   tensorUnknown: {
     status: 422,
     exit: 5,
-    text: 'tensor {tensor} in {folder} is no part of a model of its family: it may change the text, so the model is refused',
+    text:
+      'tensor {tensor} in {folder} is no part of a model of its family: it may change the text, ' +
+      'so the model is refused',
     hint: 'use the original model: not quantised by others, and with adapters merged',
   },
   tensorShape: {

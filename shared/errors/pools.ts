@@ -12,20 +12,29 @@ export const poolErrors = {
   poolElsewhere: {
     status: 409,
     exit: 3,
-    text: 'the control plane at {url}, which this device uses for its other pools, does not know the pool of the invite',
-    hint: 'to be in both, give the new pool a folder of its own: MESHNET_HOME=FOLDER mesh join INVITE; to leave the others for it, add --control-plane {other}',
+    text:
+      'the control plane at {url}, which this device uses for its other pools, ' +
+      'does not know the pool of the invite',
+    hint:
+      'to be in both, give the new pool a folder of its own: MESHNET_HOME=FOLDER mesh join INVITE; ' +
+      'to leave the others for it, add --control-plane {other}',
   },
   hostedElsewhere: {
     status: 409,
     exit: 3,
     text: 'this device uses the control plane at {url}{pools}; mesh up would start another one here',
-    hint: 'mesh start runs the agent of this device; to host a group of your own as well, give it a folder of its own: MESHNET_HOME=FOLDER mesh up',
+    hint:
+      'mesh start runs the agent of this device; to host a group of your own as well, give it a folder of its own: ' +
+      'MESHNET_HOME=FOLDER mesh up',
   },
   poolMoved: {
     status: 409,
     exit: 7,
     text: 'pool {poolId} is served by the control plane with the key {want}, and this is one with the key {got}',
-    hint: 'the agent follows by itself when a member tells it where that is (mesh status); or name it: --control-plane URL. Where the pool is meant to be here, an admin says so: mesh pool-move --control-plane URL',
+    hint:
+      'the agent follows by itself when a member tells it where that is (mesh status); or name it: ' +
+      '--control-plane URL. Where the pool is meant to be here, an admin says so: ' +
+      'mesh pool-move --control-plane URL',
   },
   poolKeyMismatch: {
     status: 400,
@@ -73,7 +82,9 @@ export const poolErrors = {
     status: 400,
     exit: 3,
     text: 'the exported key is not valid: {problem}',
-    hint: 'copy the whole file again that mesh pool-export-key or mesh control-plane-export-key wrote, and give each to its own command',
+    hint:
+      'copy the whole file again that mesh pool-export-key or mesh control-plane-export-key wrote, ' +
+      'and give each to its own command',
   },
   passphraseWrong: {
     status: 403,
@@ -115,7 +126,9 @@ export const poolErrors = {
     status: 403,
     exit: 7,
     text: 'what the pool was made to be cannot be believed: {problem}',
-    hint: 'the control plane shows something that the maker of the pool did not sign: tell its admins, and do not send prompts over it',
+    hint:
+      'the control plane shows something that the maker of the pool did not sign: tell its admins, ' +
+      'and do not send prompts over it',
   },
   charterChanged: {
     status: 403,
@@ -133,6 +146,8 @@ export const poolErrors = {
     status: 409,
     exit: 4,
     text: 'no admin of pool {poolId} answered within {seconds}',
-    hint: 'the device that made the invite must run mesh start; without an invite an admin runs mesh pool-approve --device ID; then repeat the command',
+    hint:
+      'the device that made the invite must run mesh start; without an invite an admin runs mesh pool-approve ' +
+      '--device ID; then repeat the command',
   },
 } as const satisfies Record<string, ErrorRecord>

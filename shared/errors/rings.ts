@@ -18,13 +18,17 @@ export const ringErrors = {
     status: 409,
     exit: 6,
     text: 'no ring can form for {modelId}: {device}: {problem}',
-    hint: 'on {device}: {advice}; then there mesh join-ring --model-id {modelId}, or wait: it is tried again by itself{when|}',
+    hint:
+      'on {device}: {advice}; then there mesh join-ring --model-id {modelId}, or wait: ' +
+      'it is tried again by itself{when|}',
   },
   jobStalled: {
     status: 504,
     exit: 6,
     text: '{peer} did not get on with the job for {seconds}',
-    hint: 'repeat the job: the ring goes on without that device if it does it again; what it does is told by mesh status and mesh logs there',
+    hint:
+      'repeat the job: the ring goes on without that device if it does it again; ' +
+      'what it does is told by mesh status and mesh logs there',
   },
   loadStalled: {
     status: 503,
@@ -36,7 +40,9 @@ export const ringErrors = {
     status: 503,
     exit: 6,
     text: '{peer} has no link to {others}',
-    hint: 'check that these machines reach each other, or give them a relay: mesh start --relay ADDRESS; mesh join-ring there tries it again at once',
+    hint:
+      'check that these machines reach each other, or give them a relay: mesh start --relay ADDRESS; ' +
+      'mesh join-ring there tries it again at once',
   },
   memberRestless: {
     status: 503,

@@ -8,13 +8,17 @@ export const setupErrors = {
     status: 409,
     exit: 3,
     text: 'no device is set up in {home}',
-    hint: 'mesh join INVITE -d joins a group, mesh up -d makes one; step by step: mesh init --network-id home --name "My laptop"',
+    hint:
+      'mesh join INVITE -d joins a group, mesh up -d makes one; step by step: ' +
+      'mesh init --network-id home --name "My laptop"',
   },
   alreadyInitialised: {
     status: 409,
     exit: 3,
     text: 'a device named {name} is already set up in {home}, in network {networkId|of another name}',
-    hint: 'a device stays in its network: leave out --network-id or give that name, or set MESHNET_HOME to another folder for a second device',
+    hint:
+      'a device stays in its network: leave out --network-id or give that name, ' +
+      'or set MESHNET_HOME to another folder for a second device',
   },
   deviceSetUp: {
     status: 409,
@@ -38,7 +42,9 @@ export const setupErrors = {
     status: 500,
     exit: 3,
     text: 'the key of the control plane in {file} is damaged',
-    hint: 'restore the file from a copy (mesh control-plane-import-key --file FILE); with a new key, made where the file is missing, every device of the group refuses this control plane',
+    hint:
+      'restore the file from a copy (mesh control-plane-import-key --file FILE); with a new key, ' +
+      'made where the file is missing, every device of the group refuses this control plane',
   },
   controlPlaneKeyMissing: {
     status: 404,
@@ -49,8 +55,12 @@ export const setupErrors = {
   controlPlaneKeyPresent: {
     status: 409,
     exit: 3,
-    text: 'the control plane in {folder} has the key {known} already; with {imported} in its place, devices that know it refuse it, and what is stored under its key cannot be read any more',
-    hint: 'add --yes to replace it (mesh control-plane-export-key keeps a copy of the old one), or name another folder with --data',
+    text:
+      'the control plane in {folder} has the key {known} already; with {imported} in its place, ' +
+      'devices that know it refuse it, and what is stored under its key cannot be read any more',
+    hint:
+      'add --yes to replace it (mesh control-plane-export-key keeps a copy of the old one), ' +
+      'or name another folder with --data',
   },
   partMissing: {
     status: 501,
@@ -75,7 +85,9 @@ export const setupErrors = {
   agentVersion: {
     status: 409,
     exit: 3,
-    text: 'the agent that runs here (process {pid}) is of version {got}, this command of version {want}: they cannot talk',
+    text:
+      'the agent that runs here (process {pid}) is of version {got}, this command of version {want}: ' +
+      'they cannot talk',
     hint: 'restart it with the version that is installed: mesh down, then mesh start -d',
   },
   agentAlreadyRunning: {
@@ -100,7 +112,9 @@ export const setupErrors = {
     status: 500,
     exit: 3,
     text: '{manager} could not be told: {command}: {problem}',
-    hint: 'where that works, run: {rest} (the file is {file}); without it, mesh up -d and mesh start -d run in the background',
+    hint:
+      'where that works, run: {rest} (the file is {file}); without it, ' +
+      'mesh up -d and mesh start -d run in the background',
   },
   portInUse: {
     status: 500,

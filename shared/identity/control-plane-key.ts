@@ -74,7 +74,10 @@ export const parseControlPlaneKey = (encoded: string | Buffer): ControlPlaneKey 
   }
 }
 
-/** The key in a file, or `undefined` when there is none. @throws MeshError `controlPlaneKeyUnreadable` | `stateUnreadable` */
+/**
+ * The key in a file, or `undefined` when there is none.
+ * @throws MeshError `controlPlaneKeyUnreadable` | `stateUnreadable`
+ */
 export const loadControlPlaneKey = (file: string): ControlPlaneKey | undefined => {
   const text = readState(file)?.toString('utf8')
   if (text === undefined) return undefined

@@ -1,5 +1,6 @@
 /**
- * "Pool P is served by control plane K": by this statement devices know the right control plane, whoever names an address.
+ * "Pool P is served by control plane K": by this statement devices know the right control plane, whoever names an
+ * address.
  *
  * Text form: base64url of a statement (`signed-statement.ts`) with domain `meshnet-control-plane-pin-v1`, whose body is
  * `[version, pool id, control plane id, number, time in seconds]`, signed by the root key or by an admin. The highest

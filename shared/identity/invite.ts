@@ -3,8 +3,9 @@
  *
  * `mesh-invite:` and base64url of canonical CBOR `[version, root public key, expiry in seconds, invite id, secret,
  * [control plane addresses], key of the control plane]`; the key is 32 bytes, or none where the maker did not know it,
- * and version 1 had no such field: whoever uses such an invite trusts the control plane that answers. The pool id is the hash of the root key, so it is in there too. The secret never
- * travels further: a device proves that it knows it by an HMAC over its own key, which is worth nothing to anybody else.
+ * and version 1 had no such field: whoever uses such an invite trusts the control plane that answers. The pool id is
+ * the hash of the root key, so it is in there too. The secret never travels further: a device proves that it knows it
+ * by an HMAC over its own key, which is worth nothing to anybody else.
  */
 import { createHmac, timingSafeEqual } from 'node:crypto'
 import { secureUrl } from '../control-plane-url.ts'
@@ -80,7 +81,10 @@ const keyIn = (value: unknown): { readonly controlPlaneKey?: ControlPlaneId } =>
 const isUrl = (value: unknown): value is string =>
   typeof value === 'string' && URL.canParse(value) && /^https?:\/\/[\x21-\x7e]+$/.test(value)
 
-/** Reads what a person pasted; whether it still holds the admin decides who made it. @throws MeshError `inviteInvalid` */
+/**
+ * Reads what a person pasted; whether it still holds the admin decides who made it.
+ * @throws MeshError `inviteInvalid`
+ */
 export const decodeInvite = (pasted: string): Invite => {
   const text = pasted.trim()
   if (!text.startsWith(prefix)) throw bad(`it does not begin with ${prefix}`)

@@ -1,9 +1,10 @@
 /**
- * The root key of a pool, or the key of a control plane, as a line that can be kept elsewhere, encrypted with a passphrase.
+ * The root key of a pool, or the key of a control plane, as a line that can be kept elsewhere, encrypted with a
+ * passphrase.
  *
- * `mesh-pool-key:` and base64url of canonical CBOR `[version, log2 N, salt, nonce, sealed]`: scrypt (RFC 7914, r 8, p 1)
- * makes a key of the passphrase, AES-256-GCM seals CBOR `[seed, name]` with it; the fields before are authenticated too.
- * `mesh-control-plane-key:` is the same with `[key in DER of PKCS #8]`.
+ * `mesh-pool-key:` and base64url of canonical CBOR `[version, log2 N, salt, nonce, sealed]`: scrypt (RFC 7914, r 8, p
+ * 1) makes a key of the passphrase, AES-256-GCM seals CBOR `[seed, name]` with it; the fields before are authenticated
+ * too. `mesh-control-plane-key:` is the same with `[key in DER of PKCS #8]`.
  */
 import { createCipheriv, createDecipheriv, randomBytes, scryptSync } from 'node:crypto'
 import { MeshError } from '../errors.ts'

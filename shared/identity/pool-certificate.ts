@@ -135,7 +135,8 @@ const checkCertificate = (statement: Statement, trust: Trust): Certificate => {
  * Checks form, signatures up to the root key, pool, dates and removal.
  * @param text base64url; anything a peer may have sent
  * @param rootPublicKey 32 bytes, of the pool that must have signed it
- * @throws MeshError `certificateInvalid` | `certificateExpired` | `memberRemoved` (the device, or the admin that signed)
+ * @throws MeshError `certificateInvalid` | `certificateExpired` | `memberRemoved` (the device, or the admin that
+ * signed)
  */
 export const verifyCertificate = (
   text: string,

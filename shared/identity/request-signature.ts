@@ -61,7 +61,9 @@ export const signRequest = (
   }
 }
 
-/** Remembers the nonces of requests for as long as these are accepted. Only requests with a valid signature get here. */
+/**
+ * Remembers the nonces of requests for as long as these are accepted. Only requests with a valid signature get here.
+ */
 export interface NonceGuard {
   /** @throws MeshError `replayed` */
   check(device: string, nonce: string, now: number): void

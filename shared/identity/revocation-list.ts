@@ -29,7 +29,11 @@ export interface RevocationList {
 const domain = 'meshnet-revocations-v1'
 const version = 1
 
-/** Signs the list that comes after number `after`. @returns its text form; @throws MeshError `overloaded` (too many devices) */
+/**
+ * Signs the list that comes after number `after`.
+ * @returns its text form;
+ * @throws MeshError `overloaded` (too many devices)
+ */
 export const signRevocations = (
   signer: Signer,
   { after, removed }: { readonly after: number; readonly removed: Iterable<string> },

@@ -15,7 +15,10 @@ const isNear = (a: number, b: number): boolean => Math.abs(a - b) <= slack
 export const agreedTokens = (signed: readonly number[]): number | undefined =>
   signed.toSorted((a, b) => a - b)[(signed.length - 1) >> 1]
 
-/** The tokens to be billed. @param claimed by rank 0: believed as far as it fits what was signed, wholly if nobody did */
+/**
+ * The tokens to be billed.
+ * @param claimed by rank 0: believed as far as it fits what was signed, wholly if nobody did
+ */
 export const billedTokens = (claimed: number, signed: readonly number[]): number => {
   const agreed = agreedTokens(signed)
   return agreed === undefined ? claimed : Math.min(Math.max(claimed, agreed), agreed + slack)

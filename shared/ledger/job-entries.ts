@@ -31,7 +31,10 @@ export type StatementOf = SignedStatement & { readonly deviceId: string }
 
 export type EntryDraft = Omit<LedgerEntry, 'sequence' | 'hash'>
 
-/** A worker's statement counts if it speaks of the shard that the plan gave it, and of no more than the job can have had. */
+/**
+ * A worker's statement counts if it speaks of the shard that the plan gave it, and of no more than the job can have
+ * had.
+ */
 const isWork = (job: FinishedJob, { kind, deviceId, jobId, epoch, weights, tokens }: StatementOf): boolean =>
   kind === 'work' &&
   jobId === job.jobId &&

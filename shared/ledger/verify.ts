@@ -67,7 +67,10 @@ export class LedgerCheck {
     this.#options = options
   }
 
-  /** The next entries, in order. @throws MeshError `ledgerInvalid` with the number of the first entry that does not hold */
+  /**
+   * The next entries, in order.
+   * @throws MeshError `ledgerInvalid` with the number of the first entry that does not hold
+   */
   push(entries: readonly LedgerEntry[]): void {
     for (const entry of entries) this.#take(entry)
   }
@@ -130,7 +133,8 @@ export class LedgerCheck {
     )
     if (differs >= 0)
       throw this.#bad(
-        `rank ${differs} of job ${use.jobId} got ${work[differs].amount} credits, ${earned[differs]} follow from its entries`,
+        `rank ${differs} of job ${use.jobId} got ${work[differs].amount} credits, ` +
+          `${earned[differs]} follow from its entries`,
       )
     if (use.amount + price !== 0)
       throw this.#bad(`job ${use.jobId} cost ${-use.amount} credits, ${price} follow from its entries`)
@@ -147,7 +151,8 @@ export class LedgerCheck {
     if (billedTokens(tokens, signed) !== tokens) {
       const leader = shortId(work[0].deviceId)
       throw this.#bad(
-        `job ${jobId} was billed for ${tokens} tokens, and its ranks signed ${agreedTokens(signed)}: the others were made up by rank 0 (device ${leader}) or by who runs the control plane`,
+        `job ${jobId} was billed for ${tokens} tokens, and its ranks signed ${agreedTokens(signed)}: ` +
+          `the others were made up by rank 0 (device ${leader}) or by who runs the control plane`,
       )
     }
     const dispute = disputeOf(signed)

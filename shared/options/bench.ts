@@ -73,7 +73,10 @@ export const benchOptions = {
     type: 'string',
     choices: ['auto', 'f32', 'f16', 'q8'],
     default: 'auto',
-    help: 'how tensors travel: f16 halves the bytes and rounds to 11 bits, q8 takes a quarter and rounds to 8 bits in blocks; auto is f16 for prompts of quantised models, else f32 (rank 0 decides for its ring)',
+    help:
+      'how tensors travel: f16 halves the bytes and rounds to 11 bits, ' +
+      'q8 takes a quarter and rounds to 8 bits in blocks; auto is f16 for prompts of quantised models, ' +
+      'else f32 (rank 0 decides for its ring)',
   },
   carrier: {
     flag: '--carrier',
@@ -81,7 +84,9 @@ export const benchOptions = {
     type: 'string',
     choices: ['auto', 'streams'],
     default: 'auto',
-    help: 'what carries the sums: auto opens encrypted sockets between the compute processes where every rank can reach every other one, else streams of libp2p',
+    help:
+      'what carries the sums: auto opens encrypted sockets between the compute processes where every rank can ' +
+      'reach every other one, else streams of libp2p',
   },
   compare: {
     flag: '--compare',

@@ -29,7 +29,9 @@ export const computeOptions = {
     default: '0ms',
     min: 0,
     max: 10,
-    help: 'how long a backend looks for the next half layer before it sleeps; 1ms makes decode faster and keeps a core busy while a job runs',
+    help:
+      'how long a backend looks for the next half layer before it sleeps; ' +
+      '1ms makes decode faster and keeps a core busy while a job runs',
   },
   stepTimeout: {
     flag: '--step-timeout',

@@ -17,7 +17,10 @@ export const inferenceOptions = {
   sealed: {
     flag: '--sealed',
     type: 'switch',
-    help: 'seal prompt and answer between this machine and rank 0 of the ring: hides text from the control plane and from members that are not in the ring; it still sees model, settings, numbers of tokens and times',
+    help:
+      'seal prompt and answer between this machine and rank 0 of the ring: ' +
+      'hides text from the control plane and from members that are not in the ring; it still sees model, settings, ' +
+      'numbers of tokens and times',
   },
   chat: {
     flag: '--chat',
@@ -27,7 +30,9 @@ export const inferenceOptions = {
   special: {
     flag: '--special',
     type: 'switch',
-    help: 'take text that is written like a special token of the model (<|end|>) as that token; else it is text, in prompts and in questions',
+    help:
+      'take text that is written like a special token of the model (<|end|>) as that token; else it is text, ' +
+      'in prompts and in questions',
   },
   maxTokens: {
     flag: '--max-tokens',

@@ -43,7 +43,9 @@ export const modelOptions = {
     env: 'MESHNET_MAX_SHARDS',
     min: 0,
     max: 2 ** 60,
-    help: 'disk that shards of models may take together; beyond it those that no ring uses go, the one unused for longest first (default: a tenth of the disk)',
+    help:
+      'disk that shards of models may take together; beyond it those that no ring uses go, ' +
+      'the one unused for longest first (default: a tenth of the disk)',
   },
   clean: { flag: '--clean', type: 'switch', help: 'remove the shards that no ring of this device uses' },
   memory: { flag: '--memory', value: '<size>', type: 'bytes', min: 1e6, max: 2 ** 50, help: 'memory to commit' },

@@ -55,7 +55,9 @@ export const policyOptions = {
     default: '7d',
     min: 0,
     max: 3650 * 86400e3,
-    help: 'how long prompts and answers are kept after a job has ended, a minute at least (0: a minute after the answer was read, ten if it never is)',
+    help:
+      'how long prompts and answers are kept after a job has ended, a minute at least (0: ' +
+      'a minute after the answer was read, ten if it never is)',
   },
   creditWindow: {
     flag: '--credit-window',

@@ -19,7 +19,9 @@ export const poolOptions = {
   adminsReadText: {
     flag: '--admins-read-text',
     type: 'switch',
-    help: 'make the pool one whose admins read prompts and answers of all members; signed when it is made, and never changed (else: the submitter alone)',
+    help:
+      'make the pool one whose admins read prompts and answers of all members; signed when it is made, ' +
+      'and never changed (else: the submitter alone)',
   },
   poolRootPubkey: {
     flag: '--pool-root-pubkey',

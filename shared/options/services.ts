@@ -32,7 +32,9 @@ export const serviceOptions = {
     value: '<file>',
     type: 'string',
     env: 'MESHNET_TLS_CERT',
-    help: 'certificate in PEM, with its chain, for browsers and programs that ask for a name it bears (devices go by the key of the control plane)',
+    help:
+      'certificate in PEM, with its chain, for browsers and programs that ask for a name it bears (devices go by ' +
+      'the key of the control plane)',
   },
   tlsKey: {
     flag: '--tls-key',
@@ -67,7 +69,9 @@ export const serviceOptions = {
     value: '<multiaddr>',
     type: 'list',
     env: 'MESHNET_RELAY',
-    help: 'relay to reserve a slot at, besides those that the control plane names; of a control plane: the ones that it names to its devices (may be repeated)',
+    help:
+      'relay to reserve a slot at, besides those that the control plane names; of a control plane: ' +
+      'the ones that it names to its devices (may be repeated)',
   },
   maxReservations: {
     flag: '--max-reservations',
@@ -100,6 +104,8 @@ export const serviceOptions = {
     env: 'MESHNET_DISCOVERY',
     choices: ['lan', 'none'],
     default: 'lan',
-    help: 'how devices of a pool find each other besides the control plane: multicast DNS on the local network, or not at all',
+    help:
+      'how devices of a pool find each other besides the control plane: multicast DNS on the local network, ' +
+      'or not at all',
   },
 } as const satisfies Record<string, OptionRecord>

@@ -35,5 +35,8 @@ export const ErrorReportSchema = Type.Object({
 })
 export type ErrorReportJson = Type.Static<typeof ErrorReportSchema>
 
-/** How every failure is told: the body of an HTTP answer that is not 2xx, and what a command that fails prints with `--json`. */
+/**
+ * How every failure is told: the body of an HTTP answer that is not 2xx, and what a command that fails prints with
+ * `--json`.
+ */
 export const ErrorAnswer = Type.Object({ error: ErrorReportSchema })

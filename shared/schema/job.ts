@@ -28,8 +28,8 @@ export type Message = Type.Static<typeof Message>
 
 /**
  * A prompt that rank 0 alone opens (`sealed/sealed-job.ts`): which of its keys it is for, the encapsulated key of HPKE
- * (RFC 9180), and prompt or messages, stop strings and `special`, sealed. The answer comes sealed too: each text is then
- * pieces of `sealed/sealed-answer.ts`, and tokens are zeros.
+ * (RFC 9180), and prompt or messages, stop strings and `special`, sealed. The answer comes sealed too: each text is
+ * then pieces of `sealed/sealed-answer.ts`, and tokens are zeros.
  */
 export const SealedPrompt = Type.Object(
   {
@@ -49,7 +49,10 @@ export const JobSubmission = Type.Object(
     messages: Type.Optional(Type.Array(Message, { minItems: 1, maxItems: 1000 })),
     /** Then `stop` is empty and `special` absent: they are in it. */
     sealed: Type.Optional(SealedPrompt),
-    /** Text written like a special token becomes one. Absent: it stays text; only the chat template writes special tokens. */
+    /**
+     * Text written like a special token becomes one. Absent: it stays text; only the chat template writes special
+     * tokens.
+     */
     special: Type.Optional(Type.Boolean()),
     maxTokens: Type.Integer({ minimum: 1, maximum: 1_000_000 }),
     sampling: Sampling,

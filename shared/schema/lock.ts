@@ -32,7 +32,9 @@ export type LockRecord = Type.Static<typeof LockRecord>
 export const LockView = Type.Object({
   phase: LockPhase,
   memoryBytes: Count,
-  /** Bytes that the machine lacks to keep the commitment; above 0 it is degraded. Only its agent knows: 0 when offline. */
+  /**
+   * Bytes that the machine lacks to keep the commitment; above 0 it is degraded. Only its agent knows: 0 when offline.
+   */
   missingBytes: Count,
 })
 export type LockView = Type.Static<typeof LockView>

@@ -66,7 +66,10 @@ export type CollectiveChoice = Type.Static<typeof CollectiveChoice>
 export const LinkPath = Type.Union([Type.Literal('direct'), Type.Literal('relayed')])
 export type LinkPath = Type.Static<typeof LinkPath>
 
-/** What carries the sums of a ring: streams of libp2p, or sockets of their own from where one rank computes to where another one does. */
+/**
+ * What carries the sums of a ring: streams of libp2p, or sockets of their own from where one rank computes to where
+ * another one does.
+ */
 export const Carrier = Type.Union([Type.Literal('streams'), Type.Literal('sockets')])
 export type Carrier = Type.Static<typeof Carrier>
 
@@ -110,7 +113,10 @@ export const RingNetwork = Type.Object({
 })
 export type RingNetwork = Type.Static<typeof RingNetwork>
 
-/** What a device does before it is ready: reads the files of the model whole to know them; makes its shard, or checks the one it has; gives it to the backend; links to its peers. */
+/**
+ * What a device does before it is ready: reads the files of the model whole to know them; makes its shard, or checks
+ * the one it has; gives it to the backend; links to its peers.
+ */
 export const LoadPhase = Type.Union([
   Type.Literal('checking'),
   Type.Literal('cutting'),

@@ -60,7 +60,8 @@ const checked = <T>(check: () => T): T => {
  * The X25519 public key of rank 0.
  * @param sealing what the control plane shows: the statement, and the certificate of the device
  * @param trust the root key of the pool, as the caller knows it by itself; the time; who was removed
- * @throws MeshError `sealingKeyInvalid` (not signed by rank 0 of that epoch, or rank 0 is no member of the pool any more)
+ * @throws MeshError `sealingKeyInvalid` (not signed by rank 0 of that epoch, or rank 0 is no member of the pool any
+ * more)
  */
 export const verifySealingKey = (
   sealing: { readonly key: string; readonly certificate: string },

@@ -1,9 +1,9 @@
 /**
  * Looks at CBOR before anything is built from it: the part of RFC 8949 that Mesh speaks, and no other.
  *
- * Whole numbers that JavaScript holds exactly, floats, byte strings, text strings, arrays, maps with distinct short text
- * keys, false, true, null, undefined; lengths given before their content, a bounded number of items and of levels. Tags
- * have no place here: a bignum takes quadratic time to decode, and others build what no schema knows.
+ * Whole numbers that JavaScript holds exactly, floats, byte strings, text strings, arrays, maps with distinct short
+ * text keys, false, true, null, undefined; lengths given before their content, a bounded number of items and of levels.
+ * Tags have no place here: a bignum takes quadratic time to decode, and others build what no schema knows.
  */
 import { MeshError } from '../errors.ts'
 import { limits } from '../limits.ts'

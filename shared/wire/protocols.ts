@@ -1,7 +1,7 @@
 /**
- * What is spoken between programs of Mesh, and in which version. A change to what is sent under a version needs the next
- * one, and the one before goes to `before`: who speaks that is told so in words that it reads (`other-version.ts`).
- * A newer version knows those before it and not the other way, so the newer side tells both.
+ * What is spoken between programs of Mesh, and in which version. A change to what is sent under a version needs the
+ * next one, and the one before goes to `before`: who speaks that is told so in words that it reads
+ * (`other-version.ts`). A newer version knows those before it and not the other way, so the newer side tells both.
  */
 
 export interface Protocol {
@@ -24,7 +24,10 @@ export const peerProtocols = {
   renewal: { what: 'renewals', version: '1.0.0', before: [], refusal: 'error' },
   /** Frames between two ranks of a ring: tensors and control messages, in order. */
   ring: { what: 'rings', version: '2.0.0', before: ['1.0.0'], refusal: 'error' },
-  /** To a relay that serves some pools only: membership of one of them, before it reserves a slot or connects to anybody. */
+  /**
+   * To a relay that serves some pools only: membership of one of them, before it reserves a slot or connects to
+   * anybody.
+   */
   'relay-proof': { what: 'proofs at relays', version: '1.0.0', before: [], refusal: 'verdict' },
   /** Between members: which control plane serves the pool, and where it is. 1.0.0 told addresses alone. */
   'control-plane': {
@@ -57,7 +60,10 @@ export const protocolOf = (id: string): { readonly name: string; readonly protoc
   return Object.hasOwn(peerProtocols, name) ? { name, protocol: peerProtocols[name as PeerProtocol] } : undefined
 }
 
-/** Between devices and control plane: signed requests (header `mesh-protocol`) and the messages on the socket. 1: not for one control plane alone. */
+/**
+ * Between devices and control plane: signed requests (header `mesh-protocol`) and the messages on the socket. 1: not
+ * for one control plane alone.
+ */
 export const requests = {
   what: 'requests to a control plane',
   version: '2',

@@ -31,7 +31,8 @@ const useText = ({ url, controlPlaneKey, file, path }: Use): string => {
           '(it is no secret; curl wants it as below, Node in NODE_EXTRA_CA_CERTS, Python and others in SSL_CERT_FILE):',
         ]),
     '  export MESH_API_KEY=KEY',
-    `  mesh inference --prompt "Once upon a time" --control-plane ${there}${isTls ? ` --control-plane-key ${controlPlaneKey}` : ''}`,
+    `  mesh inference --prompt "Once upon a time" --control-plane ` +
+      `${there}${isTls ? ` --control-plane-key ${controlPlaneKey}` : ''}`,
     `  curl ${certificate}-H "Authorization: Bearer $MESH_API_KEY" ${there}${path}`,
     '',
   ].join('\n')
@@ -41,7 +42,11 @@ export const apiKeyCreate = defineCommand({
   name: 'api-key-create',
   summary: 'make an API key: lets an app run prompts on the pool without being a device of it',
   details:
-    'The key is printed once and stored nowhere; the control plane keeps a hash. What the app uses counts as use of this device. It sees its own jobs and the rings of the pool, nothing else. The key ends when this device leaves the pool. The certificate that programs on other machines can trust is kept in a file, taken from the control plane that this device knows.',
+    'The key is printed once and stored nowhere; the control plane keeps a hash. ' +
+    'What the app uses counts as use of this device. It sees its own jobs and the rings of the pool, ' +
+    'nothing else. The key ends when this device leaves the pool. ' +
+    'The certificate that programs on other machines can trust is kept in a file, ' +
+    'taken from the control plane that this device knows.',
   options: ['name', 'quota', 'expires', 'poolId', 'controlPlane', 'controlPlaneKey', 'json'],
   required: ['name'],
   defaults: { expires: '90d' },
@@ -88,7 +93,8 @@ export const apiKeyCreate = defineCommand({
     context.stdout.write(`${text}\n`)
     const quota = key.tokensPerDay === undefined ? 'without a quota' : `${key.tokensPerDay} tokens a day`
     context.stderr.write(
-      `for apps of pool ${pool.name}, ${quota}, valid for ${validity(key.expiresAt, context.now())}; it is not shown again.\n`,
+      `for apps of pool ${pool.name}, ${quota}, valid for ${validity(key.expiresAt, context.now())}; ` +
+        `it is not shown again.\n`,
     )
     context.stderr.write(useText({ url: client.url, controlPlaneKey, file, path: `/api/pools/${pool.poolId}/rings` }))
   },

@@ -13,7 +13,10 @@ export const controlPlaneExportKey = defineCommand({
   name: 'control-plane-export-key',
   summary: 'write the key of the control plane, encrypted with a passphrase, to move it or to keep a copy',
   details:
-    'Whoever has the file and the passphrase can pass for the control plane. With it another machine takes its place (mesh control-plane-import-key), and devices go on without a word; without a copy, a control plane whose disk is lost comes back under another key, which every device refuses until it is told.',
+    'Whoever has the file and the passphrase can pass for the control plane. ' +
+    'With it another machine takes its place (mesh control-plane-import-key), and devices go on without a word; ' +
+    'without a copy, a control plane whose disk is lost comes back under another key, ' +
+    'which every device refuses until it is told.',
   options: ['file', 'passphraseFile', 'data', 'json'],
   required: ['file'],
   examples: ['mesh control-plane-export-key --file control-plane.key.txt'],

@@ -25,7 +25,10 @@ export const controlPlaneImportKey = defineCommand({
   summary:
     'let the control plane of this machine take the place of another, by the file of mesh control-plane-export-key',
   details:
-    'The control plane must not run here meanwhile. Devices know it by its key, so they accept this one as the same wherever they meet it; stop the old one first. Its data folder may be copied as well, and nothing is lost then; without it, pools and rings come back as the agents of their makers and members connect.',
+    'The control plane must not run here meanwhile. Devices know it by its key, ' +
+    'so they accept this one as the same wherever they meet it; stop the old one first. ' +
+    'Its data folder may be copied as well, and nothing is lost then; without it, ' +
+    'pools and rings come back as the agents of their makers and members connect.',
   options: ['file', 'passphraseFile', 'data', 'yes', 'json'],
   required: ['file'],
   examples: ['mesh control-plane-import-key --file control-plane.key.txt'],

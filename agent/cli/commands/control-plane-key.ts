@@ -10,7 +10,9 @@ export const controlPlaneKey = defineCommand({
   name: 'control-plane-key',
   summary: 'print the key by which the control plane is known: of the one here, else of the one that this device knows',
   details:
-    'Both are the same digits: compare them, over a channel you trust, where a device met its control plane without an invite. They are no secret; the key itself stays in its file.',
+    'Both are the same digits: compare them, over a channel you trust, ' +
+    'where a device met its control plane without an invite. They are no secret; ' +
+    'the key itself stays in its file.',
   options: ['data', 'json'],
   examples: ['mesh control-plane-key', 'mesh control-plane-key --json'],
   json: Type.Object({

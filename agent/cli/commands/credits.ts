@@ -15,7 +15,8 @@ export const credits = defineCommand({
   name: 'credits',
   summary: 'who contributed and used how much of the pool',
   details:
-    'One credit is a million multiply-adds: a million weights of a model times one token. Shares count what is recent, and decide who gets how much when the pool is busy; nobody is ever refused.',
+    'One credit is a million multiply-adds: a million weights of a model times one token. ' +
+    'Shares count what is recent, and decide who gets how much when the pool is busy; nobody is ever refused.',
   options: ['poolId', 'controlPlane', 'controlPlaneKey', 'json'],
   examples: ['mesh credits', 'mesh credits --json'],
   json: CreditsView,
@@ -29,7 +30,8 @@ export const credits = defineCommand({
     }
     if (view.members.length === 0)
       context.stdout.write(
-        `nobody has contributed or used anything in pool ${pool.name} yet: mesh inference --prompt "Once upon a time"\n`,
+        `nobody has contributed or used anything in pool ${pool.name} yet: ` +
+          `mesh inference --prompt "Once upon a time"\n`,
       )
     else {
       context.stdout.write(

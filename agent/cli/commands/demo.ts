@@ -68,15 +68,20 @@ const summary = (context: CommandContext, { job, ring, shardBytes, totalMs }: Ou
     .toSorted((a, b) => (a.rank ?? 0) - (b.rank ?? 0))
   const ranks = ranked.map(
     (member, rank) =>
-      `  rank ${rank}  ${member.name}: ${member.ranges ? `kv heads ${rangeText(member.ranges.kvHeads)}, MLP columns ${rangeText(member.ranges.ffn)}, vocabulary ${rangeText(member.ranges.vocab)}` : '-'}, shard ${formatBytes(shardBytes[rank] ?? 0)}\n`,
+      `  rank ${rank}  ${member.name}: ` +
+      `${member.ranges ? `kv heads ${rangeText(member.ranges.kvHeads)}, MLP columns ${rangeText(member.ranges.ffn)}, vocabulary ${rangeText(member.ranges.vocab)}` : '-'}, ` +
+      `shard ${formatBytes(shardBytes[rank] ?? 0)}\n`,
   )
   const { timings } = job
   const speed =
     timings === undefined
       ? ''
-      : `  first token after ${formatDuration(timings.timeToFirstTokenMs)}, then ${timings.decodeTokensPerSecond.toFixed(1)} tok/s (compute ${formatDuration(timings.computeMs)}, exchange ${formatDuration(timings.collectiveMs)})\n`
+      : `  first token after ${formatDuration(timings.timeToFirstTokenMs)}, ` +
+        `then ${timings.decodeTokensPerSecond.toFixed(1)} tok/s (compute ${formatDuration(timings.computeMs)}, ` +
+        `exchange ${formatDuration(timings.collectiveMs)})\n`
   return [
-    `\n${bold(context, `${counted(ring.worldSize, 'worker')} ran ${ring.modelId} together`)} (${ring.quant}; each reads and computes only its own columns)\n`,
+    `\n${bold(context, `${counted(ring.worldSize, 'worker')} ran ${ring.modelId} together`)} (${ring.quant}; ` +
+      `each reads and computes only its own columns)\n`,
     ...ranks,
     `  ${job.usage?.promptTokens ?? 0} tokens read, ${job.tokens.length} written (${job.finishReason ?? 'unknown'})\n`,
     speed,

@@ -8,7 +8,9 @@ export const down = defineCommand({
   name: 'down',
   summary: 'stop what runs from this home: mesh up or mesh start, in the background or in another terminal',
   details:
-    'Ends exactly the processes that belong to this MESHNET_HOME, in order, and waits until they are gone. What is installed as a service (mesh service install) starts again with the next login or start of the machine.',
+    'Ends exactly the processes that belong to this MESHNET_HOME, in order, and waits until they are gone. ' +
+    'What is installed as a service (mesh service install) ' +
+    'starts again with the next login or start of the machine.',
   options: ['json'],
   examples: ['mesh down'],
   json: Type.Object({ stopped: Type.Boolean({ description: 'false: nothing ran' }), pid: Type.Optional(Count) }),

@@ -53,7 +53,10 @@ export const progressText = ({ state, worldSize, tokens, tokensPerSecond, waitin
 /** Characters of a prompt that a terminal shows again. */
 const echoLength = 2000
 
-/** The prompt (of a long one the end) as a terminal shows it before the text that continues it; elsewhere only the text counts. */
+/**
+ * The prompt (of a long one the end) as a terminal shows it before the text that continues it; elsewhere only the text
+ * counts.
+ */
 const echoOf = (context: CommandContext, prompt: string): string => {
   if (!context.stdout.isTTY) return ''
   const characters = [...prompt]
@@ -110,7 +113,8 @@ const trustOf = async (
     if (rootPublicKey === undefined)
       throw new MeshError('usage', {
         problem:
-          '--sealed with an API key wants --pool-root-pubkey too, from mesh pool-list of a member: it is what the sealing key is checked with',
+          '--sealed with an API key wants --pool-root-pubkey too, from mesh pool-list of a member: ' +
+          'it is what the sealing key is checked with',
       })
     const bytes = fromHex(rootPublicKey, 32, '--pool-root-pubkey')
     if (poolIdOf(bytes) !== poolId) throw new MeshError('poolKeyMismatch', { poolId })
@@ -129,9 +133,17 @@ export const inference = defineCommand({
   name: 'inference',
   summary: 'run a prompt on the ring of a model and print the text as it comes',
   details: [
-    'The prompt is the argument, or --prompt, a file (--prompt-file) or standard input: that of a pipe, or with - in place of the text. Files and standard input must be text in UTF-8; one line end at their end is left out, all else is taken as it is.',
-    'Text goes to stdout, in a terminal behind the prompt that it continues; a status line to stderr when it is a terminal. Ctrl-C cancels the job. --wait limits how long the job may wait for a ring. With an API key (MESH_API_KEY or --api-key-file) a machine that is no device of the pool may ask.',
-    'With --sealed the control plane carries prompt, stop strings and answer without seeing them. The key they are sealed with is checked here: rank 0 signed it, and is a member of the pool by its root key; an app is told that with --pool-root-pubkey. Every device of the ring still gets the tokens.',
+    'The prompt is the argument, or --prompt, a file (--prompt-file) or standard input: that of a pipe, ' +
+      'or with - in place of the text. Files and standard input must be text in UTF-8; ' +
+      'one line end at their end is left out, all else is taken as it is.',
+    'Text goes to stdout, in a terminal behind the prompt that it continues; ' +
+      'a status line to stderr when it is a terminal. Ctrl-C cancels the job. ' +
+      '--wait limits how long the job may wait for a ring. With an API key (MESH_API_KEY or --api-key-file) ' +
+      'a machine that is no device of the pool may ask.',
+    'With --sealed the control plane carries prompt, stop strings and answer without seeing them. ' +
+      'The key they are sealed with is checked here: rank 0 signed it, ' +
+      'and is a member of the pool by its root key; an app is told that with --pool-root-pubkey. ' +
+      'Every device of the ring still gets the tokens.',
   ].join('\n\n'),
   options: [
     ...jobOptions,
@@ -153,7 +165,8 @@ export const inference = defineCommand({
     'mesh inference --chat --prompt "What colour is the sky?" --temperature 0',
     'mesh inference --prompt "Once upon a time" --seed 7 --max-tokens 50 --stop "The end" --json',
     'mesh inference --sealed "Once upon a time"',
-    'mesh inference --prompt "Once upon a time" --api-key-file key.txt --control-plane https://192.168.1.20:8080 --control-plane-key 3f...c1',
+    'mesh inference --prompt "Once upon a time" --api-key-file key.txt --control-plane https://192.168.1.20:8080 ' +
+      '--control-plane-key 3f...c1',
   ],
   json: JobAnswer,
   run: async (context, values) => {

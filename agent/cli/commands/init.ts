@@ -19,7 +19,8 @@ export const init = defineCommand({
   name: 'init',
   summary: 'set this device up: make its key, remember network, name and control plane',
   details:
-    'Repeating it is harmless; before another name or control plane replaces the old one it asks, or wants --yes. The key is never replaced.',
+    'Repeating it is harmless; before another name or control plane replaces the old one it asks, ' +
+    'or wants --yes. The key is never replaced.',
   options: ['networkId', 'name', 'controlPlane', 'controlPlaneKey', 'yes', 'json'],
   required: ['networkId', 'name'],
   examples: [

@@ -41,7 +41,8 @@ interface Place {
 
 /**
  * Where the control plane of the pool is: as told, else the one that other pools of this device need, else the first
- * of the invite that answers. @throws MeshError `controlPlaneUnreachable` | `controlPlaneChanged` | `poolElsewhere` | `usage`
+ * of the invite that answers. @throws MeshError `controlPlaneUnreachable` | `controlPlaneChanged` | `poolElsewhere` |
+ * `usage`
  */
 const findControlPlane = async (
   context: CommandContext,
@@ -142,13 +143,18 @@ const joinedText = (
 const askText = ({ serving }: Joined): string => `ask with: ${askLine(serving[0])}\n`
 
 const runningText = (joined: Joined, { pid, controlPlane: { url } }: AgentState): string =>
-  `its agent runs already, process ${pid}${url === joined.controlPlane ? '' : `, but for the control plane at ${url}; ${ownCommand()} down, then ${ownCommand()} start -d`}\n${askText(joined)}`
+  'its agent runs already, process ' +
+  `${pid}${url === joined.controlPlane ? '' : `, but for the control plane at ${url}; ${ownCommand()} down, then ${ownCommand()} start -d`}\n${askText(joined)}`
 
 export const join = defineCommand({
   name: 'join',
   summary: 'join a group by an invite: sets this device up, serves what the pool serves, and runs the agent',
   details:
-    'The invite is the line that mesh up or mesh pool-invite printed; the agent of the device that made it must be running. Does what mesh init, mesh pool-join, mesh join-ring and mesh start do one by one; repeating it is harmless. A model whose files are not on this device is left to the others. Works until Ctrl-C, or with -d in the background.',
+    'The invite is the line that mesh up or mesh pool-invite printed; ' +
+    'the agent of the device that made it must be running. Does what mesh init, mesh pool-join, ' +
+    'mesh join-ring and mesh start do one by one; repeating it is harmless. ' +
+    'A model whose files are not on this device is left to the others. Works until Ctrl-C, ' +
+    'or with -d in the background.',
   needs: ['agent'],
   options: [
     'invite',

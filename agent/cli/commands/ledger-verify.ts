@@ -56,7 +56,8 @@ const unsignedText = (unsigned: readonly UnsignedOf[], columns: number): string 
   const reasons = [
     ...(unsigned.some(({ work }) => work > 0)
       ? [
-          'work: the report of the device did not come within --settle-after of the control plane, so the plan of the ring says what it did',
+          'work: the report of the device did not come within --settle-after of the control plane, ' +
+            'so the plan of the ring says what it did',
         ]
       : []),
     ...(unsigned.some(({ use }) => use > 0)
@@ -67,7 +68,8 @@ const unsignedText = (unsigned: readonly UnsignedOf[], columns: number): string 
     'not signed:',
     ...unsigned.map((one) => `- ${one.name} (${shortId(one.deviceId)}): ${kinds(one)}`),
     ...reasons,
-    'they are checked like the others; who runs the control plane could make such entries up, but not change them after a check like this one. mesh ledger shows which they are',
+    'they are checked like the others; who runs the control plane could make such entries up, ' +
+      'but not change them after a check like this one. mesh ledger shows which they are',
   ]
     .map((line) => paragraph(line, columns))
     .join('')
@@ -99,7 +101,9 @@ const checkSums = ({ members }: CreditsView, { entries, balances }: LedgerSummar
     if (told?.earned !== earned || told.used !== used) {
       throw new MeshError('ledgerInvalid', {
         sequence: entries,
-        problem: `device ${shortId(deviceId)} earned ${earned} and used ${used} credits, the control plane says ${told?.earned ?? 0} and ${told?.used ?? 0}`,
+        problem:
+          `device ${shortId(deviceId)} earned ${earned} and used ${used} credits, ` +
+          `the control plane says ${told?.earned ?? 0} and ${told?.used ?? 0}`,
       })
     }
   }
@@ -130,7 +134,8 @@ export const ledgerVerify = defineCommand({
   name: 'ledger-verify',
   summary: 'check the whole ledger: chain, signatures, amounts, sums (also: mesh ledger verify)',
   details:
-    'Everything is computed again on this device, and what was billed is compared with what the devices signed. It remembers the last entry, so that a ledger that is cut or written anew later does not pass.',
+    'Everything is computed again on this device, and what was billed is compared with what the devices signed. ' +
+    'It remembers the last entry, so that a ledger that is cut or written anew later does not pass.',
   options: ['poolId', 'controlPlane', 'controlPlaneKey', 'json'],
   examples: ['mesh ledger-verify', 'mesh ledger-verify --json'],
   json: Type.Object({
@@ -158,7 +163,8 @@ export const ledgerVerify = defineCommand({
       const { columns } = context.stdout
       context.stdout.write(
         paragraph(
-          `the ledger of ${name} holds: ${counted(jobs, 'job')}, ${entries} entries (${signed} signed by their device), every job sums to zero`,
+          `the ledger of ${name} holds: ${counted(jobs, 'job')}, ` +
+            `${entries} entries (${signed} signed by their device), every job sums to zero`,
           columns,
         ),
       )

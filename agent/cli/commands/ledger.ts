@@ -44,7 +44,8 @@ export const ledger = defineCommand({
   name: 'ledger',
   summary: 'every credit that was earned and used, job by job',
   details:
-    'The entries of a job sum to zero: what its workers earned, and what its submitter used. `mesh ledger verify` checks all of them.',
+    'The entries of a job sum to zero: what its workers earned, and what its submitter used. ' +
+    '`mesh ledger verify` checks all of them.',
   options: ['since', 'poolId', 'controlPlane', 'controlPlaneKey', 'json', 'csv'],
   defaults: { since: '7d' },
   examples: ['mesh ledger', 'mesh ledger --since 30d --csv', 'mesh ledger --since 2027-01-31 --json'],

@@ -24,7 +24,8 @@ export const lockResources = defineCommand({
   name: 'lock-resources',
   summary: 'commit memory of this device to its pools: never more is placed on it, and it cannot be taken back at once',
   details:
-    'A lock can grow at any time. To take it back use mesh unlock-resources: it stays committed until the cooldown is over. 7 % of it stay free as a buffer.',
+    'A lock can grow at any time. To take it back use mesh unlock-resources: ' +
+    'it stays committed until the cooldown is over. 7 % of it stay free as a buffer.',
   options: ['memory', 'cooldown', 'controlPlane', 'controlPlaneKey', 'json'],
   required: ['memory'],
   examples: ['mesh lock-resources --memory 7GB', 'mesh lock-resources --memory 12GiB --cooldown 48h'],

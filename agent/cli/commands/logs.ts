@@ -60,7 +60,8 @@ export const logs = defineCommand({
   name: 'logs',
   summary: 'what mesh up and the agent in the background logged, newest last',
   details:
-    'All logs of this home merged by time: lines for people in a terminal, JSON in a pipe. The files are in MESHNET_HOME/logs, 4 MiB each and the 4 MiB before.',
+    'All logs of this home merged by time: lines for people in a terminal, JSON in a pipe. ' +
+    'The files are in MESHNET_HOME/logs, 4 MiB each and the 4 MiB before.',
   options: ['part', 'lines', 'follow', 'json'],
   bare: 'part',
   examples: ['mesh logs', 'mesh logs -f', 'mesh logs agent -n 200'],
@@ -70,7 +71,8 @@ export const logs = defineCommand({
     if (values.json && values.follow)
       throw new MeshError('usage', {
         problem:
-          '--json prints one answer and --follow has no end: leave out --json, in a pipe every line is JSON (mesh logs -f | cat)',
+          '--json prints one answer and --follow has no end: leave out --json, ' +
+          'in a pipe every line is JSON (mesh logs -f | cat)',
       })
     const follower = values.follow ? new LogFollower(home, values.part) : undefined
     try {

@@ -17,7 +17,9 @@ export const poolCreate = defineCommand({
   name: 'pool-create',
   summary: 'make a pool; this device becomes its admin',
   details:
-    'Keeps the root key of the pool on this device (mode 0600). Repeating it with the same name publishes the same pool again. Who reads prompts and answers is signed now, for good: their submitter alone, or with --admins-read-text the admins too; whoever joins is told.',
+    'Keeps the root key of the pool on this device (mode 0600). ' +
+    'Repeating it with the same name publishes the same pool again. Who reads prompts and answers is signed now, ' +
+    'for good: their submitter alone, or with --admins-read-text the admins too; whoever joins is told.',
   options: ['name', 'adminsReadText', 'controlPlane', 'controlPlaneKey', 'json'],
   required: ['name'],
   examples: ['mesh pool-create --name home', 'mesh pool-create --name school --admins-read-text'],
@@ -74,7 +76,8 @@ export const poolCreate = defineCommand({
         `${(result.problem satisfies MeshError).message}\nthe pool is kept here and published by: mesh start\n`,
       )
     context.stdout.write(
-      `\nInvite a device (while mesh start runs here):\n  mesh pool-invite\nor let it ask, and answer with mesh pool-approve:\n  ${joinLine(pool)}\n`,
+      `\nInvite a device (while mesh start runs here):\n  mesh pool-invite\nor let it ask, ` +
+        `and answer with mesh pool-approve:\n  ${joinLine(pool)}\n`,
     )
   },
 })

@@ -13,7 +13,8 @@ export const poolExportKey = defineCommand({
   name: 'pool-export-key',
   summary: 'write the root key of a pool, encrypted with a passphrase, to keep it elsewhere',
   details:
-    'Whoever has the file and the passphrase owns the pool. Without a copy, a pool whose maker lost its device can name no new admin.',
+    'Whoever has the file and the passphrase owns the pool. Without a copy, ' +
+    'a pool whose maker lost its device can name no new admin.',
   options: ['file', 'passphraseFile', 'poolId', 'json'],
   required: ['file'],
   examples: ['mesh pool-export-key --file home-pool.key'],

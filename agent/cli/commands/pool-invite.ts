@@ -14,7 +14,8 @@ export const poolInvite = defineCommand({
   name: 'pool-invite',
   summary: 'print an invite: one line that lets a device join the pool',
   details:
-    'Whoever has the line can use it: send it over a channel you trust. The agent of this device accepts it, so mesh start must run here. --control-plane names the address of the control plane as the other device sees it.',
+    'Whoever has the line can use it: send it over a channel you trust. The agent of this device accepts it, ' +
+    'so mesh start must run here. --control-plane names the address of the control plane as the other device sees it.',
   options: ['poolId', 'uses', 'expires', 'role', 'controlPlane', 'controlPlaneKey', 'json'],
   examples: [
     'mesh pool-invite',
@@ -41,7 +42,8 @@ export const poolInvite = defineCommand({
     const met = await ifReachable(client.controlPlane())
     if ('problem' in met)
       context.stderr.write(
-        `${met.problem.message}\nso the invite does not name the key of the control plane: whoever uses it trusts the one that answers\n`,
+        `${met.problem.message}\nso the invite does not name the key of the control plane: ` +
+          `whoever uses it trusts the one that answers\n`,
       )
     const invite = makeInvite(context.home, pool, {
       role,
@@ -57,7 +59,8 @@ export const poolInvite = defineCommand({
     context.stdout.write(`${invite}\n`)
     if (context.stdout.isTTY) context.stdout.write(qrCode(invite))
     context.stderr.write(
-      `for ${counted(values.uses, 'device')}, valid for ${validity(notAfter, context.now())}, while mesh start runs here; the other device runs: mesh pool-join --invite LINE\n`,
+      `for ${counted(values.uses, 'device')}, valid for ${validity(notAfter, context.now())}, ` +
+        `while mesh start runs here; the other device runs: mesh pool-join --invite LINE\n`,
     )
   },
 })

@@ -12,7 +12,9 @@ export const poolJoin = defineCommand({
   name: 'pool-join',
   summary: 'join a pool that another device made: by invite, or by asking its admins',
   details:
-    'With an invite, the agent of the device that made it must be running (mesh start). Without one, an admin answers by hand (mesh pool-approve). The certificate is checked here. mesh join does this and all the rest that a new device needs.',
+    'With an invite, the agent of the device that made it must be running (mesh start). Without one, ' +
+    'an admin answers by hand (mesh pool-approve). The certificate is checked here. ' +
+    'mesh join does this and all the rest that a new device needs.',
   options: ['invite', 'poolId', 'poolRootPubkey', 'name', 'wait', 'controlPlane', 'controlPlaneKey', 'json'],
   examples: [
     'mesh pool-join --invite mesh-invite:hgFYI...',

@@ -28,7 +28,10 @@ interface Place {
   readonly key: ControlPlaneId
 }
 
-/** Who answers there, if it is the one that is meant. @throws MeshError `controlPlaneUnreachable` | `controlPlaneChanged` */
+/**
+ * Who answers there, if it is the one that is meant.
+ * @throws MeshError `controlPlaneUnreachable` | `controlPlaneChanged`
+ */
 const meet = async (
   { fetch: send, signal }: CommandContext,
   text: string,
@@ -54,12 +57,15 @@ const confirm = async (
     isSure ||
     (await isConfirmed(
       context,
-      `The control plane at ${url} has the key\n  ${key}\nIts machine prints the same: mesh control-plane-key. Move pool ${name} there?`,
+      `The control plane at ${url} has the key\n  ${key}\nIts machine prints the same: mesh control-plane-key. ` +
+        `Move pool ${name} there?`,
     ))
   )
     return
   throw new MeshError('usage', {
-    problem: `the control plane at ${url} has the key ${key}: where that is the one that mesh control-plane-key prints on its machine, repeat the command with --control-plane-key ${key}`,
+    problem:
+      `the control plane at ${url} has the key ${key}: where that is the one that mesh control-plane-key prints on ` +
+      `its machine, repeat the command with --control-plane-key ${key}`,
   })
 }
 
@@ -95,13 +101,17 @@ const text = (context: CommandContext, { name }: LocalPool, { url, key }: Place,
     ],
     context.stdout.columns,
   ) +
-  'the agents of all members turn to it by themselves, as soon as the old control plane or another member tells them; a database that is new there knows no rings, keys and credits of before\n'
+  'the agents of all members turn to it by themselves, as soon as the old control plane or another member tells ' +
+  'them; a database that is new there knows no rings, keys and credits of before\n'
 
 export const poolMove = defineCommand({
   name: 'pool-move',
   summary: 'move a pool to another control plane, or to one with a new key',
   details:
-    'Signs, as an admin, by which key the control plane of the pool is known from now on. Agents of members hear it from the old control plane and from each other, and speak to no other one any more. Where the key stays the same (mesh control-plane-export-key), nothing needs to be signed.',
+    'Signs, as an admin, by which key the control plane of the pool is known from now on. ' +
+    'Agents of members hear it from the old control plane and from each other, ' +
+    'and speak to no other one any more. Where the key stays the same (mesh control-plane-export-key), ' +
+    'nothing needs to be signed.',
   options: ['controlPlane', 'controlPlaneKey', 'poolId', 'yes', 'json'],
   required: ['controlPlane'],
   examples: ['mesh pool-move --control-plane https://192.168.1.30:8080'],
@@ -145,7 +155,8 @@ export const poolMove = defineCommand({
     if (problem) context.stderr.write(`note: the control plane of before did not hear of it: ${problem.message}\n`)
     for (const other of others) {
       context.stderr.write(
-        `note: pool ${other.name} stays with another control plane, and this device speaks to one at a time: ${ownCommand()} pool-move --pool-id ${shortId(other.poolId)} --control-plane ${place.url} moves it too\n`,
+        `note: pool ${other.name} stays with another control plane, and this device speaks to one at a time: ` +
+          `${ownCommand()} pool-move --pool-id ${shortId(other.poolId)} --control-plane ${place.url} moves it too\n`,
       )
     }
   },

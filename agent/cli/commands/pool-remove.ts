@@ -50,7 +50,10 @@ const keepMembersOf = async (
   return kept
 }
 
-/** Members as the control plane knows them; without it the id must be whole. @throws MeshError `controlPlaneUnreachable` */
+/**
+ * Members as the control plane knows them; without it the id must be whole.
+ * @throws MeshError `controlPlaneUnreachable`
+ */
 const findMembers = async (client: Client, poolId: string, isWhole: boolean): Promise<readonly PoolPeer[]> => {
   const result = await ifReachable(client.call('listPeers', { params: { poolId } }))
   if ('answer' in result) return result.answer
@@ -82,7 +85,9 @@ export const poolRemove = defineCommand({
   name: 'pool-remove',
   summary: 'remove a device from the pool: its connections are cut, its certificate is void',
   details:
-    'Signs the next revocation list, which spreads through the control plane and from member to member. mesh pool-approve lets the device in again. Without the control plane give the whole device id; the agent of this device tells the members it reaches.',
+    'Signs the next revocation list, which spreads through the control plane and from member to member. ' +
+    'mesh pool-approve lets the device in again. Without the control plane give the whole device id; ' +
+    'the agent of this device tells the members it reaches.',
   options: ['device', 'poolId', 'controlPlane', 'controlPlaneKey', 'json'],
   required: ['device'],
   examples: ['mesh pool-remove --device 3fa94c11'],
@@ -111,7 +116,8 @@ export const poolRemove = defineCommand({
     const kept = await keepMembersOf(context, session, peers, target.deviceId)
     // before the removal is known, so that nobody is without a statement that holds
     const before = await keepControlPlane(context, session, target.deviceId).catch((error: unknown) => {
-      if (error instanceof MeshError && error.code === 'pinInvalid') return undefined // it used up the numbers: it loses them next
+      // it used up the numbers: it loses them next
+      if (error instanceof MeshError && error.code === 'pinInvalid') return undefined
       throw error
     })
     const { number, problem } = await publishRemovals(context, session, (removed) => {
@@ -140,7 +146,8 @@ export const poolRemove = defineCommand({
             : [
                 [
                   'control plane',
-                  `key ${shortId(controlPlane)}, which it had named; if that is not yours: mesh pool-move --control-plane URL`,
+                  `key ${shortId(controlPlane)}, which it had named; if that is not yours: ` +
+                    'mesh pool-move --control-plane URL',
                 ] as const,
               ]),
         ],
@@ -149,7 +156,8 @@ export const poolRemove = defineCommand({
     )
     if (problem)
       context.stderr.write(
-        `${problem.message}\nthe list is kept here; mesh start passes it on to the members it reaches; repeat the command when the control plane is there\n`,
+        `${problem.message}\nthe list is kept here; mesh start passes it on to the members it reaches; ` +
+          `repeat the command when the control plane is there\n`,
       )
   },
 })

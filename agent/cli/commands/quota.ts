@@ -10,7 +10,8 @@ export const quota = defineCommand({
   name: 'quota',
   summary: 'what this device gets of the pool when it is busy',
   details:
-    'An idle pool serves whoever asks. When several members wait, they take turns so that each gets tokens in proportion to what it contributed lately.',
+    'An idle pool serves whoever asks. When several members wait, ' +
+    'they take turns so that each gets tokens in proportion to what it contributed lately.',
   options: ['poolId', 'controlPlane', 'controlPlaneKey', 'json'],
   examples: ['mesh quota', 'mesh quota --json'],
   json: QuotaView,

@@ -7,7 +7,8 @@ export const relay = defineCommand({
   name: 'relay',
   summary: 'run a relay for devices that cannot reach each other directly',
   details:
-    'Serves everyone, or with --pool the members of some pools only: they show their certificate first. What it was started with holds the next time, too.',
+    'Serves everyone, or with --pool the members of some pools only: they show their certificate first. ' +
+    'What it was started with holds the next time, too.',
   needs: ['relay'],
   ...programOptions.relay,
   examples: [

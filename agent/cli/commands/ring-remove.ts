@@ -9,7 +9,9 @@ export const ringRemove = defineCommand({
   name: 'ring-remove',
   summary: 'remove a ring from the pool, whoever serves it',
   details:
-    'By an admin, or by the only device that serves it; mesh leave-ring leaves it to the others. A job that runs ends first, and prompts that wait for the ring are told. Rings that nobody serves any more vanish by themselves. The history of jobs and the ledger stay as they are.',
+    'By an admin, or by the only device that serves it; mesh leave-ring leaves it to the others. ' +
+    'A job that runs ends first, and prompts that wait for the ring are told. ' +
+    'Rings that nobody serves any more vanish by themselves. The history of jobs and the ledger stay as they are.',
   options: ['modelId', 'poolId', 'controlPlane', 'controlPlaneKey', 'json'],
   examples: ['mesh ring-remove --model-id tiny-story'],
   json: Type.Object({ modelId: ModelId, poolId: Hex64, removed: Type.Literal(true), jobRuns: Type.Boolean() }),

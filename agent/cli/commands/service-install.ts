@@ -55,7 +55,12 @@ export const serviceInstall = defineCommand({
   name: 'service-install',
   summary: 'let the system start Mesh by itself: mesh up or mesh start as a service (also: mesh service install)',
   details:
-    'Writes the file of a systemd unit (Linux), a launchd agent (macOS) or a scheduled task (Windows) and tells the system to start it, now and from now on: with the login of this user, with --system with the machine. It runs mesh up where a group was hosted from this MESHNET_HOME, else mesh start, unless one of them is named; options of that command go to it. It is started again when it fails; mesh down stops it until the next start. --print shows the file and changes nothing.',
+    'Writes the file of a systemd unit (Linux), a launchd agent (macOS) or a scheduled task (Windows) ' +
+    'and tells the system to start it, now and from now on: with the login of this user, ' +
+    'with --system with the machine. It runs mesh up where a group was hosted from this MESHNET_HOME, ' +
+    'else mesh start, unless one of them is named; options of that command go to it. ' +
+    'It is started again when it fails; mesh down stops it until the next start. ' +
+    '--print shows the file and changes nothing.',
   needs: ['agent'],
   options: ['serviceCommand', 'system', 'print', ...allPassedOn, 'json'],
   bare: 'serviceCommand',

@@ -99,7 +99,10 @@ export const shardsCommand = defineCommand({
   name: 'shards',
   summary: 'shards of models on the disk of this device, and which of them may go',
   details:
-    'A shard is what this device holds of a model, cut from the model folder and quantised. One that no ring of this device uses is kept for a return, until all of them together take more than --max-shards of mesh start, or until --clean. One that is removed is cut again when it is needed.',
+    'A shard is what this device holds of a model, cut from the model folder and quantised. ' +
+    'One that no ring of this device uses is kept for a return, ' +
+    'until all of them together take more than --max-shards of mesh start, or until --clean. ' +
+    'One that is removed is cut again when it is needed.',
   options: ['clean', 'json'],
   examples: ['mesh shards', 'mesh shards --clean', 'mesh shards --json'],
   json: Shards,
@@ -116,7 +119,8 @@ export const shardsCommand = defineCommand({
       context.stdout.write(
         freedBytes === 0
           ? 'nothing to remove\n'
-          : `removed ${counted(removed.length, 'shard')} that no ring uses: ${formatBytes(freedBytes)} are free again\n`,
+          : `removed ${counted(removed.length, 'shard')} that no ring uses: ` +
+              `${formatBytes(freedBytes)} are free again\n`,
       )
     if (shards.length > 0) context.stdout.write(listText(context, shards))
     else if (!values.clean)

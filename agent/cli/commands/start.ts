@@ -8,7 +8,8 @@ export const start = defineCommand({
   name: 'start',
   summary: 'run the agent of this device, in the foreground or with -d in the background',
   details:
-    'Connects to the control plane (and tries again until it is there), loads its share of each model it serves, and works until Ctrl-C or mesh down. With -d it returns when the agent runs; mesh logs shows what it does.',
+    'Connects to the control plane (and tries again until it is there), loads its share of each model it serves, ' +
+    'and works until Ctrl-C or mesh down. With -d it returns when the agent runs; mesh logs shows what it does.',
   needs: ['agent'],
   options: [...agentOptions, 'detach', 'json'],
   examples: [

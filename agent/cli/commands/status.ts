@@ -74,7 +74,9 @@ const agentRows = (state: AgentState | undefined, now: number): [string, string]
   return [
     [
       'agent',
-      `running since ${ago(state.startedAt, now).replace(/ ago$/, '')}, process ${state.pid}, version ${state.version}${state.version === version ? '' : `; this command is of version ${version}: mesh down, then mesh start -d`}`,
+      `running since ${ago(state.startedAt, now).replace(/ ago$/, '')}, process ${state.pid}, ` +
+        'version ' +
+        `${state.version}${state.version === version ? '' : `; this command is of version ${version}: mesh down, then mesh start -d`}`,
     ],
     ['peer id', state.peerId],
     ...state.addresses.map((address): [string, string] => ['address', address]),
@@ -82,7 +84,8 @@ const agentRows = (state: AgentState | undefined, now: number): [string, string]
       'agent link',
       state.controlPlane.connected
         ? `connected to ${state.controlPlane.url}`
-        : `not connected to ${state.controlPlane.url} since ${ago(state.controlPlane.since, now)}; it keeps trying${state.controlPlane.problem === undefined ? '' : ` (${state.controlPlane.problem})`}`,
+        : `not connected to ${state.controlPlane.url} since ${ago(state.controlPlane.since, now)}; ` +
+          `it keeps trying${state.controlPlane.problem === undefined ? '' : ` (${state.controlPlane.problem})`}`,
     ],
     ...(state.otherVersions ?? []).map(({ message, hint }): [string, string] => [
       'other version',
@@ -98,7 +101,8 @@ const agentRows = (state: AgentState | undefined, now: number): [string, string]
     ]),
     ...(state.leftOut ?? []).map(({ modelId, error, retryAt }): [string, string] => [
       'ring',
-      `${modelId}: ${leftOutText({ state: 'failed', error, leftOut: { since: retryAt, retryAt } }, now)}; mesh join-ring --model-id ${modelId} tries at once`,
+      `${modelId}: ${leftOutText({ state: 'failed', error, leftOut: { since: retryAt, retryAt } }, now)}; ` +
+        `mesh join-ring --model-id ${modelId} tries at once`,
     ]),
     ['jobs', `${state.jobs.running} running, ${state.jobs.done} done, ${state.jobs.failed} failed`],
   ]
@@ -106,7 +110,8 @@ const agentRows = (state: AgentState | undefined, now: number): [string, string]
 
 /** A pool whose admins named another control plane than the one that this device speaks to. */
 const unservedText = ({ controlPlaneKey = '' }: { readonly controlPlaneKey?: string }): string =>
-  `served by the control plane with the key ${shortId(controlPlaneKey)}, which this device has not found: mesh start --control-plane URL names it`
+  `served by the control plane with the key ${shortId(controlPlaneKey)}, which this device has not found: ` +
+  'mesh start --control-plane URL names it'
 
 export const status = defineCommand({
   name: 'status',
@@ -150,7 +155,8 @@ export const status = defineCommand({
             'pools',
             pools.length === 0
               ? 'none: mesh pool-create --name home'
-              : `${counted(pools.length, 'pool')}: ${pools.map((pool) => `${pool.name} (${pool.role}, ${validity(notAfterOf(pool, now), now)})`).join(', ')}`,
+              : `${counted(pools.length, 'pool')}: ` +
+                `${pools.map((pool) => `${pool.name} (${pool.role}, ${validity(notAfterOf(pool, now), now)})`).join(', ')}`,
           ],
           ...pools.filter(({ served }) => !served).map((pool): [string, string] => [pool.name, unservedText(pool)]),
           ...(standing.phase === 'unlocked'
@@ -161,7 +167,8 @@ export const status = defineCommand({
             : [
                 [
                   'runs',
-                  `${serviceText(service)}, since ${ago(service.startedAt, now).replace(/ ago$/, '')}; mesh down ends it`,
+                  `${serviceText(service)}, since ${ago(service.startedAt, now).replace(/ ago$/, '')}; ` +
+                    'mesh down ends it',
                 ] as const,
               ]),
           ...agentRows(state, now),

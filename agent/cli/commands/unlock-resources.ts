@@ -10,7 +10,9 @@ export const unlockResources = defineCommand({
   name: 'unlock-resources',
   summary: 'take locked memory back: starts the cooldown, until whose end it stays committed',
   details:
-    'The cooldown counts time that the machine runs or sleeps, whatever its clock is set to, and at most half of it for time that the machine is off. Repeating the command does not start it anew; mesh lock-resources with as much memory or more ends it.',
+    'The cooldown counts time that the machine runs or sleeps, whatever its clock is set to, ' +
+    'and at most half of it for time that the machine is off. Repeating the command does not start it anew; ' +
+    'mesh lock-resources with as much memory or more ends it.',
   options: ['controlPlane', 'controlPlaneKey', 'json'],
   examples: ['mesh unlock-resources'],
   json: LockChangeAnswer,

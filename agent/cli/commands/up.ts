@@ -35,7 +35,11 @@ export const up = defineCommand({
   name: 'up',
   summary: 'host a group on this machine: control plane, relay and agent, kept running together',
   details:
-    'Makes the device and a pool if there are none, serves a model (the bundled one, --model-id, or what this device served before), prints what the other devices run, and works without any other server until Ctrl-C or mesh down. With -d it returns when all of it runs. The relay serves the members of the pools that this device is in when it starts. A part that dies is started again. Logs are in MESHNET_HOME/logs (mesh logs).',
+    'Makes the device and a pool if there are none, serves a model (the bundled one, --model-id, ' +
+    'or what this device served before), prints what the other devices run, ' +
+    'and works without any other server until Ctrl-C or mesh down. With -d it returns when all of it runs. ' +
+    'The relay serves the members of the pools that this device is in when it starts. ' +
+    'A part that dies is started again. Logs are in MESHNET_HOME/logs (mesh logs).',
   needs: ['agent', 'relay', 'control-plane'],
   options: [...hostOptions, 'detach', 'json'],
   defaults: { host: '0.0.0.0', port: defaultPorts.controlPlane },
