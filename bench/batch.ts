@@ -62,7 +62,8 @@ const nextTokens = async (
       const theirs = await Promise.all(
         others.map(async (rank) => decodeCandidates(await take(rank, rowTag(row)), { start: 0, end: vocab })),
       )
-      return (sample([mine, ...theirs], greedy, tag.step) as { readonly id: number }).id // candidates always tell the greedy choice
+      // candidates always tell the greedy choice
+      return (sample([mine, ...theirs], greedy, tag.step) as { readonly id: number }).id
     }),
   )
   const bytes = new Uint8Array(Uint32Array.from(drawn).buffer)

@@ -71,7 +71,10 @@ const sizesFor = (link: LinkShape | undefined): number[] =>
 
 const median = (values: readonly number[]): number => spread(values).median
 
-/** Milliseconds of one operation. All ranks must agree how often it is repeated, so the first try decides. The first half only warms up. */
+/**
+ * Milliseconds of one operation. All ranks must agree how often it is repeated, so the first try decides. The first
+ * half only warms up.
+ */
 const repeated = async (
   time: (count: number) => Promise<readonly number[]>,
   { forMs = latencyMs, least = 1 } = {},

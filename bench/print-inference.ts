@@ -23,14 +23,19 @@ export const linkText = ({ rtt, mbit }: Pick<InferenceTitle, 'rtt' | 'mbit'>): s
 
 /** Where the time of rank 0 goes. */
 const phaseLines = (title: string, phase: PhaseReport): string[] => [
-  `${title.padEnd(21)} compute ${show(phase.computeMsPerToken, 2)} ms, all-reduce ${show(phase.allReduceMsPerToken, 2)} ms, other ${show(phase.otherMsPerToken, 2)} ms`,
-  `                      processor: network ${show(phase.agentCpuMsPerToken, 2)} ms, compute ${show(phase.computeCpuMsPerToken, 2)} ms; sent ${formatBytes(phase.bytesPerToken.median)}; event loop delay p99 ${show(phase.loopDelayP99Ms)} ms`,
+  `${title.padEnd(21)} compute ${show(phase.computeMsPerToken, 2)} ms, ` +
+    `all-reduce ${show(phase.allReduceMsPerToken, 2)} ms, other ${show(phase.otherMsPerToken, 2)} ms`,
+  `                      processor: network ${show(phase.agentCpuMsPerToken, 2)} ms, ` +
+    `compute ${show(phase.computeCpuMsPerToken, 2)} ms; sent ${formatBytes(phase.bytesPerToken.median)}; ` +
+    `event loop delay p99 ${show(phase.loopDelayP99Ms)} ms`,
 ]
 
 export const printInference = (title: InferenceTitle, report: InferenceReport): string => {
   const { llamaCpp } = report
   return [
-    `${title.model ?? title.shape}, ${title.quant}, ${title.workers} x ${title.threads || 'free'} threads, ${report.backend} (${report.description}), collective ${title.collective}, wire ${title.wire}${report.carrier ? `, over ${report.carrier}` : ''}${linkText(title)}`,
+    `${title.model ?? title.shape}, ${title.quant}, ${title.workers} x ${title.threads || 'free'} threads, ` +
+      `${report.backend} (${report.description}), collective ${title.collective}, ` +
+      `wire ${title.wire}${report.carrier ? `, over ${report.carrier}` : ''}${linkText(title)}`,
     `prompt ${title.promptTokens}, written ${title.tokens}, median of ${title.runs} runs (least to most)`,
     `time to first token   ${show(report.timeToFirstTokenMs, 0)} ms`,
     `prefill               ${show(report.prefillTokensPerSecond)} tok/s`,
@@ -39,17 +44,24 @@ export const printInference = (title: InferenceTitle, report: InferenceReport): 
     ...phaseLines('a written token', report.decode),
     ...report.contexts.map(
       (one) =>
-        `context ${String(one.context).padEnd(13)} decode ${show(one.decodeTokensPerSecond)} tok/s, ${show(one.decodeRatio, 2)} of the first; prefill ${show(one.prefillTokensPerSecond)} tok/s, event loop delay p99 ${show(one.prefillLoopDelayP99Ms)} ms`,
+        `context ${String(one.context).padEnd(13)} decode ${show(one.decodeTokensPerSecond)} tok/s, ` +
+        `${show(one.decodeRatio, 2)} of the first; prefill ${show(one.prefillTokensPerSecond)} tok/s, ` +
+        `event loop delay p99 ${show(one.prefillLoopDelayP99Ms)} ms`,
     ),
     ...report.batches.map(
       (one) =>
-        `${String(one.sequences).padStart(3)} sequences         decode ${show(one.decodeTokensPerSecond)} tok/s, ${show(one.ratio, 2)} of the first`,
+        `${String(one.sequences).padStart(3)} sequences         decode ${show(one.decodeTokensPerSecond)} tok/s, ` +
+        `${show(one.ratio, 2)} of the first`,
     ),
-    `resident              ${report.residentBytes.map((bytes, rank) => `${formatBytes(bytes)} (shard ${formatBytes(report.shardBytes[rank])})`).join(', ')}`,
-    `load                  ${report.loadMs.toFixed(0)} ms (weights cut or made up before in ${report.shardMs.toFixed(0)} ms)`,
+    'resident              ' +
+      `${report.residentBytes.map((bytes, rank) => `${formatBytes(bytes)} (shard ${formatBytes(report.shardBytes[rank])})`).join(', ')}`,
+    `load                  ${report.loadMs.toFixed(0)} ms (weights cut or made up before in ` +
+      `${report.shardMs.toFixed(0)} ms)`,
     ...(llamaCpp
       ? [
-          `llama.cpp x ${llamaCpp.threads} threads: prefill ${show(llamaCpp.prefillTokensPerSecond)}, decode ${show(llamaCpp.decodeTokensPerSecond)} tok/s; ours over it: prefill ${show(llamaCpp.prefillRatio, 2)}, decode ${show(llamaCpp.decodeRatio, 2)}`,
+          `llama.cpp x ${llamaCpp.threads} threads: prefill ${show(llamaCpp.prefillTokensPerSecond)}, ` +
+            `decode ${show(llamaCpp.decodeTokensPerSecond)} tok/s; ours over it: ` +
+            `prefill ${show(llamaCpp.prefillRatio, 2)}, decode ${show(llamaCpp.decodeRatio, 2)}`,
         ]
       : []),
   ].join('\n')

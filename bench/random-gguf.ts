@@ -1,4 +1,7 @@
-/** A GGUF file (version 3) of a Llama shape with random Q4_0 weights, different in every layer: what llama.cpp is timed on. */
+/**
+ * A GGUF file (version 3) of a Llama shape with random Q4_0 weights, different in every layer: what llama.cpp is timed
+ * on.
+ */
 import { randomFillSync } from 'node:crypto'
 import { closeSync, openSync, writeSync } from 'node:fs'
 import type { ModelShape } from '../shared/schema/model.ts'

@@ -30,7 +30,9 @@ export class Uplink {
 const unlimitedWindowBytes = 8 * 2 ** 20
 const leastWindowBytes = 128 * 1024
 const turnMs = 20
-/** A timer counts whole milliseconds and may be one late; what is left of the wait is spent in turns of the event loop. */
+/**
+ * A timer counts whole milliseconds and may be one late; what is left of the wait is spent in turns of the event loop.
+ */
 const timerSlackMs = 2
 
 /** One way of one connection: chunks in order, each let through when it is due. */

@@ -1,4 +1,6 @@
-/** Links between the ranks of a benchmark as they are between homes: each rank has one way out, all links are as long. */
+/**
+ * Links between the ranks of a benchmark as they are between homes: each rank has one way out, all links are as long.
+ */
 import { ShapedLink, Uplink } from './shaped-link.ts'
 
 export interface LinkShape {

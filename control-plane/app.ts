@@ -87,7 +87,8 @@ const addRoutes = (scope: FastifyInstance, services: Services, handlers: Handler
       url: route.path,
       schema: schemaOf(route),
       bodyLimit: route.bodyBytes ?? limits.bodyBytes,
-      // before a body is read and before validation: a stranger learns nothing about the schema, and costs no check of it
+      // before a body is read and before validation: a stranger learns nothing about the schema, and costs no check of
+      // it
       onRequest: async (request: FastifyRequest): Promise<void> => {
         request.caller = admitRequest(request, access, services)
       },

@@ -41,7 +41,10 @@ export class ServedPools {
   readonly #folder: string
   readonly #now: () => number
 
-  /** @throws MeshError `usage` (no id of a pool) | `stateUnreadable` (a damaged list: without it a removed device would be let in) */
+  /**
+   * @throws MeshError `usage` (no id of a pool) | `stateUnreadable` (a damaged list: without it a removed device would
+   * be let in)
+   */
   constructor({ pools, folder, now }: ServedPoolsOptions) {
     this.#folder = folder
     this.#now = now
@@ -70,7 +73,8 @@ export class ServedPools {
   /**
    * Checks what a device shows.
    * @param deviceId the device whose key the connection proved
-   * @throws MeshError `relayPoolNotServed` | `poolKeyMismatch` | `certificateInvalid` | `certificateExpired` | `memberRemoved`
+   * @throws MeshError `relayPoolNotServed` | `poolKeyMismatch` | `certificateInvalid` | `certificateExpired` |
+   * `memberRemoved`
    */
   check(deviceId: string | undefined, { poolId, rootPublicKey, certificate: text }: RelayProof): Certificate {
     const pool = this.#pools.get(poolId)
@@ -83,7 +87,11 @@ export class ServedPools {
     return certificate
   }
 
-  /** A member handed over a list. @returns whether it replaces the one that is held; @throws MeshError `revocationsInvalid` | `stateUnwritable` */
+  /**
+   * A member handed over a list.
+   * @returns whether it replaces the one that is held;
+   * @throws MeshError `revocationsInvalid` | `stateUnwritable`
+   */
   accept(poolId: string, text: string): boolean {
     const pool = this.#pools.get(poolId)
     if (pool?.rootKey === undefined) return false

@@ -91,7 +91,8 @@ test('newcomers: a household, and all strangers, do so much a second', () => {
     [...households].map((household) => pace.allows({ household, isKnown }, now))
   assert.deepEqual(allows('aaa', 1000), [true, true, false])
   assert.deepEqual(allows('bb', 1500), [true, false])
-  assert.deepEqual(allows('kkkkkl', 1999, true), [true, true, true, true, false, true]) // members' addresses are not counted among the strangers
+  // members' addresses are not counted among the strangers
+  assert.deepEqual(allows('kkkkkl', 1999, true), [true, true, true, true, false, true])
   assert.deepEqual(allows('bac', 2000), [true, true, true])
 })
 

@@ -23,7 +23,9 @@ test('port holder: the program that listens is named, over IPv4 and IPv6; nobody
 test('port holder: an open connection to that port holds nothing', async () => {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
-  const program = `const s = require('node:net').connect(${(server.address() as AddressInfo).port}, '127.0.0.1', () => console.log(s.localPort))`
+  const program =
+    `const s = require('node:net').connect(${(server.address() as AddressInfo).port}, '127.0.0.1', () ` +
+    '=> console.log(s.localPort))'
   const child = spawn(process.execPath, ['--eval', program], { stdio: ['ignore', 'pipe', 'ignore'] })
   try {
     const [text] = (await once(child.stdout, 'data')) as [Buffer]

@@ -6,7 +6,9 @@ import { fileURLToPath, pathToFileURL } from 'node:url'
 import { errorTable } from './errors.ts'
 import { optionTable } from './options.ts'
 
-/** Names of all records in the tables of a folder, in the order of its files: a name that is there twice comes twice. */
+/**
+ * Names of all records in the tables of a folder, in the order of its files: a name that is there twice comes twice.
+ */
 const namesIn = async (folder: string, ending: string): Promise<string[]> => {
   const path = join(dirname(fileURLToPath(import.meta.url)), folder)
   const names: string[] = []

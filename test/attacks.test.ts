@@ -1,6 +1,6 @@
 /**
- * What a pool that works must refuse, over real sockets: an admin's agent and a member's agent run in processes of their
- * own and answer prompts while strangers, thieves and removed members try to get in.
+ * What a pool that works must refuse, over real sockets: an admin's agent and a member's agent run in processes of
+ * their own and answer prompts while strangers, thieves and removed members try to get in.
  */
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'

@@ -31,7 +31,8 @@ const main = (): number => {
   }
   if (report.vulnerabilities === undefined) {
     process.stdout.write(
-      `audit: skipped, no source of advisories can be reached: ${error?.message ?? report.message ?? report.error?.summary ?? 'npm gave no report'}\n`,
+      'audit: skipped, no source of advisories can be reached: ' +
+        `${error?.message ?? report.message ?? report.error?.summary ?? 'npm gave no report'}\n`,
     )
     return 0
   }

@@ -226,7 +226,8 @@ describe('as a service', { skip: process.platform === 'linux' ? false : 'systemd
       assert.match(
         installed.stdout,
         new RegExp(
-          `^service +${folder}/.config/systemd/user/meshnet-[0-9a-f]{8}\\.service\\nruns +mesh start --listen=\\S+ --discovery=none --threads=1, process ${service.pid}\\n`,
+          `^service +${folder}/.config/systemd/user/meshnet-[0-9a-f]{8}\\.service\\nruns +mesh start ` +
+            `--listen=\\S+ --discovery=none --threads=1, process ${service.pid}\\n`,
         ),
       )
       assert.equal((await run(path, 'service-install')).code, 3, 'it runs already')

@@ -107,7 +107,9 @@ test('a ring forms and works while strangers hold 200 sockets to each agent', { 
   for (const { home } of agents) await mesh(['leave-ring', '--model-id', 'tiny-story'], { home })
   const calm = await formRing(agents, hard.epoch)
   t.diagnostic(
-    `ring formed in ${(hard.ms / 1000).toFixed(1)} s in the flood, ${(calm.ms / 1000).toFixed(1)} s without; ${opened.join(' and ')} sockets; the agents grew by ${grown.map((mib) => mib.toFixed(0)).join(' and ')} MiB, ring and all`,
+    `ring formed in ${(hard.ms / 1000).toFixed(1)} s in the flood, ${(calm.ms / 1000).toFixed(1)} s without; ` +
+      `${opened.join(' and ')} sockets; the agents grew by ${grown.map((mib) => mib.toFixed(0)).join(' and ')} ` +
+      'MiB, ring and all',
   )
   assert.equal(await mesh(prompt, { home: agents[1].home }), text)
 })

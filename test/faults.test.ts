@@ -281,7 +281,9 @@ test('faults of a ring', { timeout: 900_000 }, async (t) => {
           assert.match(
             result.stderr,
             new RegExp(
-              `^error: ${name} \\(rank ${index}\\) could not compute: "?the ggml backend failed: (the compute process ended \\(SIGSEGV\\)|the cache of sequence \\d+ is gone: .* died and was started again)`,
+              `^error: ${name} \\(rank ${index}\\) could not compute: "?the ggml backend failed: ` +
+                `(the compute process ended \\(SIGSEGV\\)|the cache of sequence \\d+ is gone: ` +
+                '.* died and was started again)',
               'm',
             ),
           )

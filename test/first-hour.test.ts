@@ -21,7 +21,10 @@ const systemPath = pathFromEnvironment()
   .filter((folder) => !folder.includes('node_modules'))
   .join(delimiter)
 
-/** The files of a clone, with the dependencies of this one: installing them is what `install.test.ts` and `setup.test.ts` try. */
+/**
+ * The files of a clone, with the dependencies of this one: installing them is what `install.test.ts` and
+ * `setup.test.ts` try.
+ */
 const makeClone = (folder: string): void => {
   const listed = spawnSync('git', ['ls-files', '-z', '--cached', '--others', '--exclude-standard'], {
     cwd: root,

@@ -1,4 +1,6 @@
-/** The disk of the control plane fills up while a real agent answers a prompt: the command says so, and the text comes. */
+/**
+ * The disk of the control plane fills up while a real agent answers a prompt: the command says so, and the text comes.
+ */
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { it } from 'node:test'

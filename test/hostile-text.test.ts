@@ -22,9 +22,12 @@ import { temporaryFolder } from './support/homes.ts'
 
 const commands = await allCommands()
 
-/** Title, clear screen, clipboard, question to the terminal, C1 control, another direction, unseen, a line like ours. */
+/**
+ * Title, clear screen, clipboard, question to the terminal, C1 control, another direction, unseen, a line like ours.
+ */
 const steering =
-  '\u001b]0;owned\u0007\u001b[2J\u001b]52;c;b3du\u0007\u001b[5n\u009b31m\u202egnp\u2066\u200bx\u2028\r\nerror: forged\nhint: forged\u{e0041}'
+  '\u001b]0;owned\u0007\u001b[2J\u001b]52;c;b3du\u0007\u001b[5n\u009b31m\u202egnp\u2066\u200bx\u2028\r\nerror: ' +
+  'forged\nhint: forged\u{e0041}'
 /** What passed as a name before such names were refused. */
 const hostileName = 'evil\u009b2J\u202e\u200b'
 /** All that our own text may steer a terminal with. */
@@ -85,7 +88,9 @@ const works = async (home: Home, ...args: string[]): Promise<string> => {
   return stdout
 }
 
-/** Nothing in it does anything to a terminal, and no line of it was written by somebody else, unless it is an answer. */
+/**
+ * Nothing in it does anything to a terminal, and no line of it was written by somebody else, unless it is an answer.
+ */
 const assertHarmless = (text: string, what: string, { isAnswer = false } = {}): void => {
   const rest = ours.reduce((left, sequence) => left.replaceAll(sequence, ''), text)
   const found = /[^\P{Cc}\n\t]|\p{Cf}|[\u2028\u2029]/u.exec(rest)

@@ -164,7 +164,8 @@ const round = async (
     await scene.kill(victim)
     if (victim === 'agent') isHalfWay = invite.usedBy().length > 0 && (await scene.recorded(first)) === undefined
     await scene.restart(victim)
-    for (const { code, stderr } of await attempts) assert.ok(code === 0 || code === 4, `round ${number}: ${stderr}`) // "not reached" at most
+    // "not reached" at most
+    for (const { code, stderr } of await attempts) assert.ok(code === 0 || code === 4, `round ${number}: ${stderr}`)
   }
 
   for (const { home } of [first, second]) {

@@ -25,7 +25,8 @@ const fits = (name: string, value: unknown): void => {
   validators.set(name, validator)
   assert.ok(
     validator.Check(value),
-    `mesh ${name} --json: ${JSON.stringify(validator.Errors(value)[1])}\n${JSON.stringify(value, null, 2).slice(0, 3000)}`,
+    `mesh ${name} --json: ` +
+      `${JSON.stringify(validator.Errors(value)[1])}\n${JSON.stringify(value, null, 2).slice(0, 3000)}`,
   )
 }
 

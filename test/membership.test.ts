@@ -78,7 +78,8 @@ test('membership', { timeout: 900_000 }, async (t) => {
       const codes = results.map(({ code }) => code)
       assert.deepEqual(codes.toSorted(), [0, 7], results.map(({ stderr }) => stderr).join('\n'))
       refused(results[codes.indexOf(7)], /^error: the invite was used already \(1 times at most\)$/m)
-      // who was told of no control plane takes that of the invite only once it is let in; mesh join leaves nothing else behind
+      // who was told of no control plane takes that of the invite only once it is let in; mesh join leaves nothing else
+      // behind
       const unset = join(admin, '..', 'Unset')
       await mesh(['init', '--network-id', 'home', '--name', 'Unset'], { home: unset })
       const before = readFileSync(openHome(unset).config, 'utf8')

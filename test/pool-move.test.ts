@@ -87,7 +87,10 @@ const startRecorder = async (t: TestContext): Promise<Recorder> => {
   return { port: address.port, heard }
 }
 
-/** A member whose agent is not ours: it tells whoever asks that the control plane is at these addresses, and shows that pin. */
+/**
+ * A member whose agent is not ours: it tells whoever asks that the control plane is at these addresses, and shows that
+ * pin.
+ */
 const startLiar = async (
   t: TestContext,
   { poolId, rootKey }: LocalPool & { readonly rootKey: KeyPair },
@@ -216,7 +219,8 @@ test(
     assert.match(
       late.stderr,
       new RegExp(
-        `^error: pool ${poolId.slice(0, 8)} is served by the control plane with the key ${next.key.slice(0, 8)}, and this is one with the key ${old.key.slice(0, 8)}$`,
+        `^error: pool ${poolId.slice(0, 8)} is served by the control plane with the key ${next.key.slice(0, 8)}, ` +
+          `and this is one with the key ${old.key.slice(0, 8)}$`,
         'm',
       ),
     )

@@ -1,4 +1,7 @@
-/** A group by hand, as docs/guide.md tells it, with real processes: relay, control plane, two agents with a home each, one prompt. */
+/**
+ * A group by hand, as docs/guide.md tells it, with real processes: relay, control plane, two agents with a home each,
+ * one prompt.
+ */
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { describe, it, type TestContext } from 'node:test'

@@ -30,7 +30,8 @@ describe('npm test', () => {
   it('ends with the counts of the test runner and with 0 when all pass', async (t) => {
     const { code, stdout } = await run(
       t,
-      "test('a fact', () => {}); test('home', (t) => { if (!process.env.MESHNET_HOME?.includes('mesh-test-home-')) throw new Error('not a home of its own') })",
+      "test('a fact', () => {}); test('home', (t) => { if " +
+        "(!process.env.MESHNET_HOME?.includes('mesh-test-home-')) throw new Error('not a home of its own') })",
     )
     assert.equal(code, 0, stdout)
     assert.match(stdout, /ℹ tests 2\n(?:ℹ .*\n)*ℹ pass 2\nℹ fail 0\n(?:ℹ .*\n)+$/)

@@ -136,7 +136,8 @@ describe('sealed prompts', () => {
       )
       assert.ok(!contentOf(join(home, 'outbox')).includes(marker))
 
-      // rank 0 is started anew while a sealed prompt waits: that key is gone, and the command seals it with the next one
+      // rank 0 is started anew while a sealed prompt waits: that key is gone, and the command seals it with the next
+      // one
       const running = startPrompt(
         ['inference', 'Once', '--max-tokens', '450', '--stop', 'no such end', '--control-plane', commands.url],
         { home },
@@ -187,7 +188,8 @@ describe('sealed prompts', () => {
         [],
       )
 
-      // the test looks where text passes: without --sealed it is there, and gives the same text; logs have none either way
+      // the test looks where text passes: without --sealed it is there, and gives the same text; logs have none either
+      // way
       const plain = await ask()
       assert.equal(plain.text, sealed.text)
       const passed = commands.take() + agents.take()

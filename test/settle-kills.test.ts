@@ -63,7 +63,8 @@ class Scene {
     await this.start('leader')
     await mesh(['pool-join', '--invite', (await mesh(['pool-invite'], { home: leader })).trim()], { home: follower })
     await this.start('follower')
-    for (const home of [leader, follower]) await mesh(['join-ring', '--model-id', 'tiny-story'], { home }) // rank 0 is who joined first
+    // rank 0 is who joined first
+    for (const home of [leader, follower]) await mesh(['join-ring', '--model-id', 'tiny-story'], { home })
     await this.ringOfTwo()
   }
 
@@ -146,7 +147,8 @@ const startTraffic = (t: TestContext, { homes }: Scene): { readonly answered: Se
     while (!over.signal.aborted) {
       const { code, stdout, stderr } = await meshHere(inference, home)
       if (code === 0) answered.add((JSON.parse(stdout) as { job_id: string }).job_id)
-      else if (code !== 4 && code !== 6) problems.push(stderr) // not reached, or the job failed by name: all else is a defect
+      // not reached, or the job failed by name: all else is a defect
+      else if (code !== 4 && code !== 6) problems.push(stderr)
       await pause(code === 0 ? 0 : 100)
     }
   }
@@ -175,7 +177,8 @@ const checkPromises = ({ database }: Scene, promised: readonly Kept[]): void => 
   const state = database.prepare('select state from jobs where job_id = ?').pluck()
   const said = database
     .prepare(
-      `select 1 from job_statements where kind = 'work' and job_id = ? and device_id = ? union select 1 from ledger_entries where kind = 'work' and signature is not null and job_id = ? and device_id = ?`,
+      `select 1 from job_statements where kind = 'work' and job_id = ? and device_id = ? union select 1 from ` +
+        `ledger_entries where kind = 'work' and signature is not null and job_id = ? and device_id = ?`,
     )
     .pluck()
   for (const { type, jobId, deviceId } of promised) {
@@ -256,7 +259,8 @@ const checkLedger = async (scene: Scene): Promise<void> => {
   const { database } = scene
   const perJob = database
     .prepare(
-      'select sum(amount) as sum, count(*) as entries, j.workers as workers from ledger_entries l join billed_jobs j on j.job_id = l.job_id group by l.job_id',
+      'select sum(amount) as sum, count(*) as entries, j.workers as workers from ledger_entries l join ' +
+        'billed_jobs j on j.job_id = l.job_id group by l.job_id',
     )
     .all() as { sum: number; entries: number; workers: string }[]
   assert.equal(perJob.length, database.prepare('select count(*) from billed_jobs').pluck().get())
@@ -271,7 +275,9 @@ const checkLedger = async (scene: Scene): Promise<void> => {
   assert.deepEqual([valid, jobs], [true, perJob.length])
 }
 
-/** `leader too`: the control plane first, so that jobs end without it, and then the agent that kept what it had to tell. */
+/**
+ * `leader too`: the control plane first, so that jobs end without it, and then the agent that kept what it had to tell.
+ */
 type Victim = ServiceName | 'command' | 'leader too' | 'follower too'
 const victims: readonly Victim[] = ['control plane', 'leader', 'follower too', 'follower', 'leader too', 'command']
 

@@ -43,7 +43,8 @@ const makeClone = (t: TestContext, npm?: { version?: string; ci?: string }): Clo
   writeFileSync(join(root, 'package.json'), JSON.stringify({ config: { nodeFlags: ['--max-semi-space-size=2'] } }))
   writeFileSync(
     join(root, 'shared', 'script.mjs'),
-    'console.log(JSON.stringify({ args: process.argv.slice(2), flags: process.execArgv, node: process.argv0 })); process.exitCode = Number(process.argv[2] ?? 0)',
+    'console.log(JSON.stringify({ args: process.argv.slice(2), flags: process.execArgv, node: process.argv0 })); ' +
+      'process.exitCode = Number(process.argv[2] ?? 0)',
   )
   if (npm !== undefined)
     writeFileSync(join(root, 'bin', 'npm'), npmScript(npm.version ?? '10.8.2', npm.ci ?? ':'), { mode: 0o755 })
@@ -117,7 +118,10 @@ describe('set-up', () => {
   it('leaves out what is never read, again whenever npm brought it back, and of an installation that was there', async (t) => {
     const binding = 'node_modules/engine/bin'
     const clone = makeClone(t, {
-      ci: `rm -rf node_modules; mkdir -p ${binding}/${process.platform}/${process.arch} ${binding}/plan9/mips ${binding}/sunos; touch ${binding}/${process.platform}/${process.arch}/own.node ${binding}/plan9/mips/x.node ${binding}/aix.node ${binding}/index.js ${binding}/index.js.map`,
+      ci:
+        `rm -rf node_modules; mkdir -p ${binding}/${process.platform}/${process.arch} ${binding}/plan9/mips ` +
+        `${binding}/sunos; touch ${binding}/${process.platform}/${process.arch}/own.node ` +
+        `${binding}/plan9/mips/x.node ${binding}/aix.node ${binding}/index.js ${binding}/index.js.map`,
     })
     const has = (): string[] =>
       ['aix.node', 'index.js', 'index.js.map', join(process.platform, process.arch, 'own.node')].filter((file) =>
@@ -208,7 +212,8 @@ describe('set-up', () => {
     const clone = makeClone(t, {})
     writeFileSync(
       join(clone.root, 'shared', 'script.mjs'),
-      'process.on("SIGTERM", () => { clearInterval(timer); process.exitCode = 9 }); const timer = setInterval(() => {}, 1000); console.log("ready")',
+      'process.on("SIGTERM", () => { clearInterval(timer); process.exitCode = 9 }); const timer = setInterval(() ' +
+        '=> {}, 1000); console.log("ready")',
     )
     const running = clone.start('shared/script.mjs')
     await eventually(10_000, 'the script runs', () => (running.output.stdout.includes('ready') ? true : undefined))

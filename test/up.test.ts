@@ -96,7 +96,8 @@ describe('mesh up', () => {
       [
         ['tiny-story'],
         [
-          'the pool also serves other, whose files are not on this device; to help with it: mesh join-ring --model-id other --model-dir FOLDER',
+          'the pool also serves other, whose files are not on this device; to help with it: ' +
+            'mesh join-ring --model-id other --model-dir FOLDER',
         ],
       ],
     )

@@ -6,7 +6,10 @@ import { describe, it } from 'node:test'
 import { temporaryFolder } from '../test/support/homes.ts'
 import { isForeignBinary, trimModules } from './trim-modules.mjs'
 
-/** Binaries of packages that bring those of every system, as they name them (onnxruntime-node, better-sqlite3, node-gyp-build). */
+/**
+ * Binaries of packages that bring those of every system, as they name them (onnxruntime-node, better-sqlite3,
+ * node-gyp-build).
+ */
 const binaries: Readonly<Record<string, readonly string[]>> = {
   'linux x64': [
     'bin/napi-v6/linux/x64/libonnxruntime.so.1',

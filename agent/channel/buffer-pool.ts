@@ -1,6 +1,6 @@
 /**
- * Memory that is used again. Prefill sends and receives megabytes a layer: fresh buffers for all of them made the garbage
- * collector run thirty times in a prompt of 512 tokens, for a sixth of its time.
+ * Memory that is used again. Prefill sends and receives megabytes a layer: fresh buffers for all of them made the
+ * garbage collector run thirty times in a prompt of 512 tokens, for a sixth of its time.
  */
 
 /** Smaller buffers are cheaper to make anew. */

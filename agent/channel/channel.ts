@@ -13,7 +13,9 @@ export interface Payload {
   readonly dtype: Dtype
   /** Aligned to 4 bytes at least. */
   readonly bytes: Uint8Array
-  /** Gives the memory of a frame that came back to the channel, once; `bytes` may not be read after it. May be left out. */
+  /**
+   * Gives the memory of a frame that came back to the channel, once; `bytes` may not be read after it. May be left out.
+   */
   release?(): void
 }
 
@@ -50,7 +52,10 @@ export interface TensorChannel {
   close(): Promise<void>
 }
 
-/** Links that carry control messages too. Implemented over libp2p by `network/ring-channel.ts`; tests put an in-memory one here. */
+/**
+ * Links that carry control messages too. Implemented over libp2p by `network/ring-channel.ts`; tests put an in-memory
+ * one here.
+ */
 export interface Channel extends TensorChannel {
   /** Sends a control message, in order with the tensor frames. @throws MeshError `peerLost` */
   sendControl(to: number, message: RingControl): Promise<void>

@@ -1,7 +1,10 @@
 /** Frames (`shared/wire/frame.ts`) cut out of a stream of bytes. */
 import { decodeFrameHeader, type FrameHeader, frameHeaderBytes } from '../../shared/wire/frame.ts'
 
-/** Collects frames from chunks of any size. One copy: into memory of exactly the payload, taken from `allocate` after the header was checked. */
+/**
+ * Collects frames from chunks of any size. One copy: into memory of exactly the payload, taken from `allocate` after
+ * the header was checked.
+ */
 export class FrameAssembler {
   readonly #onFrame: (header: FrameHeader, payload: Uint8Array) => void
   readonly #allocate: (bytes: number) => Uint8Array
@@ -21,7 +24,10 @@ export class FrameAssembler {
     this.#allocate = allocate
   }
 
-  /** @throws MeshError `frameInvalid` | `frameTooLarge` | `protocolVersion` | what the receiver threw; the rest of the stream is then ignored */
+  /**
+   * @throws MeshError `frameInvalid` | `frameTooLarge` | `protocolVersion` | what the receiver threw; the rest of the
+   * stream is then ignored
+   */
   push(chunk: Uint8Array): void {
     if (this.#failed) return
     try {

@@ -33,7 +33,10 @@ export class Inbox {
   readonly #early = new Map<string, { readonly job: number; readonly payload: Payload }>()
   readonly #waiting = new Map<string, Waiting>()
   readonly #forgotten: number[] = []
-  /** One for all that waits: a timer a frame would cost as much as the frame. Holds the process only while something waits. */
+  /**
+   * One for all that waits: a timer a frame would cost as much as the frame. Holds the process only while something
+   * waits.
+   */
   #timer: NodeJS.Timeout | undefined
   #earlyBytes = 0
   #broken: Error | undefined
@@ -42,7 +45,10 @@ export class Inbox {
     this.#options = options
   }
 
-  /** A frame came. Duplicates and frames of forgotten jobs are dropped. @throws MeshError `frameTooLarge` when too much lies waiting */
+  /**
+   * A frame came. Duplicates and frames of forgotten jobs are dropped.
+   * @throws MeshError `frameTooLarge` when too much lies waiting
+   */
   put(tag: FrameTag, payload: Payload): void {
     if (this.#forgotten.includes(tag.job)) return
     const key = tagKey(frameKinds.tensor, tag)
@@ -60,7 +66,9 @@ export class Inbox {
     this.#early.set(key, { job: tag.job, payload })
   }
 
-  /** @throws MeshError `collectiveTimeout` | what broke the link | `jobCancelled` when the job is forgotten meanwhile */
+  /**
+   * @throws MeshError `collectiveTimeout` | what broke the link | `jobCancelled` when the job is forgotten meanwhile
+   */
   take(tag: FrameTag): Promise<Payload> {
     const key = tagKey(frameKinds.tensor, tag)
     const early = this.#early.get(key)

@@ -5,16 +5,19 @@ import { type HeldHalf, type Partial, recompute } from './recompute.ts'
 import type { BackendKind } from './rounding.ts'
 
 /**
- * Error from which a part is wrong, as a fraction of its norm. Honest ones are off by 1e-6 (sums in another order); with
- * 8-bit activations one in a thousand by more, where several values are close calls: 0.43 % at most in all that was
- * measured (`bench/spot-checks.ts`). A part that is wrong by 1 % is off by 1 %.
+ * Error from which a part is wrong, as a fraction of its norm. Honest ones are off by 1e-6 (sums in another order);
+ * with 8-bit activations one in a thousand by more, where several values are close calls: 0.43 % at most in all that
+ * was measured (`bench/spot-checks.ts`). A part that is wrong by 1 % is off by 1 %.
  */
 export const tolerances: Readonly<Record<Quant, number>> = { f32: 0.001, q8: 0.006, q4: 0.006 }
 
 /** From here on nothing honest is near, and one part is enough. */
 export const grossError = 0.03
 
-/** From here on the weights may be others: those of blocks of 32 and of 128 columns give parts that differ by 10 % and more. */
+/**
+ * From here on the weights may be others: those of blocks of 32 and of 128 columns give parts that differ by 10 % and
+ * more.
+ */
 export const unlikeError = 0.05
 
 /** An error of that much needs no second look. */

@@ -1,6 +1,6 @@
 /**
- * When a rank is checked next: once in every window of tokens, at an instant that nobody else can know. Two instants are
- * less than two windows apart, and as far apart as `spanTokens` with a probability below 0.3 %.
+ * When a rank is checked next: once in every window of tokens, at an instant that nobody else can know. Two instants
+ * are less than two windows apart, and as far apart as `spanTokens` with a probability below 0.3 %.
  */
 
 /** Of any so many tokens in a row, one is checked, at 99 % and more. */

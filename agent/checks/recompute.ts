@@ -150,8 +150,8 @@ const partialOf = (half: HeldHalf, second: Input): Partial => {
 
 /**
  * What the rank should have sent, and then what else it may honestly have: one value before either product that is a
- * close call, rounded the other way. One before the first product moves all that follows by half a percent, in one check
- * of fifty.
+ * close call, rounded the other way. One before the first product moves all that follows by half a percent, in one
+ * check of fifty.
  * @param x f32 [hidden], the residual before the half
  */
 export function* recompute(half: HeldHalf, x: Float32Array, { kind, epsilon }: Numerics): Generator<Partial> {

@@ -71,7 +71,10 @@ describe('spot checks of a whole ring', () => {
     return { ring, checks }
   }
 
-  /** So many tokens, one after another. What is being checked is waited for: in a model of daily use a token takes longer than a check. */
+  /**
+   * So many tokens, one after another. What is being checked is waited for: in a model of daily use a token takes
+   * longer than a check.
+   */
   const generate = async (
     { ring, checks }: Checked,
     tokens: number,

@@ -35,7 +35,8 @@ describe('hosting a group', () => {
     { url: defaultControlPlaneUrl }, // told of none
     { url: defaultControlPlaneUrl, pool: 'made' },
     { url: 'http://127.0.0.1:9000', pool: 'made', hosted: true },
-    { url: 'http://localhost:9000', pool: 'joined', hosted: true }, // runs the control plane of a pool that another device made
+    // runs the control plane of a pool that another device made
+    { url: 'http://localhost:9000', pool: 'joined', hosted: true },
   ] satisfies Case[]) {
     it(`may: ${JSON.stringify(one)}`, (t) => {
       const { home, device } = set(t, one)

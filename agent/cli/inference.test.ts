@@ -1,4 +1,6 @@
-/** `mesh inference` as a process against an HTTP server that plays a control plane: what is printed, and how it ends. */
+/**
+ * `mesh inference` as a process against an HTTP server that plays a control plane: what is printed, and how it ends.
+ */
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -334,7 +336,8 @@ describe('mesh inference', () => {
     const { home, cancelled } = await play(t, (_, response) => {
       send(response, { sequence: 0, type: 'state', state: 'queued', worldSize: 0 })
       response.write(
-        `event: waiting\ndata: ${JSON.stringify({ type: 'waiting', before: 0, reason: 'no device is online; Laptop would serve it' })}\n\n`,
+        `event: waiting\ndata: ` +
+          `${JSON.stringify({ type: 'waiting', before: 0, reason: 'no device is online; Laptop would serve it' })}\n\n`,
       )
     })
     const { code, stderr } = await meshHere(['inference', '--prompt', 'Once', '--wait', '300ms'], home)

@@ -44,7 +44,8 @@ describe('ledger on the command line', () => {
     }
     assert.equal(
       ledgerCsv([entry]),
-      'sequence,settled_at,kind,device_id,job_id,epoch,model_weights,weights,tokens,compute_us,amount,signature,hash\n1,9,"use","ab","job""1"", ",2,7,0,5,0,-1,,"cd"\n',
+      'sequence,settled_at,kind,device_id,job_id,epoch,model_weights,weights,tokens,compute_us,amount,signature,hash\n1,9,"use","ab","job""1"", ' +
+        '",2,7,0,5,0,-1,,"cd"\n',
     )
   })
 

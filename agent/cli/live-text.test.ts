@@ -59,7 +59,8 @@ class Terminal {
         this.#down()
         this.column = 0
       } else if (command === undefined) this.#print(whole)
-      if (command === 'A' || command === 'B' || single === 'D') this.column = Math.min(this.column, this.columns - 1) // a pending wrap is forgotten
+      // a pending wrap is forgotten
+      if (command === 'A' || command === 'B' || single === 'D') this.column = Math.min(this.column, this.columns - 1)
     }
   }
 

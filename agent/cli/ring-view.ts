@@ -96,7 +96,12 @@ const checkedText = (ring: RingView): string => {
   if (checked.length === 0) return ''
   return (
     'spot checks of sums: ' +
-    `${checked.map(({ name, sums }) => `${name} ${sums?.verdict === 'unchecked' ? 'not yet' : `${sums?.checks} (${sums?.verdict})`}`).join(', ')}`
+    checked
+      .map(
+        ({ name, sums }) =>
+          `${name} ${sums?.verdict === 'unchecked' ? 'not yet' : `${sums?.checks} (${sums?.verdict})`}`,
+      )
+      .join(', ')
   )
 }
 

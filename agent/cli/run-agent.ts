@@ -79,6 +79,15 @@ export const agentText = (
   context: Pick<CommandContext, 'home'>,
   { addresses, deviceId }: Pick<AgentReady, 'addresses' | 'deviceId'>,
   background: boolean,
-): string =>
-  `agent of ${loadDevice(context.home).config.name} (${shortId(deviceId)}) ` +
-  `runs${background ? ` in the background; ${ownCommand()} down ends it, ${ownCommand()} logs shows what it does` : '; Ctrl-C ends it'}\n${addresses.map((address) => `  ${address}\n`).join('')}`
+): string => {
+  const { name } = loadDevice(context.home).config
+  const mesh = ownCommand()
+  const held = background
+    ? ` in the background; ${mesh} down ends it, ${mesh} logs shows what it does`
+    : '; Ctrl-C ends it'
+  return [
+    `agent of ${name} (${shortId(deviceId)}) runs${held}`,
+    ...addresses.map((address) => `  ${address}`),
+    '',
+  ].join('\n')
+}

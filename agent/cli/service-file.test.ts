@@ -43,7 +43,8 @@ describe('systemd unit', () => {
     const oddQuoted = 'a b \\"c\\" \'d\' $HOME ${X} %%h \\\\ & <e>'
     has(
       unit,
-      `ExecStart="${process.execPath}" "--flag" "/opt/my mesh/main.ts" "up" "--name" "${oddQuoted.replaceAll('$', '$$$$')}"`,
+      `ExecStart="${process.execPath}" "--flag" "/opt/my mesh/main.ts" "up" "--name" ` +
+        `"${oddQuoted.replaceAll('$', '$$$$')}"`,
     )
     has(unit, 'Environment="MESHNET_HOME=/home/me/my mesh"')
     has(unit, `Environment="ODD=${oddQuoted}"`)

@@ -68,7 +68,8 @@ const write = (path: string, text: string | Buffer): string => {
 }
 
 const pointer =
-  'version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 2200119864\n'
+  'version https://git-lfs.github.com/spec/v1\noid ' +
+  'sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 2200119864\n'
 const bundled = fileURLToPath(new URL('../../models/tiny-story', import.meta.url))
 
 /** The bundled model without its weights, and with these files instead. */

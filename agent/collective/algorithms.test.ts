@@ -64,7 +64,9 @@ test('chooser: decode-sized messages go directly, prefill-sized ones around the 
   assert.equal(choose(4, 64e6, wide), 'ring')
 })
 
-/** Round trip in ms, bytes a second, ranks -> algorithm for a decode message of 8 KiB and a prefill message of 2 MiB. */
+/**
+ * Round trip in ms, bytes a second, ranks -> algorithm for a decode message of 8 KiB and a prefill message of 2 MiB.
+ */
 const networks = [
   {
     name: 'wired local network',
@@ -165,7 +167,8 @@ for (const wire of ['f16', 'q8'] as const)
         const ranks = createMemoryChannels(worldSize).map((channel) => adjusted(channel, algorithm, wire))
         // twice, with other values: memory of the first is used again
         for (const seed of [1, 2]) {
-          const inputs = ranks.map(({ rank }) => testData(64 * 301 * worldSize, rank, seed)) // blocks are the same in every segment
+          // blocks are the same in every segment
+          const inputs = ranks.map(({ rank }) => testData(64 * 301 * worldSize, rank, seed))
           const data = inputs.map((input) => Float32Array.from(input))
           await Promise.all(
             ranks.map((collective, rank) => collective.allReduce(data[rank], { job: 1, step: seed, operation: 0 })),

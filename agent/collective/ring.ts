@@ -4,13 +4,13 @@
  * workstations", 2009); it takes 2 (P - 1) hops.
  *
  * The data is cut into P segments. In reduce-scatter, segment s starts at rank s and travels to the right; each
- * rank adds its own part, until rank s - 1 holds the sum. In all-gather the sums travel on. So each element is added in one
- * fixed order of ranks, and the bits that everybody ends with are those of one rank.
- * What a rank receives in one hop it sends in the next, so segments travel in pieces: a piece goes on as soon as it is
- * added, and the link is never idle between hops. Empty segments (fewer elements than ranks) send nothing.
+ * rank adds its own part, until rank s - 1 holds the sum. In all-gather the sums travel on. So each element is added in
+ * one fixed order of ranks, and the bits that everybody ends with are those of one rank. What a rank receives in one
+ * hop it sends in the next, so segments travel in pieces: a piece goes on as soon as it is added, and the link is never
+ * idle between hops. Empty segments (fewer elements than ranks) send nothing.
  *
- * Where the wire rounds (`wire-types.ts`), it rounds P times on the way of an element: each of the P - 1 sums in between
- * and the last one, which travels on as it is, and which its own rank takes over too.
+ * Where the wire rounds (`wire-types.ts`), it rounds P times on the way of an element: each of the P - 1 sums in
+ * between and the last one, which travels on as it is, and which its own rank takes over too.
  */
 import { type FrameTag, phases } from '../../shared/wire/frame.ts'
 import { BufferPool } from '../channel/buffer-pool.ts'

@@ -42,8 +42,8 @@ export interface WireCodec {
 }
 
 /**
- * An exponent too high: all bits of it set is not finite. Adding what lacks to the next power of two carries into the bit
- * of the sign then, and only then; under a nanosecond a word, where a comparison of each value takes several.
+ * An exponent too high: all bits of it set is not finite. Adding what lacks to the next power of two carries into the
+ * bit of the sign then, and only then; under a nanosecond a word, where a comparison of each value takes several.
  * @param mask of the exponents in a word, @param lacks added to each, @param carry the bits of the signs
  */
 const noneAbove = (
@@ -60,7 +60,9 @@ const singlesBelow = (power: number) => ({ mask: 0x7f800000, lacks: (256 - 127 -
 const singles = singlesBelow(24)
 /** Of a block of q8, whose largest value is 127 of them. */
 const scalesOfQ8 = singlesBelow(17)
-/** Two in a word: the carry of the lower one ends at its own sign, which the mask took away. Finite ones end at 65504. */
+/**
+ * Two in a word: the carry of the lower one ends at its own sign, which the mask took away. Finite ones end at 65504.
+ */
 const halves = { mask: 0x7c007c00, lacks: 0x04000400, carry: 0x80008000 | 0 }
 
 const f32: WireCodec = {
@@ -183,8 +185,8 @@ export const asSent = (values: Float32Array, wire: WireType): Float32Array => {
 }
 
 /**
- * A part that another rank sent, aligned. Each rank looks at its own before it sends (`checkOwn`), so whoever sends what
- * is not plausible is wrong itself, and not the victim of somebody before it.
+ * A part that another rank sent, aligned. Each rank looks at its own before it sends (`checkOwn`), so whoever sends
+ * what is not plausible is wrong itself, and not the victim of somebody before it.
  * @throws MeshError `peerInvalid` (by rank alone) for another type or length, and for a value that is not plausible
  */
 export const partOf = (
@@ -204,7 +206,10 @@ export const partOf = (
   return part
 }
 
-/** @throws MeshError `backendFailed` when what this rank computed is not plausible: it says so itself, before the others find out */
+/**
+ * @throws MeshError `backendFailed` when what this rank computed is not plausible: it says so itself, before the others
+ * find out
+ */
 export const checkOwn = (part: Uint8Array, codec: WireCodec): void => {
   if (!codec.isPlausible(part))
     throw new MeshError('backendFailed', {

@@ -14,7 +14,8 @@ export type BackendChoice = (typeof backendChoices)[number]
 
 /**
  * Columns of a block of quantisation that suit the backend of this device: ONNX Runtime is about 1.15 times as fast on
- * 4-bit blocks of 128 and holds them in 15 % less memory; ggml knows blocks of 32 alone. Each rank of a ring has its own.
+ * 4-bit blocks of 128 and holds them in 15 % less memory; ggml knows blocks of 32 alone. Each rank of a ring has its
+ * own.
  */
 export const blockColumnsFor = (choice: BackendChoice, quant: Quant): BlockColumns => {
   const isOnnx = choice === 'onnx' || (choice === 'auto' && !hasGgml())

@@ -39,7 +39,11 @@ export class Mailbox {
     if (words[2] !== 0) throw new Error(Buffer.from(this.#error.slice(0, words[3])).toString('utf8'))
   }
 
-  /** Blocks until there is a command. @param seen commands taken before @param spinMs how long to look before it sleeps */
+  /**
+   * Blocks until there is a command.
+   * @param seen commands taken before
+   * @param spinMs how long to look before it sleeps
+   */
   take(seen: number, spinMs = 0): Command {
     if (spinMs > 0)
       for (

@@ -198,7 +198,8 @@ export class ControlLink {
     try {
       message = JSON.parse(text)
     } catch {
-      logger.warn({ length: text.length }, 'the control plane sent no JSON') // which words are no JSON would quote a prompt
+      // which words are no JSON would quote a prompt
+      logger.warn({ length: text.length }, 'the control plane sent no JSON')
       return
     }
     if (!Value.Check(ControlMessage, message)) {

@@ -69,7 +69,9 @@ export class ControlPlaneFinder {
           ]
           if (wanted === undefined || got === wanted) return url
           this.#say(
-            `the control plane at ${url} has the key ${shortId(got)}, and the pools of this device are served by that with the key ${shortId(wanted)}: looking for it among the members`,
+            `the control plane at ${url} has the key ${shortId(got)}, ` +
+              `and the pools of this device are served by that with the key ${shortId(wanted)}: ` +
+              'looking for it among the members',
           )
         } catch (error) {
           this.#options.logger.debug({ url, problem: problemOf(error) }, 'no control plane where one was given')

@@ -90,7 +90,10 @@ export class CurrentPlane {
     await this.#finder.find()
   }
 
-  /** It answered: it is remembered, for the next start and for the commands of this device. @throws MeshError `stateUnwritable` */
+  /**
+   * It answered: it is remembered, for the next start and for the commands of this device.
+   * @throws MeshError `stateUnwritable`
+   */
   connected(): void {
     const { home, cache } = this.#options
     const { url, controlPlaneKey } = this.client

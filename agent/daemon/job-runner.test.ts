@@ -126,7 +126,8 @@ const publicKeyOf = (sealing: Sealing, device: KeyPair): Uint8Array => {
     members: [{ rank: 0, deviceId: toHex(device.publicKey) }],
   } as unknown as RingEpoch
   const statement = decodeStatement(Buffer.from(sealing.keyOf(ring) ?? '', 'base64url'))
-  assert.equal(sealing.keyOf({ ...ring, members: [{ ...ring.members[0], deviceId: 'b'.repeat(64) }] }), undefined) // who does not lead gives none
+  // who does not lead gives none
+  assert.equal(sealing.keyOf({ ...ring, members: [{ ...ring.members[0], deviceId: 'b'.repeat(64) }] }), undefined)
   return decodeArray(statement.body, [6])[5] as Uint8Array
 }
 

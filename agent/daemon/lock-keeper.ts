@@ -1,4 +1,6 @@
-/** Keeps the memory lock while the agent runs: measures, counts the cooldown, tells the control plane, refuses too much. */
+/**
+ * Keeps the memory lock while the agent runs: measures, counts the cooldown, tells the control plane, refuses too much.
+ */
 import type { Client } from '../../shared/api/client.ts'
 import { MeshError } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/log.ts'
@@ -125,7 +127,8 @@ export class LockKeeper {
     if (missingBytes > 0 && before.missingBytes === 0)
       logger.warn(
         facts,
-        `degraded: ${formatBytes(memoryBytes)} are locked and ${formatBytes(missingBytes)} of it is missing; this device gets nothing new until it is there`,
+        `degraded: ${formatBytes(memoryBytes)} are locked and ${formatBytes(missingBytes)} of it is missing; ` +
+          'this device gets nothing new until it is there',
       )
     if (missingBytes === 0 && before.missingBytes > 0) logger.info(facts, 'the locked memory is there again')
     this.#tell()

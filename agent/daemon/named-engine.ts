@@ -5,7 +5,8 @@ import { withPeerName } from '../channel/peer-errors.ts'
 import type { Engine } from '../engine/engine.ts'
 
 /**
- * `backendFailed` becomes `rankFailed` with the name of this device; a rank that sent what cannot be right gets its own.
+ * `backendFailed` becomes `rankFailed` with the name of this device; a rank that sent what cannot be right gets its
+ * own.
  * @param members of the epoch, by rank
  */
 export const nameEngine = (engine: Engine, rank: number, members: readonly Pick<RingMember, 'name'>[]): Engine => ({

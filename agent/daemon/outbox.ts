@@ -1,8 +1,8 @@
 /**
  * What the control plane must not miss of a job: every message is kept until the job is settled, and all of them are
  * sent again after a reconnect. The control plane drops what it has seen (tokens are numbered). What ends a job is
- * written down before it is sent, so that it outlives this process. An answer that nobody took is given up after a week:
- * control planes keep none for longer unless they are told to, and a disk is no place to forget one.
+ * written down before it is sent, so that it outlives this process. An answer that nobody took is given up after a
+ * week: control planes keep none for longer unless they are told to, and a disk is no place to forget one.
  */
 import type { AgentMessage } from '../../shared/api/messages.ts'
 import type { JobMessage, MessageStore } from '../device/message-store.ts'

@@ -61,7 +61,8 @@ const answerOnce = async (options: PoolAdminOptions, request: JoinRequest): Prom
   if (!request.invite) {
     logger.info(
       { pool: pool.name, device: request.deviceId },
-      `${request.name} (${shortId(request.deviceId)}) asks to join pool ${pool.name}: mesh pool-approve --device ${shortId(request.deviceId)}`,
+      `${request.name} (${shortId(request.deviceId)}) asks to join pool ${pool.name}: ` +
+        `mesh pool-approve --device ${shortId(request.deviceId)}`,
     )
     return false
   }
@@ -143,7 +144,10 @@ export const signRenewal = (
   return issueCertificate(signer, { deviceId, role }, now())
 }
 
-/** The control plane passed on that a member wants its certificate renewed. @throws MeshError as `verifyForRenewal` | those of the client */
+/**
+ * The control plane passed on that a member wants its certificate renewed.
+ * @throws MeshError as `verifyForRenewal` | those of the client
+ */
 export const renewMember = async (options: PoolAdminOptions, request: RenewalRequest): Promise<void> => {
   let certificate: string
   try {

@@ -102,7 +102,8 @@ export class PoolPins {
     if (!pins.accept(pool.poolId, signPin(signer, { after: number, controlPlaneId }, now()))) return
     logger.info(
       { pool: pool.name },
-      `the admin who named control plane ${shortId(controlPlaneId)} for pool ${pool.name} was removed: this device names it now`,
+      `the admin who named control plane ${shortId(controlPlaneId)} for pool ${pool.name} was removed: ` +
+        'this device names it now',
     )
     this.#apply(pool)
   }

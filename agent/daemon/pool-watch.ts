@@ -62,7 +62,8 @@ export class PoolWatch {
     }
     const pools = attempt(() => listPools(this.#options.home))
     if (pools !== undefined) for (const told of audience) attempt(() => told(pools))
-    for (const problem of problems) if (!this.#problems.has(problem)) this.#options.logger.warn(problem) // once, not at every look
+    // once, not at every look
+    for (const problem of problems) if (!this.#problems.has(problem)) this.#options.logger.warn(problem)
     this.#problems = problems
   }
 }

@@ -198,7 +198,8 @@ test(
       code: 'certificateInvalid',
       message: /another device/,
     })
-    await assert.rejects(thief.renewals.ask(ofThief, { poolId: 'ab'.repeat(32), certificate: due.certificate() })) // the stream is reset
+    // the stream is reset
+    await assert.rejects(thief.renewals.ask(ofThief, { poolId: 'ab'.repeat(32), certificate: due.certificate() }))
     assert.deepEqual([connection.status, ofThief.status], ['open', 'open'])
   },
 )

@@ -1,4 +1,6 @@
-/** How often the control plane hears of loading: at each step at once, else every few seconds, and only of what moved. */
+/**
+ * How often the control plane hears of loading: at each step at once, else every few seconds, and only of what moved.
+ */
 import type { Loading } from '../../shared/schema/ring.ts'
 
 /** Steps of loading that are worth a message. */

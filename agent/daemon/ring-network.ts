@@ -1,4 +1,7 @@
-/** The links of an epoch as rank 0 reports them, with what it makes of them for a written token and for a lane of a prompt. */
+/**
+ * The links of an epoch as rank 0 reports them, with what it makes of them for a written token and for a lane of a
+ * prompt.
+ */
 import type { RingEpoch, RingLink, RingNetwork } from '../../shared/schema/ring.ts'
 import { algorithmFor, type CollectiveSettings, slowestOf } from '../collective/chooser.ts'
 import { lanesOf } from '../engine/lanes.ts'

@@ -84,7 +84,9 @@ export class RingSession {
     this.#options = options
   }
 
-  /** Loads, links and starts. Never throws: failures end up in the state, and the control plane decides what comes then. */
+  /**
+   * Loads, links and starts. Never throws: failures end up in the state, and the control plane decides what comes then.
+   */
   async open(): Promise<void> {
     this.#handle({ type: 'opened' })
     while (this.#step) {

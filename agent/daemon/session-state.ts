@@ -1,7 +1,7 @@
 /**
- * One epoch of a ring as this device lives it, as a machine without IO: (state, event) -> (state, effects). The shard is
- * loaded, the peers are linked, the rank starts, and it runs until the epoch fails or ends. `ring-session.ts` carries the
- * effects out, and tells their ends as events.
+ * One epoch of a ring as this device lives it, as a machine without IO: (state, event) -> (state, effects). The shard
+ * is loaded, the peers are linked, the rank starts, and it runs until the epoch fails or ends. `ring-session.ts`
+ * carries the effects out, and tells their ends as events.
  */
 import type { MeshError } from '../../shared/errors.ts'
 import type { Loading, RingNetwork } from '../../shared/schema/ring.ts'

@@ -160,7 +160,8 @@ describe('shard loader', { skip: process.platform !== 'linux' && 'only Linux tel
     const embedding = Buffer.from(good)
     embedding[start + 4000] ^= 1
     change(embedding)
-    await assert.rejects(load(), { code: 'weightsChanged', message: /embed_tokens/ }) // the shard itself is there and whole
+    // the shard itself is there and whole
+    await assert.rejects(load(), { code: 'weightsChanged', message: /embed_tokens/ })
     await assert.rejects(load(), { code: 'modelMismatch' }) // what was remembered is forgotten
     writeFileSync(file, good)
     await rests()

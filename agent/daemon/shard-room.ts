@@ -46,6 +46,7 @@ export const keepShardsWithin = (
   if (left > bound)
     logger.warn(
       { bytes: left, bound },
-      `shards that rings use take ${formatBytes(left)}, more than the ${formatBytes(bound)} that they may (--max-shards)`,
+      `shards that rings use take ${formatBytes(left)}, more than the ${formatBytes(bound)} that they may ` +
+        '(--max-shards)',
     )
 }

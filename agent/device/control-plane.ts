@@ -32,7 +32,8 @@ export interface DeviceClientOptions {
 
 /** How a person may be sure of it. */
 export const firstContactText = (key: ControlPlaneId, url: string): string =>
-  `first contact with the control plane at ${url}: from now on this device knows it by its key, ${key}; mesh control-plane-key on its machine must print the same`
+  `first contact with the control plane at ${url}: from now on this device knows it by its key, ${key}; ` +
+  'mesh control-plane-key on its machine must print the same'
 
 /**
  * A client that signs as this device. It speaks to the control plane that this device knows and to no other; where it

@@ -105,7 +105,8 @@ export class ThreadChoice {
   #share({ bounds, wait = 0 }: CoreView, slack: -1 | 0 | 1, woken: boolean): number {
     const shares = bounds.map(({ cores, foreign, others }) => {
       const working = others.filter(({ pid }) => !this.#isQuiet(pid)).map(({ wanted }) => wanted)
-      // who made us wait wants that core as much as we do; but what a unit took that begins to work, both give back by sharing
+      // who made us wait wants that core as much as we do; but what a unit took that begins to work, both give back by
+      // sharing
       const demand = foreign + (woken ? 0 : Math.min(wait, foreign))
       return fairShare(cores - demand + (slack * margin) / cores, this.#wanted, working)
     })

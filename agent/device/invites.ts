@@ -131,7 +131,8 @@ export const standingInvite = (
 /**
  * Takes one use of an invite for a device; the same device again takes none.
  * @returns the role that it gives, or `undefined` for an invite of another admin
- * @throws MeshError `inviteInvalid` (wrong proof) | `inviteExpired` | `inviteUsed` | `stateUnwritable` | `stateUnreadable`
+ * @throws MeshError `inviteInvalid` (wrong proof) | `inviteExpired` | `inviteUsed` | `stateUnwritable` |
+ * `stateUnreadable`
  */
 export const takeInvite = (
   home: Home,

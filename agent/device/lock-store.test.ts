@@ -59,7 +59,8 @@ test('lock store: the countdown that was written down goes on, and belongs to it
   const { after } = changeLock(home, device, (before) => unlock(before, at(0)))
   assert.ok(after?.countdown)
   saveCountdown(home, { ...after, countdown: advance(after.countdown, at(10)) })
-  assert.equal(remainingOf(loadLock(home, device) ?? assert.fail(), { ...at(11, 'b'), uptimeMs: hour }), 13 * hour) // over a reboot
+  // over a reboot
+  assert.equal(remainingOf(loadLock(home, device) ?? assert.fail(), { ...at(11, 'b'), uptimeMs: hour }), 13 * hour)
   changeLock(home, device, (before) => lock(before, { memoryBytes: 8e9 }, at(11)))
   changeLock(home, device, (before) => unlock(before, at(12)))
   assert.equal(remainingOf(loadLock(home, device) ?? assert.fail(), at(12)), 24 * hour)

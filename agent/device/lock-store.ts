@@ -52,7 +52,10 @@ const withNewerCountdown = (home: Home, stored: StoredLock): StoredLock => {
   return written?.sequence === stored.commitment.sequence ? { ...stored, countdown: written.countdown } : stored
 }
 
-/** The newest lock, or `undefined` when there never was one. @throws MeshError `stateUnreadable` (also for a statement that this device did not sign) */
+/**
+ * The newest lock, or `undefined` when there never was one.
+ * @throws MeshError `stateUnreadable` (also for a statement that this device did not sign)
+ */
 export const loadLock = (home: Home, device: LocalDevice): StoredLock | undefined => {
   for (;;) {
     const newest = sequences(home).at(-1)
@@ -116,7 +119,10 @@ export const saveCountdown = (home: Home, { commitment, countdown }: ResourceLoc
   if (countdown !== undefined) writeStateJson(home.locks.countdown, { sequence: commitment.sequence, countdown })
 }
 
-/** Decides on the newest lock and stores the outcome, anew when another process was first. @returns the lock that holds, and the one before */
+/**
+ * Decides on the newest lock and stores the outcome, anew when another process was first.
+ * @returns the lock that holds, and the one before
+ */
 export const changeLock = (
   home: Home,
   device: LocalDevice,

@@ -1,4 +1,6 @@
-/** Brings the memory lock of this home and the record of the control plane together: the newer statement holds in both. */
+/**
+ * Brings the memory lock of this home and the record of the control plane together: the newer statement holds in both.
+ */
 import type { Client } from '../../shared/api/client.ts'
 import type { Home } from '../../shared/home.ts'
 import { verifyCommitment } from '../../shared/identity/lock-statement.ts'
@@ -14,7 +16,8 @@ export interface LockSync {
 
 /**
  * Sends what is stored here; takes over what the control plane has, when that is newer (this home was restored from an
- * older copy, or lost). May be repeated at any time. @throws MeshError of the client | `stateUnreadable` | `stateUnwritable`
+ * older copy, or lost). May be repeated at any time. @throws MeshError of the client | `stateUnreadable` |
+ * `stateUnwritable`
  */
 export const syncLock = async ({ home, device, client }: LockSync): Promise<StoredLock | undefined> => {
   const local = loadLock(home, device)

@@ -98,7 +98,10 @@ export const parseVmStat = (text: string): number | undefined => {
   return pageBytes * (free + (pages('inactive') ?? 0) + (pages('speculative') ?? 0))
 }
 
-/** `/proc/<pid>/status`: memory that is the process's own. Pages of files are left out: the kernel counts them as available. */
+/**
+ * `/proc/<pid>/status`: memory that is the process's own. Pages of files are left out: the kernel counts them as
+ * available.
+ */
 export const parseOwnBytes = (status: string | undefined): number =>
   (lineIn(status, 'RssAnon') ?? lineIn(status, 'VmRSS') ?? 0) + (lineIn(status, 'RssShmem') ?? 0)
 

@@ -39,7 +39,8 @@ export class MessageStore {
     const file = this.#fileOf(jobId)
     const written = statSync(file, { throwIfNoEntry: false })?.mtimeMs
     if (written === undefined || written <= now) return written
-    this.#try('date', () => utimesSync(file, now / 1000, now / 1000)) // a clock ran ahead: it must not keep an answer for years
+    // a clock ran ahead: it must not keep an answer for years
+    this.#try('date', () => utimesSync(file, now / 1000, now / 1000))
     return now
   }
 

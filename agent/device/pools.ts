@@ -1,4 +1,6 @@
-/** Pools of this device as its home folder holds them: one folder each, with certificate and (for its maker) root key. */
+/**
+ * Pools of this device as its home folder holds them: one folder each, with certificate and (for its maker) root key.
+ */
 import { readdirSync } from 'node:fs'
 import { Type } from 'typebox'
 import { MeshError, problemOf, systemCodeOf } from '../../shared/errors.ts'
@@ -42,7 +44,10 @@ export interface LocalPool {
   readonly rootKey?: KeyPair
 }
 
-/** What this device signs with for the pool: the root key where it is, else its own key as an admin; nothing for a member. */
+/**
+ * What this device signs with for the pool: the root key where it is, else its own key as an admin; nothing for a
+ * member.
+ */
 export const signerOf = ({ rootKey, role, certificate }: LocalPool, key: KeyPair): Signer | undefined =>
   rootKey ?? (role === 'admin' ? { key, certificate } : undefined)
 
@@ -99,7 +104,9 @@ export const selectPool = (home: Home, poolId?: string): LocalPool => {
   if (pools.length === 0) throw new MeshError('noPool')
   if (pools.length > 1) {
     throw new MeshError('usage', {
-      problem: `this device is in ${pools.length} pools; name one with --pool-id (${pools.map((pool) => `${pool.name}: ${shortId(pool.poolId)}`).join(', ')})`,
+      problem:
+        `this device is in ${pools.length} pools; name one with --pool-id ` +
+        `(${pools.map((pool) => `${pool.name}: ${shortId(pool.poolId)}`).join(', ')})`,
     })
   }
   return pools[0]
@@ -117,7 +124,8 @@ export const readersText = (isForAdmins: boolean): string =>
 
 /**
  * Whether admins read the text of all jobs, by what the control plane shows and what this device saw when it joined.
- * @throws MeshError `charterInvalid` | `charterChanged` (the control plane lets more people read than the pool was made for)
+ * @throws MeshError `charterInvalid` | `charterChanged` (the control plane lets more people read than the pool was made
+ * for)
  */
 export const checkTerms = (
   local: Pick<LocalPool, 'poolId' | 'charter' | 'rootPublicKey'>,
@@ -160,7 +168,10 @@ export const createPool = (
   return pool
 }
 
-/** Writes a pool; the certificate last, so that a pool without one does not exist. @throws MeshError `stateUnwritable` */
+/**
+ * Writes a pool; the certificate last, so that a pool without one does not exist.
+ * @throws MeshError `stateUnwritable`
+ */
 export const savePool = (home: Home, pool: LocalPool): void => {
   const files = home.pool(pool.poolId)
   if (pool.rootKey !== undefined) saveKey(files.rootKey, pool.rootKey)

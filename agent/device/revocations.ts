@@ -20,7 +20,10 @@ export class Revocations {
     this.#now = now
   }
 
-  /** The list that holds now; a command may have written it a moment ago. @throws MeshError `stateUnreadable` | `revocationsInvalid` (a damaged file) */
+  /**
+   * The list that holds now; a command may have written it a moment ago.
+   * @throws MeshError `stateUnreadable` | `revocationsInvalid` (a damaged file)
+   */
   listOf(poolId: string): RevocationList | undefined {
     const file = this.#home.pool(poolId).revocations
     const modifiedMs = statSync(file, { throwIfNoEntry: false })?.mtimeMs

@@ -59,7 +59,10 @@ export const loadRingWishes = (home: Home): RingWish[] => readEntries(home).wish
 export const unreadableWishes = (home: Home): string[] =>
   readEntries(home).others.map((entry) => {
     const [problem] = Value.Errors(RingWish, entry)
-    return `${problem?.instancePath || 'the entry'} ${problem?.message ?? 'is not what it should be'}: ${JSON.stringify(entry)?.slice(0, 200)}`
+    return (
+      `${problem?.instancePath || 'the entry'} ${problem?.message ?? 'is not what it should be'}: ` +
+      `${JSON.stringify(entry)?.slice(0, 200)}`
+    )
   })
 
 /**
@@ -92,7 +95,10 @@ export const withdrawRingWish = (home: Home, place: PlaceOfWish): void => {
   )
 }
 
-/** The control plane agreed: this wish holds instead of any other. @throws MeshError `stateUnwritable` | `stateUnreadable` */
+/**
+ * The control plane agreed: this wish holds instead of any other.
+ * @throws MeshError `stateUnwritable` | `stateUnreadable`
+ */
 export const saveRingWish = (home: Home, wish: RingWish): void => {
   const { wishes, others } = readEntries(home)
   const isOther = (entry: unknown): boolean => !isAt(wish)(entry)

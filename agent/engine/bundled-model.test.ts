@@ -129,7 +129,8 @@ for (const [kind, ranks] of Object.entries(ringKinds))
       }
       const ratio = (quant: Quant): number => Math.exp((loss[quant] as number) - (loss.f32 as number))
       context.diagnostic(
-        `perplexity: f32 ${Math.exp(loss.f32 as number).toFixed(4)}, q8 / f32 ${ratio('q8').toFixed(4)}, q4 / f32 ${ratio('q4').toFixed(4)}`,
+        `perplexity: f32 ${Math.exp(loss.f32 as number).toFixed(4)}, q8 / f32 ${ratio('q8').toFixed(4)}, ` +
+          `q4 / f32 ${ratio('q4').toFixed(4)}`,
       )
       assert.ok(ratio('q8') < 1.01, `q8 ${ratio('q8')}`)
       assert.ok(ratio('q4') < 1.15, `q4 ${ratio('q4')}`)

@@ -58,7 +58,9 @@ export interface Engine {
   readonly contextLength: number
   /** @throws MeshError `peerLost` | `collectiveTimeout` | `backendFailed` */
   step(input: StepInput): Promise<StepResult>
-  /** Gives up what is awaited for a job, and drops what still comes for it; for engines that hold links of their own. */
+  /**
+   * Gives up what is awaited for a job, and drops what still comes for it; for engines that hold links of their own.
+   */
   forget?(job: number): void
   /** Forgets a sequence. */
   release(slot: number): Promise<void>

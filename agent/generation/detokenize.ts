@@ -19,7 +19,9 @@ export interface Detokenizer {
 const replacement = '\ufffd'
 /** Tokens held back at most: two characters of four bytes, one token a byte. Longer runs are broken text. */
 const longestHold = 8
-/** Tokens before the new ones that are decoded with them, at least: decoders may treat the first of a text differently. */
+/**
+ * Tokens before the new ones that are decoded with them, at least: decoders may treat the first of a text differently.
+ */
 const contextTokens = 4
 /** Tokens looked back at most, for some that make text. */
 const longestContext = 256

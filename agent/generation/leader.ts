@@ -146,7 +146,8 @@ export class Leader {
 
   /**
    * Runs one prompt; one at a time.
-   * @throws MeshError `promptEmpty` | `promptTooLong` | `peerLost` | `collectiveTimeout` | `peerInvalid` | `peerFailed` | `rankFailed`
+   * @throws MeshError `promptEmpty` | `promptTooLong` | `peerLost` | `collectiveTimeout` | `peerInvalid` | `peerFailed`
+   * | `rankFailed`
    */
   async run(request: GenerationRequest): Promise<GenerationResult> {
     const { tokens } = request

@@ -130,7 +130,8 @@ test('sampler: frequencies follow the probabilities', () => {
     (sum, count, id) => sum + (count - (draws * weights[id]) / total) ** 2 / ((draws * weights[id]) / total),
     0,
   )
-  assert.ok(chiSquare < 16.3, `chi-square ${chiSquare} with 3 degrees of freedom`) // 0.1 % of honest samplers exceed 16.3
+  // 0.1 % of honest samplers exceed 16.3
+  assert.ok(chiSquare < 16.3, `chi-square ${chiSquare} with 3 degrees of freedom`)
 })
 
 /** Upper 0.1 % point of chi-square (Wilson and Hilferty, 1931). */

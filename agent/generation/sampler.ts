@@ -193,7 +193,8 @@ const drawIndex = (
   // weights fall: with the first that is too small for min-p all others go
   const small = minP > 0 ? weights.findIndex((weight) => weight < minP) : -1
   if (small >= 0) kept = Math.min(kept ?? small, small)
-  if (kept !== undefined) return indexAt(weights, kept, random * sumOf(weights, kept)) ?? kept - 1 // rounding left a rest
+  // rounding left a rest
+  if (kept !== undefined) return indexAt(weights, kept, random * sumOf(weights, kept)) ?? kept - 1
   if (topK > 0) return undefined
   // The border of top-p or min-p lies behind these. Their weight lies between two bounds; often both give one token.
   const least = minP > 0 ? sumOf(weights, limit) : Math.min(1, topP) * whole

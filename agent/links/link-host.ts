@@ -1,4 +1,7 @@
-/** Where the sockets of a rank end: in this process (`local-link-host.ts`), or, for the agent whose compute process holds them, over there (`agent/rank/process-link-host.ts`). */
+/**
+ * Where the sockets of a rank end: in this process (`local-link-host.ts`), or, for the agent whose compute process
+ * holds them, over there (`agent/rank/process-link-host.ts`).
+ */
 import type { MeshError } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { RingLink } from '../../shared/schema/ring.ts'
@@ -12,7 +15,10 @@ export interface LinkHost {
   listen(certificate: LinkCertificate, host: string): Promise<number>
   /** @throws MeshError `backendFailed` | Error when not all ranks are there in time */
   connect(plan: LinkPlan): Promise<void>
-  /** What the sockets cost; every rank must ask at the same time, right after `connect`. @throws MeshError `backendFailed` */
+  /**
+   * What the sockets cost; every rank must ask at the same time, right after `connect`.
+   * @throws MeshError `backendFailed`
+   */
   probe(logger: Logger): Promise<RingLink[]>
   /** Runs whole steps, with sums over the sockets. Usable once `connect` is done. */
   readonly engine: Engine

@@ -45,7 +45,10 @@ export interface LinkProbeOptions {
   readonly logger: Logger
   /** How the link to that rank goes, as far as it is known. */
   pathTo?(rank: number): LinkPath | undefined
-  /** Milliseconds a round, after which the link is assumed. Default: what a link around the world needs, or less when there are many rounds. */
+  /**
+   * Milliseconds a round, after which the link is assumed. Default: what a link around the world needs, or less when
+   * there are many rounds.
+   */
   readonly roundMs?: number
 }
 
@@ -79,7 +82,10 @@ type Figures = Pick<RingLink, 'roundTripMs' | 'bytesPerSecond'>
 
 const medianOf = (values: readonly number[]): number => values.toSorted((a, b) => a - b)[values.length >> 1]
 
-/** The higher rank of a pair sends back what comes, until an empty message. @throws MeshError `frameInvalid` for more than a probe sends */
+/**
+ * The higher rank of a pair sends back what comes, until an empty message.
+ * @throws MeshError `frameInvalid` for more than a probe sends
+ */
 const answer = async (channel: TensorChannel, from: number): Promise<void> => {
   for (let chunk = 0, total = 0; ; chunk++) {
     const { bytes } = await channel.receive(from, echo(chunk))
@@ -120,7 +126,10 @@ class Measurement {
     await this.#channel.send(this.#to, echo(this.#chunk), nothing)
   }
 
-  /** @returns milliseconds until all was back; @throws MeshError of the channel | `frameInvalid` when something else came back */
+  /**
+   * @returns milliseconds until all was back;
+   * @throws MeshError of the channel | `frameInvalid` when something else came back
+   */
   async #echo(bytes: number): Promise<number> {
     const channel = this.#channel
     const pieces = Array.from({ length: Math.ceil(bytes / pieceBytes) }, (_, index) => ({
@@ -181,7 +190,10 @@ class LinkProbe {
     )
   }
 
-  /** One pair after another; a rank that is silent costs the others one round each. @returns the links to higher ranks */
+  /**
+   * One pair after another; a rank that is silent costs the others one round each.
+   * @returns the links to higher ranks
+   */
   async #measure(started: number, roundMs: number): Promise<RingLink[]> {
     const { rank, worldSize } = this.#channel
     const links: RingLink[] = []

@@ -1,6 +1,6 @@
 /**
- * Sockets in the process where the layers run: the compute process of ggml, or the agent itself for backends that compute
- * in a thread of it.
+ * Sockets in the process where the layers run: the compute process of ggml, or the agent itself for backends that
+ * compute in a thread of it.
  */
 import type { MeshError } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/log.ts'

@@ -185,23 +185,29 @@ const asLlama: readonly (readonly [unknown, unknown, string])[] = [
   [
     false,
     true,
-    'qkv_bias use_qkv_bias use_bias bias lm_head_bias attention_out_bias add_bias_linear qk_norm use_qk_norm qk_layernorm use_alibi alibi rope_interleaved rotary_interleaved parallel_attn use_parallel_residual normalize_embeddings use_sliding_window attention_sinks use_cla use_mla is_encoder_decoder add_cross_attention',
+    'qkv_bias use_qkv_bias use_bias bias lm_head_bias attention_out_bias add_bias_linear qk_norm use_qk_norm ' +
+      'qk_layernorm use_alibi alibi rope_interleaved rotary_interleaved parallel_attn use_parallel_residual ' +
+      'normalize_embeddings use_sliding_window attention_sinks use_cla use_mla is_encoder_decoder ' +
+      'add_cross_attention',
   ],
   [true, false, 'no_bias use_rope is_causal'],
   [
     1,
     2,
-    'partial_rotary_factor rotary_pct rope_pct embedding_multiplier residual_multiplier logits_scaling logit_scale scale_emb embed_scale',
+    'partial_rotary_factor rotary_pct rope_pct embedding_multiplier residual_multiplier logits_scaling ' +
+      'logit_scale scale_emb embed_scale',
   ],
   [
     0,
     4,
-    'no_rope_layer_interval num_experts num_local_experts n_routed_experts num_experts_per_tok num_nextn_predict_layers no_repeat_ngram_size',
+    'no_rope_layer_interval num_experts num_local_experts n_routed_experts num_experts_per_tok ' +
+      'num_nextn_predict_layers no_repeat_ngram_size',
   ],
   [
     null,
     8,
-    'attention_multiplier scale_depth clip_qkv final_logit_softcapping attn_logit_softcapping sliding_window_pattern attention_chunk_size prefix',
+    'attention_multiplier scale_depth clip_qkv final_logit_softcapping attn_logit_softcapping ' +
+      'sliding_window_pattern attention_chunk_size prefix',
   ],
 ]
 
@@ -219,7 +225,9 @@ test('config: settings of other families pass where they say what Llama does, an
   }
 })
 
-/** Keys as the published files of Llama 2, Llama 3.x, TinyLlama, SmolLM2, DeepSeek distills and their copies have them. */
+/**
+ * Keys as the published files of Llama 2, Llama 3.x, TinyLlama, SmolLM2, DeepSeek distills and their copies have them.
+ */
 const published = {
   _name_or_path: 'meta-llama/Llama-3.2-1B',
   attention_bias: false,

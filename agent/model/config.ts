@@ -87,7 +87,9 @@ export const readConfig = (folder: string): ModelConfig => {
   }
 }
 
-/** End tokens of `generation_config.json`, if there is one: chat models end turns with tokens that config.json lacks. */
+/**
+ * End tokens of `generation_config.json`, if there is one: chat models end turns with tokens that config.json lacks.
+ */
 const parseOptional = (folder: string): readonly number[] => {
   let content: unknown
   try {

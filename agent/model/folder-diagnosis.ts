@@ -53,7 +53,10 @@ export const missingFile = (folder: string, file: string, cause?: unknown): Mesh
   return new MeshError('modelFileMissing', { file: wanted, folder }, cause)
 }
 
-/** Checks what `--model-dir` names. @throws MeshError `modelFolderMissing` | `modelFolderIsFile` | `modelFormatUnsupported` */
+/**
+ * Checks what `--model-dir` names.
+ * @throws MeshError `modelFolderMissing` | `modelFolderIsFile` | `modelFormatUnsupported`
+ */
 export const checkModelFolder = (path: string): void => {
   if (isFolder(path)) return
   if (!existsSync(path)) throw new MeshError('modelFolderMissing', { folder: path })

@@ -20,7 +20,10 @@ export const describingFiles = [
 /** Says which file holds which tensor, and not what is in it. */
 export const indexFile = 'model.safetensors.index.json'
 
-/** @throws MeshError `modelConfigInvalid` (larger than `limitBytes`) | `modelFileUnreadable` | those of `missingFile` and `foreignContent` */
+/**
+ * @throws MeshError `modelConfigInvalid` (larger than `limitBytes`) | `modelFileUnreadable` | those of `missingFile`
+ * and `foreignContent`
+ */
 export const readModelFile = (folder: string, name: string, limitBytes: number): Buffer => {
   const file = join(folder, name)
   if (name !== indexFile && !describingFiles.some((known) => known === name))

@@ -400,7 +400,8 @@ test('model: a thread reads what a slice reads, tells what it reads, and can be 
     /enough/,
   )
   overwrite(join(folder, 'model.safetensors'), tensors[2].start + 3 * 2 ** 20 + 4, Uint8Array.from([0, 0, 0x80, 0x7f]))
-  await assert.rejects(readTensors(tensors, model.files, { threads: 2 }), { code: 'safetensorsInvalid' }) // not the file that was opened
+  // not the file that was opened
+  await assert.rejects(readTensors(tensors, model.files, { threads: 2 }), { code: 'safetensorsInvalid' })
 })
 
 test('tensor slices: rows and columns are those of the whole, in every type', (t) => {

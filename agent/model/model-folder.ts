@@ -74,7 +74,9 @@ const wantedTensors = (shape: ModelShape, tiedEmbeddings: boolean): [string, num
   ]
 }
 
-/** Tables that old files carry along, and the head of a model that uses its embedding instead (as transformers does). */
+/**
+ * Tables that old files carry along, and the head of a model that uses its embedding instead (as transformers does).
+ */
 const isUnused = (name: string, { tiedEmbeddings }: ModelConfig): boolean =>
   name.endsWith('.rotary_emb.inv_freq') || (tiedEmbeddings && name === 'lm_head.weight')
 

@@ -74,7 +74,8 @@ const inFileOrder = (tensors: Iterable<TensorInfo>): TensorInfo[] =>
 
 /**
  * Hashes of the pieces of these tensors, all of them read now.
- * @throws MeshError `safetensorsInvalid` (ends early, or changes meanwhile) | `weightsUnusable` | the reason of the signal
+ * @throws MeshError `safetensorsInvalid` (ends early, or changes meanwhile) | `weightsUnusable` | the reason of the
+ * signal
  */
 export const readTensors = async (
   wanted: Iterable<TensorInfo>,

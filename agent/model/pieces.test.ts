@@ -200,7 +200,9 @@ test('pieces: a scale of a block that is no number is refused by tensor, row and
   }
   assert.throws(() => hashed({ tensor }, [[1, 1]]), {
     code: 'weightsUnusable',
-    message: `tensor blocks in /file.gguf cannot be used: scale of Q6_K that is infinite or not a number at row ${Math.floor(bad / 2)}, column ${(bad % 2) * 256}`,
+    message:
+      'tensor blocks in /file.gguf cannot be used: scale of Q6_K that is infinite or not a number at row ' +
+      `${Math.floor(bad / 2)}, column ${(bad % 2) * 256}`,
   })
   hashed({ tensor }, [[0, 1]])
 })

@@ -55,7 +55,10 @@ export interface RoomWanted {
   readonly neededBytes: number
 }
 
-/** Removes what killed processes left, and what no ring uses beyond the bound. @returns the shards that went, and bytes that were freed */
+/**
+ * Removes what killed processes left, and what no ring uses beyond the bound.
+ * @returns the shards that went, and bytes that were freed
+ */
 export const makeRoom = (
   root: string,
   wanted: RoomWanted,

@@ -116,7 +116,8 @@ describe('shards on disk', () => {
     mkdirSync(running)
     const left = temporaryFolderFor(makeShard(folder, '2', 500)).replace(`.${process.pid}.`, `.${deadPid}.`)
     renameSync(join(folder, '2'.repeat(64)), left)
-    const [old, fresh] = ['a', 'b'].map((digit) => join(folder, `${digit.repeat(64)}.01234567.tmp`)) // of an older version
+    // of an older version
+    const [old, fresh] = ['a', 'b'].map((digit) => join(folder, `${digit.repeat(64)}.01234567.tmp`))
     mkdirSync(old)
     mkdirSync(fresh)
     utimesSync(old, 1000, 1000)

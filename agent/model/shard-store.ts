@@ -106,7 +106,9 @@ export const listShards = (root: string): StoredShard[] =>
 export const temporaryFolderFor = (folder: string): string =>
   `${folder}.${process.pid}.${randomBytes(4).toString('hex')}.tmp`
 
-/** Folders that no process fills or removes any more: it was killed. Those of older versions name none, and get a day. */
+/**
+ * Folders that no process fills or removes any more: it was killed. Those of older versions name none, and get a day.
+ */
 const abandonedFolders = (root: string): string[] =>
   namesIn(root)
     .filter((name) => name.endsWith('.tmp'))

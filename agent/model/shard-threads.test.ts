@@ -73,7 +73,8 @@ describe('shard made by threads', () => {
         of(phase),
         of(phase).toSorted((a, b) => a - b),
       )
-      assert.ok(Math.abs((of(phase).at(-1) ?? 0) / bytes - 1) < 0.01, phase) // holes between aligned tensors are not written
+      // holes between aligned tensors are not written
+      assert.ok(Math.abs((of(phase).at(-1) ?? 0) / bytes - 1) < 0.01, phase)
     }
     assert.ok(of('quantising').length > 5)
     for (const { totalBytes } of seen) assert.equal(totalBytes, bytes)

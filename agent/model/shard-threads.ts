@@ -11,6 +11,9 @@ export interface ShardThreadInput {
   readonly shardFile: string
 }
 
-/** @throws MeshError `safetensorsInvalid`, `weightsChanged` and what else reading a model throws | Error with the code of the system */
+/**
+ * @throws MeshError `safetensorsInvalid`, `weightsChanged` and what else reading a model throws | Error with the code
+ * of the system
+ */
 export const writePiecesInThreads = (input: ShardThreadInput, work: ThreadedWork): Promise<void> =>
   runInThreads(new URL('./shard-thread.ts', import.meta.url), input, work)

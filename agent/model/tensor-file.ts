@@ -17,7 +17,10 @@ export interface TensorInfo {
 /** What data of tensors is read from. */
 export interface ByteSource {
   readonly path: string
-  /** Reads exactly `into.length` bytes. @throws MeshError `safetensorsInvalid` | `ggufInvalid` when the file ends early */
+  /**
+   * Reads exactly `into.length` bytes.
+   * @throws MeshError `safetensorsInvalid` | `ggufInvalid` when the file ends early
+   */
   read(into: Uint8Array, position: number): void
 }
 
@@ -70,7 +73,10 @@ export class TensorFile implements ByteSource {
     return stat !== undefined && stampOf(stat) === this.stamp
   }
 
-  /** Reads exactly `into.length` bytes. @throws MeshError `safetensorsInvalid` | `ggufInvalid` when the file ends early */
+  /**
+   * Reads exactly `into.length` bytes.
+   * @throws MeshError `safetensorsInvalid` | `ggufInvalid` when the file ends early
+   */
   read(into: Uint8Array, position: number): void {
     for (let at = 0; at < into.length;) {
       const got = readSync(this.#handle, into, at, into.length - at, position + at)

@@ -34,7 +34,10 @@ export interface EncodeOptions {
 }
 
 export interface Tokenizer {
-  /** Tokens of a text to be continued, with those that stand around every text (here: the begin token). @throws MeshError `promptTooLong` */
+  /**
+   * Tokens of a text to be continued, with those that stand around every text (here: the begin token).
+   * @throws MeshError `promptTooLong`
+   */
   encode(text: string, options?: EncodeOptions): number[]
   /**
    * Tokens of a conversation, up to where the answer begins. Special tokens are those that the template writes.

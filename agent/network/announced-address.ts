@@ -2,9 +2,9 @@
  * Addresses of a control plane that somebody else named: which of them this device may connect to at all.
  *
  * A member may be anybody's by now, and what it announces is dialled from inside of this network. So it may name public
- * addresses, and private ones (RFC 1918, RFC 4193, RFC 6598) only where the pool is on such a network itself; never this
- * machine, its link, a group, or a service that clouds offer their machines. A name is resolved first and the address
- * that was judged is the one that is dialled: the answer cannot be another one a moment later.
+ * addresses, and private ones (RFC 1918, RFC 4193, RFC 6598) only where the pool is on such a network itself; never
+ * this machine, its link, a group, or a service that clouds offer their machines. A name is resolved first and the
+ * address that was judged is the one that is dialled: the answer cannot be another one a moment later.
  */
 import { lookup } from 'node:dns/promises'
 import { isIP } from 'node:net'

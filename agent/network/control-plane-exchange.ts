@@ -1,6 +1,6 @@
 /**
- * Members tell each other which control plane serves their pool (a statement of its admins), and where they reach it: so
- * one that moved is found again without a server. The statement is checked by whoever holds the pool's root key; the
+ * Members tell each other which control plane serves their pool (a statement of its admins), and where they reach it:
+ * so one that moved is found again without a server. The statement is checked by whoever holds the pool's root key; the
  * addresses are worth no more than the key that is proven there.
  */
 import type { Connection } from '@libp2p/interface'

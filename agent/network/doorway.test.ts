@@ -69,7 +69,8 @@ test(
     await pause(1000) // they hold what they have
     const ms = await link(pool, 2)
     t.diagnostic(
-      `a link: ${calm.toFixed(0)} ms, in the flood ${ms.toFixed(0)} ms after ${floods.map(({ opened }) => opened).join(' and ')} sockets`,
+      `a link: ${calm.toFixed(0)} ms, in the flood ${ms.toFixed(0)} ms after ` +
+        `${floods.map(({ opened }) => opened).join(' and ')} sockets`,
     )
     assert.ok(
       pool.nodes.every(({ node }) => node.doorway.pendingCount <= 64 + 256),

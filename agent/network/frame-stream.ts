@@ -77,7 +77,8 @@ export class FrameStream {
    */
   async send(header: FrameHeader, payload: Uint8Array): Promise<void> {
     if (this.#ended) throw new Error('the stream is closed')
-    // header and payload in one piece: one packet for a small frame. The copy is needed in any case: encryption comes later
+    // header and payload in one piece: one packet for a small frame. The copy is needed in any case: encryption comes
+    // later
     const frame = Buffer.allocUnsafeSlow(frameHeaderBytes + payload.length)
     frame.set(encodeFrameHeader(header))
     frame.set(payload, frameHeaderBytes)

@@ -74,12 +74,16 @@ export const serveMembers = (
     }
   }
   void node.libp2p.handle(id, meet, { runOnLimitedConnection: true, maxInboundStreams: streamsAtOnce })
-  const stop = (): void => void Promise.resolve(node.libp2p.unhandle(id)).catch(() => undefined) // the node may have stopped
+  // the node may have stopped
+  const stop = (): void => void Promise.resolve(node.libp2p.unhandle(id)).catch(() => undefined)
   gate.onStop(stop)
   return stop
 }
 
-/** Answers the questions of members about pools that they are in, by `serveMembers`. @param answer may throw: the stream is reset */
+/**
+ * Answers the questions of members about pools that they are in, by `serveMembers`.
+ * @param answer may throw: the stream is reset
+ */
 export const answerMembers = <Question extends AboutPool, Answer extends TSchema | undefined>(
   protocol: MemberProtocol<Question, Answer>,
   served: Served,
@@ -97,7 +101,8 @@ export const answerMembers = <Question extends AboutPool, Answer extends TSchema
 
 /**
  * Asks a member about a pool that both are in.
- * @throws MeshError `notMember` (of that pool) | `protocolVersion` | `frameInvalid` | `frameTooLarge` | Error when the connection fails, or it takes too long
+ * @throws MeshError `notMember` (of that pool) | `protocolVersion` | `frameInvalid` | `frameTooLarge` | Error when the
+ * connection fails, or it takes too long
  */
 export const askMember = async <Question extends AboutPool, Answer extends TSchema | undefined>(
   protocol: MemberProtocol<Question, Answer>,

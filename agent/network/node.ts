@@ -42,7 +42,10 @@ export interface MeshNode {
   /** Where others can reach this node now, relayed addresses included. */
   addresses(): string[]
   relays(): RelayState[]
-  /** Relays that the control plane names: slots are reserved there too. An address that cannot be read is told and left out. */
+  /**
+   * Relays that the control plane names: slots are reserved there too. An address that cannot be read is told and left
+   * out.
+   */
   learnRelays(addresses: readonly string[]): void
   /** Tells peers and listeners the addresses of now: the interfaces of this machine changed. */
   announce(): Promise<void>
@@ -96,7 +99,8 @@ const build = async ({ key, listen, announce }: NodeOptions, doorway: Doorway) =
     privateKey: await generateKeyPairFromSeed('Ed25519', key.seed),
     addresses: { listen: [...listen], announce: [...announce] },
     transports: [tcp(), circuitRelayTransport()],
-    connectionEncrypters: [doorway.paced(socketTls()), doorway.paced(noise())], // TLS first: about twice as fast in Node
+    // TLS first: about twice as fast in Node
+    connectionEncrypters: [doorway.paced(socketTls()), doorway.paced(noise())],
     streamMuxers: [
       yamux({ streamOptions: { maxStreamWindowSize: streamWindowBytes, maxReadBufferLength: 2 * streamWindowBytes } }),
     ],

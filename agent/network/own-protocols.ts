@@ -16,7 +16,10 @@ interface Registrar {
 }
 
 export interface OwnProtocols {
-  /** From now on a stream is served when `admitted` settles, and reset when it rejects. Call it once, before protocols of ours are added. */
+  /**
+   * From now on a stream is served when `admitted` settles, and reset when it rejects. Call it once, before protocols
+   * of ours are added.
+   */
   guard(admitted: (connection: Connection) => Promise<void>): void
 }
 

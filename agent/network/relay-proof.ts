@@ -110,7 +110,10 @@ const isRestricted = async (connection: Connection): Promise<boolean> => {
   }
 }
 
-/** Shows one certificate, and the list of removals where the relay holds an older one. @throws Error when the connection fails */
+/**
+ * Shows one certificate, and the list of removals where the relay holds an older one.
+ * @throws Error when the connection fails
+ */
 const prove = (connection: Connection, credential: Credential): Promise<RelayAnswer> => {
   const { poolId, rootPublicKey, certificate, list } = credential
   const signal = AbortSignal.timeout(limits.gateMs)

@@ -21,7 +21,9 @@ export interface Reservations {
 }
 
 const pauses = { firstMs: 250, longestMs: 30_000 }
-/** How often a held slot is looked at, besides each loss of the connection: a relay may forget it and stay connected. */
+/**
+ * How often a held slot is looked at, besides each loss of the connection: a relay may forget it and stay connected.
+ */
 const checkMs = 5000
 const dialMs = 10_000
 

@@ -23,7 +23,10 @@ const renewals: MemberProtocol<typeof RenewalRequest, typeof RenewalAnswer> = {
 
 export interface RenewalExchangeOptions extends Served {
   readonly now: () => number
-  /** Signs in place of the certificate that is shown, if it is one of the device that asks. @throws MeshError why not */
+  /**
+   * Signs in place of the certificate that is shown, if it is one of the device that asks.
+   * @throws MeshError why not
+   */
   renew(request: RenewalRequest, deviceId: string): string
 }
 

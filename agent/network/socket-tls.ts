@@ -51,7 +51,10 @@ const utilities = await loadUtilities()
 export const makeLinkCertificate = async (): Promise<LinkCertificate | undefined> =>
   utilities?.generateCertificate(await generateKeyPair('Ed25519'))
 
-/** The socket under a connection on which nothing waits to be read or written; otherwise bytes would be lost or out of order. */
+/**
+ * The socket under a connection on which nothing waits to be read or written; otherwise bytes would be lost or out of
+ * order.
+ */
 const freshSocketOf = (connection: MessageStream): Socket | undefined => {
   const { socket, readBuffer, writeBuffer } = connection as {
     socket?: unknown
@@ -71,8 +74,8 @@ const controlDelayMs = 2
 
 /**
  * Header and payload of a muxer frame leave in one write, hence in one TLS record and one packet. yamux answers every
- * payload with an update of the window; that answer waits a little for a payload to travel with, for on its own it would
- * wake the peer once more for every message.
+ * payload with an update of the window; that answer waits a little for a payload to travel with, for on its own it
+ * would wake the peer once more for every message.
  */
 const inOneWrite = (stream: MessageStream, socket: TLSSocket): MessageStream => {
   const writer = stream as MessageStream & { sendData(data: { readonly byteLength: number }): unknown }
@@ -114,7 +117,9 @@ class SocketTls implements ConnectionEncrypter {
   readonly protocol: string
   readonly #components: TLSComponents
   readonly #stock: ConnectionEncrypter
-  /** One for all connections, as the specification allows: made while a peer waits, its first bytes would overtake us. */
+  /**
+   * One for all connections, as the specification allows: made while a peer waits, its first bytes would overtake us.
+   */
   #certificate: ReturnType<Utilities['generateCertificate']> | undefined
   readonly [Symbol.toStringTag] = 'mesh/socket-tls'
   readonly [serviceCapabilities] = ['@libp2p/connection-encryption']

@@ -1,4 +1,6 @@
-/** Ranks agree on what carries their sums, over real libp2p nodes: sockets where all can, else streams on all of them. */
+/**
+ * Ranks agree on what carries their sums, over real libp2p nodes: sockets where all can, else streams on all of them.
+ */
 import assert from 'node:assert/strict'
 import { networkInterfaces } from 'node:os'
 import { test, type TestContext } from 'node:test'
@@ -75,7 +77,8 @@ const checkStreams = async (
     if (ends.isOpen)
       await assert.rejects(ends.channel.receive(ends.channel.rank === 0 ? 1 : 0, offerTag), { code: 'peerLost' })
   }
-  for (let tries = 0; listeners() > want.listeners && tries < 20; tries++) await pause(10) // a handle takes a turn to close
+  // a handle takes a turn to close
+  for (let tries = 0; listeners() > want.listeners && tries < 20; tries++) await pause(10)
   assert.equal(listeners(), want.listeners)
 }
 

@@ -1,8 +1,8 @@
 /**
  * Opens the sockets of an epoch, if every rank can: each listens where it computes, tells the others the port and the
  * fingerprint of its certificate over the streams of libp2p, and the lower rank dials the higher one at the machine to
- * which its stream leads. Where any of that fails on any rank (a relay between two ranks, a firewall, an older agent) the
- * sums of all stay on the streams.
+ * which its stream leads. Where any of that fails on any rank (a relay between two ranks, a firewall, an older agent)
+ * the sums of all stay on the streams.
  */
 import { problemOf } from '../../shared/errors.ts'
 import type { Logger } from '../../shared/log.ts'
@@ -190,6 +190,7 @@ class Opening {
 
 /**
  * To be called once by every rank, when its streams are up and nothing else uses them.
- * @returns `undefined` when sums can go over the sockets of `host`; otherwise why not, and the host is closed. Never throws.
+ * @returns `undefined` when sums can go over the sockets of `host`; otherwise why not, and the host is closed. Never
+ * throws.
  */
 export const openLinks = (options: OpenLinksOptions): Promise<string | undefined> => new Opening(options).run()

@@ -1,4 +1,6 @@
-/** Who it lies with when an epoch or a job fails: what members say of themselves and of each other, as pure decisions. */
+/**
+ * Who it lies with when an epoch or a job fails: what members say of themselves and of each other, as pure decisions.
+ */
 import type { ErrorReportJson } from '../../shared/schema/common.ts'
 
 /** A member says that it has no link to another one, or lost it. */
@@ -65,7 +67,8 @@ export const blamedForJob = (
   members: Ranks,
   error: ErrorReportJson,
 ): { readonly deviceId: string; readonly fault: 'silent' | 'job' | 'link' } | undefined => {
-  if (error.code === 'jobStalled' && members[0]) return { deviceId: members[0].deviceId, fault: 'silent' } // it says nothing any more
+  // it says nothing any more
+  if (error.code === 'jobStalled' && members[0]) return { deviceId: members[0].deviceId, fault: 'silent' }
   const named = namedIn(members, error)
   const deviceId = named ?? members[0]?.deviceId
   if (deviceId === undefined || harmlessCodes.includes(error.code)) return undefined

@@ -1,4 +1,7 @@
-/** Finds the members of one epoch that keep it from working: who stands still while it loads, is last for too long, or has no links. */
+/**
+ * Finds the members of one epoch that keep it from working: who stands still while it loads, is last for too long, or
+ * has no links.
+ */
 import { MeshError } from '../../shared/errors.ts'
 import type { ErrorReportJson } from '../../shared/schema/common.ts'
 import type { Loading } from '../../shared/schema/ring.ts'

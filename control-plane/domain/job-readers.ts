@@ -17,7 +17,10 @@ export interface ReadingTerms {
   readonly adminsReadText: boolean
 }
 
-/** The device that submitted it, or made the key that it came by; an app by that same key; admins where the pool says so. */
+/**
+ * The device that submitted it, or made the key that it came by; an app by that same key; admins where the pool says
+ * so.
+ */
 export const mayReadText = (
   { submittedBy, keyId }: Pick<Job, 'submittedBy' | 'keyId'>,
   reader: Reader,

@@ -1,4 +1,7 @@
-/** Why a job failed, as rank 0 tells it: it may say what a rank can know of a job, and name the members as they are called. */
+/**
+ * Why a job failed, as rank 0 tells it: it may say what a rank can know of a job, and name the members as they are
+ * called.
+ */
 import { MeshError } from '../../shared/errors.ts'
 import { reportedBy } from '../../shared/peer-report.ts'
 import type { ErrorReportJson } from '../../shared/schema/common.ts'

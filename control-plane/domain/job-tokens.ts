@@ -1,4 +1,6 @@
-/** What a job can have used at most, and what rank 0 may claim of it: pure decisions, from what the control plane knows. */
+/**
+ * What a job can have used at most, and what rank 0 may claim of it: pure decisions, from what the control plane knows.
+ */
 import type { JobSubmission } from '../../shared/schema/job.ts'
 import { sealedBytes } from '../../shared/sealed/padding.ts'
 import type { ModelShape } from '../../shared/schema/model.ts'
@@ -6,7 +8,10 @@ import type { JobResult } from './job-state.ts'
 
 /** What begins and ends a text, and the space that some vocabularies put before it. */
 const aroundText = 16
-/** What a chat template writes around a message, and once around all: names of roles, a date, a system message of its own. */
+/**
+ * What a chat template writes around a message, and once around all: names of roles, a date, a system message of its
+ * own.
+ */
 const aroundMessage = 64
 const aroundChat = 512
 
@@ -25,7 +30,10 @@ const mostPromptTokens = ({ prompt = '', messages, sealed }: Asked): number =>
     : (messages?.reduce((sum, { content }) => sum + Buffer.byteLength(content) + aroundMessage, aroundChat) ??
       Buffer.byteLength(prompt) + aroundText)
 
-/** The most tokens that prompt and answer can have had together. @param answered tokens of the answer, as it was told */
+/**
+ * The most tokens that prompt and answer can have had together.
+ * @param answered tokens of the answer, as it was told
+ */
 export const mostTokens = (submission: Asked, { context }: Pick<ModelShape, 'context'>, answered: number): number =>
   Math.min(context, mostPromptTokens(submission) + Math.min(answered, submission.maxTokens))
 

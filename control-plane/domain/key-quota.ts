@@ -8,7 +8,9 @@ export const dayMs = 86_400_000
 /** Midnight UTC before `now`. */
 export const dayStart = (now: number): number => Math.floor(now / dayMs) * dayMs
 
-/** The control plane has no tokenizer. English has four bytes a token, Chinese about three: this errs to the safe side. */
+/**
+ * The control plane has no tokenizer. English has four bytes a token, Chinese about three: this errs to the safe side.
+ */
 const bytesPerToken = 3
 /** What a chat template writes around a message. */
 const tokensPerMessage = 8

@@ -1,4 +1,6 @@
-/** How much may wait: of one API key, of one member, of a pool. Nobody's flood keeps others from asking: pure decisions. */
+/**
+ * How much may wait: of one API key, of one member, of a pool. Nobody's flood keeps others from asking: pure decisions.
+ */
 import { MeshError } from '../../shared/errors.ts'
 import { limits } from '../../shared/limits.ts'
 import { formatBytes } from '../../shared/words.ts'

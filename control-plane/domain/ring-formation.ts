@@ -68,7 +68,10 @@ const list = (names: readonly string[]): string =>
 const nobodyThere = (intents: readonly IntentState[]): string => {
   const unproven = intents.filter(({ online, available }) => online && !available).map(({ name }) => name)
   if (unproven.length === 0) return `no device is online; ${list(intents.map(({ name }) => name))} would serve it`
-  return `${list(unproven)} ${unproven.length === 1 ? 'is' : 'are'} online, but ${unproven.length === 1 ? 'its' : 'their'} membership of the pool is over: an admin's agent renews it`
+  return (
+    `${list(unproven)} ${unproven.length === 1 ? 'is' : 'are'} online, ` +
+    `but ${unproven.length === 1 ? 'its' : 'their'} membership of the pool is over: an admin's agent renews it`
+  )
 }
 
 /**

@@ -216,7 +216,10 @@ export class RingHealth {
     this.#strike(deviceId, 'own', error, now)
   }
 
-  /** It comes to a ring that works, or is outside of one that was there when the control plane started: it is tried first. */
+  /**
+   * It comes to a ring that works, or is outside of one that was there when the control plane started: it is tried
+   * first.
+   */
   doubt(deviceId: string, now: number): void {
     const trouble = this.#troubles.get(deviceId) ?? none
     if (!trouble.out)

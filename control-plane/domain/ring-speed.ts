@@ -1,4 +1,6 @@
-/** What a turn costs whose job cannot say it: one that failed pays for the time for which it kept the ring from others. */
+/**
+ * What a turn costs whose job cannot say it: one that failed pays for the time for which it kept the ring from others.
+ */
 
 /** What is known of a turn that ended. */
 export interface Used {

@@ -1,7 +1,7 @@
 /**
- * What the spot checks of a ring say about each of its members. One accuser may lie, or be what is broken itself, so its
- * word names a member and does no more: a member's sums count as wrong when two others at least say so, and more than
- * half of those that checked it. Members that are found wrong have no say about the others. Pure.
+ * What the spot checks of a ring say about each of its members. One accuser may lie, or be what is broken itself, so
+ * its word names a member and does no more: a member's sums count as wrong when two others at least say so, and more
+ * than half of those that checked it. Members that are found wrong have no say about the others. Pure.
  */
 import type { RankCheck, SumVerdict } from '../../shared/schema/ring.ts'
 

@@ -30,7 +30,8 @@ const keyOf = ({ headers: sent }: FastifyRequest): string | undefined =>
 
 /**
  * The app behind a request that shows an API key; `undefined` when it shows none.
- * @throws MeshError `keyNotAccepted` | `keyInvalid` | `keyAttempts` | `keyRevoked` | `keyExpired` | `keyMakerGone` | `keyOtherPool` | `poolMoved`
+ * @throws MeshError `keyNotAccepted` | `keyInvalid` | `keyAttempts` | `keyRevoked` | `keyExpired` | `keyMakerGone` |
+ * `keyOtherPool` | `poolMoved`
  */
 const authoriseKey = (
   request: FastifyRequest,
@@ -54,7 +55,10 @@ const authoriseKey = (
   return { deviceId, address: request.ip, isAdmin: false, keyId }
 }
 
-/** @throws MeshError `signatureInvalid` | `wrongControlPlane` | `clockSkew` | `replayed` | `deviceUnknown` | `notFound` | certificate errors | `notAdmin` */
+/**
+ * @throws MeshError `signatureInvalid` | `wrongControlPlane` | `clockSkew` | `replayed` | `deviceUnknown` | `notFound`
+ * | certificate errors | `notAdmin`
+ */
 const authorise = (request: FastifyRequest, route: Route, services: Services): Caller => {
   const deviceId = verifyRequest(
     request.headers,

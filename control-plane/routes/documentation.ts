@@ -33,7 +33,8 @@ export const documentation = {
           in: 'header' as const,
           name: 'mesh-signature',
           description:
-            'Ed25519 signature of the device with mesh-device, mesh-time, mesh-nonce, mesh-body and mesh-protocol; member routes also want mesh-certificate',
+            'Ed25519 signature of the device with mesh-device, mesh-time, mesh-nonce, ' +
+            'mesh-body and mesh-protocol; member routes also want mesh-certificate',
         },
         key: { type: 'http' as const, scheme: 'bearer', description: 'API key of mesh api-key-create, for one pool' },
       },

@@ -37,8 +37,10 @@ const answerNotFound = (request: FastifyRequest, reply: FastifyReply): FastifyRe
     .status(404)
     .send(
       openAiError(
-        `Mesh has no OpenAI-compatible API (${request.method} ${path}). With an API key of mesh api-key-create: GET /api/api-key tells the pool, ` +
-          'GET /api/pools/{poolId}/rings the models, POST /api/pools/{poolId}/jobs runs a prompt; GET /docs shows every route.',
+        `Mesh has no OpenAI-compatible API (${request.method} ${path}). With an API key of mesh api-key-create: ` +
+          'GET /api/api-key tells the pool, ' +
+          'GET /api/pools/{poolId}/rings the models, POST /api/pools/{poolId}/jobs runs a prompt; ' +
+          'GET /docs shows every route.',
       ),
     )
 }

@@ -20,7 +20,8 @@ export const refuseUnreadable = (error: Error & { readonly code?: string }, sock
     isLate ? 'the request did not arrive in time' : `it is not HTTP (${error.code ?? error.message})`,
   )
   socket.end(
-    `HTTP/1.1 ${status}\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
+    `HTTP/1.1 ${status}\r\ncontent-type: application/json\r\ncontent-length: ` +
+      `${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
   )
 }
 

@@ -147,7 +147,9 @@ export class AgentSockets {
     agent.unheard = true
   }
 
-  /** There is room again. Whoever is welcomed says once more what is not settled, and what is known already is dropped. */
+  /**
+   * There is room again. Whoever is welcomed says once more what is not settled, and what is known already is dropped.
+   */
   #askAgain(): void {
     const { presence, now, heartbeatMs } = this.#options
     for (const agent of presence.all()) {

@@ -19,7 +19,8 @@ export const boundSocket = (socket: WebSocket): AgentSocket => {
     },
     allow: (as) => {
       whose = as
-      // `ws` takes the most that it collects of a message once for all sockets; each has it in a field that is not public
+      // `ws` takes the most that it collects of a message once for all sockets; each has it in a field that is not
+      // public
       const receiver: unknown = Reflect.get(socket, '_receiver')
       if (typeof receiver === 'object' && receiver !== null)
         Reflect.set(receiver, '_maxPayload', as === 'member' ? limits.requestBytes : limits.helloBytes)

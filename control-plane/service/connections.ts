@@ -1,6 +1,6 @@
 /**
- * Who may hold a connection to the control plane. Those over which a member or an app has proved itself stay, as many as
- * one of them needs; all others hold one of few places, and whoever has held one for longest makes room.
+ * Who may hold a connection to the control plane. Those over which a member or an app has proved itself stay, as many
+ * as one of them needs; all others hold one of few places, and whoever has held one for longest makes room.
  */
 import type { Server, Socket } from 'node:net'
 import { householdOf } from '../../shared/household.ts'

@@ -1,6 +1,6 @@
 /**
- * What services tell others without knowing them. Calls go one way, from jobs to rings to what both stand on; what has to
- * reach the other way is told here, to whoever listens, before `emit` returns.
+ * What services tell others without knowing them. Calls go one way, from jobs to rings to what both stand on; what has
+ * to reach the other way is told here, to whoever listens, before `emit` returns.
  */
 import { EventEmitter } from 'node:events'
 import type { ErrorReportJson } from '../../shared/schema/common.ts'

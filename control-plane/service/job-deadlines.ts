@@ -21,7 +21,10 @@ export class JobDeadlines {
     this.#options = options
   }
 
-  /** Ends the job when rank 0 does not get on with it. @param leftMs from now on, whatever it says meanwhile; absent: since it got on last */
+  /**
+   * Ends the job when rank 0 does not get on with it.
+   * @param leftMs from now on, whatever it says meanwhile; absent: since it got on last
+   */
   watch(running: RunningJob, leftMs?: number): void {
     const { stallMs, now, background } = this.#options
     const waitMs = leftMs ?? Math.max(1, running.gotOnAt + stallMs - now())

@@ -63,7 +63,10 @@ export class Jobs {
     options.events.on('ringDissolved', (ring) => this.#failWaiting(ring))
   }
 
-  /** @throws MeshError `ringEmpty` | `ringTooLarge` | `ringBlocked` | `promptTooLong` | `queueFull` | `requestInvalid` | `keyQuotaExceeded` | `keyQuotaTooSmall` */
+  /**
+   * @throws MeshError `ringEmpty` | `ringTooLarge` | `ringBlocked` | `promptTooLong` | `queueFull` | `requestInvalid` |
+   * `keyQuotaExceeded` | `keyQuotaTooSmall`
+   */
   submit(poolId: string, { deviceId: submittedBy, keyId = '' }: Submitter, submission: JobSubmission): Job {
     const { jobStore, jobQueueStore, liveRings, jobDispatch, hub, credits, keys, now } = this.#options
     checkAsked(submission)

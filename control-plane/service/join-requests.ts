@@ -1,4 +1,7 @@
-/** How a device becomes a member: it asks, an admin signs (by hand, or its agent for an invite), it fetches the certificate. */
+/**
+ * How a device becomes a member: it asks, an admin signs (by hand, or its agent for an invite), it fetches the
+ * certificate.
+ */
 import { MeshError } from '../../shared/errors.ts'
 import type { ErrorReportJson } from '../../shared/schema/common.ts'
 import type { InviteProof, JoinRequest } from '../../shared/schema/pool.ts'

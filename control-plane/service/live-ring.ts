@@ -1,4 +1,6 @@
-/** What is known of a ring only while this process lives: what its members said of the epoch, and when to look again. */
+/**
+ * What is known of a ring only while this process lives: what its members said of the epoch, and when to look again.
+ */
 import { backoffMs } from '../../shared/backoff.ts'
 import type { MeshError } from '../../shared/errors.ts'
 import type { RingMember, RingStatus } from '../../shared/schema/ring.ts'

@@ -44,7 +44,8 @@ export class Memberships {
   /**
    * A device shows its certificate of a pool. One that we have not seen is stored: after the loss of our database the
    * members of a pool are known again as they come.
-   * @throws MeshError `notFound` (no such pool here) | `poolMoved` | `certificateInvalid` | `certificateExpired` | `memberRemoved`
+   * @throws MeshError `notFound` (no such pool here) | `poolMoved` | `certificateInvalid` | `certificateExpired` |
+   * `memberRemoved`
    */
   show(text: string, deviceId: string, poolId: string | undefined = poolIdIn(text)): Certificate {
     const { poolStore, pins, presence, background } = this.#options

@@ -64,7 +64,8 @@ export class Pins {
     if (pin.controlPlaneId === id) return true
     logger.info(
       { pool: poolId, to: pin.controlPlaneId, number: pin.number },
-      `pool ${shortId(poolId)} was moved to control plane ${shortId(pin.controlPlaneId)}: it is not served here any more`,
+      `pool ${shortId(poolId)} was moved to control plane ${shortId(pin.controlPlaneId)}: ` +
+        'it is not served here any more',
     )
     for (const agent of agents) presence.expel(agent.deviceId, poolId)
     events.emit('poolMoved', poolId)

@@ -32,7 +32,8 @@ export class Pools {
 
   /**
    * Publishes a pool by the device that made it, or an admin of it; repeating it is harmless.
-   * @throws MeshError `poolKeyMismatch` | `charterInvalid` | `certificateInvalid` | `certificateExpired` | `memberRemoved` | `notAdmin`
+   * @throws MeshError `poolKeyMismatch` | `charterInvalid` | `certificateInvalid` | `certificateExpired` |
+   * `memberRemoved` | `notAdmin`
    */
   create(creation: PoolCreation, deviceId: string): Pool {
     const { poolStore, memberships, presence, now } = this.#options

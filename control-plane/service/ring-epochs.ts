@@ -131,7 +131,10 @@ export class RingEpochs {
     }
   }
 
-  /** Tells those that are left out, and lets those load whose pause is over. @param present the ring after the decision */
+  /**
+   * Tells those that are left out, and lets those load whose pause is over.
+   * @param present the ring after the decision
+   */
   #lookAfter(ring: StoredRing, present: StoredRing, { isBusy, intents, decision }: Outcome): void {
     const { liveRings, ringTrials } = this.#options
     const live = liveRings.of(ring.ringId)

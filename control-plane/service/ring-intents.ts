@@ -28,7 +28,10 @@ export class RingIntents {
     this.#options = options
   }
 
-  /** @throws MeshError `modelMismatch` | `quantMismatch` when others serve the model with other files or quantisation | `planImpossible` | `ringLimit` */
+  /**
+   * @throws MeshError `modelMismatch` | `quantMismatch` when others serve the model with other files or quantisation |
+   * `planImpossible` | `ringLimit`
+   */
   join(poolId: string, deviceId: string, join: RingJoin): RingView {
     const { ringStore, liveRings, ringEpochs, now } = this.#options
     planShards(join.model.shape, [join.share]) // a shape that nobody could split must not be stored
@@ -91,8 +94,8 @@ export class RingIntents {
   }
 
   /**
-   * After the start: older versions kept rings in which nobody serves. And nobody knows any more why a device is no part
-   * of the epoch that is there: it is tried first.
+   * After the start: older versions kept rings in which nobody serves. And nobody knows any more why a device is no
+   * part of the epoch that is there: it is tried first.
    */
   sweep(): void {
     const { ringStore, liveRings, ringEpochs, now } = this.#options

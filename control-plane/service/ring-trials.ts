@@ -1,4 +1,7 @@
-/** Members that a ring goes on without: they are told why, and show that they can load before anybody waits for them again. */
+/**
+ * Members that a ring goes on without: they are told why, and show that they can load before anybody waits for them
+ * again.
+ */
 import type { Logger } from '../../shared/log.ts'
 import type { IntentState } from '../domain/ring-formation.ts'
 import type { StoredRing } from '../store/ring-store.ts'

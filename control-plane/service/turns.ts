@@ -40,7 +40,9 @@ export class Turns {
     this.#options = options
   }
 
-  /** Takes the next job of that ring's queue: the oldest of the key whose turn it is, of the member whose turn it is. */
+  /**
+   * Takes the next job of that ring's queue: the oldest of the key whose turn it is, of the member whose turn it is.
+   */
   next({ ringId, poolId, modelId }: StoredRing): Job | undefined {
     const { jobStore, jobQueueStore, credits } = this.#options
     const waiting = Map.groupBy(jobQueueStore.waitingByKey(poolId, modelId), ({ submittedBy }) => submittedBy)

@@ -1,4 +1,6 @@
-/** Jobs from their submission to their end. Each method is one transaction, so a crash leaves a job before or after it. */
+/**
+ * Jobs from their submission to their end. Each method is one transaction, so a crash leaves a job before or after it.
+ */
 import { and, desc, eq, inArray, isNull, or } from 'drizzle-orm'
 import type { JobId } from '../../shared/ids.ts'
 import type { Job, JobEvent, JobState, JobSubmission } from '../../shared/schema/job.ts'
@@ -185,7 +187,8 @@ export class JobStore {
         .from(jobs)
         .where(eq(jobs.jobId, jobId))
         .get()
-      // A message is taken whole or not at all: its text belongs to all of its tokens, and a leader repeats whole messages.
+      // A message is taken whole or not at all: its text belongs to all of its tokens, and a leader repeats whole
+      // messages.
       if (!row || !openStates.includes(row.state) || firstIndex !== row.received) return undefined
       tx.update(jobs)
         .set({ received: firstIndex + tokens.length })
@@ -235,7 +238,10 @@ export class JobStore {
     })
   }
 
-  /** The next events, at most so many, with a higher sequence number; of what is forgotten those without text. Empty: no more. */
+  /**
+   * The next events, at most so many, with a higher sequence number; of what is forgotten those without text. Empty: no
+   * more.
+   */
   events(jobId: string, after: number, most?: number): JobEvent[] {
     return this.#store.transaction(() => {
       for (let from = after; ;) {

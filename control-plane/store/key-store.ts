@@ -21,7 +21,10 @@ export class KeyStore {
     return this.#store.select().from(apiKeys).where(eq(apiKeys.keyId, keyId)).get()
   }
 
-  /** Stores a key. Where its maker has `limit` of them, the one that ended first makes room. @returns false when all of those are live */
+  /**
+   * Stores a key. Where its maker has `limit` of them, the one that ended first makes room.
+   * @returns false when all of those are live
+   */
   add(key: StoredKey, limit: number): boolean {
     return this.#store.transaction((tx) => {
       const isOwn = and(eq(apiKeys.poolId, key.poolId), eq(apiKeys.deviceId, key.deviceId))

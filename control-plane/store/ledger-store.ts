@@ -108,7 +108,11 @@ export class LedgerStore {
     }
   }
 
-  /** Entries in order. @param after number of the last entry that is known @param since leaves out what was settled earlier */
+  /**
+   * Entries in order.
+   * @param after number of the last entry that is known
+   * @param since leaves out what was settled earlier
+   */
   entries(
     poolId: string,
     { after, since, limit }: { readonly after: number; readonly since: number; readonly limit: number },

@@ -33,17 +33,20 @@ test('ledger: rows cannot be changed, removed, replaced or put in between', (t) 
   const { credits, raw } = small(t)
   const before = checkLedger(credits)
   const columns =
-    'pool_id, device_id, kind, job_id, epoch, weights, tokens, compute_us, model_weights, amount, settled_at, signature, hash'
+    'pool_id, device_id, kind, job_id, epoch, weights, tokens, compute_us, model_weights, amount, settled_at, ' +
+    'signature, hash'
   for (const [statement, problem] of [
     ['update ledger_entries set amount = 1 where sequence = 3', /cannot be changed/],
     ['delete from ledger_entries where sequence = 40', /cannot be removed/],
     ['delete from ledger_entries', /cannot be removed/],
     [
-      `insert or replace into ledger_entries (sequence, ${columns}) select sequence, ${columns} from ledger_entries where sequence = 3`,
+      `insert or replace into ledger_entries (sequence, ${columns}) select sequence, ` +
+        `${columns} from ledger_entries where sequence = 3`,
       /must be the next one/,
     ],
     [
-      `insert or replace into ledger_entries (sequence, ${columns}) select 41, ${columns} from ledger_entries where sequence = 3`,
+      `insert or replace into ledger_entries (sequence, ${columns}) select 41, ` +
+        `${columns} from ledger_entries where sequence = 3`,
       /must be the next one, and new/,
     ],
     [

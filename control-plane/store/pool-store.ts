@@ -43,7 +43,10 @@ export class PoolStore {
     this.#store = store
   }
 
-  /** Publishes a pool with its maker's certificate; repeating it changes nothing but name and certificate: what it was made to be stays. */
+  /**
+   * Publishes a pool with its maker's certificate; repeating it changes nothing but name and certificate: what it was
+   * made to be stays.
+   */
   create({ certificate: text, ...pool }: PoolCreation, certificate: Certificate, now: number): void {
     this.#store.transaction((tx) => {
       const known = tx.select({ name: pools.name }).from(pools).where(eq(pools.poolId, pool.poolId)).get()

@@ -1,4 +1,6 @@
-/** Text of jobs on the disk of the control plane: sealed, forgotten on time, and nowhere in unused parts of the file. */
+/**
+ * Text of jobs on the disk of the control plane: sealed, forgotten on time, and nowhere in unused parts of the file.
+ */
 import assert from 'node:assert/strict'
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -156,10 +158,12 @@ test('stored text: what an older version wrote is sealed step by step, and what 
   raw.pragma('application_id = 0')
   raw.exec("insert into networks values ('home', 1)")
   raw.exec(
-    `insert into pools (pool_id, network_id, name, root_public_key, created_at) values ('${'a'.repeat(64)}', 'home', 'P', 'k', 1)`,
+    `insert into pools (pool_id, network_id, name, root_public_key, created_at) values ('${'a'.repeat(64)}', ` +
+      `'home', 'P', 'k', 1)`,
   )
   const insertJob = raw.prepare(
-    'insert into jobs (job_id, pool_id, submitted_by, idempotency_key, model_id, submission, state, world_size, epoch, received, result, created_at, finished_at) values (?, ?, ?, ?, ?, ?, ?, 0, 0, ?, ?, 5, ?)',
+    'insert into jobs (job_id, pool_id, submitted_by, idempotency_key, model_id, submission, state, world_size, ' +
+      'epoch, received, result, created_at, finished_at) values (?, ?, ?, ?, ?, ?, ?, 0, 0, ?, ?, 5, ?)',
   )
   const insertEvent = raw.prepare('insert into job_events (job_id, sequence, event) values (?, ?, ?)')
   const jobs = 12
@@ -354,7 +358,8 @@ test('stored text: kept for 0, it goes a minute after its submitter read it, ten
   at += leastKeptMs - 1
   await leader.unread()
   await new Promise((resolve) => setTimeout(resolve, 60))
-  assert.deepEqual((await events(read)).filter(({ type }) => type === 'tokens').length, 2) // a client that lost its connection reads it again
+  // a client that lost its connection reads it again
+  assert.deepEqual((await events(read)).filter(({ type }) => type === 'tokens').length, 2)
   at += 1
   await eventually('what was read is forgotten', async () =>
     (await events(read)).every(({ type }) => type !== 'tokens'),

@@ -18,7 +18,9 @@ const errorOf = async (answer: Response): Promise<string> => {
   return `${answer.status} ${body.error.code}`
 }
 
-/** What each sender meets at a route, by the access that it declares: a refusal, or nothing that has to do with access. */
+/**
+ * What each sender meets at a route, by the access that it declares: a refusal, or nothing that has to do with access.
+ */
 const refusals = {
   open: {},
   device: {
@@ -299,7 +301,8 @@ test('access: a body that is not JSON by its type is not read, and bytes count, 
     })
   assert.match(await errorOf(await send('text/plain', Buffer.from('hello'), Buffer.alloc(0))), /^415 /)
   const wellFormed = Buffer.from('{"name":"\ufffd"}')
-  const malformed = Buffer.from(wellFormed.toString('latin1').replace('\xef\xbf\xbd', '\xff'), 'latin1') // the same text, once it is decoded
+  // the same text, once it is decoded
+  const malformed = Buffer.from(wellFormed.toString('latin1').replace('\xef\xbf\xbd', '\xff'), 'latin1')
   assert.equal(malformed.toString(), wellFormed.toString())
   assert.equal(await errorOf(await send('application/json', malformed, wellFormed)), '401 signatureInvalid')
 })

@@ -35,7 +35,9 @@ interface ClockedPlane extends Plane {
   pass(ms: number): void
 }
 
-/** A control plane whose clock the test moves. It never starts within a minute of midnight UTC, where quotas begin anew. */
+/**
+ * A control plane whose clock the test moves. It never starts within a minute of midnight UTC, where quotas begin anew.
+ */
 const plane = async (t: TestContext, folder?: string): Promise<ClockedPlane> => {
   let ahead = dayMs - (Date.now() % dayMs) < 60_000 ? 60_000 : 0
   const now = (): number => Date.now() + ahead

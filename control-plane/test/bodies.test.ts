@@ -1,4 +1,7 @@
-/** What a stranger can cost by bodies and by many requests, over real HTTP: nothing is read before it is known who sends. */
+/**
+ * What a stranger can cost by bodies and by many requests, over real HTTP: nothing is read before it is known who
+ * sends.
+ */
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
@@ -100,7 +103,8 @@ test(
     )
     const [cpuMs, grownMiB] = [after.cpuMs - before.cpuMs, after.peakMiB - before.peakMiB]
     t.diagnostic(
-      `${(cpuMs / 40).toFixed(1)} ms of processor a body (honest requests included), ${grownMiB.toFixed(0)} MiB more at the peak`,
+      `${(cpuMs / 40).toFixed(1)} ms of processor a body (honest requests included), ` +
+        `${grownMiB.toFixed(0)} MiB more at the peak`,
     )
     assert.ok(cpuMs / 40 < 5, `${cpuMs} ms of processor`)
     assert.ok(grownMiB < 40, `${grownMiB.toFixed(0)} MiB`)

@@ -1,4 +1,6 @@
-/** What connections cost: those of strangers, streams and sockets that nobody reads, and messages that are too large. */
+/**
+ * What connections cost: those of strangers, streams and sockets that nobody reads, and messages that are too large.
+ */
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { connect, createServer, type Socket } from 'node:net'

@@ -1,4 +1,6 @@
-/** A member or an app gone bad, over real HTTP, sockets and SQLite: what floods the queue, and what others still get. */
+/**
+ * A member or an app gone bad, over real HTTP, sockets and SQLite: what floods the queue, and what others still get.
+ */
 import assert from 'node:assert/strict'
 import { statSync } from 'node:fs'
 import { join as joinPath } from 'node:path'

@@ -1,4 +1,6 @@
-/** Jobs when something goes wrong on the way: lost agents, cancelling, repeated requests and messages, broken streams. */
+/**
+ * Jobs when something goes wrong on the way: lost agents, cancelling, repeated requests and messages, broken streams.
+ */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { createPool, eventually, FakeAgent, quickSettings, startPlane, submission, type TestPool } from './plane.ts'

@@ -1,4 +1,7 @@
-/** Jobs by the thousand on a real database, their reports late, lost and repeated: for the test of the ledger and its benchmark. */
+/**
+ * Jobs by the thousand on a real database, their reports late, lost and repeated: for the test of the ledger and its
+ * benchmark.
+ */
 import { type FinishedJob, isComplete } from '../../shared/ledger/job-entries.ts'
 import { heldWeights, planShards, weightsOf } from '../../shared/plan/shard-plan.ts'
 import type { ModelShape } from '../../shared/schema/model.ts'

@@ -1,4 +1,6 @@
-/** One member keeps a ring from working, in every way that it can: the others go on without it, and it is tried again. */
+/**
+ * One member keeps a ring from working, in every way that it can: the others go on without it, and it is tried again.
+ */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { createPool, eventually, FakeAgent, manifest, quickSettings, startPlane, submission } from './plane.ts'

@@ -60,7 +60,8 @@ test('pin: members are told; a pool that was moved is refused by name, to device
   const moved = {
     code: 'poolMoved',
     message: new RegExp(
-      `served by the control plane with the key ${elsewhere.slice(0, 8)}, and this is one with the key ${idOf(plane).slice(0, 8)}`,
+      `served by the control plane with the key ${elsewhere.slice(0, 8)}, ` +
+        `and this is one with the key ${idOf(plane).slice(0, 8)}`,
     ),
   }
   const asDevice = (at: string): Promise<unknown> => agents[1].device.client(at).call('listRings', { params })

@@ -228,12 +228,15 @@ test('text: a sealed prompt passes as it is, its key is shown with the certifica
   const { jobId } = await app.call('submitJob', { params, body: asked('right') })
   assert.equal((await app.call('getKey', {})).reserved, (1200 * 3) / 4 / 3 + 5)
   const { submission: given } = await leader.next('job-assign')
-  assert.deepEqual([given.sealed, given.stop, given.idempotencyKey], [sealed, [], jobId]) // the key of who asked is not for rank 0
+  // the key of who asked is not for rank 0
+  assert.deepEqual([given.sealed, given.stop, given.idempotencyKey], [sealed, [], jobId])
   leader.send({ type: 'job-failed', jobId, epoch, error: { code: 'sealStale', message: 'x' } })
   await leader.next('job-settled')
   const job = await app.call('getJob', { params: { ...params, jobId } })
-  assert.deepEqual([job.state, job.submission.sealed, job.promptCut], ['failed', undefined, true]) // nothing is kept of what failed
-  assert.deepEqual([(await app.call('getKey', {})).usedToday, (await app.call('getKey', {})).reserved], [0, 0]) // sealing it again costs once
+  // nothing is kept of what failed
+  assert.deepEqual([job.state, job.submission.sealed, job.promptCut], ['failed', undefined, true])
+  // sealing it again costs once
+  assert.deepEqual([(await app.call('getKey', {})).usedToday, (await app.call('getKey', {})).reserved], [0, 0])
 })
 
 test(

@@ -86,7 +86,8 @@ test('rings: when the last one leaves, jobs that wait fail instead of waiting fo
   assert.equal((await agent.next('ring-left')).ringId, ringId)
   const last = (await events(pool, url, jobs[1].jobId)).at(-1)
   assert.ok(last?.type === 'end' && last.job.error?.code === 'ringEmpty')
-  assert.equal((await client.call('submitJob', { params, body: submission('waits') })).jobId, jobs[1].jobId) // the same key, the same job
+  // the same key, the same job
+  assert.equal((await client.call('submitJob', { params, body: submission('waits') })).jobId, jobs[1].jobId)
   await assert.rejects(client.call('submitJob', { params, body: submission('new') }), { code: 'ringEmpty' })
   await join(pool.admin, pool, url)
   assert.ok((await epochWith([agent], 1)).epoch > epoch)

@@ -152,7 +152,8 @@ test('jobs: queued, assigned to rank 0, streamed once, stored; the next one foll
   const streaming = events(pool, url, jobId)
   leader.send({ type: 'job-started', jobId, epoch, promptTokens: 1 })
   leader.send({ type: 'job-tokens', jobId, epoch, firstIndex: 0, tokens: [5], text: 'He' })
-  leader.send({ type: 'job-tokens', jobId, epoch, firstIndex: 0, tokens: [5], text: 'He' }) // sent again after a reconnect
+  // sent again after a reconnect
+  leader.send({ type: 'job-tokens', jobId, epoch, firstIndex: 0, tokens: [5], text: 'He' })
   leader.send({ type: 'job-tokens', jobId, epoch, firstIndex: 1, tokens: [6], text: 'llo' })
   leader.send(done(jobId, epoch, 'Hello!', [5, 6, 7]))
   assert.equal((await leader.next('job-settled')).jobId, jobId)

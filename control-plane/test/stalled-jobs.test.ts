@@ -1,4 +1,7 @@
-/** Rank 0 takes a job and does not get on with it: the job ends, the device is left out, and the next prompt is answered. */
+/**
+ * Rank 0 takes a job and does not get on with it: the job ends, the device is left out, and the next prompt is
+ * answered.
+ */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { createPool, eventually, type FakeAgent, quickSettings, startPlane, submission } from './plane.ts'

@@ -61,7 +61,8 @@ test('strangers: a hello full of forged certificates is looked at as far as thre
   })
   const { user, system } = process.cpuUsage(before)
   t.diagnostic(
-    `ten hellos of ${(text.length / 1000).toFixed(0)} kB: ${((user + system) / 1000).toFixed(0)} ms of processor, this test included; longest /health ${longest.toFixed(0)} ms`,
+    `ten hellos of ${(text.length / 1000).toFixed(0)} kB: ${((user + system) / 1000).toFixed(0)} ms of ` +
+      `processor, this test included; longest /health ${longest.toFixed(0)} ms`,
   )
   assert.ok((user + system) / 1000 < 500, `${(user + system) / 1000} ms of processor`)
   const honest = await FakeAgent.connect(t, pool.admin, url)

@@ -24,7 +24,8 @@ test('versions: a device of before is told by the control plane, and every answe
   assert.deepEqual([answer.status, error.code], [409, 'protocolVersion'])
   assert.equal(
     error.message,
-    `device ${shortId(device.deviceId)} speaks version 1 of requests to a control plane, the control plane version ${requests.version}`,
+    `device ${shortId(device.deviceId)} speaks version 1 of requests to a control plane, ` +
+      `the control plane version ${requests.version}`,
   )
   assert.match(error.hint, new RegExp(`^update Mesh on device ${shortId(device.deviceId)}`))
   assert.equal(answer.headers.get(headers.protocol), requests.version)

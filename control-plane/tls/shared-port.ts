@@ -28,7 +28,10 @@ export interface SharedPortOptions {
   readonly handshakes?: Budget
 }
 
-/** A handshake costs about 1.1 ms: as with requests that prove nothing, nobody gets more than a tenth of one core for long. */
+/**
+ * A handshake costs about 1.1 ms: as with requests that prove nothing, nobody gets more than a tenth of one core for
+ * long.
+ */
 const defaultHandshakes: Budget = { most: 1000, perSecond: 100 }
 
 /** A few round trips of the slowest line, and as long again. */
@@ -143,7 +146,10 @@ const refuse = (socket: Socket): void => {
   setTimeout(() => socket.destroy(), limits.lingerMs).unref()
 }
 
-/** The HTTP server of the port, for the requests of both kinds of connections. Closing all connections ends those without a request too. */
+/**
+ * The HTTP server of the port, for the requests of both kinds of connections. Closing all connections ends those
+ * without a request too.
+ */
 export const createSharedPort = (handler: RequestListener, http: ServerOptions, options: SharedPortOptions): Server => {
   const server = createServer(http, handler)
   const [serve] = server.listeners('connection')

@@ -25,7 +25,8 @@ export const controlPlaneErrors = {
     hint:
       'somebody may be in between. mesh control-plane-key on the machine of the control plane prints its key; ' +
       'where that is a new one, an admin moves the pool there with mesh pool-move --control-plane URL, ' +
-      'and a device of no pool takes it over with mesh init --network-id NAME --name NAME --control-plane-key KEY --yes',
+      'and a device of no pool takes it over with ' +
+      'mesh init --network-id NAME --name NAME --control-plane-key KEY --yes',
   },
   controlPlaneUntrusted: {
     status: 502,
@@ -42,7 +43,8 @@ export const controlPlaneErrors = {
     hint:
       'mesh control-plane-key on the machine of the control plane prints its key; where that is a new one, ' +
       'an admin moves the pool there with mesh pool-move --control-plane URL, ' +
-      'and a device of no pool takes it over with mesh init --network-id NAME --name NAME --control-plane-key KEY --yes',
+      'and a device of no pool takes it over with ' +
+      'mesh init --network-id NAME --name NAME --control-plane-key KEY --yes',
   },
   controlPlaneProtocol: {
     status: 502,

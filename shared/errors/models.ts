@@ -144,7 +144,9 @@ export const modelErrors = {
     status: 422,
     exit: 5,
     text: 'tensor {tensor} has type {dtype}',
-    hint: 'supported: F32, F16, BF16; in GGUF files Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K to Q6_K, IQ4_NL, IQ4_XS, MXFP4 too',
+    hint:
+      'supported: F32, F16, BF16; ' +
+      'in GGUF files Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K to Q6_K, IQ4_NL, IQ4_XS, MXFP4 too',
   },
   modelMismatch: {
     status: 409,

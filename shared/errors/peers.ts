@@ -38,6 +38,8 @@ export const peerErrors = {
     text:
       '{older|one side} speaks version {olderVersion|(not known)} of {what|the protocol}, ' +
       '{newer|the other} version {newerVersion|(not known)}',
-    hint: 'update Mesh on {update|the older of the two}: all devices of a pool and its control plane run the same version',
+    hint:
+      'update Mesh on {update|the older of the two}: ' +
+      'all devices of a pool and its control plane run the same version',
   },
 } as const satisfies Record<string, ErrorRecord>

@@ -53,7 +53,10 @@ test('keys: a changed message, signature or key does not verify, malformed ones 
   assert.ok(!verifyBytes(new Uint8Array(32).fill(255), message, signature))
 })
 
-/** The eight points of small order (those of `ED25519_TORSION_SUBGROUP` in @noble/curves), and two with a sign that x = 0 has not. */
+/**
+ * The eight points of small order (those of `ED25519_TORSION_SUBGROUP` in @noble/curves), and two with a sign that x =
+ * 0 has not.
+ */
 const smallOrder = [
   '0100000000000000000000000000000000000000000000000000000000000000',
   '0100000000000000000000000000000000000000000000000000000000000080',

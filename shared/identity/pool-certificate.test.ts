@@ -70,7 +70,8 @@ const removed = (...ids: string[]): { has(id: string): boolean } => new Set(ids)
 const memberText = issueCertificate(root, { deviceId: adminId, role: 'member' }, now)
 const otherRoot = newKeyPair()
 const forged = newKeyPair()
-const longHeader = Buffer.concat([Buffer.from([0x98, 2]), bytesOf(text).subarray(1)]) // a length in two bytes that fits in one
+// a length in two bytes that fits in one
+const longHeader = Buffer.concat([Buffer.from([0x98, 2]), bytesOf(text).subarray(1)])
 const bodyNotCanonical = encodeStatement(
   'meshnet-certificate-v2',
   Buffer.concat([Buffer.from([0x98, 7]), Buffer.from(encodeCbor(fields())).subarray(1)]),

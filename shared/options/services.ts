@@ -25,7 +25,9 @@ export const serviceOptions = {
   plainHttp: {
     flag: '--plain-http',
     type: 'switch',
-    help: 'serve plain HTTP to other machines too: everybody on the way reads and changes what programs send that do not use TLS',
+    help:
+      'serve plain HTTP to other machines too: ' +
+      'everybody on the way reads and changes what programs send that do not use TLS',
   },
   tlsCert: {
     flag: '--tls-cert',

@@ -190,7 +190,10 @@ const budgetMs = 20
 /** What is larger is refused by its length, and building 64 MiB byte by byte takes longer than all else here. */
 const mostBytes = limits.cborBytes
 
-/** Milliseconds of processor time, the middle of some: a compiler that wakes up in between is not the decoder. Some schemas take a step for their own. */
+/**
+ * Milliseconds of processor time, the middle of some: a compiler that wakes up in between is not the decoder. Some
+ * schemas take a step for their own.
+ */
 const costOf = (read: () => unknown): number => {
   const times = Array.from({ length: 3 }, () => {
     const before = process.cpuUsage()

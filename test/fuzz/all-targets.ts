@@ -39,7 +39,10 @@ export const openTargets = async (): Promise<Targets> => {
   }
 }
 
-/** Weight by how a name begins, the first that fits: what costs a hundredth of a millisecond gets more than what costs two. */
+/**
+ * Weight by how a name begins, the first that fits: what costs a hundredth of a millisecond gets more than what costs
+ * two.
+ */
 const weights: readonly (readonly [string, number])[] = [
   ['exported keys', 0.02],
   ['CBOR ', 6],

@@ -295,7 +295,8 @@ export interface FileTargets {
 }
 
 export const openFileTargets = (): FileTargets => {
-  const root = mkdtempSync(join(isFolder('/dev/shm') ? '/dev/shm' : tmpdir(), 'mesh-fuzz-')) // in memory where there is such a place: each case writes twice
+  // in memory where there is such a place: each case writes twice
+  const root = mkdtempSync(join(isFolder('/dev/shm') ? '/dev/shm' : tmpdir(), 'mesh-fuzz-'))
   return {
     targets: [
       ...homeReaders(root),

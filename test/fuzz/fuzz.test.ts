@@ -40,7 +40,8 @@ test(
     }
     const keptBytes = (await heldBytes()) - firstBytes
     t.diagnostic(
-      `${done} cases, seed ${seed}; longest call ${longestMs.toFixed(1)} ms; ${(keptBytes / 2 ** 20).toFixed(1)} MiB more held than after the first third`,
+      `${done} cases, seed ${seed}; longest call ${longestMs.toFixed(1)} ms; ` +
+        `${(keptBytes / 2 ** 20).toFixed(1)} MiB more held than after the first third`,
     )
     assert.ok(keptBytes < mostKeptBytes, `${keptBytes} bytes more are held, seed ${seed}`)
 

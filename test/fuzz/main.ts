@@ -53,7 +53,8 @@ const main = async (): Promise<number> => {
     await stop()
   }
   process.stdout.write(
-    `seed ${seed}: ${done} cases of ${chosen.length} targets, ${faults} faults, longest call ${longestMs.toFixed(1)} ms of processor\n`,
+    `seed ${seed}: ${done} cases of ${chosen.length} targets, ${faults} faults, ` +
+      `longest call ${longestMs.toFixed(1)} ms of processor\n`,
   )
   return faults === 0 ? 0 : 1
 }

@@ -69,7 +69,9 @@ const memberSwaps: Readonly<Record<string, string>> = {
   every: 'some',
 }
 
-/** `a ?? b && c` and the like are no JavaScript: the new operator would stand beside one that it may not be mixed with. */
+/**
+ * `a ?? b && c` and the like are no JavaScript: the new operator would stand beside one that it may not be mixed with.
+ */
 const staysJavaScript = (node: BinaryExpression, from: string, to: string): boolean => {
   const near = [node.left, node.right, node.parent].filter((other) => isBinaryExpression(other))
   const operators = near.map((other) => other.operatorToken.kind)

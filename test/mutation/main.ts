@@ -20,7 +20,9 @@ import { findModules } from './modules.ts'
 
 const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))))
 
-/** Entries of the list that name no change of their file: it was written anew, and they may hide what nobody looked at. */
+/**
+ * Entries of the list that name no change of their file: it was written anew, and they may hide what nobody looked at.
+ */
 export const findStale = (
   same: readonly SameMeaning[],
   changes: ReadonlyMap<string, readonly Change[]>,

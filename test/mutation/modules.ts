@@ -6,7 +6,9 @@ import type { Module } from './measure.ts'
 interface Room {
   /** Files, as patterns from the root of the tree. */
   readonly sources: string | readonly string[]
-  /** Not pure: what these do is to talk to sockets, files or processes; or they are tables that something else tells. */
+  /**
+   * Not pure: what these do is to talk to sockets, files or processes; or they are tables that something else tells.
+   */
   readonly except?: readonly string[]
   /** Asked about what the test of the module's own name misses, or where there is none. */
   readonly tests: readonly string[]

@@ -34,7 +34,9 @@ export interface FloodOptions {
   readonly againMs?: number
   /** Only those that hold what they have until they are cut. Default: all stages. */
   readonly isPatient?: boolean
-  /** Milliseconds between the first of one and of the next, so that places never become free all at once. Default: 0. */
+  /**
+   * Milliseconds between the first of one and of the next, so that places never become free all at once. Default: 0.
+   */
   readonly apartMs?: number
 }
 

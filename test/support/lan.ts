@@ -48,7 +48,8 @@ export const createLan = (t: Context, addresses: readonly string[]): Machine[] =
       ip('-n', name, 'address', 'flush', 'dev', 'eth0')
       ip('-n', name, 'address', 'add', address, 'dev', 'eth0')
       ip('-n', name, 'link', 'set', 'eth0', 'up')
-      ip('-n', name, 'route', 'replace', '224.0.0.0/4', 'dev', 'eth0') // without a default route, multicast needs one of its own
+      // without a default route, multicast needs one of its own
+      ip('-n', name, 'route', 'replace', '224.0.0.0/4', 'dev', 'eth0')
     }
     moveTo(first)
     return { through: ['ip', 'netns', 'exec', name], moveTo }

@@ -1,6 +1,7 @@
 /**
- * Preloaded into an agent (`node --import`): what its MLP halves give is wrong, by the fraction of its norm that follows
- * the question mark, in another direction each time. Agents have no option for that; tests of them need one that lies.
+ * Preloaded into an agent (`node --import`): what its MLP halves give is wrong, by the fraction of its norm that
+ * follows the question mark, in another direction each time. Agents have no option for that; tests of them need one
+ * that lies.
  */
 import { HostedBackend } from '../../agent/compute/hosted-backend.ts'
 

@@ -1,4 +1,6 @@
-/** A disk of a few megabytes that a test can fill: a file system in memory, mounted for the test. Needs root and Linux. */
+/**
+ * A disk of a few megabytes that a test can fill: a file system in memory, mounted for the test. Needs root and Linux.
+ */
 import { spawnSync } from 'node:child_process'
 import { closeSync, mkdirSync, openSync, rmSync, writeSync } from 'node:fs'
 import { join } from 'node:path'

@@ -135,7 +135,10 @@ export class SocketChannel implements TensorChannel {
     return link
   }
 
-  /** Settles when the socket took everything. Too late, it is closed: part of a frame may be on its way, from memory that the sender uses again. */
+  /**
+   * Settles when the socket took everything. Too late, it is closed: part of a frame may be on its way, from memory
+   * that the sender uses again.
+   */
   #written({ socket, timeout }: Link, write: (done: (error?: Error | null) => void) => void): Promise<void> {
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {

@@ -1,6 +1,6 @@
 /**
- * Encrypted sockets between the ranks of one epoch: TLS 1.3, both sides show a certificate made for this epoch, and each
- * accepts exactly the certificates whose fingerprints the other ranks announced over the streams of libp2p, where
+ * Encrypted sockets between the ranks of one epoch: TLS 1.3, both sides show a certificate made for this epoch, and
+ * each accepts exactly the certificates whose fingerprints the other ranks announced over the streams of libp2p, where
  * identity and membership were proven before (as WebRTC pins DTLS certificates, RFC 8827). Knows nothing of libp2p, so
  * that it costs a compute process no memory.
  */
@@ -35,8 +35,8 @@ const heldGuests = 64
 const againMs = 50
 
 /**
- * First byte of the listener: the dialer is one of those it waits for. Until then the dialer cannot know, since in TLS 1.3
- * its handshake is over before the listener saw its certificate.
+ * First byte of the listener: the dialer is one of those it waits for. Until then the dialer cannot know, since in TLS
+ * 1.3 its handshake is over before the listener saw its certificate.
  */
 const welcome = Uint8Array.of(1)
 
@@ -57,7 +57,10 @@ interface DialOptions {
   readonly signal: AbortSignal
 }
 
-/** Settles when the listener said welcome. @throws TurnedAway | Error when nobody answers, or another one than expected */
+/**
+ * Settles when the listener said welcome.
+ * @throws TurnedAway | Error when nobody answers, or another one than expected
+ */
 const dialOnce = ({ context, to, fingerprint, signal }: DialOptions): Promise<TLSSocket> =>
   new Promise((resolve, reject) => {
     signal.throwIfAborted()
@@ -90,7 +93,10 @@ const dialOnce = ({ context, to, fingerprint, signal }: DialOptions): Promise<TL
     })
   })
 
-/** Comes again until the listener has room and knows us. @throws Error when nobody answers, or another one than expected; the reason of the signal */
+/**
+ * Comes again until the listener has room and knows us.
+ * @throws Error when nobody answers, or another one than expected; the reason of the signal
+ */
 const dialPeer = async (options: DialOptions): Promise<TLSSocket> => {
   for (;;) {
     try {

@@ -1,4 +1,6 @@
-/** A whole ring in this process whose ranks check each other, and ranks that lie: for tests and `bench/spot-checks.ts`. */
+/**
+ * A whole ring in this process whose ranks check each other, and ranks that lie: for tests and `bench/spot-checks.ts`.
+ */
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'

@@ -54,7 +54,10 @@ const randomOf = (seed: number) => {
   }
 }
 
-/** Of a size at which a half takes a millisecond; widths that ggml can hold in four bits, and blocks of 128 that are cut. */
+/**
+ * Of a size at which a half takes a millisecond; widths that ggml can hold in four bits, and blocks of 128 that are
+ * cut.
+ */
 const shapeFor = (random: () => number): ModelShape => {
   const pick = (least: number, most: number): number => least + Math.floor(random() * (most - least + 1))
   const kvHeads = pick(1, 3)

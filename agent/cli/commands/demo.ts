@@ -66,11 +66,14 @@ const summary = (context: CommandContext, { job, ring, shardBytes, totalMs }: Ou
   const ranked = ring.members
     .filter((member) => member.rank !== undefined)
     .toSorted((a, b) => (a.rank ?? 0) - (b.rank ?? 0))
+  const heldBy = ({ ranges }: RingView['members'][number]): string =>
+    ranges === undefined
+      ? '-'
+      : `kv heads ${rangeText(ranges.kvHeads)}, MLP columns ${rangeText(ranges.ffn)}, ` +
+        `vocabulary ${rangeText(ranges.vocab)}`
   const ranks = ranked.map(
     (member, rank) =>
-      `  rank ${rank}  ${member.name}: ` +
-      `${member.ranges ? `kv heads ${rangeText(member.ranges.kvHeads)}, MLP columns ${rangeText(member.ranges.ffn)}, vocabulary ${rangeText(member.ranges.vocab)}` : '-'}, ` +
-      `shard ${formatBytes(shardBytes[rank] ?? 0)}\n`,
+      `  rank ${rank}  ${member.name}: ${heldBy(member)}, shard ${formatBytes(shardBytes[rank] ?? 0)}\n`,
   )
   const { timings } = job
   const speed =

@@ -202,7 +202,11 @@ export const inference = defineCommand({
       if (values.json) context.printJson(jobAnswer(job))
       else if (context.stderr.isTTY && last !== undefined)
         context.stderr.write(
-          `${progressText({ ...last, tokens: job.tokens.length, tokensPerSecond: job.timings?.decodeTokensPerSecond ?? 0 })}\n`,
+          `${progressText({
+            ...last,
+            tokens: job.tokens.length,
+            tokensPerSecond: job.timings?.decodeTokensPerSecond ?? 0,
+          })}\n`,
         )
     } catch (error) {
       live.end()

@@ -142,9 +142,11 @@ const joinedText = (
 /** How somebody gets an answer now. */
 const askText = ({ serving }: Joined): string => `ask with: ${askLine(serving[0])}\n`
 
-const runningText = (joined: Joined, { pid, controlPlane: { url } }: AgentState): string =>
-  'its agent runs already, process ' +
-  `${pid}${url === joined.controlPlane ? '' : `, but for the control plane at ${url}; ${ownCommand()} down, then ${ownCommand()} start -d`}\n${askText(joined)}`
+const runningText = (joined: Joined, { pid, controlPlane: { url } }: AgentState): string => {
+  const mesh = ownCommand()
+  const other = `, but for the control plane at ${url}; ${mesh} down, then ${mesh} start -d`
+  return `its agent runs already, process ${pid}${url === joined.controlPlane ? '' : other}\n${askText(joined)}`
+}
 
 export const join = defineCommand({
   name: 'join',

@@ -111,7 +111,8 @@ export const serviceInstall = defineCommand({
             ['runs', `${answer.command}, process ${service.pid}`],
           ],
           stdout.columns,
-        )}${plan.note === undefined ? '' : `${plan.note}\n`}mesh logs shows what it does, mesh service remove ends and removes it\n`,
+        )}${plan.note === undefined ? '' : `${plan.note}\n`}` +
+          'mesh logs shows what it does, mesh service remove ends and removes it\n',
       )
   },
 })

@@ -76,7 +76,8 @@ const agentRows = (state: AgentState | undefined, now: number): [string, string]
       'agent',
       `running since ${ago(state.startedAt, now).replace(/ ago$/, '')}, process ${state.pid}, ` +
         'version ' +
-        `${state.version}${state.version === version ? '' : `; this command is of version ${version}: mesh down, then mesh start -d`}`,
+        `${state.version}` +
+        (state.version === version ? '' : `; this command is of version ${version}: mesh down, then mesh start -d`),
     ],
     ['peer id', state.peerId],
     ...state.addresses.map((address): [string, string] => ['address', address]),
@@ -156,7 +157,7 @@ export const status = defineCommand({
             pools.length === 0
               ? 'none: mesh pool-create --name home'
               : `${counted(pools.length, 'pool')}: ` +
-                `${pools.map((pool) => `${pool.name} (${pool.role}, ${validity(notAfterOf(pool, now), now)})`).join(', ')}`,
+                pools.map((pool) => `${pool.name} (${pool.role}, ${validity(notAfterOf(pool, now), now)})`).join(', '),
           ],
           ...pools.filter(({ served }) => !served).map((pool): [string, string] => [pool.name, unservedText(pool)]),
           ...(standing.phase === 'unlocked'

@@ -57,7 +57,8 @@ class ComputeProcess implements Host {
     this.#child.on('error', (error) => this.#die(problemOf(error)))
     this.#child.on('exit', (code, signal) =>
       this.#die(
-        `the compute process ended (${signal ?? `code ${code}`})${this.#output ? `: ${this.#output.trim().split('\n').at(-1)}` : ''}`,
+        'the compute process ended ' +
+          `(${signal ?? `code ${code}`})${this.#output ? `: ${this.#output.trim().split('\n').at(-1)}` : ''}`,
       ),
     )
     const reader = createReader((kind, body) => this.#receive(kind, body, progress))
@@ -86,7 +87,8 @@ class ComputeProcess implements Host {
 
   async ask(request: LinkRequest, body: unknown): Promise<unknown> {
     const answer = this.#ask(encodeMessage(kinds.request, encodeRequest(request, body)))
-    if (request === linkRequests.listen) this.#linked = true // it reads that from the old pipe, and the rest from the new one
+    // it reads that from the old pipe, and the rest from the new one
+    if (request === linkRequests.listen) this.#linked = true
     const result = await answer
     if (request === linkRequests.leave) this.#linked = false
     return result.length === 0 ? undefined : JSON.parse(result.toString('utf8'))

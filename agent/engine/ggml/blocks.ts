@@ -45,7 +45,8 @@ export const toQ8Blocks = (codes: Uint8Array, scales: Float32Array): Uint8Array 
     const to = block * ggmlBlockBytes.q8
     out[to] = bits[block] & 0xff
     out[to + 1] = bits[block] >> 8
-    for (let j = 0; j < 32; j++) out[to + 2 + j] = codes[from + j] ^ 0x80 // unsigned with offset 128 -> two's complement
+    // unsigned with offset 128 -> two's complement
+    for (let j = 0; j < 32; j++) out[to + 2 + j] = codes[from + j] ^ 0x80
   }
   return out
 }

@@ -28,7 +28,8 @@ test('vectors: every f16, and f32 of every exponent, are converted as JavaScript
   for (let i = 0; i < bits.length; i++) bits[i] = state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0
   // what lies half-way between two f16, and next to it
   for (let i = 0; i < 65_000; i++) bits[i] = (0x3800_0000 + i * 0x1000 + (i % 3) - 1) >>> 0
-  const random = new Float32Array(bits.buffer).map((value) => (Number.isNaN(value) ? 1 : value)) // what is left of a NaN's bits is nobody's concern
+  // what is left of a NaN's bits is nobody's concern
+  const random = new Float32Array(bits.buffer).map((value) => (Number.isNaN(value) ? 1 : value))
   const got = new Uint16Array(random.length)
   vectors.toHalf(random, got)
   assert.deepEqual(got, new Uint16Array(new Float16Array(random).buffer))

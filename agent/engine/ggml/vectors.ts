@@ -36,7 +36,10 @@ const open = (file: string): Converters | undefined => {
   }
 }
 
-/** Normal, rounded both ways, largest, too large, subnormal, vanishing, signed zero; an odd count, so that the rest of a vector counts too. */
+/**
+ * Normal, rounded both ways, largest, too large, subnormal, vanishing, signed zero; an odd count, so that the rest of a
+ * vector counts too.
+ */
 const samples = Float32Array.of(
   1,
   -2.5,

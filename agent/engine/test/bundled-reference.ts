@@ -48,7 +48,10 @@ export const continueGreedily = async (
   return tokens
 }
 
-/** f32: logits within 2e-3 at every position of that case, and the same greedy text. @param count tokens of it, if not all */
+/**
+ * f32: logits within 2e-3 at every position of that case, and the same greedy text.
+ * @param count tokens of it, if not all
+ */
 export const checkReference = async (
   ring: RingOfEngines,
   { prompt_ids: prompt, continuation_ids: continuation, logits }: ReferenceCase,

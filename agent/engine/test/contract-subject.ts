@@ -20,7 +20,10 @@ import { ggmlComes } from './platform.ts'
 
 export const creators = { onnx: createOnnxBackend, ...(ggmlComes ? { ggml: createGgmlBackend } : {}) }
 
-/** A context longer than two buckets of any cache; so wide that what a step or a sequence leaves behind shows in the memory of the process. */
+/**
+ * A context longer than two buckets of any cache; so wide that what a step or a sequence leaves behind shows in the
+ * memory of the process.
+ */
 export const contractShape: ModelShape = {
   layers: 2,
   hidden: 256,

@@ -183,7 +183,8 @@ export const backendContract: Readonly<Record<string, Check>> = {
     await backend.close()
     await assert.rejects(last({ slot: 0, position: 4, tokens: [1] }), { code: 'backendFailed', message: /closed/ })
     await assert.rejects(backend.head(1), { code: 'backendFailed', message: /closed/ })
-    for (let tries = 0; threads() > before.threads && tries < 20; tries++) await pause(50) // the system takes a moment to end a thread
+    // the system takes a moment to end a thread
+    for (let tries = 0; threads() > before.threads && tries < 20; tries++) await pause(50)
     assert.deepEqual({ children: children().length, threads: threads() }, before)
   },
 }

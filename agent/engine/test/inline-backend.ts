@@ -1,4 +1,7 @@
-/** Runs a backend's kernels in the calling thread: hundreds of tiny models in one test would spend their time on threads. */
+/**
+ * Runs a backend's kernels in the calling thread: hundreds of tiny models in one test would spend their time on
+ * threads.
+ */
 import { sizeOf } from '../../../shared/plan/shard-plan.ts'
 import type { Backend, BackendOptions, Buffers } from '../backend.ts'
 import { ioLayout } from '../ggml/io-memory.ts'

@@ -50,6 +50,7 @@ export const checkMemory: Check = withBackend(async (subject, backend) => {
   await medianOver(memorySteps / 4)
   const sizes = [await medianOver(memorySteps), await medianOver(memorySteps)]
   const grown = (): number => sizes.at(-1)! - sizes.at(-2)!
-  if (grown() >= growthBytes) sizes.push(await medianOver(memorySteps)) // a leak goes on; a heap that took one more step does not
+  // a leak goes on; a heap that took one more step does not
+  if (grown() >= growthBytes) sizes.push(await medianOver(memorySteps))
   assert.ok(grown() < growthBytes, `MB over time: ${sizes.map((bytes) => (bytes / 1e6).toFixed(0)).join(', ')}`)
 })

@@ -47,7 +47,10 @@ export const decodeQ4_1 = nibbles(20, 4, (levels, bytes, from) => {
   for (let code = 0; code < 16; code++) levels[code] = fround(scale * code) + min
 })
 
-/** Nibbles with a fifth bit each, in one word in front of them. @param withMin codes count from a minimum, not from -16 */
+/**
+ * Nibbles with a fifth bit each, in one word in front of them.
+ * @param withMin codes count from a minimum, not from -16
+ */
 const fiveBits =
   (size: number, withMin: boolean): Decoder =>
   (bytes, into) => {

@@ -30,7 +30,8 @@ export class HeaderCursor {
     const left = this.#file.size - this.position
     if (bytes > left)
       throw this.invalid(
-        `${what} would end behind the file, which has ${formatBytes(this.#file.size)}: the download was cut short, or the header is damaged`,
+        `${what} would end behind the file, which has ${formatBytes(this.#file.size)}: ` +
+          'the download was cut short, or the header is damaged',
       )
   }
 

@@ -40,7 +40,8 @@ const checkPart = (path: string, { metadata }: GgufHeader, index: number, count:
   if (count === 1)
     throw damagedFile(
       path,
-      `it is one of ${own} parts: give it its name NAME-${fiveDigits(1)}-of-${fiveDigits(own)}.gguf back, beside the others`,
+      `it is one of ${own} parts: give it its name NAME-${fiveDigits(1)}-of-${fiveDigits(own)}.gguf back, ` +
+        'beside the others',
     )
   const number = metadata.count('split.no')
   if (own !== count || number !== index)

@@ -8,13 +8,15 @@ const contractions = "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 const spaces = '\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+'
 /** Words of letters, numbers of up to `digits` digits, runs of other characters. */
 const letterWords = (digits: string, letters = '\\p{L}'): string =>
-  `${contractions}|[^\\r\\n\\p{L}\\p{N}]?${letters === '\\p{L}' ? letters : `[${letters}]`}+|\\p{N}${digits}| ?[^\\s${letters}\\p{N}]+[\\r\\n]*|${spaces}`
+  `${contractions}|[^\\r\\n\\p{L}\\p{N}]?${letters === '\\p{L}' ? letters : `[${letters}]`}+|\\p{N}${digits}| ` +
+  `?[^\\s${letters}\\p{N}]+[\\r\\n]*|${spaces}`
 
 const upper = '[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]'
 const lower = '[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]'
 /** Words that end where small letters turn into capitals. */
 const caseWords = (digits: string, after: string): string =>
-  `[^\\r\\n\\p{L}\\p{N}]?${upper}*${lower}+${after}|[^\\r\\n\\p{L}\\p{N}]?${upper}+${lower}*${after}|\\p{N}${digits}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|${spaces}`
+  `[^\\r\\n\\p{L}\\p{N}]?${upper}*${lower}+${after}|[^\\r\\n\\p{L}\\p{N}]?${upper}+${lower}*${after}|\\p{N}${digits}| ` +
+  `?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|${spaces}`
 
 const split = (Regex: string): Json => ({ type: 'Split', pattern: { Regex }, behavior: 'Isolated', invert: false })
 const bytes = (isGpt2: boolean): Json => ({
@@ -60,7 +62,8 @@ export const ggufPreTokenizers: Readonly<Record<string, GgufPreTokenizer>> = {
     steps: patterns(
       '\\p{N}{1,3}',
       '[一-龥぀-ゟ゠-ヿ]+',
-      `[!"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_\`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\\r\\n]*|${spaces}`,
+      `[!"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_\`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ` +
+        `?[\\p{P}\\p{S}]+[\\r\\n]*|${spaces}`,
     ),
   },
   smollm: singleDigits,

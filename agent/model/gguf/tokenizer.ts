@@ -240,7 +240,8 @@ export const tokenizerOfGguf = (metadata: GgufMetadata): TokenizerFiles => {
   const model = metadata.text('tokenizer.ggml.model')
   if (model === undefined || !Object.hasOwn(makers, model))
     throw new Error(
-      `tokenizer.ggml.model is ${shown(model ?? null)}, which is not supported; supported: ${Object.keys(makers).join(', ')}`,
+      `tokenizer.ggml.model is ${shown(model ?? null)}, which is not supported; supported: ` +
+        `${Object.keys(makers).join(', ')}`,
     )
   const tokens = readTokens(metadata)
   const byId = new Map(tokens.map(({ id, text }) => [id, text]))

@@ -1,4 +1,7 @@
-/** The chat template of a model folder: a file of its own, or in tokenizer_config.json as a text or a list of named ones. */
+/**
+ * The chat template of a model folder: a file of its own, or in tokenizer_config.json as a text or a list of named
+ * ones.
+ */
 import { join } from 'node:path'
 import { Template } from '@huggingface/jinja'
 import { MeshError, problemOf } from '../../../shared/errors.ts'

@@ -1,4 +1,7 @@
-/** Tokens and texts of the kinds of tokenizers that models have, beside those of Rust's `tokenizers` (test/goldens.json). */
+/**
+ * Tokens and texts of the kinds of tokenizers that models have, beside those of Rust's `tokenizers`
+ * (test/goldens.json).
+ */
 import assert from 'node:assert/strict'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'

@@ -23,7 +23,9 @@ const readScores = (vocab: readonly unknown[]): Map<string, Scored> => {
   return tokens
 }
 
-/** The likeliest way to a place in a word: where its last token begins, and its id (undefined: an unknown character). */
+/**
+ * The likeliest way to a place in a word: where its last token begins, and its id (undefined: an unknown character).
+ */
 interface Way {
   readonly from: number
   readonly id: number | undefined
