@@ -129,7 +129,7 @@ const tryPart = async (
 describe('install.sh', () => {
   it(
     'installs a part or all, works from anywhere and through links, repairs itself when run again, and uninstalls without a trace',
-    { timeout: 540_000 },
+    { timeout: 900_000 },
     async (t) => {
       const root = temporaryFolder(t)
       const prefix = join(root, "it's a place")
