@@ -80,8 +80,7 @@ describe('quotas of control groups', () => {
 
   it('v1: counted by a controller beside it, wherever that is mounted', () => {
     const mounts =
-      '35 31 0:32 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n36 31 0:33 / /sys/fs/cgroup/cpuacct rw - ' +
-      'cgroup cgroup rw,cpuacct\n'
+      '35 31 0:32 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n36 31 0:33 / /sys/fs/cgroup/cpuacct rw - cgroup cgroup rw,cpuacct\n'
     const at = '/sys/fs/cgroup/cpu/x'
     const files = {
       '/proc/self/mountinfo': mounts,

@@ -8,8 +8,7 @@ import { parseMeminfo, parseOwnBytes, parseProcessTree, parseVmStat, readControl
 const MiB = 2 ** 20
 const GiB = 2 ** 30
 const meminfo =
-  'MemTotal:       16384000 kB\nMemFree:         1000000 kB\nMemAvailable:    8000000 kB\nBuffers: ' +
-  '         100000 kB\nCached:          6000000 kB\nShmem:            500000 kB\n'
+  'MemTotal:       16384000 kB\nMemFree:         1000000 kB\nMemAvailable:    8000000 kB\nBuffers:          100000 kB\nCached:          6000000 kB\nShmem:            500000 kB\n'
 
 /** A machine as its files tell. */
 const machine =
@@ -69,8 +68,7 @@ test('cgroup v2: a container sees itself as the top', () => {
 
 test('cgroup v1: limits of the group and above; near 2^63 is none', () => {
   const mount =
-    '35 31 0:32 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory\n31 23 0:28 / /sys/fs/cgroup rw - ' +
-    'tmpfs tmpfs rw\n'
+    '35 31 0:32 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory\n31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n'
   const at = '/sys/fs/cgroup/memory'
   const files = {
     '/proc/meminfo': meminfo,

@@ -68,8 +68,7 @@ test('secrets follow from key and purpose', () => {
 test('a damaged file is refused by name, and not replaced', () => {
   const file = fileNamed('damaged.key')
   const p384 =
-    '-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n-----END ' +
-    'PRIVATE KEY-----\n'
+    '-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n-----END PRIVATE KEY-----\n'
   const cut = controlPlaneKeyText(newControlPlaneKey()).slice(0, 90)
   for (const text of ['', 'not a key', cut, p384]) {
     writeFileSync(file, text)
