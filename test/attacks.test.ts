@@ -88,7 +88,7 @@ const createArena = async (t: TestContext): Promise<Arena> => {
     agentPid: agent.process.pid,
     planePid: plane.process.pid,
     undisturbed: async (attack) => {
-      const honest = mesh(prompt, { home: member, timeoutMs: 60_000 })
+      const honest = mesh(prompt, { home: member, timeoutMs: 240_000 })
       await Promise.all([attack(), honest])
       assert.equal(await honest, text)
     },

@@ -21,7 +21,7 @@ interface Device {
 /** A device whose control plane is away: its agent runs and waits. */
 const deviceIn = async (t: TestContext): Promise<Device> => {
   const root = join(temporaryFolder(t), 'home')
-  const run: Device['run'] = (...args) => runMesh(args, { home: root, timeoutMs: 60_000 })
+  const run: Device['run'] = (...args) => runMesh(args, { home: root, timeoutMs: 240_000 })
   await mesh(['init', '--network-id', 'home', '--name', 'Desktop', '--control-plane', 'http://127.0.0.1:9'], {
     home: root,
   })
@@ -193,7 +193,7 @@ describe('as a service', { skip: process.platform === 'linux' ? false : 'systemd
       mkdirSync(folder)
       mkdirSync(tools)
       const run = (path: string, ...args: string[]): ReturnType<typeof runMesh> =>
-        runMesh(args, { home: root, timeoutMs: 90_000, env: { HOME: folder, PATH: path, XDG_CONFIG_HOME: undefined } })
+        runMesh(args, { home: root, timeoutMs: 240_000, env: { HOME: folder, PATH: path, XDG_CONFIG_HOME: undefined } })
       const name = (await run(tools, 'service', 'install', '--print')).stdout
       assert.match(
         name,

@@ -49,7 +49,7 @@ describe('demo', () => {
     const output = await mesh(['demo', '--workers', '3', '--max-tokens', '16', '--json'], {
       home: folder,
       env: { TMPDIR: folder },
-      timeoutMs: 90_000,
+      timeoutMs: 240_000,
     })
     const result = JSON.parse(output) as { text: string; tokens: number[]; workers: number; shard_bytes: number[] }
     assert.equal(result.workers, 3)

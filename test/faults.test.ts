@@ -271,7 +271,7 @@ test('faults of a ring', { timeout: 900_000 }, async (t) => {
         async () => {
           const { epoch, network } = await activeWith(2, ring)
           if (index === 0) assert.equal(network?.carrier, 'sockets')
-          const { begun, result: running } = startPrompt(longPrompt, { home: first.home, timeoutMs: 60_000 })
+          const { begun, result: running } = startPrompt(longPrompt, { home: first.home, timeoutMs: 240_000 })
           await begun
           const [computing] = childrenOf(agents[index].pid, 'ggml/process-main.ts')
           assert.ok(computing, 'the agent computes in a process of its own')
@@ -317,7 +317,7 @@ test('faults of a ring', { timeout: 900_000 }, async (t) => {
       async () => {
         await activeWith(2, ring)
         const asker = homes[1 - index]
-        const { begun, result: running } = startPrompt(longPrompt, { home: asker, timeoutMs: 60_000 })
+        const { begun, result: running } = startPrompt(longPrompt, { home: asker, timeoutMs: 240_000 })
         await begun
         const killed = Date.now()
         agents[index].signal('SIGKILL')
@@ -339,7 +339,7 @@ test('faults of a ring', { timeout: 900_000 }, async (t) => {
       for (const agent of agents) await agent.stop()
       const [leader] = [await first.start('--step-timeout', '2s'), await second.start('--step-timeout', '2s')]
       await activeWith(2, ring)
-      const { begun, result: running } = startPrompt(longPrompt, { home: second.home, timeoutMs: 60_000 })
+      const { begun, result: running } = startPrompt(longPrompt, { home: second.home, timeoutMs: 240_000 })
       await begun
       afterwards(context, () => leader.signal('SIGCONT'))
       leader.signal('SIGSTOP')

@@ -50,7 +50,7 @@ it(
     let [begun, isFull] = ['', false]
     const running = runMesh(prompt, {
       home,
-      timeoutMs: 90_000,
+      timeoutMs: 240_000,
       onOutput: (part) => {
         begun += part
         if (isFull) return

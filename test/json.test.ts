@@ -85,7 +85,7 @@ class Walk {
 
   /** Runs a program of its own to its end. */
   async program(home: string, ...args: string[]): Promise<void> {
-    const { code, stdout, stderr } = await runMesh([...args, '--json'], { home, timeoutMs: 90_000 })
+    const { code, stdout, stderr } = await runMesh([...args, '--json'], { home, timeoutMs: 240_000 })
     assert.equal(code, 0, `mesh ${args.join(' ')}: ${stderr}`)
     this.check(args[0], JSON.parse(stdout))
   }

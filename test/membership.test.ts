@@ -177,7 +177,7 @@ test('membership', { timeout: 900_000 }, async (t) => {
       const lostId = String(findDevice(openHome(lost))?.deviceId)
       const { begun, result: job } = startPrompt(
         ['inference', '--prompt', 'Once upon a time', '--max-tokens', '450', '--seed', '3'],
-        { home: admin, timeoutMs: 60_000 },
+        { home: admin, timeoutMs: 240_000 },
       )
       await begun
       await mesh(['pool-remove', '--device', lostId.slice(0, 8)], { home: admin })

@@ -37,7 +37,7 @@ export interface RunOptions {
 export const runProgram = (
   file: string,
   args: readonly string[],
-  { home, env, timeoutMs = 30_000, input, onOutput }: RunOptions,
+  { home, env, timeoutMs = 120_000, input, onOutput }: RunOptions,
 ): Promise<RunResult> =>
   new Promise((resolve, reject) => {
     const child = spawn(file, args, {
@@ -94,7 +94,7 @@ export const meshHere = async (
     colour: false,
     now: Date.now,
     fetch: send,
-    signal: AbortSignal.timeout(60_000),
+    signal: AbortSignal.timeout(120_000),
     stdin: noInput(),
     stdout: output('stdout'),
     stderr: output('stderr'),
