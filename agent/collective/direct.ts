@@ -25,39 +25,52 @@ const addOther = (data: Float32Array, own: Uint8Array, other: Uint8Array, codec:
   codec.add(data, other)
 }
 
-/** @param wireOf how tensors travel now; the same on every rank */
-export const createDirectCollective = (
-  channel: TensorChannel,
-  wireOf: (bytes: number) => WireType = () => 'f32',
-): Collective => {
-  const { rank, worldSize } = channel
-  const others = othersOf(channel)
-  const pool = new BufferPool()
-  let sum = new Float32Array(0)
+type WireOf = (bytes: number) => WireType
 
-  const exchangeWithOne = async (data: Float32Array, tag: FrameTag, sink?: PartSink): Promise<void> => {
-    const [other] = others
-    const wire = wireOf(data.byteLength)
-    const codec = wireCodecs[wire]
-    const own = codec.encode(data, () => pool.take(codec.size(data.length)))
-    checkOwn(own, codec)
-    const sending = channel.send(other, tag, { dtype: codec.dtype, bytes: own })
+/** What an exchange sends: this rank's part, as rounded as it travels. */
+interface OwnPart {
+  readonly wire: WireType
+  readonly codec: WireCodec
+  readonly bytes: Uint8Array
+}
+
+/** The exchanges of one rank. */
+class Exchanges {
+  readonly #channel: TensorChannel
+  readonly #others: readonly number[]
+  readonly #wireOf: WireOf
+  readonly #pool = new BufferPool()
+  #sum = new Float32Array(0)
+
+  constructor(channel: TensorChannel, wireOf: WireOf) {
+    this.#channel = channel
+    this.#others = othersOf(channel)
+    this.#wireOf = wireOf
+  }
+
+  /** Sums one frame over two ranks. */
+  async withOne(data: Float32Array, tag: FrameTag, sink?: PartSink): Promise<void> {
+    const [other] = this.#others
+    const own = this.#encode(data)
+    const { wire, codec, bytes } = own
+    const sending = this.#channel.send(other, tag, { dtype: codec.dtype, bytes })
     sending.catch(() => {}) // awaited below; a failed receive comes first
-    const received = await channel.receive(other, tag)
+    const received = await this.#channel.receive(other, tag)
     await sending
     const part = partOf(received, codec, { from: other, length: data.length })
     sink?.({ rank: other, bytes: part, wire })
-    addOther(data, own, part, codec)
-    if (own.buffer !== data.buffer) pool.give(own)
+    addOther(data, bytes, part, codec)
+    this.#giveBack(data, own)
     received.release?.()
   }
 
-  const exchangeWithAll = async (data: Float32Array, tag: FrameTag, sink?: PartSink): Promise<void> => {
-    const wire = wireOf(data.byteLength)
-    const codec = wireCodecs[wire]
-    const own = codec.encode(data, () => pool.take(codec.size(data.length)))
-    checkOwn(own, codec)
-    const sending = Promise.all(others.map((other) => channel.send(other, tag, { dtype: codec.dtype, bytes: own })))
+  /** Sums one frame over all ranks. */
+  async withAll(data: Float32Array, tag: FrameTag, sink?: PartSink): Promise<void> {
+    const channel = this.#channel
+    const others = this.#others
+    const own = this.#encode(data)
+    const { wire, codec, bytes } = own
+    const sending = Promise.all(others.map((other) => channel.send(other, tag, { dtype: codec.dtype, bytes })))
     sending.catch(() => {}) // awaited below; a failed receive comes first
     const received = await Promise.all(others.map((other) => channel.receive(other, tag)))
     await sending
@@ -65,17 +78,33 @@ export const createDirectCollective = (
     const parts: Uint8Array[] = received.map((payload, index) =>
       partOf(payload, codec, { from: others[index], length: data.length }),
     )
-    if (sink) for (const [index, bytes] of parts.entries()) sink({ rank: others[index], bytes, wire })
-    parts.splice(rank, 0, own)
-    if (sum.length < data.length) sum = new Float32Array(data.length)
-    addUp(sum.subarray(0, data.length), parts, codec)
-    data.set(sum.subarray(0, data.length))
-    if (own.buffer !== data.buffer) pool.give(own)
+    if (sink) for (const [index, part] of parts.entries()) sink({ rank: others[index], bytes: part, wire })
+    parts.splice(channel.rank, 0, bytes)
+    if (this.#sum.length < data.length) this.#sum = new Float32Array(data.length)
+    const sum = this.#sum.subarray(0, data.length)
+    addUp(sum, parts, codec)
+    data.set(sum)
+    this.#giveBack(data, own)
     for (const payload of received) payload.release?.()
   }
 
-  const exchange = worldSize === 2 ? exchangeWithOne : exchangeWithAll
+  #encode(data: Float32Array): OwnPart {
+    const wire = this.#wireOf(data.byteLength)
+    const codec = wireCodecs[wire]
+    const bytes = codec.encode(data, () => this.#pool.take(codec.size(data.length)))
+    checkOwn(bytes, codec)
+    return { wire, codec, bytes }
+  }
 
+  #giveBack(data: Float32Array, { bytes }: OwnPart): void {
+    if (bytes.buffer !== data.buffer) this.#pool.give(bytes)
+  }
+}
+
+/** @param wireOf how tensors travel now; the same on every rank */
+export const createDirectCollective = (channel: TensorChannel, wireOf: WireOf = () => 'f32'): Collective => {
+  const { rank, worldSize } = channel
+  const exchanges = new Exchanges(channel, wireOf)
   return {
     name: 'direct',
     rank,
@@ -83,11 +112,10 @@ export const createDirectCollective = (
     allReduce: async (data, id, sink) => {
       if (worldSize === 1) return
       for (let start = 0, chunk = 0; start < data.length; start += frameElements, chunk++) {
-        await exchange(
-          data.subarray(start, start + frameElements),
-          { ...id, phase: phases.exchange, chunk },
-          data.length <= frameElements ? sink : undefined,
-        )
+        const frame = data.subarray(start, start + frameElements)
+        const tag: FrameTag = { ...id, phase: phases.exchange, chunk }
+        const whole = data.length <= frameElements ? sink : undefined
+        await (worldSize === 2 ? exchanges.withOne(frame, tag, whole) : exchanges.withAll(frame, tag, whole))
       }
     },
   }

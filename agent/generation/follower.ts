@@ -80,100 +80,103 @@ const takePart = async (
   }
 }
 
-const giveUp = async (
-  { channel, logger, silence }: Pick<FollowerOptions, 'channel' | 'logger'> & { readonly silence: Silence },
-  run: Current,
-  error: unknown,
-): Promise<void> => {
-  const { job } = run
-  run.failed = true
-  silence.expect(abortMs)
-  const report = MeshError.from(error).toReport()
-  logger.warn({ job, error: report }, 'job failed on this rank')
-  await channel.sendControl(0, { type: 'abort', job, error: report }).catch(() => {})
-}
-
-export const startFollower = ({
-  engine,
-  channel,
-  logger,
-  onSettings,
-  onLost,
-  onBusy,
-  onWork,
-  leaderName,
-  stepTimeoutMs,
-}: FollowerOptions): Follower => {
-  let current: Current | undefined
-  /** Messages are worked off one after another, in the order in which rank 0 sent them. */
-  let last: Promise<void> = Promise.resolve()
+/** Works off what rank 0 says, one message after another, in the order in which it came. */
+class FollowerLoop {
+  readonly #options: FollowerOptions
+  readonly #silence: Silence
+  #current: Current | undefined
+  #last: Promise<void> = Promise.resolve()
   /** Messages that are not worked off yet. */
-  let waiting = 0
-  const silence = new Silence(() => leave(silentPeer({ rank: 0, name: leaderName }, stepTimeoutMs)))
+  #waiting = 0
 
-  const close = (outcome: JobOutcome): void => {
-    if (current === undefined) return
-    const { jobId, history, computeMs } = current
-    silence.end()
-    current = undefined
+  constructor(options: FollowerOptions) {
+    const { leaderName, stepTimeoutMs } = options
+    this.#options = options
+    this.#silence = new Silence(() => this.leave(silentPeer({ rank: 0, name: leaderName }, stepTimeoutMs)))
+  }
+
+  receive(message: RingControl): void {
+    const { channel, engine } = this.#options
+    this.#silence.end()
+    this.#waiting++
+    // An abort must not wait behind the step that it ends.
+    if (message.type === 'abort') {
+      channel.forgetJob(message.job)
+      engine.forget?.(message.job)
+    }
+    this.#last = this.#workAfter(this.#last, message)
+  }
+
+  leave(error: Error): void {
+    this.close('failed')
+    this.#options.onLost(error)
+  }
+
+  close(outcome: JobOutcome): void {
+    if (this.#current === undefined) return
+    const { onBusy, onWork } = this.#options
+    const { jobId, history, computeMs } = this.#current
+    this.#silence.end()
+    this.#current = undefined
     onBusy(false)
     onWork({ jobId, tokens: history.length, computeMs }, outcome)
   }
 
-  const leave = (error: Error): void => {
-    close('failed')
-    onLost(error)
+  async #workAfter(before: Promise<void>, message: RingControl): Promise<void> {
+    await before
+    try {
+      await this.#work(message)
+    } catch (error) {
+      if (this.#current && !this.#current.failed) await this.#giveUp(this.#current, error)
+    }
+    // rank 0 waits as long for a third rank as this one for it, and then says so
+    if (--this.#waiting === 0 && this.#current !== undefined && !this.#current.failed)
+      this.#silence.expect(this.#options.stepTimeoutMs + abortMs)
   }
 
-  const end = async (job: number, outcome: JobOutcome): Promise<void> => {
-    if (current?.job !== job) return
-    close(current.failed ? 'failed' : outcome)
+  async #work(message: RingControl): Promise<void> {
+    const { engine, channel } = this.#options
+    if (message.type === 'job-start') await this.#begin(message)
+    else if (message.type === 'step' || message.type === 'logits')
+      await takePart(engine, channel, this.#current, message)
+    else await this.#end(message.job, message.type === 'job-end' ? 'done' : 'failed')
+  }
+
+  async #begin({ job, jobId, sampling, collective }: Extract<RingControl, { type: 'job-start' }>): Promise<void> {
+    const { onSettings, onBusy } = this.#options
+    if (this.#current !== undefined) await this.#end(this.#current.job, 'failed') // rank 0 never said that it ended
+    this.#current = { job, jobId, sampling, history: [], computeMs: 0, failed: false }
+    onSettings(collective)
+    onBusy(true)
+  }
+
+  async #end(job: number, outcome: JobOutcome): Promise<void> {
+    const { channel, engine } = this.#options
+    if (this.#current?.job !== job) return
+    this.close(this.#current.failed ? 'failed' : outcome)
     channel.forgetJob(job)
     engine.forget?.(job)
     await engine.release(job)
   }
 
-  const work = async (message: RingControl): Promise<void> => {
-    if (message.type === 'job-start') {
-      if (current !== undefined) await end(current.job, 'failed') // rank 0 never said that it ended
-      current = {
-        job: message.job,
-        jobId: message.jobId,
-        sampling: message.sampling,
-        history: [],
-        computeMs: 0,
-        failed: false,
-      }
-      onSettings(message.collective)
-      onBusy(true)
-    } else if (message.type === 'step' || message.type === 'logits') await takePart(engine, channel, current, message)
-    else await end(message.job, message.type === 'job-end' ? 'done' : 'failed')
+  async #giveUp(run: Current, error: unknown): Promise<void> {
+    const { channel, logger } = this.#options
+    const { job } = run
+    run.failed = true
+    this.#silence.expect(abortMs)
+    const report = MeshError.from(error).toReport()
+    logger.warn({ job, error: report }, 'job failed on this rank')
+    await channel.sendControl(0, { type: 'abort', job, error: report }).catch(() => {})
   }
+}
 
-  const workAfter = async (before: Promise<void>, message: RingControl): Promise<void> => {
-    await before
-    try {
-      await work(message)
-    } catch (error) {
-      if (current && !current.failed) await giveUp({ channel, logger, silence }, current, error)
-    }
-    // rank 0 waits as long for a third rank as this one for it, and then says so
-    if (--waiting === 0 && current !== undefined && !current.failed) silence.expect(stepTimeoutMs + abortMs)
-  }
-
-  channel.onControl({
+export const startFollower = (options: FollowerOptions): Follower => {
+  const loop = new FollowerLoop(options)
+  options.channel.onControl({
     message: (from, message) => {
-      if (from !== 0) return
-      silence.end()
-      waiting++
-      // An abort must not wait behind the step that it ends.
-      if (message.type === 'abort') {
-        channel.forgetJob(message.job)
-        engine.forget?.(message.job)
-      }
-      last = workAfter(last, message)
+      if (from === 0) loop.receive(message)
     },
-    lost: (_, error) => leave(error),
+    lost: (_, error) => loop.leave(error),
   })
-  return { close: () => close('failed') }
+  return { close: () => loop.close('failed') }
 }

@@ -48,6 +48,11 @@ export const rooms: readonly Room[] = [
     tests: ['agent/device/*.test.ts'],
   },
   { sources: 'agent/links/{link-probe,pairing}.ts', tests: ['agent/links/*.test.ts'] },
+  // the machines of the agent; what carries them out is tested whole
+  {
+    sources: 'agent/daemon/{load-progress,report-pace,session-state}.ts',
+    tests: ['agent/daemon/session-state.test.ts'],
+  },
   { sources: ['agent/engine/rope.ts', 'agent/engine/lanes.ts'], tests: ['agent/engine/{rope,lanes}.test.ts'] },
 ]
 
