@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { listPools } from '../agent/device/pools.ts'
-import { loadRingWishes } from '../agent/device/rings.ts'
+import { loadRingIntents } from '../agent/device/rings.ts'
 import { readConfig } from '../agent/model/config.ts'
 import { writeRandomModel } from '../agent/model/random-model.ts'
 import { startPlane, TestDevice } from '../control-plane/test/plane.ts'
@@ -27,17 +27,17 @@ test('join-ring', async (t) => {
   await mesh(['init', '--network-id', 'home', '--name', 'Laptop', '--control-plane', url], { home })
   await mesh(['pool-create', '--name', 'home'], { home })
 
-  const wishes = (): string => (existsSync(openHome(home).rings) ? readFileSync(openHome(home).rings, 'utf8') : 'none')
+  const intents = (): string => (existsSync(openHome(home).rings) ? readFileSync(openHome(home).rings, 'utf8') : 'none')
   const joined = async (...args: string[]): Promise<Printed<RingView>> =>
     JSON.parse(await mesh(['join-ring', ...args, '--json'], { home })) as Printed<RingView>
-  /** Refused, and the wishes of this device are what they were. */
+  /** Refused, and the intents of this device are what they were. */
   const refused = async (args: readonly string[], code: number, problem: RegExp): Promise<void> => {
-    const kept = wishes()
+    const kept = intents()
     const result = await meshHere(['join-ring', ...args], home)
     assert.equal(result.code, code, result.stderr)
     assert.match(result.stderr, problem)
     assert.match(result.stderr, /^hint: /m)
-    assert.equal(wishes(), kept)
+    assert.equal(intents(), kept)
   }
   const randomModel = (folder: string, seed: number): string => {
     writeRandomModel(folder, { shape, tied: false, dtype: 'BF16', seed })
@@ -77,7 +77,7 @@ test('join-ring', async (t) => {
     const asked = await meshHere(['inference', '--model-id', 'nobody/serves:this', '--prompt', 'x'], home)
     assert.match(asked.stderr, /no device serves nobody\/serves:this/)
     assert.match(await mesh(['leave-ring', '--model-id', 'owner/name'], { home }), /left the ring for owner\/name/)
-    assert.ok(!wishes().includes('owner/name'))
+    assert.ok(!intents().includes('owner/name'))
   })
 
   await t.test('what is no id is refused at once, wherever one is given', async () => {
@@ -97,7 +97,7 @@ test('join-ring', async (t) => {
   })
 
   await t.test(
-    'a quantisation or files other than those of the ring are refused, and the good wish stays',
+    'a quantisation or files other than those of the ring are refused, and the good intent stays',
     async () => {
       const good = randomModel(join(root, 'shared'), 5)
       await otherJoins(await joined('--model-dir', good))
@@ -107,7 +107,7 @@ test('join-ring', async (t) => {
         5,
         /has revision \w+, the ring uses \w+/,
       )
-      assert.equal(loadRingWishes(openHome(home)).find(({ modelId }) => modelId === 'shared')?.modelDir, good)
+      assert.equal(loadRingIntents(openHome(home)).find(({ modelId }) => modelId === 'shared')?.modelDir, good)
     },
   )
 
@@ -132,7 +132,7 @@ test('join-ring', async (t) => {
     },
   )
 
-  await t.test('a first wish that is refused is not remembered', async () => {
+  await t.test('a first intent that is refused is not remembered', async () => {
     const ring = await joined('--model-dir', randomModel(join(root, 'late'), 7))
     await otherJoins(ring)
     await mesh(['leave-ring', '--model-id', 'late'], { home })
@@ -151,10 +151,10 @@ test('join-ring', async (t) => {
   await t.test('an entry of an older version that cannot be read is told, and costs nothing else', async () => {
     const file = openHome(home).rings
     const bad = { poolId: 'ab'.repeat(32), modelId: 'white space', quant: 'q8', share: 1 }
-    writeFileSync(file, JSON.stringify([bad, ...loadRingWishes(openHome(home))]))
+    writeFileSync(file, JSON.stringify([bad, ...loadRingIntents(openHome(home))]))
     const result = await meshHere(['join-ring', '--model-id', 'tiny-story'], home)
     assert.equal(result.code, 0, result.stderr)
     assert.match(result.stderr, /note: in .*rings\.json .*white space/)
-    assert.deepEqual((JSON.parse(wishes()) as unknown[])[0], bad)
+    assert.deepEqual((JSON.parse(intents()) as unknown[])[0], bad)
   })
 })

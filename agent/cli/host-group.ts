@@ -22,7 +22,7 @@ import type { CommandContext } from './command.ts'
 import type { HostServices } from './host-services.ts'
 import { checkHosting, groupInvites, joinLines } from './hosting.ts'
 import { pinNewPool } from './pool-pin.ts'
-import { type Served, servePool, type ServeWish } from './serve-pool.ts'
+import { type Served, servePool, type ServeIntent } from './serve-pool.ts'
 import { checkName, clientOf, type Session } from './session.ts'
 
 export interface HostIdentity {
@@ -69,9 +69,9 @@ const plainHttpNote =
   'plain HTTP is served to other machines (--plain-http): ' +
   'what programs send without TLS can be read and changed on the way'
 
-const serveAll = async (context: CommandContext, session: Session, wish: ServeWish): Promise<Served> => {
+const serveAll = async (context: CommandContext, session: Session, intent: ServeIntent): Promise<Served> => {
   const all: Served[] = []
-  for (const { poolId } of listPools(context.home)) all.push(await servePool(context, session, poolId, wish))
+  for (const { poolId } of listPools(context.home)) all.push(await servePool(context, session, poolId, intent))
   return { models: [...new Set(all.flatMap(({ models }) => models))], notes: all.flatMap(({ notes }) => notes) }
 }
 
@@ -92,10 +92,10 @@ export const hostGroup = async (
   context: CommandContext,
   services: HostServices,
   { before, config }: HostIdentity,
-  wish: ServeWish & OptionValues<'host' | 'plainHttp'>,
+  intent: ServeIntent & OptionValues<'host' | 'plainHttp'>,
 ): Promise<UpReady> => {
   const { home, signal } = context
-  const { host } = wish
+  const { host } = intent
   const known = before ?? saveDevice(home, { ...config, controlPlaneUrl: defaultControlPlaneUrl })
   if (listPools(home).length === 0) createPool(home, known.deviceId, config.networkId, context.now())
   const relay = await services.startRelay(listPools(home).map(({ poolId }) => poolId))
@@ -107,7 +107,7 @@ export const hostGroup = async (
   const own = { ...config, controlPlaneUrl: url, controlPlaneKey }
   const session = await register(context, { ...known, config: own })
   await services.startAgent(url, controlPlaneKey)
-  const { models, notes } = await serveAll(context, session, wish)
+  const { models, notes } = await serveAll(context, session, intent)
   // all of it runs: only now this is the control plane that the device keeps
   saveDevice(home, own)
   const hosts = await hostsOf(host)
@@ -120,7 +120,7 @@ export const hostGroup = async (
     relay: hosts.map((address) => relayAt(address, relay)),
     pids: services.pids(),
     serving: models,
-    notes: wish.plainHttp ? [plainHttpNote, ...notes] : notes,
+    notes: intent.plainHttp ? [plainHttpNote, ...notes] : notes,
     join: groupInvites(home, { urls, controlPlaneKey }, context.now()).map(({ pool, line, usesLeft, notAfter }) => ({
       pool,
       lines: joinLines(line, models[0]),

@@ -82,7 +82,7 @@ export const firstThatAnswers = async (
   })
 }
 
-interface Wish {
+interface JoinPlan {
   readonly context: CommandContext
   readonly client: Client
   readonly device: LocalDevice
@@ -98,7 +98,7 @@ interface Signed {
 }
 
 /** Checks what an admin signed. An expired certificate is from an earlier time: the admin is still to answer. */
-const membershipIn = ({ target, device, context }: Wish, request: JoinRequest): Signed | undefined => {
+const membershipIn = ({ target, device, context }: JoinPlan, request: JoinRequest): Signed | undefined => {
   if (request.error !== undefined) throw MeshError.fromReport(request.error)
   if (request.certificate === undefined) return undefined
   try {
@@ -122,7 +122,7 @@ const proofOf = ({ invite, poolId }: JoinTarget, { deviceId }: LocalDevice): Inv
  * What the pool was made to be, told before this device asks to be let in.
  * @throws MeshError `charterInvalid` (not of the root key)
  */
-const readTerms = async ({ client, context, target }: Wish): Promise<string | undefined> => {
+const readTerms = async ({ client, context, target }: JoinPlan): Promise<string | undefined> => {
   const { poolId, rootPublicKey } = target
   const charter = await client.call('getCharter', { params: { poolId } }).then(
     (answer) => answer.charter,
@@ -145,15 +145,15 @@ const readPlaneOf = async ({
   client,
   context,
   target: { poolId, rootPublicKey },
-}: Wish): Promise<string | undefined> => {
+}: JoinPlan): Promise<string | undefined> => {
   const result = await ifReachable(client.call('getPin', { params: { poolId } }))
   const text = 'answer' in result ? result.answer.pin : undefined
   if (text !== undefined) checkServed(readPin(text, rootPublicKey, context.now()), client.controlPlaneKey)
   return text
 }
 
-const obtain = async (wish: Wish): Promise<Signed> => {
-  const { client, context, device, target } = wish
+const obtain = async (plan: JoinPlan): Promise<Signed> => {
+  const { client, context, device, target } = plan
   const { poolId } = target
   const own = findPool(context.home, poolId)
   if (own?.rootKey !== undefined) {
@@ -162,10 +162,10 @@ const obtain = async (wish: Wish): Promise<Signed> => {
   }
   // the control plane only talks to devices it knows, and it may have come up after `mesh init`
   await registerDevice(client, device, readCapabilities())
-  const charter = await readTerms(wish)
+  const charter = await readTerms(plan)
   const invite = proofOf(target, device)
   const first = membershipIn(
-    wish,
+    plan,
     await client.call('requestJoin', {
       params: { poolId },
       body: { rootPublicKey: toHex(target.rootPublicKey), invite },
@@ -176,12 +176,12 @@ const obtain = async (wish: Wish): Promise<Signed> => {
     ? 'the device that made the invite'
     : `an admin, who runs: mesh pool-approve --device ${shortId(device.deviceId)}`
   context.stderr.write(`asked to join pool ${shortId(poolId)}; waiting for ${answer} ...\n`)
-  const found = await poll(async () => membershipIn(wish, await client.call('getJoin', { params: { poolId } })), {
-    waitMs: wish.waitMs,
+  const found = await poll(async () => membershipIn(plan, await client.call('getJoin', { params: { poolId } })), {
+    waitMs: plan.waitMs,
     everyMs: 250,
     context,
   })
-  if (found === undefined) throw new MeshError('joinPending', { poolId, seconds: wish.waitMs / 1000 })
+  if (found === undefined) throw new MeshError('joinPending', { poolId, seconds: plan.waitMs / 1000 })
   return { ...found, charter }
 }
 
@@ -198,14 +198,14 @@ export interface JoinedPool {
  * @param name of the pool on this device; default: the name it has already, or that its maker gave it
  * @throws MeshError of the client | `joinPending` | `joinDenied` | invite and certificate errors
  */
-export const joinPool = async (wish: Wish, name?: string): Promise<JoinedPool> => {
+export const joinPool = async (plan: JoinPlan, name?: string): Promise<JoinedPool> => {
   const {
     context,
     client,
     target: { poolId, rootPublicKey },
-  } = wish
+  } = plan
   const before = findPool(context.home, poolId)
-  const { text, certificate, charter } = await obtain(wish)
+  const { text, certificate, charter } = await obtain(plan)
   const pool: LocalPool = {
     poolId,
     name: checkName('--name', name ?? before?.name ?? shortId(poolId)),
@@ -214,7 +214,7 @@ export const joinPool = async (wish: Wish, name?: string): Promise<JoinedPool> =
     certificate: text,
     charter,
   }
-  const pin = await readPlaneOf(wish)
+  const pin = await readPlaneOf(plan)
   savePool(context.home, pool)
   if (pin !== undefined) openPins(context).accept(poolId, pin)
   // members alone may ask for the name, so only now

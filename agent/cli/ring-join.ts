@@ -7,7 +7,7 @@ import type { ModelManifest, Quant } from '../../shared/schema/model.ts'
 import type { RingView } from '../../shared/schema/ring.ts'
 import { registerDevice } from '../device/control-plane.ts'
 import { readCapabilities } from '../device/device.ts'
-import { proposeRingWish, saveRingWish, withdrawRingWish } from '../device/rings.ts'
+import { proposeRingIntent, saveRingIntent, withdrawRingIntent } from '../device/rings.ts'
 import type { CommandContext } from './command.ts'
 import { createReadingText } from './reading-text.ts'
 import type { Session } from './session.ts'
@@ -106,14 +106,14 @@ export const askForRing = async (
 ): Promise<RingView> => {
   const { poolId, modelId, modelDir, manifest, quant, share } = wanted
   await registerDevice(client, device, readCapabilities())
-  const wish = { poolId, modelId, modelDir, quant, share, revision: manifest.revision }
-  proposeRingWish(context.home, wish)
+  const intent = { poolId, modelId, modelDir, quant, share, revision: manifest.revision }
+  proposeRingIntent(context.home, intent)
   try {
     const ring = await client.call('joinRing', { params: { poolId }, body: { model: manifest, quant, share } })
-    saveRingWish(context.home, wish)
+    saveRingIntent(context.home, intent)
     return ring
   } catch (error) {
-    if (isRefusal(error)) withdrawRingWish(context.home, wish)
+    if (isRefusal(error)) withdrawRingIntent(context.home, intent)
     throw error
   }
 }

@@ -2,12 +2,12 @@
 import { MeshError } from '../../shared/errors.ts'
 import type { Quant } from '../../shared/schema/model.ts'
 import type { RingView } from '../../shared/schema/ring.ts'
-import { loadRingWishes, type RingWish } from '../device/rings.ts'
+import { loadRingIntents, type RingIntent } from '../device/rings.ts'
 import type { CommandContext } from './command.ts'
 import { askForRing, namedModel, type NamedModel, readManifest } from './ring-join.ts'
 import type { Session } from './session.ts'
 
-export interface ServeWish {
+export interface ServeIntent {
   readonly modelId: string
   readonly modelDir?: string
   readonly quant: string
@@ -21,11 +21,11 @@ export interface Served {
   readonly notes: string[]
 }
 
-type Candidate = NamedModel & Pick<RingWish, 'quant' | 'share'> & { readonly isOwn: boolean }
+type Candidate = NamedModel & Pick<RingIntent, 'quant' | 'share'> & { readonly isOwn: boolean }
 
-const ownWishes = (context: CommandContext, poolId: string): Candidate[] =>
-  loadRingWishes(context.home)
-    .filter((wish) => wish.poolId === poolId)
+const ownIntents = (context: CommandContext, poolId: string): Candidate[] =>
+  loadRingIntents(context.home)
+    .filter((intent) => intent.poolId === poolId)
     .map(({ modelId, modelDir, quant, share }) => ({ modelId, modelDir, quant, share, isOwn: true }))
 
 /** Rings in which somebody takes part. */
@@ -37,16 +37,16 @@ const servedRings = async ({ client }: Session, poolId: string): Promise<RingVie
  */
 const namedCandidate = (
   context: CommandContext,
-  wish: ServeWish,
+  intent: ServeIntent,
   rings: readonly RingView[],
   own: readonly Candidate[],
 ): Candidate => {
-  const model = namedModel(context, wish)
+  const model = namedModel(context, intent)
   const before = own.find(({ modelId }) => modelId === model.modelId)
   const ring = rings.find(({ modelId }) => modelId === model.modelId)
   const quant = context.isGiven('quant')
-    ? (wish.quant as Quant)
-    : (ring?.quant ?? before?.quant ?? (wish.quant as Quant))
+    ? (intent.quant as Quant)
+    : (ring?.quant ?? before?.quant ?? (intent.quant as Quant))
   return {
     modelId: model.modelId,
     modelDir: model.modelDir ?? before?.modelDir,
@@ -60,15 +60,15 @@ const candidatesOf = async (
   context: CommandContext,
   session: Session,
   poolId: string,
-  wish: ServeWish,
+  intent: ServeIntent,
 ): Promise<Candidate[]> => {
-  const own = ownWishes(context, poolId)
+  const own = ownIntents(context, poolId)
   const rings = await servedRings(session, poolId)
-  if (isNamed(context)) return [namedCandidate(context, wish, rings, own)]
+  if (isNamed(context)) return [namedCandidate(context, intent, rings, own)]
   const others = rings
     .filter(({ modelId }) => own.every((each) => each.modelId !== modelId))
     .map(({ modelId, quant }): Candidate => ({ modelId, modelDir: undefined, quant, share: 1, isOwn: false }))
-  return own.length + others.length > 0 ? [...own, ...others] : [namedCandidate(context, wish, rings, own)]
+  return own.length + others.length > 0 ? [...own, ...others] : [namedCandidate(context, intent, rings, own)]
 }
 
 /** The command line names a model: that one is meant, and no other. */
@@ -86,8 +86,8 @@ const noteOf = ({ modelId, isOwn }: Candidate, error: MeshError): string =>
  * serve.
  * @throws MeshError of the file that is missing, damaged or not supported
  */
-export const checkNamedModel = async (context: CommandContext, wish: ServeWish): Promise<void> => {
-  if (!wish.noServe && isNamed(context)) await readManifest(context, namedModel(context, wish))
+export const checkNamedModel = async (context: CommandContext, intent: ServeIntent): Promise<void> => {
+  if (!intent.noServe && isNamed(context)) await readManifest(context, namedModel(context, intent))
 }
 
 /**
@@ -100,12 +100,12 @@ export const servePool = async (
   context: CommandContext,
   session: Session,
   poolId: string,
-  wish: ServeWish,
+  intent: ServeIntent,
 ): Promise<Served> => {
   const models: string[] = []
   const notes: string[] = []
-  if (wish.noServe) return { models, notes }
-  for (const candidate of await candidatesOf(context, session, poolId, wish)) {
+  if (intent.noServe) return { models, notes }
+  for (const candidate of await candidatesOf(context, session, poolId, intent)) {
     const { modelId, modelDir, quant, share } = candidate
     try {
       await askForRing(context, session, {

@@ -9,7 +9,7 @@ import type { Quant } from '../../shared/schema/model.ts'
 import { temporaryFolder } from '../../test/support/homes.ts'
 import { mesh } from '../../test/support/processes.ts'
 import { listPools } from '../device/pools.ts'
-import { saveRingWish } from '../device/rings.ts'
+import { saveRingIntent } from '../device/rings.ts'
 import { openModel } from '../model/model-folder.ts'
 import { writeRandomModel } from '../model/random-model.ts'
 import { loadShard } from '../model/shard-cache.ts'
@@ -54,7 +54,7 @@ test('mesh shards lists what is on disk, and --clean removes what no ring uses',
     return () => releaseShard(shard)
   }
   for (const quant of ['f32', 'q4', 'q8'] as const) (await make('owner/name', quant))()
-  saveRingWish(home, { poolId, modelId: 'owner/name', quant: 'q8', share: 1 })
+  saveRingIntent(home, { poolId, modelId: 'owner/name', quant: 'q8', share: 1 })
   const release = await make('other:7b', 'f32') // the same bytes as f32 of owner/name: the ring is another
   mkdirSync(home.hashes, { recursive: true })
   writeFileSync(

@@ -11,7 +11,7 @@ import { PeerCache } from '../device/known-peers.ts'
 import { listPools } from '../device/pools.ts'
 import { processMark } from '../../shared/process-alive.ts'
 import { Revocations } from '../device/revocations.ts'
-import { unreadableWishes } from '../device/rings.ts'
+import { unreadableIntents } from '../device/rings.ts'
 import type { MeshNode } from '../network/node.ts'
 import { ControlSession } from './control-session.ts'
 import { createNodeAtKnownPort } from './listen-port.ts'
@@ -153,7 +153,7 @@ export const runDaemon = async (options: DaemonOptions): Promise<void> => {
   const parts = new Lifecycle()
   parts.add({ name: 'lock of the home', stop: () => lock.release() })
   try {
-    for (const entry of unreadableWishes(home))
+    for (const entry of unreadableIntents(home))
       logger.warn({ file: home.rings }, `an entry of rings.json cannot be read and is left as it is: ${entry}`)
     for (const pool of listPools(home)) renewByRootKey(home, pool, device.deviceId, now())
     const cache = new PeerCache(home)

@@ -21,7 +21,7 @@ import type { RingEpoch } from '../../shared/schema/ring.ts'
 import { temporaryFolder } from '../../test/support/homes.ts'
 import { childrenOf } from '../../test/support/leftovers.ts'
 import { eventually } from '../../test/support/processes.ts'
-import { removeRingWish, saveRingWish } from '../device/rings.ts'
+import { removeRingIntent, saveRingIntent } from '../device/rings.ts'
 import { openModel } from '../model/model-folder.ts'
 import { TensorFile } from '../model/safetensors.ts'
 import { RingTrial } from './ring-trial.ts'
@@ -64,7 +64,7 @@ const createStage = async (t: TestContext, change: Partial<ShardLoaderOptions> =
   const home = openHome(join(root, 'home'))
   const folder = join(root, 'copy')
   cpSync(join(bundled, 'tiny-story'), folder, { recursive: true })
-  saveRingWish(home, { poolId, modelId, modelDir: folder, quant: 'q8', share: 1 })
+  saveRingIntent(home, { poolId, modelId, modelDir: folder, quant: 'q8', share: 1 })
   const loader = new ShardLoader({ ...loaderOptions(home), ...change })
   t.after(() => loader.close())
   const model = openModel(folder, modelId)
@@ -230,12 +230,12 @@ describe('shard loader', { skip: process.platform !== 'linux' && 'only Linux tel
     assert.deepEqual(stored(), [second.shard.hash])
     // the first once more, of another ring: both are too much, and both are needed
     const otherPool = 'ef'.repeat(32)
-    saveRingWish(home, { poolId: otherPool, modelId, modelDir: folder, quant: 'q8', share: 1 })
+    saveRingIntent(home, { poolId: otherPool, modelId, modelDir: folder, quant: 'q8', share: 1 })
     const third = await load(epoch({ ringId: 'ring_2', poolId: otherPool }))
     assert.equal(third.shard.hash, first.shard.hash)
     loader.tidy()
     assert.deepEqual(stored(), [second.shard.hash, third.shard.hash].toSorted())
-    removeRingWish(home, otherPool, modelId)
+    removeRingIntent(home, otherPool, modelId)
     loader.tidy()
     assert.equal(stored().length, 2) // it is still loaded
     await loader.unload('ring_2')
@@ -246,7 +246,7 @@ describe('shard loader', { skip: process.platform !== 'linux' && 'only Linux tel
     const strict = new ShardLoader({ ...loaderOptions(home), maxBytes: 0 })
     strict.tidy()
     assert.deepEqual(stored(), [second.shard.hash]) // the next start needs it
-    removeRingWish(home, poolId, modelId)
+    removeRingIntent(home, poolId, modelId)
     strict.tidy()
     assert.deepEqual(stored(), [])
   })

@@ -5,7 +5,7 @@ import type { Home } from '../../shared/home.ts'
 import type { Logger } from '../../shared/log.ts'
 import type { ModelShape } from '../../shared/schema/model.ts'
 import type { Loading, RingEpoch, RingMember } from '../../shared/schema/ring.ts'
-import { findRingWish } from '../device/rings.ts'
+import { findRingIntent } from '../device/rings.ts'
 import { type BackendChoice, blockColumnsFor, createBackend } from '../compute/choose-backend.ts'
 import type { HostedBackend } from '../compute/hosted-backend.ts'
 import { wantedThreads } from '../engine/wanted-threads.ts'
@@ -162,7 +162,7 @@ export class ShardLoader {
 
   #open({ poolId, model: { modelId, revision } }: RingEpoch): Model {
     const { home, bundledModels } = this.#options
-    const modelDir = findRingWish(home, { poolId, modelId, revision })?.modelDir
+    const modelDir = findRingIntent(home, { poolId, modelId, revision })?.modelDir
     return openModel(resolveModel(modelId, { home, bundledFolder: bundledModels, modelDir }), modelId)
   }
 

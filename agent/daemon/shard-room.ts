@@ -3,7 +3,7 @@ import { mkdirSync, statfsSync } from 'node:fs'
 import type { Home } from '../../shared/home.ts'
 import type { Logger } from '../../shared/log.ts'
 import { formatBytes } from '../../shared/words.ts'
-import { loadRingWishes } from '../device/rings.ts'
+import { loadRingIntents } from '../device/rings.ts'
 import { makeRoom } from '../model/shard-room.ts'
 import { listShards, type ShardUse } from '../model/shard-store.ts'
 
@@ -26,7 +26,7 @@ export const keepShardsWithin = (
   next?: ShardUse & { readonly bytes: number },
 ): void => {
   const neededBytes = next?.bytes ?? 0
-  const wishes = loadRingWishes(home).filter(
+  const intents = loadRingIntents(home).filter(
     ({ poolId, modelId }) => poolId !== next?.poolId || modelId !== next.modelId,
   )
   mkdirSync(home.shards, { recursive: true })
@@ -35,7 +35,7 @@ export const keepShardsWithin = (
   const before = listShards(home.shards).reduce((sum, { bytes }) => sum + bytes, 0)
   // what is free counts as well: shards that nothing uses go before a disk is called full
   const possible = before + bavail * bsize
-  const { removed, bytes } = makeRoom(home.shards, { wishes, maxBytes: Math.min(bound, possible), neededBytes })
+  const { removed, bytes } = makeRoom(home.shards, { intents, maxBytes: Math.min(bound, possible), neededBytes })
   for (const { about, lastUse, bytes: size } of removed) {
     logger.info(
       { model: about?.modelId ?? lastUse?.modelId, bytes: size },

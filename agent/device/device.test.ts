@@ -6,14 +6,14 @@ import { openHome } from '../../shared/home.ts'
 import { temporaryFolder } from '../../test/support/homes.ts'
 import { findDevice, loadDevice, parseControlPlaneUrl, readCapabilities, saveDevice } from './device.ts'
 import {
-  findRingWish,
-  loadRingWishes,
-  proposeRingWish,
-  removeRingWish,
-  type RingWish,
-  saveRingWish,
-  unreadableWishes,
-  withdrawRingWish,
+  findRingIntent,
+  loadRingIntents,
+  proposeRingIntent,
+  removeRingIntent,
+  type RingIntent,
+  saveRingIntent,
+  unreadableIntents,
+  withdrawRingIntent,
 } from './rings.ts'
 
 const code =
@@ -71,18 +71,18 @@ describe('device', () => {
   })
 })
 
-describe('ring wishes', () => {
-  const wish: RingWish = { poolId: 'ab'.repeat(32), modelId: 'tiny-story', quant: 'q8', share: 1 }
+describe('ring intents', () => {
+  const intent: RingIntent = { poolId: 'ab'.repeat(32), modelId: 'tiny-story', quant: 'q8', share: 1 }
 
-  it('there are none in an empty home', (t) => assert.deepEqual(loadRingWishes(openHome(temporaryFolder(t))), []))
+  it('there are none in an empty home', (t) => assert.deepEqual(loadRingIntents(openHome(temporaryFolder(t))), []))
 
-  it('a wish for the same pool and model replaces the former one', (t) => {
+  it('an intent for the same pool and model replaces the former one', (t) => {
     const home = openHome(temporaryFolder(t))
-    saveRingWish(home, wish)
-    saveRingWish(home, { ...wish, modelId: 'other', modelDir: '/models/other' })
-    saveRingWish(home, { ...wish, share: 2 })
+    saveRingIntent(home, intent)
+    saveRingIntent(home, { ...intent, modelId: 'other', modelDir: '/models/other' })
+    saveRingIntent(home, { ...intent, share: 2 })
     assert.deepEqual(
-      loadRingWishes(home).map(({ modelId, share, modelDir }) => [modelId, share, modelDir]),
+      loadRingIntents(home).map(({ modelId, share, modelDir }) => [modelId, share, modelDir]),
       [
         ['other', 1, '/models/other'],
         ['tiny-story', 2, undefined],
@@ -90,58 +90,58 @@ describe('ring wishes', () => {
     )
   })
 
-  it('a removed wish is gone, removing it again says that there was none', (t) => {
+  it('a removed intent is gone, removing it again says that there was none', (t) => {
     const home = openHome(temporaryFolder(t))
-    saveRingWish(home, wish)
-    assert.equal(removeRingWish(home, 'cd'.repeat(32), 'tiny-story'), false)
-    assert.equal(removeRingWish(home, wish.poolId, 'tiny-story'), true)
-    assert.equal(removeRingWish(home, wish.poolId, 'tiny-story'), false)
-    assert.deepEqual(loadRingWishes(home), [])
+    saveRingIntent(home, intent)
+    assert.equal(removeRingIntent(home, 'cd'.repeat(32), 'tiny-story'), false)
+    assert.equal(removeRingIntent(home, intent.poolId, 'tiny-story'), true)
+    assert.equal(removeRingIntent(home, intent.poolId, 'tiny-story'), false)
+    assert.deepEqual(loadRingIntents(home), [])
   })
 
-  it('what is proposed stands beside the wish that holds until it is agreed to or withdrawn', (t) => {
+  it('what is proposed stands beside the intent that holds until it is agreed to or withdrawn', (t) => {
     const home = openHome(temporaryFolder(t))
     const [old, fresh] = ['a'.repeat(64), 'b'.repeat(64)]
-    const folderFor = (revision: string): string | undefined => findRingWish(home, { ...wish, revision })?.modelDir
-    saveRingWish(home, { ...wish, modelDir: '/old', revision: old })
-    proposeRingWish(home, { ...wish, modelDir: '/first', revision: 'c'.repeat(64) })
-    proposeRingWish(home, { ...wish, modelDir: '/new', revision: fresh })
+    const folderFor = (revision: string): string | undefined => findRingIntent(home, { ...intent, revision })?.modelDir
+    saveRingIntent(home, { ...intent, modelDir: '/old', revision: old })
+    proposeRingIntent(home, { ...intent, modelDir: '/first', revision: 'c'.repeat(64) })
+    proposeRingIntent(home, { ...intent, modelDir: '/new', revision: fresh })
     assert.deepEqual([folderFor(old), folderFor(fresh), folderFor('c'.repeat(64))], ['/old', '/new', '/old'])
     assert.deepEqual(
-      loadRingWishes(home).map(({ modelDir }) => modelDir),
+      loadRingIntents(home).map(({ modelDir }) => modelDir),
       ['/old'],
     )
-    withdrawRingWish(home, wish)
+    withdrawRingIntent(home, intent)
     assert.deepEqual([folderFor(old), folderFor(fresh)], ['/old', '/old'])
-    proposeRingWish(home, { ...wish, modelDir: '/new', revision: fresh })
-    saveRingWish(home, { ...wish, modelDir: '/new', revision: fresh, proposed: true })
-    assert.deepEqual(loadRingWishes(home), [{ ...wish, modelDir: '/new', revision: fresh }])
+    proposeRingIntent(home, { ...intent, modelDir: '/new', revision: fresh })
+    saveRingIntent(home, { ...intent, modelDir: '/new', revision: fresh, proposed: true })
+    assert.deepEqual(loadRingIntents(home), [{ ...intent, modelDir: '/new', revision: fresh }])
   })
 
-  it('the first wish of a device is found while it is only proposed, and is none once withdrawn', (t) => {
+  it('the first intent of a device is found while it is only proposed, and is none once withdrawn', (t) => {
     const home = openHome(temporaryFolder(t))
-    proposeRingWish(home, { ...wish, modelDir: '/new', revision: 'a'.repeat(64) })
-    assert.equal(findRingWish(home, { ...wish, revision: 'b'.repeat(64) })?.modelDir, '/new')
-    withdrawRingWish(home, wish)
-    assert.equal(findRingWish(home, { ...wish, revision: 'a'.repeat(64) }), undefined)
+    proposeRingIntent(home, { ...intent, modelDir: '/new', revision: 'a'.repeat(64) })
+    assert.equal(findRingIntent(home, { ...intent, revision: 'b'.repeat(64) })?.modelDir, '/new')
+    withdrawRingIntent(home, intent)
+    assert.equal(findRingIntent(home, { ...intent, revision: 'a'.repeat(64) }), undefined)
   })
 
   it('an entry that cannot be read costs itself alone, is told, and stays until its place is taken or left', (t) => {
     const home = openHome(temporaryFolder(t))
-    const bad = [{ ...wish, modelId: 'broken', quant: 'q3' }, 7]
-    writeFileSync(home.rings, JSON.stringify([...bad, wish]))
-    assert.deepEqual(loadRingWishes(home), [wish])
-    assert.equal(findRingWish(home, { ...wish, revision: 'a'.repeat(64) })?.share, 1)
-    assert.equal(unreadableWishes(home).length, 2)
-    assert.match(unreadableWishes(home)[0], /quant.*broken/)
-    saveRingWish(home, { ...wish, modelId: 'other' })
-    proposeRingWish(home, { ...wish, modelId: 'third', revision: 'a'.repeat(64) })
-    withdrawRingWish(home, { ...wish, modelId: 'third' })
-    assert.equal(unreadableWishes(home).length, 2)
-    saveRingWish(home, { ...wish, modelId: 'broken' })
-    assert.equal(unreadableWishes(home).length, 1)
+    const bad = [{ ...intent, modelId: 'broken', quant: 'q3' }, 7]
+    writeFileSync(home.rings, JSON.stringify([...bad, intent]))
+    assert.deepEqual(loadRingIntents(home), [intent])
+    assert.equal(findRingIntent(home, { ...intent, revision: 'a'.repeat(64) })?.share, 1)
+    assert.equal(unreadableIntents(home).length, 2)
+    assert.match(unreadableIntents(home)[0], /quant.*broken/)
+    saveRingIntent(home, { ...intent, modelId: 'other' })
+    proposeRingIntent(home, { ...intent, modelId: 'third', revision: 'a'.repeat(64) })
+    withdrawRingIntent(home, { ...intent, modelId: 'third' })
+    assert.equal(unreadableIntents(home).length, 2)
+    saveRingIntent(home, { ...intent, modelId: 'broken' })
+    assert.equal(unreadableIntents(home).length, 1)
     writeFileSync(home.rings, JSON.stringify(bad))
-    assert.equal(removeRingWish(home, wish.poolId, 'broken'), true)
+    assert.equal(removeRingIntent(home, intent.poolId, 'broken'), true)
     assert.deepEqual(JSON.parse(readFileSync(home.rings, 'utf8')), [7])
   })
 
@@ -149,7 +149,7 @@ describe('ring wishes', () => {
     const home = openHome(temporaryFolder(t))
     for (const text of ['{"a":', '{}', '"x"']) {
       writeFileSync(home.rings, text)
-      assert.throws(() => loadRingWishes(home), code('stateUnreadable', /rings\.json/))
+      assert.throws(() => loadRingIntents(home), code('stateUnreadable', /rings\.json/))
     }
   })
 })

@@ -8,17 +8,17 @@ const isSameRing = (one: ShardUse, other: ShardUse): boolean =>
  * Rings that need a shard: those that hold it now, and one that this device wants to serve when it was the last to be
  * loaded for it (the next start loads it again).
  * @param shards all of the home, the one used last first
- * @param wishes rings that this device wants to serve
+ * @param intents rings that this device wants to serve
  */
 export const ringsOf = (
   shard: StoredShard,
   shards: readonly StoredShard[],
-  wishes: readonly ShardUse[],
+  intents: readonly ShardUse[],
 ): ShardUse[] => {
   const { lastUse } = shard
   const next =
     lastUse &&
-    wishes.some((wish) => isSameRing(wish, lastUse)) &&
+    intents.some((intent) => isSameRing(intent, lastUse)) &&
     shards.find((other) => other.lastUse && isSameRing(other.lastUse, lastUse)) === shard
   const now = shard.uses.filter((use, index, all) => all.findIndex((other) => isSameRing(other, use)) === index)
   return next && !now.some((use) => isSameRing(use, lastUse))
@@ -32,14 +32,14 @@ export const ringsOf = (
  */
 export const shardsToRemove = (
   shards: readonly StoredShard[],
-  wishes: readonly ShardUse[],
+  intents: readonly ShardUse[],
   { maxBytes, neededBytes }: { readonly maxBytes: number; readonly neededBytes: number },
 ): StoredShard[] => {
   let excess = shards.reduce((sum, { bytes }) => sum + bytes, 0) + neededBytes - maxBytes
   const removed: StoredShard[] = []
   for (const shard of shards.toReversed()) {
     if (excess <= 0) break
-    if (ringsOf(shard, shards, wishes).length > 0) continue
+    if (ringsOf(shard, shards, intents).length > 0) continue
     removed.push(shard)
     excess -= shard.bytes
   }
@@ -48,7 +48,7 @@ export const shardsToRemove = (
 
 export interface RoomWanted {
   /** Rings that this device wants to serve. */
-  readonly wishes: readonly ShardUse[]
+  readonly intents: readonly ShardUse[]
   /** Bytes that all shards together may take. */
   readonly maxBytes: number
   /** Bytes that one is about to take. */
@@ -64,6 +64,6 @@ export const makeRoom = (
   wanted: RoomWanted,
 ): { readonly removed: readonly StoredShard[]; readonly bytes: number } => {
   const abandoned = removeAbandoned(root)
-  const removed = shardsToRemove(listShards(root), wanted.wishes, wanted).filter(removeShard)
+  const removed = shardsToRemove(listShards(root), wanted.intents, wanted).filter(removeShard)
   return { removed, bytes: removed.reduce((sum, { bytes }) => sum + bytes, abandoned) }
 }

@@ -144,7 +144,7 @@ describe('room for shards', () => {
   const last = (modelId: string): Pick<StoredShard, 'lastUse'> => ({ lastUse: { poolId, modelId, at: 1 } })
   const names = (shards: readonly StoredShard[]): string => shards.map(({ hash }) => hash).join('')
 
-  it('a ring needs the shard that is loaded for it, and the one that was last while it is wished for', () => {
+  it('a ring needs the shard that is loaded for it, and the one that was last while it is wanted', () => {
     const shards = [
       shard('a', 1, { ...last('x'), uses: [{ poolId, modelId: 'x' }] }),
       shard('b', 1, last('x')),
@@ -152,13 +152,13 @@ describe('room for shards', () => {
       shard('d', 1, last('z')),
       shard('e', 1),
     ]
-    const wishes = [
+    const intents = [
       { poolId, modelId: 'x' },
       { poolId, modelId: 'y' },
       { poolId: 'cd'.repeat(32), modelId: 'z' },
     ]
     assert.deepEqual(
-      shards.map((one) => ringsOf(one, shards, wishes)),
+      shards.map((one) => ringsOf(one, shards, intents)),
       [[{ poolId, modelId: 'x' }], [], [{ poolId, modelId: 'y' }], [], []],
     )
     assert.deepEqual(ringsOf(shards[0], shards, []), [{ poolId, modelId: 'x' }]) // left, and still loaded
@@ -169,7 +169,7 @@ describe('room for shards', () => {
         { poolId, modelId: 'w' },
       ],
     })
-    assert.deepEqual(ringsOf(two, [two], wishes), [
+    assert.deepEqual(ringsOf(two, [two], intents), [
       { poolId, modelId: 'w' },
       { poolId, modelId: 'x' },
     ])
@@ -197,8 +197,8 @@ describe('room for shards', () => {
     const [old, kept] = [makeShard(folder, '1', 4000), makeShard(folder, '2', 4000)]
     utimesSync(join(old, 'index.json'), 100, 100)
     const { bytes } = find(folder, '2')
-    const { removed, bytes: freed } = makeRoom(folder, { wishes: [], maxBytes: bytes, neededBytes: 0 })
+    const { removed, bytes: freed } = makeRoom(folder, { intents: [], maxBytes: bytes, neededBytes: 0 })
     assert.deepEqual([names(removed), freed, existsSync(old), existsSync(kept)], ['1'.repeat(64), bytes, false, true])
-    assert.deepEqual(makeRoom(folder, { wishes: [], maxBytes: bytes, neededBytes: 0 }), { removed: [], bytes: 0 })
+    assert.deepEqual(makeRoom(folder, { intents: [], maxBytes: bytes, neededBytes: 0 }), { removed: [], bytes: 0 })
   })
 })

@@ -8,18 +8,18 @@ import { ipOf, isRelayed, withoutPeerId } from '../../shared/peer-address.ts'
  */
 export const dialableAddresses = (addresses: readonly string[], own: readonly string[]): string[] => {
   const direct = addresses.filter((address) => !isRelayed(address)).map(withoutPeerId)
-  const hosts = direct.map(ipOf).filter((host) => !isLoopback(host))
-  const isHere = hosts.length === 0 || own.some((address) => hosts.includes(ipOf(address)))
+  const ips = direct.map(ipOf).filter((ip) => !isLoopback(ip))
+  const isHere = ips.length === 0 || own.some((address) => ips.includes(ipOf(address)))
   return direct.filter((address) => isHere || !isLoopback(ipOf(address)))
 }
 
-/** The address among those on which the peer listens that has the host it dialled us from. */
+/** The address among those on which the peer listens that has the IP address that it dialled us from. */
 export const listenedOn = (dialledFrom: string, listening: readonly string[]): string | undefined => {
-  const host = ipOf(dialledFrom)
-  return host === ''
+  const ip = ipOf(dialledFrom)
+  return ip === ''
     ? undefined
     : listening
         .filter((address) => !isRelayed(address))
         .map(withoutPeerId)
-        .find((address) => ipOf(address) === host)
+        .find((address) => ipOf(address) === ip)
 }

@@ -92,11 +92,11 @@ export class PoolPeers {
     for (const address of usable) candidate.addresses.add(address, found)
     if (isNews) hoped(candidate, this.#options.now())
     // it moved: what leads to an address that it no longer has is dead, and nobody would notice for half a minute
-    const hosts = usable.map(ipOf)
+    const ips = usable.map(ipOf)
     const isDoubt = isNews && found === 'mdns' && this.#options.now() >= candidate.doubtedUntil
     const old = isDoubt
       ? this.#connections(peer).filter(
-          (connection) => !isRelayed(connection.remoteAddr) && !hosts.includes(ipOf(connection.remoteAddr.toString())),
+          (connection) => !isRelayed(connection.remoteAddr) && !ips.includes(ipOf(connection.remoteAddr.toString())),
         )
       : []
     if (old.length > 0) {
@@ -161,10 +161,10 @@ export class PoolPeers {
     const connected = members
       .flatMap(({ peer }) => this.#connections(peer))
       .filter((connection) => this.#options.gate.isMember(connection))
-    const hosts = [...told, ...connected.map(({ remoteAddr }) => remoteAddr.toString())]
+    const ips = [...told, ...connected.map(({ remoteAddr }) => remoteAddr.toString())]
       .map(ipOf)
       .filter((host) => host !== '')
-    this.#homes = { households: new Set(hosts.map(householdOf)), until: now + householdsMs }
+    this.#homes = { households: new Set(ips.map(householdOf)), until: now + householdsMs }
     return this.#homes.households
   }
 

@@ -16,7 +16,7 @@ import { MessageStore } from '../../agent/device/message-store.ts'
 import { createPool, listPools } from '../../agent/device/pools.ts'
 import { lock, unlock } from '../../agent/device/resource-lock.ts'
 import { Revocations } from '../../agent/device/revocations.ts'
-import { loadRingWishes, saveRingWish, unreadableWishes } from '../../agent/device/rings.ts'
+import { loadRingIntents, saveRingIntent, unreadableIntents } from '../../agent/device/rings.ts'
 import { readClock } from '../../agent/device/elapsed.ts'
 import { readConfig } from '../../agent/model/config.ts'
 import { openGguf } from '../../agent/model/gguf/gguf.ts'
@@ -101,7 +101,7 @@ const homeReaders = (root: string): FileReader[] => {
   if (pool.rootKey === undefined) throw new Error('a pool that was made here has its key')
   const list = signRevocations(pool.rootKey, { after: 1, removed: ['0'.repeat(64)] }, now)
   revocations.accept(pool.poolId, list)
-  saveRingWish(home, { poolId: pool.poolId, modelId: 'tiny', quant: 'q4', share: 1, revision: 'a'.repeat(64) })
+  saveRingIntent(home, { poolId: pool.poolId, modelId: 'tiny', quant: 'q4', share: 1, revision: 'a'.repeat(64) })
   const cache = new PeerCache(home)
   cache.saw({
     poolId: pool.poolId,
@@ -155,7 +155,7 @@ const homeReaders = (root: string): FileReader[] => {
           { deviceId: device.deviceId, now },
         ),
     },
-    { name: 'rings.json', file: home.rings, read: () => [loadRingWishes(home), unreadableWishes(home)] },
+    { name: 'rings.json', file: home.rings, read: () => [loadRingIntents(home), unreadableIntents(home)] },
     {
       name: 'peers.json',
       file: home.knownPeers,

@@ -5,7 +5,7 @@ import type { Quant } from '../../../shared/schema/model.ts'
 import { RingView } from '../../../shared/schema/ring.ts'
 import { formatBytes } from '../../../shared/words.ts'
 import { selectPool } from '../../device/pools.ts'
-import { unreadableWishes } from '../../device/rings.ts'
+import { unreadableIntents } from '../../device/rings.ts'
 import { type CommandContext, defineCommand } from '../command.ts'
 import { counted, fields } from '../render.ts'
 import { createProgressLine } from '../progress.ts'
@@ -66,7 +66,7 @@ export const joinRing = defineCommand({
     const session = openSession(context, values)
     const pool = selectPool(context.home, values.poolId)
     const model = namedModel(context, values)
-    for (const entry of unreadableWishes(context.home))
+    for (const entry of unreadableIntents(context.home))
       context.stderr.write(`note: in ${context.home.rings} ${entry}; it is left as it is\n`)
     const manifest = await readManifest(context, model)
     const ring = await askForRing(context, session, {

@@ -2,7 +2,7 @@ import { Type } from 'typebox'
 import { MeshError } from '../../../shared/errors.ts'
 import { Hex64, ModelId } from '../../../shared/schema/common.ts'
 import { selectPool } from '../../device/pools.ts'
-import { removeRingWish } from '../../device/rings.ts'
+import { removeRingIntent } from '../../device/rings.ts'
 import { defineCommand } from '../command.ts'
 import { openSession } from '../session.ts'
 
@@ -17,13 +17,13 @@ export const leaveRing = defineCommand({
     const pool = selectPool(context.home, values.poolId)
     try {
       await client.call('leaveRing', { params: { poolId: pool.poolId }, body: { modelId: values.modelId } })
-      removeRingWish(context.home, pool.poolId, values.modelId)
+      removeRingIntent(context.home, pool.poolId, values.modelId)
     } catch (error) {
       // the control plane may have forgotten the ring (a new database): what is remembered here must go as well
       const forgotten =
         error instanceof MeshError &&
         error.code === 'notInRing' &&
-        removeRingWish(context.home, pool.poolId, values.modelId)
+        removeRingIntent(context.home, pool.poolId, values.modelId)
       if (!forgotten) throw error
     }
     if (values.json) context.printJson({ modelId: values.modelId, poolId: pool.poolId, left: true })

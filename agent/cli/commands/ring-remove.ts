@@ -1,7 +1,7 @@
 import { Type } from 'typebox'
 import { Hex64, ModelId } from '../../../shared/schema/common.ts'
 import { selectPool } from '../../device/pools.ts'
-import { removeRingWish } from '../../device/rings.ts'
+import { removeRingIntent } from '../../device/rings.ts'
 import { defineCommand } from '../command.ts'
 import { openSession } from '../session.ts'
 
@@ -20,7 +20,7 @@ export const ringRemove = defineCommand({
     const pool = selectPool(context.home, values.poolId)
     const { modelId } = values
     const { jobRuns } = await client.call('removeRing', { params: { poolId: pool.poolId }, body: { modelId } })
-    removeRingWish(context.home, pool.poolId, modelId)
+    removeRingIntent(context.home, pool.poolId, modelId)
     if (values.json) context.printJson({ modelId, poolId: pool.poolId, removed: true, jobRuns })
     else
       context.stdout.write(

@@ -6,7 +6,7 @@ import { RankRanges } from '../../../shared/schema/ring.ts'
 import { formatBytes } from '../../../shared/words.ts'
 import { loadDevice } from '../../device/device.ts'
 import { listPools } from '../../device/pools.ts'
-import { loadRingWishes } from '../../device/rings.ts'
+import { loadRingIntents } from '../../device/rings.ts'
 import { type CommandContext, defineCommand } from '../command.ts'
 import { ago, counted, paragraph, table } from '../render.ts'
 
@@ -41,7 +41,7 @@ const readShards = async (context: CommandContext): Promise<Shard[]> => {
     import('../../model/shard-store.ts'),
     import('../../model/shard-room.ts'),
   ])
-  const wishes = loadRingWishes(context.home)
+  const intents = loadRingIntents(context.home)
   return listShards(context.home.shards).map((shard, _, all) => {
     const { hash, folder, bytes, about, lastUse, usedAt } = shard
     return {
@@ -53,7 +53,7 @@ const readShards = async (context: CommandContext): Promise<Shard[]> => {
       quant: about?.quant,
       ranges: about?.ranges,
       usedAt,
-      rings: ringsOf(shard, all, wishes),
+      rings: ringsOf(shard, all, intents),
     }
   })
 }
