@@ -50,6 +50,7 @@ export const bindSafetensors = ({ family, spec, tensors, folder }: BoundModel): 
       name.endsWith('.rotary_emb.inv_freq') ||
       (spec.tied && name === 'lm_head.weight') ||
       (family.wrappers !== undefined && towers.test(name)) ||
+      (family.draftLayers !== undefined && Number(/^model\.layers\.(\d+)\./.exec(name)?.[1]) >= spec.layers.length) ||
       (family.passesOver?.test(name) ?? false),
   })
 }

@@ -7,6 +7,13 @@ import { phi3 } from './families/phi.ts'
 import { qwen35, qwen35Moe } from './families/qwen-delta.ts'
 import { qwen2, qwen3, qwen3Moe } from './families/qwen.ts'
 
+import { cohere, cohere2 } from './families/cohere.ts'
+import { deepseekV3 } from './families/deepseek.ts'
+import { glm4Moe } from './families/glm.ts'
+import { granite } from './families/granite.ts'
+import { minimaxM2 } from './families/minimax.ts'
+import { olmo2, olmo3 } from './families/olmo.ts'
+
 export const families: readonly Family[] = [
   llama,
   mistral,
@@ -22,4 +29,12 @@ export const families: readonly Family[] = [
   phi3,
   gptOss,
   smollm3,
+  deepseekV3,
+  glm4Moe,
+  minimaxM2,
+  olmo2,
+  olmo3,
+  cohere,
+  cohere2,
+  granite,
 ]

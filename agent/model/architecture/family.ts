@@ -37,6 +37,8 @@ export interface Family {
   readonly layer: (values: ConfigValues, index: number) => LayerSpec
   /** Names of tensors in safetensors, where they are not the usual ones. */
   readonly names?: Names
+  /** Layers behind the last one draft further tokens: they are passed over. */
+  readonly draftLayers?: true
   /** Tensors of safetensors that are passed over, beside those that every family may have. */
   readonly passesOver?: RegExp
   /** Absent: not read from GGUF. */

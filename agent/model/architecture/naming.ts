@@ -14,8 +14,8 @@ export interface Naming {
    */
   readonly together?: readonly string[]
   readonly per?: 'head' | 'expert' | 'row'
-  /** Columns lie as rows, within each expert. */
-  readonly transposed?: true
+  /** Columns lie as rows, within each expert or head. */
+  readonly transposed?: 'expert' | 'head'
   /** Rows of a head are those of pairs (2 i, 2 i + 1) where the canonical order has (i, i + d / 2). */
   readonly permuted?: true
   /** What is done to the values. */
@@ -37,7 +37,7 @@ export interface Piece {
   /** Rows of the tensor (where it is transposed: of one expert's columns). */
   readonly sourceRows: number
   readonly columns: number
-  /** Experts that are transposed each on their own; 0 where nothing is. */
+  /** Experts or heads that are transposed each on their own; 0 where nothing is. */
   readonly transposed: number
   readonly apply: Naming['apply']
 }
@@ -98,7 +98,7 @@ export const piecesOf = (spec: ModelSpec, role: Role, naming: Naming): Piece[] =
     sourceRow: (row: number) => rowOf(permute(row)),
     sourceRows: rows,
     columns: role.columns,
-    transposed: naming.transposed ? expertsOf(spec, role) : 0,
+    transposed: naming.transposed ? groupsOf(spec, role, naming.transposed) : 0,
     apply: naming.apply,
   }
   if (!name.includes('{e}')) return [piece]

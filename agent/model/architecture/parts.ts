@@ -37,9 +37,16 @@ export const headDimOf = (values: ConfigValues): number => {
   return values.refuse(said === undefined ? 'hidden_size' : 'head_dim', `the head size is ${headDim}, it must be even`)
 }
 
+/** RMSNorm over all of q, and all of k. */
+export const projectionNorm: AttentionSpec['qkNorm'] = {
+  over: 'projection',
+  kind: 'rms',
+  weight: true,
+  when: 'beforeRope',
+}
+
 export const ropeOf = (values: ConfigValues, wanted: RopeWanted, pairing: RopeSpec['pairing'] = 'half'): RopeSpec => {
-  const { theta, scaling, partial } = readRope(values, wanted)
-  const span = Math.floor(wanted.headDim * partial)
+  const { theta, scaling, dims: span } = readRope(values, wanted)
   return { ...ropeFrequencies(scaling, theta, span), span, pairing, at: 'head' }
 }
 

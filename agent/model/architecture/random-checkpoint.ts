@@ -77,13 +77,16 @@ const stored: Readonly<Record<'plusOne' | 'minusExp', (value: number) => number>
   minusExp: (value) => Math.log(-value),
 }
 
-const dimsOf = (role: Role, naming: Naming, { sourceRows, columns, transposed }: Piece): number[] => {
-  const vector = columns === 1
-  const stacked = role.part.startsWith('mlp.experts.') && !naming.name.includes('{e}')
+const dimsOf = (spec: ModelSpec, role: Role, naming: Naming, piece: Piece): number[] => {
+  const { sourceRows, columns, transposed } = piece
+  const { mixer } = spec.kinds[spec.layers[role.layer ?? 0]]
   if (transposed) return [transposed, columns, sourceRows / transposed]
-  if (!stacked) return vector ? [sourceRows] : [sourceRows, columns]
+  if (role.part === 'mla.vb' && !naming.together && mixer.kind === 'mla')
+    return [mixer.heads, sourceRows / mixer.heads, columns]
+  const stacked = role.part.startsWith('mlp.experts.') && !naming.name.includes('{e}')
+  if (!stacked) return columns === 1 ? [sourceRows] : [sourceRows, columns]
   const experts = role.siblings['mlp.router'][0]
-  return vector ? [experts, sourceRows / experts] : [experts, sourceRows / experts, columns]
+  return columns === 1 ? [experts, sourceRows / experts] : [experts, sourceRows / experts, columns]
 }
 
 /** Lays rows of one piece into the tensor of the file. */
@@ -116,7 +119,7 @@ export const fileTensors = (
     const { readRows } = roles.get(role.role) as RoleTensor
     let start = 0
     for (const piece of piecesOf(spec, role, naming)) {
-      const dims = dimsOf(role, naming, piece)
+      const dims = dimsOf(spec, role, naming, piece)
       const size = dims.reduce((product, dim) => product * dim, 1)
       const file = files.get(piece.tensor) ?? { dims, values: new Float32Array(size) }
       lay(piece, readRows(start, start + piece.rows), file.values)

@@ -64,6 +64,10 @@ const single = (file: string, key: string, value: unknown): unknown => {
   throw invalid(file, `${key} is ${shown(value)}; layers of different sizes are not supported`)
 }
 
+/** The converter writes a tenth of it; both are alike in all published models. */
+const mscales = (tenth: unknown): Json =>
+  typeof tenth === 'number' && tenth > 0 ? { mscale: tenth * 10, mscale_all_dim: tenth * 10 } : {}
+
 const ropeScaling = ({ value }: GgufFacts, truncate: unknown): Json | undefined => {
   const type = value('rope.scaling.type')
   const factor = value('rope.scaling.factor')
@@ -77,6 +81,7 @@ const ropeScaling = ({ value }: GgufFacts, truncate: unknown): Json | undefined 
     ...(truncate === false && { truncate }),
     beta_fast: value('rope.scaling.yarn_beta_fast'),
     beta_slow: value('rope.scaling.yarn_beta_slow'),
+    ...mscales(value('rope.scaling.yarn_log_multiplier')),
   }
 }
 
@@ -115,7 +120,8 @@ const configOf = ({ file, metadata, tensors }: GgufContent, { gguf }: Family, fa
     if (!Object.hasOwn(keys, key))
       throw invalid(file, `${name} is ${shown(value)}; this key is not known here, and may change the text`)
     const ours = keys[key]
-    if (ours !== null) said[ours] = single(file, name, value)
+    if (ours === 'scoring_func') said[ours] = value === 2 ? 'sigmoid' : 'softmax'
+    else if (ours !== null) said[ours] = single(file, name, value)
   }
   const implied = gguf?.implied?.(facts) ?? {}
   const embedding = tensors.get('token_embd.weight')?.dims[0]

@@ -61,7 +61,7 @@ const bindPieces = (request: BindRequest, role: Role): BoundPiece[] => {
     const { got, want, fits } = dimsOf(bound)
     if (!fits) throw new MeshError('tensorShape', { tensor: piece.tensor, got, want })
     // single values of blocks have no bytes of their own
-    if ((isVector(bound) || bound.transposed) && blockSizes[stored.type].values > 1)
+    if (isVector(bound) && blockSizes[stored.type].values > 1)
       throw new MeshError('dtypeUnsupported', { tensor: piece.tensor, dtype: stored.type })
     return bound
   })
@@ -157,7 +157,11 @@ const applied: Readonly<Record<'plusOne' | 'minusExp', (value: number) => number
 
 const roleTensor = ({ role, rows, columns }: Role, pieces: readonly BoundPiece[]): RoleTensor => {
   const [{ stored, apply }] = pieces
-  const computed = apply !== undefined || pieces.some((piece) => piece.stored.type !== stored.type)
+  // of blocks that lie across rows only the values can be read
+  const computed =
+    apply !== undefined ||
+    (pieces[0].transposed > 0 && blockSizes[stored.type].values > 1) ||
+    pieces.some((piece) => piece.stored.type !== stored.type)
   const type: WeightType = computed ? 'F32' : stored.type
   const read = (start: number, end: number, what: 'values' | 'bytes', length: number): Uint8Array<ArrayBuffer> => {
     if (start < 0 || end > rows || start > end) throw new RangeError(`${role} has no rows ${start} to ${end}`)

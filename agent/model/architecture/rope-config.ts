@@ -9,8 +9,8 @@ import type { Llama3Scaling, LongScaling, RopeScaling, YarnScaling } from './rop
 export interface RopeConfig {
   readonly theta: number
   readonly scaling: RopeScaling
-  /** Part of the head that turns. */
-  readonly partial: number
+  /** Elements of the head that turn. */
+  readonly dims: number
 }
 
 export interface RopeWanted {
@@ -20,6 +20,10 @@ export interface RopeWanted {
   readonly layerKind?: string
   /** Where the old spelling has another theta for this kind of layer, and no scaling of it: its key. */
   readonly ownTheta?: string
+  /** Scaling is for other kinds of layers. */
+  readonly unscaled?: boolean
+  /** Elements of the head that turn, where a key of the family says so. */
+  readonly dims?: number
   /** The family may turn a part of the head only. */
   readonly partial?: boolean
   /** Names of `rope_type` that mean longrope in this family. */
@@ -206,15 +210,15 @@ export const readRope = (values: ConfigValues, wanted: RopeWanted): RopeConfig =
     if (isNeutral(key, value) || (wanted.partial && ofImages.includes(key))) continue
     return values.refuse(name.split('.')[0], `${name}.${key} is ${shown(value)}, which is not known for type ${kind}`)
   }
-  const dims = Math.floor(wanted.headDim * partial)
-  if (dims < 2 || dims % 2 !== 0)
+  const dims = wanted.dims ?? Math.floor(wanted.headDim * partial)
+  if (dims < 2 || dims % 2 !== 0 || dims > wanted.headDim)
     return values.refuse('head_dim', `of ${wanted.headDim} elements ${dims} would turn: it must be an even number`)
   const theta = thetaOf(values, named, wanted.ownTheta === name)
   const divisors = values.said('rope_factors')
   const scaling: RopeScaling = Array.isArray(divisors)
     ? { kind: 'factors', divisors: values.list('rope_factors', dims / 2, isPositive, 'a number above 0') }
     : kinds[kind].read(values, numbersOf(values, named), dict, dims)
-  return { theta, scaling, partial }
+  return { theta, scaling: wanted.unscaled ? { kind: 'default' } : scaling, dims }
 }
 
 const partialOf = (values: ConfigValues, { name, dict }: NamedDict, { partial }: RopeWanted): number => {

@@ -9,7 +9,7 @@ const gateUp = ['mlp.experts.gate', 'mlp.experts.up']
 /** Rows of gate and up lie by turns; in files that are not in MXFP4 they are columns. */
 const inOne = (part: string, parts: readonly string[]): Names => ({
   [`mlp.experts.${part}`]: [
-    { name: `${mlp}.experts.gate_up_proj`, together: parts, per: 'row', transposed: true },
+    { name: `${mlp}.experts.gate_up_proj`, together: parts, per: 'row', transposed: 'expert' },
     { name: `${mlp}.experts.gate_up_proj_blocks`, together: parts, per: 'row' },
   ],
   [`mlp.experts.${part}.bias`]: {
@@ -89,7 +89,7 @@ export const gptOss: Family = {
     'mlp.router.bias': `${mlp}.router.bias`,
     ...inOne('gate', gateUp),
     ...inOne('up', gateUp),
-    'mlp.experts.down': [{ name: `${mlp}.experts.down_proj`, transposed: true }, `${mlp}.experts.down_proj_blocks`],
+    'mlp.experts.down': [{ name: `${mlp}.experts.down_proj`, transposed: 'expert' }, `${mlp}.experts.down_proj_blocks`],
     'mlp.experts.down.bias': `${mlp}.experts.down_proj_bias`,
   },
   gguf: {

@@ -55,11 +55,18 @@ export const usualKeys = (spec: ModelSpec, config: Json): Record<string, TypedVa
 }
 
 /** What is different from `sizes`, and what its GGUF says beside the usual keys. */
-interface Tiny extends Partial<GgufExtras> {
+interface Tiny extends Partial<Omit<GgufExtras, 'keys'>> {
+  readonly keys?: Keys
   readonly config: Json
   readonly comparable?: number
   readonly inGguf?: TinyFamily['inGguf']
 }
+
+type Keys = Readonly<Record<string, TypedValue | undefined>>
+
+/** Keys of other architectures are taken away by undefined. */
+const said = (keys: Keys): GgufExtras['keys'] =>
+  Object.fromEntries(Object.entries(keys).filter((entry): entry is [string, TypedValue] => entry[1] !== undefined))
 
 const tiny = (name: string, architecture: string, modelType: string, { config: change, ...more }: Tiny): TinyFamily => {
   const config = { architectures: [architecture], model_type: modelType, ...sizes, ...change }
@@ -68,7 +75,7 @@ const tiny = (name: string, architecture: string, modelType: string, { config: c
     name,
     config,
     seed: name.length,
-    gguf: (spec) => ({ ...extras, keys: { ...usualKeys(spec, config), ...extras.keys } }),
+    gguf: (spec) => ({ ...extras, keys: said({ ...usualKeys(spec, config), ...extras.keys }) }),
     ...(comparable !== undefined && { comparable }),
     ...(inGguf && { inGguf }),
   }
@@ -115,6 +122,47 @@ const deltaKeys: GgufExtras['keys'] = {
   'ssm.group_count': u32(2),
   'ssm.inner_size': u32(96),
 }
+
+const sigmoidSizes = {
+  n_routed_experts: 8,
+  num_experts_per_tok: 3,
+  n_shared_experts: 1,
+  n_group: 4,
+  topk_group: 2,
+  moe_intermediate_size: 24,
+  routed_scaling_factor: 1.5,
+  norm_topk_prob: true,
+  first_k_dense_replace: 1,
+}
+const sigmoidKeys: GgufExtras['keys'] = {
+  ...expertKeys(8, 3, 24),
+  expert_shared_count: u32(1),
+  expert_weights_scale: f32(1.5),
+  expert_weights_norm: { type: 'bool', value: true },
+  expert_gating_func: u32(2),
+  leading_dense_block_count: u32(1),
+}
+const latentSizes = {
+  ...sigmoidSizes,
+  num_key_value_heads: 6,
+  kv_lora_rank: 20,
+  qk_nope_head_dim: 16,
+  qk_rope_head_dim: 8,
+  v_head_dim: 12,
+}
+const latentKeys = (keyLength: number, valueLength: number): GgufExtras['keys'] => ({
+  ...sigmoidKeys,
+  expert_group_count: u32(4),
+  expert_group_used_count: u32(2),
+  'attention.kv_lora_rank': u32(20),
+  'attention.head_count': u32(6),
+  'attention.head_count_kv': u32(1),
+  'attention.key_length': u32(keyLength),
+  'attention.value_length': u32(valueLength),
+  'attention.key_length_mla': u32(24),
+  'attention.value_length_mla': u32(12),
+  'rope.dimension_count': u32(8),
+})
 
 export const tinyFamilies: readonly TinyFamily[] = [
   tiny('llama, scaled', 'LlamaForCausalLM', 'llama', {
@@ -236,6 +284,74 @@ export const tinyFamilies: readonly TinyFamily[] = [
     },
     keys: { ...deltaKeys, ...expertKeys(6, 2, 24), expert_shared_feed_forward_length: u32(40) },
     inGguf: tiled,
+  }),
+  tiny('deepseek v3', 'DeepseekV3ForCausalLM', 'deepseek_v3', {
+    config: {
+      ...latentSizes,
+      q_lora_rank: 24,
+      rope_scaling: { type: 'yarn', factor: 4, original_max_position_embeddings: 128, mscale: 1, mscale_all_dim: 1 },
+    },
+    keys: {
+      ...latentKeys(20 + 8, 20),
+      'attention.q_lora_rank': u32(24),
+      ...yarnKeys(4, 128),
+      'rope.scaling.yarn_log_multiplier': f32(0.1),
+    },
+  }),
+  tiny('deepseek v3, old file, plain q', 'DeepseekV3ForCausalLM', 'deepseek_v3', {
+    config: { ...latentSizes, q_lora_rank: null, n_group: 1, topk_group: 1 },
+    keys: {
+      ...latentKeys(16 + 8, 12),
+      'attention.q_lora_rank': u32(0),
+      'attention.head_count_kv': u32(6),
+      'attention.key_length': u32(16 + 8),
+      'attention.value_length': u32(12),
+      'attention.key_length_mla': undefined,
+      'attention.value_length_mla': undefined,
+      expert_group_count: undefined,
+      expert_group_used_count: undefined,
+    },
+    way: 'last',
+  }),
+  tiny('glm 4.5', 'Glm4MoeForCausalLM', 'glm4_moe', {
+    config: { ...sigmoidSizes, n_group: 1, topk_group: 1, head_dim: 16, attention_bias: true, use_qk_norm: true },
+    keys: sigmoidKeys,
+  }),
+  tiny('minimax m2', 'MiniMaxM2ForCausalLM', 'minimax_m2', {
+    config: { head_dim: 16, rotary_dim: 8, num_local_experts: 6, num_experts_per_tok: 2, intermediate_size: 24 },
+    keys: { ...expertKeys(6, 2, 24), expert_gating_func: u32(2) },
+  }),
+  tiny('olmo 2', 'Olmo2ForCausalLM', 'olmo2', { config: { num_key_value_heads: 6 } }),
+  tiny('olmo 3', 'Olmo3ForCausalLM', 'olmo3', {
+    config: {
+      num_hidden_layers: 4,
+      num_key_value_heads: 6,
+      sliding_window: 20,
+      rope_scaling: { rope_type: 'yarn', factor: 4, original_max_position_embeddings: 128 },
+    },
+    keys: { 'attention.sliding_window': u32(20), ...yarnKeys(4, 128) },
+  }),
+  tiny('cohere', 'CohereForCausalLM', 'cohere', {
+    config: { logit_scale: 0.25, layer_norm_eps: 1e-5 },
+    keys: { logit_scale: f32(0.25), 'attention.layer_norm_epsilon': f32(1e-5) },
+  }),
+  tiny('cohere 2', 'Cohere2ForCausalLM', 'cohere2', {
+    config: { num_hidden_layers: 4, logit_scale: 0.25, layer_norm_eps: 1e-5, sliding_window: 20 },
+    keys: {
+      logit_scale: f32(0.25),
+      'attention.layer_norm_epsilon': f32(1e-5),
+      'attention.sliding_window': u32(20),
+    },
+  }),
+  tiny('granite', 'GraniteForCausalLM', 'granite', {
+    config: {
+      embedding_multiplier: 3,
+      attention_multiplier: 0.2,
+      residual_multiplier: 0.5,
+      logits_scaling: 2,
+      tie_word_embeddings: true,
+    },
+    keys: { embedding_scale: f32(3), 'attention.scale': f32(0.2), residual_scale: f32(0.5), logit_scale: f32(2) },
   }),
 ]
 
