@@ -10,6 +10,7 @@ import { allCommands } from '../agent/cli/commands.ts'
 import { jsonPages } from '../agent/cli/json-reference.ts'
 import { packageTable, readPackages, scriptTable } from './support/packages.ts'
 import { budgetTable, limitTable, routeTable } from './support/bounds.ts'
+import { familyTable } from '../agent/model/architecture/family-table.ts'
 import { cliReference, errorReference, exitCodeReference } from '../agent/cli/reference.ts'
 
 const commands = await allCommands()
@@ -17,6 +18,7 @@ const commands = await allCommands()
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 
 const pages: readonly { readonly file: string; readonly parts: Readonly<Record<string, () => string>> }[] = [
+  { file: 'docs/models.md', parts: { families: familyTable } },
   { file: 'docs/cli.md', parts: { cli: () => cliReference(commands) } },
   {
     file: 'docs/packages.md',

@@ -3,6 +3,7 @@
  * refuse the model; so there are lists of those known to be harmless, and every other key is refused by name.
  */
 import { MeshError } from '../../shared/errors.ts'
+import { isSameJson, shown } from './json.ts'
 
 type Keys = Readonly<Record<string, unknown>>
 /** Of a key that is harmless with some values only: those values, or a test that may look at the other keys. */
@@ -187,16 +188,9 @@ export const generationKeys = (read: Iterable<string>): KnownKeys => ({
   harmless: constraints,
 })
 
-const same = (a: unknown, b: unknown): boolean => JSON.stringify(a) === JSON.stringify(b)
-
-const shown = (value: unknown): string => {
-  const text = JSON.stringify(value)
-  return text.length > 200 ? `${text.slice(0, 200)}...` : text
-}
-
 const oneOf = (values: readonly unknown[]): Test => ({
   says: values.map(shown).join(' or ') || 'null',
-  holds: (value) => values.some((one) => same(one, value)),
+  holds: (value) => values.some((one) => isSameJson(one, value)),
 })
 
 /** Why a value of that key is not harmless; undefined when it is. */

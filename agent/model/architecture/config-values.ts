@@ -12,6 +12,8 @@ export const caps = {
   headDim: 4096,
   context: 1 << 24,
   experts: 4096,
+  /** Of all layers together. */
+  allExperts: 65_536,
 } as const
 
 const own = (dict: Json, key: string): unknown => (Object.hasOwn(dict, key) ? dict[key] : undefined)

@@ -112,6 +112,8 @@ export const readSpec = (config: unknown, { file, quantization }: ReadSpecOption
   return { spec: specOf(family, configValues(file, text, family.defaults)), family, text }
 }
 
+const expertsIn = ({ feedForward }: LayerSpec): number => feedForward.experts?.count ?? 0
+
 /** The spec that a row makes of its values. @throws MeshError `modelConfigInvalid` */
 export const specOf = (family: Family, values: ConfigValues): ModelSpec => {
   const kinds = new Map<string, { readonly index: number; readonly layer: LayerSpec }>()
@@ -122,6 +124,9 @@ export const specOf = (family: Family, values: ConfigValues): ModelSpec => {
     kinds.set(key, kind)
     return kind.index
   })
+  const experts = layers.reduce((sum, kind) => sum + expertsIn([...kinds.values()][kind].layer), 0)
+  if (experts > caps.allExperts)
+    throw invalid(values.file, `its layers have ${experts} experts together, ${caps.allExperts} is the most`)
   const epsilon = family.epsilon ?? 'rms_norm_eps'
   if (values.positive(epsilon) > 1) values.refuse(epsilon, 'it must be at most 1')
   return {
