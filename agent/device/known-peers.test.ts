@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
@@ -83,4 +83,46 @@ test('peer cache: a pool that was left is forgotten, and a damaged file is as go
   writeFileSync(home.knownPeers, '{"peers": 3}')
   assert.throws(() => readKnownPeers(home), { code: 'stateUnreadable' })
   assert.deepEqual(new PeerCache(home).peersOf(poolId), [])
+})
+
+test('peer cache: only what changed is written', (t) => {
+  const home = homeOf(t)
+  /** Whether it was written since the last look. */
+  const wrote = (change: () => void): boolean => {
+    rmSync(home.knownPeers, { force: true })
+    change()
+    cache.save()
+    return existsSync(home.knownPeers)
+  }
+  let cache = new PeerCache(home)
+  assert.ok(!wrote(() => undefined), 'nothing is known')
+  assert.ok(wrote(() => cache.saw(sighting(1))))
+  assert.ok(!wrote(() => undefined), 'it was written')
+  assert.ok(wrote(() => void (cache.listenPort = 4100)) && !wrote(() => void (cache.listenPort = 4100)))
+  const [one, two] = ['http://10.0.0.1:8080', 'http://10.0.0.2:8080']
+  assert.ok(wrote(() => cache.rememberControlPlane(one)) && !wrote(() => cache.rememberControlPlane(one)))
+  assert.ok(wrote(() => cache.rememberControlPlane(two)))
+  assert.ok(wrote(() => cache.name(poolId, id(1), 'Desktop')) && !wrote(() => cache.name(poolId, id(1), 'Desktop')))
+  assert.equal(cache.peersOf(poolId)[0].name, 'Desktop')
+  assert.ok(!wrote(() => cache.name(poolId, id(2), 'Never seen')))
+  assert.ok(!wrote(() => cache.keepPools([poolId])))
+  assert.ok(wrote(() => cache.keepPools([])))
+  writeFileSync(home.knownPeers, 'damaged')
+  cache = new PeerCache(home)
+  cache.save()
+  assert.deepEqual(readKnownPeers(home).peers, [], 'a damaged file is written anew')
+})
+
+test('peer cache: news is another address, another way in which it was found, a first latency', (t) => {
+  const cache = new PeerCache(homeOf(t))
+  const isNews = (more: Partial<Sighting>): boolean => cache.saw(sighting(1, more))
+  assert.ok(isNews({}))
+  assert.ok(isNews({ found: 'cache' }) && !isNews({ found: 'cache' }))
+  assert.ok(isNews({ found: 'cache', latencyMs: 3 }) && !isNews({ found: 'cache', latencyMs: 5 }))
+  assert.ok(isNews({ found: 'cache', latencyMs: 5, address: '/ip4/10.9.9.9/tcp/1' }))
+  // over a relay nothing was dialled: what worked before stays
+  const worked = cache.peersOf(poolId)[0].worked
+  assert.equal(worked.length, 1)
+  isNews({ dialable: undefined, at: 9000 })
+  assert.deepEqual(cache.peersOf(poolId)[0].worked, worked)
 })
