@@ -1,7 +1,8 @@
 /**
- * Runs test files in the order in which they are given, two at a time, and says before the counts which took longest.
+ * Runs test files in the order in which they are given, a few at a time, and says before the counts which took longest.
  * A program of its own, so that `test/run.ts` can end it when it hangs: `node test/support/run-files.ts FILE...`
  */
+import { availableParallelism } from 'node:os'
 import { relative, resolve } from 'node:path'
 import { Readable } from 'node:stream'
 import { run } from 'node:test'
@@ -38,8 +39,9 @@ async function* withDurations(source: AsyncIterable<TestEvent>): AsyncGenerator<
 }
 
 const files = process.argv.slice(2).map((file) => resolve(file))
-// two at a time: tests of whole rings start several processes each
-const events = run({ files, concurrency: 2, timeout: 300_000 })
+// one more than there are cores, since most wait for what others do; tests of whole rings start several processes each
+const concurrency = Math.min(4, availableParallelism() + 1)
+const events = run({ files, concurrency, timeout: 300_000 })
 events.on('test:fail', () => (process.exitCode = 1))
 Readable.from(withDurations(events as unknown as AsyncIterable<TestEvent>))
   .pipe(new spec())
