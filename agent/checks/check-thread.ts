@@ -4,8 +4,7 @@ import { setPriority } from 'node:os'
 import { setTimeout as pause } from 'node:timers/promises'
 import { parentPort, workerData } from 'node:worker_threads'
 import { problemOf } from '../../shared/errors.ts'
-import { checkedTensors } from '../model/model-hashes.ts'
-import { openTensors } from '../model/safetensors.ts'
+import { openSource } from '../model/model-source.ts'
 import type { CheckThreadInput, FromThread, ToThread } from './check-messages.ts'
 import { compare } from './compare.ts'
 import { HalfFile } from './half-file.ts'
@@ -18,10 +17,7 @@ const lowestPriority = 19
 
 const { modelFolder, digests, spec, quant, folder, cuttingShare, busy } = workerData as CheckThreadInput
 const ringIsBusy = new Int32Array(busy)
-const store = openTensors(modelFolder)
-const model = digests
-  ? checkedTensors(modelFolder, store.tensors, digests)
-  : { tensor: (name: string) => store.tensors.get(name) as NonNullable<ReturnType<typeof store.tensors.get>> }
+const roles = openSource(modelFolder).roles(digests)
 const halves = new Map<number, HalfFile>()
 /** Gone before they were cut. */
 const dropped = new Set<number>()
@@ -53,7 +49,7 @@ const restAfter = async (tookMs: number): Promise<void> => {
 const cut = async ({ half, layer, ffn, block, inHaste }: Extract<ToThread, { type: 'cut' }>): Promise<void> => {
   if (!inHaste) await restAfter(typicalPieceMs) // a ring is soon idle again: a short prompt pays nothing
   if (dropped.has(half)) return
-  const file = new HalfFile(model, { spec, layer, ffn, quant, block }, folder)
+  const file = new HalfFile(roles, { spec, layer, ffn, quant, block }, folder)
   let started = processorMs()
   for (const _ of file.cut()) {
     if (inHaste) await pause(0)

@@ -8,7 +8,7 @@ import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import { sizeOf } from '../../shared/plan/shard-plan.ts'
 import type { Range } from '../../shared/schema/common.ts'
-import type { Model } from '../model/model-folder.ts'
+import type { Roles } from '../model/architecture/tensor-roles.ts'
 import {
   cutRows,
   type HalfRequest,
@@ -56,17 +56,17 @@ const openNameless = (folder: string): { readonly handle: number; readonly path:
 export class HalfFile implements HeldHalf {
   readonly request: HalfRequest
   readonly norm: Float32Array
-  readonly #model: Pick<Model, 'tensor'>
+  readonly #roles: Roles
   readonly #handle: number
   readonly #path: string
   readonly #pieces: Placed[] = []
   #end = 0
 
   /** Empty; `cut` fills it. @throws MeshError of the model folder | Error with the code of the system */
-  constructor(model: Pick<Model, 'tensor'>, request: HalfRequest, folder: string) {
+  constructor(roles: Roles, request: HalfRequest, folder: string) {
     this.request = request
-    this.norm = readNorm(model, request)
-    this.#model = model
+    this.norm = readNorm(roles, request)
+    this.#roles = roles
     const { handle, path } = openNameless(folder)
     this.#handle = handle
     this.#path = path
@@ -77,7 +77,7 @@ export class HalfFile implements HeldHalf {
     for (const name of matrixNames) {
       for (const rows of piecesOf(shapeOf(this.request, name))) {
         this.#pieces.push({ name, rows, offset: this.#end })
-        for (const array of listOf(cutRows(this.#model, this.request, name, rows))) this.#write(bytesOf(array))
+        for (const array of listOf(cutRows(this.#roles, this.request, name, rows))) this.#write(bytesOf(array))
         yield
       }
     }

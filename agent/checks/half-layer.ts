@@ -5,9 +5,8 @@
 import { sizeOf } from '../../shared/plan/shard-plan.ts'
 import type { Range } from '../../shared/schema/common.ts'
 import type { Quant } from '../../shared/schema/model.ts'
-import { llamaRoles } from '../model/architecture/llama.ts'
+import type { Roles } from '../model/architecture/tensor-roles.ts'
 import type { ModelSpec } from '../model/architecture/model-spec.ts'
-import type { Model } from '../model/model-folder.ts'
 import { bitsOf, type BlockColumns, quantize, type QuantBits } from '../model/quantize.ts'
 import { leadColumns, type MatrixPart, matrixParts, readPart, storedBlocks } from '../model/shard-parts.ts'
 
@@ -78,23 +77,17 @@ const signed = (codes: Uint8Array, bits: QuantBits): Int8Array => {
   return out
 }
 
-/** Cuts rows of a matrix from the model. @throws MeshError `weightsChanged` | `safetensorsInvalid` */
-export const cutRows = (
-  model: Pick<Model, 'tensor'>,
-  request: HalfRequest,
-  name: MatrixName,
-  rows: Range,
-): HeldRows => {
+/** Cuts rows of a matrix from the model's canonical tensors. @throws MeshError `weightsChanged` | `safetensorsInvalid` */
+export const cutRows = (roles: Roles, request: HalfRequest, name: MatrixName, rows: Range): HeldRows => {
   const { quant, block } = request
   const part = partOf(request, name)
-  if (quant === 'f32')
-    return { kind: 'floats', values: readPart(llamaRoles(model, request.spec.tied), part, rows).values }
+  if (quant === 'f32') return { kind: 'floats', values: readPart(roles, part, rows).values }
   const bits = bitsOf(quant)
-  const { values, columns, kept } = readPart(llamaRoles(model, request.spec.tied), part, rows, block)
+  const { values, columns, kept } = readPart(roles, part, rows, block)
   const { codes, scales } = quantize(values, sizeOf(rows), columns, { bits, block, kept })
   return { kind: 'codes', codes: signed(codes, bits), scales }
 }
 
 /** f32 [hidden]: weights of the norm before the half. */
-export const readNorm = (model: Pick<Model, 'tensor'>, { spec, layer }: HalfRequest): Float32Array =>
-  llamaRoles(model, spec.tied).role(`layers.${layer}.mlp.norm`).readRows(0, spec.hidden)
+export const readNorm = (roles: Roles, { spec, layer }: HalfRequest): Float32Array =>
+  roles.role(`layers.${layer}.mlp.norm`).readRows(0, spec.hidden)

@@ -26,9 +26,12 @@ export interface NamedModel {
 const hubName = (folder: string): string | undefined =>
   /(?:^|[/\\])models--([^/\\]+)[/\\]snapshots[/\\][^/\\]+$/.exec(folder)?.[1].split('--').join('/')
 
-/** The name that a folder gives its model. @throws MeshError `usage` when it can be none */
+/** Of a file, without the number of its part. */
+const ggufName = (name: string): string | undefined => /^(.+?)(?:-\d{5}-of-\d{5})?\.gguf$/i.exec(name)?.[1]
+
+/** The name that a folder or a file gives its model. @throws MeshError `usage` when it can be none */
 export const nameOfFolder = (folder: string): string => {
-  const name = hubName(folder) ?? basename(folder)
+  const name = hubName(folder) ?? ggufName(basename(folder)) ?? basename(folder)
   if (isModelId(name)) return name
   throw new MeshError('usage', {
     problem:

@@ -186,13 +186,13 @@ describe('a wrong turn', () => {
   })
 
   it('to a folder that holds no model we read tells what it holds', async () => {
-    await check(joins(join(root, 'nowhere'), 5, /there is no folder .*nowhere/, /--model-dir; .*hf download/))
+    await check(joins(join(root, 'nowhere'), 5, /there is no model at .*nowhere/, /--model-dir; .*hf download/))
     await check(
       joins(
         write(join(root, 'tiny.Q4_K_M.gguf'), 'GGUF'),
         5,
-        /Q4_K_M\.gguf is in the GGUF format/,
-        /safetensors; --model-dir names it/,
+        /Q4_K_M\.gguf is no GGUF file that can be used: .*cut short/,
+        /download the file again/,
       ),
     )
     await check(
@@ -207,8 +207,17 @@ describe('a wrong turn', () => {
       joins(
         dirname(write(join(root, 'gguf', 'a.gguf'), 'GGUF')),
         5,
-        /a\.gguf is in the GGUF format/,
-        /Hugging Face folder/,
+        /a\.gguf is no GGUF file that can be used/,
+        /download the file again/,
+      ),
+    )
+    write(join(root, 'several', 'a.Q8_0.gguf'), 'GGUF')
+    await check(
+      joins(
+        dirname(write(join(root, 'several', 'a.Q4_0.gguf'), 'GGUF')),
+        2,
+        /several holds several models: a\.Q4_0\.gguf, a\.Q8_0\.gguf/,
+        /--model-dir .*a\.Q4_0\.gguf$/,
       ),
     )
     await check(
@@ -276,7 +285,7 @@ describe('a wrong turn', () => {
       joins(
         folderWith('renamed', { 'model.safetensors': Buffer.concat([Buffer.from('GGUF'), Buffer.alloc(100)]) }),
         5,
-        /model\.safetensors is in the GGUF format/,
+        /model\.safetensors is a GGUF file under another name/,
         /safetensors/,
       ),
     )
@@ -324,7 +333,7 @@ describe('a wrong turn', () => {
     await check({
       args: ['demo', '--model-dir', join(root, 'nowhere')],
       code: 5,
-      error: /there is no folder/,
+      error: /there is no model at/,
       hint: /--model-dir/,
     })
     await check({

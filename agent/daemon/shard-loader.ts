@@ -9,7 +9,7 @@ import { findRingIntent } from '../device/rings.ts'
 import { type BackendChoice, blockColumnsFor, createBackend } from '../compute/choose-backend.ts'
 import type { HostedBackend } from '../compute/hosted-backend.ts'
 import { wantedThreads } from '../engine/wanted-threads.ts'
-import { embeddingTensor, type EmbeddingReader, openEmbedding } from '../model/embedding.ts'
+import { embeddingRole, type EmbeddingReader, openEmbedding } from '../model/embedding.ts'
 import { forgetHashes } from '../model/hash-store.ts'
 import { type Model, type ModelIdentity, openModel, resolveModel } from '../model/model-folder.ts'
 import { checkTensor } from '../model/model-hashes.ts'
@@ -239,9 +239,10 @@ export class ShardLoader {
         want: shortRevision(revision),
       })
     }
-    if (!own.read.has(embeddingTensor))
-      await checkTensor(model, embeddingTensor, { digests: own.digests, threads, signal, onProgress: checking })
-    return own.digests
+    const { digests } = own
+    for (const { name } of model.partsOf(embeddingRole))
+      if (!own.read.has(name)) await checkTensor(model, name, { digests, threads, signal, onProgress: checking })
+    return digests
   }
 
   /** Gives up what is being loaded for a ring that this device left, and frees what was. */

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
-import { type ModelConfig, readConfig } from './config.ts'
+import { type FolderConfig, readConfig } from './config.ts'
 import { type Rope, ropeDivisors, ropeFrequencies } from './rope.ts'
 
 const base = {
@@ -27,7 +27,7 @@ const folderOf = (t: TestContext): string => {
   return folder
 }
 
-type Read = (change: object, generation?: object) => ModelConfig
+type Read = (change: object, generation?: object) => FolderConfig
 
 const reader = (t: TestContext): Read => {
   const folder = folderOf(t)

@@ -12,6 +12,7 @@ import { readRope } from './architecture/rope-config.ts'
 import { checkKeys, generationKeys } from './config-keys.ts'
 import { type Json, shown } from './json.ts'
 import { readModelFile } from './model-file.ts'
+import type { ModelSource } from './model-source.ts'
 import { shapeOf } from './model-shape.ts'
 import type { Rope } from './rope.ts'
 
@@ -20,12 +21,16 @@ export interface ModelConfig {
   readonly spec: ModelSpec
   readonly shape: ModelShape
   readonly normEpsilon: number
-  readonly rope: Rope
   /** The LM head uses the embedding matrix. */
   readonly tiedEmbeddings: boolean
   readonly bosTokenId: number | undefined
   /** Tokens that end an answer. */
   readonly eosTokenIds: readonly number[]
+}
+
+/** Of a folder, whose rope is of a kind that its reader names. */
+export interface FolderConfig extends ModelConfig {
+  readonly rope: Rope
 }
 
 /** Bytes; real ones have about a thousand. */
@@ -68,28 +73,47 @@ const idsOf = (file: string, text: Json, key: string): readonly number[] => {
 }
 
 /** @throws MeshError `modelFileMissing` | `modelConfigInvalid` | `architectureUnsupported` */
-export const readConfig = (folder: string): ModelConfig => {
+export const readConfig = (folder: string): FolderConfig => {
   const file = join(folder, 'config.json')
   const read = readSpec(parse(folder, 'config.json'), { file })
-  const { spec, text } = read
+  const config = configOf(file, read.spec, { config: read.text, folder })
+  return { ...config, rope: ropeOf(file, read, config.shape.headDim) }
+}
+
+interface TokenFiles {
+  /** Content of config.json. */
+  readonly config: Json
+  readonly folder: string
+}
+
+const tokensOf = (file: string, { config, folder }: TokenFiles): NonNullable<ModelSource['tokens']> => ({
+  begin: idsOf(file, config, 'bos_token_id')[0],
+  ends: [...new Set([...idsOf(file, config, 'eos_token_id'), ...parseOptional(folder)])],
+})
+
+const configOf = (
+  file: string,
+  spec: ModelSpec,
+  tokens: NonNullable<ModelSource['tokens']> | TokenFiles,
+): ModelConfig => {
   const problem = notComputed(spec)
   if (problem !== undefined) throw invalid(file, `it is a ${spec.family} with ${problem}: that is not computed yet`)
-  const shape = shapeOf(spec)
-  const generation = parseOptional(folder)
+  const { begin, ends } = 'ends' in tokens ? tokens : tokensOf(file, tokens)
   return {
     spec,
-    shape,
+    shape: shapeOf(spec),
     normEpsilon: spec.norm.epsilon,
-    rope: ropeOf(file, read, shape.headDim),
     tiedEmbeddings: spec.tied,
-    bosTokenId: idsOf(file, text, 'bos_token_id')[0],
-    eosTokenIds: [...new Set([...idsOf(file, text, 'eos_token_id'), ...generation])],
+    bosTokenId: begin,
+    eosTokenIds: ends,
   }
 }
 
-/**
- * End tokens of `generation_config.json`, if there is one: chat models end turns with tokens that config.json lacks.
- */
+/** @throws MeshError `modelConfigInvalid` (also of a part that is not computed) */
+export const configOfSource = ({ path, spec, config = {}, tokens }: ModelSource): ModelConfig =>
+  tokens ? configOf(path, spec, tokens) : configOf(join(path, 'config.json'), spec, { config, folder: path })
+
+/** End tokens of `generation_config.json`, if there is one: chat models end turns with tokens that config.json lacks. */
 const parseOptional = (folder: string): readonly number[] => {
   let content: unknown
   try {

@@ -1,8 +1,6 @@
 /** Embedding rows, read from the model file one by one: no rank holds the matrix in memory. */
+import type { RoleTensor } from './architecture/tensor-roles.ts'
 import type { Model } from './model-folder.ts'
-import type { TensorInfo } from './safetensors.ts'
-import { checkedTensor } from './pieces.ts'
-import { readRows } from './tensor-slice.ts'
 
 export interface EmbeddingReader {
   /**
@@ -12,7 +10,8 @@ export interface EmbeddingReader {
   read(tokens: readonly number[], into: Float32Array): void
 }
 
-export const embeddingTensor = 'model.embed_tokens.weight'
+/** The role of the matrix. */
+export const embeddingRole = 'embedding'
 
 /** Rows kept in memory: the common words of a conversation; 8 MB at hidden 4096. */
 const keptRows = 512
@@ -22,15 +21,16 @@ const keptRows = 512
  * before, because a row costs the hash of a whole piece; who passes them has checked the whole tensor.
  */
 export const openEmbedding = (
-  model: Pick<Model, 'tensor' | 'files' | 'config'>,
+  model: Pick<Model, 'roles' | 'partsOf' | 'files' | 'config'>,
   digests?: ReadonlyMap<string, Uint8Array>,
 ): EmbeddingReader => {
-  const plain: TensorInfo = model.tensor(embeddingTensor)
-  const hashes = digests?.get(embeddingTensor)
-  const file = model.files.find(({ path }) => path === plain.file.path)
-  const checked = hashes && checkedTensor(plain, hashes)
-  const tensorNow = (): TensorInfo => (checked === undefined || file?.isUnchanged() ? plain : checked)
-  const hidden = plain.dims[1]
+  const plain = model.roles().role(embeddingRole)
+  const paths = new Set(model.partsOf(embeddingRole).map(({ file }) => file.path))
+  const files = model.files.filter(({ path }) => paths.has(path))
+  const checked = digests && model.roles(digests).role(embeddingRole)
+  const tensorNow = (): RoleTensor =>
+    checked === undefined || files.every((file) => file.isUnchanged()) ? plain : checked
+  const hidden = plain.columns
   const kept = new Map<number, Float32Array>()
   const { embeddingScale } = model.config.spec
   const scaled = (values: Float32Array): Float32Array =>
@@ -39,7 +39,7 @@ export const openEmbedding = (
     const found = kept.get(token)
     // moved to the end: the first entry is the one unused for longest
     if (found) kept.delete(token)
-    const value = found ?? scaled(readRows(tensorNow(), token, token + 1))
+    const value = found ?? scaled(tensorNow().readRows(token, token + 1))
     kept.set(token, value)
     if (kept.size > keptRows) kept.delete(kept.keys().next().value as number)
     return value

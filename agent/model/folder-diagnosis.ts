@@ -3,11 +3,11 @@ import { existsSync } from 'node:fs'
 import { basename, dirname, extname, join } from 'node:path'
 import { MeshError } from '../../shared/errors.ts'
 import { isFolder, namesIn } from '../../shared/lenient-files.ts'
+import { ggufParts, isGguf } from './gguf/name.ts'
 import { damagedFile } from './tensor-file.ts'
 
 /** Weights in other formats, by the ending of their files. */
 const otherFormats: Readonly<Record<string, string>> = {
-  '.gguf': 'in the GGUF format of llama.cpp',
   '.ggml': 'in a format of older llama.cpp',
   '.bin': 'in the PyTorch format',
   '.pt': 'in the PyTorch format',
@@ -53,13 +53,38 @@ export const missingFile = (folder: string, file: string, cause?: unknown): Mesh
   return new MeshError('modelFileMissing', { file: wanted, folder }, cause)
 }
 
+/** A projector for images lies beside many models. */
+const isProjector = (name: string): boolean => /mmproj/i.test(name)
+
+/** GGUF models of a folder, each by its file or the first of its parts. */
+const ggufModels = (folder: string): string[] => [
+  ...new Set(
+    entriesOf(folder)
+      .filter((name) => isGguf(name) && !isProjector(name))
+      .map((name) => ggufParts(join(folder, name))[0]),
+  ),
+]
+
 /**
- * Checks what `--model-dir` names.
- * @throws MeshError `modelFolderMissing` | `modelFolderIsFile` | `modelFormatUnsupported`
+ * What is opened as a model where `path` is named: the folder itself, or the GGUF file that lies in it alone.
+ * @throws MeshError `modelFolderMissing` | `modelFolderIsFile` | `modelFormatUnsupported` | `modelFilesSeveral`
  */
-export const checkModelFolder = (path: string): void => {
-  if (isFolder(path)) return
+export const modelPlace = (path: string): string => {
+  if (isFolder(path)) {
+    const found = entriesOf(path).some((name) => name.endsWith('.safetensors')) ? [] : ggufModels(path)
+    if (found.length > 1)
+      throw new MeshError('modelFilesSeveral', {
+        folder: path,
+        files: found
+          .slice(0, 10)
+          .map((file) => basename(file))
+          .join(', '),
+        first: found[0],
+      })
+    return found[0] ?? path
+  }
   if (!existsSync(path)) throw new MeshError('modelFolderMissing', { folder: path })
+  if (isGguf(path)) return path
   const format = formatOf(path)
   if (format !== undefined) throw new MeshError('modelFormatUnsupported', { file: path, format })
   throw new MeshError('modelFolderIsFile', { file: path, folder: dirname(path) })
@@ -74,7 +99,8 @@ export const foreignContent = (file: string, start: Buffer): MeshError | undefin
   if (text.startsWith('version https://git-lfs.github.com/'))
     return new MeshError('gitLfsPointer', { file, folder: dirname(file) })
   if (/^<(?:!doctype|html|\?xml)/.test(text)) return damagedFile(file, 'it is a web page in place of the file')
-  if (text.startsWith('gguf')) return new MeshError('modelFormatUnsupported', { file, format: otherFormats['.gguf'] })
+  if (text.startsWith('gguf'))
+    return new MeshError('modelFormatUnsupported', { file, format: 'a GGUF file under another name' })
   return text.startsWith('pk\u0003\u0004')
     ? new MeshError('modelFormatUnsupported', { file, format: otherFormats['.bin'] })
     : undefined
@@ -87,14 +113,17 @@ export const unknownModel = (modelId: string, folder: string, known: readonly st
   return new MeshError('modelUnknown', { modelId, folder, ...(known.length === 0 ? {} : { known: known.join(', ') }) })
 }
 
-/** Names of models in these folders: what has a config.json, one level down or as `owner/name`. */
+/** What has a config.json, or weights in GGUF. */
+const isModel = (folder: string): boolean => existsSync(join(folder, 'config.json')) || ggufModels(folder).length > 0
+
+/** Names of models in these folders, one level down or as `owner/name`. */
 export const modelsIn = (folders: readonly string[]): string[] => {
   const found = folders.flatMap((folder) =>
     entriesOf(folder).flatMap((name) => {
       const path = join(folder, name)
-      if (existsSync(join(path, 'config.json'))) return [name]
+      if (isModel(path)) return [name]
       return entriesOf(path)
-        .filter((inner) => existsSync(join(path, inner, 'config.json')))
+        .filter((inner) => isModel(join(path, inner)))
         .map((inner) => `${basename(path)}/${inner}`)
     }),
   )

@@ -172,11 +172,8 @@ test('model: unsupported architectures and settings are named', (t) => {
       message: /GPT2LMHeadModel is not supported; supported: LlamaForCausalLM, .*Qwen3/,
     },
   )
-  refused(
-    { rope_scaling: { type: 'linear', factor: 2 } },
-    { code: 'modelConfigInvalid', message: /rope scaling linear/ },
-  )
-  refused({ attention_bias: true }, { code: 'modelConfigInvalid' })
+  refused({ rope_scaling: { type: 'spiral', factor: 2 } }, { code: 'modelConfigInvalid', message: /spiral/ })
+  refused({ attention_bias: true }, { code: 'tensorMissing', message: /q_proj\.bias/ })
   refused({ hidden_act: 'gelu' }, { code: 'modelConfigInvalid', message: /gelu/ })
   refused({ num_key_value_heads: 3 }, { code: 'modelConfigInvalid' })
   refused({ hidden_size: -4 }, { code: 'modelConfigInvalid' })

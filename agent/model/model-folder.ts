@@ -1,21 +1,24 @@
-/** A model folder, opened and checked: configuration, tensor table against the shape, and what identifies it. */
+/** A model, opened and checked: configuration, tensors against it, and what identifies it. */
 import { createHash } from 'node:crypto'
-import { existsSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { join, resolve } from 'node:path'
 import { MeshError } from '../../shared/errors.ts'
 import type { Home } from '../../shared/home.ts'
 import { isModelId } from '../../shared/ids.ts'
 import { isFolder } from '../../shared/lenient-files.ts'
-import type { ModelManifest, ModelShape } from '../../shared/schema/model.ts'
-import { type ModelConfig, readConfig } from './config.ts'
-import { checkModelFolder, modelsIn, unknownModel } from './folder-diagnosis.ts'
-import { describingFiles, readModelFile } from './model-file.ts'
+import type { ModelManifest } from '../../shared/schema/model.ts'
+import type { Roles } from './architecture/tensor-roles.ts'
+import { configOfSource, type ModelConfig } from './config.ts'
+import { modelPlace, modelsIn, unknownModel } from './folder-diagnosis.ts'
+import { isGguf } from './gguf/name.ts'
+import { readModelFile } from './model-file.ts'
 import { type HashingOptions, hashTensors } from './model-hashes.ts'
 import { rootOf } from './pieces.ts'
-import { openTensors, type TensorFile, type TensorInfo, type TensorStore } from './safetensors.ts'
+import { type ModelSource, openSource } from './model-source.ts'
+import type { TensorFile, TensorInfo } from './tensor-file.ts'
 
 export interface Model {
+  /** The folder, or the GGUF file. */
   readonly folder: string
   readonly config: ModelConfig
   readonly about: Omit<ModelManifest, 'revision'>
@@ -27,8 +30,12 @@ export interface Model {
    * @throws MeshError `safetensorsInvalid` | `weightsUnusable` | the reason of the signal
    */
   identify(options?: Partial<HashingOptions>): Promise<ModelIdentity>
-  /** @throws MeshError `tensorMissing` */
+  /** A tensor of the files that is used. @throws MeshError `tensorMissing` */
   tensor(name: string): TensorInfo
+  /** Tensors of the files that a canonical tensor is made of. @throws MeshError `tensorMissing` */
+  partsOf(role: string): readonly TensorInfo[]
+  /** Canonical tensors. @param digests of what `identify` read: whatever is read is compared with them */
+  roles(digests?: ReadonlyMap<string, Uint8Array>): Roles
   close(): void
 }
 
@@ -46,69 +53,6 @@ export const tokenizerBytes = 256 * 2 ** 20
 /** Cores that read weights at once: more are waited for by the disk. */
 const hashingThreads = (): number => Math.min(4, availableParallelism())
 
-/** Names and dims of every tensor that a Llama model has, as Hugging Face writes them ([out, in]). */
-const wantedTensors = (shape: ModelShape, tiedEmbeddings: boolean): [string, number[]][] => {
-  const { hidden, ffn } = shape
-  const queries = shape.heads * shape.headDim
-  const keys = shape.kvHeads * shape.headDim
-  const layers = Array.from({ length: shape.layers }, (_, layer): [string, number[]][] => {
-    const at = `model.layers.${layer}`
-    return [
-      [`${at}.input_layernorm.weight`, [hidden]],
-      [`${at}.post_attention_layernorm.weight`, [hidden]],
-      [`${at}.self_attn.q_proj.weight`, [queries, hidden]],
-      [`${at}.self_attn.k_proj.weight`, [keys, hidden]],
-      [`${at}.self_attn.v_proj.weight`, [keys, hidden]],
-      [`${at}.self_attn.o_proj.weight`, [hidden, queries]],
-      [`${at}.mlp.gate_proj.weight`, [ffn, hidden]],
-      [`${at}.mlp.up_proj.weight`, [ffn, hidden]],
-      [`${at}.mlp.down_proj.weight`, [hidden, ffn]],
-    ]
-  })
-  const head: [string, number[]][] = tiedEmbeddings ? [] : [['lm_head.weight', [shape.vocab, hidden]]]
-  return [
-    ['model.embed_tokens.weight', [shape.vocab, hidden]],
-    ['model.norm.weight', [hidden]],
-    ...layers.flat(),
-    ...head,
-  ]
-}
-
-/**
- * Tables that old files carry along, and the head of a model that uses its embedding instead (as transformers does).
- */
-const isUnused = (name: string, { tiedEmbeddings }: ModelConfig): boolean =>
-  name.endsWith('.rotary_emb.inv_freq') || (tiedEmbeddings && name === 'lm_head.weight')
-
-const checkTensors = (folder: string, config: ModelConfig, { tensors }: TensorStore): void => {
-  const wanted = new Map(wantedTensors(config.shape, config.tiedEmbeddings))
-  for (const name of tensors.keys()) {
-    // biases, scales of quantised weights, adapters: passing over them would give other text
-    if (!wanted.has(name) && !isUnused(name, config)) throw new MeshError('tensorUnknown', { tensor: name, folder })
-  }
-  for (const [name, dims] of wanted) {
-    const tensor = tensors.get(name)
-    if (!tensor) throw new MeshError('tensorMissing', { tensor: name, folder })
-    if (tensor.dims.join() !== dims.join())
-      throw new MeshError('tensorShape', {
-        tensor: name,
-        got: `[${tensor.dims.join(', ')}]`,
-        want: `[${dims.join(', ')}]`,
-      })
-    if (!['F32', 'F16', 'BF16'].includes(tensor.dtype))
-      throw new MeshError('dtypeUnsupported', { tensor: name, dtype: tensor.dtype })
-  }
-}
-
-/** Hash of each file that describes the model, where there is one. */
-const describe = (folder: string): string[] =>
-  describingFiles.map((name) => {
-    if (!existsSync(join(folder, name))) return `${name} -`
-    return `${name} ${createHash('sha256')
-      .update(readModelFile(folder, name, tokenizerBytes))
-      .digest('hex')}`
-  })
-
 const revisionOf = (
   described: readonly string[],
   tensors: readonly TensorInfo[],
@@ -124,39 +68,40 @@ const revisionOf = (
 }
 
 /**
- * Opens and checks a folder; weights are read by `identify` and not before. Close it when done.
+ * Opens and checks a model; weights are read by `identify` and not before. Close it when done.
+ * @param folder of safetensors, or a GGUF file
  * @throws MeshError `modelFileMissing` | `modelConfigInvalid` | `architectureUnsupported` | `safetensorsInvalid` |
- * `tensorMissing` | `tensorShape` | `dtypeUnsupported`
+ * `ggufInvalid` | `tensorMissing` | `tensorShape` | `tensorUnknown` | `dtypeUnsupported`
  */
 export const openModel = (folder: string, modelId: string): Model => {
-  const config = readConfig(folder)
-  readModelFile(folder, 'tokenizer.json', tokenizerBytes)
-  const store = openTensors(folder)
+  const source = openSource(folder)
   try {
-    checkTensors(folder, config, store)
-    return modelOf(folder, modelId, config, store)
+    const config = configOfSource(source)
+    if (!isGguf(folder)) readModelFile(folder, 'tokenizer.json', tokenizerBytes)
+    return modelOf(source, modelId, config)
   } catch (error) {
-    store.close()
+    source.close()
     throw error
   }
 }
 
-const modelOf = (folder: string, modelId: string, config: ModelConfig, store: TensorStore): Model => {
-  const used = wantedTensors(config.shape, config.tiedEmbeddings).map(([name]) => store.tensors.get(name) as TensorInfo)
-  const described = describe(folder)
+const modelOf = (source: ModelSource, modelId: string, config: ModelConfig): Model => {
+  const { path: folder, used } = source
+  const described = source.describe()
+  const byName = new Map(used.map((tensor) => [tensor.name, tensor]))
   let identity: Promise<ModelIdentity> | undefined
   const identify = async (options: Partial<HashingOptions>): Promise<ModelIdentity> => {
-    const { digests, read } = await hashTensors(used, store.files, { threads: hashingThreads(), ...options })
+    const { digests, read } = await hashTensors(used, source.files, { threads: hashingThreads(), ...options })
     // the tokenizer was loaded meanwhile, by name: it must be the one that is meant
-    if (describe(folder).join() !== described.join())
+    if (source.describe().join() !== described.join())
       throw new MeshError('modelConfigInvalid', { file: folder, problem: 'it was changed while it was read' })
     return { revision: revisionOf(described, used, digests), digests, read }
   }
   return {
     folder,
     config,
-    about: { modelId, shape: config.shape, weightBytes: store.bytes },
-    files: store.files,
+    about: { modelId, shape: config.shape, weightBytes: source.bytes },
+    files: source.files,
     identify: (options = {}) => {
       const begun = identity ?? identify(options)
       identity = begun
@@ -166,11 +111,13 @@ const modelOf = (folder: string, modelId: string, config: ModelConfig, store: Te
       return begun
     },
     tensor: (name) => {
-      const found = store.tensors.get(name)
+      const found = byName.get(name)
       if (!found) throw new MeshError('tensorMissing', { tensor: name, folder })
       return found
     },
-    close: () => store.close(),
+    partsOf: (role) => source.partsOf(role),
+    roles: (digests) => source.roles(digests),
+    close: () => source.close(),
   }
 }
 
@@ -178,8 +125,8 @@ const modelOf = (folder: string, modelId: string, config: ModelConfig, store: Te
 const folderNameOf = (modelId: string): string => (process.platform === 'win32' ? modelId.replace(':', '@') : modelId)
 
 /**
- * Where a model lies: the given folder, `MESHNET_HOME/models/<id>`, or among those that come with Mesh.
- * @throws MeshError `modelUnknown` | `modelNotDownloaded` | `modelTagUnknown` | those of `checkModelFolder` |
+ * Where a model lies: the given folder or GGUF file, `MESHNET_HOME/models/<id>`, or among those that come with Mesh.
+ * @throws MeshError `modelUnknown` | `modelNotDownloaded` | `modelTagUnknown` | those of `modelPlace` |
  * `usage` (an id that could lead elsewhere)
  */
 export const resolveModel = (
@@ -187,9 +134,7 @@ export const resolveModel = (
   places: { readonly home: Home; readonly bundledFolder: string; readonly modelDir?: string },
 ): string => {
   if (places.modelDir !== undefined) {
-    const folder = resolve(places.modelDir)
-    checkModelFolder(folder)
-    return folder
+    return modelPlace(resolve(places.modelDir))
   }
   if (!isModelId(modelId)) {
     throw new MeshError('usage', {
@@ -199,5 +144,5 @@ export const resolveModel = (
   const own = join(places.home.models, folderNameOf(modelId))
   const found = [own, join(places.bundledFolder, folderNameOf(modelId))].find(isFolder)
   if (found === undefined) throw unknownModel(modelId, own, modelsIn([places.home.models, places.bundledFolder]))
-  return found
+  return modelPlace(found)
 }

@@ -5,7 +5,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { MeshError } from '../../shared/errors.ts'
 import { readHashes, writeHashes } from './hash-store.ts'
-import { checkedTensor, digestBytes, hashPieces, type PlacedTensor, pieceBytes, piecesIn } from './pieces.ts'
+import { digestBytes, hashPieces, type PlacedTensor, pieceBytes, piecesIn } from './pieces.ts'
 import type { TensorFile, TensorInfo } from './safetensors.ts'
 import { runInThreads, type ThreadedWork } from './thread-pool.ts'
 
@@ -186,22 +186,4 @@ export const checkTensor = async (
       file: info.file.path,
       piece: Math.floor(differs / digestBytes),
     })
-}
-
-/** Tensors whose bytes are compared with these hashes wherever they are read. */
-export const checkedTensors = (
-  folder: string,
-  tensors: ReadonlyMap<string, TensorInfo>,
-  digests: ReadonlyMap<string, Uint8Array>,
-): Tensors => {
-  const checked = new Map<string, TensorInfo>()
-  return {
-    tensor: (name) => {
-      const [tensor, hashes] = [tensors.get(name), digests.get(name)]
-      if (!tensor || !hashes) throw new MeshError('tensorMissing', { tensor: name, folder })
-      const known = checked.get(name) ?? checkedTensor(tensor, hashes)
-      checked.set(name, known)
-      return known
-    },
-  }
 }

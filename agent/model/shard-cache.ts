@@ -27,9 +27,7 @@ import { readStateJson, writeStateJson } from '../../shared/home.ts'
 import type { Quant } from '../../shared/schema/model.ts'
 import type { Loading, RankRanges } from '../../shared/schema/ring.ts'
 import { formatBytes } from '../../shared/words.ts'
-import { llamaRoles } from './architecture/llama.ts'
 import type { Model, ModelIdentity } from './model-folder.ts'
-import { checkedTensors } from './model-hashes.ts'
 import { type BlockColumns, blockColumns } from './quantize.ts'
 import { rangesText } from './shard-ranges.ts'
 import { layoutShard, type ShardTensor } from './shard-layout.ts'
@@ -191,8 +189,7 @@ const writeWeights = async (
   try {
     ftruncateSync(handle, totalBytes)
     const writer = new ShardWriter(content, handle)
-    const used = new Map([...digests.keys()].map((name) => [name, model.tensor(name)]))
-    const roles = llamaRoles(checkedTensors(model.folder, used, digests), model.config.spec.tied)
+    const roles = model.roles(digests)
     wrote(writer.plain(roles))
     const pieces = piecesOf(content)
     if (totalBytes >= threadedBytes)

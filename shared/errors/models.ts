@@ -27,15 +27,21 @@ export const modelErrors = {
   modelFolderMissing: {
     status: 404,
     exit: 5,
-    text: 'there is no folder {folder}',
+    text: 'there is no model at {folder}',
     hint:
       'check the path after --model-dir; a model of the hub is downloaded first: ' +
       'hf download OWNER/NAME --local-dir {folder}',
   },
+  modelFilesSeveral: {
+    status: 422,
+    exit: 2,
+    text: '{folder} holds several models: {files}',
+    hint: 'name one of them: --model-dir {first}',
+  },
   modelFolderIsFile: {
     status: 422,
     exit: 5,
-    text: '{file} is a file, a model is a folder',
+    text: '{file} is a file, a model is a folder or a .gguf file',
     hint: 'name the folder: --model-dir {folder}',
   },
   modelElsewhere: {
@@ -47,10 +53,10 @@ export const modelErrors = {
   modelFormatUnsupported: {
     status: 422,
     exit: 5,
-    text: '{file} is {format}: this version of Mesh reads safetensors',
+    text: '{file} is {format}: this version of Mesh reads safetensors and GGUF',
     hint:
-      'use the Hugging Face folder of the original model, with config.json, tokenizer.json and *.safetensors; ' +
-      '--model-dir names it',
+      'use the Hugging Face folder of the original model, with config.json, tokenizer.json and *.safetensors, ' +
+      'or a .gguf file; --model-dir names it',
   },
   tokenizerFormatUnsupported: {
     status: 422,

@@ -14,9 +14,9 @@ export const modelOptions = {
   },
   modelDir: {
     flag: '--model-dir',
-    value: '<folder>',
+    value: '<path>',
     type: 'string',
-    help: 'Hugging Face folder of the model; without --model-id its name is that of the folder',
+    help: 'Hugging Face folder of the model, or its GGUF file; without --model-id it gives the model its name',
   },
   quant: {
     flag: '--quant',

@@ -95,11 +95,11 @@ const checkerOf = (model: Model, { kinds, quant }: HonestCase): Checker => {
     const key = `${rank}/${layer}`
     const request = { spec: model.config.spec, layer, ffn: plan[rank].ffn, quant, block: blockOf(kinds[rank], quant) }
     const cut = (name: MatrixName) =>
-      piecesOf(shapeOf(request, name)).map((rows) => cutRows(model, request, name, rows))
+      piecesOf(shapeOf(request, name)).map((rows) => cutRows(model.roles(), request, name, rows))
     const known = halves.get(key)
     if (known) return known
     const matrices = { gateUp: cut('gateUp'), down: cut('down') }
-    const half: HeldHalf = { request, norm: readNorm(model, request), rows: (name) => matrices[name] }
+    const half: HeldHalf = { request, norm: readNorm(model.roles(), request), rows: (name) => matrices[name] }
     halves.set(key, half)
     return half
   }

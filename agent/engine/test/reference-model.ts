@@ -1,5 +1,6 @@
 /** The float64 reference over a model folder, with its weights as a backend holds them (quantised and back). */
 import type { Quant } from '../../../shared/schema/model.ts'
+import { readConfig } from '../../model/config.ts'
 import type { Model } from '../../model/model-folder.ts'
 import {
   bitsOf,
@@ -13,7 +14,8 @@ import { readRows } from '../../model/tensor-slice.ts'
 import type { Matrix, ReferenceModel } from './reference.ts'
 
 export const readReference = (model: Model, quant: Quant, block: BlockColumns = blockColumns): ReferenceModel => {
-  const { shape, tiedEmbeddings, normEpsilon, rope } = model.config
+  const { shape, tiedEmbeddings, normEpsilon } = model.config
+  const { rope } = readConfig(model.folder)
   const plain = (name: string): Matrix => {
     const tensor = model.tensor(name)
     return { rows: tensor.dims[0], columns: tensor.dims[1] ?? 1, data: readRows(tensor, 0, tensor.dims[0]) }

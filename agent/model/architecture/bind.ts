@@ -30,7 +30,7 @@ const textPrefixes: readonly (readonly [string, string])[] = [
 const towers = /^(model\.)?(vision_|visual\.|audio_|embed_vision|embed_audio|multi_modal_projector|mm_projector)/
 
 /** As the row calls it. */
-const textName = (name: string): string => {
+export const textName = (name: string): string => {
   const prefix = textPrefixes.find(([from]) => name.startsWith(from))
   return prefix ? `${prefix[1]}${name.slice(prefix[0].length)}` : name
 }

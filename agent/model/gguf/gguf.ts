@@ -1,35 +1,15 @@
 /** A model in GGUF, the format of llama.cpp: one file, or the parts that it was split into. */
 import { existsSync } from 'node:fs'
-import { basename, dirname, join } from 'node:path'
+import { basename, dirname } from 'node:path'
 import { MeshError } from '../../../shared/errors.ts'
 import { damagedFile, TensorFile, type TensorInfo, type TensorStore } from '../tensor-file.ts'
 import { type GgufHeader, readGgufHeader } from './header.ts'
 import type { GgufMetadata } from './metadata.ts'
+import { fiveDigits, ggufParts } from './name.ts'
 
 export interface GgufModel extends TensorStore {
   /** Of the first part: it says everything. */
   readonly metadata: GgufMetadata
-}
-
-/** By its name, whatever is in it. */
-export const isGguf = (path: string): boolean => path.toLowerCase().endsWith('.gguf')
-
-const partName = /^(.*)-(\d{5})-of-(\d{5})\.gguf$/
-/** Parts; as many as five digits would allow are never made. */
-const mostParts = 1000
-
-const fiveDigits = (number: number): string => String(number).padStart(5, '0')
-
-/** Paths of all parts of the file that is named, in order; itself alone where its name says nothing of parts. */
-export const ggufParts = (path: string): string[] => {
-  const match = partName.exec(basename(path))
-  if (!match) return [path]
-  const [, name, , count] = match
-  if (Number(count) > mostParts || Number(count) === 0)
-    throw damagedFile(path, `its name speaks of ${Number(count)} parts, 1 to ${mostParts} may be`)
-  return Array.from({ length: Number(count) }, (_, index) =>
-    join(dirname(path), `${name}-${fiveDigits(index + 1)}-of-${count}.gguf`),
-  )
 }
 
 /** What the header says of parts must be what the names say. */

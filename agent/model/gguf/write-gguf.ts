@@ -3,6 +3,7 @@ import { closeSync, openSync, writeSync } from 'node:fs'
 import type { WeightType } from '../architecture/tensor-roles.ts'
 import { bytesOfValues, weightFormats } from '../blocks/formats.ts'
 import { type GgufElementType, valueTypes } from './metadata.ts'
+import { fiveDigits } from './name.ts'
 
 /** A value with its type in the file. */
 export type TypedValue =
@@ -132,7 +133,6 @@ export const writeGguf = (path: string, { metadata, tensors, parts = 1 }: Writte
     writeFile(path, encodeHeader(metadata, tensors), tensors)
     return [path]
   }
-  const five = (number: number): string => String(number).padStart(5, '0')
   return Array.from({ length: parts }, (_, index) => {
     const own = tensors.slice(
       Math.floor((index * tensors.length) / parts),
@@ -143,7 +143,7 @@ export const writeGguf = (path: string, { metadata, tensors, parts = 1 }: Writte
       'split.count': { type: 'u16', value: parts },
       'split.tensors.count': { type: 'i32', value: tensors.length },
     }
-    const part = path.replace(/\.gguf$/, `-${five(index + 1)}-of-${five(parts)}.gguf`)
+    const part = path.replace(/\.gguf$/, `-${fiveDigits(index + 1)}-of-${fiveDigits(parts)}.gguf`)
     writeFile(part, encodeHeader(index === 0 ? { ...metadata, ...split } : split, own), own)
     return part
   })
