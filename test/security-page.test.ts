@@ -28,7 +28,7 @@ test('security page: numbers in its text are those of the code', () => {
   assert.equal(limits.controlPlaneTlsMs, 5000)
   const constant = (file: string, name: string): number =>
     Number(new RegExp(`const ${name} = (\\d+)`).exec(readFileSync(join(root, file), 'utf8'))?.[1])
-  assert.equal(constant('control-plane/service/agent-sockets.ts', 'tolerated'), 3)
+  assert.equal(constant('control-plane/service/agent-greetings.ts', 'tolerated'), 3)
   assert.equal(constant('agent/channel/sockets/tls-sockets.ts', 'heldGuests'), 64)
   assert.equal(constant('relay-server/relay-gate.ts', 'failuresAllowed'), 16)
 })

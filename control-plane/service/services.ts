@@ -8,6 +8,7 @@ import type { OpenDatabase } from '../store/database.ts'
 import { NonceStore } from '../store/nonce-store.ts'
 import { defaultHealth, type HealthSettings } from '../domain/ring-health.ts'
 import { Admission, type AdmissionSettings, defaultAdmission } from './admission.ts'
+import { AgentGreetings } from './agent-greetings.ts'
 import { AgentSockets } from './agent-sockets.ts'
 import { ApiKeys } from './api-keys.ts'
 import { Background } from './background.ts'
@@ -153,10 +154,10 @@ export const createServices = (
   const sockets = new AgentSockets({
     ...all,
     admission,
+    agentGreetings: new AgentGreetings({ ...all, heartbeatMs, relays }),
     sumReports: new SumReports(all),
     heartbeatMs,
     leaseMs,
-    relays,
   })
   const textKeeper = new TextKeeper({ ...base, textStore, database, settings: settings.texts ?? defaultTexts })
   all.jobDispatch.recover()

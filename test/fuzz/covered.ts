@@ -42,7 +42,7 @@ export const coveredBy: Readonly<Record<string, readonly string[]>> = {
   'agent/network/rank-listener.ts': ['CBOR RingHello'],
   'agent/network/rank-dialer.ts': ['CBOR RingAnswer'],
   'control-plane/routes/body.ts': ['route '],
-  'control-plane/service/agent-sockets.ts': ['messages of agents'],
+  'control-plane/domain/agent-message.ts': ['messages of agents'],
   'relay-server/relay-gate.ts': ['CBOR RelayProof', 'CBOR RevocationMessage'],
   'relay-server/served-pools.ts': ['file a list at a relay'],
   'relay-server/settings.ts': ['file relay.json'],
