@@ -53,6 +53,7 @@ export const rooms: readonly Room[] = [
     sources: 'agent/daemon/{load-progress,report-pace,session-state}.ts',
     tests: ['agent/daemon/session-state.test.ts'],
   },
+  { sources: 'agent/cli/{other-words,process-output,wrap}.ts', tests: [] },
   { sources: ['agent/engine/rope.ts', 'agent/engine/lanes.ts'], tests: ['agent/engine/{rope,lanes}.test.ts'] },
 ]
 
