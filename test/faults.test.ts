@@ -337,7 +337,7 @@ test('faults of a ring', { timeout: 900_000 }, async (t) => {
     async (context) => {
       await restartControlPlane() // which forgets that they came and went
       for (const agent of agents) await agent.stop()
-      const [leader] = [await first.start('--step-timeout', '2s'), await second.start('--step-timeout', '2s')]
+      const [leader] = [await first.start('--step-timeout', '5s'), await second.start('--step-timeout', '5s')]
       await activeWith(2, ring)
       const { begun, result: running } = startPrompt(longPrompt, { home: second.home, timeoutMs: 240_000 })
       await begun
@@ -345,11 +345,11 @@ test('faults of a ring', { timeout: 900_000 }, async (t) => {
       leader.signal('SIGSTOP')
       const stopped = Date.now()
       const { code, stderr } = await running
-      assert.ok(Date.now() - stopped < 12_000, `took ${Date.now() - stopped} ms`)
+      assert.ok(Date.now() - stopped < 30_000, `took ${Date.now() - stopped} ms`)
       assert.equal(code, 6)
       assert.match(
         stderr,
-        /^error: Second \(rank 1\) gave up: "rank 0 \(First\) did not answer within 2 s"\nhint: repeat the job/m,
+        /^error: Second \(rank 1\) gave up: "rank 0 \(First\) did not answer within 5 s"\nhint: repeat the job/m,
       )
       leader.signal('SIGCONT')
       await activeWith(2, ring)

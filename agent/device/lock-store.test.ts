@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { readdirSync, readFileSync, utimesSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
 import { type Home, openHome } from '../../shared/home.ts'
@@ -61,6 +61,10 @@ test('lock store: the countdown that was written down goes on, and belongs to it
   saveCountdown(home, { ...after, countdown: advance(after.countdown, at(10)) })
   // over a reboot
   assert.equal(remainingOf(loadLock(home, device) ?? assert.fail(), { ...at(11, 'b'), uptimeMs: hour }), 13 * hour)
+  // off for long: 14 hours are left of what was written down, of the beginning it would be 24
+  assert.equal(remainingOf(loadLock(home, device) ?? assert.fail(), { ...at(30, 'b'), uptimeMs: hour }), hour)
+  saveCountdown(home, { commitment: after.commitment })
+  assert.equal(remainingOf(loadLock(home, device) ?? assert.fail(), { ...at(30, 'b'), uptimeMs: hour }), hour)
   changeLock(home, device, (before) => lock(before, { memoryBytes: 8e9 }, at(11)))
   changeLock(home, device, (before) => unlock(before, at(12)))
   assert.equal(remainingOf(loadLock(home, device) ?? assert.fail(), at(12)), 24 * hour)
@@ -84,6 +88,14 @@ test('lock store: a file of another device, of another number or damaged is name
   assert.throws(() => loadLock(home, device), { code: 'stateUnreadable' })
 })
 
+test('lock store: a folder that cannot be listed is named, one that is not there holds nothing', (t) => {
+  const { home, device } = create(t)
+  assert.equal(loadLock(home, device), undefined)
+  rmSync(home.locks.folder, { recursive: true, force: true })
+  writeFileSync(home.locks.folder, 'a file')
+  assert.throws(() => loadLock(home, device), { code: 'stateUnreadable', message: new RegExp(home.locks.folder) })
+})
+
 test('lock store: what a killed process left is ignored, and removed once it is old', (t) => {
   const { home, device } = create(t)
   changeLock(home, device, (before) => lock(before, { memoryBytes: 7e9 }, at(0)))
@@ -91,7 +103,7 @@ test('lock store: what a killed process left is ignored, and removed once it is 
     join(home.locks.folder, name),
   )
   for (const file of [old, young]) writeFileSync(file, '{"sta')
-  utimesSync(old, 0, 0)
+  utimesSync(old, 1000, 1000)
   assert.equal(loadLock(home, device)?.commitment.sequence, 1)
   changeLock(home, device, (before) => unlock(before, at(0)))
   assert.deepEqual(readdirSync(home.locks.folder), ['0000000002.json', '0000000002.json.0022.tmp'])
