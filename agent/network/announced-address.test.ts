@@ -113,6 +113,12 @@ test('announced: what is dialled is an address that was judged, and no name', as
   assert.deepEqual(await urlsOf('https://134744072:8080'), ['https://8.8.8.8:8080'])
 })
 
+test('announced: an address as long as any is read, one longer is not', async () => {
+  const name = (length: number): string => `https://${'a.'.repeat(200)}`.slice(0, length - 1) + 'b'
+  assert.match(JSON.stringify(await judged(name(300))), /nobody knows that name/)
+  assert.match(JSON.stringify(await judged(name(301))), /no address of the form/)
+})
+
 test('announced: private networks are for pools that are on one', async () => {
   for (const url of ['https://192.168.1.20:8080', 'https://desktop.local:8080']) {
     assert.deepEqual(await urlsOf(url, true), ['https://192.168.1.20:8080'])

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { encodeCbor } from '../wire/envelope.ts'
 import { newControlPlaneKey } from './control-plane-key.ts'
-import { decodeInvite, encodeInvite, inviteProof, isProof } from './invite.ts'
+import { decodeInvite, encodeInvite, inviteProof, inviteUrls, isProof } from './invite.ts'
 import { newKeyPair } from './keys.ts'
 import { poolIdOf } from './pool-certificate.ts'
 
@@ -50,6 +50,18 @@ for (const [name, text, problem] of [
   ['a text for that key', withFields(2, ...parts, [], 'a'.repeat(64)), /damaged/],
   ['a short key', withFields(1, Buffer.alloc(31), ...parts.slice(1), []), /damaged/],
   ['an address that is none', withFields(1, ...parts, ['file:///etc/passwd']), /damaged/],
+  ['one good address and one that is none', withFields(1, ...parts, ['http://a', 'file:///etc/passwd']), /damaged/],
+  ['a text for its time', withFields(1, parts[0], 'soon', ...parts.slice(2), []), /damaged/],
+  ['a text for its addresses', withFields(1, ...parts, 'http://a'), /damaged/],
+  [
+    'one address too many',
+    withFields(
+      1,
+      ...parts,
+      Array.from({ length: inviteUrls + 1 }, () => 'http://a'),
+    ),
+    /damaged/,
+  ],
   [
     'a hundred addresses',
     withFields(
@@ -63,6 +75,25 @@ for (const [name, text, problem] of [
   test(`invite: refused: ${name}`, () =>
     assert.throws(() => decodeInvite(text), { code: 'inviteInvalid', message: problem }))
 }
+
+test('invite: as many addresses as fit are kept, and part of a second makes it hold no longer', () => {
+  const urls = Array.from({ length: inviteUrls + 2 }, (_, index) => `https://192.168.1.${index}:8080`)
+  const read = decodeInvite(encodeInvite({ ...invite, urls, notAfter: 1_800_000_000_999 }))
+  assert.deepEqual([read.urls, read.notAfter], [urls.slice(0, inviteUrls), 1_800_000_000_000])
+})
+
+test('invite: the longest line is looked into, one longer is not', () => {
+  const problemOf = (digits: number): string => {
+    try {
+      decodeInvite(`mesh-invite:${'A'.repeat(digits)}`)
+      return 'none'
+    } catch (error) {
+      return (error as Error).message
+    }
+  }
+  assert.match(problemOf(2000), /damaged/)
+  assert.match(problemOf(2001), /whole line/)
+})
 
 test('invite: one of before control planes had keys, or of a maker that knew none, is read: its addresses are spoken to by TLS', () => {
   const urls = ['http://192.168.1.20:8080', 'http://127.0.0.1:8080', 'http://desk.local']

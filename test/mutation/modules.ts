@@ -47,6 +47,11 @@ export const rooms: readonly Room[] = [
       'agent/device/{checked-state,cpu-meter,elapsed,free-cores,invites,known-peers,lock-store,memory,resource-lock}.ts',
     tests: ['agent/device/*.test.ts'],
   },
+  // the others speak with peers
+  {
+    sources: 'agent/network/{announced-address,dialable,peer-id,pool-candidates,ring-hello,whereabouts}.ts',
+    tests: [],
+  },
   { sources: 'agent/links/{link-probe,pairing}.ts', tests: ['agent/links/*.test.ts'] },
   // the machines of the agent; what carries them out is tested whole
   {
