@@ -58,7 +58,7 @@ it(
     rmSync(join(disk.folder, 'reserve'))
     await mesh(serve, { home: full })
     const isOut = ({ status, world_size, members }: Printed<RingView>): boolean =>
-      status === 'active' && world_size === 1 && members.some(({ left_out }) => left_out !== undefined)
+      status === 'active' && world_size === 1 && members.some(({ left_out }) => left_out)
     const { members } = await ring(isOut, 'the ring goes on without the one whose disk is full')
     assert.equal(members.find(({ name }) => name === 'Full')?.error?.code, 'diskFull')
     assert.equal(await mesh(prompt, { home: first }), text)
