@@ -28,6 +28,7 @@ export const coveredBy: Readonly<Record<string, readonly string[]>> = {
   'agent/generation/candidates.ts': ['candidates', 'logits'],
   'agent/model/config.ts': ['file config.json', 'file generation_config.json'],
   'agent/model/hash-store.ts': ['file hashes of weights'],
+  'agent/model/model-source.ts': ['file config.json', 'file model.gguf'],
   'agent/model/safetensors.ts': ['file model.safetensors'],
   'agent/model/shard-cache.ts': ['file index.json of a shard'],
   'agent/model/shard-store.ts': ['file index.json of a shard'],

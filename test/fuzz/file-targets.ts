@@ -23,6 +23,7 @@ import { openGguf } from '../../agent/model/gguf/gguf.ts'
 import { tokenizerMetadata } from '../../agent/model/gguf/test/tokenizer-metadata.ts'
 import { writeGguf } from '../../agent/model/gguf/write-gguf.ts'
 import { readHashes, writeHashes } from '../../agent/model/hash-store.ts'
+import { openSource } from '../../agent/model/model-source.ts'
 import { writeRandomModel } from '../../agent/model/random-model.ts'
 import { openTensors } from '../../agent/model/safetensors.ts'
 import { listShards } from '../../agent/model/shard-store.ts'
@@ -213,7 +214,14 @@ const modelReaders = (root: string): FileReader[] => {
     startedAt: Date.now() + 3600e3,
   })
   return [
-    { name: 'config.json', file: join(folder, 'config.json'), read: () => readConfig(folder) },
+    {
+      name: 'config.json',
+      file: join(folder, 'config.json'),
+      read: () => {
+        readConfig(folder)
+        openSource(folder).close()
+      },
+    },
     { name: 'generation_config.json', file: join(folder, 'generation_config.json'), read: () => readConfig(folder) },
     { name: 'model.safetensors', file: weights, read: open, encode: withHeader, json: headerOf(bytes) },
     {
