@@ -4,7 +4,18 @@ import type { ErrorCode } from '../errors.ts'
 import { encodeCbor } from '../wire/envelope.ts'
 import { deviceIdOf } from './device-key.ts'
 import { type KeyPair, newKeyPair } from './keys.ts'
-import { certificateLifetimeMs, issueCertificate, poolIdIn, poolIdOf, verifyCertificate } from './pool-certificate.ts'
+import { limits } from '../limits.ts'
+import {
+  type Certificate,
+  certificateLifetimeMs,
+  checkOwner,
+  isRemoved,
+  issueCertificate,
+  poolIdIn,
+  poolIdOf,
+  verifyCertificate,
+  verifyForRenewal,
+} from './pool-certificate.ts'
 import { decodeStatement, encodeStatement } from './signed-statement.ts'
 
 const root = newKeyPair()
@@ -178,6 +189,89 @@ for (const [name, certificate, code, message, { at = now, removals } = {}] of re
 
 test('certificate: clocks may differ a little', () => {
   assert.ok(verifyCertificate(text, root.publicKey, now - 60e3))
+  assert.ok(verifyCertificate(text, root.publicKey, now - limits.clockSkewMs))
+  assert.throws(() => verifyCertificate(text, root.publicKey, now - limits.clockSkewMs - 1), { message: /valid from/ })
+})
+
+test('certificate: times are whole seconds, and part of one makes it hold no longer', () => {
+  const { notBefore, notAfter } = verifyCertificate(
+    issueCertificate(root, member, now + 999, 60_999),
+    root.publicKey,
+    now,
+  )
+  assert.deepEqual([notBefore, notAfter], [now, now + 61_000])
+  for (const seconds of [now / 1000 + 60.5, -1, 2 ** 32, 'soon'])
+    assert.throws(
+      () => verifyCertificate(sign(root, fields({ 6: seconds })), root.publicKey, now),
+      { message: /not after is not a time/ },
+      String(seconds),
+    )
+  const last = sign(root, fields({ 6: 2 ** 32 - 1 }))
+  assert.equal(verifyCertificate(last, root.publicKey, now).notAfter, (2 ** 32 - 1) * 1000)
+})
+
+test('certificate: a text is as long as two of the largest at most, and is the one text of its bytes', () => {
+  const problemOf = (one: string): string => {
+    try {
+      verifyCertificate(one, root.publicKey, now)
+      return 'none'
+    } catch (error) {
+      return (error as Error).message
+    }
+  }
+  assert.doesNotMatch(problemOf('A'.repeat(2 * limits.certificateBytes)), /base64url/)
+  assert.match(problemOf('A'.repeat(2 * limits.certificateBytes + 4)), /base64url/)
+  const signed = [0, 255, 65_536].map((notBefore) => sign(root, fields({ 5: notBefore })))
+  const loose = signed.filter((one) => one.length % 4 !== 0)
+  assert.ok(loose.length > 0)
+  const digits = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'
+  for (const one of loose) {
+    assert.equal(problemOf(one), 'none')
+    const twin = one.slice(0, -1) + digits[digits.indexOf(one.slice(-1)) + 1]
+    assert.deepEqual(bytesOf(twin), bytesOf(one))
+    assert.match(problemOf(twin), /base64url/)
+  }
+})
+
+test('certificate: it is worth something to its own device alone', () => {
+  const certificate = verifyCertificate(text, root.publicKey, now)
+  checkOwner(certificate, deviceId)
+  for (const other of [adminId, undefined])
+    assert.throws(() => checkOwner(certificate, other), { code: 'certificateInvalid', message: /another device/ })
+})
+
+test('certificate: removed is its device, or the admin that let it in', () => {
+  const of = (one: string): Certificate => verifyCertificate(one, root.publicKey, now)
+  const without = (...ids: string[]) => ({ has: (id: string) => ids.includes(id) })
+  assert.deepEqual(
+    [without(), without(deviceId), without(adminId), without(deviceId, adminId)].map((removals) => [
+      isRemoved(of(text), removals),
+      isRemoved(of(byAdmin), removals),
+    ]),
+    [
+      [false, false],
+      [true, true],
+      [false, true],
+      [true, true],
+    ],
+  )
+})
+
+test('certificate: it can be renewed until 90 days after its end, or that of the admin that signed it', () => {
+  const nobodyIs = { has: () => false }
+  for (const [one, end] of [
+    [text, now + certificateLifetimeMs],
+    [byAdmin, now - day + certificateLifetimeMs],
+  ] as const) {
+    const renewable = (at: number): Certificate => verifyForRenewal(one, root.publicKey, at, nobodyIs)
+    const last = end - 1000 + 90 * day
+    for (const at of [now, end - 1, end, end + day, last]) assert.equal(renewable(at).deviceId, deviceId)
+    assert.throws(() => renewable(last + 1), { code: 'certificateExpired' })
+  }
+  assert.throws(() => verifyForRenewal(text, root.publicKey, now + 30 * day, { has: (id) => id === deviceId }), {
+    code: 'memberRemoved',
+  })
+  assert.throws(() => verifyForRenewal(text, root.publicKey, now - day, nobodyIs), { message: /valid from/ })
 })
 
 for (const [name, one] of [

@@ -5,7 +5,7 @@ import { limits } from '../limits.ts'
 import { deviceIdOf } from './device-key.ts'
 import { type KeyPair, newKeyPair } from './keys.ts'
 import { issueCertificate, poolIdOf, type Signer } from './pool-certificate.ts'
-import { readRevocations, replaces, type RevocationList, signRevocations } from './revocation-list.ts'
+import { readRevocations, removalsOf, replaces, type RevocationList, signRevocations } from './revocation-list.ts'
 import { encodeStatement } from './signed-statement.ts'
 
 const root = newKeyPair()
@@ -106,4 +106,29 @@ test('revocations: an admin that was removed replaces nothing, and the root key 
   const revenge = list(admin, 7, other)
   assert.equal(replaces(revenge, withoutIt), false)
   assert.equal(replaces(withoutIt, revenge), true)
+})
+
+test('revocations: numbers and times are counts of four bytes, and a list may be a little ahead of this clock', () => {
+  const readAt = (text: string, at = now): RevocationList => readRevocations(text, root.publicKey, at)
+  assert.equal(readAt(body({ 2: 2 ** 32 - 1 })).number, 2 ** 32 - 1)
+  for (const change of [{ 2: 2 ** 32 }, { 2: 1.5 }, { 2: -1 }, { 3: 'now' }, { 3: 2 ** 32 }, { 4: 'nobody' }])
+    assert.throws(() => readAt(body(change)), { code: 'revocationsInvalid', message: /fields are wrong/ })
+  assert.ok(readAt(body({}), now - limits.clockSkewMs))
+  assert.throws(() => readAt(body({}), now - limits.clockSkewMs - 1), { message: /from the future/ })
+  const text = signRevocations(root, { after: 0, removed: [lost] }, now + 999)
+  assert.equal(readAt(text).time, now)
+})
+
+test('revocations: an admin that was not removed replaces what another one signed, and undoes nothing by its name alone', () => {
+  const second = adminOf(root)
+  assert.ok(replaces(list(second, 5, lost), list(admin, 4, other)))
+  assert.ok(!replaces(list(second, 3, adminId), list(admin, 4, other)), 'the word of an admin undoes none of another')
+  assert.ok(!replaces(list(root, 3, lost), list(admin, 4, other)), 'the root key undoes those that it removes')
+  assert.ok(!replaces(list(root, 3, adminId), list(root, 4, other)))
+})
+
+test('revocations: who is on a list is removed, and nobody where there is none', () => {
+  const removals = removalsOf(list(root, 0, lost))
+  assert.deepEqual([removals.has(lost), removals.has(other)], [true, false])
+  assert.equal(removalsOf(undefined).has(lost), false)
 })
