@@ -58,6 +58,7 @@ export const rooms: readonly Room[] = [
     sources: 'agent/daemon/{load-progress,report-pace,session-state}.ts',
     tests: [],
   },
+  { sources: 'shared/api/failures.ts', tests: [] },
   { sources: 'agent/cli/{other-words,process-output,wrap}.ts', tests: [] },
   { sources: ['agent/engine/rope.ts', 'agent/engine/lanes.ts'], tests: ['agent/engine/{rope,lanes}.test.ts'] },
 ]
