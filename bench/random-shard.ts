@@ -44,7 +44,7 @@ export const writeRandomShard = (
   { spec, quant, block }: { readonly spec: ModelSpec; readonly quant: Quant; readonly block: BlockColumns },
 ): ShardFile => {
   mkdirSync(folder, { recursive: true })
-  const { tensors, bytes } = layoutShard(spec, ranges, quant, block)
+  const { tensors, bytes } = layoutShard({ spec, ranges, quant, block })
   const weights = join(folder, 'weights.bin')
   const file = openSync(weights, 'w')
   const piece = new Uint8Array(pieceBytes)

@@ -8,6 +8,7 @@ import type { Logger } from '../../shared/log.ts'
 import type { RingEpoch, RingMember, RingNetwork } from '../../shared/schema/ring.ts'
 import type { RankView } from '../checks/checked-rank.ts'
 import { SpotChecks } from '../checks/spot-checks.ts'
+import { uncheckable } from '../checks/checkable.ts'
 import { watchEngine } from '../checks/watched-engine.ts'
 import { type CollectiveSettings, slowestOf } from '../collective/chooser.ts'
 import type { Engine } from '../engine/engine.ts'
@@ -59,6 +60,11 @@ const startChecks = async ({
 }: EpochRankOptions): Promise<SpotChecks | undefined> => {
   if (members.length === 1) return undefined
   const { config, folder: modelFolder } = model
+  const reason = uncheckable(config.spec, quant)
+  if (reason !== undefined) {
+    logger.info({ reason }, 'sums of this model are not spot-checked')
+    return undefined
+  }
   const { digests } = await model.identify()
   return new SpotChecks({
     rank: member.rank,

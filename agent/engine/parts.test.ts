@@ -77,7 +77,7 @@ test('the plan counts for every part no less than its shard takes, and not much 
         name,
       )
       for (const [rank, ranges] of plan.entries()) {
-        const { bytes, tensors } = layoutShard(spec, ranges, 'f32')
+        const { bytes, tensors } = layoutShard({ spec, ranges, quant: 'f32' })
         const planned = weightBytes(shape, 'f32', ranges)
         const matrices = tensors
           .filter(([file]) => file.endsWith('.w'))

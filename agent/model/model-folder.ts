@@ -13,6 +13,7 @@ import { modelPlace, modelsIn, unknownModel } from './folder-diagnosis.ts'
 import { isGguf } from './gguf/name.ts'
 import { readModelFile } from './model-file.ts'
 import { type HashingOptions, hashTensors } from './model-hashes.ts'
+import { fileBitsOf } from './model-shape.ts'
 import { rootOf } from './pieces.ts'
 import { type ModelSource, openSource } from './model-source.ts'
 import type { TensorFile, TensorInfo } from './tensor-file.ts'
@@ -100,7 +101,11 @@ const modelOf = (source: ModelSource, modelId: string, config: ModelConfig): Mod
   return {
     folder,
     config,
-    about: { modelId, shape: config.shape, weightBytes: source.bytes },
+    about: {
+      modelId,
+      shape: { ...config.shape, ...fileBitsOf(config.spec, source.roles()) },
+      weightBytes: source.bytes,
+    },
     files: source.files,
     identify: (options = {}) => {
       const begun = identity ?? identify(options)

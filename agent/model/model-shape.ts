@@ -2,6 +2,9 @@
 import { blockColumns } from '../../shared/plan/shard-plan.ts'
 import type { MatrixGroup, ModelPart, ModelShape } from '../../shared/schema/model.ts'
 import { type AttentionSpec, type LayerSpec, layerSpec, type ModelSpec } from './architecture/model-spec.ts'
+import { rolesOf } from './architecture/roles.ts'
+import { blockSizes, type Roles, type WeightType } from './architecture/tensor-roles.ts'
+import { isReblocked, reblockedTypes } from './blocks/reblock.ts'
 import { attentionCut, widthCut, widthsOf } from './shard-ranges.ts'
 
 const isAttention = (mixer: LayerSpec['mixer']): mixer is AttentionSpec => mixer.kind === 'attention'
@@ -117,4 +120,41 @@ export const shapeOf = (spec: ModelSpec): ModelShape => {
     ],
     whole: wholeOf(spec, layers),
   }
+}
+
+/** Type that a matrix has at the most once its columns are cut finer than the blocks of its file. */
+const finest = (type: WeightType): WeightType => (isReblocked(type) ? reblockedTypes[type] : type)
+
+/** The part of the shape that a matrix of a layer belongs to. */
+const partName = (spec: ModelSpec, { mixer, feedForward }: LayerSpec, role: string): string | undefined => {
+  if (/^attention\.(q|k|v|o|gate)$/.test(role) && isAttention(mixer)) {
+    const first = spec.layers.map((kind) => spec.kinds[kind].mixer).find(isAttention) as AttentionSpec
+    return attentionCut(mixer) === attentionCut(first) ? 'kvHeads' : attentionCut(mixer)
+  }
+  const [, stack] = /^mlp\.(?:(experts|shared)\.)?(?:gate|up|down)$/.exec(role) ?? [undefined, undefined]
+  const { dense, experts } = feedForward
+  const width = stack === 'experts' ? experts?.ffn : stack === 'shared' ? experts?.shared?.ffn : dense?.ffn
+  if (width === undefined || !/^mlp\.(?:(experts|shared)\.)?(gate|up|down)$/.test(role)) return undefined
+  return width === widthsOf(spec)[0] ? 'ffn' : widthCut(width)
+}
+
+/** Bits of a weight on average, where a file holds blocks: what a plan counts that keeps them. */
+export const fileBitsOf = (spec: ModelSpec, roles: Roles): Pick<ModelShape, 'fileBits'> => {
+  const sums = new Map<string, { bits: number; weights: number }>()
+  let hasBlocks = false
+  for (const { role, layer, part, rows, columns } of rolesOf(spec)) {
+    const isHead = role === (spec.tied ? 'embedding' : 'head')
+    const name = isHead ? 'head' : layer === undefined ? undefined : partName(spec, layerSpec(spec, layer), part)
+    if (name === undefined) continue
+    const { type } = roles.role(role)
+    const { values, bytes } = blockSizes[/\.(o|down)$/.test(part) ? finest(type) : type]
+    hasBlocks ||= values > 1
+    const sum = sums.get(name) ?? { bits: 0, weights: 0 }
+    sums.set(name, {
+      bits: sum.bits + (rows * columns * bytes * 8) / values,
+      weights: sum.weights + rows * columns,
+    })
+  }
+  if (!hasBlocks) return {}
+  return { fileBits: Object.fromEntries([...sums].map(([name, { bits, weights }]) => [name, bits / weights])) }
 }

@@ -16,7 +16,12 @@ export interface BlockFormat {
   readonly block: BlockColumns
 }
 
-export const bitsOf = (quant: Exclude<Quant, 'f32'>): QuantBits => (quant === 'q4' ? 4 : 8)
+/** Bits of a code, where there are codes. */
+export const bitsOf = (quant: Quant): QuantBits => {
+  if (quant === 'q4') return 4
+  if (quant === 'q8') return 8
+  throw new Error(`weights in ${quant} have no codes`)
+}
 
 export interface Quantized {
   /** u8 [rows, blocks, block * bits / 8]; with 4 bits the even column is in the low nibble. */

@@ -423,9 +423,12 @@ test('shard: what the planner counts for weights is what the file has, or a litt
   for (const quant of ['f32', 'q8', 'q4'] as const) {
     for (const shares of [[1], [1, 1, 1], [5, 1]]) {
       for (const ranges of planShards(shape, shares)) {
-        const layout = layoutShard(spec, ranges, quant)
+        const layout = layoutShard({ spec, ranges, quant })
         const planned = weightBytes(shape, quant, ranges)
-        assert.ok(planned >= layoutShard(spec, ranges, quant, quant === 'q4' ? 128 : 32).bytes, 'blocks of 128')
+        assert.ok(
+          planned >= layoutShard({ spec, ranges, quant, block: quant === 'q4' ? 128 : 32 }).bytes,
+          'blocks of 128',
+        )
         assert.ok(
           planned >= layout.bytes && planned <= layout.bytes + 2 * 4096 * (layout.tensors.length + 1),
           `${quant} ${shares.join()}: ${planned} for ${layout.bytes}`,

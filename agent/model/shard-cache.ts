@@ -31,6 +31,7 @@ import type { Model, ModelIdentity } from './model-folder.ts'
 import { type BlockColumns, blockColumns } from './quantize.ts'
 import { rangesText } from './shard-ranges.ts'
 import { layoutShard, type ShardTensor } from './shard-layout.ts'
+import { type StoredTypes, storedTypes } from './shard-types.ts'
 import { type Claim, claimShard, releaseShard, ShardAbout, type ShardUse, temporaryFolderFor } from './shard-store.ts'
 import { writePiecesInThreads } from './shard-threads.ts'
 import { piecesOf, type ShardContent, ShardWriter } from './shard-writer.ts'
@@ -89,7 +90,7 @@ const Index = Type.Object({
     Type.Tuple([
       Type.String(),
       Type.Object({
-        dtype: Type.Union([Type.Literal('f32'), Type.Literal('u8')]),
+        dtype: Type.Unsafe<ShardTensor['dtype']>(Type.String({ pattern: '^[A-Za-z0-9_]{2,10}$' })),
         dims: Type.Array(Type.Integer({ minimum: 0 })),
         offset: Type.Integer({ minimum: 0 }),
         length: Type.Integer({ minimum: 0 }),
@@ -112,6 +113,10 @@ const hashOf = ({ ranges, quant, block = blockColumns }: ShardRequest, { revisio
       ]),
     )
     .digest('hex')
+
+/** Types of the matrices, where they keep the bits of their file. */
+const typesFor = ({ model, ranges, quant }: ShardRequest): StoredTypes | undefined =>
+  quant === 'file' ? storedTypes(model.config.spec, ranges, model.roles()) : undefined
 
 const sha256Of = async (file: string, totalBytes: number, { onProgress, signal }: ShardRequest): Promise<string> => {
   const hash = createHash('sha256')
@@ -177,6 +182,7 @@ const writeWeights = async (
     ranges,
     quant,
     block,
+    types: typesFor(request),
   }
   let bytes = 0
   const wrote = (count: number): void => {
@@ -212,7 +218,7 @@ interface Found {
 
 /** @returns what was built, or nothing when another process built the same shard meanwhile */
 const build = async (request: ShardRequest, identity: ModelIdentity, folder: string): Promise<Found | undefined> => {
-  const layout = layoutShard(request.model.config.spec, request.ranges, request.quant, request.block)
+  const layout = layoutShard({ ...request, spec: request.model.config.spec, types: typesFor(request) })
   const temporary = temporaryFolderFor(folder)
   request.makeRoom?.(layout.bytes)
   mkdirSync(temporary, { recursive: true })

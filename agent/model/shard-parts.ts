@@ -58,10 +58,6 @@ const vector = (name: string, pieces: readonly Piece[]): PlainPart => ({
   pieces,
 })
 const wholeVector = (name: string, length: number): PlainPart => vector(name, [{ role: name, rows: all(length) }])
-const norm = (name: string, length: number, kind: 'rms' | 'layer'): PlainPart[] => [
-  wholeVector(name, length),
-  ...(kind === 'layer' ? [wholeVector(`${name}.bias`, length)] : []),
-]
 
 /** What a layer is cut by. */
 interface LayerCut {
@@ -123,8 +119,8 @@ const attentionPlain = ({ spec, ranges, at }: LayerCut, mixer: AttentionSpec): P
     ...(mixer.bias.o && isFirst(heads) ? [wholeVector(`${name}.o.bias`, spec.hidden)] : []),
     ...(qkNorm?.over === 'head'
       ? [
-          ...norm(`${name}.qNorm`, mixer.headDim, 'rms'),
-          ...(withKeys ? norm(`${name}.kNorm`, mixer.headDim, 'rms') : []),
+          wholeVector(`${name}.qNorm`, mixer.headDim),
+          ...(withKeys ? [wholeVector(`${name}.kNorm`, mixer.headDim)] : []),
         ]
       : []),
     ...(mixer.sinks ? [vector(`${name}.sinks`, [{ role: `${name}.sinks`, rows: heads }])] : []),
@@ -240,7 +236,7 @@ const blockNorms = ({ spec, at, layer }: LayerCut): PlainPart[] => {
     ...(before && !(layer.block === 'parallel' && half === 'mlp') ? [`${at}.${half}.norm`] : []),
     ...(behind ? [`${at}.${half}.postNorm`] : []),
   ])
-  return names.flatMap((name) => norm(name, spec.hidden, spec.norm.kind))
+  return names.map((name) => wholeVector(name, spec.hidden))
 }
 
 const cutsOf = (spec: ModelSpec, ranges: RankRanges): LayerCut[] =>
@@ -254,7 +250,7 @@ export const plainParts = (spec: ModelSpec, ranges: RankRanges): PlainPart[] =>
       ...(cut.layer.mixer.kind === 'attention' ? attentionPlain(cut, cut.layer.mixer) : []),
       ...mlpPlain(cut),
     ]),
-    ...norm('head.norm', spec.hidden, spec.norm.kind),
+    wholeVector('head.norm', spec.hidden),
   ].filter(({ dims }) => dims.every((dim) => dim > 0))
 
 /**
@@ -288,7 +284,7 @@ export interface PartRows {
 }
 
 /** The pieces that rows `start`..`end` - 1 of a part lie in: rows of their tensors, and how many come before. */
-function* piecesWithin(
+export function* piecesWithin(
   pieces: readonly Piece[],
   { start, end }: Range,
 ): Generator<{ readonly piece: Piece; readonly rows: Range; readonly before: number }> {

@@ -3,12 +3,11 @@ import { writeSync } from 'node:fs'
 import { MeshError } from '../../shared/errors.ts'
 import { sizeOf } from '../../shared/plan/shard-plan.ts'
 import type { Quant } from '../../shared/schema/model.ts'
-import type { RankRanges } from '../../shared/schema/ring.ts'
-import type { ModelSpec } from './architecture/model-spec.ts'
-import type { Roles } from './architecture/tensor-roles.ts'
-import { bitsOf, type BlockColumns, quantize } from './quantize.ts'
-import { layoutShard, type ShardTensor } from './shard-layout.ts'
+import { type Roles, rowBytes } from './architecture/tensor-roles.ts'
+import { bitsOf, blockColumns, quantize } from './quantize.ts'
+import { fusingOf, layoutShard, type ShardContent, type ShardTensor } from './shard-layout.ts'
 import { type MatrixPart, matrixParts, plainParts, readPart, readPlain, storedBlocks } from './shard-parts.ts'
+import { readKept } from './shard-types.ts'
 
 /** Elements that are held in memory at once: few enough that threads end at about the same time. */
 const pieceElements = 2 ** 20
@@ -20,19 +19,13 @@ export interface ShardPiece {
   readonly end: number
 }
 
-export interface ShardContent {
-  readonly spec: ModelSpec
-  readonly ranges: RankRanges
-  readonly quant: Quant
-  /** Columns of a block of quantisation. */
-  readonly block: BlockColumns
-}
+export type { ShardContent }
 
 const bytesOf = (data: Float32Array): Uint8Array => new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
 
 /** The same list for the same content, so that threads can speak of pieces by their index. */
-export const piecesOf = ({ spec, ranges }: ShardContent): ShardPiece[] =>
-  matrixParts(spec, ranges).flatMap((part) => {
+export const piecesOf = ({ spec, ranges, quant }: ShardContent): ShardPiece[] =>
+  matrixParts(spec, ranges, fusingOf(quant)).flatMap((part) => {
     const rowsAtOnce = Math.max(1, Math.floor(pieceElements / part.columns))
     return Array.from({ length: Math.ceil(part.rows / rowsAtOnce) }, (_, index) => ({
       part,
@@ -66,7 +59,7 @@ export class ShardWriter {
   constructor(content: ShardContent, handle: number) {
     this.#content = content
     this.#handle = handle
-    this.#tensors = new Map(layoutShard(content.spec, content.ranges, content.quant, content.block).tensors)
+    this.#tensors = new Map(layoutShard(content).tensors)
   }
 
   /** What stays f32. @returns bytes written */
@@ -80,7 +73,8 @@ export class ShardWriter {
 
   /** @returns bytes written */
   piece(roles: Roles, { part, start, end }: ShardPiece): number {
-    const { quant, block } = this.#content
+    const { quant, block = blockColumns } = this.#content
+    if (quant === 'file') return this.#kept(roles, { part, start, end })
     if (quant === 'f32')
       return this.#write(
         `${part.name}.w`,
@@ -95,6 +89,17 @@ export class ShardWriter {
     return (
       this.#write(`${part.name}.q`, (blocks * block * bitsOf(quant)) / 8, codes) +
       this.#write(`${part.name}.s`, blocks * 4, bytesOf(scales))
+    )
+  }
+
+  /** Rows with the bits of their file. @returns bytes written */
+  #kept(roles: Roles, { part, start, end }: ShardPiece): number {
+    const type = this.#content.types?.[part.name]
+    if (type === undefined) throw new Error(`no type for ${part.name}`)
+    return this.#write(
+      `${part.name}.w`,
+      start * rowBytes(type, part.columns),
+      readKept(roles, part, { start, end }, type),
     )
   }
 

@@ -22,9 +22,9 @@ export const modelOptions = {
     flag: '--quant',
     value: '<kind>',
     type: 'string',
-    choices: ['f32', 'q8', 'q4'],
+    choices: ['f32', 'q8', 'q4', 'file'],
     default: 'q8',
-    help: 'how weights are held',
+    help: 'how weights are held; file: in the types that their file has',
   },
   share: {
     flag: '--share',

@@ -32,6 +32,10 @@ const slicedBytes = (rows: number, columns: Range, quant: Quant): number => {
   return Math.max(least, alignmentBytes * 2 + rows * Math.ceil(((columns.start % 128) + sizeOf(columns)) / 128) * 68)
 }
 
+/** Bytes of matrices that keep the bits of their file. */
+const keptBytes = ({ fileBits }: ModelShape, name: string, matrices: number, weights: number): number =>
+  weights === 0 ? 0 : matrices * alignmentBytes * 2 + (weights * (fileBits?.[name] ?? 32)) / 8
+
 const groupBytes = ({ count, cut, rows, columns }: MatrixGroup, quant: Quant, own: Range): number =>
   count *
   (cut === 'rows'
@@ -46,8 +50,20 @@ const wholeBytes = ({ whole, hidden, layers }: ModelShape): number =>
 export const weightBytes = (shape: ModelShape, quant: Quant, ranges: RankRanges): number =>
   partsOf(shape).reduce(
     (sum, part) =>
-      sum + part.matrices.reduce((bytes, group) => bytes + groupBytes(group, quant, rangeOf(ranges, part)), 0),
-    wholeBytes(shape) + matrixBytes(sizeOf(ranges.vocab), shape.hidden, quant),
+      sum +
+      part.matrices.reduce((bytes, group) => {
+        const own = rangeOf(ranges, part)
+        const weights = group.count * group.rows * group.columns * sizeOf(own)
+        // q, k and v, gate and up stay apart where they keep their bits
+        return (
+          bytes +
+          (quant === 'file' ? keptBytes(shape, part.name, 3 * group.count, weights) : groupBytes(group, quant, own))
+        )
+      }, 0),
+    wholeBytes(shape) +
+      (quant === 'file'
+        ? keptBytes(shape, 'head', 1, sizeOf(ranges.vocab) * shape.hidden)
+        : matrixBytes(sizeOf(ranges.vocab), shape.hidden, quant)),
   )
 
 /** Sum over the units of these ranges. */

@@ -51,10 +51,13 @@ export const ModelShape = Type.Object({
   parts: Type.Optional(Type.Array(ModelPart, { minItems: 1, maxItems: 64 })),
   /** Numbers that every rank holds whole, f32: norms, routers. Absent: two norms a layer and one behind them. */
   whole: Type.Optional(Total),
+  /** Bits of a weight as its file has it, on average: by name of a part, and `head`. Absent: 32. */
+  fileBits: Type.Optional(Type.Record(Type.String({ maxLength: 100 }), Type.Number({ minimum: 1, maximum: 32 }))),
 })
 export type ModelShape = Type.Static<typeof ModelShape>
 
-export const Quant = Type.Union([Type.Literal('f32'), Type.Literal('q8'), Type.Literal('q4')])
+/** How ranks hold weights; `file`: each matrix in the type that its file has. */
+export const Quant = Type.Union([Type.Literal('f32'), Type.Literal('q8'), Type.Literal('q4'), Type.Literal('file')])
 export type Quant = Type.Static<typeof Quant>
 
 export const ModelManifest = Type.Object({

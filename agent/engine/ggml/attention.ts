@@ -56,7 +56,7 @@ interface Projections {
 
 /** Own rows of q, k and v. */
 const project = (building: Building, { mixer, name, heads, kvHeads }: Attention, x: Pointer): Projections => {
-  const { weights } = building
+  const { ggml, weights, context } = building
   const headBytes = mixer.headDim * f32Bytes
   const withKeys = mixer.kvFrom === undefined
   if (weights.has(`${name}.qkv`)) {
@@ -76,13 +76,18 @@ const project = (building: Building, { mixer, name, heads, kvHeads }: Attention,
       qk: withKeys ? part(0, heads + kvHeads) : undefined,
     }
   }
-  const part = (letter: 'q' | 'k' | 'v', count: number): HeadRows =>
-    rowsOfHeads(mixer, projected(building, `${name}.${letter}`, x), count)
-  const k = withKeys ? part('k', kvHeads) : undefined
+  /** Its biases lie in one vector. @param first head of them */
+  const part = (letter: 'q' | 'k' | 'v', first: number, count: number): HeadRows => {
+    const y = ggml.mul_mat(context, weights.get(`${name}.${letter}`), x)
+    if (!mixer.bias.qkv) return rowsOfHeads(mixer, y, count)
+    const bias = ggml.view_1d(context, weights.get(`${name}.qkv.bias`), count * mixer.headDim, first * headBytes)
+    return rowsOfHeads(mixer, ggml.add(context, y, bias), count)
+  }
+  const k = withKeys ? part('k', heads, kvHeads) : undefined
   return {
-    q: part('q', heads),
+    q: part('q', 0, heads),
     k,
-    v: withKeys && !mixer.keyIsValue ? part('v', kvHeads) : k,
+    v: withKeys && !mixer.keyIsValue ? part('v', heads + kvHeads, kvHeads) : k,
     qk: undefined,
   }
 }

@@ -104,6 +104,7 @@ const baseFunctions = {
   permute: [p, [p, p, 'int', 'int', 'int', 'int']],
   reshape_2d: [p, [p, p, n, n]],
   reshape_3d: [p, [p, p, n, n, n]],
+  view_1d: [p, [p, p, n, z]],
   view_2d: [p, [p, p, n, n, z, z]],
   view_3d: [p, [p, p, n, n, n, z, z, z]],
   rope_ext: [p, [p, p, p, p, 'int', 'int', 'int', 'float', 'float', 'float', 'float', 'float', 'float']],

@@ -48,7 +48,7 @@ export const normed = ({ ggml, options, weights, context }: Building, x: Pointer
   const { kind, epsilon } = options.spec.norm
   if (kind === 'rms') return ggml.mul(context, ggml.rms_norm(context, x, epsilon), weights.get(name))
   const scaled = ggml.mul(context, ggml.norm(context, x, epsilon), weights.get(name))
-  return ggml.add(context, scaled, weights.get(`${name}.bias`))
+  return scaled
 }
 
 /** x times the matrix of that name, plus its bias where the shard holds one. */

@@ -27,6 +27,10 @@ import { loadWeights, type Weights } from './weights.ts'
 /** Compositions of a step whose graphs are kept. */
 const keptSets = 16
 
+/** True where the file holds all matrices unrounded: then the cache is exact too. */
+const isExact = ({ tensors }: BackendOptions['shard']): boolean =>
+  [...tensors].every(([name, { dtype }]) => !name.endsWith('.w') || dtype === 'F32')
+
 export class GgmlRunner implements Runner {
   readonly residual: Residual
   readonly #options: BackendOptions
@@ -134,7 +138,7 @@ export class GgmlRunner implements Runner {
   #cache(slot: number): GgmlKvCache {
     let cache = this.#caches.get(slot)
     if (!cache) {
-      const { spec, shape, ranges, quant } = this.#options
+      const { spec, shape, ranges, quant, shard } = this.#options
       cache = new GgmlKvCache(this.#ggml, {
         widths: spec.layers.map((_, layer) => {
           const { mixer } = layerSpec(spec, layer)
@@ -142,7 +146,7 @@ export class GgmlRunner implements Runner {
           return sizeOf(headsOf(spec, ranges, mixer).kvHeads) * mixer.headDim
         }),
         capacity: Math.ceil(shape.context / 256) * 256,
-        full: quant === 'f32',
+        full: quant === 'f32' || (quant === 'file' && isExact(shard)),
       })
       this.#caches.set(slot, cache)
     }

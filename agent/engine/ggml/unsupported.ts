@@ -29,5 +29,5 @@ const blockProblem = ({ spec, ranges }: BackendOptions): string | undefined => {
 export const unsupported = (options: BackendOptions): string | undefined => {
   const part = notComputed(options.spec)
   if (part !== undefined) return `${part} cannot be computed yet (${options.spec.family})`
-  return options.quant === 'f32' ? undefined : blockProblem(options)
+  return options.quant === 'f32' || options.quant === 'file' ? undefined : blockProblem(options)
 }

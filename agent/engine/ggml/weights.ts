@@ -3,12 +3,13 @@ import { closeSync, openSync } from 'node:fs'
 import { MeshError } from '../../../shared/errors.ts'
 import type { Quant } from '../../../shared/schema/model.ts'
 import { layerSpec, type ModelSpec } from '../../model/architecture/model-spec.ts'
+import { weightFormats } from '../../model/blocks/formats.ts'
 import type { ShardTensor } from '../../model/shard-cache.ts'
 import type { BackendOptions } from '../backend.ts'
 import { floatsOf, readTensor } from '../plain-tensors.ts'
 import { toQ4Blocks, toQ8Blocks } from './blocks.ts'
 import { type GgmlDevice } from './device.ts'
-import { type Ggml, type GgmlType, type Pointer, types } from './library.ts'
+import { type Ggml, type Pointer, types } from './library.ts'
 import { divisorsName, rotationOf } from './rotation.ts'
 
 export interface Weights {
@@ -23,7 +24,8 @@ const suffixes = ['.w', '.q']
 
 interface Matrix {
   readonly name: string
-  readonly type: GgmlType
+  /** `ggml_type` */
+  readonly type: number
   readonly columns: number
   /** Of each expert, where it is a stack of them. */
   readonly rows: number
@@ -50,13 +52,16 @@ const expertsIn = (spec: ModelSpec, name: string): number | undefined => {
   return layer === undefined ? undefined : layerSpec(spec, Number(layer)).feedForward.experts?.count
 }
 
-const typeOf = (quant: Quant): GgmlType => (quant === 'f32' ? types.f32 : quant === 'q4' ? types.q4_0 : types.q8_0)
+const typeOf = (quant: Quant, dtype: ShardTensor['dtype']): number => {
+  if (quant === 'q4') return types.q4_0
+  return quant === 'q8' ? types.q8_0 : dtype === 'f32' || dtype === 'u8' ? types.f32 : weightFormats[dtype].id
+}
 
 /** Rows and columns of every matrix in the shard. */
 const matricesOf = ({ shard, quant, spec }: BackendOptions): Stored[] =>
   [...shard.tensors]
     .filter(([name]) => suffixes.some((suffix) => name.endsWith(suffix)))
-    .map(([file, { dims }]) => {
+    .map(([file, { dtype, dims }]) => {
       const name = file.slice(0, file.lastIndexOf('.'))
       const names = partNames(name)
       const experts = expertsIn(spec, name)
@@ -64,9 +69,9 @@ const matricesOf = ({ shard, quant, spec }: BackendOptions): Stored[] =>
         name,
         parts: names.map((part) => ({
           name: part,
-          type: typeOf(quant),
+          type: typeOf(quant, dtype),
           rows: dims[0] / names.length / (experts ?? 1),
-          columns: quant === 'f32' ? dims[1] : dims[1] * 32,
+          columns: file.endsWith('.w') ? dims[1] : dims[1] * 32,
           experts,
         })),
       }
@@ -126,7 +131,7 @@ const bytesOf = (handle: number, { shard, quant }: BackendOptions, name: string)
     if (!tensor) throw new Error(`shard file lacks ${name}${suffix}`)
     return readTensor(handle, tensor)
   }
-  if (quant === 'f32') return read('.w')
+  if (quant === 'f32' || quant === 'file') return read('.w')
   return quant === 'q4' ? toQ4Blocks(read('.q'), floatsOf(read('.s'))) : toQ8Blocks(read('.q'), floatsOf(read('.s')))
 }
 

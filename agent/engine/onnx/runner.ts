@@ -26,9 +26,12 @@ export class OnnxRunner implements Runner {
 
   /** Writes the graphs beside the weights and loads them. @param progress called with 0..1 */
   static load(options: BackendOptions, progress: (fraction: number) => void): OnnxRunner {
-    const problem = onlyForGgml(options.spec)
+    const problem = options.quant === 'file' ? 'weights in the types of their file' : onlyForGgml(options.spec)
     if (problem !== undefined)
-      throw new MeshError('backendFailed', { backend: 'onnx', problem: `${problem} is for the ggml backend alone` })
+      throw new MeshError('backendFailed', {
+        backend: 'onnx',
+        problem: `${problem}: that is for the ggml backend alone`,
+      })
     const { shape, ranges, shard, threads } = options
     const open: OpenGraph = (name, bytes, outputs) => {
       const file = join(shard.folder, `${name}.onnx`)

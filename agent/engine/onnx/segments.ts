@@ -73,6 +73,7 @@ const matMul = (
   const load = (suffix: string): Initializer => {
     const tensor = shard.tensors.get(weight + suffix)
     if (!tensor) throw new Error(`shard file lacks ${weight}${suffix}`)
+    if (tensor.dtype !== 'f32' && tensor.dtype !== 'u8') throw new Error(`${weight} is in ${tensor.dtype}`)
     return external(weight + suffix, tensor.dtype, tensor.dims, { file, offset: tensor.offset, length: tensor.length })
   }
   if (quant === 'f32') {

@@ -45,8 +45,7 @@ const norm = (oracle: Oracle, role: string | undefined, x: Row): Row => {
   const mean = kind === 'layer' ? x.reduce((a, b) => a + b, 0) / x.length : 0
   const scale = 1 / Math.sqrt(x.reduce((sum, value) => sum + (value - mean) ** 2, 0) / x.length + epsilon)
   const weight = role === undefined ? undefined : all(oracle, role)
-  const y = x.map((value, i) => (value - mean) * scale * (weight?.[i] ?? 1))
-  return kind === 'layer' && role !== undefined ? plus(y, all(oracle, `${role}.bias`)) : y
+  return x.map((value, i) => (value - mean) * scale * (weight?.[i] ?? 1))
 }
 
 /** RMS norm of a head, whatever norm the blocks have. */

@@ -9,6 +9,7 @@ import type { Roles } from '../../model/architecture/tensor-roles.ts'
 import type { ShardFile } from '../../model/shard-cache.ts'
 import { layoutShard } from '../../model/shard-layout.ts'
 import { piecesOf, type ShardContent, ShardWriter } from '../../model/shard-writer.ts'
+import { storedTypes } from '../../model/shard-types.ts'
 import { createForward } from '../forward.ts'
 import { openResidual } from '../residual.ts'
 import { type CreateBackend, createMeetingCollectives, type RingOfEngines, ringOf } from './ring-of-engines.ts'
@@ -28,7 +29,7 @@ export interface PartsRingOptions {
 const writeShard = (content: ShardContent, roles: Roles, folder: string): ShardFile => {
   mkdirSync(folder, { recursive: true })
   const weights = join(folder, 'weights.bin')
-  const layout = layoutShard(content.spec, content.ranges, content.quant, content.block)
+  const layout = layoutShard(content)
   const handle = openSync(weights, 'w')
   ftruncateSync(handle, layout.bytes)
   const writer = new ShardWriter(content, handle)
@@ -50,7 +51,11 @@ export const openPartsRing = async (options: PartsRingOptions): Promise<RingOfEn
   }
   const collectives = createMeetingCollectives(shares.length)
   const engineOf = async (ranges: RankRanges, rank: number) => {
-    const shard = writeShard({ spec, ranges, quant, block: 32 }, roles, join(folder, `rank-${rank}`))
+    const shard = writeShard(
+      { spec, ranges, quant, types: quant === 'file' ? storedTypes(spec, ranges, roles) : undefined },
+      roles,
+      join(folder, `rank-${rank}`),
+    )
     const backend = await create({ spec, shape, ranges, quant, threads: 1, shard })
     const residual = openResidual(spec, shard)
     return createForward({ shape, ranges, backend, residual, collective: collectives[rank], embed, laneRows })
