@@ -24,3 +24,22 @@ test('small buffers and views are not kept, and no more than a few megabytes', (
   const again = new Set(Array.from({ length: 20 }, () => pool.take(1_000_000)))
   assert.equal(many.filter((one) => again.has(one)).length, 8)
 })
+
+test('16 KiB are worth keeping, and 8 MiB in all; beyond that the oldest goes', () => {
+  const pool = new BufferPool()
+  const least = pool.take(16 * 1024)
+  pool.give(least)
+  assert.equal(pool.take(16 * 1024), least)
+  const mebibytes = Array.from({ length: 8 }, () => pool.take(2 ** 20))
+  for (const one of mebibytes) pool.give(one)
+  pool.give(least)
+  const again = Array.from({ length: 8 }, () => pool.take(2 ** 20))
+  assert.deepEqual(
+    mebibytes.map((one) => again.includes(one)),
+    [false, true, true, true, true, true, true, true],
+  )
+  assert.equal(pool.take(16 * 1024), least)
+  const whole = pool.take(8 * 2 ** 20)
+  pool.give(whole)
+  assert.equal(pool.take(8 * 2 ** 20), whole)
+})

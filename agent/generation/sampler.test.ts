@@ -282,3 +282,10 @@ test('random: Philox4x32-10 known answers', () => {
     [0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1],
   )
 })
+
+test('random: 53 bits of the block of a position, whose upper half is the second word', () => {
+  assert.equal(uniformAt(0, 0), ((0x6627e8d5 >>> 5) * 2 ** 26 + (0xe169c58d >>> 6)) / 2 ** 53)
+  const of = ([high, low]: readonly number[]): number => ((high >>> 5) * 2 ** 26 + (low >>> 6)) / 2 ** 53
+  assert.equal(uniformAt(7, 5), of(philox4x32([5, 0, 0, 0], [7, 0])))
+  assert.equal(uniformAt(7, 2 ** 32 + 3), of(philox4x32([3, 1, 0, 0], [7, 0])))
+})

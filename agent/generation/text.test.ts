@@ -48,6 +48,31 @@ test('detokenizer: broken text is given out in the end', () => {
   assert.equal(stream([first]).join(''), '\ufffd')
 })
 
+/** Decodes to itself, and counts how many tokens it is shown at a time. */
+const letters = (): { readonly shown: number[]; decode(tokens: readonly number[]): string } => {
+  const shown: number[] = []
+  return {
+    shown,
+    decode: (tokens) => {
+      shown.push(tokens.length)
+      return tokens.map((token) => (token < 0 ? '' : String.fromCharCode(97 + token))).join('')
+    },
+  }
+}
+
+test('detokenizer: of the prompt it looks at four tokens, at more where these are no text, and never at 257', () => {
+  const silent = (count: number): number[] => Array.from({ length: count }, () => -1)
+  const longest = (prompt: readonly number[]): number => {
+    const decoder = letters()
+    createDetokenizer(decoder, prompt)
+    return Math.max(...decoder.shown)
+  }
+  assert.equal(longest([1, 2, 3, 4, 5, 6]), 4)
+  assert.equal(longest([1, ...silent(5), 2, ...silent(7)]), 8)
+  assert.equal(longest([3, 1, ...silent(255)]), 256)
+  assert.equal(longest(silent(300)), 256)
+})
+
 const run = (stops: string[], pieces: readonly string[]): { text: string; stopped: boolean } => {
   const matcher = createStopMatcher(stops)
   let text = ''
