@@ -149,6 +149,47 @@ describe('set-up', () => {
     assert.equal(clone.npmCalls().length, 4)
   })
 
+  it('parts that are wanted alone leave the rest out of the copy and of its lock file, never of a clone', async (t) => {
+    const copy = makeClone(t, {})
+    const dependencies = { fastify: '1.0.0', libp2p: '1.0.0', node: '1.0.0', 'onnxruntime-node': '1.0.0' }
+    const write = (): void => {
+      const manifest = { dependencies, devDependencies: { typescript: '1.0.0' }, config: { nodeFlags: [] } }
+      writeFileSync(join(copy.root, 'package.json'), JSON.stringify(manifest))
+      writeFileSync(join(copy.root, 'package-lock.json'), JSON.stringify({ packages: { '': manifest, x: {} } }))
+    }
+    const kept = (): unknown[] => {
+      const read = (file: string): unknown => JSON.parse(readFileSync(join(copy.root, file), 'utf8')) as unknown
+      const { config, ...manifest } = read('package.json') as { config: { only?: string[] }; dependencies: object }
+      const { packages } = read('package-lock.json') as { packages: Record<string, { dependencies: object }> }
+      return [config.only, Object.keys(manifest.dependencies), Object.keys(packages[''].dependencies), 'x' in packages]
+    }
+    for (const folder of ['models', 'control-plane', 'relay-server']) mkdirSync(join(copy.root, folder))
+
+    write()
+    const wrong = await copy.start('--only-install', '--only', 'agent').ended
+    assert.deepEqual([wrong.code, copy.npmCalls()], [3, []])
+    assert.match(
+      wrong.stderr,
+      /^error: --only wants relay, control-plane or both with a comma, got "agent"\nhint: leave/,
+    )
+    mkdirSync(join(copy.root, 'test'))
+    const clone = await copy.start('--only-install', '--only', 'relay').ended
+    assert.deepEqual([clone.code, clone.stderr.split('\n')[0]], [3, 'error: a clone keeps all of its parts'])
+    const all = ['fastify', 'libp2p', 'node', 'onnxruntime-node']
+    assert.deepEqual(kept(), [undefined, all, all, true])
+    rmSync(join(copy.root, 'test'), { recursive: true })
+
+    assert.equal((await copy.start('--only-install', '--only', 'relay').ended).code, 0)
+    assert.deepEqual(kept(), [['relay'], ['libp2p', 'node'], ['libp2p', 'node'], true])
+    const left = ['models', 'control-plane', 'relay-server'].filter((folder) => existsSync(join(copy.root, folder)))
+    assert.deepEqual(left, ['relay-server'])
+    // it is as installed as any other
+    assert.deepEqual((await copy.start('--only-install', '--production').ended).stderr, '')
+    assert.deepEqual(copy.npmCalls(), ['ci', 'rebuild'])
+    const more = await copy.start('--only-install', '--only', 'relay,control-plane').ended
+    assert.match(more.stderr, /^error: .* has relay alone\nhint: install Mesh again, from where it came\n$/)
+  })
+
   it('two at once install once: the second waits', async (t) => {
     const clone = makeClone(t, { ci: 'while [ ! -e go ]; do sleep 0.05; done' })
     const first = clone.start('--only-install')
