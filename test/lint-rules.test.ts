@@ -137,7 +137,7 @@ const pairs = Object.keys(rooms).flatMap((from) =>
 )
 
 /** Packages whose files are opened by path, never imported. */
-const boughtForTheirFiles = ['@node-llama-cpp/linux-x64', '@fastify/type-provider-typebox']
+const boughtForTheirFiles = ['@node-llama-cpp/linux-x64']
 
 /** What any file may use. */
 const forAll = ['node', 'typebox']
