@@ -1,4 +1,5 @@
 /** Which models a device serves when nobody lists them one by one: what it served before, and what its pool serves. */
+import { usualQuant } from './usual-quant.ts'
 import { MeshError } from '../../shared/errors.ts'
 import type { Quant } from '../../shared/schema/model.ts'
 import type { RingView } from '../../shared/schema/ring.ts'
@@ -46,7 +47,7 @@ const namedCandidate = (
   const ring = rings.find(({ modelId }) => modelId === model.modelId)
   const quant = context.isGiven('quant')
     ? (intent.quant as Quant)
-    : (ring?.quant ?? before?.quant ?? (intent.quant as Quant))
+    : (ring?.quant ?? before?.quant ?? usualQuant(model.modelDir, intent.quant as Quant))
   return {
     modelId: model.modelId,
     modelDir: model.modelDir ?? before?.modelDir,

@@ -24,7 +24,7 @@ export const modelOptions = {
     type: 'string',
     choices: ['f32', 'q8', 'q4', 'file'],
     default: 'q8',
-    help: 'how weights are held; file: in the types that their file has',
+    help: 'how weights are held; file: in the types that their file has, the default for GGUF',
   },
   share: {
     flag: '--share',

@@ -1,6 +1,7 @@
 import { MeshError } from '../../../shared/errors.ts'
 import { shortRevision } from '../../../shared/ids.ts'
 import type { AgentRing } from '../../../shared/schema/agent-state.ts'
+import { usualQuant } from '../usual-quant.ts'
 import type { Quant } from '../../../shared/schema/model.ts'
 import { RingView } from '../../../shared/schema/ring.ts'
 import { formatBytes } from '../../../shared/words.ts'
@@ -73,7 +74,7 @@ export const joinRing = defineCommand({
       ...model,
       poolId: pool.poolId,
       manifest,
-      quant: values.quant as Quant,
+      quant: context.isGiven('quant') ? (values.quant as Quant) : usualQuant(model.modelDir, values.quant as Quant),
       share: values.share,
     })
     if (values.json) {
