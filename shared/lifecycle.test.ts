@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { Lifecycle, untilAborted } from './lifecycle.ts'
+import { Lifecycle, onParentGone, untilAborted } from './lifecycle.ts'
 
 test('lifecycle: what was started last stops first, one after the other, and once', async () => {
   const lifecycle = new Lifecycle()
@@ -46,4 +46,11 @@ test('lifecycle: waiting for a signal that was given before ends at once', async
   controller.abort()
   await waiting
   await untilAborted(controller.signal)
+})
+
+test('lifecycle: where nobody started this program over a channel nobody is said to be gone', async () => {
+  let isCalled = false
+  onParentGone(() => (isCalled = true))
+  await new Promise((resolve) => setImmediate(resolve))
+  assert.ok(!isCalled)
 })

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { MeshError } from './errors.ts'
-import { parseBytes, parseDuration } from './units.ts'
+import { longestTimerMs, parseBytes, parseDuration } from './units.ts'
 
 describe('units', () => {
   for (const [text, bytes] of [
@@ -32,4 +32,8 @@ describe('units', () => {
       assert.throws(() => parseDuration(text), refused)
     })
   }
+
+  it('the longest timer is the largest that Node does not take for one millisecond', () => {
+    assert.equal(longestTimerMs, 2_147_483_647)
+  })
 })
