@@ -44,7 +44,7 @@ export const rooms: readonly Room[] = [
   // what decides; the others read what the system tells
   {
     sources:
-      'agent/device/{checked-state,cpu-meter,elapsed,free-cores,invites,known-peers,lock-store,memory,resource-lock}.ts',
+      'agent/device/{checked-state,cpu-meter,elapsed,free-cores,invites,known-peers,lock-store,resource-lock}.ts',
     tests: ['agent/device/*.test.ts'],
   },
   // the others speak with peers
