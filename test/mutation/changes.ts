@@ -60,14 +60,14 @@ const swaps: Readonly<Record<string, string>> = {
   '>>>': '<<',
 }
 
-const memberSwaps: Readonly<Record<string, string>> = {
-  'Math.min': 'max',
-  'Math.max': 'min',
-  'Math.ceil': 'floor',
-  'Math.floor': 'ceil',
-  some: 'every',
-  every: 'some',
-}
+const memberSwaps: ReadonlyMap<string, string> = new Map([
+  ['Math.min', 'max'],
+  ['Math.max', 'min'],
+  ['Math.ceil', 'floor'],
+  ['Math.floor', 'ceil'],
+  ['some', 'every'],
+  ['every', 'some'],
+])
 
 /**
  * `a ?? b && c` and the like are no JavaScript: the new operator would stand beside one that it may not be mixed with.
@@ -95,8 +95,8 @@ const ofMember = (node: Node, file: SourceFile): Edit[] => {
   if (!isPropertyAccessExpression(node)) return []
   const [start, end] = [node.name.getStart(file), node.name.end]
   const name = file.text.slice(start, end)
-  const text = memberSwaps[`${file.text.slice(node.expression.getStart(file), node.expression.end)}.${name}`]
-  const found = text ?? memberSwaps[name]
+  const text = memberSwaps.get(`${file.text.slice(node.expression.getStart(file), node.expression.end)}.${name}`)
+  const found = text ?? memberSwaps.get(name)
   return found === undefined ? [] : [{ start, end, text: found }]
 }
 
