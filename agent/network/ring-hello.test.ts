@@ -2,7 +2,8 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { MeshError } from '../../shared/errors.ts'
 import type { RingEpoch } from '../../shared/schema/ring.ts'
-import { helloOf, isFinal } from './ring-hello.ts'
+import { limits } from '../../shared/limits.ts'
+import { helloOf, isFinal, ringProtocol } from './ring-hello.ts'
 
 test('ring hello: a rank says which ring, epoch and place it means', () => {
   const ring = { poolId: 'p', ringId: 'r', epoch: 7, members: [{}, {}, {}] } as unknown as RingEpoch
@@ -41,4 +42,9 @@ test('ring hello: what a gate refuses stays refused; what was lost, late or not 
     passing.map((error) => isFinal(error, 1)),
     passing.map(() => false),
   )
+})
+
+test('ring hello: one device may have streams of four rings of the largest size', () => {
+  assert.equal(ringProtocol.streamsAtOnce, 4 * limits.worldSize)
+  assert.match(ringProtocol.id, /^\/meshnet\/ring\//)
 })
