@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { type JobNews, type JobWatch, jobWatched, jobWatchFrom } from './job-watch.ts'
+import type { JobMessage } from './job-state.ts'
+import { type JobNews, type JobWatch, jobWatched, jobWatchFrom, mostOf, newsOf } from './job-watch.ts'
 
 const most = { read: 100, written: 10 }
 /** When the job got on last, of news that come a second after each other. */
@@ -30,3 +31,12 @@ const table: readonly [name: string, news: JobNews[], last: number][] = [
   ],
 ]
 for (const [name, news, last] of table) test(`job watch: ${name}`, () => assert.equal(lastOf(...news), last))
+
+test('job watch: what a message of rank 0 tells of how it gets on', () => {
+  const job = { jobId: 'j', epoch: 1 }
+  const tokens: JobMessage = { type: 'job-tokens', ...job, firstIndex: 7, tokens: [1, 2], text: 'x' }
+  assert.deepEqual(newsOf(tokens), { written: 9 })
+  assert.deepEqual(newsOf({ type: 'job-started', ...job, promptTokens: 3 }), { started: true })
+  assert.deepEqual(newsOf({ type: 'job-failed', ...job, error: { code: 'x', message: '' } }), {})
+  assert.deepEqual(mostOf(100, { maxTokens: 5 }), { read: 100, written: 5 })
+})

@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import { limits } from '../../shared/limits.ts'
 import { manifest, submission } from '../test/plane.ts'
-import { checkPromptLength, keptOf } from './prompt-length.ts'
+import { checkAsked, checkPromptLength, keptOf } from './prompt-length.ts'
 
 test('prompt: too long by its characters is refused at the length where no cut into tokens could fit, not before', () => {
   const model = { ...manifest, charactersPerToken: 10 }
@@ -60,4 +60,21 @@ test('prompt: of what failed the beginning is kept, whole where it is short, nev
     }),
     { numRuns: 30 },
   )
+})
+
+test('prompt length: exactly one way to ask; what is sealed has its stop strings sealed along', () => {
+  type Asked = Parameters<typeof checkAsked>[0]
+  const asked = (change: object): Asked => ({ stop: [], ...change }) as unknown as Asked
+  const sealed = { box: 'b' }
+  for (const good of [{ prompt: '' }, { messages: [] }, { sealed }, { prompt: 'a', stop: ['x'], special: true }])
+    checkAsked(asked(good))
+  for (const bad of [
+    {},
+    { prompt: '', messages: [] },
+    { prompt: '', sealed },
+    { sealed, stop: ['x'] },
+    { sealed, special: false },
+    { sealed, special: true, stop: ['x'] },
+  ])
+    assert.throws(() => checkAsked(asked(bad)), { code: 'requestInvalid' })
 })
