@@ -9,7 +9,7 @@ import { join } from 'node:path'
 import { describe, it, type TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { afterwards, temporaryFolder } from './support/homes.ts'
-import { eventually, within } from './support/processes.ts'
+import { eventually, runProgram, within } from './support/processes.ts'
 
 interface Clone {
   readonly root: string
@@ -103,6 +103,27 @@ describe('set-up', () => {
     const second = await clone.start('shared/script.mjs').ended
     assert.deepEqual([second.code, second.stderr], [0, ''])
     assert.deepEqual(clone.npmCalls(), ['ci', 'rebuild'])
+  })
+
+  it('installs again although it runs with the Node that npm ci removes, as npm run starts it', async (t) => {
+    const clone = makeClone(t, {})
+    await clone.start('--only-install').ended
+    writeFileSync(join(clone.root, 'package-lock.json'), '{ }')
+    const own = join(clone.root, 'node_modules', 'node', 'bin', 'node')
+    rmSync(own)
+    copyFileSync(process.execPath, own)
+    // an npm of Node's own folder: it removes what it is started with, and the second call would need that
+    const cli = join(clone.root, 'bin', 'npm-cli.js')
+    writeFileSync(
+      cli,
+      `if (process.argv[2] === '--version') console.log('10.8.2'); else require('node:fs').rmSync(${JSON.stringify(own)})`,
+    )
+    const { code, stderr } = await runProgram(own, [join(clone.root, 'tools', 'setup.mjs'), '--only-install'], {
+      home: clone.root,
+      env: { PATH: `${join(clone.root, 'bin')}:/usr/bin:/bin`, MESH_TEST_NODE: process.execPath, npm_execpath: cli },
+    })
+    assert.deepEqual([code, stderr], [0, 'installing dependencies (once; about half a minute) ...\n'])
+    assert.deepEqual(clone.npmCalls(), ['ci', 'rebuild', 'rebuild'])
   })
 
   it('installs again when the lock file changed, and when the installation was removed', async (t) => {

@@ -68,8 +68,9 @@ const findInstalled = (production) => {
 /** How to call npm: the one that runs us if npm does, otherwise the one on the path. */
 const npmCommand = () => {
   const script = process.env.npm_execpath
-  if (script !== undefined && /npm-cli\.c?js$/.test(script) && existsSync(script))
-    return { file: process.execPath, before: [script], shell: false }
+  // `npm run` starts us with our own Node where that is installed, and npm ci removes it
+  const isThere = script !== undefined && existsSync(script) && existsSync(process.execPath)
+  if (isThere && /npm-cli\.c?js$/.test(script)) return { file: process.execPath, before: [script], shell: false }
   return { file: 'npm', before: [], shell: process.platform === 'win32' }
 }
 
@@ -151,7 +152,7 @@ const installPackages = async (production) => {
   checkNpm(npm)
   say('installing dependencies (once; about half a minute) ...')
   for (const args of installSteps(production)) {
-    const { ok, signal, output } = await runNpm(npm, args)
+    const { ok, signal, output } = await runNpm(npmCommand(), args)
     if (signal !== null) throw new SetupError(`the installation was interrupted (${signal})`, 'run the command again')
     if (!ok) {
       say(output)
