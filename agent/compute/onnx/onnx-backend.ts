@@ -1,5 +1,5 @@
 /** The `onnx` backend: onnxruntime-node on CPU, in a thread of its own. */
-import { MessageChannel, Worker } from 'node:worker_threads'
+import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads'
 import { problemOf } from '../../../shared/errors.ts'
 import { sizeOf } from '../../../shared/plan/shard-plan.ts'
 import type { BackendOptions, Buffers } from '../../engine/backend.ts'
@@ -9,6 +9,33 @@ import { Mailbox } from '../mailbox.ts'
 import type { WorkerInput, WorkerReport } from './worker.ts'
 
 const shared = (length: number): Float32Array => new Float32Array(new SharedArrayBuffer(length * 4))
+
+/** What ends a thread early, and who is told of it. */
+class Life {
+  death: Error | undefined
+  /** Fails what waits for the thread. */
+  abandon: (error: Error) => void = () => {}
+
+  constructor(worker: Worker) {
+    worker.on('error', (error) => this.#end(problemOf(error)))
+    worker.on('exit', (code) => this.#end(`the compute thread ended (code ${code})`))
+  }
+
+  #end(problem: string): void {
+    this.death ??= new Error(problem)
+    this.abandon(this.death)
+  }
+}
+
+const loaded = (port: MessagePort, life: Life, progress: (fraction: number) => void): Promise<void> =>
+  new Promise((resolve, reject) => {
+    life.abandon = reject
+    port.on('message', (report: WorkerReport) => {
+      if ('progress' in report) progress(report.progress)
+      else if ('ready' in report) resolve()
+      else reject(new Error(report.failed))
+    })
+  })
 
 /** Starts the thread and loads the shard. */
 const startThread = async (options: BackendOptions, progress: (fraction: number) => void): Promise<Host> => {
@@ -20,35 +47,31 @@ const startThread = async (options: BackendOptions, progress: (fraction: number)
     transferList: [port2],
     name: 'compute',
   })
-  let death: Error | undefined
-  /** Fails what waits for the thread. */
-  let abandon: (error: Error) => void = () => {}
-  const died = (problem: string): void => {
-    death ??= new Error(problem)
-    abandon(death)
-  }
-  worker.on('error', (error) => died(problemOf(error)))
-  worker.on('exit', (code) => died(`the compute thread ended (code ${code})`))
+  const life = new Life(worker)
   try {
-    await new Promise<void>((resolve, reject) => {
-      abandon = reject
-      port1.on('message', (report: WorkerReport) => {
-        if ('progress' in report) progress(report.progress)
-        else if ('ready' in report) resolve()
-        else reject(new Error(report.failed))
-      })
-    })
+    await loaded(port1, life, progress)
   } catch (error) {
     port1.close()
     await worker.terminate()
     throw error
   }
   port1.unref()
+  return hostOf({ options, mailbox, port: port1, worker, life })
+}
 
+interface Thread {
+  readonly options: BackendOptions
+  readonly mailbox: Mailbox
+  readonly port: MessagePort
+  readonly worker: Worker
+  readonly life: Life
+}
+
+const hostOf = ({ options, mailbox, port, worker, life }: Thread): Host => {
   const call = (command: Command): Promise<void> =>
     new Promise((resolve, reject) => {
-      if (death) return reject(death)
-      abandon = reject
+      if (life.death) return reject(life.death)
+      life.abandon = reject
       mailbox.call(command).then(resolve, reject)
     })
   const plain = { layer: 0, rows: 0, firstRow: 0, slot: 0, spans: [] }
@@ -64,16 +87,16 @@ const startThread = async (options: BackendOptions, progress: (fraction: number)
         partial: shared(rows * shape.hidden),
         logits: shared(rows * sizeOf(ranges.vocab)),
       }
-      port1.postMessage(buffers)
+      port.postMessage(buffers)
       await call({ ...plain, operation: operations.buffers })
       return buffers
     },
     get dead() {
-      return death !== undefined
+      return life.death !== undefined
     },
     close: async () => {
       await call({ ...plain, operation: operations.close }).catch(() => {})
-      port1.close()
+      port.close()
       await worker.terminate()
     },
   }
