@@ -70,6 +70,18 @@ test('background: a database that cannot be used is told as such', (t) => {
   assert.equal(background.note(Object.assign(new Error('constraint'), { code: 'SQLITE_CONSTRAINT' })), false)
 })
 
+test('background: a disk that turns out to be full is told, though the database failed in another way before', (t) => {
+  const { background, write, lines } = withDisk(t)
+  const told: string[] = []
+  background.onTrouble(({ code }) => told.push(code))
+  const locked = Object.assign(new Error('database is locked'), { code: 'SQLITE_BUSY' })
+  for (const failing of [() => assert.fail(locked), write, write, () => assert.fail(locked)])
+    background.untilStored('storing', failing)
+  assert.deepEqual(told, ['storageFailed', 'storageFull'])
+  assert.equal(codeOf(background), 'storageFull')
+  assert.equal(lines.length, 2)
+})
+
 test('background: what could not be stored is done once there is room, the newest of each name, before anybody hears of it', (t) => {
   const { background, disk, write, pass } = withDisk(t)
   const seen: string[] = []

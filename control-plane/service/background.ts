@@ -43,7 +43,7 @@ export class Background {
     return this.#problem
   }
 
-  /** Called when storing begins to fail. */
+  /** Called when storing begins to fail, and when it turns out that the disk is full. */
   onTrouble(listener: (problem: MeshError) => void): void {
     this.#onTrouble.push(listener)
   }
@@ -57,14 +57,19 @@ export class Background {
   note(error: unknown): boolean {
     const failure = MeshError.from(error)
     if (!isOfStorage(failure)) return false
-    if (this.#problem === undefined) {
-      this.#options.logger.error({ code: failure.code }, `${failure.message}; ${failure.hint}`)
-      this.#problem = failure
-      if (this.#options.now() - this.#recoveredAt > calmMs) this.#backoff.reset()
-      for (const listener of this.#onTrouble) this.run('telling of the storage', () => listener(failure))
-    }
+    const isNew = this.#problem === undefined
+    if (isNew && this.#options.now() - this.#recoveredAt > calmMs) this.#backoff.reset()
+    // locked or failing when its disk filled up: what is told is what somebody can mend, and it does not change back
+    const isPlainer = failure.code === 'storageFull' && this.#problem?.code !== 'storageFull'
+    if (isNew || isPlainer) this.#tell(failure)
     this.#lookLater()
     return true
+  }
+
+  #tell(failure: MeshError): void {
+    this.#options.logger.error({ code: failure.code }, `${failure.message}; ${failure.hint}`)
+    this.#problem = failure
+    for (const listener of this.#onTrouble) this.run('telling of the storage', () => listener(failure))
   }
 
   /** Runs it and never throws. @returns false when it failed */
