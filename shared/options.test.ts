@@ -81,7 +81,7 @@ describe('options', () => {
     ['expires', '5ms', /--expires wants a duration from 1 s to 366 d, got "5ms"/],
     ['memory', '5kB', /--memory wants a size from 1 MB to 1\.13 PB, got "5kB"/],
     ['settleAfter', '-1', /--settle-after: "-1" is not a duration/],
-    ['quant', 'q3', /--quant wants one of f32, q8, q4, got "q3"/],
+    ['quant', 'q3', /--quant wants one of f32, q8, q4, file, got "q3"/],
     ['logLevel', 'loud', /--log-level wants one of silent/],
   ] as const) {
     it(`a bad value is refused with the flag and what it wants: ${name}=${JSON.stringify(text)}`, () => {

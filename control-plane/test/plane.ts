@@ -278,9 +278,14 @@ export class FakeAgent {
     return this.#received.splice(0)
   }
 
+  /** Says nothing of itself any more: its lease ends. */
+  fallSilent(): void {
+    clearInterval(this.#alive)
+  }
+
   /** Behaves like a machine that is gone: reads nothing, answers nothing. */
   freeze(): void {
-    clearInterval(this.#alive)
+    this.fallSilent()
     this.#socket.pause()
   }
 

@@ -92,7 +92,8 @@ test('sockets: a newer one of the same device replaces the older; a silent one l
   const first = await FakeAgent.connect(t, pool.admin, url)
   const second = await FakeAgent.connect(t, pool.admin, url)
   await first.closed
-  await second.closed // nobody sends heartbeats here
+  second.fallSilent()
+  await second.closed
   const [peer] = await pool.admin.client(url).call('listPeers', { params: { poolId: pool.poolId } })
   assert.equal(peer.online, false)
 })
