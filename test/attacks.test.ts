@@ -370,11 +370,20 @@ test('attacks on a pool that works', { timeout: 900_000 }, async (t) => {
     })
   })
 
-  await t.test('nobody took memory', () => {
-    const [agent, plane] = [residentMiB(arena.agentPid) - before.agent, residentMiB(arena.planePid) - before.plane]
-    assert.ok(
-      agent < 150 && plane < 150,
-      `the agent grew by ${agent.toFixed(0)} MiB, the control plane by ${plane.toFixed(0)} MiB`,
+  await t.test('nobody took memory', async () => {
+    // a heap that was busy a moment ago is collected when it has been idle for some seconds
+    let grown = { agent: 0, plane: 0 }
+    const isSmall = (): true | undefined => {
+      grown = {
+        agent: residentMiB(arena.agentPid) - before.agent,
+        plane: residentMiB(arena.planePid) - before.plane,
+      }
+      return grown.agent < 150 && grown.plane < 150 ? true : undefined
+    }
+    await eventually(20_000, 'both are small again', isSmall).catch(() =>
+      assert.fail(
+        `the agent grew by ${grown.agent.toFixed(0)} MiB, the control plane by ${grown.plane.toFixed(0)} MiB`,
+      ),
     )
   })
 })
