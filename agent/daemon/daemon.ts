@@ -89,9 +89,9 @@ class Agent {
   }
 
   start(): void {
-    this.#stateFile.touch()
     this.#network.start()
     this.#control.start()
+    this.#stateFile.write()
   }
 
   #createControl(onChange: () => void): ControlSession {

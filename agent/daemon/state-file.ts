@@ -60,6 +60,8 @@ export const trialStateOf = ({ ring, member, view: { state, progress, loading, e
 
 export interface StateFile {
   readonly name: string
+  /** Writes at once: who is told that the agent is ready finds it. */
+  write(): void
   /** Something changed: write soon. */
   touch(): void
   stop(): void
@@ -69,6 +71,7 @@ export const createStateFile = (home: Home, read: () => AgentState, logger: Logg
   let timer: NodeJS.Timeout | undefined
   let stopped = false
   const write = (): void => {
+    clearTimeout(timer)
     timer = undefined
     try {
       writeStateJson(home.agentState, read())
@@ -78,6 +81,7 @@ export const createStateFile = (home: Home, read: () => AgentState, logger: Logg
   }
   return {
     name: 'state file',
+    write,
     touch: () => {
       if (!stopped) timer ??= setTimeout(write, settleMs)
     },
