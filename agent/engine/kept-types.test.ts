@@ -1,13 +1,12 @@
 /** Weights that keep the bits of their file: computed as they are, cut at the borders of their blocks, or finer. */
 import assert from 'node:assert/strict'
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { test } from 'node:test'
 import { weightBytes } from '../../shared/plan/shard-memory.ts'
 import { planShards } from '../../shared/plan/shard-plan.ts'
 import type { ModelSpec } from '../model/architecture/model-spec.ts'
-import { type Roles, rowBytes, type RoleTensor, type WeightType } from '../model/architecture/tensor-roles.ts'
+import { randomRoles } from '../model/architecture/random-checkpoint.ts'
+import { oracleLogits } from '../model/architecture/test/oracle.ts'
+import { rowBytes, type RoleTensor, type WeightType } from '../model/architecture/tensor-roles.ts'
 import { decodeBlocks } from '../model/blocks/formats.ts'
 import { ggmlQuantize } from '../model/blocks/test/ggml-blocks.ts'
 import { fileBitsOf, shapeOf } from '../model/model-shape.ts'
@@ -15,11 +14,8 @@ import { layoutShard } from '../model/shard-layout.ts'
 import { matrixParts } from '../model/shard-parts.ts'
 import { readKept, storedTypes } from '../model/shard-types.ts'
 import { inlineBackends } from './test/inline-backend.ts'
-import { oracleLogits } from './test/parts-oracle.ts'
-import { randomRoles } from './test/random-roles.ts'
-import { relativeError } from './test/reference-model.ts'
-import { openPartsRing } from './test/ring-of-parts.ts'
 import { specs } from './test/specs.ts'
+import { rolesIn, tokensOf, worstError } from './test/worst-error.ts'
 
 const skip = !inlineBackends.ggml
 
@@ -53,47 +49,26 @@ const experts: ModelSpec = {
   })),
 }
 
+type RoleMap = ReadonlyMap<string, RoleTensor>
+
 /** The same model with its matrices in blocks of that type. */
-const quantised = (plain: Roles, type: WeightType): Roles => {
-  const known = new Map<string, RoleTensor>()
-  return {
-    role: (name) => {
-      const tensor = plain.role(name)
-      if (tensor.columns === 1 || name.endsWith('router')) return tensor
-      const made = known.get(name)
-      if (made) return made
-      const bytes = ggmlQuantize(type, tensor.readRows(0, tensor.rows), tensor.columns)
-      const readBytes = (start: number, end: number): Uint8Array => {
-        const size = rowBytes(type, tensor.columns)
-        return bytes.slice(start * size, end * size)
-      }
-      const kept = {
-        ...tensor,
-        type,
-        readBytes,
-        readRows: (a: number, b: number) => decodeBlocks(type, readBytes(a, b)),
-      }
-      known.set(name, kept)
-      return kept
-    },
+const quantised = (plain: RoleMap, type: WeightType): RoleMap => {
+  const inBlocks = (tensor: RoleTensor): RoleTensor => {
+    if (tensor.columns === 1 || tensor.role.endsWith('router')) return tensor
+    const bytes = ggmlQuantize(type, tensor.readRows(0, tensor.rows), tensor.columns)
+    const readBytes = (start: number, end: number): Uint8Array => {
+      const size = rowBytes(type, tensor.columns)
+      return bytes.slice(start * size, end * size)
+    }
+    return { ...tensor, type, readBytes, readRows: (a, b) => decodeBlocks(type, readBytes(a, b)) }
   }
+  return new Map(Array.from(plain, ([name, tensor]) => [name, inBlocks(tensor)]))
 }
 
-const worstError = async (spec: ModelSpec, roles: Roles, shares: readonly number[]): Promise<number> => {
-  const create = inlineBackends.ggml
-  assert.ok(create)
-  const folder = mkdtempSync(join(tmpdir(), 'mesh-kept-'))
-  const ring = await openPartsRing({ spec, shape: shapeOf(spec), roles, shares, quant: 'file', folder, create })
-  try {
-    const tokens = Array.from({ length: 6 }, (_, i) => (i * 31 + 5) % spec.vocab)
-    const want = oracleLogits({ spec, roles }, tokens)
-    const got = await ring.step([{ slot: 1, position: 0, tokens, logits: 'all' }])
-    return Math.max(...got.map((logits, row) => relativeError(logits, want[row])))
-  } finally {
-    await ring.close()
-    rmSync(folder, { recursive: true, force: true })
-  }
-}
+const chunks = [6]
+
+const worstOf = (spec: ModelSpec, roles: RoleMap, shares: readonly number[]): Promise<number> =>
+  worstError({ spec, roles, quant: 'file', shares, chunks }, oracleLogits(spec, roles, tokensOf(spec, chunks)))
 
 /** Activations are rounded to 8 bits, or to those of 16-bit weights; exact weights have exact ones. */
 const bounds: Readonly<Partial<Record<WeightType, number>>> = { F32: 2e-4, F16: 5e-3, BF16: 5e-2 }
@@ -118,18 +93,18 @@ const types: readonly WeightType[] = [
 
 for (const type of types)
   test(`ggml: ${type}: computed from the bits of the file, whole and cut`, { skip }, async () => {
-    const roles = quantised(randomRoles(dense), type)
+    const roles = quantised(randomRoles(dense, 1), type)
     for (const shares of [[1], [3, 1, 2]]) {
-      const error = await worstError(dense, roles, shares)
+      const error = await worstOf(dense, roles, shares)
       assert.ok(error < (bounds[type] ?? 0.1), `shares ${shares.join(' ')}: relative error ${error}`)
     }
   })
 
 for (const type of ['MXFP4', 'Q4_K'] as const)
   test(`ggml: experts in ${type}: computed from the bits of the file, whole and cut`, { skip }, async () => {
-    const roles = quantised(randomRoles(experts), type)
+    const roles = quantised(randomRoles(experts, 1), type)
     for (const shares of [[1], [3, 1]]) {
-      const error = await worstError(experts, roles, shares)
+      const error = await worstOf(experts, roles, shares)
       assert.ok(error < (bounds[type] ?? 0.2), `shares ${shares.join(' ')}: relative error ${error}`)
     }
   })
@@ -138,7 +113,7 @@ test(
   'a rank that holds all has the bytes of the file; finer blocks come where cuts need them, and there alone',
   { skip },
   () => {
-    const roles = quantised(randomRoles(dense), 'Q4_K')
+    const roles = rolesIn(quantised(randomRoles(dense, 1), 'Q4_K'), dense)
     const shape = shapeOf(dense)
     const [all] = planShards(shape, [1])
     for (const part of matrixParts(dense, all, 'separate')) {
@@ -157,7 +132,7 @@ test(
 test('the plan counts the bits of the file', { skip }, () => {
   for (const spec of [dense, experts])
     for (const type of ['F32', 'Q4_K'] as const) {
-      const roles = quantised(randomRoles(spec), type)
+      const roles = rolesIn(quantised(randomRoles(spec, 1), type), spec)
       const shape = { ...shapeOf(spec), ...fileBitsOf(spec, roles) }
       for (const ranges of planShards(shape, [3, 1, 2])) {
         const content = { spec, ranges, quant: 'file', types: storedTypes(spec, ranges, roles) } as const

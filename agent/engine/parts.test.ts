@@ -1,20 +1,15 @@
 /** Models of every part that the engine computes, against a plain oracle, however they are cut. */
 import assert from 'node:assert/strict'
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { test } from 'node:test'
 import { weightBytes } from '../../shared/plan/shard-memory.ts'
 import { heldWeights, planShards, weightsOf } from '../../shared/plan/shard-plan.ts'
-import type { ModelSpec } from '../model/architecture/model-spec.ts'
+import { randomRoles } from '../model/architecture/random-checkpoint.ts'
+import { oracleLogits } from '../model/architecture/test/oracle.ts'
 import { shapeOf } from '../model/model-shape.ts'
 import { layoutShard } from '../model/shard-layout.ts'
 import { inlineBackends } from './test/inline-backend.ts'
-import { oracleLogits } from './test/parts-oracle.ts'
-import { randomRoles } from './test/random-roles.ts'
-import { relativeError } from './test/reference-model.ts'
-import { openPartsRing } from './test/ring-of-parts.ts'
 import { specs } from './test/specs.ts'
+import { tokensOf, worstError } from './test/worst-error.ts'
 
 /** Largest error of a logit, as a part of the largest logit. */
 const bound = 2e-4
@@ -23,44 +18,12 @@ const worlds = [[1], [1, 1], [3, 1, 2], [1, 5, 1, 1]] as const
 /** A prompt in two lanes, then two tokens one by one. */
 const chunks = [40, 1, 1]
 
-const worstError = async (spec: ModelSpec, shares: readonly number[]): Promise<number> => {
-  const create = inlineBackends.ggml
-  assert.ok(create)
-  const folder = mkdtempSync(join(tmpdir(), 'mesh-parts-'))
-  const roles = randomRoles(spec)
-  const ring = await openPartsRing({
-    spec,
-    shape: shapeOf(spec),
-    roles,
-    shares,
-    quant: 'f32',
-    folder,
-    create,
-    laneRows: 33,
-  })
-  try {
-    const tokens = Array.from({ length: chunks.reduce((a, b) => a + b) }, (_, i) => (i * 31 + 5) % spec.vocab)
-    const want = oracleLogits({ spec, roles }, tokens)
-    let worst = 0
-    let position = 0
-    for (const count of chunks) {
-      const got = await ring.step([
-        { slot: 1, position, tokens: tokens.slice(position, position + count), logits: 'all' },
-      ])
-      for (const [row, logits] of got.entries()) worst = Math.max(worst, relativeError(logits, want[position + row]))
-      position += count
-    }
-    return worst
-  } finally {
-    await ring.close()
-    rmSync(folder, { recursive: true, force: true })
-  }
-}
-
 for (const [name, spec] of Object.entries(specs))
   test(`ggml: ${name}: as the oracle in worlds of one to four`, { skip: !inlineBackends.ggml }, async () => {
+    const roles = randomRoles(spec, 1)
+    const want = oracleLogits(spec, roles, tokensOf(spec, chunks))
     for (const shares of worlds) {
-      const error = await worstError(spec, shares)
+      const error = await worstError({ spec, roles, quant: 'f32', shares, chunks }, want)
       assert.ok(error < bound, `shares ${shares.join(' ')}: relative error ${error}`)
     }
   })

@@ -2,6 +2,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { ModelShape } from '../../shared/schema/model.ts'
+import { randomSource } from './random-source.ts'
 import type { Rope } from './rope.ts'
 import type { TensorDtype } from './safetensors.ts'
 import { elementBytes } from './safetensors.ts'
@@ -17,17 +18,6 @@ export interface RandomModel {
   /** Further keys of config.json, or others than it would have. */
   readonly config?: Readonly<Record<string, unknown>>
   readonly normEpsilon?: number
-}
-
-/** xorshift32 (Marsaglia, 2003): uniform in -1..1. */
-const randomSource = (seed: number): (() => number) => {
-  let state = (Math.imul(seed, 0x9e3779b9) ^ 0x6a09e667) >>> 0 || 1
-  return () => {
-    state ^= state << 13
-    state ^= state >>> 17
-    state ^= state << 5
-    return (state >>> 0) / 2 ** 31 - 1
-  }
 }
 
 const encode = (values: Float32Array, dtype: TensorDtype): Uint8Array => {

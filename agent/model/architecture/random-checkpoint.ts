@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { writeGguf, type TypedValue } from '../gguf/write-gguf.ts'
 import type { Json } from '../json.ts'
 import { writeTokenizer } from '../random-model.ts'
+import { randomSource } from '../random-source.ts'
 import { ggufNamesOf, safetensorsNames } from './bind.ts'
 import type { Family } from './family.ts'
 import type { ModelSpec } from './model-spec.ts'
@@ -14,17 +15,6 @@ import { type Names, type Naming, type Piece, piecesOf, waysOf } from './naming.
 import { readSpec } from './read-spec.ts'
 import { rolesOf, type Role } from './roles.ts'
 import type { RoleTensor } from './tensor-roles.ts'
-
-/** xorshift32 (Marsaglia, 2003): uniform in -1..1. */
-const randomSource = (seed: number): (() => number) => {
-  let state = (Math.imul(seed, 0x9e3779b9) ^ 0x6a09e667) >>> 0 || 1
-  return () => {
-    state ^= state << 13
-    state ^= state >>> 17
-    state ^= state << 5
-    return (state >>> 0) / 2 ** 31 - 1
-  }
-}
 
 /**
  * How values are drawn: around `centre`, up to `width` to both sides. Activations keep their size; logits have a
@@ -34,7 +24,7 @@ const drawn = ({ part, columns }: Role): { readonly centre: number; readonly wid
   const unit = Math.sqrt(3 / columns)
   if (part === 'head' || part === 'embedding') return { centre: 0, width: 3 * unit }
   if (part.endsWith('postNorm')) return { centre: 4, width: 0.8 }
-  if (/norm$/i.test(part)) return { centre: 1, width: 0.2 }
+  if (/norm$/i.test(part) || part.endsWith('expertScale')) return { centre: 1, width: 0.2 }
   if (part.endsWith('sinks')) return { centre: 0, width: 3 }
   if (part === 'delta.decay') return { centre: -1, width: 0.9 }
   if (part === 'delta.dtBias') return { centre: 0, width: 1 }

@@ -89,6 +89,7 @@ const expertParts = (spec: ExpertsSpec, gated: boolean, hidden: number): Parts =
     'mlp.router': [count, hidden],
     ...when(spec.routerBias, { 'mlp.router.bias': [count, 1] }),
     ...when(spec.choiceBias, { 'mlp.router.choiceBias': [count, 1] }),
+    ...when(spec.perExpertScale, { 'mlp.router.expertScale': [count, 1] }),
     ...when(gated, { 'mlp.experts.gate': [count * ffn, hidden] }),
     'mlp.experts.up': [count * ffn, hidden],
     'mlp.experts.down': [count * hidden, ffn],

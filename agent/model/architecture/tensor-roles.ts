@@ -17,7 +17,7 @@
  * | `layers.N.attention.qNorm`, `.kNorm` | [d], or [H d], [K d] where it is over the projection |
  * | `layers.N.attention.sinks` | [H] |
  * | `layers.N.mlp.gate`, `.up`, `.down` (and `.bias`) | [F, hidden], [F, hidden], [hidden, F] |
- * | `layers.N.mlp.router`, `.router.bias`, `.router.choiceBias` | [E, hidden], [E], [E] |
+ * | `layers.N.mlp.router`, `.router.bias`, `.router.choiceBias`, `.router.expertScale` | [E, hidden], [E], [E], [E] |
  * | `layers.N.mlp.experts.gate`, `.up`, `.down` | [E F, hidden], [E F, hidden], [E hidden, F] |
  * | `layers.N.mlp.experts.gate.bias`, `.up.bias`, `.down.bias` | [E F], [E F], [E hidden] |
  * | `layers.N.mlp.shared.gate`, `.up`, `.down`; `.shared.scale` | as an MLP; [1, hidden] |

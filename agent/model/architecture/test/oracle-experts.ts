@@ -33,7 +33,9 @@ export const route = (spec: ExpertsSpec, weights: Weights, row: Vector): { exper
   const plain = chosen.map((expert) => scores[expert])
   const shares = spec.score === 'chosenSoftmax' ? [...softmax(plain)] : plain
   const sum = spec.renormalise ? shares.reduce((total, share) => total + share, 0) + spec.renormalise.epsilon : 1
-  return chosen.map((expert, i) => ({ expert, weight: (shares[i] / sum) * spec.factor }))
+  const scaleOf = (expert: number): number =>
+    spec.perExpertScale ? weights('mlp.router.expertScale').values[expert] : 1
+  return chosen.map((expert, i) => ({ expert, weight: (shares[i] / sum) * spec.factor * scaleOf(expert) }))
 }
 
 /** One expert as if it were an MLP of its own: its rows of the stacks. */
