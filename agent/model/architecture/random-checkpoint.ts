@@ -4,6 +4,7 @@
  */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { byteVocabulary } from '../gguf/byte-vocabulary.ts'
 import { writeGguf, type TypedValue } from '../gguf/write-gguf.ts'
 import type { Json } from '../json.ts'
 import { writeTokenizer } from '../random-model.ts'
@@ -169,23 +170,6 @@ export interface GgufExtras {
   readonly way?: 'first' | 'last'
 }
 
-/** A vocabulary that llama.cpp loads: control tokens, bytes, and made-up words. */
-const tokens = (vocab: number): Readonly<Record<string, TypedValue>> => {
-  const kinds = Array.from({ length: vocab }, (_, id) => (id === 0 ? 2 : id < 3 ? 3 : id < 259 ? 6 : 1))
-  const nameOf = (id: number): string => {
-    if (id < 3) return ['<unk>', '<s>', '</s>'][id]
-    return id < 259 ? `<0x${(id - 3).toString(16).toUpperCase().padStart(2, '0')}>` : `word${id}`
-  }
-  return {
-    'tokenizer.ggml.model': { type: 'string', value: 'llama' },
-    'tokenizer.ggml.tokens': { type: 'string', values: kinds.map((_, id) => nameOf(id)) },
-    'tokenizer.ggml.scores': { type: 'f32', values: kinds.map((_, id) => -id) },
-    'tokenizer.ggml.token_type': { type: 'i32', values: kinds },
-    'tokenizer.ggml.bos_token_id': { type: 'u32', value: 1 },
-    'tokenizer.ggml.eos_token_id': { type: 'u32', value: 2 },
-  }
-}
-
 /** Writes the same model as a GGUF file in F32. */
 export const writeGgufCheckpoint = (path: string, { family, spec, roles }: Checkpoint, extras: GgufExtras): void => {
   if (!family.gguf) throw new Error(`${family.name} is not read from GGUF`)
@@ -198,7 +182,7 @@ export const writeGgufCheckpoint = (path: string, { family, spec, roles }: Check
       'general.architecture': { type: 'string', value: architecture },
       'general.file_type': { type: 'u32', value: 0 },
       ...Object.fromEntries(Object.entries(extras.keys).map(([key, value]) => [`${architecture}.${key}`, value])),
-      ...tokens(spec.vocab),
+      ...byteVocabulary(spec.vocab),
     },
     tensors: [...files].map(([name, tensor]) => ({
       name,
