@@ -3,22 +3,11 @@
  * different orders.
  */
 import type { ModelSpec } from '../model/architecture/model-spec.ts'
-import type { PlainTensors } from './plain-tensors.ts'
 
-export interface NormWeights {
-  readonly weight: Float32Array
-  readonly bias: Float32Array | undefined
-}
-
-export const readNorm = (plain: PlainTensors, name: string): NormWeights => ({
-  weight: plain.read(name),
-  bias: plain.has(`${name}.bias`) ? plain.read(`${name}.bias`) : undefined,
-})
-
-/** One row: x and `into` f32 [hidden], which may be the same. */
+/** One row: x, weight and `into` f32 [hidden]; x and `into` may be the same. */
 export const normRow = (
   { kind, epsilon }: ModelSpec['norm'],
-  { weight, bias }: NormWeights,
+  weight: Float32Array,
   x: Float32Array,
   into: Float32Array,
 ): void => {
@@ -31,5 +20,4 @@ export const normRow = (
   for (let i = 0; i < x.length; i++) squares += (x[i] - mean) * (x[i] - mean)
   const scale = 1 / Math.sqrt(squares / x.length + epsilon)
   for (let i = 0; i < x.length; i++) into[i] = (x[i] - mean) * scale * weight[i]
-  if (bias) for (let i = 0; i < x.length; i++) into[i] += bias[i]
 }

@@ -4,12 +4,12 @@
  */
 import { layerSpec, type ExpertsSpec, type ModelSpec } from '../model/architecture/model-spec.ts'
 import type { ShardFile } from '../model/shard-cache.ts'
-import { normRow, type NormWeights, readNorm } from './norms.ts'
+import { normRow } from './norms.ts'
 import { type PlainTensors, withPlainTensors } from './plain-tensors.ts'
 
 export interface RouterWeights {
   /** Absent where the half has no norm before it. */
-  readonly norm: NormWeights | undefined
+  readonly norm: Float32Array | undefined
   /** f32 [experts, hidden] */
   readonly matrix: Float32Array
   readonly bias: Float32Array | undefined
@@ -146,7 +146,7 @@ const readRouter = (spec: ModelSpec, plain: PlainTensors, layer: number): Router
     plain.has(`${name}.${part}`) ? plain.read(`${name}.${part}`) : undefined
   const normName = `layers.${layer}.${block === 'parallel' ? 'attention' : 'mlp'}.norm`
   return {
-    norm: block === 'post' ? undefined : readNorm(plain, normName),
+    norm: block === 'post' ? undefined : plain.read(normName),
     matrix: plain.read(name),
     bias: optional('bias'),
     choiceBias: optional('choiceBias'),

@@ -72,19 +72,19 @@ const wholeOf = ({ hidden }: ModelSpec, layers: readonly LayerSpec[]): number =>
   }, hidden)
 
 /** As a Llama is cut: one kind of attention and one MLP in all layers. */
-const isPlain = ({ kinds, norm }: ModelSpec): boolean =>
-  norm.kind === 'rms' &&
-  kinds.every(
+const isPlain = (spec: ModelSpec): boolean =>
+  spec.norm.kind === 'rms' &&
+  spec.kinds.every(
     ({ block, mixer, feedForward: { dense, experts, gated } }) =>
       (block === 'pre' || block === 'parallel') &&
       isAttention(mixer) &&
-      attentionCut(mixer) === attentionCut(kinds[0].mixer as AttentionSpec) &&
+      attentionCut(spec, mixer) === 'kvHeads' &&
       mixer.kvFrom === undefined &&
       !mixer.keyIsValue &&
       !mixer.outputGate &&
       experts === undefined &&
       gated &&
-      dense?.ffn === kinds[0].feedForward.dense?.ffn,
+      dense?.ffn === spec.kinds[0].feedForward.dense?.ffn,
   )
 
 /** @throws Error where the first parts of a layer have no cut yet */
@@ -105,18 +105,18 @@ export const shapeOf = (spec: ModelSpec): ModelShape => {
     context: spec.context,
   }
   if (isPlain(spec)) return sizes
-  const geometries = [...new Set(mixers.map(attentionCut))]
+  const cutOf = (mixer: AttentionSpec): string => attentionCut(spec, mixer)
   return {
     ...sizes,
     parts: [
-      ...geometries.map((geometry, index) =>
+      ...[...new Set(mixers.map(cutOf))].map((cut) =>
         headsPart(
           spec,
-          index === 0 ? 'kvHeads' : geometry,
-          mixers.filter((mixer) => attentionCut(mixer) === geometry),
+          cut,
+          mixers.filter((mixer) => cutOf(mixer) === cut),
         ),
       ),
-      ...widths.map((width, index) => columnsPart(spec, index === 0 ? 'ffn' : widthCut(width), width, layers)),
+      ...widths.map((width) => columnsPart(spec, widthCut(spec, width), width, layers)),
     ],
     whole: wholeOf(spec, layers),
   }
@@ -127,15 +127,12 @@ const finest = (type: WeightType): WeightType => (isReblocked(type) ? reblockedT
 
 /** The part of the shape that a matrix of a layer belongs to. */
 const partName = (spec: ModelSpec, { mixer, feedForward }: LayerSpec, role: string): string | undefined => {
-  if (/^attention\.(q|k|v|o|gate)$/.test(role) && isAttention(mixer)) {
-    const first = spec.layers.map((kind) => spec.kinds[kind].mixer).find(isAttention) as AttentionSpec
-    return attentionCut(mixer) === attentionCut(first) ? 'kvHeads' : attentionCut(mixer)
-  }
-  const [, stack] = /^mlp\.(?:(experts|shared)\.)?(?:gate|up|down)$/.exec(role) ?? [undefined, undefined]
+  if (/^attention\.(q|k|v|o|gate)$/.test(role) && isAttention(mixer)) return attentionCut(spec, mixer)
+  const matrix = /^mlp\.(?:(experts|shared)\.)?(?:gate|up|down)$/.exec(role)
+  if (!matrix) return undefined
   const { dense, experts } = feedForward
-  const width = stack === 'experts' ? experts?.ffn : stack === 'shared' ? experts?.shared?.ffn : dense?.ffn
-  if (width === undefined || !/^mlp\.(?:(experts|shared)\.)?(gate|up|down)$/.test(role)) return undefined
-  return width === widthsOf(spec)[0] ? 'ffn' : widthCut(width)
+  const width = { experts: experts?.ffn, shared: experts?.shared?.ffn }[matrix[1]] ?? dense?.ffn
+  return width === undefined ? undefined : widthCut(spec, width)
 }
 
 /** Bits of a weight on average, where a file holds blocks: what a plan counts that keeps them. */

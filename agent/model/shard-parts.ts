@@ -1,10 +1,12 @@
 /** Which rows and columns of which canonical tensors make up each tensor of a shard. */
+import { sizeOf } from '../../shared/plan/shard-plan.ts'
 import type { Range } from '../../shared/schema/common.ts'
 import type { RankRanges } from '../../shared/schema/ring.ts'
 import type { AttentionSpec, ExpertsSpec, FeedForwardSpec, LayerSpec, ModelSpec } from './architecture/model-spec.ts'
 import { layerSpec } from './architecture/model-spec.ts'
 import type { RoleTensor, Roles } from './architecture/tensor-roles.ts'
-import { columnsOf, headsOf, isFirst, sizeOf } from './shard-ranges.ts'
+import { columnsOf, headsOf, isFirst } from './shard-ranges.ts'
+import { copyColumns } from './tensor-slice.ts'
 
 /** Some rows of a tensor, or some of its columns (then all rows). */
 interface Piece {
@@ -312,11 +314,7 @@ const readColumns = (tensor: RoleTensor, columns: Range, rows: Range): Float32Ar
   const atOnce = Math.max(1, Math.floor(readElements / tensor.columns))
   for (let row = rows.start; row < rows.end; row += atOnce) {
     const last = Math.min(rows.end, row + atOnce)
-    const whole = tensor.readRows(row, last)
-    for (let r = row; r < last; r++) {
-      const from = (r - row) * tensor.columns
-      out.set(whole.subarray(from + columns.start, from + columns.end), (r - rows.start) * width)
-    }
+    copyColumns(tensor.readRows(row, last), tensor.columns, columns, out.subarray((row - rows.start) * width))
   }
   return out
 }

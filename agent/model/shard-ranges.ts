@@ -8,8 +8,6 @@ import type { AttentionSpec, ModelSpec } from './architecture/model-spec.ts'
 
 const nothing: Range = { start: 0, end: 0 }
 
-export const sizeOf = ({ start, end }: Range): number => end - start
-
 /** Own query heads and key/value heads of a layer with that attention. */
 export interface HeadRanges {
   readonly heads: Range
@@ -19,7 +17,7 @@ export interface HeadRanges {
 const geometryOf = ({ heads, kvHeads, headDim }: AttentionSpec): string => `${heads}x${kvHeads}x${headDim}`
 
 /** The first attention of the model: its heads are `heads` and `kvHeads` of the ranges. */
-const firstAttention = ({ kinds, layers }: ModelSpec): AttentionSpec | undefined =>
+const firstAttention = ({ kinds, layers }: Pick<ModelSpec, 'kinds' | 'layers'>): AttentionSpec | undefined =>
   layers.map((kind) => kinds[kind].mixer).find((mixer) => mixer.kind === 'attention')
 
 /** Columns of MLPs and experts, each width once, in the order of the layer kinds. */
@@ -38,22 +36,30 @@ const further = ({ parts }: RankRanges, name: string): Range => {
   return range
 }
 
-/** Names of dimensions beside the first ones. */
-export const attentionCut = (mixer: AttentionSpec): string => `heads ${geometryOf(mixer)}`
-export const widthCut = (width: number): string => `columns ${width}`
+/** Name of the dimension that heads of that geometry are cut by. */
+export const attentionCut = (spec: Pick<ModelSpec, 'kinds' | 'layers'>, mixer: AttentionSpec): string => {
+  const first = firstAttention(spec)
+  return first && geometryOf(first) === geometryOf(mixer) ? 'kvHeads' : `heads ${geometryOf(mixer)}`
+}
+
+/** Name of the dimension that MLPs of that width are cut by. */
+export const widthCut = (spec: Pick<ModelSpec, 'kinds'>, width: number): string =>
+  widthsOf(spec)[0] === width ? 'ffn' : `columns ${width}`
 
 /** Heads of a rank in a layer with that attention. */
 export const headsOf = (spec: ModelSpec, ranges: RankRanges, mixer: AttentionSpec): HeadRanges => {
-  const first = firstAttention(spec)
-  if (first && geometryOf(first) === geometryOf(mixer)) return ranges
-  const kvHeads = further(ranges, attentionCut(mixer))
+  const cut = attentionCut(spec, mixer)
+  if (cut === 'kvHeads') return ranges
+  const kvHeads = further(ranges, cut)
   const group = mixer.heads / mixer.kvHeads
   return { kvHeads, heads: { start: kvHeads.start * group, end: kvHeads.end * group } }
 }
 
 /** Columns of a rank in MLPs of that width. */
-export const columnsOf = (spec: Pick<ModelSpec, 'kinds'>, ranges: RankRanges, width: number): Range =>
-  widthsOf(spec)[0] === width ? ranges.ffn : further(ranges, widthCut(width))
+export const columnsOf = (spec: Pick<ModelSpec, 'kinds'>, ranges: RankRanges, width: number): Range => {
+  const cut = widthCut(spec, width)
+  return cut === 'ffn' ? ranges.ffn : further(ranges, cut)
+}
 
 /** True for the one rank that adds what is added once for all: it holds the first unit. */
 export const isFirst = (range: Range = nothing): boolean => range.start === 0 && range.end > 0

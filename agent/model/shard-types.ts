@@ -8,6 +8,7 @@ import type { ModelSpec } from './architecture/model-spec.ts'
 import { blockSizes, type Roles, type RoleTensor, rowBytes, type WeightType } from './architecture/tensor-roles.ts'
 import { isReblocked, reblock, reblockedTypes } from './blocks/reblock.ts'
 import { type MatrixPart, matrixParts, piecesWithin, readPart } from './shard-parts.ts'
+import { copyColumns } from './tensor-slice.ts'
 
 /** Type of each matrix of a shard, by its name. */
 export type StoredTypes = Readonly<Record<string, WeightType>>
@@ -33,10 +34,10 @@ export const storedTypes = (spec: ModelSpec, ranges: RankRanges, roles: Roles): 
 
 /** Some columns of rows of blocks. @param columns whole blocks */
 const sliceColumns = (bytes: Uint8Array, type: WeightType, width: number, columns: Range): Uint8Array => {
-  const [all, before, own] = [width, columns.start, columns.end - columns.start].map((count) => rowBytes(type, count))
-  const rows = bytes.length / all
-  const into = new Uint8Array(rows * own)
-  for (let row = 0; row < rows; row++) into.set(bytes.subarray(row * all + before, row * all + before + own), row * own)
+  const all = rowBytes(type, width)
+  const own = { start: rowBytes(type, columns.start), end: rowBytes(type, columns.end) }
+  const into = new Uint8Array((bytes.length / all) * (own.end - own.start))
+  copyColumns(bytes, all, own, into)
   return into
 }
 

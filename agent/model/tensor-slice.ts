@@ -34,6 +34,21 @@ const checkRange = (name: string, what: string, { start, end }: Range, size: num
     throw new RangeError(`${what} ${start}..${end} of ${name}, which has ${size}`)
 }
 
+/**
+ * Some elements of each row, those of each row one behind the other.
+ * @param whole rows of `all` elements
+ */
+export const copyColumns = <Elements extends Float32Array | Uint8Array>(
+  whole: Elements,
+  all: number,
+  { start, end }: Range,
+  into: Elements,
+): void => {
+  const width = end - start
+  for (let row = 0; row * all < whole.length; row++)
+    into.set(whole.subarray(row * all + start, row * all + end), row * width)
+}
+
 /** Elements `first`..`last` - 1 of a tensor, with the blocks that they lie in. */
 const readElements = (tensor: TensorInfo, format: WeightFormat, { start, end }: Range, into: Float32Array): void => {
   const { values, bytes: size, decode } = format
@@ -82,11 +97,7 @@ export const readColumns = (tensor: TensorInfo, columns: Range, rows: Range): Fl
   const rowsAtOnce = Math.max(1, Math.floor(pieceBytes / 4 / all))
   for (let row = rows.start; row < rows.end; row += rowsAtOnce) {
     const last = Math.min(rows.end, row + rowsAtOnce)
-    const whole = readRows(tensor, row, last)
-    for (let r = row; r < last; r++) {
-      const from = (r - row) * all
-      out.set(whole.subarray(from + columns.start, from + columns.end), (r - rows.start) * width)
-    }
+    copyColumns(readRows(tensor, row, last), all, columns, out.subarray((row - rows.start) * width))
   }
   return out
 }
@@ -118,17 +129,14 @@ export const readColumnBytes = (tensor: TensorInfo, columns: Range, rows: Range)
   checkRange(tensor.name, 'columns', columns, all)
   if (columns.start % values !== 0 || columns.end % values !== 0)
     throw new RangeError(`columns ${columns.start}..${columns.end} of ${tensor.name} cut blocks of ${values} (${type})`)
-  const [from, width] = [bytesOfValues(type, columns.start), bytesOfValues(type, columns.end - columns.start)]
+  const own = { start: bytesOfValues(type, columns.start), end: bytesOfValues(type, columns.end) }
+  const width = own.end - own.start
   const rowBytes = bytesOfValues(type, all)
   const out = new Uint8Array((rows.end - rows.start) * width)
   const rowsAtOnce = Math.max(1, Math.floor(pieceBytes / rowBytes))
   for (let row = rows.start; row < rows.end; row += rowsAtOnce) {
     const last = Math.min(rows.end, row + rowsAtOnce)
-    const whole = readRowBytes(tensor, row, last)
-    for (let r = row; r < last; r++) {
-      const begin = (r - row) * rowBytes + from
-      out.set(whole.subarray(begin, begin + width), (r - rows.start) * width)
-    }
+    copyColumns(readRowBytes(tensor, row, last), rowBytes, own, out.subarray((row - rows.start) * width))
   }
   return out
 }

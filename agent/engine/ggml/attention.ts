@@ -1,6 +1,7 @@
 /** The attention of own heads: projections, norms, rotation, cache and softmax over each sequence. */
+import { sizeOf } from '../../../shared/plan/shard-plan.ts'
 import type { AttentionSpec } from '../../model/architecture/model-spec.ts'
-import { headsOf, sizeOf } from '../../model/shard-ranges.ts'
+import { headsOf } from '../../model/shard-ranges.ts'
 import type { Span } from '../backend.ts'
 import { type Pointer, types } from './library.ts'
 import { bucketedLength } from './lengths.ts'

@@ -2,8 +2,9 @@
  * ggml graphs of one rank for one composition of a step: per layer an attention half and an MLP half. Building takes
  * microseconds a layer; sets are kept and used again while rows and cache lengths stay in the same buckets.
  */
+import { sizeOf } from '../../../shared/plan/shard-plan.ts'
 import { layerSpec, type LayerSpec } from '../../model/architecture/model-spec.ts'
-import { headsOf, sizeOf } from '../../model/shard-ranges.ts'
+import { headsOf } from '../../model/shard-ranges.ts'
 import type { BackendOptions, Span } from '../backend.ts'
 import { attentionPart } from './attention.ts'
 import { bucketedLength } from './lengths.ts'
@@ -11,8 +12,6 @@ import type { Ggml, Pointer } from './library.ts'
 import { holdsMlp, mlpPart } from './mlp.ts'
 import { type Building, type GraphParts, normed, residual, type Rows, rowsOf } from './parts.ts'
 import { createContext } from './weights.ts'
-
-export { bucketedLength, type GraphParts, type Rows, rowsOf }
 
 /** Same key, same graphs. */
 export const keyOf = (spans: readonly Span[]): string =>

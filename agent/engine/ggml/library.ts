@@ -11,7 +11,6 @@ import { MeshError, problemOf } from '../../../shared/errors.ts'
 
 /** `ggml_type` of tensors. */
 export const types = { f32: 0, f16: 1, q4_0: 2, q8_0: 8, i32: 26, i64: 27 } as const
-export type GgmlType = (typeof types)[keyof typeof types]
 
 /** Versions that this binding was tested with: package version, `ggml_version()`, `ggml_commit()`. */
 const tested = [{ package: '3.22.1', version: '0.25.1', commit: '0ad4a86' }] as const

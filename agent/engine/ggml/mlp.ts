@@ -1,6 +1,7 @@
 /** Own columns of the MLPs of a layer: one that every row goes through, and experts. */
+import { sizeOf } from '../../../shared/plan/shard-plan.ts'
 import type { ExpertsSpec, FeedForwardSpec } from '../../model/architecture/model-spec.ts'
-import { columnsOf, sizeOf } from '../../model/shard-ranges.ts'
+import { columnsOf } from '../../model/shard-ranges.ts'
 import { activated } from './activation.ts'
 import { type Pointer, types } from './library.ts'
 import { type Building, f32Bytes, projected } from './parts.ts'
@@ -52,23 +53,25 @@ const chosenExperts = (
   return used === 1 ? ggml.cont(context, sum) : sum
 }
 
+/** True where this rank holds columns of MLPs of that width. */
+const holds = ({ spec, ranges }: Building['options'], width: number | undefined): boolean =>
+  width !== undefined && sizeOf(columnsOf(spec, ranges, width)) > 0
+
 /** True where this rank has something to add in that layer. */
-export const holdsMlp = ({ spec, ranges }: Building['options'], { dense: whole, experts }: FeedForwardSpec): boolean =>
-  [whole?.ffn, experts?.ffn, experts?.shared?.ffn].some(
-    (width) => width !== undefined && sizeOf(columnsOf(spec, ranges, width)) > 0,
-  )
+export const holdsMlp = (options: Building['options'], { dense: whole, experts }: FeedForwardSpec): boolean =>
+  [whole?.ffn, experts?.ffn, experts?.shared?.ffn].some((width) => holds(options, width))
 
 /** @param x f32 [rows, hidden], normed. @returns own part of the MLP, f32 [rows, hidden] */
 export const mlpPart = (building: Building, spec: FeedForwardSpec, x: Pointer): Pointer => {
   const { ggml, context, options } = building
   const name = `layers.${building.layer}.mlp`
-  const holds = (width: number | undefined): boolean =>
-    width !== undefined && sizeOf(columnsOf(options.spec, options.ranges, width)) > 0
   const { experts } = spec
   const sums = [
-    ...(holds(spec.dense?.ffn) ? [dense(building, spec, name, x)] : []),
-    ...(experts && holds(experts.ffn) ? [chosenExperts(building, spec, experts, { name: `${name}.experts`, x })] : []),
-    ...(holds(experts?.shared?.ffn) ? [shared(building, spec, `${name}.shared`, x)] : []),
+    ...(holds(options, spec.dense?.ffn) ? [dense(building, spec, name, x)] : []),
+    ...(experts && holds(options, experts.ffn)
+      ? [chosenExperts(building, spec, experts, { name: `${name}.experts`, x })]
+      : []),
+    ...(holds(options, experts?.shared?.ffn) ? [shared(building, spec, `${name}.shared`, x)] : []),
   ]
   return sums.reduce((sum, part) => ggml.add(context, sum, part))
 }

@@ -46,9 +46,8 @@ export const residual = ({ ggml, io, options, context, rows }: Building): Pointe
 /** The norm of that name, over the first dimension of x. */
 export const normed = ({ ggml, options, weights, context }: Building, x: Pointer, name: string): Pointer => {
   const { kind, epsilon } = options.spec.norm
-  if (kind === 'rms') return ggml.mul(context, ggml.rms_norm(context, x, epsilon), weights.get(name))
-  const scaled = ggml.mul(context, ggml.norm(context, x, epsilon), weights.get(name))
-  return scaled
+  const plain = kind === 'rms' ? ggml.rms_norm(context, x, epsilon) : ggml.norm(context, x, epsilon)
+  return ggml.mul(context, plain, weights.get(name))
 }
 
 /** x times the matrix of that name, plus its bias where the shard holds one. */

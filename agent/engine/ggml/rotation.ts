@@ -22,8 +22,16 @@ const baseOf = ({ frequencies: [first, second], span }: RopeSpec): number => {
   return second > 0 && Number.isFinite(base) && base >= 1 ? base : anyBase
 }
 
-/** What the rotation of each pair is divided by. */
+const known = new WeakMap<RopeSpec, Rotation>()
+
+/** What the rotation of each pair is divided by; found once for each rope, as graphs of every layer ask for it. */
 export const rotationOf = (rope: RopeSpec): Rotation => {
+  const found = known.get(rope) ?? findRotation(rope)
+  known.set(rope, found)
+  return found
+}
+
+const findRotation = (rope: RopeSpec): Rotation => {
   const { frequencies, span } = rope
   const base = baseOf(rope)
   // as f32: that is what the operation takes

@@ -8,19 +8,12 @@ import { openResidual, type Residual } from '../residual.ts'
 import { openRouters, type Router } from '../router.ts'
 import type { Runner } from '../runner.ts'
 import { type GgmlDevice, openDevice } from './device.ts'
-import {
-  bucketedLength,
-  buildHead,
-  buildSet,
-  type GraphParts,
-  type GraphSet,
-  keyOf,
-  type Rows,
-  rowsOf,
-} from './graphs.ts'
+import { buildHead, buildSet, type GraphSet, keyOf } from './graphs.ts'
 import { IoMemory } from './io-memory.ts'
 import { GgmlKvCache } from './kv-cache.ts'
+import { bucketedLength } from './lengths.ts'
 import { type Ggml, openGgml, type Pointer } from './library.ts'
+import { type GraphParts, type Rows, rowsOf } from './parts.ts'
 import { unsupported } from './unsupported.ts'
 import { loadWeights, type Weights } from './weights.ts'
 

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { planShards } from '../../../shared/plan/shard-plan.ts'
 import type { ModelShape } from '../../../shared/schema/model.ts'
 import { type Collective, soloCollective } from '../../collective/collective.ts'
+import { vectors } from '../../collective/vectors.ts'
 import { openEmbedding } from '../../model/embedding.ts'
 import { type Model, openModel } from '../../model/model-folder.ts'
 import { writeRandomModel } from '../../model/random-model.ts'
@@ -12,7 +13,7 @@ import { loadShard } from '../../model/shard-cache.ts'
 import type { Backend } from '../backend.ts'
 import type { Engine } from '../engine.ts'
 import { createForward } from '../forward.ts'
-import { plainResidual } from '../residual.ts'
+import type { Residual } from '../residual.ts'
 import { createGgmlBackend } from '../../compute/ggml/ggml-backend.ts'
 import type { HostedBackend } from '../../compute/hosted-backend.ts'
 import { createOnnxBackend } from '../../compute/onnx/onnx-backend.ts'
@@ -76,6 +77,15 @@ interface Piece {
   readonly position: number
   readonly tokens: readonly number[]
 }
+
+/** That of a model without norms behind its halves. */
+const plainResidual = (layers: number): Residual => ({
+  halves: Array.from({ length: layers }, (_, layer) => [
+    { layer, half: 'attention' } as const,
+    { layer, half: 'mlp' } as const,
+  ]).flat(),
+  add: (_, residual, sum) => vectors.add(residual, sum),
+})
 
 /** An engine over the backend, and its logits of each piece's last row. */
 export const engineOver = (

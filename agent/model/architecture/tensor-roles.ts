@@ -10,7 +10,7 @@
  * | --- | --- |
  * | `embedding` (also `head` where the model is tied), `head` | [vocab, hidden] |
  * | `head.norm` | [hidden] |
- * | `layers.N.attention.norm`, `.postNorm`, `layers.N.mlp.norm`, `.postNorm` (and `.bias` of each for layer norms) | [hidden] |
+ * | `layers.N.attention.norm`, `.postNorm`, `layers.N.mlp.norm`, `.postNorm` | [hidden] |
  * | `layers.N.attention.q`, `.k`, `.v`, `.o` | [H d, hidden], [K d, hidden], [K d, hidden], [hidden, H d] |
  * | `layers.N.attention.gate` (output gate) | [H d, hidden] |
  * | `layers.N.attention.q.bias`, `.k.bias`, `.v.bias`, `.o.bias` | [rows of the matrix] |

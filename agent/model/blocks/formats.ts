@@ -73,9 +73,6 @@ export const weightFormats: Readonly<Record<WeightType, WeightFormat>> = {
 
 export const isWeightType = (name: string): name is WeightType => Object.hasOwn(weightFormats, name)
 
-/** All of them, for messages. */
-export const weightTypeNames: string = Object.keys(weightFormats).join(', ')
-
 /** Bytes of so many values, a multiple of those of a block. */
 export const bytesOfValues = (type: WeightType, values: number): number => {
   const format = weightFormats[type]
