@@ -13,8 +13,21 @@ import type { RankWork } from '../generation/protocol.ts'
 import type { RingStreams } from '../network/ring-streams.ts'
 import { ReportPace } from './report-pace.ts'
 import { RingSession, type SessionView } from './ring-session.ts'
-import { RingTrial } from './ring-trial.ts'
+import { RingTrial, type TrialView } from './ring-trial.ts'
 import type { ShardLoader } from './shard-loader.ts'
+
+/** What reports of epochs and of trials have in common. */
+const reportOf = <State extends string>(
+  { ringId, epoch }: RingEpoch,
+  { state, progress, loading, error }: Pick<TrialView, 'progress' | 'loading' | 'error'> & { readonly state: State },
+) => ({
+  ringId,
+  epoch,
+  state,
+  progress,
+  ...(loading ? { loading } : {}),
+  ...(error ? { error: error.toReport() } : {}),
+})
 
 export interface RingRegistryOptions {
   readonly deviceId: string
@@ -232,25 +245,16 @@ export class RingRegistry {
   }
 
   #reportTrial(trial: RingTrial): void {
-    const {
-      ring,
-      view: { state, progress, loading, error },
-    } = trial
+    const { ring, view } = trial
     if (this.#trials.get(ring.ringId) !== trial) return
+    const { state, progress, loading } = view
     if (!this.#pace.isDue(ring.ringId, `trial/${ring.epoch}/${state}`, { progress, loading })) return
-    this.#options.send({
-      type: 'ring-trial-state',
-      ringId: ring.ringId,
-      epoch: ring.epoch,
-      state,
-      progress,
-      ...(loading ? { loading } : {}),
-      ...(error ? { error: error.toReport() } : {}),
-    })
+    this.#options.send({ type: 'ring-trial-state', ...reportOf(ring, view) })
   }
 
   #report(session: RingSession, always: boolean): void {
-    const { ring, state, progress, loading, error, network, checks } = session.view
+    const { view } = session
+    const { ring, state, progress, loading, network, checks } = view
     if (state === 'closed' || this.#sessions.get(ring.ringId) !== session) return
     this.#options.onChange()
     if (
@@ -264,12 +268,7 @@ export class RingRegistry {
     const sealingKey = state === 'ready' ? this.#options.sealingKeyOf(ring) : undefined
     this.#options.send({
       type: 'ring-state',
-      ringId: ring.ringId,
-      epoch: ring.epoch,
-      state,
-      progress,
-      ...(loading ? { loading } : {}),
-      ...(error ? { error: error.toReport() } : {}),
+      ...reportOf(ring, { ...view, state }),
       ...(network ? { network } : {}),
       ...(checks.length > 0 ? { checks: [...checks] } : {}),
       ...(sealingKey ? { sealingKey } : {}),

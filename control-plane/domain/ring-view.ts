@@ -7,17 +7,20 @@ import type { ErrorReportJson } from '../../shared/schema/common.ts'
 import type { ModelManifest, Quant } from '../../shared/schema/model.ts'
 import type { Loading, RingMember, RingNetwork, RingStatus, RingView } from '../../shared/schema/ring.ts'
 
+/** What is stored of a ring. */
+export interface RingRecord {
+  readonly ringId: string
+  readonly poolId: string
+  readonly modelId: string
+  readonly quant: Quant
+  readonly model: ModelManifest
+  readonly epoch: number
+  readonly members: readonly RingMember[]
+  readonly updatedAt: number
+}
+
 export interface KnownRing {
-  readonly ring: {
-    readonly ringId: string
-    readonly poolId: string
-    readonly modelId: string
-    readonly quant: Quant
-    readonly model: ModelManifest
-    readonly epoch: number
-    readonly members: readonly RingMember[]
-    readonly updatedAt: number
-  }
+  readonly ring: RingRecord
   readonly status: RingStatus
   readonly reason: string
   readonly intents: readonly {

@@ -3,6 +3,7 @@ import { and, asc, count, eq, isNotNull, isNull, lt } from 'drizzle-orm'
 import type { Certificate } from '../../shared/identity/pool-certificate.ts'
 import type { ErrorReportJson } from '../../shared/schema/common.ts'
 import type { InviteProof, PoolCreation, Role } from '../../shared/schema/pool.ts'
+import type { OpenRequest } from '../domain/join-request.ts'
 import type { Store, Transaction } from './database.ts'
 import { devices, joinRequests, memberships, networks, pools } from './tables.ts'
 
@@ -22,15 +23,6 @@ export interface StoredMember {
   readonly certificate: string
   readonly notAfter: number
   readonly lastSeenAt: number
-}
-
-export interface StoredJoinRequest {
-  readonly poolId: string
-  readonly deviceId: string
-  readonly name: string
-  readonly createdAt: number
-  readonly invite: InviteProof | null
-  readonly denied: ErrorReportJson | null
 }
 
 /** How long a device can read why it was denied. */
@@ -157,14 +149,14 @@ export class PoolStore {
   }
 
   /** The request of one device, denied or not. */
-  requestOf(poolId: string, deviceId: string): StoredJoinRequest | undefined {
+  requestOf(poolId: string, deviceId: string): OpenRequest | undefined {
     return this.#requests()
       .where(and(eq(joinRequests.poolId, poolId), eq(joinRequests.deviceId, deviceId)))
       .get()
   }
 
   /** Requests that wait, oldest first. */
-  requests(poolId: string): StoredJoinRequest[] {
+  requests(poolId: string): OpenRequest[] {
     return this.#requests()
       .where(and(eq(joinRequests.poolId, poolId), isNull(joinRequests.denied)))
       .orderBy(asc(joinRequests.createdAt))

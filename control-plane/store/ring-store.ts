@@ -3,19 +3,11 @@ import { and, asc, count, eq, max, sql } from 'drizzle-orm'
 import type { RingId } from '../../shared/ids.ts'
 import type { ModelManifest, Quant } from '../../shared/schema/model.ts'
 import type { RingMember } from '../../shared/schema/ring.ts'
+import type { RingRecord } from '../domain/ring-view.ts'
 import type { Store } from './database.ts'
 import { jobs, ringIntents, rings } from './tables.ts'
 
-export interface StoredRing {
-  readonly ringId: string
-  readonly poolId: string
-  readonly modelId: string
-  readonly quant: Quant
-  readonly model: ModelManifest
-  readonly epoch: number
-  readonly members: readonly RingMember[]
-  readonly updatedAt: number
-}
+export type StoredRing = RingRecord
 
 /** A device wants to serve in a ring, whether it is online or not. */
 export interface Intent {
