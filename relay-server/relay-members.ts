@@ -57,7 +57,6 @@ export class RelayMembers {
       if (certificate && this.#options.isRemoved(certificate))
         this.#expel(
           member,
-          poolId,
           new MeshError('memberRemoved', { deviceId: shortId(certificate.deviceId), poolId: shortId(poolId) }),
         )
     }
@@ -82,8 +81,8 @@ export class RelayMembers {
     const end = Math.min(...[...member.certificates.values()].map(({ notAfter }) => notAfter))
     member.timer = setTimeout(
       () => {
-        for (const [poolId, { notAfter }] of member.certificates)
-          if (notAfter <= now()) this.#expel(member, poolId, new MeshError('certificateExpired', { notAfter }))
+        for (const { notAfter } of member.certificates.values())
+          if (notAfter <= now()) this.#expel(member, new MeshError('certificateExpired', { notAfter }))
         if (member.certificates.size > 0) this.#endWithCertificate(member)
       },
       Math.min(Math.max(0, end - now()), longestTimerMs),
@@ -91,8 +90,7 @@ export class RelayMembers {
   }
 
   /** Circuits do not tell what pool they serve, so all that it proved is over; it may come again for another pool. */
-  #expel(member: RelayMember, poolId: string, error: MeshError): void {
-    member.certificates.delete(poolId)
+  #expel(member: RelayMember, error: MeshError): void {
     this.#options.logger.info({ peer: member.peer.toString(), code: error.code }, `cut: ${error.message}`)
     this.forget(member.peer)
     this.#options.onExpelled(member.peer, error)

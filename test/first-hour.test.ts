@@ -4,12 +4,12 @@
  * the one before it said.
  */
 import assert from 'node:assert/strict'
-import { spawnSync } from 'node:child_process'
 import { cpSync, existsSync, mkdirSync, readFileSync, symlinkSync } from 'node:fs'
 import { delimiter, dirname, join } from 'node:path'
 import { test, type TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { pathFromEnvironment } from '../shared/options.ts'
+import { filesOf } from './support/checkout.ts'
 import { afterwards, temporaryFolder } from './support/homes.ts'
 import { createLan, lanImpossible } from './support/lan.ts'
 import { eventually, runProgram } from './support/processes.ts'
@@ -26,11 +26,7 @@ const systemPath = pathFromEnvironment()
  * `setup.test.ts` try.
  */
 const makeClone = (folder: string): void => {
-  const listed = spawnSync('git', ['ls-files', '-z', '--cached', '--others', '--exclude-standard'], {
-    cwd: root,
-    encoding: 'utf8',
-  }).stdout
-  for (const file of listed.split('\0').filter((name) => name !== '' && existsSync(join(root, name))))
+  for (const file of filesOf(root).filter((name) => existsSync(join(root, name))))
     cpSync(join(root, file), join(folder, file))
   symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'))
 }

@@ -100,40 +100,43 @@ const summary = (commitment: Commitment | undefined): unknown[] => [
 ]
 
 describe('kill -9 while memory is locked and unlocked', () => {
-  it(`${counts.inside} kills inside the changes themselves (seed ${seed})`, { timeout: 300_000 }, async (t) => {
-    const { scene } = await createScene(t)
-    const random = seeded(seed)
-    let between = 0
-    for (let round = 0; round < counts.inside; round++) {
-      const before = scene.stored?.commitment.sequence ?? 0
-      const { stdout } = await runUntilKilled(t, [loop], scene.home.root, { afterMs: random() * 60, from: 'stdout' })
-      const [stored, recorded] = [Math.max(before, numberAfter(stdout, 'stored')), numberAfter(stdout, 'recorded')]
-      const commitment = scene.stored?.commitment
-      const sequence = commitment?.sequence ?? 0
-      assert.ok(
-        sequence === stored || sequence === stored + 1,
-        `round ${round}: said stored ${stored}, found ${sequence}`,
-      )
-      const locks = Math.ceil(sequence / 2)
-      if (sequence > 0)
-        assert.deepEqual(
-          summary(commitment),
-          [sequence, sequence % 2 === 1 ? 'locked' : 'cooling', locks * stepBytes],
-          `round ${round}`,
+  it(
+    `at least ${counts.inside} kills inside the changes themselves (seed ${seed})`,
+    { timeout: 300_000 },
+    async (t) => {
+      const { scene } = await createScene(t)
+      const random = seeded(seed)
+      let between = 0
+      const changes = (): number => scene.stored?.commitment.sequence ?? 0
+      // on a slow machine kills come before the first change, or between two: more of them then
+      const saysEnough = (): boolean => changes() > 0.4 * counts.inside && between >= counts.inside / 40
+      for (let round = 0; round < counts.inside || !saysEnough(); round++) {
+        const before = changes()
+        const { stdout } = await runUntilKilled(t, [loop], scene.home.root, { afterMs: random() * 60, from: 'stdout' })
+        const [stored, recorded] = [Math.max(before, numberAfter(stdout, 'stored')), numberAfter(stdout, 'recorded')]
+        const commitment = scene.stored?.commitment
+        const sequence = commitment?.sequence ?? 0
+        assert.ok(
+          sequence === stored || sequence === stored + 1,
+          `round ${round}: said stored ${stored}, found ${sequence}`,
         )
-      const known = (await scene.recorded())?.sequence ?? 0
-      assert.ok(
-        known >= recorded && known <= sequence && sequence - known <= 1,
-        `round ${round}: recorded ${recorded}, control plane ${known}, disk ${sequence}`,
-      )
-      if (known !== sequence || sequence !== stored) between++
-    }
-    assert.ok(
-      (scene.stored?.commitment.sequence ?? 0) > 0.4 * counts.inside,
-      `only ${scene.stored?.commitment.sequence} changes: the kills came too early to say much`,
-    )
-    assert.ok(between >= counts.inside / 40, `only ${between} kills hit a change half way`)
-  })
+        const locks = Math.ceil(sequence / 2)
+        if (sequence > 0)
+          assert.deepEqual(
+            summary(commitment),
+            [sequence, sequence % 2 === 1 ? 'locked' : 'cooling', locks * stepBytes],
+            `round ${round}`,
+          )
+        const known = (await scene.recorded())?.sequence ?? 0
+        assert.ok(
+          known >= recorded && known <= sequence && sequence - known <= 1,
+          `round ${round}: recorded ${recorded}, control plane ${known}, disk ${sequence}`,
+        )
+        if (known !== sequence || sequence !== stored) between++
+      }
+      t.diagnostic(`${changes()} changes, ${between} kills half way`)
+    },
+  )
 
   it(`at least ${counts.commands} kills of the commands (seed ${seed})`, { timeout: 300_000 }, async (t) => {
     const { scene } = await createScene(t)

@@ -35,10 +35,11 @@ const filesOf = (pattern: string): string[] => {
 
 /** Runs the tests of some patterns. @returns the exit code: not 0 when a test fails or a process is left */
 export const runTests = async (patterns: readonly string[]): Promise<number> => {
-  const files = [...new Set(patterns.flatMap(filesOf))]
-  const missing = patterns.find((pattern) => filesOf(pattern).length === 0)
+  const found = patterns.map((pattern) => ({ pattern, files: filesOf(pattern) }))
+  const files = [...new Set(found.flatMap((one) => one.files))]
+  const missing = found.find((one) => one.files.length === 0)
   if (missing !== undefined) {
-    process.stderr.write(`error: there is no test ${missing}\nhint: npm test -- <file, folder or pattern>\n`)
+    process.stderr.write(`error: there is no test ${missing.pattern}\nhint: npm test -- <file, folder or pattern>\n`)
     return 1
   }
   const runId = newRunId()

@@ -312,6 +312,9 @@ it(`${rounds} rounds of kills while jobs run and are settled (seed ${seed})`, { 
     'follower too': 0,
   }
   for (let number = 0; number < rounds; number++) {
+    // however slow the machine is: no kill before the ring worked again since the last one
+    const before = traffic.answered.size
+    await eventually(60_000, 'a job is answered', () => traffic.answered.size > before || undefined)
     const victim = victims[number % victims.length]
     if (victim === 'command')
       await runUntilKilled(t, [programs.mesh, ...inference], scene.homes.follower, { afterMs: 400 + random() * 1200 })
@@ -339,7 +342,7 @@ it(`${rounds} rounds of kills while jobs run and are settled (seed ${seed})`, { 
   checkPromises(scene, promised)
   if (isFull)
     assert.ok(promised.length >= rounds / 10, `only ${promised.length} messages were on disk when an agent was killed`)
-  assert.ok(result.answered > rounds, `only ${result.answered} jobs were answered`)
+  assert.ok(result.answered >= rounds, `only ${result.answered} jobs were answered`)
   assert.equal(result.silent.leader, 0, 'of an answer that arrived, the report of its leader arrives')
   await scene.start('control plane', '0ms')
   await eventually(

@@ -1,8 +1,6 @@
 /** Mesh programs that live and end together: when a service ends by itself, whoever waits for the group is told. */
-import { MeshError } from '../../shared/errors.ts'
 import { type ManagedProcess, type ManagedProcessOptions, startProcess } from './managed-process.ts'
-import { lastWords } from './process-output.ts'
-import { untilReady } from './until-ready.ts'
+import { processEnded, untilReady } from './until-ready.ts'
 
 /** Milliseconds that a program may need to start on a busy machine. */
 const startMs = 20_000
@@ -29,10 +27,7 @@ export class ChildGroup {
     const service = startProcess(options)
     this.#services.push(service)
     void service.ended.then(({ how }) => {
-      if (!this.#stopping)
-        this.#failed.reject(
-          new MeshError('processEnded', { name: service.name, how, problem: lastWords(service.tail()) }),
-        )
+      if (!this.#stopping) this.#failed.reject(processEnded(service, how))
     })
     return await Promise.race([untilReady(service, startMs), this.failure])
   }
@@ -43,8 +38,7 @@ export class ChildGroup {
     this.#commands.add(process)
     try {
       const { code, how } = await Promise.race([process.ended, this.failure])
-      if (code !== 0)
-        throw new MeshError('processEnded', { name: process.name, how, problem: lastWords(process.tail()) })
+      if (code !== 0) throw processEnded(process, how)
       return process.stdout()
     } finally {
       if (!process.running) this.#commands.delete(process)

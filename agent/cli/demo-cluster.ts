@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { type Home, openHome } from '../../shared/home.ts'
 import { ChildGroup } from './child-group.ts'
 import type { ProgramName } from './programs.ts'
+import { counted } from './render.ts'
 
 export interface ClusterOptions {
   readonly agents: number
@@ -120,7 +121,7 @@ export class DemoCluster {
         await this.#command(index, ['join-ring', ...this.#options.joinRing])
       }),
     )
-    this.#options.onStep('pool', `demo, ${count} ${count === 1 ? 'member' : 'members'}`)
+    this.#options.onStep('pool', `demo, ${counted(count, 'member')}`)
   }
 
   #service(name: string, program: ProgramName, args: readonly string[]): Promise<Record<string, unknown>> {

@@ -160,11 +160,6 @@ export class EpochRank {
     return this.#checks?.views ?? []
   }
 
-  /** Over sockets. */
-  get bytesSent(): number {
-    return this.#rank.engine.bytesSent
-  }
-
   /** Fails the step that runs. */
   break(error: MeshError): void {
     this.#rank.engine.break(error)

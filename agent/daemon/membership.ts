@@ -169,13 +169,13 @@ export class Membership {
   #renew(pool: LocalPool): void {
     const { home, deviceId, revocations, gate, now, onRenewed } = this.#options
     const { poolId } = pool
-    if (renewByRootKey(home, pool, deviceId, now())) {
+    if (pool.rootKey) {
+      if (!renewByRootKey(home, pool, deviceId, now())) return
       gate.refresh(poolId)
       return onRenewed()
     }
     const certificate = ownCertificate(pool, now())
-    if (!certificate || pool.rootKey || !isDue(certificate, now()) || revocations.listOf(poolId)?.removed.has(deviceId))
-      return
+    if (!certificate || !isDue(certificate, now()) || revocations.listOf(poolId)?.removed.has(deviceId)) return
     if (now() - (this.#askedAt.get(poolId) ?? -Infinity) < askAgainMs) return
     this.#askedAt.set(poolId, now())
     this.#options.logger.info(

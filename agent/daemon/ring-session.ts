@@ -3,7 +3,6 @@
  * the older one; the shard stays loaded when its columns are the same.
  */
 import { MeshError } from '../../shared/errors.ts'
-import type { Logger } from '../../shared/log.ts'
 import type { Loading, RingEpoch, RingMember, RingNetwork } from '../../shared/schema/ring.ts'
 import type { RankView } from '../checks/checked-rank.ts'
 import type { JobOutcome } from '../generation/follower.ts'
@@ -45,7 +44,6 @@ export interface RingSessionOptions extends Pick<
 > {
   readonly deviceId: string
   readonly loader: Pick<ShardLoader, 'load'>
-  readonly logger: Logger
   /** Links of this epoch to the other ranks; aborting the signal gives up. */
   connect(
     ring: RingEpoch,

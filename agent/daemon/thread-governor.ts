@@ -51,7 +51,6 @@ interface Governed {
 }
 
 export class ThreadGovernor {
-  readonly name = 'threads'
   readonly #fixed: number
   readonly #logger: Logger
   readonly #units: ComputeUnits

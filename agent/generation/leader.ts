@@ -8,7 +8,7 @@ import { MeshError } from '../../shared/errors.ts'
 import { reportedBy } from '../../shared/peer-report.ts'
 import type { FinishReason, Sampling, Timings, Usage } from '../../shared/schema/job.ts'
 import type { RingControl, SequenceStep } from '../../shared/wire/envelope.ts'
-import type { Channel } from '../channel/channel.ts'
+import { type Channel, othersOf } from '../channel/channel.ts'
 import { type CollectiveSettings, defaultSettings } from '../collective/chooser.ts'
 import type { Engine } from '../engine/engine.ts'
 import { createDetokenizer, type Decoder } from './detokenize.ts'
@@ -117,7 +117,7 @@ export class Leader {
     this.#clock = clock
     this.#settings = settings
     this.#onFailed = onFailed
-    this.#others = Array.from({ length: (channel?.worldSize ?? 1) - 1 }, (_, i) => i + 1)
+    this.#others = channel ? othersOf(channel) : []
     channel?.onControl({
       message: (from, message) => {
         if (message.type === 'abort' && message.job === this.#jobs) this.#gaveUp(from, message)

@@ -1,7 +1,7 @@
 /** Frames (`shared/wire/frame.ts`) over one libp2p stream: cut out of the byte stream, sent with back-pressure. */
 import type { Stream } from '@libp2p/interface'
 import { MeshError } from '../../shared/errors.ts'
-import { encodeFrameHeader, type FrameHeader, frameHeaderBytes } from '../../shared/wire/frame.ts'
+import { type FrameHeader, frameHeaderBytes, writeFrameHeader } from '../../shared/wire/frame.ts'
 import { chunkParts } from '../../shared/wire/message-stream.ts'
 import { FrameAssembler } from '../channel/frame-assembler.ts'
 
@@ -80,7 +80,7 @@ export class FrameStream {
     // header and payload in one piece: one packet for a small frame. The copy is needed in any case: encryption comes
     // later
     const frame = Buffer.allocUnsafeSlow(frameHeaderBytes + payload.length)
-    frame.set(encodeFrameHeader(header))
+    writeFrameHeader(frame, header)
     frame.set(payload, frameHeaderBytes)
     this.bytesSent += frame.length
     this.#stream.send(frame)

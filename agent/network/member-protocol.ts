@@ -14,7 +14,7 @@ import { type MessageForm, readTyped, sendTyped } from '../../shared/wire/typed-
 import type { Gate } from './gate.ts'
 import type { Member } from './member.ts'
 import type { MeshNode } from './node.ts'
-import { onStream } from './open-stream.ts'
+import { asError, onStream } from './open-stream.ts'
 
 /** What only members of some pool are served. */
 export interface MemberStreams {
@@ -50,8 +50,6 @@ export interface Served {
 
 const notMember = ({ remotePeer }: Connection, poolId: string): MeshError =>
   new MeshError('notMember', { deviceId: remotePeer.toString(), poolId })
-
-const asError = (error: unknown): Error => (error instanceof Error ? error : new Error(String(error)))
 
 /**
  * Serves streams of members; those of others are reset unread. It ends with the gate.

@@ -10,6 +10,9 @@ import { deviceIdOfPeer } from './peer-id.ts'
 export const peerName = ({ remotePeer }: Pick<Connection, 'remotePeer'>): string =>
   `device ${shortId(deviceIdOfPeer(remotePeer) ?? remotePeer.toString())}`
 
+/** What streams and connections are reset with. */
+export const asError = (error: unknown): Error => (error instanceof Error ? error : new Error(String(error)))
+
 const isUnsupported = (error: unknown): boolean => error instanceof Error && error.name === 'UnsupportedProtocolError'
 
 /** Which of those versions the other side speaks; a newer one knows ours, so only older ones are left. */
@@ -72,7 +75,7 @@ export const onStream = async <T>(
     await stream.close({ signal })
     return result
   } catch (error) {
-    stream.abort(error instanceof Error ? error : new Error(String(error)))
+    stream.abort(asError(error))
     throw error
   }
 }

@@ -5,6 +5,7 @@ import { MeshError } from '../../shared/errors.ts'
 import { limits } from '../../shared/limits.ts'
 import type { Gate } from './gate.ts'
 import type { MeshNode } from './node.ts'
+import { asError } from './open-stream.ts'
 import type { Whereabouts } from './whereabouts.ts'
 
 /** Of one address: a round trip or two. Addresses of other networks often lead nowhere without saying so. */
@@ -41,7 +42,7 @@ export const enterOrEnd = async (gate: Gate, connection: Connection, poolId: str
   try {
     await gate.enter(connection, poolId, AbortSignal.timeout(limits.gateMs))
   } catch (error) {
-    if (!gate.isMember(connection)) connection.abort(error instanceof Error ? error : new Error(String(error)))
+    if (!gate.isMember(connection)) connection.abort(asError(error))
     throw error
   }
 }

@@ -69,10 +69,11 @@ const authorise = (request: FastifyRequest, route: Route, services: Services): C
   if (route.access === 'device') return { deviceId, address: request.ip, isAdmin: false }
 
   const { poolId } = request.params as { poolId: string }
-  if (!services.poolStore.find(poolId)) throw new MeshError('notFound', { what: 'pool', id: poolId })
   const text = request.headers[headers.certificate]
-  if (typeof text !== 'string')
+  if (typeof text !== 'string') {
+    services.pools.need(poolId) // of a pool that is not here that is said first, as `show` does
     throw new MeshError('notMember', { deviceId: shortId(deviceId), poolId: shortId(poolId) })
+  }
   const certificate = services.memberships.show(text, deviceId, poolId)
   if (route.access === 'admin' && certificate.role !== 'admin')
     throw new MeshError('notAdmin', { poolId: shortId(poolId) })

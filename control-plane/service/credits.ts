@@ -1,6 +1,5 @@
 /** Credits as they arise: jobs end, devices say what they did and got, and each job is settled once. */
 import { MeshError } from '../../shared/errors.ts'
-import { shortId } from '../../shared/ids.ts'
 import { holdsStatement } from '../../shared/identity/statement.ts'
 import type { BilledJob, CreditStore } from '../store/credit-store.ts'
 import { billOf, isAbout, isComplete } from '../../shared/ledger/job-entries.ts'
@@ -10,7 +9,7 @@ import type { CreditsView, LedgerPage, QuotaView, SignedStatement } from '../../
 import type { Job } from '../../shared/schema/job.ts'
 import { limits } from '../../shared/limits.ts'
 import { finalStates, type JobResult } from '../domain/job-state.ts'
-import { claimedTokens, mostTokens } from '../domain/job-tokens.ts'
+import { mostTokens } from '../domain/job-tokens.ts'
 import { type Contributor, type GraceSettings, queueWeights } from '../domain/queue-share.ts'
 import { standingsOf } from '../domain/standing.ts'
 import type { DeviceStore } from '../store/device-store.ts'
@@ -78,13 +77,17 @@ export class Credits {
 
   /**
    * Stores the end of a job that a ring ran, and that it is to be settled, as one.
-   * @param finish stores the end
+   * @param tokens that rank 0 says were used, as far as they can have been. @param finish stores the end
    */
-  end<T>(job: Job, ring: StoredRing | undefined, result: JobResult, finish: () => T): T {
+  end<T>(
+    job: Job,
+    ring: StoredRing | undefined,
+    { result, tokens }: { readonly result: JobResult; readonly tokens: number },
+    finish: () => T,
+  ): T {
     const { creditStore, sums, now, logger } = this.#options
     const ended = creditStore.together(() => {
       const ends = finish()
-      const tokens = claimedTokens(job, ring?.model.shape, result)
       if (!ring || tokens === 0) creditStore.forget(job.jobId)
       else {
         const { shape } = ring.model
@@ -175,7 +178,7 @@ export class Credits {
       unsettled: creditStore.unsettled(poolId),
       members: standings.map((standing) => ({
         ...standing,
-        name: names.get(standing.deviceId) ?? shortId(standing.deviceId),
+        name: names(standing.deviceId),
       })),
     }
   }

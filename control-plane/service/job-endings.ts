@@ -53,7 +53,9 @@ export class JobEndings {
     const ring = ringStore.find(ringId)
     const job = jobStore.find(jobId) as Job
     const tokens = claimedTokens(job, ring?.model.shape, result)
-    const told = credits.end(job, ring, result, () => jobStore.finish(jobId, result, { now: now(), tokens }))
+    const told = credits.end(job, ring, { result, tokens }, () =>
+      jobStore.finish(jobId, result, { now: now(), tokens }),
+    )
     runningJobs.delete(running) // only now: what is not stored has not ended
     const { context } = ring?.model.shape ?? {}
     const used = { tokens, received: result.tokens.length, ms: now() - running.since, context }

@@ -91,7 +91,7 @@ export class RingEpochs {
     this.#act(ring, live, outcome)
     if (outcome.decision.action === 'dissolve') return
     const present = ringStore.find(ringId) ?? ring
-    this.#lookAfter(ring, present, outcome)
+    this.#lookAfter(present, live, outcome)
     const again = outcome.decision.action === 'wait' ? outcome.decision.again : undefined
     live.lookAgain(
       [again, health.next(present.members, said, now())].filter((time) => time !== undefined),
@@ -133,17 +133,16 @@ export class RingEpochs {
 
   /**
    * Tells those that are left out, and lets those load whose pause is over.
-   * @param present the ring after the decision
+   * @param ring as it is after the decision
    */
-  #lookAfter(ring: StoredRing, present: StoredRing, { isBusy, intents, decision }: Outcome): void {
-    const { liveRings, ringTrials } = this.#options
-    const live = liveRings.of(ring.ringId)
+  #lookAfter(ring: StoredRing, live: LiveRing, { isBusy, intents, decision }: Outcome): void {
+    const { ringTrials } = this.#options
     // links of who is left out are needed until the next epoch, where there will be one
     const isNeeded = isBusy || (decision.action === 'wait' && decision.again !== undefined)
-    const stay = isNeeded ? present.members : []
+    const stay = isNeeded ? ring.members : []
     const out = intents.filter(({ deviceId }) => !stay.some((member) => member.deviceId === deviceId))
     ringTrials.tell(ring, live, out)
-    ringTrials.begin(present, live, intents)
+    ringTrials.begin(ring, live, intents)
   }
 
   #activate({ ringId, epoch, members }: StoredRing, live: LiveRing): void {

@@ -1,6 +1,5 @@
 /** What is known of a ring now, for decisions about it: who wants to serve, who is there, what has room where. */
 import { MeshError } from '../../shared/errors.ts'
-import { shortId } from '../../shared/ids.ts'
 import { type FittedPlan, leastRankBytes, planWithin, type Shortage } from '../../shared/plan/shard-memory.ts'
 import type { RingEpoch, RingMember, RingView } from '../../shared/schema/ring.ts'
 import { formatBytes, formatDuration } from '../../shared/words.ts'
@@ -38,8 +37,7 @@ export class RingFacts {
   }
 
   names(intents: readonly Pick<Intent, 'deviceId'>[]): (deviceId: string) => string {
-    const names = this.#options.deviceStore.names(intents.map(({ deviceId }) => deviceId))
-    return (deviceId) => names.get(deviceId) ?? shortId(deviceId)
+    return this.#options.deviceStore.names(intents.map(({ deviceId }) => deviceId))
   }
 
   /** Whether a device can hold a part at all, and still holds no more than it may. */

@@ -88,7 +88,9 @@ export class SumChecks {
     const kept = new Map(
       this.#options.findingStore.ofModel(ring.poolId, ring.modelId, since).map((one) => [one.deviceId, one]),
     )
-    const names = this.#names([...judged.values(), ...kept.values()].flatMap(({ accusers }) => accusers))
+    const names = this.#options.deviceStore.names(
+      [...judged.values(), ...kept.values()].flatMap(({ accusers }) => accusers),
+    )
     const members = view.members.map((member) => {
       const now = judged.get(member.deviceId)
       const before = kept.get(member.deviceId)
@@ -140,7 +142,7 @@ export class SumChecks {
       return undefined
     told.set(deviceId, summary)
     const member = ring.members.find((one) => one.deviceId === deviceId)
-    const names = this.#names(accusers)
+    const names = this.#options.deviceStore.names(accusers)
     const by = accusers.map(names)
     logger.warn(
       { ring: ring.ringId, epoch: ring.epoch, device: deviceId, checks, wrong, worst, by: accusers },
@@ -161,10 +163,5 @@ export class SumChecks {
       accusers: by.join(' and '),
     })
     return { ringId: ring.ringId, deviceId, jobs, error: error.toReport() }
-  }
-
-  #names(deviceIds: readonly string[]): (deviceId: string) => string {
-    const names = this.#options.deviceStore.names([...new Set(deviceIds)])
-    return (deviceId) => names.get(deviceId) ?? shortId(deviceId)
   }
 }

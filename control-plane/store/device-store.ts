@@ -2,6 +2,7 @@
 import { and, asc, count, eq, inArray, notExists } from 'drizzle-orm'
 import type { Device, DeviceRegistration } from '../../shared/schema/device.ts'
 import { MeshError } from '../../shared/errors.ts'
+import { shortId } from '../../shared/ids.ts'
 import { limits } from '../../shared/limits.ts'
 import type { Store, Transaction } from './database.ts'
 import { resourceLocks } from './lock-tables.ts'
@@ -39,13 +40,15 @@ export class DeviceStore {
     return this.#store.select().from(devices).where(eq(devices.deviceId, deviceId)).get()
   }
 
-  names(deviceIds: readonly string[]): Map<string, string> {
+  /** What people call these devices: the name, or the first digits of one that is not on record. */
+  names(deviceIds: readonly string[]): (deviceId: string) => string {
     const rows = this.#store
       .select({ deviceId: devices.deviceId, name: devices.name })
       .from(devices)
-      .where(inArray(devices.deviceId, [...deviceIds]))
+      .where(inArray(devices.deviceId, [...new Set(deviceIds)]))
       .all()
-    return new Map(rows.map(({ deviceId, name }) => [deviceId, name]))
+    const names = new Map(rows.map(({ deviceId, name }) => [deviceId, name]))
+    return (deviceId) => names.get(deviceId) ?? shortId(deviceId)
   }
 
   seen(deviceId: string, now: number): void {

@@ -2,7 +2,7 @@
 import { and, asc, eq, gt, max } from 'drizzle-orm'
 import type { JobEvent } from '../../shared/schema/job.ts'
 import type { Store, Transaction } from './database.ts'
-import type { JobTexts } from './job-texts.ts'
+import type { EventRow, JobTexts } from './job-texts.ts'
 import { jobEvents } from './tables.ts'
 
 /** What arrived of a job that runs. */
@@ -16,12 +16,6 @@ interface Known {
   text: string
   readonly tokens: number[]
   last: number
-}
-
-/** Some events in order, and the number of the last row that was looked at: of what is forgotten rows hold nothing. */
-export interface EventPage {
-  readonly rows: readonly (typeof jobEvents.$inferSelect)[]
-  readonly last?: number
 }
 
 export class JobEventStore {
@@ -50,12 +44,11 @@ export class JobEventStore {
     return event
   }
 
-  /** Rows with a higher number than `after`, at most so many. */
-  page(jobId: string, after: number, most?: number): EventPage {
+  /** Rows with a higher number than `after` in order, at most so many; of what is forgotten they hold nothing. */
+  page(jobId: string, after: number, most?: number): EventRow[] {
     const isMeant = and(eq(jobEvents.jobId, jobId), gt(jobEvents.sequence, after))
     const query = this.#store.select().from(jobEvents).where(isMeant).orderBy(asc(jobEvents.sequence))
-    const rows = most === undefined ? query.all() : query.limit(most).all()
-    return { rows, last: rows.at(-1)?.sequence }
+    return most === undefined ? query.all() : query.limit(most).all()
   }
 
   /**
@@ -65,7 +58,7 @@ export class JobEventStore {
   streamed(jobId: string): Streamed {
     const known = this.#known.get(jobId) ?? { text: '', tokens: [], last: -1 }
     this.#known.set(jobId, known)
-    for (const row of this.page(jobId, known.last).rows) {
+    for (const row of this.page(jobId, known.last)) {
       const piece = this.#texts.tokensIn(row)
       known.text += piece?.text ?? ''
       known.tokens.push(...(piece?.tokens ?? []))

@@ -8,8 +8,8 @@ import { withoutText } from '../domain/job-readers.ts'
 import { finalStates, type JobResult } from '../domain/job-state.ts'
 import { keptOf } from '../domain/prompt-length.ts'
 import type { Store, Transaction } from './database.ts'
-import { type EventPage, JobEventStore, type Streamed } from './job-event-store.ts'
-import { type JobTexts, keyHash } from './job-texts.ts'
+import { JobEventStore, type Streamed } from './job-event-store.ts'
+import { type EventRow, type JobTexts, keyHash, withoutUndefined } from './job-texts.ts'
 import { jobs, textForms } from './tables.ts'
 import { sealPlainJob } from './text-store.ts'
 
@@ -33,8 +33,6 @@ export interface NewJob {
 }
 
 const nothing: Streamed = { text: '', tokens: [] }
-
-const without = <T extends object>(value: T): T => JSON.parse(JSON.stringify(value)) as T // drops undefined fields
 
 export class JobStore {
   readonly #store: Store
@@ -245,15 +243,16 @@ export class JobStore {
   events(jobId: string, after: number, most?: number): JobEvent[] {
     return this.#store.transaction(() => {
       for (let from = after; ;) {
-        const { rows, last } = this.#events.page(jobId, from, most)
+        const rows = this.#events.page(jobId, from, most)
         const events = rows.flatMap((row) => this.#eventIn(row))
+        const last = rows.at(-1)
         if (events.length > 0 || last === undefined) return events
-        from = last // all of them are forgotten
+        from = last.sequence // all of them are forgotten
       }
     })
   }
 
-  #eventIn(row: EventPage['rows'][number]): JobEvent[] {
+  #eventIn(row: EventRow): JobEvent[] {
     const { jobId, event } = row
     if (event.type === 'state') return [event]
     const tokens = this.#texts.tokensIn(row)
@@ -277,7 +276,7 @@ export class JobStore {
     const asked = this.#texts.askedIn(row)
     const isOpen = row.result === null
     const result = isOpen && asked ? (streamed ?? this.#events.streamed(row.jobId)) : this.#texts.resultIn(row)
-    const job: Job = without({
+    const job: Job = withoutUndefined({
       jobId: row.jobId,
       poolId: row.poolId,
       submittedBy: row.submittedBy,

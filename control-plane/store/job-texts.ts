@@ -6,7 +6,7 @@ import { type jobEvents, type jobs, type StoredEvent, textForms } from './tables
 import type { TextVault } from './text-vault.ts'
 
 type JobRow = typeof jobs.$inferSelect
-type EventRow = typeof jobEvents.$inferSelect
+export type EventRow = typeof jobEvents.$inferSelect
 type TokenEvent = Extract<JobEvent, { type: 'tokens' }>
 
 /** What only a finished job has. */
@@ -17,7 +17,7 @@ type Answer = Pick<StoredResult, 'text' | 'tokens' | 'error'>
 export const keyHash = (idempotencyKey: string): string =>
   createHash('sha256').update(`meshnet-idempotency-v1\0${idempotencyKey}`).digest('hex')
 
-const withoutUndefined = <T extends object>(value: T): T => JSON.parse(JSON.stringify(value)) as T
+export const withoutUndefined = <T extends object>(value: T): T => JSON.parse(JSON.stringify(value)) as T
 
 export class JobTexts {
   readonly #vault: TextVault

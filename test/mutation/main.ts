@@ -15,7 +15,8 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { drawChanges, findChanges, type Change } from './changes.ts'
-import { copyTree, filesOf, measure, type Copy, type Module, type Outcome, type SameMeaning } from './measure.ts'
+import { filesOf } from '../support/checkout.ts'
+import { copyTree, measure, type Copy, type Module, type Outcome, type SameMeaning } from './measure.ts'
 import { findModules } from './modules.ts'
 
 const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))))

@@ -1,5 +1,5 @@
 /** Runs the tests of a module with one change at a time, in a copy of the tree. */
-import { spawn, spawnSync } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -32,17 +32,6 @@ export interface Outcome {
 export interface Copy {
   readonly root: string
   remove(): void
-}
-
-/** Files of a checkout that git knows or would take. @throws Error outside of one */
-export const filesOf = (root: string): string[] => {
-  const { stdout, status } = spawnSync('git', ['ls-files', '-co', '--exclude-standard', '-z'], {
-    cwd: root,
-    encoding: 'utf8',
-    maxBuffer: 1 << 28,
-  })
-  if (status !== 0) throw new Error(`${root} is no checkout of git`)
-  return [...new Set(stdout.split('\0').filter(Boolean))]
 }
 
 /** Copies these files into a temporary folder; `node_modules` by link. Files that are gone meanwhile are left out. */
