@@ -86,10 +86,10 @@ export const notOfOthers: Readonly<Record<string, string>> = {
   'agent/model/blocks/decode-256.ts': 'all bits of a block stand for numbers (blocks/formats.test.ts tries any bits)',
   'agent/model/blocks/formats.ts': 'all bits of a block stand for numbers (blocks/formats.test.ts tries any bits)',
   'agent/links/link-requests.ts': 'requests of the agent to a thread or process that it started',
-  'control-plane/store/job-texts.ts': 'text that this control plane stored, behind the seal of its own key',
+  'control-plane/store/job-texts.ts':
+    'text that this control plane stored, behind the seal of its own key, and a copy of a value of its own',
   'control-plane/store/text-vault.ts':
     'what this control plane sealed: a changed byte breaks the seal (control-plane/store tests)',
-  'control-plane/store/job-store.ts': 'a copy of a value of its own',
   'shared/flags.ts': 'takes the options of the program that calls it; their values have cases of their own (options)',
   'shared/printed.ts': 'what is about to be printed',
 }
