@@ -56,6 +56,9 @@ const batchFields = {
   logits: 'int8*',
 }
 
+/** The first fields of `llama_model_quantize_params`, and room for all others: only these are set. */
+const quantizeFields = { nthread: 'int32', ftype: 'int32', others: 'uint8 [248]' }
+
 type Params<Fields> = { readonly [Name in keyof Fields]?: number | boolean }
 
 /** Tokens of one call, each with its place. */
@@ -95,6 +98,8 @@ export interface LlamaModel {
 export interface Llama {
   /** @param file the GGUF file, or the first of its parts. @throws Error with the last words of llama.cpp */
   load(file: string, params?: Params<typeof modelFields>): LlamaModel
+  /** Writes a file of F32 in other types, as `llama-quantize` does. @param type a `llama_ftype`. @throws Error likewise */
+  quantize(file: string, into: string, type: number): void
 }
 
 const bind = (koffi: Koffi, folder: string) => {
@@ -107,6 +112,7 @@ const bind = (koffi: Koffi, folder: string) => {
     koffi.struct('llama_context_params', contextFields),
     koffi.struct('llama_batch', batchFields),
   ]
+  const quantization = koffi.struct('llama_model_quantize_params', quantizeFields)
   const p = 'void*'
   return {
     logSet: library.func('llama_log_set', 'void', [p, p]),
@@ -123,6 +129,8 @@ const bind = (koffi: Koffi, folder: string) => {
     clear: library.func('llama_memory_clear', 'void', [p, 'bool']),
     vocab: library.func('llama_model_get_vocab', p, [p]),
     vocabSize: library.func('llama_vocab_n_tokens', 'int32', [p]) as (vocab: unknown) => number,
+    quantizeDefaults: library.func('llama_model_quantize_default_params', quantization, []) as () => object,
+    quantize: library.func('llama_model_quantize', 'uint32', ['str', 'str', koffi.pointer(quantization)]),
     freeContext: library.func('llama_free', 'void', [p]),
     freeModel: library.func('llama_model_free', 'void', [p]),
   }
@@ -218,6 +226,11 @@ export const openLlama = (): Llama => {
   }
   const library = { koffi, native, pools: threadPools(), fail }
   return {
+    quantize: (file, into, type) => {
+      lines.length = 0
+      if (native.quantize(file, into, { ...native.quantizeDefaults(), nthread: 1, ftype: type }) !== 0)
+        fail('did not quantise the file')
+    },
     load: (file, params = {}) => {
       lines.length = 0
       const model = native.load(file, { ...native.modelDefaults(), n_gpu_layers: 0, ...params })

@@ -5,7 +5,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { byteVocabulary } from '../gguf/byte-vocabulary.ts'
-import { writeGguf, type TypedValue } from '../gguf/write-gguf.ts'
+import { writeGguf, type TypedValue, type WrittenTensor } from '../gguf/write-gguf.ts'
 import type { Json } from '../json.ts'
 import { writeTokenizer } from '../random-model.ts'
 import { randomSource } from '../random-source.ts'
@@ -58,7 +58,7 @@ export const randomRoles = (spec: ModelSpec, seed: number): Map<string, RoleTens
   return new Map(tensors)
 }
 
-interface FileTensor {
+export interface FileTensor {
   readonly dims: readonly number[]
   readonly values: Float32Array
 }
@@ -168,12 +168,22 @@ export interface GgufExtras {
   readonly vectors?: Readonly<Record<string, readonly number[]>>
   /** Takes the last of several ways to call a part: fused tensors. */
   readonly way?: 'first' | 'last'
+  /** How a tensor is stored. Default: F32 */
+  readonly encode?: (name: string, tensor: FileTensor) => Pick<WrittenTensor, 'type' | 'bytes'>
+  /** Further keys; a tokenizer among them stands in for the made-up one. */
+  readonly metadata?: Readonly<Record<string, TypedValue>>
 }
 
-/** Writes the same model as a GGUF file in F32. */
+const inF32 = (_name: string, tensor: FileTensor): Pick<WrittenTensor, 'type' | 'bytes'> => ({
+  type: 'F32',
+  bytes: () => bytesOf(tensor),
+})
+
+/** Writes the same model as a GGUF file. */
 export const writeGgufCheckpoint = (path: string, { family, spec, roles }: Checkpoint, extras: GgufExtras): void => {
   if (!family.gguf) throw new Error(`${family.name} is not read from GGUF`)
   const { architecture } = family.gguf
+  const { encode = inF32, metadata = {} } = extras
   const files = fileTensors(spec, roles, ggufNamesOf(family), extras.way)
   for (const [name, values] of Object.entries(extras.vectors ?? {}))
     files.set(name, { dims: [values.length], values: Float32Array.from(values) })
@@ -182,13 +192,13 @@ export const writeGgufCheckpoint = (path: string, { family, spec, roles }: Check
       'general.architecture': { type: 'string', value: architecture },
       'general.file_type': { type: 'u32', value: 0 },
       ...Object.fromEntries(Object.entries(extras.keys).map(([key, value]) => [`${architecture}.${key}`, value])),
-      ...byteVocabulary(spec.vocab),
+      ...(Object.hasOwn(metadata, 'tokenizer.ggml.model') ? {} : byteVocabulary(spec.vocab)),
+      ...metadata,
     },
     tensors: [...files].map(([name, tensor]) => ({
       name,
       dims: tensor.dims.length === 2 && tensor.dims[0] === 1 ? [tensor.dims[1]] : tensor.dims,
-      type: 'F32',
-      bytes: () => bytesOf(tensor),
+      ...encode(name, tensor),
     })),
   })
 }
