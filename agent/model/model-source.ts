@@ -19,7 +19,7 @@ import { isGguf } from './gguf/name.ts'
 import { isJson, type Json } from './json.ts'
 import { describingFiles, readModelFile } from './model-file.ts'
 import { checkedTensor } from './pieces.ts'
-import { readElsewhere, readQuantization } from './quantized/quantization-config.ts'
+import { readAnyQuantization, readElsewhere } from './quantized/quantization-config.ts'
 import { openTensors } from './safetensors.ts'
 import { type StoredParts, storedParts } from './stored-tensors.ts'
 import type { TensorFile, TensorInfo, TensorStore } from './tensor-file.ts'
@@ -144,8 +144,7 @@ const checked = (tensor: TensorInfo, digests: ReadonlyMap<string, Uint8Array>): 
 const openedFolder = (folder: string): Opened => {
   const file = join(folder, 'config.json')
   const config = readConfigJson(file, folder)
-  const inner = isJson(config.text_config) ? config.text_config : {}
-  const quantization = readQuantization(file, config) ?? readQuantization(file, inner)
+  const quantization = readAnyQuantization(file, config)
   const { spec, family, text } = readSpec(config, { file, ...(quantization ? { quantization: readElsewhere } : {}) })
   const store = openTensors(folder)
   try {

@@ -49,7 +49,9 @@ const partOf = (tensors: Tensors, name: string, of: string): TensorInfo => {
 }
 
 const fp8Parts = (tensors: Tensors, weight: TensorInfo, block: readonly [number, number] | undefined): StoredParts => {
-  const scale = partOf(tensors, `${weight.name}${block ? '_scale_inv' : '_scale'}`, weight.name)
+  // one scale for all of it has either name
+  const plain = `${weight.name}_scale`
+  const scale = partOf(tensors, block || !tensors.has(plain) ? `${plain}_inv` : plain, weight.name)
   return { parts: [weight, scale], open: ([own, its]) => fp8Tensor(own, its, block) }
 }
 
@@ -81,7 +83,7 @@ const int4Parts = (
 
 /** Endings of tensors that belong to another one, by the method. */
 const helpers: Readonly<Record<Quantization['method'], RegExp>> = {
-  fp8: /\.weight_scale(_inv)?$/,
+  fp8: /\.(weight_scale(_inv)?|activation_scale|input_scale)$/,
   gptq: /\.(qzeros|scales|g_idx)$/,
   awq: /\.(qzeros|scales)$/,
   mxfp4: /_scales$/,
@@ -117,5 +119,7 @@ export const storedParts = (tensors: Tensors, quantization?: Quantization): Map<
 const isPlainTensor = (tensors: Tensors, { name, dtype }: TensorInfo): boolean =>
   isWeightType(dtype) &&
   !['.weight', '.qweight', '_blocks'].some((ending) =>
-    tensors.has(name.replace(/(\.weight_scale(_inv)?|\.(qzeros|scales|g_idx)|_scales)$/, ending)),
+    tensors.has(
+      name.replace(/(\.(weight_scale(_inv)?|activation_scale|input_scale)|\.(qzeros|scales|g_idx)|_scales)$/, ending),
+    ),
   )

@@ -108,7 +108,7 @@ for (const { name, config, seed, gguf, comparable = tokenCount, inGguf = same } 
     assertSame(bindGguf({ ...ofFile, tensors, folder: file }).roles, asGguf.roles)
 
     const tokens = Array.from({ length: tokenCount }, (_, i) => (i * 89 + seed * 7) % spec.vocab)
-    const reference = await llama?.logits(file, tokens)
+    const reference = comparable === 0 ? undefined : await llama?.logits(file, tokens)
     if (!reference) return
     const want = oracleLogits(asLlamaCpp(spec), checkpoint.roles, tokens)
     const apart = distance(reference.slice(0, comparable), want.slice(0, comparable))

@@ -1,5 +1,5 @@
 /** How the canonical tensors are called in files, and how their rows lie there: the words in which rows say it. */
-import type { AttentionSpec, ModelSpec } from './model-spec.ts'
+import type { AttentionSpec, DeltaSpec, ModelSpec } from './model-spec.ts'
 import type { Role } from './roles.ts'
 
 /**
@@ -10,10 +10,11 @@ export interface Naming {
   readonly name: string
   /**
    * Parts that lie in this tensor together: rows of the first, then of the second, ... in each group of rows. A group
-   * is everything, the rows of one head, those of one expert, or one row of each part.
+   * is everything, the rows of one head, those of one expert, or one row of each part. `keyHead`: q, k, all v and all
+   * z of one key head of a delta net, then those of the next.
    */
   readonly together?: readonly string[]
-  readonly per?: 'head' | 'expert' | 'row'
+  readonly per?: 'head' | 'keyHead' | 'expert' | 'row'
   /** Columns lie as rows, within each expert or head. */
   readonly transposed?: 'expert' | 'head'
   /** Rows of a head are those of pairs (2 i, 2 i + 1) where the canonical order has (i, i + d / 2). */
@@ -59,6 +60,22 @@ const groupsOf = (spec: ModelSpec, role: Role, per: Naming['per']): number => {
   return per === 'row' ? role.rows : 1
 }
 
+/** File row of each row of q, k and v, or of z, that lie together by key heads. */
+const byKeyHead = (spec: ModelSpec, role: Role): { readonly rowOf: (row: number) => number; readonly rows: number } => {
+  const { keyHeads, valueHeads, keyDim, valueDim } = spec.kinds[spec.layers[role.layer as number]].mixer as DeltaSpec
+  const values = (valueHeads / keyHeads) * valueDim
+  const group = 2 * (keyDim + values)
+  const place = (row: number, size: number, before: number): number =>
+    Math.floor(row / size) * group + before + (row % size)
+  const keys = keyHeads * keyDim
+  const rowOf = (row: number): number => {
+    if (role.part === 'delta.z') return place(row, values, 2 * keyDim + values)
+    if (row < keys) return place(row, keyDim, 0)
+    return row < 2 * keys ? place(row - keys, keyDim, keyDim) : place(row - 2 * keys, values, 2 * keyDim)
+  }
+  return { rowOf, rows: keyHeads * group }
+}
+
 /** File row of each row of a role among those that lie with it. */
 const togetherWith = (
   spec: ModelSpec,
@@ -90,7 +107,7 @@ const unpermuted = (spec: ModelSpec, role: Role): ((row: number) => number) => {
 /** Where rows of a role lie, by one way to call it. */
 export const piecesOf = (spec: ModelSpec, role: Role, naming: Naming): Piece[] => {
   const name = naming.name.replace('{n}', String(role.layer))
-  const { rowOf, rows } = togetherWith(spec, role, naming)
+  const { rowOf, rows } = naming.per === 'keyHead' ? byKeyHead(spec, role) : togetherWith(spec, role, naming)
   const permute = naming.permuted ? unpermuted(spec, role) : identity
   const piece = {
     tensor: name,

@@ -42,13 +42,15 @@ const invalid = (file: string, problem: string): MeshError => new MeshError('mod
 export const supportedClasses = (): string[] =>
   families.flatMap(({ classes, wrappers = [] }) => [...classes, ...wrappers])
 
+const plainWeights: Harmless = { says: 'none', holds: () => false }
+
 interface Found {
   readonly family: Family
   readonly text: Json
 }
 
 /** @throws MeshError `architectureUnsupported` | `modelConfigInvalid` */
-const findFamily = (file: string, config: Json): Found => {
+const findFamily = (config: Json, { file, quantization = plainWeights }: ReadSpecOptions): Found => {
   const { architectures } = config
   const names = Array.isArray(architectures) ? architectures.filter((name) => typeof name === 'string') : []
   if (names.length === 0 || names.length > 16)
@@ -66,7 +68,7 @@ const findFamily = (file: string, config: Json): Found => {
   if (!family) throw unsupported(`${names[0]} of ${shown(text.model_type)}`)
   checkKeys(file, config, {
     ...configKeys(words(wrapperKeys)),
-    harmless: { quantization_config: { says: 'none', holds: () => false } },
+    harmless: { quantization_config: quantization },
   })
   return { family, text: withOuter(text, config) }
 }
@@ -107,7 +109,7 @@ const known = (family: Family, quantization: Harmless | undefined) => {
  */
 export const readSpec = (config: unknown, { file, quantization }: ReadSpecOptions): ReadSpec => {
   if (!isJson(config)) throw invalid(file, 'it is not an object')
-  const { family, text } = findFamily(file, config)
+  const { family, text } = findFamily(config, { file, ...(quantization && { quantization }) })
   checkKeys(file, text, known(family, quantization))
   return { spec: specOf(family, configValues(file, text, family.defaults)), family, text }
 }

@@ -28,6 +28,8 @@ export interface RopeWanted {
   readonly partial?: boolean
   /** Names of `rope_type` that mean longrope in this family. */
   readonly longNames?: readonly string[]
+  /** Keys of the dict that the family reads for something else. */
+  readonly otherKeys?: readonly string[]
 }
 
 const layerKinds = ['full_attention', 'sliding_attention', 'chunked_attention', 'linear_attention']
@@ -208,6 +210,7 @@ export const readRope = (values: ConfigValues, wanted: RopeWanted): RopeConfig =
   for (const [key, value] of Object.entries(dict)) {
     if (['type', 'rope_type', 'rope_theta', 'partial_rotary_factor', ...kinds[kind].keys].includes(key)) continue
     if (isNeutral(key, value) || (wanted.partial && ofImages.includes(key))) continue
+    if (wanted.otherKeys?.includes(key)) continue
     return values.refuse(name.split('.')[0], `${name}.${key} is ${shown(value)}, which is not known for type ${kind}`)
   }
   const dims = wanted.dims ?? Math.floor(wanted.headDim * partial)

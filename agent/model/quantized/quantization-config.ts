@@ -29,9 +29,10 @@ const known = (ignored: string, harmless: Readonly<Record<string, Harmless>>): K
 
 /** Which layers were left as they are is seen by their tensors; how the numbers were found changes nothing. */
 const keys: Readonly<Record<Quantization['method'], KnownKeys>> = {
-  fp8: known('modules_to_not_convert ignored_layers', {
+  // how activations are rounded is for those who multiply in 8 bits: here they stay as they are
+  fp8: known('modules_to_not_convert ignored_layers dequantize', {
     fmt: ['e4m3', 'float8_e4m3fn'],
-    activation_scheme: ['dynamic'],
+    activation_scheme: ['dynamic', 'static'],
     scale_fmt: ['ue8m0'],
     weight_block_size: {
       says: 'two sizes',
@@ -71,6 +72,22 @@ const isMethod = (value: unknown): value is Quantization['method'] =>
 
 /** What `readSpec` is to take for `quantization_config`: it was looked at here. */
 export const readElsewhere: Harmless = { says: 'read elsewhere', holds: () => true }
+
+/**
+ * Of a multimodal checkpoint it may stand beside its `text_config`, inside it, or both.
+ * @returns undefined where weights are plain
+ * @throws MeshError `modelConfigInvalid` naming key and value of what is not understood, or contradictory
+ */
+export const readAnyQuantization = (file: string, config: Json): Quantization | undefined => {
+  const inner = isJson(config.text_config) ? config.text_config : {}
+  const [outside, inside] = [readQuantization(file, config), readQuantization(file, inner)]
+  if (outside && inside && JSON.stringify(outside) !== JSON.stringify(inside))
+    throw new MeshError('modelConfigInvalid', {
+      file,
+      problem: 'quantization_config contradicts the one in text_config: one of them is wrong',
+    })
+  return outside ?? inside
+}
 
 /**
  * @param config content of config.json, or of its `text_config`

@@ -91,17 +91,23 @@ test('fp8: blocks of 128 by 128 have scales, the last ones smaller', () => {
   assert.deepEqual(new Float32Array(own.readBytes(140, 141).buffer), want.slice(140 * 200, 141 * 200))
 })
 
-for (const [name, dims] of [
-  ['the whole tensor', []],
-  ['each row', [300, 1]],
+for (const [name, dims, scaleName] of [
+  ['the whole tensor', [], 'weight_scale'],
+  ['each row', [300, 1], 'weight_scale'],
+  ['the whole tensor, and one for its inputs', [], 'weight_scale_inv'],
 ] as const) {
   test(`fp8: a scale for ${name}`, () => {
     const count = dims[0] ?? 1
     const scales = Float32Array.from({ length: count }, (_, i) => 0.5 + i)
     const stored = open(
-      [tensor('a.weight', 'F8_E4M3', [300, 200], codes), tensor('a.weight_scale', 'F32', dims, scales)],
+      [
+        tensor('a.weight', 'F8_E4M3', [300, 200], codes),
+        tensor(`a.${scaleName}`, 'F32', dims, scales),
+        ...(scaleName === 'weight_scale_inv' ? [tensor('a.activation_scale', 'F32', [], new Float32Array([3]))] : []),
+      ],
       { method: 'fp8', block: undefined },
     )
+    assert.deepEqual([...stored.keys()], ['a.weight'])
     checkRows(
       stored.get('a.weight') as StoredTensor,
       Float32Array.from(codes, (code, i) => e4m3Values[code] * scales[count === 1 ? 0 : Math.floor(i / 200)]),
@@ -324,7 +330,7 @@ for (const [what, message] of [
   [{ quant_method: 'gptq', bits: 4, group_size: 128, dynamic: { a: 1 } }, /dynamic is/],
   [{ quant_method: 'awq', bits: 4, group_size: 128, version: 'gemv' }, /version is "gemv"/],
   [{ quant_method: 'awq', bits: 4, group_size: 128, zero_point: false }, /zero_point is false/],
-  [{ quant_method: 'fp8', activation_scheme: 'static' }, /activation_scheme is "static"/],
+  [{ quant_method: 'fp8', activation_scheme: 'other' }, /activation_scheme is "other"/],
   [{ quant_method: 'fp8', fmt: 'e5m2' }, /fmt is "e5m2"/],
   [{ quant_method: 'fp8', weight_block_size: [128, 0] }, /weight_block_size/],
 ] as const) {

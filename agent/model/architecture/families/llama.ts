@@ -47,9 +47,10 @@ const mistralDefaults = {
 
 export const mistral: Family = {
   name: 'Mistral',
-  models: 'Mistral 7B, Nemo, Small; Codestral, Ministral 8B',
+  models: 'Mistral 7B, Nemo, Small (also 3.1 and later); Codestral, Devstral, Ministral 8B',
   classes: ['MistralForCausalLM'],
   modelTypes: ['mistral'],
+  wrappers: ['Mistral3ForConditionalGeneration'],
   reads: 'sliding_window',
   defaults: mistralDefaults,
   layer: (values) => ({

@@ -86,6 +86,8 @@ const stacked: Names = {
 const blk = 'blk.{n}'
 const ggufNames: Names = {
   ...together(`${blk}.attn_q.weight`, ['attention.q', 'attention.gate'], 'head'),
+  'attention.k': `${blk}.attn_k.weight`,
+  'attention.v': `${blk}.attn_v.weight`,
   'mlp.norm': `${blk}.post_attention_norm.weight`,
   'delta.qkv': `${blk}.attn_qkv.weight`,
   'delta.z': `${blk}.attn_gate.weight`,
@@ -96,6 +98,23 @@ const ggufNames: Names = {
   'delta.dtBias': `${blk}.ssm_dt.bias`,
   'delta.decay': `${blk}.ssm_a`,
   'delta.norm': `${blk}.ssm_norm.weight`,
+}
+
+/** Of Qwen3-Next, whose makers lay what belongs to one key head together. */
+const nextNames: Names = {
+  ...names,
+  'delta.qkv': { name: `${at}.in_proj_qkvz.weight`, per: 'keyHead' },
+  'delta.z': { name: `${at}.in_proj_qkvz.weight`, per: 'keyHead' },
+  ...together(`${at}.in_proj_ba.weight`, ['delta.b', 'delta.a'], 'head'),
+  ...stacked,
+}
+
+/** Older files have q, k, v and z as their makers do. */
+const nextGgufNames: Names = {
+  ...ggufNames,
+  'delta.qkv': [`${blk}.attn_qkv.weight`, { name: `${blk}.ssm_in.weight`, per: 'keyHead' }],
+  'delta.z': [`${blk}.attn_gate.weight`, { name: `${blk}.ssm_in.weight`, per: 'keyHead' }],
+  ...together(`${blk}.ssm_ba.weight`, ['delta.b', 'delta.a'], 'head'),
 }
 
 const ggufKeys = {
@@ -110,12 +129,20 @@ const ggufKeys = {
   'attention.recurrent_layers': null,
 }
 
+/** Of files with experts. */
+const expertKeys = {
+  expert_count: 'num_experts',
+  expert_used_count: 'num_experts_per_tok',
+  expert_feed_forward_length: 'moe_intermediate_size',
+  expert_shared_feed_forward_length: 'shared_expert_intermediate_size',
+}
+
 /** Which layers are recurrent may be a list. */
-const implied = ({ value }: GgufFacts) => {
+const implied = ({ value }: GgufFacts, order: DeltaSpec['valueOrder'] = 'tiled') => {
   const recurrent = value('attention.recurrent_layers')
   return {
     full_attention_interval: 4,
-    linear_value_order: 'tiled',
+    linear_value_order: order,
     linear_value_head_dim: Number(value('ssm.inner_size')) / Number(value('ssm.time_step_rank')),
     ...(Array.isArray(recurrent) && {
       layer_types: recurrent.map((flag) => (flag ? 'linear_attention' : 'full_attention')),
@@ -152,6 +179,12 @@ const ignores = `mtp_num_hidden_layers mtp_use_dedicated_embeddings num_nextn_pr
   mrope_interleaved mrope_section`
 const harmless = { attn_output_gate: [true], mlp_only_layers: [[]], decoder_sparse_step: [1] }
 
+const withExperts = (values: ConfigValues, index: number): LayerSpec =>
+  layerOf(values, index, { activation: 'silu', gated: true, experts: routed(values) })
+
+const expertReads = `${reads} num_experts num_experts_per_tok moe_intermediate_size shared_expert_intermediate_size
+  norm_topk_prob`
+
 export const qwen35: Family = {
   name: 'Qwen3.5',
   models: 'Qwen3.5, Qwen3.6, Qwen3.8, dense',
@@ -165,7 +198,13 @@ export const qwen35: Family = {
   layer: (values, index) => layerOf(values, index, dense(values)),
   names,
   passesOver: /^mtp\./,
-  gguf: { architecture: 'qwen35', keys: ggufKeys, implied, names: ggufNames, draftBlocks: true },
+  gguf: {
+    architecture: 'qwen35',
+    keys: ggufKeys,
+    implied: (facts) => implied(facts),
+    names: ggufNames,
+    draftBlocks: true,
+  },
 }
 
 export const qwen35Moe: Family = {
@@ -174,7 +213,7 @@ export const qwen35Moe: Family = {
   classes: ['Qwen3_5MoeForCausalLM'],
   modelTypes: ['qwen3_5_moe_text'],
   wrappers: ['Qwen3_5MoeForConditionalGeneration'],
-  reads: `${reads} num_experts num_experts_per_tok moe_intermediate_size shared_expert_intermediate_size norm_topk_prob`,
+  reads: expertReads,
   ignores,
   harmless,
   defaults: {
@@ -188,20 +227,47 @@ export const qwen35Moe: Family = {
     shared_expert_intermediate_size: 512,
     norm_topk_prob: true,
   },
-  layer: (values, index) => layerOf(values, index, { activation: 'silu', gated: true, experts: routed(values) }),
+  layer: withExperts,
   names: { ...names, ...stacked },
   passesOver: /^mtp\./,
   gguf: {
     architecture: 'qwen35moe',
-    keys: {
-      ...ggufKeys,
-      expert_count: 'num_experts',
-      expert_used_count: 'num_experts_per_tok',
-      expert_feed_forward_length: 'moe_intermediate_size',
-      expert_shared_feed_forward_length: 'shared_expert_intermediate_size',
-    },
+    keys: { ...ggufKeys, ...expertKeys },
     implied: (facts) => ({ ...implied(facts), norm_topk_prob: true }),
     names: ggufNames,
+    draftBlocks: true,
+  },
+}
+
+export const qwen3Next: Family = {
+  name: 'Qwen3-Next',
+  models: 'Qwen3-Next 80B-A3B; Qwen3-Coder-Next',
+  classes: ['Qwen3NextForCausalLM'],
+  modelTypes: ['qwen3_next'],
+  reads: expertReads,
+  ignores,
+  harmless,
+  defaults: {
+    ...defaults,
+    vocab_size: 151_936,
+    hidden_size: 2048,
+    intermediate_size: 5632,
+    num_hidden_layers: 48,
+    num_key_value_heads: 2,
+    num_experts: 512,
+    num_experts_per_tok: 10,
+    moe_intermediate_size: 512,
+    shared_expert_intermediate_size: 512,
+    norm_topk_prob: true,
+  },
+  layer: withExperts,
+  names: nextNames,
+  passesOver: /^mtp\./,
+  gguf: {
+    architecture: 'qwen3next',
+    keys: { ...ggufKeys, ...expertKeys },
+    implied: (facts) => ({ ...implied(facts, 'grouped'), norm_topk_prob: true }),
+    names: nextGgufNames,
     draftBlocks: true,
   },
 }

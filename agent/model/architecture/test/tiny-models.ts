@@ -123,6 +123,19 @@ const deltaKeys: GgufExtras['keys'] = {
   'ssm.inner_size': u32(96),
 }
 
+const nextSizes = {
+  ...deltaSizes,
+  num_experts: 6,
+  num_experts_per_tok: 2,
+  moe_intermediate_size: 24,
+  shared_expert_intermediate_size: 40,
+}
+const nextKeys: GgufExtras['keys'] = {
+  ...deltaKeys,
+  ...expertKeys(6, 2, 24),
+  expert_shared_feed_forward_length: u32(40),
+}
+
 const sigmoidSizes = {
   n_routed_experts: 8,
   num_experts_per_tok: 3,
@@ -275,15 +288,15 @@ export const tinyFamilies: readonly TinyFamily[] = [
     inGguf: tiled,
   }),
   tiny('qwen3.5 moe', 'Qwen3_5MoeForCausalLM', 'qwen3_5_moe_text', {
-    config: {
-      ...deltaSizes,
-      num_experts: 6,
-      num_experts_per_tok: 2,
-      moe_intermediate_size: 24,
-      shared_expert_intermediate_size: 40,
-    },
-    keys: { ...deltaKeys, ...expertKeys(6, 2, 24), expert_shared_feed_forward_length: u32(40) },
+    config: nextSizes,
+    keys: nextKeys,
     inGguf: tiled,
+  }),
+  tiny('qwen3 next', 'Qwen3NextForCausalLM', 'qwen3_next', { config: nextSizes, keys: nextKeys }),
+  tiny('qwen3 next, old file', 'Qwen3NextForCausalLM', 'qwen3_next', {
+    config: nextSizes,
+    keys: nextKeys,
+    way: 'last',
   }),
   tiny('deepseek v3', 'DeepseekV3ForCausalLM', 'deepseek_v3', {
     config: {
@@ -352,6 +365,68 @@ export const tinyFamilies: readonly TinyFamily[] = [
       tie_word_embeddings: true,
     },
     keys: { embedding_scale: f32(3), 'attention.scale': f32(0.2), residual_scale: f32(0.5), logit_scale: f32(2) },
+  }),
+  ...[0, 40].map((shared) =>
+    tiny(shared ? 'granite moe, shared' : 'granite moe', 'GraniteMoeForCausalLM', 'granitemoe', {
+      config: {
+        embedding_multiplier: 3,
+        attention_multiplier: 0.2,
+        residual_multiplier: 0.5,
+        logits_scaling: 2,
+        intermediate_size: 24,
+        num_local_experts: 6,
+        num_experts_per_tok: 2,
+        ...(shared && { shared_intermediate_size: shared }),
+      },
+      keys: {
+        embedding_scale: f32(3),
+        'attention.scale': f32(0.2),
+        residual_scale: f32(0.5),
+        logit_scale: f32(2),
+        ...expertKeys(6, 2),
+        ...(shared && { expert_shared_feed_forward_length: u32(shared) }),
+      },
+    }),
+  ),
+  tiny('exaone 4', 'Exaone4ForCausalLM', 'exaone4', {
+    config: { sliding_window: null, rope_scaling: { rope_type: 'llama3', ...llama3 } },
+    vectors: { 'rope_freqs.weight': llama3Divisors },
+  }),
+  // llama.cpp knows by the number of layers which ones slide
+  tiny('exaone 4, windows', 'Exaone4ForCausalLM', 'exaone4', {
+    config: { num_hidden_layers: 4, sliding_window: 20 },
+    keys: {
+      'attention.sliding_window': u32(20),
+      'attention.sliding_window_pattern': { type: 'bool', values: [true, true, true, false] },
+    },
+    comparable: 0,
+  }),
+  tiny('ministral 3', 'Ministral3ForCausalLM', 'ministral3', {
+    config: {
+      head_dim: 16,
+      rope_theta: undefined,
+      rope_parameters: {
+        type: 'yarn',
+        rope_type: 'yarn',
+        rope_theta: 10_000,
+        factor: 4,
+        original_max_position_embeddings: 16,
+        max_position_embeddings: 512,
+        beta_fast: 32,
+        beta_slow: 1,
+        mscale: 1,
+        mscale_all_dim: 1,
+        llama_4_scaling_beta: 0.1,
+      },
+    },
+    keys: {
+      ...yarnKeys(4, 16),
+      'rope.freq_base': f32(10_000),
+      'rope.scaling.yarn_beta_fast': f32(32),
+      'rope.scaling.yarn_beta_slow': f32(1),
+      'rope.scaling.yarn_log_multiplier': f32(1),
+      'attention.temperature_scale': f32(0.1),
+    },
   }),
 ]
 
