@@ -1,13 +1,21 @@
 /** What the control plane and the plan need to know of a model: its sizes, and how it is cut. */
+import { copiesOf } from '../../shared/plan/shard-memory.ts'
 import { blockColumns } from '../../shared/plan/shard-plan.ts'
 import type { MatrixGroup, ModelPart, ModelShape } from '../../shared/schema/model.ts'
-import { type AttentionSpec, type LayerSpec, layerSpec, type ModelSpec } from './architecture/model-spec.ts'
+import {
+  type AttentionSpec,
+  type LayerSpec,
+  layerSpec,
+  type MixerSpec,
+  type ModelSpec,
+} from './architecture/model-spec.ts'
 import { rolesOf } from './architecture/roles.ts'
 import { blockSizes, type Roles, type WeightType } from './architecture/tensor-roles.ts'
 import { isReblocked, reblockedTypes } from './blocks/reblock.ts'
-import { attentionCut, widthCut, widthsOf } from './shard-ranges.ts'
+import { latentPart } from './latent-cut.ts'
+import { attentionCut, type HeadedSpec, isHeaded, widthCut, widthsOf } from './shard-ranges.ts'
 
-const isAttention = (mixer: LayerSpec['mixer']): mixer is AttentionSpec => mixer.kind === 'attention'
+const isAttention = (mixer: MixerSpec): mixer is AttentionSpec => mixer.kind === 'attention'
 
 /** Heads of one geometry, in the layers that have it. */
 const headsPart = (spec: ModelSpec, name: string, mixers: readonly AttentionSpec[]): ModelPart => {
@@ -33,6 +41,14 @@ const headsPart = (spec: ModelSpec, name: string, mixers: readonly AttentionSpec
     state: 0,
     activations: 4 * (2 * group + 2) * headDim,
   }
+}
+
+/** Layers of one geometry are all of one kind. */
+const headedPart = (spec: ModelSpec, name: string, mixers: readonly HeadedSpec[]): ModelPart => {
+  const [first] = mixers
+  return first.kind === 'mla'
+    ? latentPart(spec, name, first, mixers.length)
+    : headsPart(spec, name, mixers.filter(isAttention))
 }
 
 /** Columns of all MLPs and experts of one width. */
@@ -66,9 +82,10 @@ const columnsPart = (spec: ModelSpec, name: string, width: number, layers: reado
 
 /** Numbers that every rank holds. */
 const wholeOf = ({ hidden }: ModelSpec, layers: readonly LayerSpec[]): number =>
-  layers.reduce((sum, { feedForward: { experts, dense } }) => {
+  layers.reduce((sum, { mixer, feedForward: { experts, dense } }) => {
     const columns = (dense?.bias ? dense.ffn : 0) + (experts?.bias ? experts.count * (2 * experts.ffn + hidden) : 0)
-    return sum + (experts?.count ?? 0) * (hidden + 3) + 10 * hidden + 2 * columns
+    const latents = mixer.kind === 'mla' ? (mixer.queryRank ?? 0) + mixer.kvRank : 0
+    return sum + (experts?.count ?? 0) * (hidden + 3) + 10 * hidden + latents + 2 * columns
   }, hidden)
 
 /** As a Llama is cut: one kind of attention and one MLP in all layers. */
@@ -90,7 +107,7 @@ const isPlain = (spec: ModelSpec): boolean =>
 /** @throws Error where the first parts of a layer have no cut yet */
 export const shapeOf = (spec: ModelSpec): ModelShape => {
   const layers = spec.layers.map((_, layer) => layerSpec(spec, layer))
-  const mixers = layers.map(({ mixer }) => mixer).filter(isAttention)
+  const mixers = layers.map(({ mixer }) => mixer).filter(isHeaded)
   const [first] = mixers
   if (!first) throw new Error('a model without attention has no shape yet')
   const widths = widthsOf(spec)
@@ -98,19 +115,20 @@ export const shapeOf = (spec: ModelSpec): ModelShape => {
     layers: layers.length,
     hidden: spec.hidden,
     heads: first.heads,
-    kvHeads: first.kvHeads,
-    headDim: first.headDim,
+    ...(first.kind === 'mla'
+      ? { kvHeads: first.heads, headDim: first.nopeDim + first.ropeDim }
+      : { kvHeads: first.kvHeads, headDim: first.headDim }),
     ffn: widths[0],
     vocab: spec.vocab,
     context: spec.context,
   }
   if (isPlain(spec)) return sizes
-  const cutOf = (mixer: AttentionSpec): string => attentionCut(spec, mixer)
+  const cutOf = (mixer: HeadedSpec): string => attentionCut(spec, mixer)
   return {
     ...sizes,
     parts: [
       ...[...new Set(mixers.map(cutOf))].map((cut) =>
-        headsPart(
+        headedPart(
           spec,
           cut,
           mixers.filter((mixer) => cutOf(mixer) === cut),
@@ -128,6 +146,8 @@ const finest = (type: WeightType): WeightType => (isReblocked(type) ? reblockedT
 /** The part of the shape that a matrix of a layer belongs to. */
 const partName = (spec: ModelSpec, { mixer, feedForward }: LayerSpec, role: string): string | undefined => {
   if (/^attention\.(q|k|v|o|gate)$/.test(role) && isAttention(mixer)) return attentionCut(spec, mixer)
+  if (/^mla\.(q|qb|kb|vb|o)$/.test(role) && isHeaded(mixer)) return attentionCut(spec, mixer)
+  if (/^mla\.(qa|kva)$/.test(role) && isHeaded(mixer)) return copiesOf(attentionCut(spec, mixer))
   const matrix = /^mlp\.(?:(experts|shared)\.)?(?:gate|up|down)$/.exec(role)
   if (!matrix) return undefined
   const { dense, experts } = feedForward

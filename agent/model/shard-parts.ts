@@ -5,61 +5,22 @@ import type { RankRanges } from '../../shared/schema/ring.ts'
 import type { AttentionSpec, ExpertsSpec, FeedForwardSpec, LayerSpec, ModelSpec } from './architecture/model-spec.ts'
 import { layerSpec } from './architecture/model-spec.ts'
 import type { RoleTensor, Roles } from './architecture/tensor-roles.ts'
+import { latentMatrices, latentPlain } from './latent-cut.ts'
 import { columnsOf, headsOf, isFirst } from './shard-ranges.ts'
+import {
+  all,
+  type MatrixPart,
+  type Piece,
+  type PlainPart,
+  scaled,
+  sliced,
+  stacked,
+  vector,
+  wholeVector,
+} from './shard-pieces.ts'
 import { copyColumns } from './tensor-slice.ts'
 
-/** Some rows of a tensor, or some of its columns (then all rows). */
-interface Piece {
-  readonly role: string
-  readonly rows: Range
-  readonly columns?: Range
-}
-
-/** A matrix of the shard: pieces one below the other. */
-export interface MatrixPart {
-  readonly name: string
-  readonly rows: number
-  readonly columns: number
-  /** Where its columns begin in the tensor that they are cut from; 0 where whole rows are. */
-  readonly firstColumn: number
-  readonly pieces: readonly Piece[]
-}
-
-/** Numbers of the shard that stay f32: norms, biases, routers. Dims are those in the shard. */
-export interface PlainPart {
-  readonly name: string
-  readonly dims: readonly number[]
-  readonly pieces: readonly Piece[]
-}
-
-const scaled = ({ start, end }: Range, factor: number): Range => ({ start: start * factor, end: end * factor })
-const all = (rows: number): Range => ({ start: 0, end: rows })
-
-/** Whole rows, one piece below the other: the matrix is column-parallel. */
-const stacked = (name: string, columns: number, pieces: readonly Piece[]): MatrixPart => ({
-  name,
-  columns,
-  firstColumn: 0,
-  pieces,
-  rows: pieces.reduce((sum, { rows }) => sum + sizeOf(rows), 0),
-})
-
-/** Some columns of all rows: the matrix is row-parallel. */
-const sliced = (name: string, rows: number, columns: Range): MatrixPart => ({
-  name,
-  columns: sizeOf(columns),
-  firstColumn: columns.start,
-  pieces: [{ role: name, rows: all(rows), columns }],
-  rows,
-})
-
-/** Elements of vectors, one behind another. */
-const vector = (name: string, pieces: readonly Piece[]): PlainPart => ({
-  name,
-  dims: [pieces.reduce((sum, { rows }) => sum + sizeOf(rows), 0)],
-  pieces,
-})
-const wholeVector = (name: string, length: number): PlainPart => vector(name, [{ role: name, rows: all(length) }])
+export type { MatrixPart, PlainPart }
 
 /** What a layer is cut by. */
 interface LayerCut {
@@ -241,17 +202,25 @@ const blockNorms = ({ spec, at, layer }: LayerCut): PlainPart[] => {
   return names.map((name) => wholeVector(name, spec.hidden))
 }
 
+const mixerMatrices = (cut: LayerCut, fusing: Fusing): MatrixPart[] => {
+  const { mixer } = cut.layer
+  if (mixer.kind === 'mla') return latentMatrices(cut, mixer)
+  return mixer.kind === 'attention' ? attentionMatrices(cut, mixer, fusing) : []
+}
+
+const mixerPlain = (cut: LayerCut): PlainPart[] => {
+  const { mixer } = cut.layer
+  if (mixer.kind === 'mla') return latentPlain(cut, mixer)
+  return mixer.kind === 'attention' ? attentionPlain(cut, mixer) : []
+}
+
 const cutsOf = (spec: ModelSpec, ranges: RankRanges): LayerCut[] =>
   spec.layers.map((_, index) => ({ spec, ranges, layer: layerSpec(spec, index), at: `layers.${index}` }))
 
 /** What stays f32, in the order of the file; what would be empty is left out. */
 export const plainParts = (spec: ModelSpec, ranges: RankRanges): PlainPart[] =>
   [
-    ...cutsOf(spec, ranges).flatMap((cut) => [
-      ...blockNorms(cut),
-      ...(cut.layer.mixer.kind === 'attention' ? attentionPlain(cut, cut.layer.mixer) : []),
-      ...mlpPlain(cut),
-    ]),
+    ...cutsOf(spec, ranges).flatMap((cut) => [...blockNorms(cut), ...mixerPlain(cut), ...mlpPlain(cut)]),
     wholeVector('head.norm', spec.hidden),
   ].filter(({ dims }) => dims.every((dim) => dim > 0))
 
@@ -270,10 +239,7 @@ export const storedBlocks = (
 /** Matrices of these ranges in the order of use; those that would be empty are left out. */
 export const matrixParts = (spec: ModelSpec, ranges: RankRanges, fusing: Fusing = 'fused'): MatrixPart[] =>
   [
-    ...cutsOf(spec, ranges).flatMap((cut) => [
-      ...(cut.layer.mixer.kind === 'attention' ? attentionMatrices(cut, cut.layer.mixer, fusing) : []),
-      ...mlpMatrices(cut, fusing),
-    ]),
+    ...cutsOf(spec, ranges).flatMap((cut) => [...mixerMatrices(cut, fusing), ...mlpMatrices(cut, fusing)]),
     stacked('head', spec.hidden, [{ role: 'head', rows: ranges.vocab }]),
   ].filter(({ rows, columns }) => rows > 0 && columns > 0)
 

@@ -4,7 +4,7 @@
  */
 import type { Range } from '../../shared/schema/common.ts'
 import type { RankRanges } from '../../shared/schema/ring.ts'
-import type { AttentionSpec, ModelSpec } from './architecture/model-spec.ts'
+import type { AttentionSpec, LatentAttentionSpec, MixerSpec, ModelSpec } from './architecture/model-spec.ts'
 
 const nothing: Range = { start: 0, end: 0 }
 
@@ -14,11 +14,21 @@ export interface HeadRanges {
   readonly kvHeads: Range
 }
 
-const geometryOf = ({ heads, kvHeads, headDim }: AttentionSpec): string => `${heads}x${kvHeads}x${headDim}`
+/** Mixers whose heads are cut as those of attention; of latent attention every head is a unit. */
+export type HeadedSpec = AttentionSpec | LatentAttentionSpec
+
+export const isHeaded = (mixer: MixerSpec): mixer is HeadedSpec => mixer.kind === 'attention' || mixer.kind === 'mla'
+
+const kvHeadsOf = (mixer: HeadedSpec): number => (mixer.kind === 'mla' ? mixer.heads : mixer.kvHeads)
+
+const geometryOf = (mixer: HeadedSpec): string =>
+  mixer.kind === 'mla'
+    ? `${mixer.heads}x${mixer.queryRank ?? 0}x${mixer.kvRank}x${mixer.nopeDim}+${mixer.ropeDim}x${mixer.valueDim}`
+    : `${mixer.heads}x${mixer.kvHeads}x${mixer.headDim}`
 
 /** The first attention of the model: its heads are `heads` and `kvHeads` of the ranges. */
-const firstAttention = ({ kinds, layers }: Pick<ModelSpec, 'kinds' | 'layers'>): AttentionSpec | undefined =>
-  layers.map((kind) => kinds[kind].mixer).find((mixer) => mixer.kind === 'attention')
+const firstAttention = ({ kinds, layers }: Pick<ModelSpec, 'kinds' | 'layers'>): HeadedSpec | undefined =>
+  layers.map((kind) => kinds[kind].mixer).find(isHeaded)
 
 /** Columns of MLPs and experts, each width once, in the order of the layer kinds. */
 export const widthsOf = ({ kinds }: Pick<ModelSpec, 'kinds'>): number[] => [
@@ -37,7 +47,7 @@ const further = ({ parts }: RankRanges, name: string): Range => {
 }
 
 /** Name of the dimension that heads of that geometry are cut by. */
-export const attentionCut = (spec: Pick<ModelSpec, 'kinds' | 'layers'>, mixer: AttentionSpec): string => {
+export const attentionCut = (spec: Pick<ModelSpec, 'kinds' | 'layers'>, mixer: HeadedSpec): string => {
   const first = firstAttention(spec)
   return first && geometryOf(first) === geometryOf(mixer) ? 'kvHeads' : `heads ${geometryOf(mixer)}`
 }
@@ -47,11 +57,11 @@ export const widthCut = (spec: Pick<ModelSpec, 'kinds'>, width: number): string 
   widthsOf(spec)[0] === width ? 'ffn' : `columns ${width}`
 
 /** Heads of a rank in a layer with that attention. */
-export const headsOf = (spec: ModelSpec, ranges: RankRanges, mixer: AttentionSpec): HeadRanges => {
+export const headsOf = (spec: ModelSpec, ranges: RankRanges, mixer: HeadedSpec): HeadRanges => {
   const cut = attentionCut(spec, mixer)
   if (cut === 'kvHeads') return ranges
   const kvHeads = further(ranges, cut)
-  const group = mixer.heads / mixer.kvHeads
+  const group = mixer.heads / kvHeadsOf(mixer)
   return { kvHeads, heads: { start: kvHeads.start * group, end: kvHeads.end * group } }
 }
 

@@ -3,7 +3,7 @@
  * are upper bounds over both backends, so that what is planned is never less than what is used.
  */
 import type { Range } from '../schema/common.ts'
-import type { MatrixGroup, ModelShape, Quant } from '../schema/model.ts'
+import type { MatrixGroup, ModelPart, ModelShape, Quant } from '../schema/model.ts'
 import type { RankRanges } from '../schema/ring.ts'
 import { partsOf, planShards, rangeOf, sizeOf } from './shard-plan.ts'
 
@@ -46,20 +46,38 @@ const groupBytes = ({ count, cut, rows, columns }: MatrixGroup, quant: Quant, ow
 const wholeBytes = ({ whole, hidden, layers }: ModelShape): number =>
   whole === undefined ? (2 * layers + 1) * (hidden * 4 + alignmentBytes) : whole * 4 + 16 * layers * alignmentBytes
 
+/** Bytes of the matrices of a part that are whole on every rank which holds some of it. */
+const copiedBytes = (shape: ModelShape, quant: Quant, ranges: RankRanges, part: ModelPart): number => {
+  if (sizeOf(rangeOf(ranges, part)) === 0) return 0
+  return (part.copied?.matrices ?? []).reduce((sum, { count, rows, columns }) => {
+    const whole =
+      quant === 'file'
+        ? keptBytes(shape, copiesOf(part.name), count, count * rows * columns)
+        : count * matrixBytes(rows, columns, quant)
+    return sum + whole
+  }, 0)
+}
+
+/** Under which name the bits of the copied matrices of a part are. */
+export const copiesOf = (part: string): string => `copies ${part}`
+
 /** Bytes of the weights of these ranges. */
 export const weightBytes = (shape: ModelShape, quant: Quant, ranges: RankRanges): number =>
   partsOf(shape).reduce(
     (sum, part) =>
       sum +
-      part.matrices.reduce((bytes, group) => {
-        const own = rangeOf(ranges, part)
-        const weights = group.count * group.rows * group.columns * sizeOf(own)
-        // q, k and v, gate and up stay apart where they keep their bits
-        return (
-          bytes +
-          (quant === 'file' ? keptBytes(shape, part.name, 3 * group.count, weights) : groupBytes(group, quant, own))
-        )
-      }, 0),
+      part.matrices.reduce(
+        (bytes, group) => {
+          const own = rangeOf(ranges, part)
+          const weights = group.count * group.rows * group.columns * sizeOf(own)
+          // q, k and v, gate and up stay apart where they keep their bits
+          return (
+            bytes +
+            (quant === 'file' ? keptBytes(shape, part.name, 3 * group.count, weights) : groupBytes(group, quant, own))
+          )
+        },
+        copiedBytes(shape, quant, ranges, part),
+      ),
     wholeBytes(shape) +
       (quant === 'file'
         ? keptBytes(shape, 'head', 1, sizeOf(ranges.vocab) * shape.hidden)
@@ -70,9 +88,13 @@ export const weightBytes = (shape: ModelShape, quant: Quant, ranges: RankRanges)
 const held = (shape: ModelShape, ranges: RankRanges, what: 'cache' | 'state' | 'activations'): number =>
   partsOf(shape).reduce((sum, part) => sum + sizeOf(rangeOf(ranges, part)) * part[what], 0)
 
+/** Values that a token leaves on every rank which holds some of a part, whatever it holds. */
+const copiedCache = (shape: ModelShape, ranges: RankRanges): number =>
+  partsOf(shape).reduce((sum, part) => sum + (sizeOf(rangeOf(ranges, part)) > 0 ? (part.copied?.cache ?? 0) : 0), 0)
+
 /** Bytes for one more token of context: keys and values as f32, and its column in the attention masks of a step. */
 export const bytesPerToken = (shape: ModelShape, ranges: RankRanges): number =>
-  held(shape, ranges, 'cache') * 4 + stepRows * 4
+  (held(shape, ranges, 'cache') + copiedCache(shape, ranges)) * 4 + stepRows * 4
 
 /** Bytes of activations of one step, on their way in and out and inside a half layer; and the state of a sequence. */
 const stepBytes = (shape: ModelShape, ranges: RankRanges): number =>

@@ -86,9 +86,14 @@ export const partsOf = (shape: ModelShape): readonly ModelPart[] => {
 export const rangeOf = (own: RankRanges, { name }: Pick<ModelPart, 'name'>): Range =>
   name === 'kvHeads' || name === 'ffn' ? own[name] : (own.parts?.[name] ?? nothing)
 
-/** Weights of one unit of a part. */
-const unitWeights = ({ matrices }: ModelPart): number =>
+const weightsIn = (matrices: ModelPart['matrices']): number =>
   matrices.reduce((sum, { count, rows, columns }) => sum + count * rows * columns, 0)
+
+/** Weights of one unit of a part. */
+const unitWeights = ({ matrices }: ModelPart): number => weightsIn(matrices)
+
+/** Weights of what every rank holds that holds a unit of the part. */
+const copiedWeights = ({ copied }: ModelPart): number => weightsIn(copied?.matrices ?? [])
 
 /** Multiply-adds of one unit of a part for one token. */
 const unitWork = ({ matrices }: ModelPart): number =>
@@ -149,11 +154,25 @@ export const sizeOf = (range: Range): number => range.end - range.start
 
 /** Matrix weights of the whole model: of one without experts also its multiply-adds per token, but for scores. */
 export const weightsOf = (shape: ModelShape): number =>
-  partsOf(shape).reduce((sum, part) => sum + part.units * unitWeights(part), 0) + shape.vocab * shape.hidden
+  partsOf(shape).reduce((sum, part) => sum + part.units * unitWeights(part) + copiedWeights(part), 0) +
+  shape.vocab * shape.hidden
 
-/** Matrix weights that these ranges hold; over all ranks of a plan they sum to `weightsOf`. */
+/** Matrix weights that these ranges stand for; over all ranks of a plan they sum to `weightsOf`. */
 export const heldWeights = (shape: ModelShape, own: RankRanges): number =>
-  partsOf(shape).reduce((sum, part) => sum + sizeOf(rangeOf(own, part)) * unitWeights(part), 0) +
+  partsOf(shape).reduce((sum, part) => {
+    const { start, end } = rangeOf(own, part)
+    // of what several ranks hold whole, each stands for as much as of the units
+    const [from, to] = [start, end].map((at) => Math.floor((copiedWeights(part) * at) / part.units))
+    return sum + (end - start) * unitWeights(part) + (to - from)
+  }, 0) +
+  sizeOf(own.vocab) * shape.hidden
+
+/** Matrix weights that a rank with these ranges stores: copies count on each. */
+export const storedWeights = (shape: ModelShape, own: RankRanges): number =>
+  partsOf(shape).reduce((sum, part) => {
+    const units = sizeOf(rangeOf(own, part))
+    return sum + units * unitWeights(part) + (units > 0 ? copiedWeights(part) : 0)
+  }, 0) +
   sizeOf(own.vocab) * shape.hidden
 
 /** Multiply-adds of these ranges for one token, without the head. */

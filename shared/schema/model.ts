@@ -32,6 +32,8 @@ export const ModelPart = Type.Object({
   state: Total,
   /** Of one unit: values of a row while a half layer runs. */
   activations: Total,
+  /** What every rank holds whole that holds a unit: matrices, and values that a token leaves in caches. */
+  copied: Type.Optional(Type.Object({ matrices: Type.Array(MatrixGroup, { maxItems: 64 }), cache: Total })),
 })
 export type ModelPart = Type.Static<typeof ModelPart>
 

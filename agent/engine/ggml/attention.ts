@@ -3,10 +3,10 @@ import { sizeOf } from '../../../shared/plan/shard-plan.ts'
 import type { AttentionSpec } from '../../model/architecture/model-spec.ts'
 import { headsOf } from '../../model/shard-ranges.ts'
 import type { Span } from '../backend.ts'
-import { type Pointer, types } from './library.ts'
+import type { Pointer } from './library.ts'
 import { bucketedLength } from './lengths.ts'
 import { type Building, f32Bytes, projected } from './parts.ts'
-import { divisorsName, pairingModes, rotationOf } from './rotation.ts'
+import { joinedSpans, maskOf, storeRows, turnedBy } from './spans.ts'
 
 /** Rows of some heads inside of a tensor f32 [rows, ...]. */
 interface HeadRows {
@@ -103,30 +103,8 @@ const headNorm = (building: Building, { mixer, name }: Attention, letter: 'q' | 
   return rowsOfHeads(mixer, y, rows.heads)
 }
 
-const rotated = (building: Building, { mixer }: Attention, rows: HeadRows): HeadRows => {
-  const { ggml, weights, context, options, io } = building
-  const { rope } = mixer
-  if (!rope) return rows
-  const { base, divisors } = rotationOf(rope)
-  const positions = ggml.new_tensor_1d(context, types.i32, building.rows.count)
-  io.placePositions(positions, building.rows.first)
-  const y = ggml.rope_ext(
-    context,
-    whole(building, mixer, rows),
-    positions,
-    divisors ? weights.get(divisorsName(options.spec.layers[building.layer])) : null,
-    rope.span,
-    pairingModes[rope.pairing],
-    options.shape.context,
-    base,
-    1,
-    0,
-    rope.magnitude,
-    32,
-    1,
-  )
-  return rowsOfHeads(mixer, y, rows.heads)
-}
+const rotated = (building: Building, { mixer }: Attention, rows: HeadRows): HeadRows =>
+  mixer.rope ? rowsOfHeads(mixer, turnedBy(building, whole(building, mixer, rows), mixer.rope), rows.heads) : rows
 
 /** Queries and keys as the softmax takes them. */
 const turned = (
@@ -159,16 +137,14 @@ const store = (
   spans: readonly Span[],
   { k, v }: { readonly k: HeadRows; readonly v: HeadRows },
 ): void => {
-  const { ggml, context, graph, io, layer, rows } = building
+  const { ggml, context, layer, rows } = building
   const width = kvHeads * mixer.headDim
   const flat = ({ tensor, rowBytes, offset }: HeadRows, { start, count }: Span): Pointer =>
     ggml.view_2d(context, tensor, width, count, rowBytes, (start - rows.first) * rowBytes + offset)
   for (const span of spans) {
-    const indices = ggml.new_tensor_1d(context, types.i64, span.count)
-    io.placeIndices(indices, span.start)
     const { keys, values } = building.cache(span.slot).tensors(context, layer)
-    ggml.build_forward_expand(graph, ggml.set_rows(context, keys, flat(k, span), indices))
-    ggml.build_forward_expand(graph, ggml.set_rows(context, values, flat(v, span), indices))
+    storeRows(building, span, keys, flat(k, span))
+    storeRows(building, span, values, flat(v, span))
   }
 }
 
@@ -179,7 +155,7 @@ const attend = (
   span: Span,
   { q, mask: place }: { readonly q: HeadRows; readonly mask: number },
 ): Pointer => {
-  const { ggml, context, io, weights, rows, layer } = building
+  const { ggml, context, weights, rows, layer } = building
   const { headDim } = mixer
   const cache = building.cache(span.slot)
   const length = bucketedLength(span)
@@ -187,38 +163,19 @@ const attend = (
   const rowBytes = kvHeads * headDim * cache.elementBytes
   const view = (tensor: Pointer): Pointer =>
     ggml.view_3d(context, tensor, headDim, length, kvHeads, rowBytes, headDim * cache.elementBytes, 0)
-  const mask = ggml.new_tensor_2d(context, types.f16, length, span.count)
-  io.placeMask(mask, rows.first, kind, place)
   const queries = headsView(building, mixer, q, { row: span.start - rows.first, count: span.count })
   const out = ggml.flash_attn_ext(
     context,
     ggml.permute(context, queries, 0, 2, 1, 3),
     view(keys),
     view(values),
-    mask,
+    maskOf(building, span, kind, place),
     mixer.scale,
     0,
     mixer.softcap ?? 0,
   )
   if (mixer.sinks) ggml.flash_attn_ext_add_sinks(out, weights.get(`${name}.sinks`))
   return ggml.reshape_2d(context, out, heads * headDim, span.count)
-}
-
-/** What the spans attend to, one below the other: f32 [rows, own heads * headDim]. */
-const attendAll = (building: Building, attention: Attention, spans: readonly Span[], q: HeadRows): Pointer => {
-  const { ggml, context, graph, io, rows } = building
-  const width = attention.heads * attention.mixer.headDim
-  const masks = io.maskOffsets(spans.map((span) => bucketedLength(span) * span.count))
-  const attended = spans.map((span, index) => attend(building, attention, span, { q, mask: masks[index] }))
-  if (spans.length === 1) return attended[0]
-  const joined = ggml.new_tensor_2d(context, types.f32, width, rows.count)
-  io.placeJoined(joined, rows.first)
-  const rowBytes = width * f32Bytes
-  for (const [index, span] of spans.entries()) {
-    const place = ggml.view_2d(context, joined, width, span.count, rowBytes, (span.start - rows.first) * rowBytes)
-    ggml.build_forward_expand(graph, ggml.cpy(context, attended[index], place))
-  }
-  return joined
 }
 
 /** @param x f32 [rows, hidden], normed. @returns own part of o times what the heads give, f32 [rows, hidden] */
@@ -251,7 +208,9 @@ export const attentionPart = (
       : plainValues
     store(building, attention, spans, { k, v })
   }
-  const joined = attendAll(building, attention, spans, q)
+  const joined = joinedSpans(building, spans, attention.heads * mixer.headDim, (span, place) =>
+    attend(building, attention, span, { q, mask: place }),
+  )
   const gated = mixer.outputGate
     ? ggml.mul(context, joined, ggml.sigmoid(context, ggml.mul_mat(context, weights.get(`${name}.gate`), x)))
     : joined

@@ -4,9 +4,10 @@
  */
 import { sizeOf } from '../../../shared/plan/shard-plan.ts'
 import { layerSpec, type LayerSpec } from '../../model/architecture/model-spec.ts'
-import { headsOf } from '../../model/shard-ranges.ts'
+import { headsOf, isHeaded } from '../../model/shard-ranges.ts'
 import type { BackendOptions, Span } from '../backend.ts'
 import { attentionPart } from './attention.ts'
+import { latentPart } from './latent.ts'
 import { bucketedLength } from './lengths.ts'
 import type { Ggml, Pointer } from './library.ts'
 import { holdsMlp, mlpPart } from './mlp.ts'
@@ -56,7 +57,7 @@ const tensorsOf = ({ feedForward }: LayerSpec, spans: number): number =>
   64 + 24 * spans + 4 * (feedForward.experts?.used ?? 0)
 
 const holdsHeads = ({ spec, ranges }: BackendOptions, { mixer }: LayerSpec): boolean =>
-  mixer.kind === 'attention' && sizeOf(headsOf(spec, ranges, mixer).kvHeads) > 0
+  isHeaded(mixer) && sizeOf(headsOf(spec, ranges, mixer).kvHeads) > 0
 
 /** The residual as a half takes it. */
 const inputOf = (building: Building, { block }: LayerSpec, half: 'attention' | 'mlp'): Pointer => {
@@ -65,6 +66,7 @@ const inputOf = (building: Building, { block }: LayerSpec, half: 'attention' | '
 }
 
 const attentionOf = (building: Building, { mixer }: LayerSpec, spans: readonly Span[], x: Pointer): Pointer => {
+  if (mixer.kind === 'mla') return latentPart(building, mixer, spans, x)
   if (mixer.kind !== 'attention') throw new Error(`no graph for ${mixer.kind}`)
   return attentionPart(building, mixer, spans, x)
 }

@@ -1,7 +1,7 @@
 /** Everything that goes into a graph and comes out of it, in one piece of memory for a given number of rows. */
 import { sizeOf } from '../../../shared/plan/shard-plan.ts'
 import type { MaskSpec } from '../../model/architecture/model-spec.ts'
-import { headsOf } from '../../model/shard-ranges.ts'
+import { headsOf, isHeaded } from '../../model/shard-ranges.ts'
 import type { BackendOptions, Buffers, Span } from '../backend.ts'
 import { firstSeen, maskKindsOf, sameMask } from '../masks.ts'
 import type { Ggml, Pointer } from './library.ts'
@@ -53,9 +53,11 @@ const writeMask = (mask: Uint16Array, { position, count }: Span, kind: MaskSpec)
 const joinedWidth = ({ spec, ranges }: BackendOptions): number =>
   Math.max(
     0,
-    ...spec.kinds.map(({ mixer }) =>
-      mixer.kind === 'attention' ? sizeOf(headsOf(spec, ranges, mixer).heads) * mixer.headDim : 0,
-    ),
+    ...spec.kinds.map(({ mixer }) => {
+      if (!isHeaded(mixer)) return 0
+      // the latent is attended to: values are made of what comes out
+      return sizeOf(headsOf(spec, ranges, mixer).heads) * (mixer.kind === 'mla' ? mixer.kvRank : mixer.headDim)
+    }),
   )
 
 /** Experts of a row at most. */

@@ -96,6 +96,7 @@ const baseFunctions = {
   relu: [p, [p, p]],
   gelu_erf: [p, [p, p]],
   cont: [p, [p, p]],
+  concat: [p, [p, p, p, 'int']],
   swiglu_split: [p, [p, p, p]],
   swiglu_oai: [p, [p, p, p, 'float', 'float']],
   set_rows: [p, [p, p, p, p]],

@@ -1,8 +1,6 @@
 /** Runs the segments of one rank with ggml. Lives in the compute process. */
 import { MeshError } from '../../../shared/errors.ts'
-import { sizeOf } from '../../../shared/plan/shard-plan.ts'
 import { layerSpec } from '../../model/architecture/model-spec.ts'
-import { headsOf } from '../../model/shard-ranges.ts'
 import type { BackendOptions, Buffers, Span } from '../backend.ts'
 import { openResidual, type Residual } from '../residual.ts'
 import { openRouters, type Router } from '../router.ts'
@@ -10,7 +8,7 @@ import type { Runner } from '../runner.ts'
 import { type GgmlDevice, openDevice } from './device.ts'
 import { buildHead, buildSet, type GraphSet, keyOf } from './graphs.ts'
 import { IoMemory } from './io-memory.ts'
-import { GgmlKvCache } from './kv-cache.ts'
+import { cacheWidthsOf, GgmlKvCache } from './kv-cache.ts'
 import { bucketedLength } from './lengths.ts'
 import { type Ggml, openGgml, type Pointer } from './library.ts'
 import { type GraphParts, type Rows, rowsOf } from './parts.ts'
@@ -133,11 +131,7 @@ export class GgmlRunner implements Runner {
     if (!cache) {
       const { spec, shape, ranges, quant, shard } = this.#options
       cache = new GgmlKvCache(this.#ggml, {
-        widths: spec.layers.map((_, layer) => {
-          const { mixer } = layerSpec(spec, layer)
-          if (mixer.kind !== 'attention' || mixer.kvFrom !== undefined) return 0
-          return sizeOf(headsOf(spec, ranges, mixer).kvHeads) * mixer.headDim
-        }),
+        widths: cacheWidthsOf(spec, ranges),
         capacity: Math.ceil(shape.context / 256) * 256,
         full: quant === 'f32' || (quant === 'file' && isExact(shard)),
       })

@@ -1,10 +1,12 @@
 /** The shard's tensors as ggml has them, matrices in the fastest buffer that this CPU has for their type. */
 import { closeSync, openSync } from 'node:fs'
 import { MeshError } from '../../../shared/errors.ts'
+import { sizeOf } from '../../../shared/plan/shard-plan.ts'
 import type { Quant } from '../../../shared/schema/model.ts'
 import { layerSpec, type ModelSpec } from '../../model/architecture/model-spec.ts'
 import { weightFormats } from '../../model/blocks/formats.ts'
 import type { ShardTensor } from '../../model/shard-cache.ts'
+import { headsOf } from '../../model/shard-ranges.ts'
 import type { BackendOptions } from '../backend.ts'
 import { floatsOf, readTensor } from '../plain-tensors.ts'
 import { toQ4Blocks, toQ8Blocks } from './blocks.ts'
@@ -30,6 +32,8 @@ interface Matrix {
   /** Of each expert, where it is a stack of them. */
   readonly rows: number
   readonly experts?: number
+  /** The same of heads that are each multiplied with their own. */
+  readonly heads?: number
 }
 
 /** A matrix of the shard, and the tensors that hold its rows, one behind another. */
@@ -52,27 +56,36 @@ const expertsIn = (spec: ModelSpec, name: string): number | undefined => {
   return layer === undefined ? undefined : layerSpec(spec, Number(layer)).feedForward.experts?.count
 }
 
+/** Heads in a matrix of that name, whose rows are each of the others'; undefined where it is one matrix. */
+const headsIn = ({ spec, ranges }: BackendOptions, name: string): number | undefined => {
+  const layer = /^layers\.(\d+)\.mla\.[kv]b$/.exec(name)?.[1]
+  const mixer = layer === undefined ? undefined : layerSpec(spec, Number(layer)).mixer
+  return mixer?.kind === 'mla' ? sizeOf(headsOf(spec, ranges, mixer).heads) : undefined
+}
+
 const typeOf = (quant: Quant, dtype: ShardTensor['dtype']): number => {
   if (quant === 'q4') return types.q4_0
   return quant === 'q8' ? types.q8_0 : dtype === 'f32' || dtype === 'u8' ? types.f32 : weightFormats[dtype].id
 }
 
 /** Rows and columns of every matrix in the shard. */
-const matricesOf = ({ shard, quant, spec }: BackendOptions): Stored[] =>
-  [...shard.tensors]
+const matricesOf = (options: BackendOptions): Stored[] =>
+  [...options.shard.tensors]
     .filter(([name]) => suffixes.some((suffix) => name.endsWith(suffix)))
     .map(([file, { dtype, dims }]) => {
       const name = file.slice(0, file.lastIndexOf('.'))
       const names = partNames(name)
-      const experts = expertsIn(spec, name)
+      const experts = expertsIn(options.spec, name)
+      const heads = headsIn(options, name)
       return {
         name,
         parts: names.map((part) => ({
           name: part,
-          type: typeOf(quant, dtype),
-          rows: dims[0] / names.length / (experts ?? 1),
+          type: typeOf(options.quant, dtype),
+          rows: dims[0] / names.length / (experts ?? heads ?? 1),
           columns: file.endsWith('.w') ? dims[1] : dims[1] * 32,
           experts,
+          heads,
         })),
       }
     })
@@ -87,10 +100,12 @@ export const createContext = (ggml: Ggml, tensors: number, nodes = 0): Pointer =
   })
 }
 
-const tensorOf = (ggml: Ggml, context: Pointer, { type, columns, rows, experts }: Matrix): Pointer =>
-  experts === undefined
+const tensorOf = (ggml: Ggml, context: Pointer, { type, columns, rows, experts, heads }: Matrix): Pointer => {
+  const stack = experts ?? heads
+  return stack === undefined
     ? ggml.new_tensor_2d(context, type, columns, rows)
-    : ggml.new_tensor_3d(context, type, columns, rows, experts)
+    : ggml.new_tensor_3d(context, type, columns, rows, stack)
+}
 
 /** Fewer rows than the matrix has, but of the same remainder: repacked layouts take whole groups of rows only. */
 const probeRows = (rows: number): number => Math.min(rows, 256 + (rows % 256))
@@ -101,7 +116,7 @@ const supports = (ggml: Ggml, { device }: GgmlDevice, bufferType: Pointer, matri
   // writing into a repacking buffer of an unsupported type ends the process.
   const { rows, columns, experts } = matrix
   const context = createContext(ggml, 8)
-  const probed = { ...matrix, rows: probeRows(rows), experts: experts && Math.min(experts, 2) }
+  const probed = { ...matrix, heads: undefined, rows: probeRows(rows), experts: experts && Math.min(experts, 2) }
   const weight = tensorOf(ggml, context, probed)
   const buffer = ggml.backend_alloc_ctx_tensors_from_buft(context, bufferType) as Pointer | null
   if (buffer === null) {
@@ -142,7 +157,7 @@ const plainOf = ({ shard }: BackendOptions): [string, ShardTensor][] =>
 /** Divisors of the rotations, under their names. */
 const divisorsOf = ({ spec }: BackendOptions): [string, Float32Array][] =>
   spec.kinds.flatMap(({ mixer }, kind): [string, Float32Array][] => {
-    const divisors = mixer.kind === 'attention' && mixer.rope ? rotationOf(mixer.rope).divisors : undefined
+    const divisors = mixer.kind !== 'delta' && mixer.rope ? rotationOf(mixer.rope).divisors : undefined
     return divisors ? [[divisorsName(kind), divisors]] : []
   })
 
@@ -153,11 +168,14 @@ const placeMatrices = (
   matrices: readonly Matrix[],
   tensors: Map<string, Pointer>,
 ): string[] => {
-  const usableFor = ({ type }: Matrix): GgmlDevice['bufferTypes'] =>
-    type === types.f32 ? device.bufferTypes.filter(({ name }) => name === 'CPU') : device.bufferTypes
+  // repacked layouts are of one matrix, or of experts
+  const usableFor = ({ type, heads }: Matrix): GgmlDevice['bufferTypes'] =>
+    type === types.f32 || heads !== undefined
+      ? device.bufferTypes.filter(({ name }) => name === 'CPU')
+      : device.bufferTypes
   const answers = new Map<string, GgmlDevice['bufferTypes'][number]>()
   const bufferFor = (matrix: Matrix): GgmlDevice['bufferTypes'][number] => {
-    const key = [matrix.type, matrix.columns, matrix.rows, matrix.experts].join()
+    const key = [matrix.type, matrix.columns, matrix.rows, matrix.experts, matrix.heads].join()
     const usable = usableFor(matrix)
     const found =
       answers.get(key) ?? usable.find(({ type }) => supports(ggml, device, type, matrix)) ?? usable[usable.length - 1]

@@ -3,6 +3,7 @@ import type {
   AttentionSpec,
   ExpertsSpec,
   FeedForwardSpec,
+  LatentAttentionSpec,
   LayerSpec,
   ModelSpec,
   RopeSpec,
@@ -26,6 +27,19 @@ const attention = (change: Partial<AttentionSpec> = {}): AttentionSpec => ({
   bias: { qkv: false, o: false },
   mask: { kind: 'full' },
   rope: rope(16, 10_000),
+  ...change,
+})
+
+const latent = (change: Partial<LatentAttentionSpec> = {}): LatentAttentionSpec => ({
+  kind: 'mla',
+  heads: 8,
+  queryRank: 32,
+  kvRank: 64,
+  nopeDim: 32,
+  ropeDim: 16,
+  valueDim: 32,
+  scale: 0.2,
+  rope: rope(16, 10_000, { pairing: 'interleaved' }),
   ...change,
 })
 
@@ -123,6 +137,10 @@ export const specs: Readonly<Record<string, ModelSpec>> = {
     }),
     layer({ mixer: attention({ keyIsValue: true, valueNorm: true }) }),
     layer({ mixer: attention({ kvFrom: 0 }) }),
+  ]),
+  'latent attention, with and without a latent of queries': model([
+    layer({ mixer: latent() }),
+    layer({ mixer: latent({ queryRank: undefined }), feedForward: experts() }),
   ]),
   'experts, renormalised softmax': model([layer({ feedForward: experts({ renormalise: { epsilon: 0 } }) })]),
   'experts in groups, sigmoid with a bias for the choice, a shared one': model([

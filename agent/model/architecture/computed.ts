@@ -19,12 +19,11 @@ const attentionProblem = (
 
 const layerProblem = (spec: ModelSpec, { mixer, feedForward }: LayerSpec): string | undefined => {
   const { experts, dense, activation, gated } = feedForward
-  if (mixer.kind === 'mla') return 'multi-head latent attention'
   if (mixer.kind === 'delta') return 'gated delta layers'
   if (typeof activation === 'object' && !gated) return 'a clamped GLU without a gate'
   if (experts?.weightOnInput) return 'experts whose weight multiplies their input'
   if (dense && experts) return 'an MLP beside experts in one layer'
-  return attentionProblem(spec, mixer)
+  return mixer.kind === 'mla' ? undefined : attentionProblem(spec, mixer)
 }
 
 /** @returns the part that is not computed; undefined where all are */

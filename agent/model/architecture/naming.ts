@@ -15,8 +15,10 @@ export interface Naming {
    */
   readonly together?: readonly string[]
   readonly per?: 'head' | 'keyHead' | 'expert' | 'row'
-  /** Columns lie as rows, within each expert or head. */
-  readonly transposed?: 'expert' | 'head'
+  /** Columns lie as rows, within each expert. */
+  readonly transposed?: 'expert'
+  /** Those of `together` whose columns lie as rows within each group. */
+  readonly turned?: readonly string[]
   /** Rows of a head are those of pairs (2 i, 2 i + 1) where the canonical order has (i, i + d / 2). */
   readonly permuted?: true
   /** What is done to the values. */
@@ -40,6 +42,8 @@ export interface Piece {
   readonly columns: number
   /** Experts or heads that are transposed each on their own; 0 where nothing is. */
   readonly transposed: number
+  /** Where it is transposed: rows of the tensor in each of those, and those before its first column. */
+  readonly lines: { readonly each: number; readonly before: number }
   readonly apply: Naming['apply']
 }
 
@@ -80,16 +84,20 @@ const byKeyHead = (spec: ModelSpec, role: Role): { readonly rowOf: (row: number)
 const togetherWith = (
   spec: ModelSpec,
   role: Role,
-  { together = [role.part], per, name }: Naming,
-): { readonly rowOf: (row: number) => number; readonly rows: number } => {
+  { together = [role.part], per, name, turned = [] }: Naming,
+): { readonly rowOf: (row: number) => number; readonly rows: number; readonly lines?: Piece['lines'] } => {
   const groups = groupsOf(spec, role, per)
   const present = together.filter((part) => Object.hasOwn(role.siblings, part))
-  const sizes = present.map((part) => role.siblings[part][0] / groups)
+  const sizes = present.map((part) => {
+    const [rows, columns] = role.siblings[part]
+    return turned.includes(part) ? columns : rows / groups
+  })
   const at = present.indexOf(role.part)
   if (at < 0 || !sizes.every(Number.isInteger)) throw new Error(`${name} does not hold ${role.part}`)
   const own = sizes[at]
   const before = sizes.slice(0, at).reduce((sum, size) => sum + size, 0)
   const group = sizes.reduce((sum, size) => sum + size, 0)
+  if (turned.includes(role.part)) return { rowOf: identity, rows: role.rows, lines: { each: group, before } }
   if (group === own) return { rowOf: identity, rows: role.rows }
   return { rowOf: (row) => Math.floor(row / own) * group + before + (row % own), rows: groups * group }
 }
@@ -107,7 +115,8 @@ const unpermuted = (spec: ModelSpec, role: Role): ((row: number) => number) => {
 /** Where rows of a role lie, by one way to call it. */
 export const piecesOf = (spec: ModelSpec, role: Role, naming: Naming): Piece[] => {
   const name = naming.name.replace('{n}', String(role.layer))
-  const { rowOf, rows } = naming.per === 'keyHead' ? byKeyHead(spec, role) : togetherWith(spec, role, naming)
+  const { rowOf, rows, lines } =
+    naming.per === 'keyHead' ? { ...byKeyHead(spec, role), lines: undefined } : togetherWith(spec, role, naming)
   const permute = naming.permuted ? unpermuted(spec, role) : identity
   const piece = {
     tensor: name,
@@ -115,7 +124,8 @@ export const piecesOf = (spec: ModelSpec, role: Role, naming: Naming): Piece[] =
     sourceRow: (row: number) => rowOf(permute(row)),
     sourceRows: rows,
     columns: role.columns,
-    transposed: naming.transposed ? groupsOf(spec, role, naming.transposed) : 0,
+    transposed: lines ? groupsOf(spec, role, naming.per) : naming.transposed ? expertsOf(spec, role) : 0,
+    lines: lines ?? { each: role.columns, before: 0 },
     apply: naming.apply,
   }
   if (!name.includes('{e}')) return [piece]

@@ -69,10 +69,11 @@ const stored: Readonly<Record<'plusOne' | 'minusExp', (value: number) => number>
 }
 
 const dimsOf = (spec: ModelSpec, role: Role, naming: Naming, piece: Piece): number[] => {
-  const { sourceRows, columns, transposed } = piece
+  const { sourceRows, columns, transposed, lines } = piece
   const { mixer } = spec.kinds[spec.layers[role.layer ?? 0]]
+  if (naming.turned && transposed) return [transposed * lines.each, sourceRows / transposed]
   if (transposed) return [transposed, columns, sourceRows / transposed]
-  if (role.part === 'mla.vb' && !naming.together && mixer.kind === 'mla')
+  if (/^mla\.[kv]b$/.test(role.part) && !naming.together && mixer.kind === 'mla')
     return [mixer.heads, sourceRows / mixer.heads, columns]
   const stacked = role.part.startsWith('mlp.experts.') && !naming.name.includes('{e}')
   if (!stacked) return columns === 1 ? [sourceRows] : [sourceRows, columns]
@@ -82,14 +83,14 @@ const dimsOf = (spec: ModelSpec, role: Role, naming: Naming, piece: Piece): numb
 
 /** Lays rows of one piece into the tensor of the file. */
 const lay = (piece: Piece, values: Float32Array, into: Float32Array): void => {
-  const { columns, transposed, sourceRows, sourceRow, apply } = piece
+  const { columns, transposed, sourceRows, sourceRow, lines, apply } = piece
   const width = transposed ? sourceRows / transposed : 0
   for (let row = 0; row < piece.rows; row++) {
     const target = sourceRow(row)
     for (let column = 0; column < columns; column++) {
       const value = values[row * columns + column]
       const at = transposed
-        ? (Math.floor(target / width) * columns + column) * width + (target % width)
+        ? (Math.floor(target / width) * lines.each + lines.before + column) * width + (target % width)
         : target * columns + column
       into[at] = apply ? stored[apply](value) : value
     }

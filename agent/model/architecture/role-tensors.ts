@@ -39,8 +39,8 @@ const dimsOf = (piece: BoundPiece) => {
   const { dims } = piece.stored
   const elements = dims.reduce((product, dim) => product * dim, 1)
   const last = dims.at(-1) ?? 1
-  const { transposed, columns, sourceRows } = piece
-  const want = transposed ? [transposed * columns, sourceRows / transposed] : [sourceRows, columns]
+  const { transposed, columns, sourceRows, lines } = piece
+  const want = transposed ? [transposed * lines.each, sourceRows / transposed] : [sourceRows, columns]
   const fits = elements === want[0] * want[1] && (isVector(piece) || last === want[1])
   const got = dims.length === 1 ? dims : [elements / last, last]
   return { got: shapeText(got), want: shapeText(isVector(piece) ? [want[0]] : want), fits }
@@ -107,7 +107,7 @@ const copyRows = (piece: Piece, { start, end, source, length }: Wanted): Uint8Ar
   return into
 }
 
-/** The same where columns of the file are the rows: each expert is a matrix [columns, sourceRows / experts]. */
+/** The same where columns of the file are the rows: each expert is a matrix [lines.each, sourceRows / experts]. */
 const copyColumns = (piece: Piece, { start, end, source, unit, length }: Wanted): Uint8Array => {
   const into = new Uint8Array((end - start) * length)
   const width = piece.sourceRows / piece.transposed
@@ -117,10 +117,11 @@ const copyColumns = (piece: Piece, { start, end, source, unit, length }: Wanted)
     for (let row = start; row < end; row++) {
       const sourceRow = piece.sourceRow(row)
       const own = Math.floor(sourceRow / width)
-      if (own !== expert) line = source(own * piece.columns + column, own * piece.columns + column + 1)
+      const at = own * piece.lines.each + piece.lines.before + column
+      if (own !== expert) line = source(at, at + 1)
       expert = own
-      const at = (sourceRow % width) * unit
-      into.set(line.subarray(at, at + unit), (row - start) * length + column * unit)
+      const from = (sourceRow % width) * unit
+      into.set(line.subarray(from, from + unit), (row - start) * length + column * unit)
     }
   }
   return into

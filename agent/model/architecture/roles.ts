@@ -61,7 +61,8 @@ const latentParts = (spec: LatentAttentionSpec, hidden: number): Parts => {
       : { 'mla.qa': [queryRank, hidden], 'mla.qaNorm': [queryRank, 1], 'mla.qb': [q, queryRank] }),
     'mla.kva': [kvRank + ropeDim, hidden],
     'mla.kvaNorm': [kvRank, 1],
-    'mla.kb': [heads * nopeDim, kvRank],
+    // as queries are multiplied with it: they go to the latent, which is never taken apart into keys
+    'mla.kb': [heads * kvRank, nopeDim],
     'mla.vb': [heads * valueDim, kvRank],
     'mla.o': [hidden, heads * valueDim],
   }

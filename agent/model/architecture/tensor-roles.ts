@@ -23,7 +23,7 @@
  * | `layers.N.mlp.shared.gate`, `.up`, `.down`; `.shared.scale` | as an MLP; [1, hidden] |
  * | `layers.N.delta.qkv` (q heads, k heads, v heads), `.z`, `.b`, `.a`, `.o` | [2 Hk dk + Hv dv, hidden], [Hv dv, hidden], [Hv, hidden], [Hv, hidden], [hidden, Hv dv] |
  * | `layers.N.delta.convolution`, `.dtBias`, `.decay` (-exp(A_log)), `.norm` | [2 Hk dk + Hv dv, taps], [Hv], [Hv], [dv] |
- * | `layers.N.mla.qa`, `.qaNorm`, `.qb` (or `.q`), `.kva`, `.kvaNorm`, `.kb`, `.vb`, `.o` | [qRank, hidden], [qRank], [H (nope + rope), qRank], [kvRank + rope, hidden], [kvRank], [H nope, kvRank], [H v, kvRank], [hidden, H v] |
+ * | `layers.N.mla.qa`, `.qaNorm`, `.qb` (or `.q`), `.kva`, `.kvaNorm`, `.kb`, `.vb`, `.o` | [qRank, hidden], [qRank], [H (nope + rope), qRank], [kvRank + rope, hidden], [kvRank], [H kvRank, nope], [H v, kvRank], [hidden, H v] |
  */
 
 /** How values are stored: plain floats, or blocks along the columns. */

@@ -90,7 +90,7 @@ export const leadingDense = (values: ConfigValues, index: number) =>
 
 const attn = 'model.layers.{n}.self_attn'
 const blk = 'blk.{n}'
-const perHead = (name: string) => ({ name, together: ['mla.kb', 'mla.vb'], per: 'head' }) as const
+const perHead = (name: string) => ({ name, together: ['mla.kb', 'mla.vb'], per: 'head', turned: ['mla.kb'] }) as const
 
 /** Newer files say how long heads are before they are absorbed; older ones mean that by the usual keys. */
 const implied = ({ value }: GgufFacts) => {
@@ -186,7 +186,7 @@ export const deepseekV3: Family = {
       'mla.qb': `${blk}.attn_q_b.weight`,
       'mla.kva': `${blk}.attn_kv_a_mqa.weight`,
       'mla.kvaNorm': `${blk}.attn_kv_a_norm.weight`,
-      'mla.kb': [{ name: `${blk}.attn_k_b.weight`, transposed: 'head' }, perHead(`${blk}.attn_kv_b.weight`)],
+      'mla.kb': [`${blk}.attn_k_b.weight`, perHead(`${blk}.attn_kv_b.weight`)],
       'mla.vb': [`${blk}.attn_v_b.weight`, perHead(`${blk}.attn_kv_b.weight`)],
       'mla.o': `${blk}.attn_output.weight`,
     },

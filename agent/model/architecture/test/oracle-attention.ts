@@ -131,7 +131,14 @@ export const latentAttention = (place: Place<LatentAttentionSpec>, rows: readonl
     spec.queryRank === undefined ? project(rows, weights, 'mla.q') : project(latent('qa'), weights, 'mla.qb')
   const raw = project(rows, weights, 'mla.kva')
   const latents = raw.map((row) => rmsNorm(row.slice(0, kvRank), epsilon, weights('mla.kvaNorm').values))
-  const keyParts = project(latents, weights, 'mla.kb').map((row) => splitHeads(row, nopeDim))
+  const down = weights('mla.kb') // per head [kvRank, nope]
+  const keyParts = latents.map((row) =>
+    Array.from({ length: spec.heads }, (_, head) =>
+      Float64Array.from({ length: nopeDim }, (__, i) =>
+        row.reduce((sum, value, j) => sum + value * down.values[(head * kvRank + j) * nopeDim + i], 0),
+      ),
+    ),
+  )
   const values = project(latents, weights, 'mla.vb').map((row) => splitHeads(row, spec.valueDim))
   const roped = raw.map((row, position) => turn(row.slice(kvRank), spec.rope, position, planned))
   const out = queries.map((row, position) =>
