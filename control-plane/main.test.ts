@@ -78,7 +78,7 @@ test('process: one line when ready, data under the home, exit code 0 after a sig
       `{"event":"ready","url":"${url}","control_plane_key":"${loadControlPlaneKey(join(home, 'control-plane', 'control-plane.key'))?.id}"}\n`,
     ],
   )
-  assert.ok(Date.now() - stopping < 4000, `took ${Date.now() - stopping} ms`)
+  assert.ok(Date.now() - stopping < 25_000, `took ${Date.now() - stopping} ms`)
 })
 
 test('process: a port in use, an unknown flag and a damaged database are two clear lines and the right exit code', async (t) => {

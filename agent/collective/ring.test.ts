@@ -13,8 +13,9 @@ for (const worldSize of [1, 2, 3, 5, 8]) {
   })
 }
 
-test('ring: a rank that dies in the middle fails all others with peerLost within a second', async () => {
-  const channels = createMemoryChannels(3)
+test('ring: a rank that dies in the middle fails all others with peerLost, long before the step deadline', async () => {
+  const stepTimeoutMs = 120_000
+  const channels = createMemoryChannels(3, stepTimeoutMs)
   const [first, , third] = channels.map((channel) => createRingCollective(channel))
   const id = { job: 1, step: 0, operation: 0 }
   const started = performance.now()
@@ -23,7 +24,7 @@ test('ring: a rank that dies in the middle fails all others with peerLost within
   const [one, two] = await Promise.allSettled(running)
   for (const result of [one, two])
     assert.equal(result.status === 'rejected' && MeshError.from(result.reason).code, 'peerLost')
-  assert.ok(performance.now() - started < 1000)
+  assert.ok(performance.now() - started < stepTimeoutMs / 2)
 })
 
 test('ring: a silent rank is named when the step deadline passes', async () => {

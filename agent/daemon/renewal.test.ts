@@ -114,7 +114,7 @@ const createMember = async (
 
 const connect = async (from: Member, to: Member): Promise<Connection> => {
   const connection = await from.node.libp2p.dial(to.node.libp2p.getMultiaddrs())
-  await from.gate.enter(connection, poolId, AbortSignal.timeout(5000))
+  await from.gate.enter(connection, poolId, AbortSignal.timeout(60_000))
   return connection
 }
 

@@ -42,7 +42,7 @@ const createPair = async (t: TestContext): Promise<Pair> => {
   const [from, to] = pool.nodes
   const connection = await from.node.libp2p.dial(to.node.libp2p.getMultiaddrs())
   const enter = async (): Promise<Member> => {
-    await from.gate.enter(connection, pool.poolId, AbortSignal.timeout(5000))
+    await from.gate.enter(connection, pool.poolId, AbortSignal.timeout(60_000))
     const member = from.gate.memberOn(connection)
     assert.ok(member)
     return member

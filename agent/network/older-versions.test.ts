@@ -60,7 +60,7 @@ test('versions: an agent of before that dials is told in its own form; both side
   const [agent, older] = [await startAgent(t), await startStandIn(t)]
   const stream = await (await dial(older.node, agent.node)).newStream(protocolId('gate', '1.0.0'))
   sendMessage(stream, encodeCbor({ poolId, certificate: 'of its time' }))
-  const answer = decodeCbor(GateAnswer, await readMessage(stream, limits.gateBytes, AbortSignal.timeout(5000)))
+  const answer = decodeCbor(GateAnswer, await readMessage(stream, limits.gateBytes, AbortSignal.timeout(60_000)))
   assert.equal(answer.ok, false)
   assert.equal(answer.error?.code, 'protocolVersion')
   assert.equal(answer.error?.message, `${older.name} speaks version 1.0.0 of the gate, ${agent.name} version 2.0.0`)
@@ -74,7 +74,7 @@ test('versions: an agent of before that dials is told in its own form; both side
 test('versions: an agent of before that is dialled is known by what it speaks', async (t) => {
   const [agent, older] = [await startAgent(t), await startStandIn(t)]
   await older.node.libp2p.handle(protocolId('gate', '1.0.0'), (stream) => void stream.close())
-  await assert.rejects(agent.gate.enter(await dial(agent.node, older.node), poolId, AbortSignal.timeout(5000)), {
+  await assert.rejects(agent.gate.enter(await dial(agent.node, older.node), poolId, AbortSignal.timeout(60_000)), {
     code: 'protocolVersion',
     message: `${older.name} speaks version 1.0.0 of the gate, this device version 2.0.0`,
     hint: new RegExp(`^update Mesh on ${older.name}`),
@@ -93,7 +93,7 @@ test('versions: a newer agent says so to this one, which says that it is to be u
     sendMessage(stream, encodeCbor({ ok: false, error: told.toReport() }))
     await stream.close()
   })
-  await assert.rejects(agent.gate.enter(await dial(agent.node, newer.node), poolId, AbortSignal.timeout(5000)), {
+  await assert.rejects(agent.gate.enter(await dial(agent.node, newer.node), poolId, AbortSignal.timeout(60_000)), {
     code: 'protocolVersion',
     message: `${agent.name} speaks version 2.0.0 of the gate, ${newer.name} version 3.0.0`,
     hint: new RegExp(`^update Mesh on ${agent.name}`),
@@ -118,7 +118,7 @@ test('versions: a member with rings of before fails the epoch at once, and is to
   assert.ok(connection)
   const [back] = follower.node.libp2p.getConnections(leader.node.libp2p.peerId)
   const stream = await back.newStream(protocolId('ring', '1.0.0'))
-  const answer = decodeCbor(RingAnswer, await readMessage(stream, limits.gateBytes, AbortSignal.timeout(5000)))
+  const answer = decodeCbor(RingAnswer, await readMessage(stream, limits.gateBytes, AbortSignal.timeout(60_000)))
   assert.ok('error' in answer)
   assert.match(answer.error.message, /speaks version 1\.0\.0 of rings, device \w{8} version 2\.0\.0/)
   const stranger = await startStandIn(t)

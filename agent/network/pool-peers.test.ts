@@ -63,7 +63,7 @@ const createMember = async (t: TestContext, signer = root): Promise<Member> => {
 }
 
 const until = async (what: string, isSo: () => boolean): Promise<void> => {
-  for (const deadline = Date.now() + 10_000; !isSo(); await pause(20))
+  for (const deadline = Date.now() + 60_000; !isSo(); await pause(20))
     assert.ok(Date.now() < deadline, `not in time: ${what}`)
 }
 

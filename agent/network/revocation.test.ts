@@ -85,7 +85,7 @@ const dial = (from: Member, to: Member): Promise<Connection> => from.node.libp2p
 
 const connect = async (from: Member, to: Member): Promise<Connection> => {
   const connection = await dial(from, to)
-  await from.gate.enter(connection, poolId, AbortSignal.timeout(5000))
+  await from.gate.enter(connection, poolId, AbortSignal.timeout(60_000))
   return connection
 }
 

@@ -221,7 +221,7 @@ test('stored text: what an older version wrote is sealed step by step, and what 
     [stopped?.text.length, stopped?.error?.message, stopped?.submission.prompt?.length],
     [300 * 12, marker, 500 * 12],
   )
-  await eventually('nothing plain is left on the disk', async () => !isOnDisk(folder), 20_000)
+  await eventually('nothing plain is left on the disk', async () => !isOnDisk(folder))
   for (const index of [0, 1, 2, jobs - 1]) {
     const job = jobStore.find(`job_${index}`)
     assert.deepEqual(

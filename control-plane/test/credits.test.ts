@@ -24,8 +24,13 @@ import {
 import { activeRing, done, epochWith, join, ledgerOf } from './steps.ts'
 
 /** Agents here say nothing while others have their turn, however slow the machine is: no lease ends. */
-const plane = (t: TestContext, change: Partial<CreditSettings> = {}, folder?: string): Promise<Plane> =>
-  startPlane(t, folder, { ...quickSettings, leaseMs: 60_000, credits: { ...defaultCreditSettings, ...change } })
+const plane = (
+  t: TestContext,
+  change: Partial<CreditSettings> = {},
+  folder?: string,
+  now?: () => number,
+): Promise<Plane> =>
+  startPlane(t, folder, { ...quickSettings, leaseMs: 600_000, credits: { ...defaultCreditSettings, ...change } }, now)
 
 const creditsOf = async (pool: TestPool, url: string, device: TestDevice): Promise<CreditsView['members'][number]> => {
   const { members } = await pool.admin.client(url).call('credits', { params: { poolId: pool.poolId } })
@@ -276,12 +281,15 @@ test('credits: rank 0 cannot charge more than prompt and answer can have had', a
   )
 })
 
+const settleMs = 60_000
+
 /** Rank 0 claims a billion tokens of prompt for a job of 5 and 60. @returns what the ledger says, and who is named */
 const billedOf = async (
   t: TestContext,
   signed: readonly number[],
 ): Promise<{ entries: LedgerEntry[]; disputed: string[] }> => {
-  const { url } = await plane(t, { settleMs: 1500 })
+  let aheadMs = 0
+  const { url } = await plane(t, { settleMs }, undefined, () => Date.now() + aheadMs)
   const pool = await createPool(url)
   const { agents, epoch } = await activeRing(t, pool, url, signed.length)
   const params = { poolId: pool.poolId }
@@ -296,6 +304,7 @@ const billedOf = async (
     report(agents[rank], pool, { ...workOf(jobId, epoch, rank, signed.length), tokens: count })
     await agents[rank].next('report-kept')
   }
+  aheadMs = settleMs // all reports are there, however slow the machine is
   await eventually('it is settled', async () => (await ledgerOf(pool, url)).length > 0)
   const entries = await ledgerOf(pool, url)
   const check = new LedgerCheck({ poolId: pool.poolId })

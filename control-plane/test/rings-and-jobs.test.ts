@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { RingNetwork } from '../../shared/schema/ring.ts'
-import { createPool, FakeAgent, manifest, type Plane, startPlane, submission } from './plane.ts'
+import { createPool, eventually, FakeAgent, manifest, type Plane, startPlane, submission } from './plane.ts'
 import { activeRing, done, epochWith, events, join, view } from './steps.ts'
 
 for (const count of [1, 2, 3, 4]) {
@@ -256,9 +256,10 @@ test('restart: intents, history and streams continue on the same database; the e
   await leader.next('job-assign')
   leader.send({ type: 'job-tokens', jobId, epoch, firstIndex: 0, tokens: [5], text: 'He' })
   leader.send({ type: 'heartbeat', freeMemoryBytes: 1 })
-  const deadline = Date.now() + 5000
-  while ((await pool.admin.client(first.url).call('getJob', { params: { ...params, jobId } })).text !== 'He')
-    assert.ok(Date.now() < deadline)
+  await eventually(
+    'the text has come',
+    async () => (await pool.admin.client(first.url).call('getJob', { params: { ...params, jobId } })).text === 'He',
+  )
   await first.stop()
 
   const second: Plane = await startPlane(t, first.folder)

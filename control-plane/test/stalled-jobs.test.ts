@@ -54,7 +54,7 @@ test('stalled jobs: rank 0 that says nothing of a job any more, or repeats itsel
 })
 
 test('stalled jobs: a prompt that is read, and an answer that is written, may take many times as long', async (t) => {
-  const { url } = await startPlane(t, undefined, settings)
+  const { url } = await startPlane(t, undefined, { ...settings, stallMs: 1500 })
   const pool = await createPool(url)
   const {
     agents: [leader],
@@ -65,11 +65,11 @@ test('stalled jobs: a prompt that is read, and an answer that is written, may ta
     .call('submitJob', { params: { poolId: pool.poolId }, body: submission('long') })
   await leader.next('job-assign')
   const pause = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 200))
-  for (let readTokens = 256; readTokens <= 1280; readTokens += 256) {
+  for (let readTokens = 64; readTokens <= 1024; readTokens += 64) {
     leader.send({ type: 'job-progress', jobId, epoch, readTokens })
     await pause()
   }
-  leader.send({ type: 'job-started', jobId, epoch, promptTokens: 1280 })
+  leader.send({ type: 'job-started', jobId, epoch, promptTokens: 1024 })
   for (let index = 0; index < 5; index++) {
     leader.send({ type: 'job-tokens', jobId, epoch, firstIndex: index, tokens: [1], text: 'x' })
     await pause()

@@ -7,6 +7,7 @@ import { type TestContext, test } from 'node:test'
 import { connect as connectTls, createServer as createTlsServer, type TLSSocket } from 'node:tls'
 import { newControlPlaneKey } from '../../shared/identity/control-plane-key.ts'
 import { limits } from '../../shared/limits.ts'
+import { within } from '../../test/support/processes.ts'
 import { makeLeaf } from '../tls/certificates.ts'
 import {
   createKey,
@@ -205,7 +206,6 @@ test('tls: plain HTTP of another machine is refused in one line that says where 
 test('tls: whoever stays silent, or begins a handshake and does not go on, is cut; others are served meanwhile', async (t) => {
   const { url, key } = await start(t, 2000)
   const { port } = new URL(url)
-  const startedAt = performance.now()
   const slow = ['', '\x16', '\x16\x03\x01\x02\x00', '\x16\x03\x01\xff\xff'].flatMap((first) =>
     Array.from({ length: 20 }, () => {
       const socket = connect({ port: Number(port), host: '127.0.0.1', localAddress: elsewhere })
@@ -219,12 +219,11 @@ test('tls: whoever stays silent, or begins a handshake and does not go on, is cu
   )
   const pool = await createPool(tlsOf(url))
   assert.equal((await pool.admin.client(tlsOf(url), key).call('health', {})).status, 'ok')
-  await Promise.all(slow)
-  assert.ok(performance.now() - startedAt < 9000, 'they are cut in time')
+  await within(12_000, 'they are cut', Promise.all(slow))
 })
 
 test('tls: one address has no more than so many connections without a request; others are served', async (t) => {
-  const { url, key } = await start(t, 3000)
+  const { url, key } = await start(t, 120_000) // so that none is cut for being slow
   const { port } = new URL(url)
   const idle = Array.from({ length: 80 }, () =>
     connect({ port: Number(port), host: '127.0.0.1', localAddress: elsewhere }).on('error', () => undefined),
@@ -238,7 +237,7 @@ test('tls: one address has no more than so many connections without a request; o
         if (ended === 16) resolve(ended)
       })
     }
-    setTimeout(() => resolve(ended), 2000).unref()
+    setTimeout(() => resolve(ended), 60_000).unref()
   })
   assert.equal(cut, 16)
   const device = new TestDevice('A')

@@ -19,6 +19,7 @@ import type { TensorChannel } from '../channel.ts'
 import { type CollectiveChoice, type CollectiveSettings, createCollective } from '../../collective/chooser.ts'
 import type { Collective } from '../../collective/collective.ts'
 import { checkAllReduce, checkCollective, testData } from '../../collective/test/contract.ts'
+import { eventually } from '../../../test/support/processes.ts'
 import { createMemoryChannels } from '../test/memory-channel.ts'
 import type { SocketChannel, SocketChannelOptions } from './socket-channel.ts'
 import { createSocketRanks, linkSockets, socketChannelOver, testEpoch } from './test/linked-sockets.ts'
@@ -90,7 +91,6 @@ describe('socket channel', () => {
       const channel = socketChannelOver(0, own, { stepTimeoutMs: 300 })
       t.after(() => channel.close())
       t.after(() => silent.get(0)?.destroy())
-      const started = performance.now()
       const sendUntilFull = async (): Promise<void> => {
         for (let chunk = 0; chunk < 2 ** 28 / bytes; chunk++) await channel.send(1, { ...tag, chunk }, payloadOf(bytes))
       }
@@ -99,7 +99,6 @@ describe('socket channel', () => {
         assert.deepEqual(error.fields, { rank: 1, peer: 'node 1', seconds: 0.3 })
         return true
       })
-      assert.ok(performance.now() - started < 5000)
       await assert.rejects(channel.send(1, tag, payloadOf(4)), { code: 'collectiveTimeout' }, 'the link is over')
       await assert.rejects(channel.receive(1, tag), { code: 'collectiveTimeout' })
     }
@@ -117,7 +116,7 @@ describe('socket channel', () => {
     toVictim.resume().write(bytes)
     await Promise.all(waiting)
     for (const to of [1, 2]) await assert.rejects(channels[0].send(to, tag, payloadOf(4)), { code })
-    for (let tries = 0; !toVictim.destroyed && tries < 100; tries++) await pause(10)
+    for (let tries = 0; !toVictim.destroyed && tries < 3000; tries++) await pause(10)
     assert.ok(toVictim.destroyed, 'the link is cut')
   }
 
@@ -188,20 +187,18 @@ describe('looking for frames before the thread sleeps', () => {
     const ranks = (await setUp(t, 3, { spinMs: 2 })).map((channel) => createCollective(channel))
     await checkCollective(ranks)
     await checkAllReduce(ranks, 100_000)
-    await pause(20)
-    assert.ok(!isTurning())
+    await eventually(5000, 'it stops', () => !isTurning() || undefined)
   })
 
   it('goes on while one of two frames is missing, and no longer than it is told', async (t) => {
-    const [a, b] = await setUp(t, 3, { spinMs: 150 })
+    const [a, b] = await setUp(t, 3, { spinMs: 1000 })
     const waiting = [a.receive(1, tag), a.receive(2, tag)]
     for (const one of waiting) one.catch(() => {})
     await b.send(0, tag, payloadOf(4))
     await waiting[0]
     await pause(20)
     assert.ok(isTurning())
-    await pause(200)
-    assert.ok(!isTurning())
+    await eventually(5000, 'it stops', () => !isTurning() || undefined)
   })
 })
 
