@@ -79,6 +79,7 @@ export const latentPart = (
         { count, cut: 'rows', rows: kvRank + ropeDim, columns: hidden },
       ],
       cache: count * (kvRank + ropeDim),
+      activations: 4 * ((queryRank ?? 0) + kvRank + ropeDim),
     },
   }
 }

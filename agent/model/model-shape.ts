@@ -13,7 +13,7 @@ import { rolesOf } from './architecture/roles.ts'
 import { blockSizes, type Roles, type WeightType } from './architecture/tensor-roles.ts'
 import { isReblocked, reblockedTypes } from './blocks/reblock.ts'
 import { latentPart } from './latent-cut.ts'
-import { attentionCut, type HeadedSpec, isHeaded, widthCut, widthsOf } from './shard-ranges.ts'
+import { attentionCut, type HeadedSpec, isHeaded, normsProjection, widthCut, widthsOf } from './shard-ranges.ts'
 
 const isAttention = (mixer: MixerSpec): mixer is AttentionSpec => mixer.kind === 'attention'
 
@@ -24,6 +24,8 @@ const headsPart = (spec: ModelSpec, name: string, mixers: readonly AttentionSpec
   const withKeys = mixers.filter(({ kvFrom }) => kvFrom === undefined).length
   const withValues = mixers.filter(({ kvFrom, keyIsValue }) => kvFrom === undefined && !keyIsValue).length
   const gates = mixers.filter(({ outputGate }) => outputGate).length
+  const copied = mixers.filter(normsProjection)
+  const copiedKeys = copied.filter(({ kvFrom }) => kvFrom === undefined).length
   const rowsOf = (count: number, rows: number): MatrixGroup[] =>
     count === 0 ? [] : [{ count, cut: 'rows', rows: rows * headDim, columns: spec.hidden }]
   return {
@@ -31,8 +33,8 @@ const headsPart = (spec: ModelSpec, name: string, mixers: readonly AttentionSpec
     units: kvHeads,
     together: 1,
     matrices: [
-      ...rowsOf(mixers.length, group),
-      ...rowsOf(withKeys, 1),
+      ...rowsOf(mixers.length - copied.length, group),
+      ...rowsOf(withKeys - copiedKeys, 1),
       ...rowsOf(withValues, 1),
       ...rowsOf(gates, group),
       { count: mixers.length, cut: 'columns', rows: spec.hidden, columns: group * headDim },
@@ -40,6 +42,13 @@ const headsPart = (spec: ModelSpec, name: string, mixers: readonly AttentionSpec
     cache: 2 * withKeys * headDim,
     state: 0,
     activations: 4 * (2 * group + 2) * headDim,
+    ...(copied.length > 0 && {
+      copied: {
+        matrices: [...rowsOf(copied.length, heads), ...rowsOf(copiedKeys, kvHeads)],
+        cache: 0,
+        activations: 3 * (heads + kvHeads) * headDim,
+      },
+    }),
   }
 }
 
@@ -80,12 +89,17 @@ const columnsPart = (spec: ModelSpec, name: string, width: number, layers: reado
   }
 }
 
+/** Norms over more than one head. */
+const mixerWhole = (mixer: MixerSpec): number => {
+  if (mixer.kind === 'mla') return (mixer.queryRank ?? 0) + mixer.kvRank
+  return mixer.kind === 'attention' && normsProjection(mixer) ? (mixer.heads + mixer.kvHeads) * mixer.headDim : 0
+}
+
 /** Numbers that every rank holds. */
 const wholeOf = ({ hidden }: ModelSpec, layers: readonly LayerSpec[]): number =>
   layers.reduce((sum, { mixer, feedForward: { experts, dense } }) => {
     const columns = (dense?.bias ? dense.ffn : 0) + (experts?.bias ? experts.count * (2 * experts.ffn + hidden) : 0)
-    const latents = mixer.kind === 'mla' ? (mixer.queryRank ?? 0) + mixer.kvRank : 0
-    return sum + (experts?.count ?? 0) * (hidden + 3) + 10 * hidden + latents + 2 * columns
+    return sum + (experts?.count ?? 0) * (hidden + 3) + 10 * hidden + mixerWhole(mixer) + 2 * columns
   }, hidden)
 
 /** As a Llama is cut: one kind of attention and one MLP in all layers. */
@@ -99,6 +113,7 @@ const isPlain = (spec: ModelSpec): boolean =>
       mixer.kvFrom === undefined &&
       !mixer.keyIsValue &&
       !mixer.outputGate &&
+      !normsProjection(mixer) &&
       experts === undefined &&
       gated &&
       dense?.ffn === spec.kinds[0].feedForward.dense?.ffn,
@@ -145,7 +160,10 @@ const finest = (type: WeightType): WeightType => (isReblocked(type) ? reblockedT
 
 /** The part of the shape that a matrix of a layer belongs to. */
 const partName = (spec: ModelSpec, { mixer, feedForward }: LayerSpec, role: string): string | undefined => {
-  if (/^attention\.(q|k|v|o|gate)$/.test(role) && isAttention(mixer)) return attentionCut(spec, mixer)
+  if (/^attention\.(q|k|v|o|gate)$/.test(role) && isAttention(mixer)) {
+    const cut = attentionCut(spec, mixer)
+    return normsProjection(mixer) && /\.[qk]$/.test(role) ? copiesOf(cut) : cut
+  }
   if (/^mla\.(q|qb|kb|vb|o)$/.test(role) && isHeaded(mixer)) return attentionCut(spec, mixer)
   if (/^mla\.(qa|kva)$/.test(role) && isHeaded(mixer)) return copiesOf(attentionCut(spec, mixer))
   const matrix = /^mlp\.(?:(experts|shared)\.)?(?:gate|up|down)$/.exec(role)

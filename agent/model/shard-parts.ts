@@ -6,7 +6,7 @@ import type { AttentionSpec, ExpertsSpec, FeedForwardSpec, LayerSpec, ModelSpec 
 import { layerSpec } from './architecture/model-spec.ts'
 import type { RoleTensor, Roles } from './architecture/tensor-roles.ts'
 import { latentMatrices, latentPlain } from './latent-cut.ts'
-import { columnsOf, headsOf, isFirst } from './shard-ranges.ts'
+import { columnsOf, headsOf, isFirst, normsProjection } from './shard-ranges.ts'
 import {
   all,
   type MatrixPart,
@@ -50,40 +50,50 @@ const joined = (
       ]
     : parts.map(({ name: role, rows }) => stacked(role, columns, [{ role, rows }]))
 
-const attentionMatrices = ({ spec, ranges, at }: LayerCut, mixer: AttentionSpec, fusing: Fusing): MatrixPart[] => {
+/** Rows of q, k and v that a rank with these heads has, and those of o's columns. */
+const attentionRows = ({ spec, ranges }: LayerCut, mixer: AttentionSpec): Record<'q' | 'k' | 'v' | 'own', Range> => {
   const { heads, kvHeads } = headsOf(spec, ranges, mixer)
+  const [own, v] = [scaled(heads, mixer.headDim), scaled(kvHeads, mixer.headDim)]
+  return normsProjection(mixer) && sizeOf(heads) > 0
+    ? { q: all(mixer.heads * mixer.headDim), k: all(mixer.kvHeads * mixer.headDim), v, own }
+    : { q: own, k: v, v, own }
+}
+
+const attentionMatrices = (cut: LayerCut, mixer: AttentionSpec, fusing: Fusing): MatrixPart[] => {
+  const { spec, at } = cut
   const name = `${at}.attention`
-  const [q, kv] = [scaled(heads, mixer.headDim), scaled(kvHeads, mixer.headDim)]
+  const { q, k, v, own } = attentionRows(cut, mixer)
   const projections = [
     { name: `${name}.q`, rows: q },
-    ...(mixer.kvFrom === undefined ? [{ name: `${name}.k`, rows: kv }] : []),
-    ...(mixer.kvFrom === undefined && !mixer.keyIsValue ? [{ name: `${name}.v`, rows: kv }] : []),
+    ...(mixer.kvFrom === undefined ? [{ name: `${name}.k`, rows: k }] : []),
+    ...(mixer.kvFrom === undefined && !mixer.keyIsValue ? [{ name: `${name}.v`, rows: v }] : []),
   ]
   return [
     ...joined(`${name}.qkv`, spec.hidden, projections, fusing),
-    ...(mixer.outputGate ? [stacked(`${name}.gate`, spec.hidden, [{ role: `${name}.gate`, rows: q }])] : []),
-    sliced(`${name}.o`, spec.hidden, q),
+    ...(mixer.outputGate ? [stacked(`${name}.gate`, spec.hidden, [{ role: `${name}.gate`, rows: own }])] : []),
+    sliced(`${name}.o`, spec.hidden, own),
   ]
 }
 
-const attentionPlain = ({ spec, ranges, at }: LayerCut, mixer: AttentionSpec): PlainPart[] => {
-  const { heads, kvHeads } = headsOf(spec, ranges, mixer)
+const attentionPlain = (cut: LayerCut, mixer: AttentionSpec): PlainPart[] => {
+  const { spec, ranges, at } = cut
+  const { heads } = headsOf(spec, ranges, mixer)
   const name = `${at}.attention`
-  const [q, kv] = [scaled(heads, mixer.headDim), scaled(kvHeads, mixer.headDim)]
+  const { q, k, v } = attentionRows(cut, mixer)
   const withKeys = mixer.kvFrom === undefined
   const biases = [
     { role: `${name}.q.bias`, rows: q },
-    ...(withKeys ? [{ role: `${name}.k.bias`, rows: kv }] : []),
-    ...(withKeys && !mixer.keyIsValue ? [{ role: `${name}.v.bias`, rows: kv }] : []),
+    ...(withKeys ? [{ role: `${name}.k.bias`, rows: k }] : []),
+    ...(withKeys && !mixer.keyIsValue ? [{ role: `${name}.v.bias`, rows: v }] : []),
   ]
   const qkNorm = mixer.qkNorm?.weight ? mixer.qkNorm : undefined
   return [
     ...(mixer.bias.qkv ? [vector(`${name}.qkv.bias`, biases)] : []),
     ...(mixer.bias.o && isFirst(heads) ? [wholeVector(`${name}.o.bias`, spec.hidden)] : []),
-    ...(qkNorm?.over === 'head'
+    ...(qkNorm
       ? [
-          wholeVector(`${name}.qNorm`, mixer.headDim),
-          ...(withKeys ? [wholeVector(`${name}.kNorm`, mixer.headDim)] : []),
+          wholeVector(`${name}.qNorm`, qkNorm.over === 'head' ? mixer.headDim : sizeOf(q)),
+          ...(withKeys ? [wholeVector(`${name}.kNorm`, qkNorm.over === 'head' ? mixer.headDim : sizeOf(k))] : []),
         ]
       : []),
     ...(mixer.sinks ? [vector(`${name}.sinks`, [{ role: `${name}.sinks`, rows: heads }])] : []),

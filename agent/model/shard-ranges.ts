@@ -65,6 +65,13 @@ export const headsOf = (spec: ModelSpec, ranges: RankRanges, mixer: HeadedSpec):
   return { kvHeads, heads: { start: kvHeads.start * group, end: kvHeads.end * group } }
 }
 
+/**
+ * True where q and k are normed over all of their heads: a rank with heads then has all rows of both, and takes its own
+ * heads from them. The other way would be a sum of two numbers a row over all ranks in the middle of every layer: half
+ * as many messages again, where the copies are a few percent of the weights.
+ */
+export const normsProjection = ({ qkNorm }: AttentionSpec): boolean => qkNorm?.over === 'projection'
+
 /** Columns of a rank in MLPs of that width. */
 export const columnsOf = (spec: Pick<ModelSpec, 'kinds'>, ranges: RankRanges, width: number): Range => {
   const cut = widthCut(spec, width)

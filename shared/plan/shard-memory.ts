@@ -84,17 +84,17 @@ export const weightBytes = (shape: ModelShape, quant: Quant, ranges: RankRanges)
         : matrixBytes(sizeOf(ranges.vocab), shape.hidden, quant)),
   )
 
-/** Sum over the units of these ranges. */
+/** Sum over the units of these ranges, and what comes with the first of them. */
 const held = (shape: ModelShape, ranges: RankRanges, what: 'cache' | 'state' | 'activations'): number =>
-  partsOf(shape).reduce((sum, part) => sum + sizeOf(rangeOf(ranges, part)) * part[what], 0)
-
-/** Values that a token leaves on every rank which holds some of a part, whatever it holds. */
-const copiedCache = (shape: ModelShape, ranges: RankRanges): number =>
-  partsOf(shape).reduce((sum, part) => sum + (sizeOf(rangeOf(ranges, part)) > 0 ? (part.copied?.cache ?? 0) : 0), 0)
+  partsOf(shape).reduce((sum, part) => {
+    const units = sizeOf(rangeOf(ranges, part))
+    const copied = what === 'state' || units === 0 ? 0 : (part.copied?.[what] ?? 0)
+    return sum + units * part[what] + copied
+  }, 0)
 
 /** Bytes for one more token of context: keys and values as f32, and its column in the attention masks of a step. */
 export const bytesPerToken = (shape: ModelShape, ranges: RankRanges): number =>
-  (held(shape, ranges, 'cache') + copiedCache(shape, ranges)) * 4 + stepRows * 4
+  held(shape, ranges, 'cache') * 4 + stepRows * 4
 
 /** Bytes of activations of one step, on their way in and out and inside a half layer; and the state of a sequence. */
 const stepBytes = (shape: ModelShape, ranges: RankRanges): number =>

@@ -32,8 +32,10 @@ export const ModelPart = Type.Object({
   state: Total,
   /** Of one unit: values of a row while a half layer runs. */
   activations: Total,
-  /** What every rank holds whole that holds a unit: matrices, and values that a token leaves in caches. */
-  copied: Type.Optional(Type.Object({ matrices: Type.Array(MatrixGroup, { maxItems: 64 }), cache: Total })),
+  /** What every rank has whole that holds a unit, whatever it holds: the same as above. */
+  copied: Type.Optional(
+    Type.Object({ matrices: Type.Array(MatrixGroup, { maxItems: 64 }), cache: Total, activations: Total }),
+  ),
 })
 export type ModelPart = Type.Static<typeof ModelPart>
 

@@ -1,7 +1,7 @@
 /** The attention of own heads: projections, norms, rotation, cache and softmax over each sequence. */
 import { sizeOf } from '../../../shared/plan/shard-plan.ts'
 import type { AttentionSpec } from '../../model/architecture/model-spec.ts'
-import { headsOf } from '../../model/shard-ranges.ts'
+import { headsOf, normsProjection } from '../../model/shard-ranges.ts'
 import type { Span } from '../backend.ts'
 import type { Pointer } from './library.ts'
 import { bucketedLength } from './lengths.ts'
@@ -23,6 +23,8 @@ interface Attention {
   readonly name: string
   readonly heads: number
   readonly kvHeads: number
+  /** All of q and k where they are normed over all heads, and their own else. */
+  readonly projected: Record<'q' | 'k', { readonly heads: number; readonly firstOwn: number }>
   /** Which of the masks of a step it sees by. */
   readonly mask: number
 }
@@ -55,26 +57,40 @@ interface Projections {
   readonly qk: HeadRows | undefined
 }
 
-/** Own rows of q, k and v. */
-const project = (building: Building, { mixer, name, heads, kvHeads }: Attention, x: Pointer): Projections => {
+/** Own heads of what was projected. */
+const narrowed = (
+  { mixer, heads, kvHeads, projected: of }: Attention,
+  letter: 'q' | 'k',
+  rows: HeadRows,
+): HeadRows => ({
+  ...rows,
+  heads: letter === 'q' ? heads : kvHeads,
+  offset: rows.offset + of[letter].firstOwn * mixer.headDim * f32Bytes,
+})
+
+/** Own rows of q, k and v; all of q and k where their norm is over all. */
+const project = (building: Building, attention: Attention, x: Pointer): Projections => {
+  const { mixer, name, kvHeads } = attention
+  const [heads, keyHeads] = [attention.projected.q.heads, attention.projected.k.heads]
   const { ggml, weights, context } = building
   const headBytes = mixer.headDim * f32Bytes
   const withKeys = mixer.kvFrom === undefined
+  const ownKeys = (k: HeadRows | undefined): HeadRows | undefined => k && narrowed(attention, 'k', k)
   if (weights.has(`${name}.qkv`)) {
     const tensor = projected(building, `${name}.qkv`, x)
-    const all = heads + (withKeys ? (mixer.keyIsValue ? 1 : 2) * kvHeads : 0)
+    const all = heads + (withKeys ? keyHeads + (mixer.keyIsValue ? 0 : kvHeads) : 0)
     const part = (first: number, count: number): HeadRows => ({
       tensor,
       heads: count,
       rowBytes: all * headBytes,
       offset: first * headBytes,
     })
-    const k = withKeys ? part(heads, kvHeads) : undefined
+    const k = withKeys ? part(heads, keyHeads) : undefined
     return {
       q: part(0, heads),
       k,
-      v: withKeys && !mixer.keyIsValue ? part(heads + kvHeads, kvHeads) : k,
-      qk: withKeys ? part(0, heads + kvHeads) : undefined,
+      v: withKeys && !mixer.keyIsValue ? part(heads + keyHeads, kvHeads) : ownKeys(k),
+      qk: withKeys ? part(0, heads + keyHeads) : undefined,
     }
   }
   /** Its biases lie in one vector. @param first head of them */
@@ -84,20 +100,24 @@ const project = (building: Building, { mixer, name, heads, kvHeads }: Attention,
     const bias = ggml.view_1d(context, weights.get(`${name}.qkv.bias`), count * mixer.headDim, first * headBytes)
     return rowsOfHeads(mixer, ggml.add(context, y, bias), count)
   }
-  const k = withKeys ? part('k', heads, kvHeads) : undefined
+  const k = withKeys ? part('k', heads, keyHeads) : undefined
   return {
     q: part('q', 0, heads),
     k,
-    v: withKeys && !mixer.keyIsValue ? part('v', heads + kvHeads, kvHeads) : k,
+    v: withKeys && !mixer.keyIsValue ? part('v', heads + keyHeads, kvHeads) : ownKeys(k),
     qk: undefined,
   }
 }
 
-/** Norm of each head of q or k. */
-const headNorm = (building: Building, { mixer, name }: Attention, letter: 'q' | 'k', rows: HeadRows): HeadRows => {
+/** Norm of q or k: of each head, or of all of them. */
+const qkNormed = (building: Building, { mixer, name }: Attention, letter: 'q' | 'k', rows: HeadRows): HeadRows => {
   const { ggml, weights, context, options } = building
   const { epsilon } = options.spec.norm
-  const scaled = ggml.rms_norm(context, whole(building, mixer, rows), epsilon)
+  const { tensor, rowBytes, offset } = rows
+  const x = normsProjection(mixer)
+    ? ggml.view_2d(context, tensor, rows.heads * mixer.headDim, building.rows.count, rowBytes, offset)
+    : whole(building, mixer, rows)
+  const scaled = mixer.qkNorm?.kind === 'layer' ? ggml.norm(context, x, epsilon) : ggml.rms_norm(context, x, epsilon)
   const weight = `${name}.${letter}Norm`
   const y = mixer.qkNorm?.weight ? ggml.mul(context, scaled, weights.get(weight)) : scaled
   return rowsOfHeads(mixer, y, rows.heads)
@@ -123,9 +143,10 @@ const turned = (
     }
   }
   const one = (letter: 'q' | 'k', rows: HeadRows): HeadRows => {
-    const before = qkNorm?.when === 'beforeRope' ? headNorm(building, attention, letter, rows) : rows
-    const turnedRows = rotated(building, attention, before)
-    return qkNorm?.when === 'afterRope' ? headNorm(building, attention, letter, turnedRows) : turnedRows
+    if (qkNorm?.when === 'afterRope')
+      return narrowed(attention, letter, qkNormed(building, attention, letter, rotated(building, attention, rows)))
+    const before = qkNorm ? qkNormed(building, attention, letter, rows) : rows
+    return rotated(building, attention, narrowed(attention, letter, before))
   }
   return { q: one('q', q), k: k && one('k', k) }
 }
@@ -193,6 +214,12 @@ export const attentionPart = (
     name,
     heads: sizeOf(heads),
     kvHeads: sizeOf(kvHeads),
+    projected: normsProjection(mixer)
+      ? {
+          q: { heads: mixer.heads, firstOwn: heads.start },
+          k: { heads: mixer.kvHeads, firstOwn: kvHeads.start },
+        }
+      : { q: { heads: sizeOf(heads), firstOwn: 0 }, k: { heads: sizeOf(kvHeads), firstOwn: 0 } },
     mask: io.maskKind(mixer.mask),
   }
   const projections = project(building, attention, x)

@@ -98,6 +98,22 @@ export const specs: Readonly<Record<string, ModelSpec>> = {
     layer({ mixer: attention({ qkNorm: { over: 'head', kind: 'rms', weight: true, when: 'beforeRope' } }) }),
     layer({ mixer: attention({ qkNorm: { over: 'head', kind: 'rms', weight: false, when: 'afterRope' } }) }),
   ]),
+  'norms over all queries and keys, with means, without weights, where values are keys': model([
+    layer({
+      block: 'post',
+      mixer: attention({
+        qkNorm: { over: 'projection', kind: 'rms', weight: true, when: 'beforeRope' },
+        bias: { qkv: true, o: false },
+      }),
+    }),
+    layer({ mixer: attention({ qkNorm: { over: 'head', kind: 'layer', weight: true, when: 'beforeRope' } }) }),
+    layer({
+      mixer: attention({
+        keyIsValue: true,
+        qkNorm: { over: 'projection', kind: 'layer', weight: false, when: 'afterRope' },
+      }),
+    }),
+  ]),
   'windows and chunks beside full attention, one layer without rotation': model([
     layer({ mixer: attention({ mask: window(5) }) }),
     layer({ mixer: attention({ rope: undefined }) }),

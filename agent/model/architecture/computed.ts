@@ -6,10 +6,8 @@ import type { AttentionSpec, LayerSpec, ModelSpec } from './model-spec.ts'
 
 const attentionProblem = (
   { context, layers }: ModelSpec,
-  { qkNorm, kvFrom, temperature, rope }: AttentionSpec,
+  { kvFrom, temperature, rope }: AttentionSpec,
 ): string | undefined => {
-  if (qkNorm?.over === 'projection') return 'a norm of queries and keys over the whole projection'
-  if (qkNorm?.kind === 'layer') return 'a layer norm of queries and keys'
   if (kvFrom !== undefined && !(kvFrom >= 0 && kvFrom < layers.length)) return `keys and values of layer ${kvFrom}`
   if (temperature) return 'a temperature of queries by position'
   if (rope?.long && context > rope.long.beyond) return 'longrope beyond the first context'
