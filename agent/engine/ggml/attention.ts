@@ -3,7 +3,7 @@ import { sizeOf } from '../../../shared/plan/shard-plan.ts'
 import type { AttentionSpec } from '../../model/architecture/model-spec.ts'
 import { headsOf, normsProjection } from '../../model/shard-ranges.ts'
 import type { Span } from '../backend.ts'
-import type { Pointer } from './library.ts'
+import { type Pointer, types } from './library.ts'
 import { bucketedLength } from './lengths.ts'
 import { type Building, f32Bytes, projected } from './parts.ts'
 import { joinedSpans, maskOf, storeRows, turnedBy } from './spans.ts'
@@ -123,8 +123,30 @@ const qkNormed = (building: Building, { mixer, name }: Attention, letter: 'q' | 
   return rowsOfHeads(mixer, y, rows.heads)
 }
 
-const rotated = (building: Building, { mixer }: Attention, rows: HeadRows): HeadRows =>
-  mixer.rope ? rowsOfHeads(mixer, turnedBy(building, whole(building, mixer, rows), mixer.rope), rows.heads) : rows
+const rotated = (building: Building, { mixer }: Attention, rows: HeadRows): HeadRows => {
+  const { ggml, context } = building
+  const { rope, headDim } = mixer
+  if (!rope) return rows
+  if (rope.at === 'head' || rope.span === headDim)
+    return rowsOfHeads(mixer, turnedBy(building, whole(building, mixer, rows), rope), rows.heads)
+  const still = headDim - rope.span
+  const { tensor, heads, rowBytes, offset } = rows
+  const part = (first: number, size: number): Pointer => {
+    const start = offset + first * f32Bytes
+    return ggml.view_3d(context, tensor, size, heads, building.rows.count, headDim * f32Bytes, rowBytes, start)
+  }
+  const tail = turnedBy(building, part(still, rope.span), rope)
+  return rowsOfHeads(mixer, ggml.concat(context, part(0, still), tail, 0), rows.heads)
+}
+
+/** Queries times the factor of their position. */
+const cooled = (building: Building, { mixer }: Attention, q: HeadRows): HeadRows => {
+  const { ggml, context, io, rows } = building
+  if (!mixer.temperature) return q
+  const factors = ggml.new_tensor_3d(context, types.f32, 1, 1, rows.count)
+  io.placeTemperature(factors, rows.first, mixer.temperature)
+  return rowsOfHeads(mixer, ggml.mul(context, whole(building, mixer, q), factors), q.heads)
+}
 
 /** Queries and keys as the softmax takes them. */
 const turned = (
@@ -223,7 +245,8 @@ export const attentionPart = (
     mask: io.maskKind(mixer.mask),
   }
   const projections = project(building, attention, x)
-  const { q, k } = turned(building, attention, projections)
+  const { q: hot, k } = turned(building, attention, projections)
+  const q = cooled(building, attention, hot)
   const plainValues = projections.v
   if (k && plainValues) {
     const v = mixer.valueNorm

@@ -4,6 +4,7 @@ import type { MaskSpec } from '../../model/architecture/model-spec.ts'
 import { headsOf, isHeaded } from '../../model/shard-ranges.ts'
 import type { BackendOptions, Buffers, Span } from '../backend.ts'
 import { firstSeen, maskKindsOf, sameMask } from '../masks.ts'
+import { sameTemperature, type Temperature, temperatureAt, temperaturesOf } from '../temperatures.ts'
 import type { Ggml, Pointer } from './library.ts'
 import { align, alignment, createMemory, type SharedMemory, wrapMemory } from './memory.ts'
 
@@ -77,6 +78,9 @@ export class IoMemory {
   readonly #choice: number
   readonly #factors: number
   readonly #joined: number
+  /** Factors of queries, those of each kind one behind another: f32 [rows]. */
+  readonly #factorsOfQueries: number
+  readonly #temperatures: readonly Temperature[]
   readonly #maskKinds: readonly MaskSpec[]
   /** Masks of each part of a step, under its first row: parts run in turn, so the masks of all are needed at once. */
   readonly #masks = new Map<number, Masks>()
@@ -98,7 +102,9 @@ export class IoMemory {
     this.#choice = this.#indices + align(rows * 8 + 64 * rows)
     this.#factors = this.#choice + align(rows * this.#used * 4)
     this.#joined = this.#factors + align(rows * this.#used * 4)
-    this.#own = createMemory(ggml, this.#joined + align(rows * this.#joinedRowBytes))
+    this.#temperatures = temperaturesOf(options.spec)
+    this.#factorsOfQueries = this.#joined + align(rows * this.#joinedRowBytes)
+    this.#own = createMemory(ggml, this.#factorsOfQueries + this.#temperatures.length * align(rows * 4))
   }
 
   placeHidden(tensor: Pointer, firstRow: number): void {
@@ -124,6 +130,11 @@ export class IoMemory {
 
   placeJoined(tensor: Pointer, firstRow: number): void {
     this.#own.place(tensor, this.#joined + firstRow * this.#joinedRowBytes)
+  }
+
+  placeTemperature(tensor: Pointer, firstRow: number, temperature: Temperature): void {
+    const kind = this.#temperatures.findIndex((one) => sameTemperature(one, temperature))
+    this.#own.place(tensor, this.#factorsOfQueries + kind * align(this.rows * 4) + firstRow * 4)
   }
 
   /** Experts of the rows from `firstRow` on. */
@@ -197,6 +208,12 @@ export class IoMemory {
       for (let row = 0; row < span.count; row++) {
         positions[row] = span.position + row
         rows[row] = BigInt(span.position + row)
+      }
+      for (const [number, temperature] of this.#temperatures.entries()) {
+        const at = start + this.#factorsOfQueries + number * align(this.rows * 4) + span.start * 4
+        new Float32Array(memory, at, span.count).set(
+          Float32Array.from({ length: span.count }, (_, row) => temperatureAt(temperature, span.position + row)),
+        )
       }
       for (const [number, kind] of this.#maskKinds.entries()) {
         const at = masks.memory.start + number * masks.kindBytes + offsets[index]

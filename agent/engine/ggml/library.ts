@@ -97,6 +97,7 @@ const baseFunctions = {
   gelu_erf: [p, [p, p]],
   cont: [p, [p, p]],
   concat: [p, [p, p, p, 'int']],
+  repeat_4d: [p, [p, p, n, n, n, n]],
   swiglu_split: [p, [p, p, p]],
   swiglu_oai: [p, [p, p, p, 'float', 'float']],
   set_rows: [p, [p, p, p, p]],

@@ -26,7 +26,7 @@ const shared = (building: Building, spec: FeedForwardSpec, name: string, x: Poin
 const chosenExperts = (
   building: Building,
   { activation, gated }: FeedForwardSpec,
-  { used }: ExpertsSpec,
+  { used, weightOnInput }: ExpertsSpec,
   { name, x }: { readonly name: string; readonly x: Pointer },
 ): Pointer => {
   const { ggml, weights, context, io, rows, options, graph } = building
@@ -35,7 +35,10 @@ const chosenExperts = (
   io.placeChoice(ids, rows.first)
   const factors = ggml.new_tensor_3d(context, types.f32, 1, used, rows.count)
   io.placeFactors(factors, rows.first)
-  const input = ggml.reshape_3d(context, x, hidden, 1, rows.count)
+  const plain = ggml.reshape_3d(context, x, hidden, 1, rows.count)
+  const input = weightOnInput
+    ? ggml.mul(context, ggml.repeat_4d(context, plain, hidden, used, rows.count, 1), factors)
+    : plain
   const product = (part: string, from: Pointer): Pointer => {
     const y = ggml.mul_mat_id(context, weights.get(`${name}.${part}`), from, ids)
     const bias = `${name}.${part}.bias`
@@ -43,7 +46,7 @@ const chosenExperts = (
   }
   const gate = gated ? product('gate', input) : undefined
   const y = product('down', activated(ggml, context, activation, { gate, up: product('up', input) }))
-  const weighted = ggml.mul(context, y, factors) // [hidden, used, rows]
+  const weighted = weightOnInput ? y : ggml.mul(context, y, factors) // [hidden, used, rows]
   const rowBytes = used * hidden * f32Bytes
   const one = (index: number): Pointer =>
     ggml.view_2d(context, weighted, hidden, rows.count, rowBytes, index * hidden * f32Bytes)

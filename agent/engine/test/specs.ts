@@ -187,6 +187,20 @@ export const specs: Readonly<Record<string, ModelSpec>> = {
       feedForward: experts({ ffn: 64, shared: { ffn: 128, gated: false } }),
     }),
   ]),
+  'factors of queries by position, the end of the head turned, beside experts an MLP': model([
+    layer({
+      mixer: attention({
+        temperature: { floor: 8, coefficient: 0.7, offset: 1 },
+        rope: rope(8, 1e4, { at: 'tail', pairing: 'interleaved' }),
+      }),
+      feedForward: experts({ shared: { ffn: 160, gated: false } }, { dense: { ffn: 96, bias: true } }),
+    }),
+    layer({
+      mixer: attention({ rope: undefined, temperature: { floor: 5, coefficient: 0.4, offset: 0 } }),
+      feedForward: experts({ weightOnInput: true, bias: true, routerBias: true, score: 'sigmoid' }),
+    }),
+    layer({ feedForward: experts({ weightOnInput: true, used: 1, shared: { ffn: 160, gated: false } }) }),
+  ]),
   'one expert of scaled ones, a gated shared one, parallel halves': model([
     layer({
       block: 'parallel',

@@ -4,23 +4,16 @@
  */
 import type { AttentionSpec, LayerSpec, ModelSpec } from './model-spec.ts'
 
-const attentionProblem = (
-  { context, layers }: ModelSpec,
-  { kvFrom, temperature, rope }: AttentionSpec,
-): string | undefined => {
+const attentionProblem = ({ context, layers }: ModelSpec, { kvFrom, rope }: AttentionSpec): string | undefined => {
   if (kvFrom !== undefined && !(kvFrom >= 0 && kvFrom < layers.length)) return `keys and values of layer ${kvFrom}`
-  if (temperature) return 'a temperature of queries by position'
   if (rope?.long && context > rope.long.beyond) return 'longrope beyond the first context'
-  if (rope?.at === 'tail') return 'a rotation at the end of the head'
   return undefined
 }
 
 const layerProblem = (spec: ModelSpec, { mixer, feedForward }: LayerSpec): string | undefined => {
-  const { experts, dense, activation, gated } = feedForward
+  const { activation, gated } = feedForward
   if (mixer.kind === 'delta') return 'gated delta layers'
   if (typeof activation === 'object' && !gated) return 'a clamped GLU without a gate'
-  if (experts?.weightOnInput) return 'experts whose weight multiplies their input'
-  if (dense && experts) return 'an MLP beside experts in one layer'
   return mixer.kind === 'mla' ? undefined : attentionProblem(spec, mixer)
 }
 
