@@ -92,6 +92,8 @@ export interface LlamaModel {
   readonly vocab: number
   /** @throws Error with the last words of llama.cpp */
   context(threads: number, params: Params<typeof contextFields>): LlamaContext
+  /** Tokens of a text, in which nothing is special. @throws Error with the last words of llama.cpp */
+  tokenize(text: string): number[]
   close(): void
 }
 
@@ -129,6 +131,7 @@ const bind = (koffi: Koffi, folder: string) => {
     clear: library.func('llama_memory_clear', 'void', [p, 'bool']),
     vocab: library.func('llama_model_get_vocab', p, [p]),
     vocabSize: library.func('llama_vocab_n_tokens', 'int32', [p]) as (vocab: unknown) => number,
+    tokenize: library.func('llama_tokenize', 'int32', [p, p, 'int32', p, 'int32', 'bool', 'bool']),
     quantizeDefaults: library.func('llama_model_quantize_default_params', quantization, []) as () => object,
     quantize: library.func('llama_model_quantize', 'uint32', ['str', 'str', koffi.pointer(quantization)]),
     freeContext: library.func('llama_free', 'void', [p]),
@@ -238,6 +241,14 @@ export const openLlama = (): Llama => {
       const vocab = native.vocabSize(native.vocab(model))
       return {
         vocab,
+        tokenize: (text) => {
+          const bytes = Buffer.from(text)
+          // a token is a byte at least, but for those that are added
+          const tokens = new Int32Array(bytes.length + 8)
+          const sizes = [bytes.length, tokens.length] as const
+          const count = native.tokenize(native.vocab(model), bytes, sizes[0], tokens, sizes[1], false, false) as number
+          return count < 0 ? fail('did not read a text') : [...tokens.subarray(0, count)]
+        },
         context: (threads, more) => {
           const given = { ...native.contextDefaults(), n_threads: threads, n_threads_batch: threads, ...more }
           const handle = native.newContext(model, given)

@@ -122,7 +122,7 @@ for (const [name, metadata, message] of [
     { ...qwen(), 'tokenizer.ggml.pre': undefined },
     /does not say how text is cut.*supported: llama-bpe/,
   ],
-  ['an unknown way to cut', qwen({ 'tokenizer.ggml.pre': text('kimi-k2') }), /tokenizer\.ggml\.pre is "kimi-k2"/],
+  ['an unknown way to cut', qwen({ 'tokenizer.ggml.pre': text('yi-x') }), /tokenizer\.ggml\.pre is "yi-x"/],
   ['no merges', { ...qwen(), 'tokenizer.ggml.merges': undefined }, /no tokenizer\.ggml\.merges/],
   ['half a merge', qwen({ 'tokenizer.ggml.merges': { type: 'string', values: ['ab'] } }), /merge "ab" is no pair/],
   [

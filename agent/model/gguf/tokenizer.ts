@@ -86,9 +86,12 @@ const addedTokens = (tokens: readonly Token[], isSpaced: boolean): Json[] =>
 const vocabularyOf = (tokens: readonly Token[]): Json =>
   Object.fromEntries(tokens.filter((token) => !isAdded(token)).map(({ id, text }) => [text, id]))
 
-/** Pairs, one a line: the space between them is the first one that is not the beginning of the left part. */
-const readMerges = (metadata: GgufMetadata): [string, string][] => {
+/**
+ * @param tokens in whose order merges are where the file has none
+ * Pairs, one a line: the space between them is the first one that is not the beginning of the left part. */
+const readMerges = (metadata: GgufMetadata, tokens: readonly Token[] = []): [string, string][] => {
   const lines = metadata.texts('tokenizer.ggml.merges')
+  if (lines === undefined && tokens.length > 0) return mergesByScore(tokens.map((one) => ({ ...one, score: -one.id })))
   if (lines === undefined) throw new Error('it has no tokenizer.ggml.merges')
   return lines.map((line): [string, string] => {
     const at = line.indexOf(' ', 1)
@@ -187,13 +190,14 @@ const byteLevel = (metadata: GgufMetadata, tokens: readonly Token[]): Made => {
     throw new Error(`it does not say how text is cut (tokenizer.ggml.pre): use a newer file of the model; ${supported}`)
   if (!Object.hasOwn(ggufPreTokenizers, name))
     throw new Error(`tokenizer.ggml.pre is ${shown(name)}, which is not supported; ${supported}`)
-  const { steps, ignoresMerges = false, addsBegin = false, normalizer = null } = ggufPreTokenizers[name]
+  const found = ggufPreTokenizers[name]
+  const { steps, ignoresMerges = false, addsBegin = false, mayLackMerges = false, normalizer = null } = found
   return {
     tokenizer: file(addedTokens(tokens, false), {
       normalizer,
       pre_tokenizer: { type: 'Sequence', pretokenizers: steps },
       decoder: { type: 'ByteLevel', add_prefix_space: true, trim_offsets: true, use_regex: true },
-      model: bpe(tokens, readMerges(metadata), { ignore_merges: ignoresMerges }),
+      model: bpe(tokens, readMerges(metadata, mayLackMerges ? tokens : []), { ignore_merges: ignoresMerges }),
     }),
     addsBegin,
   }

@@ -6,6 +6,7 @@
  * | --- | --- |
  * | {file, tokens, context, step} | {logits}: base64 of f32 [tokens, vocab]; `step` tokens at once |
  * | {file, tokens, context, greedy, end} | {tokens}: up to `greedy` of them, until `end`; one by one behind the prompt |
+ * | {file, texts} | {ids}: the tokens of each, from the vocabulary alone |
  * | {file, into, type} | {}: the file quantised by llama.cpp itself, `type` is a `llama_ftype` |
  *
  * A model stays loaded until another file is asked for.
@@ -25,6 +26,7 @@ type Request =
   | (Read & { readonly step: number })
   | (Read & { readonly greedy: number; readonly end: number })
   | { readonly file: string; readonly into: string; readonly type: number }
+  | { readonly file: string; readonly texts: readonly string[] }
 
 const llama = openLlama()
 let loaded: { readonly key: string; readonly model: LlamaModel } | undefined
@@ -71,6 +73,12 @@ const answer = (request: Request): object => {
   if ('into' in request) {
     llama.quantize(request.file, request.into, request.type)
     return {}
+  }
+  if ('texts' in request) {
+    const model = llama.load(request.file, { vocab_only: true })
+    const ids = request.texts.map((text) => model.tokenize(text))
+    model.close()
+    return { ids }
   }
   const { tokens } = request
   if ('greedy' in request)

@@ -18,6 +18,8 @@ export interface LlamaCpp {
   logits(file: string, tokens: readonly number[], way?: LlamaCppWay): Promise<Float32Array[]>
   /** Up to `count` tokens that follow, each the likeliest, until `end` came. */
   greedy(file: string, prompt: readonly number[], count: number, end: number): Promise<number[]>
+  /** Tokens of each text by the vocabulary of a file: nothing is added, and nothing is special. */
+  tokenize(file: string, texts: readonly string[]): Promise<number[][]>
   /** Quantises a file by llama.cpp's own rules. @param type a `llama_ftype` */
   quantize(file: string, into: string, type: number): Promise<void>
   close(): Promise<void>
@@ -52,6 +54,7 @@ export const startLlamaCpp = (): LlamaCpp => {
     greedy: async (file, prompt, count, end) =>
       (await ask<{ tokens: number[] }>({ file, tokens: prompt, context: 512, repacked: false, greedy: count, end }))
         .tokens,
+    tokenize: async (file, texts) => (await ask<{ ids: number[][] }>({ file, texts })).ids,
     quantize: async (file, into, type) => {
       await ask({ file, into, type })
     },
