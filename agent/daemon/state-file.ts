@@ -41,6 +41,7 @@ export const ringStateOf = ({
   ranges: member.ranges,
   shardBytes: loaded?.shard.bytes ?? 0,
   shardFolder: loaded?.shard.folder ?? '',
+  ...(loaded?.shard.held ? { weights: [...loaded.shard.held] } : {}),
   ...(error ? { error: error.toReport() } : {}),
 })
 

@@ -75,6 +75,7 @@ test('model: the bundled one opens; its manifest tells the shape', () => {
     ffn: 704,
     vocab: 2048,
     context: 512,
+    fileBits: { kvHeads: 16, ffn: 16, head: 16 },
   })
   assert.deepEqual(model.config.eosTokenIds, [1])
   assert.equal(model.config.tiedEmbeddings, true)

@@ -155,8 +155,15 @@ export const shapeOf = (spec: ModelSpec): ModelShape => {
   }
 }
 
-/** Type that a matrix has at the most once its columns are cut finer than the blocks of its file. */
-const finest = (type: WeightType): WeightType => (isReblocked(type) ? reblockedTypes[type] : type)
+/** Columns of o and down that no cut divides. */
+const unitColumns = ({ mixer }: LayerSpec, part: string): number =>
+  part === 'attention.o' && isAttention(mixer) ? (mixer.heads / mixer.kvHeads) * mixer.headDim : blockColumns
+
+/** Type that a matrix has at the most when its columns are cut anywhere between units; see `shard-types.ts`. */
+const finest = (type: WeightType, columns: number): WeightType => {
+  if (columns % blockSizes[type].values === 0) return type
+  return isReblocked(type) && columns % blockColumns === 0 ? reblockedTypes[type] : 'F32'
+}
 
 /** The part of the shape that a matrix of a layer belongs to. */
 const partName = (spec: ModelSpec, { mixer, feedForward }: LayerSpec, role: string): string | undefined => {
@@ -173,23 +180,24 @@ const partName = (spec: ModelSpec, { mixer, feedForward }: LayerSpec, role: stri
   return width === undefined ? undefined : widthCut(spec, width)
 }
 
-/** Bits of a weight on average, where a file holds blocks: what a plan counts that keeps them. */
+/** Bits of a weight on average, where a file has fewer than 32: what a plan counts that keeps them. */
 export const fileBitsOf = (spec: ModelSpec, roles: Roles): Pick<ModelShape, 'fileBits'> => {
   const sums = new Map<string, { bits: number; weights: number }>()
-  let hasBlocks = false
+  let isExact = true
   for (const { role, layer, part, rows, columns } of rolesOf(spec)) {
     const isHead = role === (spec.tied ? 'embedding' : 'head')
     const name = isHead ? 'head' : layer === undefined ? undefined : partName(spec, layerSpec(spec, layer), part)
     if (name === undefined) continue
     const { type } = roles.role(role)
-    const { values, bytes } = blockSizes[/\.(o|down)$/.test(part) ? finest(type) : type]
-    hasBlocks ||= values > 1
+    const isCut = layer !== undefined && /\.(o|down)$/.test(part)
+    const { values, bytes } = blockSizes[isCut ? finest(type, unitColumns(layerSpec(spec, layer), part)) : type]
+    isExact &&= type === 'F32'
     const sum = sums.get(name) ?? { bits: 0, weights: 0 }
     sums.set(name, {
       bits: sum.bits + (rows * columns * bytes * 8) / values,
       weights: sum.weights + rows * columns,
     })
   }
-  if (!hasBlocks) return {}
+  if (isExact) return {}
   return { fileBits: Object.fromEntries([...sums].map(([name, { bits, weights }]) => [name, bits / weights])) }
 }

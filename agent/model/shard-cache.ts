@@ -24,9 +24,10 @@ import { Type } from 'typebox'
 import { Value } from 'typebox/value'
 import { MeshError, problemOf, systemCodeOf } from '../../shared/errors.ts'
 import { readStateJson, writeStateJson } from '../../shared/home.ts'
-import type { Quant } from '../../shared/schema/model.ts'
+import type { HeldMatrices, Quant } from '../../shared/schema/model.ts'
 import type { Loading, RankRanges } from '../../shared/schema/ring.ts'
 import { formatBytes } from '../../shared/words.ts'
+import { heldMatrices } from './held-matrices.ts'
 import type { Model, ModelIdentity } from './model-folder.ts'
 import { type BlockColumns, blockColumns } from './quantize.ts'
 import { rangesText } from './shard-ranges.ts'
@@ -57,6 +58,8 @@ export interface ShardFile {
   readonly bytes: number
   /** Content hash: names the folder. */
   readonly hash: string
+  /** Types of its matrices and of those of the file, where it keeps the bits of the file. */
+  readonly held?: readonly HeldMatrices[]
   /** That this process uses it, until `releaseShard`; absent where nobody was named. */
   readonly claim: Claim | undefined
 }
@@ -117,6 +120,9 @@ const hashOf = ({ ranges, quant, block = blockColumns }: ShardRequest, { revisio
 /** Types of the matrices, where they keep the bits of their file. */
 const typesFor = ({ model, ranges, quant }: ShardRequest): StoredTypes | undefined =>
   quant === 'file' ? storedTypes(model.config.spec, ranges, model.roles()) : undefined
+
+const heldIn = ({ model, ranges, quant }: ShardRequest): HeldMatrices[] | undefined =>
+  quant === 'file' ? heldMatrices(model.config.spec, ranges, model.roles()) : undefined
 
 const sha256Of = async (file: string, totalBytes: number, { onProgress, signal }: ShardRequest): Promise<string> => {
   const hash = createHash('sha256')
@@ -187,7 +193,7 @@ const writeWeights = async (
   let bytes = 0
   const wrote = (count: number): void => {
     bytes += count
-    onProgress?.({ phase: quant === 'f32' ? 'cutting' : 'quantising', bytes, totalBytes })
+    onProgress?.({ phase: quant === 'f32' || quant === 'file' ? 'cutting' : 'quantising', bytes, totalBytes })
     flush.upTo(bytes)
   }
   const handle = openSync(file, 'w')
@@ -231,6 +237,7 @@ const build = async (request: ShardRequest, identity: ModelIdentity, folder: str
       revision: identity.revision,
       quant: request.quant,
       ranges: request.ranges,
+      weights: heldIn(request),
     }
     const claim = request.use && claimShard(temporary, request.use)
     const index: Index = {
@@ -303,6 +310,7 @@ export const loadShard = async (request: ShardRequest): Promise<ShardFile> => {
     tensors: new Map(index.tensors),
     bytes: index.bytes,
     hash,
+    held: heldIn(request),
     claim,
   }
 }

@@ -18,11 +18,18 @@ import { readStateJson, writeStateJson } from '../../shared/home.ts'
 import { namesIn } from '../../shared/lenient-files.ts'
 import { isProcessAlive, isSameProcessAlive, processMark } from '../../shared/process-alive.ts'
 import { Hex64, ModelId, Time } from '../../shared/schema/common.ts'
-import { Quant } from '../../shared/schema/model.ts'
+import { HeldMatrices, Quant } from '../../shared/schema/model.ts'
 import { RankRanges } from '../../shared/schema/ring.ts'
 
 /** What a shard is a part of; absent in shards of older versions. */
-export const ShardAbout = Type.Object({ modelId: ModelId, revision: Hex64, quant: Quant, ranges: RankRanges })
+export const ShardAbout = Type.Object({
+  modelId: ModelId,
+  revision: Hex64,
+  quant: Quant,
+  ranges: RankRanges,
+  /** Where it keeps the bits of its file. */
+  weights: Type.Optional(Type.Array(HeldMatrices)),
+})
 export type ShardAbout = Type.Static<typeof ShardAbout>
 
 /** The ring that a shard is loaded for. */

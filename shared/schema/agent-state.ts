@@ -1,7 +1,7 @@
 /** What the running agent says of itself, in a file under its home: `mesh status` and `mesh shard-status` read it. */
 import { Type } from 'typebox'
 import { Count, ErrorReportSchema, Hex64, ModelId, Time } from './common.ts'
-import { Quant } from './model.ts'
+import { HeldMatrices, Quant } from './model.ts'
 import { Loading, MemberState, RankRanges } from './ring.ts'
 
 export const AgentRing = Type.Object({
@@ -21,6 +21,8 @@ export const AgentRing = Type.Object({
   /** Size of the quantised shard; 0 until it is known. */
   shardBytes: Count,
   shardFolder: Type.String(),
+  /** Of a shard that keeps the bits of its file. */
+  weights: Type.Optional(Type.Array(HeldMatrices)),
   error: Type.Optional(ErrorReportSchema),
 })
 export type AgentRing = Type.Static<typeof AgentRing>

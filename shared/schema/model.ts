@@ -61,6 +61,19 @@ export const ModelShape = Type.Object({
 export type ModelShape = Type.Static<typeof ModelShape>
 
 /** How ranks hold weights; `file`: each matrix in the type that its file has. */
+/** Matrices of one kind in a shard that keeps the bits of its file. */
+export const HeldMatrices = Type.Object({
+  part: Type.String({ description: 'which matrix of the layers, or the head', maxLength: 100 }),
+  fileType: Type.String({ description: 'type of its weights in the file', maxLength: 20 }),
+  heldType: Type.String({
+    description: 'type in the shard: another one where its columns are cut finer than the blocks of the file',
+    maxLength: 20,
+  }),
+  matrices: Type.Integer({ minimum: 1, description: 'one for each layer that has it; a stack of experts is one' }),
+  bytes: Type.Integer({ minimum: 0, description: 'in the shard' }),
+})
+export type HeldMatrices = Type.Static<typeof HeldMatrices>
+
 export const Quant = Type.Union([Type.Literal('f32'), Type.Literal('q8'), Type.Literal('q4'), Type.Literal('file')])
 export type Quant = Type.Static<typeof Quant>
 

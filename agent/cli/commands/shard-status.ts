@@ -5,6 +5,7 @@ import { formatBytes } from '../../../shared/words.ts'
 import { loadDevice } from '../../device/device.ts'
 import { defineCommand, type Output } from '../command.ts'
 import { loadText } from '../progress.ts'
+import { heldText, reblockedText } from '../held-text.ts'
 import { fields, rangesText } from '../render.ts'
 import { readAgentState } from '../session.ts'
 
@@ -17,6 +18,9 @@ export const shardText = (ring: AgentRing, output: Pick<Output, 'isTTY' | 'colum
       ...(ring.error ? [['error', ring.error.message] as const] : []),
       ['holds', rangesText(ring.ranges)],
       ['backend', ring.backend || '-'],
+      ...(ring.weights
+        ? [['as in the file', heldText(ring.weights)] as const, ['re-blocked', reblockedText(ring.weights)] as const]
+        : []),
       ['shard', ring.shardFolder === '' ? '-' : `${formatBytes(ring.shardBytes)} in ${ring.shardFolder}`],
     ],
     output.columns,

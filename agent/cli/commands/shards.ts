@@ -1,13 +1,14 @@
 import { shortId } from '../../../shared/ids.ts'
 import { Type } from 'typebox'
 import { Count, Hex64, ModelId, Time } from '../../../shared/schema/common.ts'
-import { Quant } from '../../../shared/schema/model.ts'
+import { HeldMatrices, Quant } from '../../../shared/schema/model.ts'
 import { RankRanges } from '../../../shared/schema/ring.ts'
 import { formatBytes } from '../../../shared/words.ts'
 import { loadDevice } from '../../device/device.ts'
 import { listPools } from '../../device/pools.ts'
 import { loadRingIntents } from '../../device/rings.ts'
 import { type CommandContext, defineCommand } from '../command.ts'
+import { typesText } from '../held-text.ts'
 import { ago, counted, paragraph, table } from '../render.ts'
 
 const Shard = Type.Object({
@@ -18,6 +19,7 @@ const Shard = Type.Object({
   revision: Type.Optional(Hex64),
   quant: Type.Optional(Quant),
   ranges: Type.Optional(RankRanges),
+  weights: Type.Optional(Type.Array(HeldMatrices)),
   usedAt: Time,
   rings: Type.Array(Type.Object({ poolId: Hex64, modelId: ModelId }), {
     description: 'rings of this device that use it, now or at the next start',
@@ -52,6 +54,7 @@ const readShards = async (context: CommandContext): Promise<Shard[]> => {
       revision: about?.revision,
       quant: about?.quant,
       ranges: about?.ranges,
+      weights: about?.weights,
       usedAt,
       rings: ringsOf(shard, all, intents),
     }
@@ -72,6 +75,10 @@ const clean = async (
   return { removed, freedBytes: total(removed) + removeAbandoned(context.home.shards) }
 }
 
+/** `file`, and the types that it has. */
+const quantText = ({ quant, weights }: Shard): string =>
+  weights && quant ? `${quant}: ${typesText(weights)}` : (quant ?? '?')
+
 const listText = (context: CommandContext, shards: readonly Shard[]): string => {
   const poolNames = new Map<string, string>(listPools(context.home).map(({ poolId, name }) => [poolId, name]))
   const usedBy = ({ rings }: Shard): string =>
@@ -81,7 +88,7 @@ const listText = (context: CommandContext, shards: readonly Shard[]): string => 
   const unused = shards.filter(({ rings }) => rings.length === 0)
   const rows = shards.map((shard) => [
     shard.modelId ?? '?',
-    shard.quant ?? '?',
+    quantText(shard),
     formatBytes(shard.bytes),
     ago(shard.usedAt, context.now()),
     usedBy(shard),
