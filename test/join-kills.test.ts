@@ -123,7 +123,7 @@ const startAgent = (t: TestContext, home: string): Promise<Service> =>
     home,
   })
 
-const command = (line: string): string[] => ['pool-join', '--invite', line, '--wait', '20s', '--json']
+const command = (line: string): string[] => ['pool-join', '--invite', line, '--wait', '60s', '--json']
 
 /** Calls `first` when the request to join is about to be sent. */
 const onRequest =

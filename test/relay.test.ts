@@ -274,15 +274,15 @@ describe('relay for some pools', () => {
     const opened = performance.now()
     await connection.newStream('/libp2p/circuit/relay/0.2.0/hop')
     await closed
-    assert.ok(performance.now() - opened < limits.gateMs + 2000)
+    assert.ok(performance.now() - opened < limits.gateMs + 60_000)
   })
 
   it('a slot ends with the certificate, and goes on with a renewed one', { timeout: 300_000 }, async (t) => {
     const root = newKeyPair()
     const relay = await relayFor(t, [root])
-    const short = await nodeAt(t, [relay], (key) => [credentialOf(root, key, {}, 4000)])
+    const short = await nodeAt(t, [relay], (key) => [credentialOf(root, key, {}, 8000)])
     const key = newKeyPair()
-    let shown = [credentialOf(root, key, {}, 9000)]
+    let shown = [credentialOf(root, key, {}, 14_000)]
     const renewed = await createNode({
       key,
       listen: [],
@@ -294,9 +294,10 @@ describe('relay for some pools', () => {
     t.after(() => renewed.stop())
     await hasSlot(short, renewed)
     shown = [credentialOf(root, key)]
+    const over = Date.now() + 15_000 // that of the other one, were it not renewed
     await eventually(10_000, 'the slot is gone', () => (short.relays()[0].reserved ? undefined : true))
     await isRefused(short, /^the membership certificate expired/)
-    await new Promise((resolve) => setTimeout(resolve, 5000))
+    await new Promise((resolve) => setTimeout(resolve, over - Date.now()))
     assert.ok(renewed.relays()[0].reserved)
     assert.equal(renewed.libp2p.getConnections().length, 1)
   })

@@ -289,6 +289,8 @@ const killBoth = async (
 ): Promise<{ readonly promised: Kept[]; readonly died: number }> => {
   await scene.kill('control plane')
   await pause(waitMs)
+  // a slow machine is not that far yet; where no job runs there is nothing to wait for
+  for (const until = Date.now() + 20_000; scene.keptBy(agent).length === 0 && Date.now() < until;) await pause(20)
   await scene.kill(agent)
   const died = Date.now()
   const promised = scene.keptBy(agent)

@@ -124,7 +124,7 @@ export const startReady = async (
  * How many times the deadline that it names a test waits: those are what a quiet machine keeps with room to spare, and
  * one that is busy with other work is no failure. What may not take longer than it says is timed by its own test.
  */
-const patience = 5
+export const patience = 5
 
 /** The value of a promise. @throws Error when it takes much longer */
 export const within = <T>(timeoutMs: number, what: string, value: Promise<T>): Promise<T> =>
