@@ -34,6 +34,28 @@ test('lock store: what was saved is loaded, older statements are cleared away', 
   assert.equal(remainingOf(loadLock(home, device) ?? assert.fail(), at(2)), 23 * hour)
 })
 
+test('lock store: the newest counts, in whatever order the folder tells them', (t) => {
+  for (const others of [
+    [1, 2, 3, 4, 6, 7, 8, 9],
+    [9, 8, 7, 6, 4, 3, 2, 1],
+  ]) {
+    const { home, device } = create(t)
+    for (let hours = 0; hours < 10; hours++)
+      changeLock(home, device, (before) =>
+        hours % 2 === 0 ? lock(before, { memoryBytes: 7e9 }, at(hours)) : unlock(before, at(hours)),
+      )
+    const [newest] = readdirSync(home.locks.folder)
+    assert.equal(newest, '0000000010.json')
+    const text = readFileSync(join(home.locks.folder, newest))
+    rmSync(join(home.locks.folder, newest))
+    for (const [index, number] of others.entries()) {
+      if (index === 4) writeFileSync(join(home.locks.folder, newest), text)
+      writeFileSync(join(home.locks.folder, `000000000${number}.json`), 'an older one that was not cleared away')
+    }
+    assert.equal(loadLock(home, device)?.commitment.sequence, 10)
+  }
+})
+
 test('lock store: a request that changes nothing writes nothing', (t) => {
   const { home, device } = create(t)
   changeLock(home, device, (before) => lock(before, { memoryBytes: 7e9 }, at(0)))

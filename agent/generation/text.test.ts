@@ -73,6 +73,46 @@ test('detokenizer: of the prompt it looks at four tokens, at more where these ar
   assert.equal(longest(silent(300)), 256)
 })
 
+test('detokenizer: what it decodes for a token does not grow with the answer', () => {
+  const decoder = letters()
+  const detokenizer = createDetokenizer(decoder, [1, 2, 3, 4, 5, 6])
+  const perToken = Array.from({ length: 40 }, (_, token) => {
+    const from = decoder.shown.length
+    assert.equal(detokenizer.push(token % 26), String.fromCharCode(97 + (token % 26)))
+    return decoder.shown.slice(from)
+  })
+  // four tokens of the prompt serve until four of the answer do
+  assert.deepEqual(perToken.slice(0, 5), [
+    [4, 5],
+    [5, 6],
+    [6, 7],
+    [7, 8, 4],
+    [4, 5, 4],
+  ])
+  for (const shown of perToken.slice(5)) assert.deepEqual(shown, [4, 5, 4])
+})
+
+test('detokenizer: tokens without text do not take the place of those before them', () => {
+  // as decoders do: the space that begins a text goes
+  const decoder = {
+    decode: (tokens: readonly number[]) =>
+      tokens
+        .map((token) => ['', ' you'][token])
+        .join('')
+        .trimStart(),
+  }
+  const detokenizer = createDetokenizer(decoder, [1, 1, 1, 1])
+  for (let count = 0; count < 9; count++) assert.equal(detokenizer.push(0), '')
+  assert.equal(detokenizer.push(1), ' you')
+})
+
+test('detokenizer: bytes that never become text are given out after eight of them', () => {
+  const detokenizer = createDetokenizer({ decode: (tokens) => '\ufffd'.repeat(tokens.length) })
+  for (let count = 0; count < 7; count++) assert.equal(detokenizer.push(0), '')
+  assert.equal(detokenizer.push(0), '\ufffd'.repeat(8))
+  assert.equal(detokenizer.finish(), '')
+})
+
 const run = (stops: string[], pieces: readonly string[]): { text: string; stopped: boolean } => {
   const matcher = createStopMatcher(stops)
   let text = ''

@@ -35,4 +35,22 @@ test('agent message: words that others are shown are one line without control ch
   }
   assert.doesNotMatch(checks[0].problem ?? '\n', /\p{Cc}/u)
   assert.deepEqual(checks[1], check)
+  const choice = { bytes: 100, algorithm: 'ring' }
+  const figures = { roundTripMs: 1, bytesPerSecond: 1e6 }
+  const network = {
+    links: [],
+    slowest: figures,
+    collective: 'auto',
+    carrier: 'streams',
+    streamsReason: hostile,
+    decode: choice,
+    prefill: choice,
+  }
+  const told = read({ ...state, network }) as { network: typeof network; checks?: unknown }
+  assert.deepEqual(told.network, { ...network, streamsReason: told.network.streamsReason })
+  assert.match(told.network.streamsReason, /^first second/)
+  assert.doesNotMatch(told.network.streamsReason, /\p{Cc}/u)
+  assert.equal(told.checks, undefined)
+  const { streamsReason: _, ...silent } = network
+  assert.deepEqual((read({ ...state, network: silent }) as typeof told).network, silent)
 })

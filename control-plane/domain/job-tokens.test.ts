@@ -27,6 +27,19 @@ test('job tokens: never more than the bytes of the prompt, the answer and the co
     assert.equal(mostTokens({ ...submission, ...change } as typeof submission, shape, answered), most)
 })
 
+test('job tokens: a sealed prompt may be as many messages as fit into its bytes', () => {
+  for (const [bytes, messages] of [
+    [3, 1],
+    [27, 1],
+    [30, 2],
+    [84, 3],
+    [87, 4],
+  ] as const) {
+    const sealed = { box: 'A'.repeat((bytes * 4) / 3) } as never
+    assert.equal(mostTokens({ sealed, maxTokens: 60 }, shape, 7), bytes + 512 + messages * 64 + 7, `${bytes} bytes`)
+  }
+})
+
 test('job tokens: rank 0 is believed up to that; a job that failed used none', () => {
   const claimed = (promptTokens: number, state: 'done' | 'failed' | 'cancelled' = 'done'): number =>
     claimedTokens({ submission }, shape, { state, usage: usage(promptTokens), tokens: [1, 2, 3] })

@@ -123,3 +123,21 @@ test('settlement: shards of one size earn the same unless one was slow; half is 
   ]
   for (const [work, want] of cases) assert.deepEqual(earningsOf(1000, 100, work), want)
 })
+
+test('settlement: the pace is that of the middle rank, in whatever order ranks come', () => {
+  const work = (times: readonly number[]): RankWork[] =>
+    times.map((computeUs) => ({ weights: 1024, tokens: 1, computeUs }))
+  // 1024 parts for the two that keep up, 3/4 of it for the one that takes 4/3 of the middle one
+  for (const times of [
+    [300, 1, 400],
+    [400, 300, 1],
+    [1, 400, 300],
+  ])
+    assert.deepEqual(
+      earningsOf(2816, 1, work(times)),
+      times.map((time) => (time === 400 ? 768 : 1024)),
+      times.join(),
+    )
+  // of two the middle lies between them: 400
+  assert.deepEqual(earningsOf(1843, 1, work([500, 300])), [819, 1024])
+})

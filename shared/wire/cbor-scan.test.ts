@@ -264,6 +264,24 @@ test('what is not CBOR of Mesh is refused, and why', () => {
     assert.throws(() => scanCbor(Buffer.from(hex, 'hex')), { code: 'frameInvalid', message: problem }, hex)
 })
 
+test('what is just within the bounds is read', () => {
+  for (const [hex, value] of [
+    ['f4', false],
+    ['f5', true],
+    ['f6', null],
+    ['f7', undefined],
+    ['1b001fffffffffffff', Number.MAX_SAFE_INTEGER],
+    ['3b001ffffffffffffe', Number.MIN_SAFE_INTEGER],
+  ] as const) {
+    scanCbor(Buffer.from(hex, 'hex'))
+    const read = decodeCbor(Type.Any(), Buffer.from(hex, 'hex'))
+    assert.equal(typeof read === 'bigint' ? Number(read) : read, value, hex)
+  }
+  const keys = (count: number): object => Object.fromEntries(Array.from({ length: count }, (_, at) => [`k${at}`, 0]))
+  scanCbor(encodeCbor(keys(limits.cborKeys)))
+  assert.throws(() => scanCbor(encodeCbor(keys(limits.cborKeys + 1))), { message: /a map has more than/ })
+})
+
 test('the same key in two maps, and a map beside a key of its name, are no duplicates', () => {
   for (const value of [[{ a: 1 }, { a: 2 }], { a: { a: { a: 1 } }, b: { a: 2 } }, { a: [{ b: 1 }, { b: 2 }], b: 3 }]) {
     assert.deepEqual(decodeCbor(Type.Any(), encodeCbor(value)), value)
