@@ -10,7 +10,7 @@ import { defineConfig, type OxlintOverride } from 'oxlint'
  */
 export const rooms: Readonly<Record<string, readonly string[]>> = {
   'agent/background': ['agent/cli'],
-  'agent/cli': ['agent/daemon', 'agent/device', 'agent/model'],
+  'agent/cli': ['agent/daemon', 'agent/device', 'agent/library', 'agent/model'],
   'agent/daemon': [
     'agent/channel',
     'agent/checks',
@@ -48,6 +48,7 @@ export const rooms: Readonly<Record<string, readonly string[]>> = {
   'agent/network': ['agent/channel', 'agent/channel/sockets', 'agent/device'],
   'agent/channel': [],
   'agent/channel/sockets': ['agent/channel'],
+  'agent/library': ['agent/model'],
   'agent/model': [],
   'agent/device': [],
   'control-plane/routes': ['control-plane/domain', 'control-plane/service', 'control-plane/store'],

@@ -30,6 +30,8 @@ export interface Home {
     readonly controlPlanePin: string
   }
   readonly pools: string
+  /** Models by name and where they lie; see `agent/library`. */
+  readonly library: string
   /** Model folders by id, besides the bundled ones. */
   readonly models: string
   /** Quantised shards, one folder per content hash. */
@@ -104,6 +106,7 @@ export const openHome = (root: string = homeFromEnvironment() ?? join(homedir(),
       controlPlanePin: at('pools', poolId, 'control-plane-pin'),
       invites: at('pools', poolId, 'invites'),
     }),
+    library: at('library'),
     models: at('models'),
     shards: at('shards'),
     hashes: at('hashes'),

@@ -6,6 +6,7 @@ import { describe, it, type TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { Compile, type Validator } from 'typebox/schema'
 import { allCommands } from '../agent/cli/commands.ts'
+import { bundledFolder } from '../agent/cli/ring-join.ts'
 import { findDevice } from '../agent/device/device.ts'
 import { openHome } from '../shared/home.ts'
 import { temporaryFolder } from './support/homes.ts'
@@ -186,6 +187,10 @@ const administer = async (
 const alone = async (t: TestContext, walk: Walk, root: string): Promise<void> => {
   const home = join(root, 'services')
   await walk.json(home, 'init', '--network-id', 'home', '--name', 'services')
+  await walk.json(home, 'model-add', join(bundledFolder, 'tiny-story'), '--name', 'owner/story')
+  await walk.json(home, 'model-list')
+  await walk.json(home, 'model-show', 'owner/story')
+  await walk.json(home, 'model-remove', 'owner/story')
   await walk.json(home, 'service-install', '--print')
   await walk.json(home, 'service-remove')
   const { url, control_plane_key: key } = await walk.service(t, home, 'control-plane', '--port', '0')
@@ -268,7 +273,7 @@ describe('--json', () => {
     const home = join(temporaryFolder(t), 'nothing')
     for (const { name, service } of commands) {
       assert.equal(failure(await run(home, [name, '--no-such-option'])).code, 'usage', name)
-      if (service || ['demo', 'init', 'down', 'logs', 'service-remove'].includes(name)) continue // these need no device
+      if (service || ['demo', 'init', 'down', 'logs', 'model-list', 'service-remove'].includes(name)) continue // these need no device
       const { code } = failure(await run(home, [name]))
       assert.ok(
         ['usage', 'notInitialised', 'noPool', 'promptEmpty', 'controlPlaneKeyMissing'].includes(code),

@@ -5,10 +5,11 @@ import type { Command } from './command.ts'
 /** What people type who know other programs, and the commands (or flags) of ours that do it, the likeliest first. */
 export const otherWords: Readonly<Record<string, readonly string[]>> = {
   ...wordsFor(['inference'], 'run chat generate complete completion completions prompt ask infer query'),
-  ...wordsFor(['join-ring'], 'pull download load add deploy'),
+  ...wordsFor(['join-ring'], 'pull download load deploy'),
+  ...wordsFor(['model-add', 'join-ring'], 'add import'),
   ...wordsFor(['up', 'join-ring'], 'serve server host daemon launch'),
-  ...wordsFor(['leave-ring', 'ring-remove'], 'rm unload delete'),
-  ...wordsFor(['ring-status', 'pool-list'], 'list ls models model'),
+  ...wordsFor(['leave-ring', 'model-remove', 'ring-remove'], 'rm unload delete'),
+  ...wordsFor(['model-list', 'ring-status'], 'list ls models model'),
   ...wordsFor(['status', 'ring-status'], 'ps top show info doctor config'),
   ...wordsFor(['pool-peers'], 'peers nodes members devices workers'),
   ...wordsFor(['pool-status'], 'jobs history queue'),

@@ -147,7 +147,11 @@ describe('command line', () => {
       ['run tiny-story', /did you mean mesh inference \(/, 'mesh inference --help'],
       ['help run', /did you mean mesh inference \(/, 'mesh inference --help'],
       ['pull llama3', /did you mean mesh join-ring \(/, 'mesh join-ring --help'],
-      ['list', /; there are mesh ring-status, mesh pool-list, mesh api-key-list$/, 'mesh ring-status --help'],
+      [
+        'list',
+        /; there are mesh model-list, mesh ring-status, mesh pool-list, mesh api-key-list$/,
+        'mesh model-list --help',
+      ],
       ['ps -a', /did you mean mesh status \(.* or mesh ring-status \(/, 'mesh status --help'],
       ['serve', /did you mean mesh up \(.* or mesh join-ring \(/, 'mesh up --help'],
       ['version', /did you mean mesh --version\?$/, 'mesh --version'],

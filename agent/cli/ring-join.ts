@@ -8,6 +8,7 @@ import type { RingView } from '../../shared/schema/ring.ts'
 import { registerDevice } from '../device/control-plane.ts'
 import { readCapabilities } from '../device/device.ts'
 import { proposeRingIntent, saveRingIntent, withdrawRingIntent } from '../device/rings.ts'
+import { placeOf } from '../library/library.ts'
 import type { CommandContext } from './command.ts'
 import { createReadingText } from './reading-text.ts'
 import type { Session } from './session.ts'
@@ -42,14 +43,14 @@ export const nameOfFolder = (folder: string): string => {
 
 /**
  * Which model is meant: without `--model-id` the one in the folder is not the default one, but what the folder is
- * called.
- * @throws MeshError `usage`
+ * called; without `--model-dir` the library may know where the model lies.
+ * @throws MeshError `usage` | `modelGone` | `stateUnreadable`
  */
 export const namedModel = (
-  context: Pick<CommandContext, 'isGiven'>,
+  context: Pick<CommandContext, 'isGiven' | 'home'>,
   values: { readonly modelId: string; readonly modelDir?: string },
 ): NamedModel => {
-  if (values.modelDir === undefined) return { modelId: values.modelId, modelDir: undefined }
+  if (values.modelDir === undefined) return { modelId: values.modelId, modelDir: placeOf(context.home, values.modelId) }
   const modelDir = resolve(values.modelDir)
   return { modelId: context.isGiven('modelId') ? values.modelId : nameOfFolder(modelDir), modelDir }
 }

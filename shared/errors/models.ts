@@ -24,6 +24,32 @@ export const modelErrors = {
       'get the Hugging Face folder of the model, and name it: ' +
       'mesh join-ring --model-id {modelId} --model-dir FOLDER',
   },
+  modelGone: {
+    status: 404,
+    exit: 5,
+    text: 'model {name} is not at {path} any more',
+    hint:
+      'bring its files back, or say where they are now: mesh model-add PATH --name {name}; ' +
+      'mesh model-remove {name} forgets it',
+  },
+  modelNameTaken: {
+    status: 409,
+    exit: 5,
+    text: 'there is a model {name} in the library, at {path}',
+    hint: 'give this one another name with --name, or forget that one first: mesh model-remove {name}',
+  },
+  modelNotInLibrary: {
+    status: 404,
+    exit: 5,
+    text: 'the library of this device has no model {name} (there is {known|none})',
+    hint: 'mesh model-list shows what is there; mesh model-add PATH adds a folder or a .gguf file',
+  },
+  modelInUse: {
+    status: 409,
+    exit: 5,
+    text: 'this device serves {name}, from {path}',
+    hint: 'leave its ring first: mesh leave-ring --model-id {modelId}',
+  },
   modelFolderMissing: {
     status: 404,
     exit: 5,

@@ -2,6 +2,11 @@
 import { isModelId } from '../ids.ts'
 import type { OptionRecord } from './record.ts'
 
+const modelNameForm = {
+  name: 'a name such as llama, owner/name or name:tag (letters, digits, . _ -)',
+  matches: isModelId,
+}
+
 export const modelOptions = {
   modelId: {
     flag: '--model-id',
@@ -9,7 +14,7 @@ export const modelOptions = {
     type: 'string',
     env: 'MESHNET_MODEL',
     default: 'tiny-story',
-    form: { name: 'a name such as llama, owner/name or name:tag (letters, digits, . _ -)', matches: isModelId },
+    form: modelNameForm,
     help: 'the model',
   },
   modelDir: {
@@ -18,6 +23,8 @@ export const modelOptions = {
     type: 'string',
     help: 'Hugging Face folder of the model, or its GGUF file; without --model-id it gives the model its name',
   },
+  path: { flag: '--path', value: '<path>', type: 'string', help: 'folder of a model, or its .gguf file' },
+  model: { flag: '--model', value: '<name>', type: 'string', form: modelNameForm, help: 'name of the model' },
   quant: {
     flag: '--quant',
     value: '<kind>',

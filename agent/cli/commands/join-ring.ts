@@ -51,8 +51,8 @@ export const joinRing = defineCommand({
   name: 'join-ring',
   summary: 'take part in serving a model',
   details:
-    'The files of the model must be on this device: bundled, under MESHNET_HOME/models/<model id>, ' +
-    'or in --model-dir, whose name is that of the model where --model-id gives none. ' +
+    'The files of the model must be on this device: bundled, in the library (mesh model-list), ' +
+    'under MESHNET_HOME/models/<model id>, or in --model-dir, whose name is that of the model where --model-id gives none. ' +
     'What is refused leaves this device as it was. The agent (mesh start) loads its share of the columns; ' +
     'in a terminal this shows how far it is (Ctrl-C stops looking, not loading).',
   needs: ['agent'],
