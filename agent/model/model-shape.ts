@@ -4,6 +4,7 @@ import { blockColumns } from '../../shared/plan/shard-plan.ts'
 import type { MatrixGroup, ModelPart, ModelShape } from '../../shared/schema/model.ts'
 import {
   type AttentionSpec,
+  type DeltaSpec,
   type LayerSpec,
   layerSpec,
   type MixerSpec,
@@ -12,6 +13,7 @@ import {
 import { rolesOf } from './architecture/roles.ts'
 import { blockSizes, type Roles, type WeightType } from './architecture/tensor-roles.ts'
 import { isReblocked, reblockedTypes } from './blocks/reblock.ts'
+import { deltaCut, deltaPart } from './delta-cut.ts'
 import { latentPart } from './latent-cut.ts'
 import { attentionCut, type HeadedSpec, isHeaded, normsProjection, widthCut, widthsOf } from './shard-ranges.ts'
 
@@ -95,6 +97,15 @@ const mixerWhole = (mixer: MixerSpec): number => {
   return mixer.kind === 'attention' && normsProjection(mixer) ? (mixer.heads + mixer.kvHeads) * mixer.headDim : 0
 }
 
+/** Delta nets of each geometry. */
+const deltaParts = (spec: ModelSpec, layers: readonly LayerSpec[]): ModelPart[] => {
+  const nets = layers.map(({ mixer }) => mixer).filter((mixer): mixer is DeltaSpec => mixer.kind === 'delta')
+  return [...new Set(nets.map(deltaCut))].map((cut) => {
+    const alike = nets.filter((mixer) => deltaCut(mixer) === cut)
+    return deltaPart(spec, alike[0], alike.length)
+  })
+}
+
 /** Numbers that every rank holds. */
 const wholeOf = ({ hidden }: ModelSpec, layers: readonly LayerSpec[]): number =>
   layers.reduce((sum, { mixer, feedForward: { experts, dense } }) => {
@@ -149,6 +160,7 @@ export const shapeOf = (spec: ModelSpec): ModelShape => {
           mixers.filter((mixer) => cutOf(mixer) === cut),
         ),
       ),
+      ...deltaParts(spec, layers),
       ...widths.map((width) => columnsPart(spec, widthCut(spec, width), width, layers)),
     ],
     whole: wholeOf(spec, layers),
@@ -173,6 +185,7 @@ const partName = (spec: ModelSpec, { mixer, feedForward }: LayerSpec, role: stri
   }
   if (/^mla\.(q|qb|kb|vb|o)$/.test(role) && isHeaded(mixer)) return attentionCut(spec, mixer)
   if (/^mla\.(qa|kva)$/.test(role) && isHeaded(mixer)) return copiesOf(attentionCut(spec, mixer))
+  if (/^delta\.(qkv|z|o)$/.test(role) && mixer.kind === 'delta') return deltaCut(mixer)
   const matrix = /^mlp\.(?:(experts|shared)\.)?(?:gate|up|down)$/.exec(role)
   if (!matrix) return undefined
   const { dense, experts } = feedForward

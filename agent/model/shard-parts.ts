@@ -5,6 +5,7 @@ import type { RankRanges } from '../../shared/schema/ring.ts'
 import type { AttentionSpec, ExpertsSpec, FeedForwardSpec, LayerSpec, ModelSpec } from './architecture/model-spec.ts'
 import { layerSpec } from './architecture/model-spec.ts'
 import type { RoleTensor, Roles } from './architecture/tensor-roles.ts'
+import { deltaMatrices, deltaPlain } from './delta-cut.ts'
 import { latentMatrices, latentPlain } from './latent-cut.ts'
 import { columnsOf, headsOf, isFirst, normsProjection } from './shard-ranges.ts'
 import {
@@ -215,13 +216,13 @@ const blockNorms = ({ spec, at, layer }: LayerCut): PlainPart[] => {
 const mixerMatrices = (cut: LayerCut, fusing: Fusing): MatrixPart[] => {
   const { mixer } = cut.layer
   if (mixer.kind === 'mla') return latentMatrices(cut, mixer)
-  return mixer.kind === 'attention' ? attentionMatrices(cut, mixer, fusing) : []
+  return mixer.kind === 'delta' ? deltaMatrices(cut, mixer) : attentionMatrices(cut, mixer, fusing)
 }
 
 const mixerPlain = (cut: LayerCut): PlainPart[] => {
   const { mixer } = cut.layer
   if (mixer.kind === 'mla') return latentPlain(cut, mixer)
-  return mixer.kind === 'attention' ? attentionPlain(cut, mixer) : []
+  return mixer.kind === 'delta' ? deltaPlain(cut, mixer) : attentionPlain(cut, mixer)
 }
 
 const cutsOf = (spec: ModelSpec, ranges: RankRanges): LayerCut[] =>

@@ -40,7 +40,7 @@ export const widthsOf = ({ kinds }: Pick<ModelSpec, 'kinds'>): number[] => [
 ]
 
 /** @throws Error where the plan does not cut that dimension */
-const further = ({ parts }: RankRanges, name: string): Range => {
+export const further = ({ parts }: RankRanges, name: string): Range => {
   const range = parts?.[name]
   if (!range) throw new Error(`the plan does not say how ${name} is cut`)
   return range

@@ -76,7 +76,7 @@ export const weightBytes = (shape: ModelShape, quant: Quant, ranges: RankRanges)
             (quant === 'file' ? keptBytes(shape, part.name, 3 * group.count, weights) : groupBytes(group, quant, own))
           )
         },
-        copiedBytes(shape, quant, ranges, part),
+        copiedBytes(shape, quant, ranges, part) + 4 * sizeOf(rangeOf(ranges, part)) * (part.plain ?? 0),
       ),
     wholeBytes(shape) +
       (quant === 'file'

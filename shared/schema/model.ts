@@ -30,6 +30,8 @@ export const ModelPart = Type.Object({
   cache: Total,
   /** Of one unit: values of a sequence that do not grow with it, of all layers. */
   state: Total,
+  /** Of one unit: weights that stay f32, of all layers. */
+  plain: Type.Optional(Total),
   /** Of one unit: values of a row while a half layer runs. */
   activations: Total,
   /** What every rank has whole that holds a unit, whatever it holds: the same as above. */

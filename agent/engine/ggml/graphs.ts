@@ -4,9 +4,11 @@
  */
 import { sizeOf } from '../../../shared/plan/shard-plan.ts'
 import { layerSpec, type LayerSpec } from '../../model/architecture/model-spec.ts'
+import { keyHeadsOf } from '../../model/delta-cut.ts'
 import { headsOf, isHeaded } from '../../model/shard-ranges.ts'
 import type { BackendOptions, Span } from '../backend.ts'
 import { attentionPart } from './attention.ts'
+import { deltaPart } from './delta.ts'
 import { latentPart } from './latent.ts'
 import { bucketedLength } from './lengths.ts'
 import type { Ggml, Pointer } from './library.ts'
@@ -54,10 +56,10 @@ export interface GraphSet {
 
 /** Tensors that one graph makes: a fixed part and one a span or a chosen expert, rounded up generously. */
 const tensorsOf = ({ feedForward }: LayerSpec, spans: number): number =>
-  64 + 24 * spans + 4 * (feedForward.experts?.used ?? 0)
+  64 + 40 * spans + 4 * (feedForward.experts?.used ?? 0)
 
 const holdsHeads = ({ spec, ranges }: BackendOptions, { mixer }: LayerSpec): boolean =>
-  isHeaded(mixer) && sizeOf(headsOf(spec, ranges, mixer).kvHeads) > 0
+  sizeOf(isHeaded(mixer) ? headsOf(spec, ranges, mixer).kvHeads : keyHeadsOf(ranges, mixer)) > 0
 
 /** The residual as a half takes it. */
 const inputOf = (building: Building, { block }: LayerSpec, half: 'attention' | 'mlp'): Pointer => {
@@ -67,8 +69,7 @@ const inputOf = (building: Building, { block }: LayerSpec, half: 'attention' | '
 
 const attentionOf = (building: Building, { mixer }: LayerSpec, spans: readonly Span[], x: Pointer): Pointer => {
   if (mixer.kind === 'mla') return latentPart(building, mixer, spans, x)
-  if (mixer.kind !== 'attention') throw new Error(`no graph for ${mixer.kind}`)
-  return attentionPart(building, mixer, spans, x)
+  return mixer.kind === 'delta' ? deltaPart(building, mixer, spans, x) : attentionPart(building, mixer, spans, x)
 }
 
 /** First half of a layer: attention, and the MLP where both take the same input. */

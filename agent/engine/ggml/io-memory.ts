@@ -1,6 +1,7 @@
 /** Everything that goes into a graph and comes out of it, in one piece of memory for a given number of rows. */
 import { sizeOf } from '../../../shared/plan/shard-plan.ts'
 import type { MaskSpec } from '../../model/architecture/model-spec.ts'
+import { keyHeadsOf, valuesPerKey } from '../../model/delta-cut.ts'
 import { headsOf, isHeaded } from '../../model/shard-ranges.ts'
 import type { BackendOptions, Buffers, Span } from '../backend.ts'
 import { firstSeen, maskKindsOf, sameMask } from '../masks.ts'
@@ -55,7 +56,7 @@ const joinedWidth = ({ spec, ranges }: BackendOptions): number =>
   Math.max(
     0,
     ...spec.kinds.map(({ mixer }) => {
-      if (!isHeaded(mixer)) return 0
+      if (!isHeaded(mixer)) return sizeOf(keyHeadsOf(ranges, mixer)) * valuesPerKey(mixer) * mixer.valueDim
       // the latent is attended to: values are made of what comes out
       return sizeOf(headsOf(spec, ranges, mixer).heads) * (mixer.kind === 'mla' ? mixer.kvRank : mixer.headDim)
     }),

@@ -4,6 +4,7 @@ import type { GgmlDevice } from './device.ts'
 import type { IoMemory } from './io-memory.ts'
 import type { GgmlKvCache } from './kv-cache.ts'
 import { type Ggml, type Pointer, types } from './library.ts'
+import type { RecurrentState } from './recurrent-state.ts'
 import type { Weights } from './weights.ts'
 
 export interface GraphParts {
@@ -13,6 +14,8 @@ export interface GraphParts {
   readonly weights: Weights
   readonly io: IoMemory
   cache(slot: number): GgmlKvCache
+  /** Beside the cache: what does not grow. */
+  state(slot: number): RecurrentState
 }
 
 /** Where a graph is being built. */

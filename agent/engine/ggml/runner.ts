@@ -12,6 +12,7 @@ import { cacheWidthsOf, GgmlKvCache } from './kv-cache.ts'
 import { bucketedLength } from './lengths.ts'
 import { type Ggml, openGgml, type Pointer } from './library.ts'
 import { type GraphParts, type Rows, rowsOf } from './parts.ts'
+import { RecurrentState } from './recurrent-state.ts'
 import { unsupported } from './unsupported.ts'
 import { loadWeights, type Weights } from './weights.ts'
 
@@ -30,6 +31,7 @@ export class GgmlRunner implements Runner {
   readonly #weights: Weights
   readonly #routers: readonly (Router | undefined)[]
   readonly #caches = new Map<number, GgmlKvCache>()
+  readonly #states = new Map<number, RecurrentState>()
   readonly #sets = new Map<string, GraphSet>()
   readonly #heads = new Map<number, ReturnType<typeof buildHead>>()
   #io: IoMemory | undefined
@@ -96,14 +98,17 @@ export class GgmlRunner implements Runner {
 
   release(slot: number): void {
     const cache = this.#caches.get(slot)
-    if (!cache) return
+    const state = this.#states.get(slot)
+    if (!cache && !state) return
     this.#forgetGraphs()
     this.#caches.delete(slot)
-    cache.free()
+    this.#states.delete(slot)
+    cache?.free()
+    state?.free()
   }
 
   releaseAll(): void {
-    for (const slot of this.#caches.keys()) this.release(slot)
+    for (const slot of new Set([...this.#caches.keys(), ...this.#states.keys()])) this.release(slot)
   }
 
   useThreads(count: number): void {
@@ -123,6 +128,7 @@ export class GgmlRunner implements Runner {
       weights: this.#weights,
       io: this.#memory(),
       cache: (slot) => this.#cache(slot),
+      state: (slot) => this.#state(slot),
     }
   }
 
@@ -138,6 +144,16 @@ export class GgmlRunner implements Runner {
       this.#caches.set(slot, cache)
     }
     return cache
+  }
+
+  #state(slot: number): RecurrentState {
+    let state = this.#states.get(slot)
+    if (!state) {
+      const { spec, ranges } = this.#options
+      state = new RecurrentState(this.#ggml, spec, ranges)
+      this.#states.set(slot, state)
+    }
+    return state
   }
 
   #graphs(firstRow: number): GraphSet {
@@ -167,6 +183,7 @@ export class GgmlRunner implements Runner {
       this.#forgetSets((one) => one === oldest)
     }
     this.#current.set(first, set)
+    for (const span of spans) this.#states.get(span.slot)?.advance(span)
     io.write(spans, lengths)
   }
 

@@ -1,6 +1,7 @@
 /** What of a model or of a cut these graphs do not compute: refused by name before any native call. */
 import { sizeOf } from '../../../shared/plan/shard-plan.ts'
 import { notComputed } from '../../model/architecture/computed.ts'
+import { keyHeadsOf } from '../../model/delta-cut.ts'
 import { columnsOf, headsOf, isHeaded, widthsOf } from '../../model/shard-ranges.ts'
 import type { BackendOptions } from '../backend.ts'
 import { blockColumns } from './blocks.ts'
@@ -15,7 +16,7 @@ const blockProblem = ({ spec, ranges }: BackendOptions): string | undefined => {
             width: mixer.kind === 'mla' ? mixer.valueDim : mixer.headDim,
           },
         ]
-      : [],
+      : [{ range: keyHeadsOf(ranges, mixer), width: mixer.valueDim }],
   )
   const latents = spec.kinds.flatMap(({ mixer }) =>
     mixer.kind === 'mla' ? [mixer.queryRank ?? 0, mixer.kvRank, mixer.nopeDim] : [],

@@ -1,6 +1,7 @@
 /** Small models, each with other parts; together they have all that the engine computes. */
 import type {
   AttentionSpec,
+  DeltaSpec,
   ExpertsSpec,
   FeedForwardSpec,
   LatentAttentionSpec,
@@ -40,6 +41,18 @@ const latent = (change: Partial<LatentAttentionSpec> = {}): LatentAttentionSpec 
   valueDim: 32,
   scale: 0.2,
   rope: rope(16, 10_000, { pairing: 'interleaved' }),
+  ...change,
+})
+
+const delta = (change: Partial<DeltaSpec> = {}): DeltaSpec => ({
+  kind: 'delta',
+  keyHeads: 4,
+  valueHeads: 12,
+  keyDim: 32,
+  valueDim: 32,
+  convolution: 4,
+  gate: 'silu',
+  valueOrder: 'grouped',
   ...change,
 })
 
@@ -157,6 +170,12 @@ export const specs: Readonly<Record<string, ModelSpec>> = {
   'latent attention, with and without a latent of queries': model([
     layer({ mixer: latent() }),
     layer({ mixer: latent({ queryRank: undefined }), feedForward: experts() }),
+  ]),
+  'gated delta nets, value heads of a key head together': model([layer({ mixer: delta() }), layer()]),
+  'gated delta nets, value heads in tiles, another gate, experts': model([
+    layer({ mixer: delta({ valueOrder: 'tiled', gate: 'sigmoid' }), feedForward: experts() }),
+    layer(),
+    layer({ mixer: delta({ valueOrder: 'tiled', valueHeads: 4, convolution: 3 }) }),
   ]),
   'experts, renormalised softmax': model([layer({ feedForward: experts({ renormalise: { epsilon: 0 } }) })]),
   'experts in groups, sigmoid with a bias for the choice, a shared one': model([

@@ -12,9 +12,9 @@ const attentionProblem = ({ context, layers }: ModelSpec, { kvFrom, rope }: Atte
 
 const layerProblem = (spec: ModelSpec, { mixer, feedForward }: LayerSpec): string | undefined => {
   const { activation, gated } = feedForward
-  if (mixer.kind === 'delta') return 'gated delta layers'
+  if (mixer.kind === 'delta' && mixer.keyDim !== mixer.valueDim) return 'delta heads of two widths'
   if (typeof activation === 'object' && !gated) return 'a clamped GLU without a gate'
-  return mixer.kind === 'mla' ? undefined : attentionProblem(spec, mixer)
+  return mixer.kind === 'attention' ? attentionProblem(spec, mixer) : undefined
 }
 
 /** @returns the part that is not computed; undefined where all are */
