@@ -167,6 +167,8 @@ interface Library {
 }
 
 const contextOf = ({ koffi, native, pools, fail }: Library, handle: unknown, vocab: number, threads: number) => {
+  /** What the last batch points to: memory that no collection of garbage moves, and held until the next one. */
+  let owners = new Int32Array(new ArrayBuffer(0))
   let seen: { readonly at: Pointer; readonly values: Float32Array } | undefined
   const logitsOf = (rows: number): Float32Array => {
     const at = native.logits(handle)
@@ -177,7 +179,9 @@ const contextOf = ({ koffi, native, pools, fail }: Library, handle: unknown, voc
   const context: LlamaContext = {
     decode: ({ tokens, positions, sequences, wanted }) => {
       const count = tokens.length
-      const owners = Int32Array.from(tokens, (_, index) => sequences?.[index] ?? 0)
+      // an array without a buffer of its own may lie where V8 moves it
+      owners = new Int32Array(new ArrayBuffer(4 * count))
+      if (sequences) owners.set(sequences)
       const first = koffi.address(owners)
       const flags = Int8Array.from(tokens, (_, index) => (wanted(index) ? 1 : 0))
       const failed = native.decode(handle, {

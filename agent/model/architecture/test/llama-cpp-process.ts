@@ -21,6 +21,8 @@ interface Read {
   readonly context: number
   /** Kernels that want weights in another order in memory, as the programs of llama.cpp use them. */
   readonly repacked: boolean
+  /** Keys and values in f16, as its programs keep them; else f32. */
+  readonly halfCache: boolean
 }
 type Request =
   | (Read & { readonly step: number })
@@ -44,15 +46,19 @@ const load = (file: string, repacked: boolean): LlamaModel => {
 type Run = (tokens: readonly number[], all: boolean) => Float32Array
 
 /** One sequence from its start on. */
-const inContext = <Result>({ file, context, repacked }: Read, batch: number, use: (run: Run) => Result): Result => {
+const inContext = <Result>(
+  { file, context, repacked, halfCache }: Read,
+  batch: number,
+  use: (run: Run) => Result,
+): Result => {
   const session = load(file, repacked).context(1, {
     n_ctx: context,
     n_batch: batch,
     n_ubatch: batch,
-    // softmax in f32, and caches too
+    // softmax in f32
     flash_attn_type: 0,
-    type_k: 0,
-    type_v: 0,
+    type_k: halfCache ? 1 : 0,
+    type_v: halfCache ? 1 : 0,
   })
   let position = 0
   try {

@@ -11,6 +11,8 @@ export interface LlamaCppWay {
   readonly step?: number
   /** With kernels that order weights anew in memory, as its programs do. Default: no */
   readonly repacked?: boolean
+  /** Keys and values in f16, as its programs keep them. Default: f32 */
+  readonly halfCache?: boolean
 }
 
 export interface LlamaCpp {
@@ -24,6 +26,8 @@ export interface LlamaCpp {
   quantize(file: string, into: string, type: number): Promise<void>
   close(): Promise<void>
 }
+
+const plain = { repacked: false, halfCache: false }
 
 export const startLlamaCpp = (): LlamaCpp => {
   const script = fileURLToPath(new URL('llama-cpp-process.ts', import.meta.url))
@@ -44,16 +48,22 @@ export const startLlamaCpp = (): LlamaCpp => {
     return answer
   }
   return {
-    logits: async (file, tokens, { context = 512, step = tokens.length, repacked = false } = {}) => {
-      const { logits } = await ask<{ logits: string }>({ file, tokens, context, step, repacked })
+    logits: async (file, tokens, { context = 512, step = tokens.length, repacked = false, halfCache = false } = {}) => {
+      const { logits } = await ask<{ logits: string }>({
+        file,
+        tokens,
+        context,
+        step,
+        repacked,
+        halfCache,
+      })
       const bytes = Buffer.from(logits, 'base64')
       const all = new Float32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength))
       const vocab = all.length / tokens.length
       return tokens.map((_, position) => all.slice(position * vocab, (position + 1) * vocab))
     },
     greedy: async (file, prompt, count, end) =>
-      (await ask<{ tokens: number[] }>({ file, tokens: prompt, context: 512, repacked: false, greedy: count, end }))
-        .tokens,
+      (await ask<{ tokens: number[] }>({ file, tokens: prompt, context: 512, ...plain, greedy: count, end })).tokens,
     tokenize: async (file, texts) => (await ask<{ ids: number[][] }>({ file, texts })).ids,
     quantize: async (file, into, type) => {
       await ask({ file, into, type })
