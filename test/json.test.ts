@@ -190,6 +190,7 @@ const alone = async (t: TestContext, walk: Walk, root: string): Promise<void> =>
   await walk.json(home, 'model-add', join(bundledFolder, 'tiny-story'), '--name', 'owner/story')
   await walk.json(home, 'model-list')
   await walk.json(home, 'model-show', 'owner/story')
+  await walk.json(home, 'model-plan', 'owner/story', '--devices', 'Anna=2GB,Ben=1GB')
   await walk.json(home, 'model-remove', 'owner/story')
   await walk.json(home, 'service-install', '--print')
   await walk.json(home, 'service-remove')

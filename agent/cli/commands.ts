@@ -25,6 +25,7 @@ const table: Readonly<Record<string, () => Promise<Command>>> = {
   'model-add': async () => (await import('./commands/model-add.ts')).modelAdd,
   'model-list': async () => (await import('./commands/model-list.ts')).modelList,
   'model-show': async () => (await import('./commands/model-show.ts')).modelShow,
+  'model-plan': async () => (await import('./commands/model-plan.ts')).modelPlan,
   'model-remove': async () => (await import('./commands/model-remove.ts')).modelRemove,
   'join-ring': async () => (await import('./commands/join-ring.ts')).joinRing,
   'leave-ring': async () => (await import('./commands/leave-ring.ts')).leaveRing,

@@ -178,7 +178,7 @@ const finest = (type: WeightType, columns: number): WeightType => {
 }
 
 /** The part of the shape that a matrix of a layer belongs to. */
-const partName = (spec: ModelSpec, { mixer, feedForward }: LayerSpec, role: string): string | undefined => {
+export const partName = (spec: ModelSpec, { mixer, feedForward }: LayerSpec, role: string): string | undefined => {
   if (/^attention\.(q|k|v|o|gate)$/.test(role) && isAttention(mixer)) {
     const cut = attentionCut(spec, mixer)
     return normsProjection(mixer) && /\.[qk]$/.test(role) ? copiesOf(cut) : cut

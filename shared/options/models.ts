@@ -24,7 +24,13 @@ export const modelOptions = {
     help: 'Hugging Face folder of the model, or its GGUF file; without --model-id it gives the model its name',
   },
   path: { flag: '--path', value: '<path>', type: 'string', help: 'folder of a model, or its .gguf file' },
-  model: { flag: '--model', value: '<name>', type: 'string', form: modelNameForm, help: 'name of the model' },
+  model: { flag: '--model', value: '<name>', type: 'string', help: 'name of the model' },
+  devices: {
+    flag: '--devices',
+    value: '<name=memory,...>',
+    type: 'list',
+    help: 'devices by the memory that each would lock: Anna=16GB,Ben=8GB (with a share: Ben=8GB*2)',
+  },
   quant: {
     flag: '--quant',
     value: '<kind>',
