@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import { ago, counted, fields, rangeText, table, validity } from './render.ts'
+import { ago, counted, fields, rangesText, rangeText, table, validity } from './render.ts'
 
 describe('render', () => {
   it('a table has aligned columns and no spaces at line ends', () => {
@@ -47,6 +47,12 @@ describe('render', () => {
   it('ranges are shown with both ends and their length', () => {
     assert.equal(rangeText({ start: 0, end: 4 }), '0-3 (4)')
     assert.equal(rangeText({ start: 4, end: 4 }), '-')
+    const range = { start: 0, end: 2 }
+    const ranges = { heads: range, kvHeads: range, ffn: range, vocab: range, parts: { 'delta 2x6x16x16': range } }
+    assert.equal(
+      rangesText(ranges),
+      'kv heads 0-1 (2), heads 0-1 (2), MLP columns 0-1 (2), delta 2x6x16x16: 0-1 (2), vocabulary 0-1 (2)',
+    )
     assert.equal(counted(1, 'worker'), '1 worker')
     assert.equal(counted(2, 'worker'), '2 workers')
   })

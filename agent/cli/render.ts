@@ -104,10 +104,15 @@ export const validity = (notAfter: number, now: number): string =>
 export const rangeText = ({ start, end }: Range): string =>
   end <= start ? '-' : `${start}-${end - 1} (${end - start})`
 
-/** What one rank holds, in a few words. */
-export const rangesText = (ranges: RankRanges): string =>
-  `kv heads ${rangeText(ranges.kvHeads)}, heads ${rangeText(ranges.heads)}, ` +
-  `MLP columns ${rangeText(ranges.ffn)}, vocabulary ${rangeText(ranges.vocab)}`
+/** What one rank holds, in a few words: of a model with several kinds of heads or columns each by its name. */
+export const rangesText = ({ parts = {}, ...ranges }: RankRanges): string =>
+  [
+    `kv heads ${rangeText(ranges.kvHeads)}`,
+    `heads ${rangeText(ranges.heads)}`,
+    `MLP columns ${rangeText(ranges.ffn)}`,
+    ...Object.entries(parts).map(([name, range]) => `${name}: ${rangeText(range)}`),
+    `vocabulary ${rangeText(ranges.vocab)}`,
+  ].join(', ')
 
 export const dim = (context: Pick<CommandContext, 'colour'>, text: string): string =>
   context.colour ? `\u001b[2m${text}\u001b[22m` : text
