@@ -71,7 +71,7 @@ test('dial: a rank that is an epoch behind is told so at once', async (t) => {
 })
 
 test('dial: who gives up on an epoch that the other does not know says which', async (t) => {
-  const pool = await poolOf(t, 2, { connectTimeoutMs: 600 })
+  const pool = await poolOf(t, 2, { connectTimeoutMs: 2000 })
   await assert.rejects(
     pool.nodes[0].streams.open({ ring: pool.ring([0, 1], 4), rank: 0, signal: never }),
     (error: unknown) =>
@@ -211,7 +211,7 @@ test('dial: the gate of one pool does not open a ring of another', async (t) => 
 })
 
 test('dial: a connection that went silent is replaced', { timeout: 300_000 }, async (t) => {
-  const pool = await poolOf(t, 2, { attemptMs: 500 })
+  const pool = await poolOf(t, 2, { attemptMs: 2000 })
   const port = Number(/tcp\/(\d+)/.exec(pool.nodes[1].node.addresses()[0])?.[1])
   const proxy = await startProxy(t, port)
   const ring = withAddress(pool.ring([0, 1], 1), 1, `/ip4/127.0.0.1/tcp/${proxy.port}`)

@@ -176,7 +176,7 @@ test('links: ranks may come in any order and late', { timeout: 300_000 }, async 
 })
 
 test('links: while they open it is told which lack; and members are reached without an epoch', async (t) => {
-  const pool = await createTestPool(3, { attemptMs: 500 })
+  const pool = await createTestPool(3, { attemptMs: 2000 })
   t.after(() => pool.stop())
   const ring = pool.ring([0, 1, 2])
   const { signal } = new AbortController()

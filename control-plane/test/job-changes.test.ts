@@ -17,7 +17,7 @@ const submit = async (pool: TestPool, url: string, key: string): Promise<string>
   (await pool.admin.client(url).call('submitJob', { params: { poolId: pool.poolId }, body: submission(key) })).jobId
 
 test('jobs: cancelled while its leader is away, a job ends as cancelled whether the leader returns or not', async (t) => {
-  const { url } = await startPlane(t, undefined, { ...quickSettings, ringGraceMs: 800 })
+  const { url } = await startPlane(t, undefined, { ...quickSettings, ringGraceMs: 3000 })
   const pool = await createPool(url)
   const params = { poolId: pool.poolId }
   let {

@@ -9,7 +9,7 @@ import { connect as connectTls, type TLSSocket } from 'node:tls'
 import { certificateOf } from './test/certificates.ts'
 import { fingerprintOf, type LinkCertificate, LinkListener, type LinkPeer } from './tls-sockets.ts'
 
-const connectMs = 4000
+const connectMs = 30_000
 
 interface Rank {
   readonly listener: LinkListener

@@ -51,10 +51,10 @@ export const createTestNode = async (
   {
     relays = [],
     listen = ['/ip4/127.0.0.1/tcp/0'],
-    stepTimeoutMs = 5000,
+    stepTimeoutMs = 60_000,
     earlyFrameBytes,
     attemptMs,
-    connectTimeoutMs = 20_000,
+    connectTimeoutMs = 60_000,
     credentials,
   }: TestPoolOptions = {},
 ): Promise<TestNode> => {

@@ -46,7 +46,7 @@ export const socketChannelOver = (
     epoch: testEpoch,
     names: Array.from({ length: sockets.size + 1 }, (_, other) => `node ${other}`),
     sockets,
-    stepTimeoutMs: 5000,
+    stepTimeoutMs: 60_000,
     spinMs: 0,
     ...options,
   })
