@@ -28,7 +28,7 @@ export interface Command {
 
 /** Words (i32) before the spans: operation, layer, rows, first row, slot, number of spans. */
 const headWords = 6
-const spanWords = 4
+const spanWords = 5
 /** Sequences in one step. */
 const maxSpans = 64
 export const commandWords = headWords + spanWords * maxSpans
@@ -38,15 +38,15 @@ export const writeCommand = (words: Int32Array, { operation, layer, rows, firstR
   if (spans.length > maxSpans) throw new RangeError(`${spans.length} sequences in a step, ${maxSpans} at most`)
   words.set([operation, layer, rows, firstRow, slot, spans.length])
   for (const [index, span] of spans.entries())
-    words.set([span.slot, span.start, span.count, span.position], headWords + spanWords * index)
+    words.set([span.slot, span.start, span.count, span.position, span.planned ?? 0], headWords + spanWords * index)
   return headWords + spanWords * spans.length
 }
 
 export const readCommand = (words: Int32Array): Command => {
   const spans: Span[] = []
   for (let index = 0; index < words[5]; index++) {
-    const [slot, start, count, position] = words.subarray(headWords + spanWords * index)
-    spans.push({ slot, start, count, position })
+    const [slot, start, count, position, planned] = words.subarray(headWords + spanWords * index)
+    spans.push({ slot, start, count, position, ...(planned > 0 && { planned }) })
   }
   return {
     operation: words[0] as Operation,

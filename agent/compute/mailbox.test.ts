@@ -10,7 +10,10 @@ const command: Command = {
   firstRow: 64,
   rows: 5,
   slot: 2,
-  spans: [{ slot: 2, start: 0, count: 5, position: 40 }],
+  spans: [
+    { slot: 2, start: 0, count: 5, position: 40 },
+    { slot: 3, start: 5, count: 1, position: 0, planned: 131_072 },
+  ],
 }
 
 /** Both ends of a mailbox; the words that carry its counts. */

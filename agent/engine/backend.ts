@@ -13,6 +13,8 @@ export interface Span {
   readonly start: number
   readonly count: number
   readonly position: number
+  /** Positions that the sequence may reach, the same in all of its steps; absent: the context. */
+  readonly planned?: number
 }
 
 /** Buffers that the backend's thread and this one share; valid until `buffers` is asked for more rows. */

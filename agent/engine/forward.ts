@@ -41,8 +41,8 @@ interface WantedRow {
 
 const spansOf = (sequences: readonly SequenceStep[]): Span[] => {
   let start = 0
-  return sequences.map(({ slot, position, tokens }) => {
-    const span = { slot, start, count: tokens.length, position }
+  return sequences.map(({ slot, position, tokens, planned }) => {
+    const span = { slot, start, count: tokens.length, position, planned }
     start += tokens.length
     return span
   })

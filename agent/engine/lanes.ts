@@ -23,9 +23,7 @@ export const laneRows = 96
 const part = (span: Span, from: number, to: number): Span[] => {
   const start = Math.max(span.start, from)
   const end = Math.min(span.start + span.count, to)
-  return start < end
-    ? [{ slot: span.slot, start, count: end - start, position: span.position + start - span.start }]
-    : []
+  return start < end ? [{ ...span, start, count: end - start, position: span.position + start - span.start }] : []
 }
 
 /** One lane, or two from `minimum` rows on. Depends on what every rank knows, so that all cut alike. */

@@ -297,13 +297,14 @@ export class Leader {
   /** Runs tokens at their position; with `logits: 'last'` also draws the token that follows them. */
   async #step(run: Run, sequence: SequenceStep): Promise<number | undefined> {
     const step = run.step++
-    const { sampling } = run.request
-    await this.#broadcast({ type: 'step', job: run.job, step, sequences: [sequence] })
+    const { sampling, tokens, maxTokens } = run.request
+    const sequences = [{ ...sequence, planned: Math.min(this.#engine.contextLength, tokens.length + maxTokens) }]
+    await this.#broadcast({ type: 'step', job: run.job, step, sequences })
     const { rows, times } = await this.#engine.step({
       job: run.job,
       jobId: run.request.jobId,
       step,
-      sequences: [sequence],
+      sequences,
     })
     run.tokens += sequence.tokens.length
     run.times.computeMs += times.computeMs

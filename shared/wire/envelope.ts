@@ -149,6 +149,8 @@ const Sequence = Type.Object({
   slot: Count,
   position: Count,
   tokens: Type.Array(Count),
+  /** Positions that the sequence may reach, the same in all of its steps; absent: the context of the ring. */
+  planned: Type.Optional(Type.Integer({ minimum: 1, maximum: 2 ** 31 - 1 })),
   /** Rows whose logits are wanted: the last one, all, or none (a prefill chunk that is not the last). */
   logits: Type.Union([Type.Literal('last'), Type.Literal('all'), Type.Literal('none')]),
 })

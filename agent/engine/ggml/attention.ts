@@ -128,14 +128,18 @@ const rotated = (building: Building, { mixer }: Attention, rows: HeadRows): Head
   const { rope, headDim } = mixer
   if (!rope) return rows
   if (rope.at === 'head' || rope.span === headDim)
-    return rowsOfHeads(mixer, turnedBy(building, whole(building, mixer, rows), rope), rows.heads)
+    return rowsOfHeads(
+      mixer,
+      turnedBy(building, whole(building, mixer, rows), rope, { heads: rows.heads, width: headDim }),
+      rows.heads,
+    )
   const still = headDim - rope.span
   const { tensor, heads, rowBytes, offset } = rows
   const part = (first: number, size: number): Pointer => {
     const start = offset + first * f32Bytes
     return ggml.view_3d(context, tensor, size, heads, building.rows.count, headDim * f32Bytes, rowBytes, start)
   }
-  const tail = turnedBy(building, part(still, rope.span), rope)
+  const tail = turnedBy(building, part(still, rope.span), rope, { heads, width: rope.span })
   return rowsOfHeads(mixer, ggml.concat(context, part(0, still), tail, 0), rows.heads)
 }
 

@@ -18,7 +18,7 @@ import { createContext } from './weights.ts'
 
 /** Same key, same graphs. */
 export const keyOf = (spans: readonly Span[]): string =>
-  spans.map((span) => `${span.start}:${span.slot}:${span.count}:${bucketedLength(span)}`).join(',')
+  spans.map((span) => [span.start, span.slot, span.count, bucketedLength(span), span.planned].join(':')).join(',')
 
 /** Graphs that share one scratch allocator: it must never see a larger graph, or the smaller ones would dangle. */
 class GraphGroup {
@@ -114,7 +114,7 @@ export const buildSet = (parts: GraphParts, spans: readonly Span[]): GraphSet =>
     const withMlp = holdsMlp(options, kind.feedForward)
     const add = (half: string, build: (building: Building) => void): Pointer =>
       groupOf(half, layer).add(tensorsOf(kind, spans.length), (context, graph) =>
-        build({ ...parts, context, graph, layer, rows }),
+        build({ ...parts, context, graph, layer, rows, spans }),
       )
     attention.push(
       holdsHeads(options, kind) || (isParallel && withMlp)
@@ -139,7 +139,7 @@ export const buildHead = (parts: GraphParts, rows: number): { readonly graph: Po
   const { scale, softcap } = options.spec.logits
   const group = new GraphGroup(ggml, parts.device.plain)
   const head = group.add(24, (context, graph) => {
-    const building: Building = { ...parts, context, graph, layer: -1, rows: { first: 0, count: rows } }
+    const building: Building = { ...parts, context, graph, layer: -1, rows: { first: 0, count: rows }, spans: [] }
     const x = normed(building, residual(building), 'head.norm')
     let y = ggml.mul_mat(context, weights.get('head'), x)
     if (softcap !== undefined)

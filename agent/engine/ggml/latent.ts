@@ -41,7 +41,12 @@ const queries = (building: Building, { mixer, name, heads }: Latent, x: Pointer)
   const plain = partOfHeads(building, q, { heads, width, first: 0, size: nopeDim })
   const toTurn = partOfHeads(building, q, { heads, width, first: nopeDim, size: ropeDim })
   const absorbed = product('kb', swapped(building, plain))
-  return ggml.concat(context, absorbed, swapped(building, turnedBy(building, toTurn, mixer.rope)), 0)
+  return ggml.concat(
+    context,
+    absorbed,
+    swapped(building, turnedBy(building, toTurn, mixer.rope, { heads, width: ropeDim })),
+    0,
+  )
 }
 
 /** What a row leaves in the cache: its normed latent and its turned key, f32 [rows, kvRank + ropeDim]. */
@@ -52,7 +57,12 @@ const cached = (building: Building, { mixer, name }: Latent, x: Pointer): Pointe
   const raw = ggml.mul_mat(context, weights.get(`${name}.kva`), x)
   const latent = ggml.view_2d(context, raw, kvRank, rows.count, width * f32Bytes, 0)
   const key = partOfHeads(building, raw, { heads: 1, width, first: kvRank, size: ropeDim })
-  const turned = ggml.reshape_2d(context, turnedBy(building, key, mixer.rope), ropeDim, rows.count)
+  const turned = ggml.reshape_2d(
+    context,
+    turnedBy(building, key, mixer.rope, { heads: 1, width: ropeDim }),
+    ropeDim,
+    rows.count,
+  )
   return ggml.concat(context, normed(building, latent, `${name}.kvaNorm`), turned, 0)
 }
 

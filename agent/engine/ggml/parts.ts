@@ -24,6 +24,8 @@ export interface Building extends GraphParts {
   readonly graph: Pointer
   readonly layer: number
   readonly rows: Rows
+  /** What the rows are of; none for the head. */
+  readonly spans: readonly Span[]
 }
 
 /** Rows of the buffers, one behind another. */

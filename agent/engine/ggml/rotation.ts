@@ -25,7 +25,7 @@ const baseOf = ({ frequencies: [first, second], span }: RopeSpec): number => {
 const known = new WeakMap<RopeSpec, Rotation>()
 
 /** What the rotation of each pair is divided by; found once for each rope, as graphs of every layer ask for it. */
-export const rotationOf = (rope: RopeSpec): Rotation => {
+const rotationOf = (rope: RopeSpec): Rotation => {
   const found = known.get(rope) ?? findRotation(rope)
   known.set(rope, found)
   return found
@@ -46,5 +46,27 @@ const findRotation = (rope: RopeSpec): Rotation => {
 /** Mode of the operation. */
 export const pairingModes = { interleaved: 0, half: 2 } as const
 
+const longOnes = new WeakMap<RopeSpec, RopeSpec>()
+
+/** The rotation of sequences that may grow beyond the first context; the usual one where there is no other. */
+const longOf = (rope: RopeSpec): RopeSpec => {
+  if (!rope.long) return rope
+  const found = longOnes.get(rope) ?? { ...rope, frequencies: rope.long.frequencies }
+  longOnes.set(rope, found)
+  return found
+}
+
+/** Decided once for each sequence, by the most positions that it may reach. */
+export type RotationVariant = 'usual' | 'long'
+
+/** @param planned positions that the sequence may reach */
+export const variantOf = ({ long }: RopeSpec, planned: number): RotationVariant =>
+  long && planned > long.beyond ? 'long' : 'usual'
+
+export const variantsOf = ({ long }: RopeSpec): RotationVariant[] => (long ? ['usual', 'long'] : ['usual'])
+
+export const rotationIn = (rope: RopeSpec, variant: RotationVariant): Rotation =>
+  rotationOf(variant === 'long' ? longOf(rope) : rope)
+
 /** Under which name the divisors of a rotation lie among the weights; the same for equal rotations. */
-export const divisorsName = (kind: number): string => `rope.${kind}.divisors`
+export const divisorsName = (kind: number, variant: RotationVariant): string => `rope.${kind}.${variant}.divisors`

@@ -4,7 +4,7 @@ import type { Span } from '../backend.ts'
 import { bucketedLength } from './lengths.ts'
 import { type Pointer, types } from './library.ts'
 import { type Building, f32Bytes } from './parts.ts'
-import { divisorsName, pairingModes, rotationOf } from './rotation.ts'
+import { divisorsName, pairingModes, rotationIn, type RotationVariant, variantOf } from './rotation.ts'
 
 /** Writes rows of a span into a tensor of its cache. @param rows f32 [count, width of the cache] */
 export const storeRows = (building: Building, { start, count }: Span, cache: Pointer, rows: Pointer): void => {
@@ -46,17 +46,16 @@ export const joinedSpans = (
   return joined
 }
 
-/** @param x f32 [rows, heads, head], turned from its first element on */
-export const turnedBy = (building: Building, x: Pointer, rope: RopeSpec): Pointer => {
+const turned = (building: Building, x: Pointer, rope: RopeSpec, variant: RotationVariant): Pointer => {
   const { ggml, weights, context, options, io } = building
-  const { base, divisors } = rotationOf(rope)
+  const { base, divisors } = rotationIn(rope, variant)
   const positions = ggml.new_tensor_1d(context, types.i32, building.rows.count)
   io.placePositions(positions, building.rows.first)
   return ggml.rope_ext(
     context,
     x,
     positions,
-    divisors ? weights.get(divisorsName(options.spec.layers[building.layer])) : null,
+    divisors ? weights.get(divisorsName(options.spec.layers[building.layer], variant)) : null,
     rope.span,
     pairingModes[rope.pairing],
     options.shape.context,
@@ -67,4 +66,34 @@ export const turnedBy = (building: Building, x: Pointer, rope: RopeSpec): Pointe
     32,
     1,
   )
+}
+
+/**
+ * Turns heads from their first element on, those of each sequence by the frequencies for what it may reach.
+ * @param x f32 [rows, heads, width]
+ */
+export const turnedBy = (
+  building: Building,
+  x: Pointer,
+  rope: RopeSpec,
+  { heads, width }: { readonly heads: number; readonly width: number },
+): Pointer => {
+  const { ggml, context, options, spans, rows } = building
+  const variants = spans.map(({ planned = options.shape.context }) => variantOf(rope, planned))
+  if (variants.every((variant) => variant === variants[0])) return turned(building, x, rope, variants[0])
+  const all = { usual: turned(building, x, rope, 'usual'), long: turned(building, x, rope, 'long') }
+  const rowBytes = heads * width * f32Bytes
+  const parts = spans.map(({ start, count }, index) =>
+    ggml.view_3d(
+      context,
+      all[variants[index]],
+      width,
+      heads,
+      count,
+      width * f32Bytes,
+      rowBytes,
+      (start - rows.first) * rowBytes,
+    ),
+  )
+  return parts.reduce((above, below) => ggml.concat(context, above, below, 2))
 }

@@ -12,7 +12,7 @@ import { floatsOf, readTensor } from '../plain-tensors.ts'
 import { toQ4Blocks, toQ8Blocks } from './blocks.ts'
 import { type GgmlDevice } from './device.ts'
 import { type Ggml, type Pointer, types } from './library.ts'
-import { divisorsName, rotationOf } from './rotation.ts'
+import { divisorsName, rotationIn, variantsOf } from './rotation.ts'
 
 export interface Weights {
   /** The tensor of that name in the shard's table, without suffix; `gate` and `up` for `gateUp`; or `divisorsName`. */
@@ -157,8 +157,12 @@ const plainOf = ({ shard }: BackendOptions): [string, ShardTensor][] =>
 /** Divisors of the rotations, under their names. */
 const divisorsOf = ({ spec }: BackendOptions): [string, Float32Array][] =>
   spec.kinds.flatMap(({ mixer }, kind): [string, Float32Array][] => {
-    const divisors = mixer.kind !== 'delta' && mixer.rope ? rotationOf(mixer.rope).divisors : undefined
-    return divisors ? [[divisorsName(kind), divisors]] : []
+    const rope = mixer.kind === 'delta' ? undefined : mixer.rope
+    if (!rope) return []
+    return variantsOf(rope).flatMap((variant): [string, Float32Array][] => {
+      const { divisors } = rotationIn(rope, variant)
+      return divisors ? [[divisorsName(kind, variant), divisors]] : []
+    })
   })
 
 /** Makes a tensor for each matrix, in the best kind of buffer that can multiply with it. @returns names of the buffers */

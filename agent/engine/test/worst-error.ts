@@ -60,10 +60,11 @@ export const worstError = async (
     let position = 0
     for (const [index, count] of chunks.entries()) {
       const tokens = all.slice(position, position + count)
-      const sequences = [{ slot: 1, position, tokens, logits: 'all' as const }]
+      const planned = all.length
+      const sequences = [{ slot: 1, position, tokens, planned, logits: 'all' as const }]
       // with the last tokens comes the start of another sequence
       const isLast = index === chunks.length - 1
-      if (isLast) sequences.push({ slot: 2, position: 0, tokens: all.slice(0, 5), logits: 'all' })
+      if (isLast) sequences.push({ slot: 2, position: 0, tokens: all.slice(0, 5), planned, logits: 'all' })
       const got = await ring.step(sequences)
       for (const [row, logits] of got.entries()) {
         const at = row < count ? position + row : row - count

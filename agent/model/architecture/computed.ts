@@ -4,9 +4,8 @@
  */
 import type { AttentionSpec, LayerSpec, ModelSpec } from './model-spec.ts'
 
-const attentionProblem = ({ context, layers }: ModelSpec, { kvFrom, rope }: AttentionSpec): string | undefined => {
+const attentionProblem = ({ layers }: ModelSpec, { kvFrom }: AttentionSpec): string | undefined => {
   if (kvFrom !== undefined && !(kvFrom >= 0 && kvFrom < layers.length)) return `keys and values of layer ${kvFrom}`
-  if (rope?.long && context > rope.long.beyond) return 'longrope beyond the first context'
   return undefined
 }
 
