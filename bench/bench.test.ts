@@ -5,6 +5,7 @@ import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import type { Static } from 'typebox'
+import { hasGgml } from '../agent/engine/ggml/library.ts'
 import type { Printed } from '../shared/printed.ts'
 import type { InferenceBench, Spread } from '../shared/schema/bench.ts'
 
@@ -98,6 +99,44 @@ test('mesh bench: a link that is slowed down shows in every sum', async () => {
   assert.ok(report.decode_tokens_per_second.max < 1000 / 80)
 })
 
+test('mesh bench: llama.cpp itself on the same file, at depth and with several sequences', async (t) => {
+  if (!hasGgml()) return t.skip('there is no llama.cpp for this machine')
+  const report = await bench(
+    '--shape',
+    'tiny',
+    '--types',
+    'q4_k_m',
+    '--compare',
+    'llama.cpp',
+    '--prompt-tokens',
+    '16',
+    '--tokens',
+    '4',
+    '--runs',
+    '1',
+    '--contexts',
+    '8',
+    '--sequences',
+    '1,3',
+  )
+  const { llama_cpp: beside } = report
+  assert.ok(beside)
+  assert.equal(beside.threads, 2)
+  for (const name of [
+    'prefill_tokens_per_second',
+    'decode_tokens_per_second',
+    'prefill_ratio',
+    'decode_ratio',
+  ] as const)
+    for (const one of [beside, ...beside.contexts]) assertSpread(one[name], name)
+  assert.deepEqual(
+    beside.batches.map(({ sequences }) => sequences),
+    [1, 3],
+  )
+  for (const { decode_ratio } of beside.batches) assertSpread(decode_ratio, 'batch')
+  assert.ok(report.disk_bytes > report.shard_bytes[0] + report.shard_bytes[1])
+})
+
 test('mesh bench: times a model folder', async () => {
   const report = await bench('--model', model, '--prompt-tokens', '16', '--tokens', '4', '--runs', '1', '--quant', 'q8')
   assertSpread(report.decode_tokens_per_second, 'decode')
@@ -113,6 +152,10 @@ test('mesh bench: flags that go against each other are refused, not ignored', as
     ['--collectives', '--tokens', '5'],
     ['--compare', 'llama.cpp', '--rtt', '20'],
     ['--compare', 'llama.cpp', '--threads', '0'],
+    ['--compare', 'llama.cpp', '--model', model],
+    ['--types', 'q4_k_m', '--quant', 'q8'],
+    ['--quant', 'file', '--shape', 'tiny'],
+    ['--shape', 'llama-9'],
     ['--sequences', '0'],
     ['--model', model, '--contexts', '5000'],
   ]) {

@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { usableCores } from '../agent/device/cpu-meter.ts'
 import type { InferenceOrder, InferenceSettings, RunResult } from './inference-orders.ts'
-import { shapes } from './random-shard.ts'
+import { shapes } from './shapes.ts'
 import { type Ready, startRanks } from './ranks.ts'
 import { show, spread } from './spread.ts'
 
@@ -31,6 +31,7 @@ type Decode = () => Promise<number>
 const withRing = async (workers: number, threads: number, use: (decode: Decode) => Promise<void>): Promise<void> => {
   const settings: InferenceSettings = {
     shape,
+    shapeName: values.shape,
     modelFolder: undefined,
     quant,
     backend: 'ggml',

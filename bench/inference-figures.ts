@@ -1,7 +1,7 @@
 /** What rounds of a benchmark of inference come to: medians with least and most, ratios taken pair by pair. */
 import type { BatchFigures, ContextFigures, LlamaCppFigures, PhaseReport, Spread } from '../shared/schema/bench.ts'
 import type { PhaseFigures, RunResult } from './inference-orders.ts'
-import type { LlamaCppRun } from './llama-cpp.ts'
+import type { LlamaCppRun } from './llama-cpp-orders.ts'
 import { spread } from './spread.ts'
 
 /** All that is measured once in a round. */
@@ -10,7 +10,15 @@ export interface Round {
   readonly contexts: readonly RunResult[]
   /** Tokens per second. */
   readonly batches: readonly number[]
-  readonly llama: LlamaCppRun | undefined
+  readonly beside: BesideRound
+}
+
+/** What llama.cpp did in the same round, if it was there. */
+export interface BesideRound {
+  readonly prompt: LlamaCppRun | undefined
+  readonly contexts: LlamaCppRun[]
+  /** Tokens per second. */
+  readonly batches: number[]
 }
 
 const phaseOf = (phases: readonly PhaseFigures[], tokens: number): PhaseReport => {
@@ -41,20 +49,40 @@ export const figuresOf = (runs: readonly RunResult[], promptTokens: number, toke
   ),
 })
 
+/** Speeds of llama.cpp at one kind of prompt, and ours over them pair by pair. */
+const promptsBeside = (ours: readonly RunResult[], theirs: readonly LlamaCppRun[]) => {
+  const of = (pick: (run: LlamaCppRun) => number): Spread => spread(theirs.map(pick))
+  const ratio = (pick: (run: LlamaCppRun) => number): Spread =>
+    spread(ours.map(({ timings }, index) => pick(timings) / pick(theirs[index])))
+  return {
+    prefillTokensPerSecond: of((run) => run.prefillTokensPerSecond),
+    decodeTokensPerSecond: of((run) => run.decodeTokensPerSecond),
+    prefillRatio: ratio((run) => run.prefillTokensPerSecond),
+    decodeRatio: ratio((run) => run.decodeTokensPerSecond),
+  }
+}
+
+/** @param rounds in all of which llama.cpp was there */
 export const compared = (
-  threads: number,
-  runs: readonly RunResult[],
-  beside: readonly LlamaCppRun[],
-): LlamaCppFigures => ({
-  threads,
-  prefillTokensPerSecond: spread(beside.map((one) => one.prefillTokensPerSecond)),
-  decodeTokensPerSecond: spread(beside.map((one) => one.decodeTokensPerSecond)),
-  prefillRatio: spread(
-    runs.map(({ timings }, index) => timings.prefillTokensPerSecond / beside[index].prefillTokensPerSecond),
+  rounds: readonly Round[],
+  { contexts, sequences }: { readonly contexts: readonly number[]; readonly sequences: readonly number[] },
+): Omit<LlamaCppFigures, 'threads' | 'residentBytes'> => ({
+  ...promptsBeside(
+    rounds.map(({ prompt }) => prompt),
+    rounds.flatMap(({ beside }) => beside.prompt ?? []),
   ),
-  decodeRatio: spread(
-    runs.map(({ timings }, index) => timings.decodeTokensPerSecond / beside[index].decodeTokensPerSecond),
-  ),
+  contexts: contexts.map((context, index) => ({
+    context,
+    ...promptsBeside(
+      rounds.map((round) => round.contexts[index]),
+      rounds.map(({ beside }) => beside.contexts[index]),
+    ),
+  })),
+  batches: sequences.map((size, index) => ({
+    sequences: size,
+    decodeTokensPerSecond: spread(rounds.map(({ beside }) => beside.batches[index])),
+    decodeRatio: spread(rounds.map(({ batches, beside }) => batches[index] / beside.batches[index])),
+  })),
 })
 
 export const contextFigures = (contexts: readonly number[], rounds: readonly Round[]): ContextFigures[] =>

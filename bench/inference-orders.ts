@@ -6,6 +6,7 @@ import type { Carrier } from '../shared/schema/ring.ts'
 import type { BatchOrder } from './batch.ts'
 import type { CpuMs } from './process-figures.ts'
 import type { RingOrder } from './ranks.ts'
+import type { LinkShape } from './shaped-network.ts'
 import type { WeightSettings } from './weights.ts'
 
 export interface InferenceSettings extends WeightSettings {
@@ -16,6 +17,30 @@ export interface InferenceSettings extends WeightSettings {
   readonly carrier: CarrierChoice
   /** Ranks check each other's sums when they are told to; wants a model folder. */
   readonly spotChecks?: boolean
+}
+
+export interface InferenceOptions extends InferenceSettings {
+  readonly workers: number
+  readonly promptTokens: number
+  readonly tokens: number
+  /** Lengths of further prompts. */
+  readonly contexts: readonly number[]
+  /** Sizes of batches. */
+  readonly sequences: readonly number[]
+  readonly runs: number
+  /** Time llama.cpp beside it. */
+  readonly compare: boolean
+  readonly link?: LinkShape
+  /** Told what it will write and hold, before it does. */
+  onRoom?(room: Room): void
+}
+
+/** What a benchmark writes and holds. */
+export interface Room {
+  /** Bytes in the temporary folder, while it runs. */
+  readonly disk: number
+  /** Bytes of weights in memory, of all processes. */
+  readonly memory: number
 }
 
 export type InferenceOrder =

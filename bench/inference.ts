@@ -1,32 +1,24 @@
 /** `mesh bench`: prompts through a ring of processes, and llama.cpp beside it if asked. */
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { InferenceReport } from '../shared/schema/bench.ts'
-import { batchFigures, compared, contextFigures, figuresOf, type Round } from './inference-figures.ts'
+import { batchFigures, type BesideRound, compared, contextFigures, figuresOf, type Round } from './inference-figures.ts'
 import type {
   Batched,
   Connected,
+  InferenceOptions,
   InferenceOrder,
   InferenceSettings,
   RankMemory,
+  Room,
   RunResult,
 } from './inference-orders.ts'
-import { installLlamaCpp, type LlamaCpp } from './llama-cpp.ts'
+import { fileBeside } from './file-beside.ts'
+import { type LlamaCpp, startLlamaCpp } from './llama-cpp.ts'
 import { type Ranks, type Ready, startRanks } from './ranks.ts'
-import type { LinkShape } from './shaped-network.ts'
-
-export interface InferenceOptions extends InferenceSettings {
-  readonly workers: number
-  readonly promptTokens: number
-  readonly tokens: number
-  /** Lengths of further prompts. */
-  readonly contexts: readonly number[]
-  /** Sizes of batches. */
-  readonly sequences: readonly number[]
-  readonly runs: number
-  /** Time llama.cpp beside it. */
-  readonly compare: boolean
-  readonly link?: LinkShape
-}
+import { checkRoom, roomFor } from './room.ts'
 
 interface InferenceReady extends Ready {
   readonly backend: string
@@ -49,34 +41,36 @@ const measureRound = async (
   llama: LlamaCpp | undefined,
   number: number,
 ): Promise<Round> => {
-  const { workers, threads, promptTokens, tokens } = options
+  const { promptTokens, tokens } = options
   const runPrompt = (length: number): Promise<RunResult> =>
     ask(0, { type: 'run', promptTokens: length, tokens }, 'result')
   const prompt = await runPrompt(promptTokens)
-  const beside = llama?.run(workers * threads, promptTokens, tokens)
+  const beside: BesideRound = { contexts: [], batches: [], prompt: await llama?.prompt(promptTokens, tokens) }
   const contexts: RunResult[] = []
-  for (const context of options.contexts) contexts.push(await runPrompt(context))
+  for (const context of options.contexts) {
+    contexts.push(await runPrompt(context))
+    if (llama) beside.contexts.push(await llama.prompt(context, tokens))
+  }
   const batches: number[] = []
   for (const [index, sequences] of options.sequences.entries()) {
     const batch = number * options.sequences.length + index
-    const [{ decodeMs }] = await askAll<Batched>(
-      { type: 'batch', batch, sequences, promptTokens: Math.min(promptTokens, batchPromptTokens), tokens },
-      'batched',
-    )
+    const length = Math.min(promptTokens, batchPromptTokens)
+    const order = { type: 'batch', batch, sequences, promptTokens: length, tokens } as const
+    const [{ decodeMs }] = await askAll<Batched>(order, 'batched')
     batches.push((sequences * tokens * 1000) / decodeMs)
+    if (llama) beside.batches.push(await llama.batch(sequences, length, tokens))
   }
-  return { prompt, contexts, batches, llama: beside }
+  return { prompt, contexts, batches, beside }
 }
 
 const reportOf = async (
   { ready, connected, askAll }: Group,
-  { workers, threads, promptTokens, tokens, contexts, sequences, compare }: InferenceOptions,
-  rounds: readonly Round[],
+  { workers, threads, promptTokens, tokens, contexts, sequences }: InferenceOptions,
+  { rounds, llama, room }: { readonly rounds: readonly Round[]; readonly llama?: LlamaCpp; readonly room: Room },
 ): Promise<InferenceReport> => {
   const memory = await askAll<RankMemory>({ type: 'measure' }, 'measured')
   const [{ backend, description }] = ready
   const prompts = rounds.map(({ prompt }) => prompt)
-  const beside = rounds.flatMap(({ llama }) => llama ?? [])
   return {
     backend,
     description,
@@ -88,26 +82,63 @@ const reportOf = async (
     shardBytes: memory.map(({ shardBytes }) => shardBytes),
     shardMs: Math.max(...ready.map(({ shardMs }) => shardMs)),
     loadMs: Math.max(...ready.map(({ loadMs }) => loadMs)),
-    llamaCpp: compare ? compared(workers * threads, prompts, beside) : undefined,
+    diskBytes: room.disk,
+    llamaCpp: llama && {
+      threads: workers * threads,
+      residentBytes: await llama.residentBytes(),
+      ...compared(rounds, { contexts, sequences }),
+    },
   }
 }
 
-export const benchInference = async (options: InferenceOptions): Promise<InferenceReport> => {
-  const { workers, runs, compare, link, shape, quant } = options
-  const { modelFolder, backend, threads, spinMs, collective, carrier } = options
-  const settings: InferenceSettings = { shape, modelFolder, quant, backend, threads, spinMs, collective, carrier }
-  const llama = compare ? installLlamaCpp(shape) : undefined
+/** The ring beside llama.cpp, if it is there. */
+const benchBeside = async (options: InferenceOptions, llama: LlamaCpp | undefined, room: Room) => {
+  const { workers, runs, link, shape, quant } = options
+  const { shapeName, types, modelFolder, backend, threads, spinMs, collective, carrier } = options
+  const settings: InferenceSettings = {
+    shape,
+    ...(shapeName !== undefined && { shapeName }),
+    ...(types && { types }),
+    modelFolder,
+    quant,
+    backend,
+    threads,
+    spinMs,
+    collective,
+    carrier,
+  }
+  const group: Group = await startRanks({ program, workers, settings, shape, quant, link })
   try {
-    const group: Group = await startRanks({ program, workers, settings, shape, quant, link })
-    try {
-      await measureRound(group, options, undefined, 0) // warms up
-      const rounds: Round[] = []
-      for (let number = 1; number <= runs; number++) rounds.push(await measureRound(group, options, llama, number))
-      return await reportOf(group, options, rounds)
-    } finally {
-      await group.stop()
-    }
+    await measureRound(group, options, llama, 0) // warms up
+    const rounds: Round[] = []
+    for (let number = 1; number <= runs; number++) rounds.push(await measureRound(group, options, llama, number))
+    return await reportOf(group, options, { rounds, room, ...(llama && { llama }) })
   } finally {
-    llama?.stop()
+    await group.stop()
+  }
+}
+
+/** @throws MeshError `benchRoom` before anything is written, and of the model */
+export const benchInference = async (options: InferenceOptions): Promise<InferenceReport> => {
+  const { compare, workers, threads, promptTokens, tokens, contexts } = options
+  const folder = mkdtempSync(join(tmpdir(), 'mesh-bench-file-'))
+  let llama: LlamaCpp | undefined
+  try {
+    const beside = compare ? fileBeside(options, folder) : undefined
+    const room = roomFor(options, beside)
+    options.onRoom?.(room)
+    checkRoom(room, folder)
+    beside?.write()
+    llama =
+      beside &&
+      (await startLlamaCpp({
+        file: beside.file,
+        threads: workers * threads,
+        context: Math.max(promptTokens, ...contexts) + tokens,
+      }))
+    return await benchBeside({ ...options, ...beside?.ranks }, llama, room)
+  } finally {
+    await llama?.stop()
+    rmSync(folder, { recursive: true, force: true })
   }
 }

@@ -1,10 +1,12 @@
 /** `mesh bench`: times a ring of local processes, or its all-reduces alone. See METHOD.md. */
+import { tmpdir } from 'node:os'
 import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import type { CarrierChoice } from '../agent/rank/open-carrier.ts'
 import type { CollectiveChoice } from '../agent/collective/chooser.ts'
 import type { WireChoice } from '../agent/collective/wire-types.ts'
 import type { BackendChoice } from '../agent/compute/choose-backend.ts'
+import { isGguf } from '../agent/model/gguf/name.ts'
 import { openModel } from '../agent/model/model-folder.ts'
 import { MeshError } from '../shared/errors.ts'
 import { jsonWanted, printFatal } from '../shared/fatal.ts'
@@ -13,28 +15,44 @@ import { type OptionName, optionRecord } from '../shared/options.ts'
 import { benchModelOptions, type ProgramValues } from '../shared/program-options.ts'
 import { watchOutput } from '../shared/output-watch.ts'
 import { jsonLine } from '../shared/printed.ts'
+import { formatBytes } from '../shared/words.ts'
 import { CollectivesBench, InferenceBench } from '../shared/schema/bench.ts'
 import type { ModelShape, Quant } from '../shared/schema/model.ts'
 import { benchCollectives } from './collectives.ts'
 import { benchInference } from './inference.ts'
+import type { Room } from './inference-orders.ts'
 import { printCollectives } from './print-collectives.ts'
 import { printInference } from './print-inference.ts'
-import { shapes } from './random-shard.ts'
+import { modelOfShape } from './shapes.ts'
 import type { LinkShape } from './shaped-network.ts'
+import type { TypesName } from './weight-types.ts'
 
 type Options = ProgramValues<'bench'>
 
+const usage = (problem: string): never => {
+  throw new MeshError('usage', { problem })
+}
+
+/** @throws MeshError `usage` for weights that cannot be had so */
+const checkWeights = ({ model, shape, types, quant, compare }: Partial<Record<string, unknown>>): void => {
+  const isFile = typeof model === 'string' && isGguf(model)
+  if (model !== undefined && shape !== undefined) usage('--model brings its own shape: leave out --shape')
+  if (model !== undefined && types !== undefined) usage('--model brings its own types: leave out --types')
+  if (types !== undefined && quant !== undefined && quant !== 'file')
+    usage('--types are those of a file, which --quant would change: leave out --quant')
+  if (model === undefined && quant === 'file' && types === undefined)
+    usage('--quant file wants a file: say --types for random weights, or --model FILE.gguf')
+  if (compare === undefined || model === undefined) return
+  if (!isFile) usage('--compare wants weights that llama.cpp reads: give a --shape, or a GGUF file as --model')
+  if (quant !== undefined && quant !== 'file') usage('--compare wants the same weights for both: leave out --quant')
+}
+
 /** @throws MeshError `usage` for a flag that would be without effect */
 const checkTogether = (given: Partial<Record<string, unknown>>): void => {
-  const usage = (problem: string): never => {
-    throw new MeshError('usage', { problem })
-  }
   const idle =
     given.collectives === true ? benchModelOptions.find((name: OptionName) => given[name] !== undefined) : undefined
   if (idle) usage(`${optionRecord(idle).flag} is of no use with --collectives: no model runs`)
-  if (given.model !== undefined && given.shape !== undefined) usage('--model brings its own shape: leave out --shape')
-  if (given.model !== undefined && given.compare !== undefined)
-    usage('--compare times random weights: give a --shape instead of a --model')
+  checkWeights(given)
   if (given.compare !== undefined && (given.rtt !== undefined || given.mbit !== undefined))
     usage('--compare wants links as they are: leave out --rtt and --mbit')
 }
@@ -42,7 +60,7 @@ const checkTogether = (given: Partial<Record<string, unknown>>): void => {
 /** @throws MeshError of a model folder | `promptTooLong` */
 const shapeOf = ({ model: folder, shape: name, promptTokens, contexts = [], tokens }: Options): ModelShape => {
   const open = folder === undefined ? undefined : openModel(folder, 'bench')
-  const shape = open?.config.shape ?? shapes[name]
+  const shape = open?.config.shape ?? modelOfShape(name).shape
   open?.close()
   const longest = Math.max(promptTokens, ...contexts) + tokens
   if (longest > shape.context) throw new MeshError('promptTooLong', { tokens: longest, context: shape.context })
@@ -69,6 +87,9 @@ const runCollectives = async (values: Options): Promise<void> => {
   )
 }
 
+const tellRoom = ({ disk, memory }: Room): void =>
+  void process.stderr.write(`weights: ${formatBytes(disk)} in ${tmpdir()}, ${formatBytes(memory)} of memory\n`)
+
 const runInference = async (values: Options): Promise<void> => {
   const {
     model,
@@ -77,6 +98,7 @@ const runInference = async (values: Options): Promise<void> => {
     spin,
     backend,
     quant,
+    types,
     collective,
     wire,
     promptTokens,
@@ -104,6 +126,8 @@ const runInference = async (values: Options): Promise<void> => {
     sequences,
     runs,
     shape,
+    ...(model === undefined && { shapeName: values.shape }),
+    ...(types !== undefined && { types: types as TypesName }),
     modelFolder: model && resolve(model),
     backend: backend as BackendChoice,
     quant: quant as Quant,
@@ -111,23 +135,12 @@ const runInference = async (values: Options): Promise<void> => {
     carrier: values.carrier as CarrierChoice,
     compare: compare !== undefined,
     link: linkOf(values),
+    onRoom: json ? () => {} : tellRoom,
   })
-  const title = {
-    model,
-    shape: values.shape,
-    workers,
-    threads,
-    quant,
-    collective,
-    wire,
-    promptTokens,
-    tokens,
-    runs,
-    rtt,
-    mbit,
-  }
-  const answer = { ...title, shape: model === undefined ? values.shape : undefined, ...report }
-  process.stdout.write(json ? jsonLine(InferenceBench, answer) : `${printInference(title, report)}\n`)
+  const title = { model, shape: values.shape, workers, threads, quant, types, collective, wire }
+  const counts = { promptTokens, tokens, runs, rtt, mbit }
+  const answer = { ...title, ...counts, shape: model === undefined ? values.shape : undefined, ...report }
+  process.stdout.write(json ? jsonLine(InferenceBench, answer) : `${printInference({ ...title, ...counts }, report)}\n`)
 }
 
 watchOutput()
@@ -135,7 +148,8 @@ try {
   const values = parseProgram('bench', parseArgs, {
     defaults: (given) => {
       checkTogether(given)
-      return given.collectives === true ? { workers: '4' } : {}
+      const isFile = given.types !== undefined || isGguf(String(given.model ?? ''))
+      return { ...(given.collectives === true && { workers: '4' }), ...(isFile && { quant: 'file' }) }
     },
   })
   await (values.collectives ? runCollectives(values) : runInference(values))

@@ -1,5 +1,5 @@
 /** The figures of `mesh bench`, for people. */
-import type { InferenceReport, PhaseReport } from '../shared/schema/bench.ts'
+import type { InferenceReport, LlamaCppFigures, PhaseReport } from '../shared/schema/bench.ts'
 import { formatBytes } from '../shared/words.ts'
 import { show } from './spread.ts'
 
@@ -7,6 +7,7 @@ export interface InferenceTitle {
   readonly model: string | undefined
   readonly shape: string
   readonly quant: string
+  readonly types: string | undefined
   readonly workers: number
   readonly threads: number
   readonly collective: string
@@ -30,10 +31,25 @@ const phaseLines = (title: string, phase: PhaseReport): string[] => [
     `event loop delay p99 ${show(phase.loopDelayP99Ms)} ms`,
 ]
 
+const besideLines = ({ threads, residentBytes, contexts, batches, ...prompt }: LlamaCppFigures): string[] => {
+  const speeds = (one: Omit<typeof prompt, 'threads'>): string =>
+    `prefill ${show(one.prefillTokensPerSecond)}, decode ${show(one.decodeTokensPerSecond)} tok/s; ours over it: ` +
+    `prefill ${show(one.prefillRatio, 2)}, decode ${show(one.decodeRatio, 2)}`
+  return [
+    `llama.cpp x ${threads} threads, resident ${formatBytes(residentBytes)}: ${speeds(prompt)}`,
+    ...contexts.map((one) => `  context ${one.context}: ${speeds(one)}`),
+    ...batches.map(
+      (one) =>
+        `  ${one.sequences} sequences: decode ${show(one.decodeTokensPerSecond)} tok/s; ours over it: ` +
+        show(one.decodeRatio, 2),
+    ),
+  ]
+}
+
 export const printInference = (title: InferenceTitle, report: InferenceReport): string => {
   const { llamaCpp } = report
   return [
-    `${title.model ?? title.shape}, ${title.quant}, ${title.workers} x ${title.threads || 'free'} threads, ` +
+    `${title.model ?? title.shape}, ${title.types ?? title.quant}, ${title.workers} x ${title.threads || 'free'} threads, ` +
       `${report.backend} (${report.description}), collective ${title.collective}, ` +
       `wire ${title.wire}${report.carrier ? `, over ${report.carrier}` : ''}${linkText(title)}`,
     `prompt ${title.promptTokens}, written ${title.tokens}, median of ${title.runs} runs (least to most)`,
@@ -57,12 +73,6 @@ export const printInference = (title: InferenceTitle, report: InferenceReport): 
       `${report.residentBytes.map((bytes, rank) => `${formatBytes(bytes)} (shard ${formatBytes(report.shardBytes[rank])})`).join(', ')}`,
     `load                  ${report.loadMs.toFixed(0)} ms (weights cut or made up before in ` +
       `${report.shardMs.toFixed(0)} ms)`,
-    ...(llamaCpp
-      ? [
-          `llama.cpp x ${llamaCpp.threads} threads: prefill ${show(llamaCpp.prefillTokensPerSecond)}, ` +
-            `decode ${show(llamaCpp.decodeTokensPerSecond)} tok/s; ours over it: ` +
-            `prefill ${show(llamaCpp.prefillRatio, 2)}, decode ${show(llamaCpp.decodeRatio, 2)}`,
-        ]
-      : []),
+    ...(llamaCpp ? besideLines(llamaCpp) : []),
   ].join('\n')
 }

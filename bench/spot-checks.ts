@@ -19,7 +19,7 @@ import { type HonestCase, honestCases, measureRing } from '../agent/checks/test/
 import type { BackendChoice } from '../agent/compute/choose-backend.ts'
 import { writeRandomModel } from '../agent/model/random-model.ts'
 import type { InferenceOrder, InferenceSettings, RunResult } from './inference-orders.ts'
-import { shapes } from './random-shard.ts'
+import { shapes } from './shapes.ts'
 import { type Ready, startRanks } from './ranks.ts'
 import { show, spread } from './spread.ts'
 

@@ -1,22 +1,27 @@
-/** The weights of one rank: cut from a model folder, or random ones of a shape. */
+/** The weights of one rank: cut from a model, or random ones of a shape. */
 import type { ModelShape, Quant } from '../shared/schema/model.ts'
 import type { RankRanges } from '../shared/schema/ring.ts'
 import { type BackendChoice, blockColumnsFor } from '../agent/compute/choose-backend.ts'
-import { llamaSpec } from '../agent/model/architecture/llama.ts'
 import type { ModelSpec } from '../agent/model/architecture/model-spec.ts'
 import { openEmbedding } from '../agent/model/embedding.ts'
 import { openModel } from '../agent/model/model-folder.ts'
 import { loadShard, type ShardFile } from '../agent/model/shard-cache.ts'
-import { randomEmbedding, writeRandomShard } from './random-shard.ts'
+import { randomEmbedding, shardTypes, writeRandomShard } from './random-shard.ts'
 import type { RankIdentity } from './rank-node.ts'
+import { modelOfShape } from './shapes.ts'
+import { mixedTypes, type TypesName } from './weight-types.ts'
 
 /** Which weights a rank computes with. */
 export interface WeightSettings {
-  /** That of the folder, if there is one. */
+  /** Of the model. */
   readonly shape: ModelShape
-  /** Weights of this model, in place of random ones. */
+  /** Random weights of this `--shape`, where no model is named. */
+  readonly shapeName?: string
+  /** Weights of this folder or GGUF file. */
   readonly modelFolder: string | undefined
   readonly quant: Quant
+  /** Of random weights, where `quant` keeps those of a file. */
+  readonly types?: TypesName
   readonly backend: BackendChoice
 }
 
@@ -29,26 +34,28 @@ export interface Weights {
   close(): void
 }
 
-/** @throws MeshError of model folder or shard cache */
-export const openWeights = async (
-  { shape, quant, backend, modelFolder, folder }: WeightSettings & RankIdentity,
-  ranges: RankRanges,
-): Promise<Weights> => {
-  const started = performance.now()
+type Settings = WeightSettings & Pick<RankIdentity, 'folder'>
+
+const randomShard = ({ shapeName = '', quant, types, backend, folder }: Settings, ranges: RankRanges) => {
+  const { spec } = modelOfShape(shapeName)
   const block = blockColumnsFor(backend, quant)
-  if (modelFolder === undefined) {
-    const spec = llamaSpec({ shape, normEpsilon: 1e-5, rope: { theta: 10_000 }, tiedEmbeddings: false })
-    const shard = writeRandomShard(folder, ranges, { spec, quant, block })
+  const kept = types === undefined ? undefined : shardTypes(spec, ranges, mixedTypes(spec, types))
+  return { spec, shard: writeRandomShard(folder, { spec, ranges, quant, block, ...(kept && { types: kept }) }) }
+}
+
+/** @throws MeshError of model folder or shard cache */
+export const openWeights = async (settings: Settings, ranges: RankRanges): Promise<Weights> => {
+  const { shape, quant, backend, modelFolder, folder } = settings
+  const started = performance.now()
+  if (modelFolder === undefined)
     return {
-      shard,
-      spec,
+      ...randomShard(settings, ranges),
       shardMs: performance.now() - started,
       embed: randomEmbedding(shape.hidden),
       close: () => {},
     }
-  }
   const model = openModel(modelFolder, 'bench')
-  const shard = await loadShard({ model, ranges, quant, block, cacheFolder: folder })
+  const shard = await loadShard({ model, ranges, quant, block: blockColumnsFor(backend, quant), cacheFolder: folder })
   const embedding = openEmbedding(model)
   return {
     shard,

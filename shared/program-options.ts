@@ -13,6 +13,7 @@ export interface ProgramOptions {
 export const benchModelOptions = [
   'model',
   'shape',
+  'types',
   'threads',
   'spin',
   'backend',

@@ -24,7 +24,12 @@ const storedType = (part: MatrixPart, type: WeightType): WeightType => {
   return isReblocked(type) && fits(part, reblockedTypes[type]) ? reblockedTypes[type] : 'F32'
 }
 
-export const storedTypes = (spec: ModelSpec, ranges: RankRanges, roles: Roles): StoredTypes =>
+/** Where types of tensors are asked for, and nothing of their values. */
+interface RoleTypes {
+  role(name: string): Pick<RoleTensor, 'type'>
+}
+
+export const storedTypes = (spec: ModelSpec, ranges: RankRanges, roles: RoleTypes): StoredTypes =>
   Object.fromEntries(
     matrixParts(spec, ranges, 'separate').map((part) => [
       part.name,

@@ -198,6 +198,12 @@ export const modelErrors = {
     text: 'cached shard {file} is damaged: {problem}',
     hint: 'it is rebuilt from the model folder by itself; if this repeats, check the disk',
   },
+  benchRoom: {
+    status: 507,
+    exit: 5,
+    text: 'the weights need {need}, and {place} has {free} left',
+    hint: 'take a smaller --shape or --quant, leave out --compare, or set TMPDIR to a folder with more room',
+  },
   diskFull: {
     status: 507,
     exit: 5,

@@ -39,11 +39,18 @@ export const BatchFigures = Type.Object({
 })
 export type BatchFigures = Type.Static<typeof BatchFigures>
 
-export const LlamaCppFigures = Type.Object({
-  threads: Count,
+const besideSpeeds = {
   ...speeds,
   prefillRatio: Type.Object(Spread.properties, { description: 'ours over llama.cpp, pair by pair' }),
   decodeRatio: Spread,
+}
+
+export const LlamaCppFigures = Type.Object({
+  threads: Count,
+  residentBytes: Type.Number(),
+  ...besideSpeeds,
+  contexts: Type.Array(Type.Object({ context: Count, ...besideSpeeds })),
+  batches: Type.Array(Type.Object({ sequences: Count, decodeTokensPerSecond: Spread, decodeRatio: Spread })),
 })
 export type LlamaCppFigures = Type.Static<typeof LlamaCppFigures>
 
@@ -61,6 +68,7 @@ export const InferenceReport = Type.Object({
   shardBytes: Type.Array(Type.Number(), { description: 'by rank' }),
   shardMs: Type.Number(),
   loadMs: Type.Number(),
+  diskBytes: Type.Number({ description: 'in the temporary folder, while it runs' }),
   llamaCpp: Type.Optional(LlamaCppFigures),
 })
 export type InferenceReport = Type.Static<typeof InferenceReport>
@@ -70,10 +78,11 @@ const settings = { workers: Count, collective: CollectiveChoice, runs: Count, rt
 
 export const InferenceBench = Type.Object({
   ...settings,
-  model: Type.Optional(Type.String({ description: 'folder' })),
+  model: Type.Optional(Type.String({ description: 'folder or GGUF file' })),
   shape: Type.Optional(Type.String()),
   threads: Count,
   quant: Type.String(),
+  types: Type.Optional(Type.String({ description: 'of random weights' })),
   wire: Type.String(),
   promptTokens: Count,
   tokens: Count,

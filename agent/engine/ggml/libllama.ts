@@ -80,11 +80,6 @@ export interface LlamaContext {
   decode(batch: LlamaTokens): Float32Array
   /** Forgets all sequences. */
   clear(): void
-  /**
-   * Has its graphs share a pool of threads, as llama.cpp's own benchmarks do, while `action` runs. Without it each
-   * makes its own; behind it no thread waits for the next one with a core of its own.
-   */
-  pooled<T>(action: () => T): T
   close(): void
 }
 
@@ -124,7 +119,6 @@ const bind = (koffi: Koffi, folder: string) => {
     load: library.func('llama_model_load_from_file', p, ['str', model]),
     newContext: library.func('llama_init_from_model', p, [p, context]),
     attach: library.func('llama_attach_threadpool', 'void', [p, p, p]),
-    detach: library.func('llama_detach_threadpool', 'void', [p]),
     decode: library.func('llama_decode', 'int32', [p, batch]),
     logits: library.func('llama_get_logits', p, [p]) as (context: unknown) => Pointer,
     memory: library.func('llama_get_memory', p, [p]),
@@ -169,6 +163,9 @@ interface Library {
 const contextOf = ({ koffi, native, pools, fail }: Library, handle: unknown, vocab: number, threads: number) => {
   /** What the last batch points to: memory that no collection of garbage moves, and held until the next one. */
   let owners = new Int32Array(new ArrayBuffer(0))
+  // one for all graphs, as llama.cpp's own benchmarks have it; it must outlive the context, which pauses it
+  const pool = pools.create(threads)
+  native.attach(handle, pool, pool)
   let seen: { readonly at: Pointer; readonly values: Float32Array } | undefined
   const logitsOf = (rows: number): Float32Array => {
     const at = native.logits(handle)
@@ -198,17 +195,10 @@ const contextOf = ({ koffi, native, pools, fail }: Library, handle: unknown, voc
       return rows === 0 ? new Float32Array() : logitsOf(rows)
     },
     clear: () => void native.clear(native.memory(handle), false),
-    pooled: (action) => {
-      const pool = pools.create(threads)
-      native.attach(handle, pool, pool)
-      try {
-        return action()
-      } finally {
-        native.detach(handle)
-        pools.free(pool)
-      }
+    close: () => {
+      native.freeContext(handle)
+      pools.free(pool)
     },
-    close: () => void native.freeContext(handle),
   }
   return context
 }

@@ -97,6 +97,21 @@ const lay = (piece: Piece, values: Float32Array, into: Float32Array): void => {
   }
 }
 
+/** Tensors of a file by their names: the first canonical one that lies in each, and its dims in Hugging Face's order. */
+export const fileLayout = (
+  spec: ModelSpec,
+  names: Names,
+): Map<string, { readonly dims: readonly number[]; readonly role: Role }> => {
+  const files = new Map<string, { dims: readonly number[]; role: Role }>()
+  for (const role of rolesOf(spec)) {
+    const [naming] = waysOf(names, role.part)
+    if (!naming) throw new Error(`no name for ${role.role}`)
+    for (const piece of piecesOf(spec, role, naming))
+      if (!files.has(piece.tensor)) files.set(piece.tensor, { dims: dimsOf(spec, role, naming, piece), role })
+  }
+  return files
+}
+
 /** Tensors of a file, in which the given canonical ones lie. @param way which of several ways to call a part */
 export const fileTensors = (
   spec: ModelSpec,

@@ -15,8 +15,8 @@ export interface WrittenTensor {
   /** [..., out, in], as Hugging Face has them; reversed in the file. */
   readonly dims: readonly number[]
   readonly type: WeightType
-  /** All bytes, asked for when they are written. */
-  bytes(): Uint8Array
+  /** All bytes, asked for when they are written: at once, or in pieces of which each may overwrite the one before. */
+  bytes(): Uint8Array | Iterable<Uint8Array>
 }
 
 export interface WrittenGguf {
@@ -73,6 +73,9 @@ const encodeValue = (value: TypedValue): Buffer => {
 
 const aligned = (bytes: number): number => Math.ceil(bytes / alignment) * alignment
 
+/** Bytes of a tensor in a file, with those up to the next one. */
+export const writtenBytes = (tensor: WrittenTensor): number => aligned(sizeOf(tensor))
+
 const sizeOf = ({ name, dims, type }: WrittenTensor): number => {
   if (dims[dims.length - 1] % weightFormats[type].values !== 0)
     throw new RangeError(`rows of ${name} have ${dims[dims.length - 1]} columns, no whole blocks of ${type}`)
@@ -114,9 +117,12 @@ const writeFile = (path: string, header: Buffer, tensors: readonly WrittenTensor
     for (const tensor of tensors) {
       const bytes = tensor.bytes()
       const size = sizeOf(tensor)
-      if (bytes.length !== size)
-        throw new RangeError(`${tensor.name} has ${bytes.length} bytes, its shape needs ${size}`)
-      write(bytes)
+      let length = 0
+      for (const piece of bytes instanceof Uint8Array ? [bytes] : bytes) {
+        length += piece.length
+        write(piece)
+      }
+      if (length !== size) throw new RangeError(`${tensor.name} has ${length} bytes, its shape needs ${size}`)
       write(Buffer.alloc(aligned(size) - size))
     }
   } finally {
