@@ -52,7 +52,8 @@ const llamaError = async (
   llama: LlamaCpp,
   file: string,
   { tiny, spec, want }: { tiny: TinyFamily; spec: Checkpoint['spec']; want: readonly ArrayLike<number>[] },
-): Promise<number> => {
+): Promise<number | undefined> => {
+  if (tiny.comparable === 0) return undefined
   const got = await llama.logits(file, tokensOf(spec, chunks))
   // behind these tokens it departs from what the makers do
   return Math.max(...got.slice(0, tiny.comparable).map((row, position) => relativeError(row, want[position])))
