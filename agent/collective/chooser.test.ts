@@ -1,7 +1,7 @@
 /** What the chooser reckons with: the alpha-beta model, by hand. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { algorithmFor, choose, predict } from './chooser.ts'
+import { algorithmFor, assumedFigures, choose, costOf, predict, slowestOf } from './chooser.ts'
 
 const link = { alpha: 1, beta: 1 / 1000 }
 
@@ -37,4 +37,15 @@ test('chooser: on a tie the one of fewer hops; what was asked for comes before w
   assert.equal(algorithmFor({ algorithm: 'ring', wire: 'f32', link }, 2, 4000), 'ring')
   assert.equal(algorithmFor({ algorithm: 'auto', wire: 'f32', link }, 8, 4), 'direct')
   assert.equal(algorithmFor({ algorithm: 'auto', wire: 'f32', link }, 8, 4e6), 'ring')
+})
+
+test('chooser: what a link costs, and which of several counts', () => {
+  const cost = costOf({ roundTripMs: 20, bytesPerSecond: 1e6 })
+  assert.deepEqual(cost, { alpha: 0.01, beta: 1e-6 })
+  const links = [
+    { roundTripMs: 5, bytesPerSecond: 1e6 },
+    { roundTripMs: 20, bytesPerSecond: 9e6 },
+  ]
+  assert.deepEqual(slowestOf(links), { roundTripMs: 20, bytesPerSecond: 1e6 })
+  assert.deepEqual(slowestOf([]), assumedFigures)
 })

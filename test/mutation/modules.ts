@@ -59,7 +59,7 @@ export const rooms: readonly Room[] = [
     tests: [],
   },
   { sources: 'shared/api/failures.ts', tests: [] },
-  { sources: 'agent/cli/{other-words,process-output,wrap}.ts', tests: [] },
+  { sources: 'agent/cli/{option-text,other-words,process-output,wrap}.ts', tests: [] },
   { sources: ['agent/engine/rope.ts', 'agent/engine/lanes.ts'], tests: ['agent/engine/{rope,lanes}.test.ts'] },
 ]
 
