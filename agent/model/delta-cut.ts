@@ -38,9 +38,9 @@ export const keyHeadsOf = (ranges: RankRanges, mixer: DeltaSpec): Range => furth
 /** Value heads of one key head. */
 export const valuesPerKey = ({ keyHeads, valueHeads }: DeltaSpec): number => valueHeads / keyHeads
 
-/** Own value heads: one range, or one in each tile. */
+/** Own value heads: one range, or one in each tile; tiles that are held whole lie one behind another. */
 const valueRanges = (mixer: DeltaSpec, own: Range): Range[] =>
-  mixer.valueOrder === 'grouped'
+  mixer.valueOrder === 'grouped' || sizeOf(own) === mixer.keyHeads
     ? [scaled(own, valuesPerKey(mixer))]
     : Array.from({ length: valuesPerKey(mixer) }, (_, tile) => ({
         start: tile * mixer.keyHeads + own.start,
@@ -48,10 +48,10 @@ const valueRanges = (mixer: DeltaSpec, own: Range): Range[] =>
       }))
 
 /** Names of the output projections of own value heads: one for each range. */
-export const outputNames = (at: string, mixer: DeltaSpec): string[] =>
-  mixer.valueOrder === 'grouped'
-    ? [`${at}.delta.o`]
-    : Array.from({ length: valuesPerKey(mixer) }, (_, tile) => `${at}.delta.o.${tile}`)
+export const outputNames = (at: string, mixer: DeltaSpec, own: Range): string[] => {
+  const ranges = valueRanges(mixer, own)
+  return ranges.map((_, tile) => (ranges.length === 1 ? `${at}.delta.o` : `${at}.delta.o.${tile}`))
+}
 
 /** Channels of the convolution: own q heads, k heads, value heads. */
 const channels = (role: string, mixer: DeltaSpec, own: Range): Piece[] => {
@@ -78,7 +78,7 @@ export const deltaMatrices = ({ spec, ranges, at }: DeltaCut, mixer: DeltaSpec):
       spec.hidden,
       values.map((rows) => ({ role: `${name}.z`, rows })),
     ),
-    ...outputNames(at, mixer).map((part, index) => ({
+    ...outputNames(at, mixer, own).map((part, index) => ({
       ...sliced(`${name}.o`, spec.hidden, values[index]),
       name: part,
     })),
@@ -122,7 +122,7 @@ export const deltaPart = ({ hidden }: ModelSpec, mixer: DeltaSpec, count: number
   const { keyHeads, keyDim, valueDim, convolution } = mixer
   const values = valuesPerKey(mixer) * valueDim
   const rows = 2 * keyDim + values
-  const outputs = outputNames('', mixer).length
+  const outputs = mixer.valueOrder === 'tiled' ? valuesPerKey(mixer) : 1
   const state = stateOf(mixer)
   return {
     name: deltaCut(mixer),

@@ -144,7 +144,8 @@ const gated = (building: Building, { mixer, name, valueHeads }: Delta, x: Pointe
 /** @param x f32 [rows, hidden], normed. @returns own part of o times what the heads give, f32 [rows, hidden] */
 export const deltaPart = (building: Building, mixer: DeltaSpec, spans: readonly Span[], x: Pointer): Pointer => {
   const { ggml, context, weights, options, rows, layer } = building
-  const keyHeads = sizeOf(keyHeadsOf(options.ranges, mixer))
+  const ownHeads = keyHeadsOf(options.ranges, mixer)
+  const keyHeads = sizeOf(ownHeads)
   const valueHeads = keyHeads * valuesPerKey(mixer)
   const delta: Delta = { mixer, name: `layers.${layer}.delta`, keyHeads, valueHeads }
   const mixed = ggml.mul_mat(context, weights.get(`${delta.name}.qkv`), x)
@@ -154,7 +155,7 @@ export const deltaPart = (building: Building, mixer: DeltaSpec, spans: readonly 
     attend(building, delta, { span, x: convolved(building, delta, span, mixed) }, gates),
   )
   const y = gated(building, delta, x, joined)
-  const names = outputNames(`layers.${layer}`, mixer)
+  const names = outputNames(`layers.${layer}`, mixer, ownHeads)
   if (names.length === 1) return ggml.mul_mat(context, weights.get(names[0]), y)
   const own = width / names.length
   return names

@@ -17,6 +17,13 @@ interface Place {
   readonly offset: number
 }
 
+/** A state as it was at some position, to go on from there again. */
+export interface StateSnapshot {
+  /** Tokens that it had seen. */
+  readonly length: number
+  readonly bytes: Uint8Array
+}
+
 const floatBytes = 4
 
 export class RecurrentState {
@@ -49,7 +56,7 @@ export class RecurrentState {
    * @throws Error where they do not follow what it has seen: a state cannot go back
    */
   advance({ position, count }: Pick<Span, 'position' | 'count'>): void {
-    if (position === 0) new Uint8Array(this.#memory.memory, this.#memory.start, this.#bytes).fill(0)
+    if (position === 0) this.#all().fill(0)
     else if (position !== this.#length)
       throw new Error(`a state of ${this.#length} tokens cannot go on at position ${position}`)
     this.#length = position + count
@@ -68,6 +75,21 @@ export class RecurrentState {
     this.#memory.place(convolved, offset)
     this.#memory.place(heads, offset + align(inputs * floatBytes))
     return { inputs: convolved, heads }
+  }
+
+  /** A copy, for a later `restore`. */
+  save(): StateSnapshot {
+    return { length: this.#length, bytes: this.#all().slice() }
+  }
+
+  /** @param snapshot of a state of the same ranges */
+  restore({ length, bytes }: StateSnapshot): void {
+    this.#all().set(bytes)
+    this.#length = length
+  }
+
+  #all(): Uint8Array {
+    return new Uint8Array(this.#memory.memory, this.#memory.start, this.#bytes)
   }
 
   free(): void {

@@ -12,6 +12,7 @@ const attentionProblem = ({ layers }: ModelSpec, { kvFrom }: AttentionSpec): str
 const layerProblem = (spec: ModelSpec, { mixer, feedForward }: LayerSpec): string | undefined => {
   const { activation, gated } = feedForward
   if (mixer.kind === 'delta' && mixer.keyDim !== mixer.valueDim) return 'delta heads of two widths'
+  if (mixer.kind === 'delta' && mixer.convolution < 2) return 'delta nets whose convolution sees one token'
   if (typeof activation === 'object' && !gated) return 'a clamped GLU without a gate'
   return mixer.kind === 'attention' ? attentionProblem(spec, mixer) : undefined
 }
