@@ -8,7 +8,7 @@ import type { Quant } from '../../shared/schema/model.ts'
 import type { Roles } from '../model/architecture/tensor-roles.ts'
 import type { ModelSpec } from '../model/architecture/model-spec.ts'
 import { bitsOf, type BlockColumns, quantize, type QuantBits } from '../model/quantize.ts'
-import { leadColumns, type MatrixPart, matrixParts, readPart, storedBlocks } from '../model/shard-parts.ts'
+import { leadColumns, type MatrixPart, mlpParts, readPart, storedBlocks } from '../model/shard-parts.ts'
 
 /** Whose half, and how its weights are held. */
 export interface HalfRequest {
@@ -47,7 +47,7 @@ const nothing: Range = { start: 0, end: 0 }
 
 const partOf = ({ spec, layer, ffn }: HalfRequest, name: MatrixName): MatrixPart => {
   const ranges = { kvHeads: nothing, heads: nothing, vocab: nothing, ffn }
-  return matrixParts(spec, ranges).find((part) => part.name === `layers.${layer}.mlp.${name}`) as MatrixPart
+  return mlpParts(spec, ranges, layer).find((part) => part.name === `layers.${layer}.mlp.${name}`) as MatrixPart
 }
 
 export const shapeOf = (request: HalfRequest, name: MatrixName): MatrixShape => {

@@ -1,4 +1,5 @@
 /** The MLP half of one rank for one row, in plain JavaScript: what the rank should have sent. */
+import { type Activation, layerSpec } from '../model/architecture/model-spec.ts'
 import type { HalfRequest, HeldRows, MatrixName } from './half-layer.ts'
 import { shapeOf } from './half-layer.ts'
 import { type BackendKind, closeCalls, type Rounded, roundActivations, turnedOver } from './rounding.ts'
@@ -27,11 +28,36 @@ export const normed = (x: Float32Array, weight: Float32Array, epsilon: number): 
   return Float32Array.from(x, (value, i) => Math.fround(value * scale) * weight[i])
 }
 
-/** silu(gate) * up */
-export const activated = (gateUp: Float32Array): Float32Array => {
+const sigmoid = (value: number): number => 1 / (1 + Math.exp(-value))
+
+/** erf by its own definition as an integral would be slow: Abramowitz and Stegun 7.1.26, off by 1.5e-7 at most. */
+const erf = (value: number): number => {
+  const t = 1 / (1 + 0.3275911 * Math.abs(value))
+  const series = ((((1.061405429 * t - 1.453152027) * t + 1.421413741) * t - 0.284496736) * t + 0.254829592) * t
+  return Math.sign(value) * (1 - series * Math.exp(-value * value))
+}
+
+const plain: Readonly<Record<Exclude<Activation, object>, (gate: number) => number>> = {
+  silu: (gate) => Math.fround(gate / (1 + Math.exp(-gate))),
+  geluTanh: (gate) => gate * sigmoid(2 * Math.sqrt(2 / Math.PI) * (gate + 0.044715 * gate ** 3)),
+  gelu: (gate) => (gate / 2) * (1 + erf(gate * Math.SQRT1_2)),
+  relu2: (gate) => Math.max(0, gate) ** 2,
+}
+
+/** activation(gate) * up. @param gateUp f32 [2, columns] */
+export const activated = (gateUp: Float32Array, activation: Activation = 'silu'): Float32Array => {
   const columns = gateUp.length / 2
   const out = new Float32Array(columns)
-  for (let i = 0; i < columns; i++) out[i] = Math.fround(gateUp[i] / (1 + Math.exp(-gateUp[i]))) * gateUp[columns + i]
+  if (typeof activation === 'object') {
+    const { alpha, limit } = activation
+    for (let i = 0; i < columns; i++) {
+      const gate = Math.min(gateUp[i], limit)
+      out[i] = gate * sigmoid(alpha * gate) * (Math.min(limit, Math.max(-limit, gateUp[columns + i])) + 1)
+    }
+    return out
+  }
+  const of = plain[activation]
+  for (let i = 0; i < columns; i++) out[i] = of(gateUp[i]) * gateUp[columns + i]
   return out
 }
 
@@ -155,8 +181,10 @@ const partialOf = (half: HeldHalf, second: Input): Partial => {
  * @param x f32 [hidden], the residual before the half
  */
 export function* recompute(half: HeldHalf, x: Float32Array, { kind, epsilon }: Numerics): Generator<Partial> {
+  const { activation } = layerSpec(half.request.spec, half.request.layer).feedForward
   for (const first of roundings(inputOf(half, 'gateUp', normed(x, half.norm, epsilon), kind))) {
     const { y: gateUp } = multiply(half, 'gateUp', first)
-    for (const second of roundings(inputOf(half, 'down', activated(gateUp), kind))) yield partialOf(half, second)
+    for (const second of roundings(inputOf(half, 'down', activated(gateUp, activation), kind)))
+      yield partialOf(half, second)
   }
 }

@@ -12,6 +12,7 @@ import { sizeOf } from '../../shared/plan/shard-plan.ts'
 import type { Range } from '../../shared/schema/common.ts'
 import type { Seen, StepInput, Watch } from '../engine/engine.ts'
 import type { BlockColumns } from '../model/quantize.ts'
+import { checkableLayers } from './checkable.ts'
 import type { CheckThreadInput, FromThread, ToThread } from './check-messages.ts'
 import { tolerances, unlikeError } from './compare.ts'
 import { halfBytes } from './half-file.ts'
@@ -56,6 +57,8 @@ export class SpotChecks {
   readonly #options: SpotChecksOptions
   readonly #random: () => number
   readonly #thread: Worker
+  /** Those that can be checked. */
+  readonly #layers: readonly number[]
   readonly #busy = new Int32Array(new SharedArrayBuffer(4))
   readonly #idleTimer: NodeJS.Timeout
   readonly #retries = new Set<NodeJS.Timeout>()
@@ -70,6 +73,7 @@ export class SpotChecks {
   constructor(options: SpotChecksOptions) {
     const { rank: own, ffn, modelFolder, digests, spec, quant, folder, cuttingShare = usualCuttingShare } = options
     this.#options = options
+    this.#layers = checkableLayers(spec)
     this.#random = options.random ?? secret
     const input: CheckThreadInput = {
       modelFolder,
@@ -170,7 +174,7 @@ export class SpotChecks {
     rank: CheckedRank,
     block: BlockColumns,
     inHaste: boolean,
-    layer = Math.floor(this.#random() * this.#options.spec.layers.length),
+    layer = this.#layers[Math.floor(this.#random() * this.#layers.length)],
   ): number {
     const number = ++this.#numbers
     rank.halves.push({ number, layer, block, isCut: false, checks: 0 })

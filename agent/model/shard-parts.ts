@@ -254,6 +254,10 @@ export const matrixParts = (spec: ModelSpec, ranges: RankRanges, fusing: Fusing 
     stacked('head', spec.hidden, [{ role: 'head', rows: ranges.vocab }]),
   ].filter(({ rows, columns }) => rows > 0 && columns > 0)
 
+/** Those of the MLP of one layer. @param ranges of which those of its columns count */
+export const mlpParts = (spec: ModelSpec, ranges: RankRanges, layer: number): MatrixPart[] =>
+  mlpMatrices({ spec, ranges, layer: layerSpec(spec, layer), at: `layers.${layer}` }, 'fused')
+
 /** Rows of a matrix of the shard, and which of their columns are those of the shard. */
 export interface PartRows {
   /** f32 [rows, columns] */

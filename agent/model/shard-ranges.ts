@@ -56,6 +56,9 @@ export const attentionCut = (spec: Pick<ModelSpec, 'kinds' | 'layers'>, mixer: H
 export const widthCut = (spec: Pick<ModelSpec, 'kinds'>, width: number): string =>
   widthsOf(spec)[0] === width ? 'ffn' : `columns ${width}`
 
+/** True of MLPs whose columns a plan cuts first. */
+export const isMainWidth = (spec: Pick<ModelSpec, 'kinds'>, width: number): boolean => widthCut(spec, width) === 'ffn'
+
 /** Heads of a rank in a layer with that attention. */
 export const headsOf = (spec: ModelSpec, ranges: RankRanges, mixer: HeadedSpec): HeadRanges => {
   const cut = attentionCut(spec, mixer)
