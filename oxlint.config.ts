@@ -77,6 +77,7 @@ export const owners: Readonly<Record<string, readonly string[]>> = {
   '@fastify/swagger-ui': ['control-plane/app.ts'],
   '@fastify/websocket': ['control-plane/app.ts'],
   '@hpke/core': ['shared/sealed'],
+  '@huggingface/hub': ['agent/library'],
   '@huggingface/jinja': ['agent/model'],
   '@huggingface/tokenizers': ['agent/model'],
   '@libp2p/circuit-relay-v2': ['agent/network', 'relay-server/relay-node.ts', 'relay-server/relay-gate.ts'],

@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url'
 import { Compile, type Validator } from 'typebox/schema'
 import { allCommands } from '../agent/cli/commands.ts'
 import { bundledFolder } from '../agent/cli/ring-join.ts'
+import { startLocalHub } from '../agent/library/test/local-hub.ts'
 import { findDevice } from '../agent/device/device.ts'
 import { openHome } from '../shared/home.ts'
 import { temporaryFolder } from './support/homes.ts'
@@ -192,6 +193,13 @@ const alone = async (t: TestContext, walk: Walk, root: string): Promise<void> =>
   await walk.json(home, 'model-show', 'owner/story')
   await walk.json(home, 'model-plan', 'owner/story', '--devices', 'Anna=2GB,Ben=1GB')
   await walk.json(home, 'model-remove', 'owner/story')
+  const content = readdirSync(join(bundledFolder, 'tiny-story')).map((name): [string, Buffer] => [
+    name,
+    readFileSync(join(bundledFolder, 'tiny-story', name)),
+  ])
+  const hub = await startLocalHub('owner/tale', new Map(content))
+  t.after(() => hub.close())
+  await walk.json(home, 'model-pull', 'owner/tale', '--hub', hub.url)
   await walk.json(home, 'service-install', '--print')
   await walk.json(home, 'service-remove')
   const { url, control_plane_key: key } = await walk.service(t, home, 'control-plane', '--port', '0')

@@ -23,6 +23,7 @@ const table: Readonly<Record<string, () => Promise<Command>>> = {
   'pool-export-key': async () => (await import('./commands/pool-export-key.ts')).poolExportKey,
   'pool-import-key': async () => (await import('./commands/pool-import-key.ts')).poolImportKey,
   'model-add': async () => (await import('./commands/model-add.ts')).modelAdd,
+  'model-pull': async () => (await import('./commands/model-pull.ts')).modelPull,
   'model-list': async () => (await import('./commands/model-list.ts')).modelList,
   'model-show': async () => (await import('./commands/model-show.ts')).modelShow,
   'model-plan': async () => (await import('./commands/model-plan.ts')).modelPlan,

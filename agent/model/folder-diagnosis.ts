@@ -120,6 +120,7 @@ const isModel = (folder: string): boolean => existsSync(join(folder, 'config.jso
 export const modelsIn = (folders: readonly string[]): string[] => {
   const found = folders.flatMap((folder) =>
     entriesOf(folder).flatMap((name) => {
+      if (name.startsWith('.')) return [] // what is being fetched
       const path = join(folder, name)
       if (isModel(path)) return [name]
       return entriesOf(path)

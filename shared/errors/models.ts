@@ -13,7 +13,8 @@ export const modelErrors = {
     exit: 5,
     text: 'model {modelId} is not on this device',
     hint:
-      'download it with the tool of Hugging Face: hf download {modelId} --local-dir {folder}; ' +
+      'mesh model-pull {modelId} fetches it; or with the tool of Hugging Face: ' +
+      'hf download {modelId} --local-dir {folder}; ' +
       'then repeat the command',
   },
   modelTagUnknown: {
@@ -23,6 +24,50 @@ export const modelErrors = {
     hint:
       'get the Hugging Face folder of the model, and name it: ' +
       'mesh join-ring --model-id {modelId} --model-dir FOLDER',
+  },
+  hubRefused: {
+    status: 403,
+    exit: 5,
+    text: '{hub} does not give {repo} to this device (HTTP {status}): {problem}',
+    hint:
+      'accept the terms of the model on its page, make a token with read access there, and give it by HF_TOKEN; ' +
+      'check that the name is right',
+  },
+  hubNotFound: {
+    status: 404,
+    exit: 5,
+    text: '{hub} has no {repo}, or no such revision of it',
+    hint: 'check name and --revision; a private model needs a token: HF_TOKEN',
+  },
+  hubBusy: {
+    status: 429,
+    exit: 5,
+    text: '{hub} answers no more requests of this device for now (HTTP 429)',
+    hint: 'wait some minutes and repeat the command, it goes on where it was; a token (HF_TOKEN) has a higher limit',
+  },
+  hubFailed: {
+    status: 502,
+    exit: 5,
+    text: 'the hub {hub} cannot be used: {problem}',
+    hint: 'check the connection and HF_ENDPOINT, and repeat the command: it goes on where it was',
+  },
+  hubBytesWrong: {
+    status: 502,
+    exit: 5,
+    text: '{file} of {repo} came from {hub} twice with other bytes than it states',
+    hint: 'repeat the command later, or from another hub (HF_ENDPOINT); nothing of that file was kept',
+  },
+  hubFilesSeveral: {
+    status: 422,
+    exit: 2,
+    text: '{repo} has {problem} (it has {files})',
+    hint: 'name one of the .gguf files with --file, or a model with safetensors',
+  },
+  pullTooLarge: {
+    status: 422,
+    exit: 2,
+    text: 'the files of {repo} have {bytes}, --max-download is {most}',
+    hint: 'allow more with --max-download, or choose a smaller file with --file',
   },
   modelGone: {
     status: 404,

@@ -72,7 +72,12 @@ export const poolOptions = {
     type: 'string',
     help: 'a device, or the first eight digits of it or more',
   },
-  file: { flag: '--file', value: '<file>', type: 'string', help: 'file with the encrypted key' },
+  file: {
+    flag: '--file',
+    value: '<file>',
+    type: 'string',
+    help: 'file with the encrypted key; of a hub: a .gguf file or what its name says, such as Q4_K_M',
+  },
   passphraseFile: {
     flag: '--passphrase-file',
     value: '<file>',
