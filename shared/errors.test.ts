@@ -8,7 +8,7 @@ import { type ErrorCode, errorTable, exitCodes, MeshError, problemOf } from './e
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 
 /** Every source file that may throw, without tests and without the table itself. */
-const sources = ['shared', 'agent', 'control-plane', 'relay-server']
+const sources = ['shared', 'agent', 'bench', 'control-plane', 'relay-server']
   .flatMap((folder) =>
     readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' }).map((file) => join(folder, file)),
   )

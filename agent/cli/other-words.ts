@@ -5,7 +5,8 @@ import type { Command } from './command.ts'
 /** What people type who know other programs, and the commands (or flags) of ours that do it, the likeliest first. */
 export const otherWords: Readonly<Record<string, readonly string[]>> = {
   ...wordsFor(['inference'], 'run chat generate complete completion completions prompt ask infer query'),
-  ...wordsFor(['join-ring'], 'pull download load deploy'),
+  ...wordsFor(['model-pull', 'join-ring'], 'pull download'),
+  ...wordsFor(['join-ring'], 'load deploy'),
   ...wordsFor(['model-add', 'join-ring'], 'add import'),
   ...wordsFor(['up', 'join-ring'], 'serve server host daemon launch'),
   ...wordsFor(['leave-ring', 'model-remove', 'ring-remove'], 'rm unload delete'),

@@ -146,7 +146,7 @@ describe('command line', () => {
       ['inferenc --promt x', /did you mean mesh inference \(/, 'mesh inference --help'],
       ['run tiny-story', /did you mean mesh inference \(/, 'mesh inference --help'],
       ['help run', /did you mean mesh inference \(/, 'mesh inference --help'],
-      ['pull llama3', /did you mean mesh join-ring \(/, 'mesh join-ring --help'],
+      ['pull llama3', /did you mean mesh model-pull \(.* or mesh join-ring \(/, 'mesh model-pull --help'],
       [
         'list',
         /; there are mesh model-list, mesh ring-status, mesh pool-list, mesh api-key-list$/,

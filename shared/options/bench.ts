@@ -20,12 +20,6 @@ export const benchOptions = {
     default: 'tinyllama-1.1b',
     help: 'the model that is timed, with random weights (llama-70b-layers: two layers of it)',
   },
-  model: {
-    flag: '--model',
-    value: '<path>',
-    type: 'string',
-    help: 'time the model in this folder or GGUF file instead of random weights',
-  },
   types: {
     flag: '--types',
     value: '<name>',

@@ -24,7 +24,14 @@ export const modelOptions = {
     help: 'Hugging Face folder of the model, or its GGUF file; without --model-id it gives the model its name',
   },
   path: { flag: '--path', value: '<path>', type: 'string', help: 'folder of a model, or its .gguf file' },
-  model: { flag: '--model', value: '<name>', type: 'string', help: 'name of the model' },
+  model: {
+    flag: '--model',
+    value: '<name>',
+    type: 'string',
+    help:
+      'name of a model, or its folder or GGUF file ' +
+      '(of mesh bench: the path of one that is timed instead of random weights)',
+  },
   revision: {
     flag: '--revision',
     value: '<name>',
