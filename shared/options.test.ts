@@ -24,8 +24,9 @@ describe('options', () => {
     for (const flag of flags) assert.match(flag, /^--[a-z]+(-[a-z]+)*$/)
     const variables = names.map((name) => optionRecord(name).env).filter((variable) => variable !== undefined)
     assert.equal(new Set(variables).size, variables.length)
-    // the one that apps share with other programs has the shorter name
-    for (const variable of variables) assert.match(variable, /^(MESHNET_[A-Z_]+|MESH_API_KEY(_FILE)?)$/)
+    // those that are shared with other programs have their names
+    for (const variable of variables)
+      assert.match(variable, /^(MESHNET_[A-Z_]+|MESH_API_KEY(_FILE)?|HF_(ENDPOINT|TOKEN))$/)
   })
 
   it('the table: a switch has no value, everything else shows one', () => {
