@@ -183,3 +183,12 @@ test('figures: a piece that is larger than those of a probe is not sent back', a
   await time.run(probing)
   assert.match(problems[0], /65537 bytes to measure a link/)
 })
+
+test('figures: a rank that has its links later is waited for, and costs no round', async (t) => {
+  const time = virtualTime(t)
+  const channels = createSlowChannels(2, { ...fast, delayMs: () => 1 }, time.now)
+  const first = probeLinks(channels[0], { logger, roundMs: 500 })
+  await time.run(new Promise<void>((resolve) => void setTimeout(resolve, 3000)))
+  const [[link]] = await time.run(Promise.all([first, probeLinks(channels[1], { logger, roundMs: 500 })]))
+  assert.ok(link.measured)
+})
