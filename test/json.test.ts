@@ -193,10 +193,9 @@ const alone = async (t: TestContext, walk: Walk, root: string): Promise<void> =>
   await walk.json(home, 'model-show', 'owner/story')
   await walk.json(home, 'model-plan', 'owner/story', '--devices', 'Anna=2GB,Ben=1GB')
   await walk.json(home, 'model-remove', 'owner/story')
-  const content = readdirSync(join(bundledFolder, 'tiny-story')).map((name): [string, Buffer] => [
-    name,
-    readFileSync(join(bundledFolder, 'tiny-story', name)),
-  ])
+  const content = readdirSync(join(bundledFolder, 'tiny-story'))
+    .filter((name) => /[.](json|safetensors)$/.test(name))
+    .map((name): [string, Buffer] => [name, readFileSync(join(bundledFolder, 'tiny-story', name))])
   const hub = await startLocalHub('owner/tale', new Map(content))
   t.after(() => hub.close())
   await walk.json(home, 'model-pull', 'owner/tale', '--hub', hub.url)
