@@ -5,6 +5,7 @@ import { publishedConfigs } from '../agent/model/architecture/published.ts'
 import { readSpec } from '../agent/model/architecture/read-spec.ts'
 import type { Json } from '../agent/model/json.ts'
 import { shapeOf } from '../agent/model/model-shape.ts'
+import { llamaConfig } from '../agent/model/random-model.ts'
 import type { ModelShape } from '../shared/schema/model.ts'
 
 /** Small Llamas. */
@@ -32,23 +33,6 @@ export const shapes: Readonly<Record<string, ModelShape>> = {
   /** Next to no arithmetic: what is left is hand-overs and links. */
   tiny: { layers: 4, hidden: 256, heads: 8, kvHeads: 8, headDim: 32, ffn: 768, vocab: 2048, context: 4096 },
 }
-
-const llamaConfig = (shape: ModelShape): Json => ({
-  architectures: ['LlamaForCausalLM'],
-  model_type: 'llama',
-  hidden_act: 'silu',
-  vocab_size: shape.vocab,
-  hidden_size: shape.hidden,
-  intermediate_size: shape.ffn,
-  num_hidden_layers: shape.layers,
-  num_attention_heads: shape.heads,
-  num_key_value_heads: shape.kvHeads,
-  head_dim: shape.headDim,
-  max_position_embeddings: shape.context,
-  rms_norm_eps: 1e-5,
-  rope_theta: 10_000,
-  tie_word_embeddings: false,
-})
 
 /** config.json of every shape that can be named. */
 export const shapeConfigs: Readonly<Record<string, Json>> = {

@@ -13,6 +13,7 @@ import { openHome } from '../shared/home.ts'
 import type { KeyPair } from '../shared/identity/keys.ts'
 import { issueCertificate } from '../shared/identity/pool-certificate.ts'
 import type { Printed } from '../shared/printed.ts'
+import type { ModelShape } from '../shared/schema/model.ts'
 import type { RingView } from '../shared/schema/ring.ts'
 import { temporaryFolder } from './support/homes.ts'
 import { mesh, meshHere } from './support/processes.ts'
@@ -43,8 +44,10 @@ test('join-ring', async (t) => {
     writeRandomModel(folder, { shape, tied: false, dtype: 'BF16', seed })
     return folder
   }
+  /** As a device says it that has files in BF16. */
+  const fileShape = { ...shape, fileBits: { kvHeads: 16, ffn: 16, head: 16 } }
   /** Another member of the pool takes part in a ring of ours. */
-  const otherJoins = async (ring: Printed<RingView>, ringShape = shape): Promise<void> => {
+  const otherJoins = async (ring: Printed<RingView>, ringShape: ModelShape = fileShape): Promise<void> => {
     const [pool] = listPools(openHome(home))
     const other = new TestDevice('Desktop')
     await other.register(url)
@@ -116,7 +119,7 @@ test('join-ring', async (t) => {
     async () => {
       const good = join(root, 'copy')
       cpSync(bundled, good, { recursive: true })
-      await otherJoins(await joined('--model-dir', good), readConfig(good).shape)
+      await otherJoins(await joined('--model-dir', good), { ...readConfig(good).shape, fileBits: fileShape.fileBits })
       const bytes = readFileSync(join(good, 'model.safetensors'))
       const damaged = join(root, 'damaged', 'copy')
       cpSync(good, damaged, { recursive: true })

@@ -1,22 +1,10 @@
 /** What a model is, from its headers alone: what `model-add` checks and `model-show` tells. */
-import { Type } from 'typebox'
 import { weightsOf } from '../../shared/plan/shard-plan.ts'
-import { Count } from '../../shared/schema/common.ts'
 import { openModel } from '../model/model-folder.ts'
 import { isGguf } from '../model/gguf/name.ts'
 import { loadTokenizer } from '../model/tokenizer.ts'
 import type { LibraryEntry } from './library.ts'
-
-export const ModelFacts = Type.Object({
-  family: Type.String({ description: 'as docs/models.md names it' }),
-  weights: Type.Integer({ minimum: 0, description: 'numbers in its matrices' }),
-  layers: Count,
-  hidden: Count,
-  vocab: Count,
-  context: Type.Integer({ minimum: 0, description: 'tokens' }),
-  weightBytes: Type.Integer({ minimum: 0, description: 'of its files of weights' }),
-})
-export type ModelFacts = Type.Static<typeof ModelFacts>
+import type { ModelFacts } from './model-facts.ts'
 
 export const formatOf = (path: string): LibraryEntry['format'] => (isGguf(path) ? 'gguf' : 'safetensors')
 

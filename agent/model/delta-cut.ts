@@ -11,6 +11,7 @@ import type { RankRanges } from '../../shared/schema/ring.ts'
 import type { DeltaSpec, ModelSpec } from './architecture/model-spec.ts'
 import {
   type MatrixPart,
+  type MixerCut,
   type Piece,
   type PlainPart,
   scaled,
@@ -20,13 +21,6 @@ import {
   wholeVector,
 } from './shard-pieces.ts'
 import { further } from './shard-ranges.ts'
-
-/** What a layer is cut by. @property at `layers.N` */
-interface DeltaCut {
-  readonly spec: ModelSpec
-  readonly ranges: RankRanges
-  readonly at: string
-}
 
 /** Name of the dimension that heads of that geometry are cut by. */
 export const deltaCut = ({ keyHeads, valueHeads, keyDim, valueDim }: DeltaSpec): string =>
@@ -66,7 +60,7 @@ const channels = (role: string, mixer: DeltaSpec, own: Range): Piece[] => {
 }
 
 /** Matrices of one layer in the order of use. */
-export const deltaMatrices = ({ spec, ranges, at }: DeltaCut, mixer: DeltaSpec): MatrixPart[] => {
+export const deltaMatrices = ({ spec, ranges, at }: MixerCut, mixer: DeltaSpec): MatrixPart[] => {
   const own = keyHeadsOf(ranges, mixer)
   if (sizeOf(own) === 0) return []
   const name = `${at}.delta`
@@ -86,7 +80,7 @@ export const deltaMatrices = ({ spec, ranges, at }: DeltaCut, mixer: DeltaSpec):
 }
 
 /** What decides how much is kept and taken stays f32: a few rows, and every later position depends on them. */
-export const deltaPlain = ({ spec, ranges, at }: DeltaCut, mixer: DeltaSpec): PlainPart[] => {
+export const deltaPlain = ({ spec, ranges, at }: MixerCut, mixer: DeltaSpec): PlainPart[] => {
   const own = keyHeadsOf(ranges, mixer)
   if (sizeOf(own) === 0) return []
   const name = `${at}.delta`

@@ -5,20 +5,21 @@
  */
 import { sizeOf } from '../../shared/plan/shard-plan.ts'
 import type { ModelPart } from '../../shared/schema/model.ts'
-import type { RankRanges } from '../../shared/schema/ring.ts'
 import type { LatentAttentionSpec, ModelSpec } from './architecture/model-spec.ts'
-import { all, type MatrixPart, type PlainPart, scaled, sliced, stacked, wholeVector } from './shard-pieces.ts'
+import {
+  all,
+  type MatrixPart,
+  type MixerCut,
+  type PlainPart,
+  scaled,
+  sliced,
+  stacked,
+  wholeVector,
+} from './shard-pieces.ts'
 import { headsOf } from './shard-ranges.ts'
 
-/** What a layer is cut by. @property at `layers.N` */
-interface LatentCut {
-  readonly spec: ModelSpec
-  readonly ranges: RankRanges
-  readonly at: string
-}
-
 /** Matrices of one layer in the order of use. */
-export const latentMatrices = ({ spec, ranges, at }: LatentCut, mixer: LatentAttentionSpec): MatrixPart[] => {
+export const latentMatrices = ({ spec, ranges, at }: MixerCut, mixer: LatentAttentionSpec): MatrixPart[] => {
   const { queryRank, kvRank, nopeDim, ropeDim, valueDim } = mixer
   const { heads } = headsOf(spec, ranges, mixer)
   if (sizeOf(heads) === 0) return []
@@ -42,7 +43,7 @@ export const latentMatrices = ({ spec, ranges, at }: LatentCut, mixer: LatentAtt
 }
 
 /** Norms of the latents. */
-export const latentPlain = ({ spec, ranges, at }: LatentCut, mixer: LatentAttentionSpec): PlainPart[] => {
+export const latentPlain = ({ spec, ranges, at }: MixerCut, mixer: LatentAttentionSpec): PlainPart[] => {
   const { queryRank, kvRank } = mixer
   if (sizeOf(headsOf(spec, ranges, mixer).heads) === 0) return []
   return [

@@ -2,6 +2,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { ModelShape } from '../../shared/schema/model.ts'
+import type { Json } from './json.ts'
 import { randomSource } from './random-source.ts'
 import type { Rope } from './rope.ts'
 import type { TensorDtype } from './safetensors.ts'
@@ -134,6 +135,24 @@ const ropeKeys = ({ theta, scaling }: Rope): object => ({
     : null,
 })
 
+/** config.json of a Llama of that shape. */
+export const llamaConfig = (shape: ModelShape): Json => ({
+  architectures: ['LlamaForCausalLM'],
+  model_type: 'llama',
+  hidden_act: 'silu',
+  vocab_size: shape.vocab,
+  hidden_size: shape.hidden,
+  intermediate_size: shape.ffn,
+  num_hidden_layers: shape.layers,
+  num_attention_heads: shape.heads,
+  num_key_value_heads: shape.kvHeads,
+  head_dim: shape.headDim,
+  max_position_embeddings: shape.context,
+  rms_norm_eps: 1e-5,
+  rope_theta: 10_000,
+  tie_word_embeddings: false,
+})
+
 /** Writes the whole folder; the same values for the same seed. */
 export const writeRandomModel = (folder: string, model: RandomModel): void => {
   mkdirSync(folder, { recursive: true })
@@ -141,17 +160,7 @@ export const writeRandomModel = (folder: string, model: RandomModel): void => {
   writeFileSync(
     join(folder, 'config.json'),
     JSON.stringify({
-      architectures: ['LlamaForCausalLM'],
-      model_type: 'llama',
-      hidden_act: 'silu',
-      vocab_size: shape.vocab,
-      hidden_size: shape.hidden,
-      intermediate_size: shape.ffn,
-      num_hidden_layers: shape.layers,
-      num_attention_heads: shape.heads,
-      num_key_value_heads: shape.kvHeads,
-      head_dim: shape.headDim,
-      max_position_embeddings: shape.context,
+      ...llamaConfig(shape),
       rms_norm_eps: model.normEpsilon ?? 1e-5,
       tie_word_embeddings: tied,
       ...ropeKeys(model.rope ?? { theta: 10_000 }),

@@ -11,6 +11,7 @@ import { columnsOf, headsOf, isFirst, normsProjection } from './shard-ranges.ts'
 import {
   all,
   type MatrixPart,
+  type MixerCut,
   type Piece,
   type PlainPart,
   scaled,
@@ -23,13 +24,8 @@ import { copyColumns } from './tensor-slice.ts'
 
 export type { MatrixPart, PlainPart }
 
-/** What a layer is cut by. */
-interface LayerCut {
-  readonly spec: ModelSpec
-  readonly ranges: RankRanges
+interface LayerCut extends MixerCut {
   readonly layer: LayerSpec
-  /** `layers.N` */
-  readonly at: string
 }
 
 /** Matrices one below the other in one tensor, as quantised ones are; or each in its own, in the type of its file. */

@@ -1,6 +1,16 @@
 /** Tensors of a shard, as rows and columns of canonical ones. */
 import { sizeOf } from '../../shared/plan/shard-plan.ts'
 import type { Range } from '../../shared/schema/common.ts'
+import type { RankRanges } from '../../shared/schema/ring.ts'
+import type { ModelSpec } from './architecture/model-spec.ts'
+
+/** What a layer is cut by. */
+export interface MixerCut {
+  readonly spec: ModelSpec
+  readonly ranges: RankRanges
+  /** `layers.N` */
+  readonly at: string
+}
 
 /** Some rows of a tensor, or some of its columns (then all rows). */
 export interface Piece {

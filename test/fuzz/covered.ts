@@ -26,6 +26,7 @@ export const coveredBy: Readonly<Record<string, readonly string[]>> = {
   'agent/device/cpu-sources.ts': ['files of the system'],
   'agent/device/memory-sources.ts': ['files of the system'],
   'agent/generation/candidates.ts': ['candidates', 'logits'],
+  'agent/library/library.ts': ['file a model of the library'],
   'agent/model/config.ts': ['file config.json', 'file generation_config.json'],
   'agent/model/hash-store.ts': ['file hashes of weights'],
   'agent/model/model-source.ts': ['file config.json', 'file model.gguf'],
@@ -72,6 +73,7 @@ export const coveredBy: Readonly<Record<string, readonly string[]>> = {
 
 /** File that decodes -> why nobody else wrote what it reads. */
 export const notOfOthers: Readonly<Record<string, string>> = {
+  'agent/library/fetch-file.ts': 'its own notes on a file that comes, whose hash decides in the end',
   'agent/background/main.ts': 'the last line of a command that this process started',
   'agent/cli/commands/ledger-verify.ts':
     'a number that this command wrote, checked by schema: it decides what is compared, not what is believed',

@@ -18,6 +18,7 @@ import { lock, unlock } from '../../agent/device/resource-lock.ts'
 import { Revocations } from '../../agent/device/revocations.ts'
 import { loadRingIntents, saveRingIntent, unreadableIntents } from '../../agent/device/rings.ts'
 import { readClock } from '../../agent/device/elapsed.ts'
+import { readLibrary, saveEntry } from '../../agent/library/library.ts'
 import { readConfig } from '../../agent/model/config.ts'
 import { openGguf } from '../../agent/model/gguf/gguf.ts'
 import { tokenizerMetadata } from '../../agent/model/gguf/test/tokenizer-metadata.ts'
@@ -289,6 +290,26 @@ const shardReaders = (root: string): FileReader[] => {
   return [{ name: 'index.json of a shard', file: index, read: () => listShards(shards) }]
 }
 
+/** A model that this device knows by name. */
+const libraryReaders = (root: string): FileReader[] => {
+  const home = openHome(join(root, 'library'))
+  saveEntry(home, {
+    name: 'owner/tale',
+    path: join(root, 'tale.gguf'),
+    format: 'gguf',
+    weightBytes: 1,
+    addedAt: 1,
+    source: {
+      hub: 'https://hub.example',
+      repo: 'owner/tale',
+      revision: 'main',
+      commit: 'c'.repeat(40),
+      files: [{ path: 'tale.gguf', bytes: 1, hash: `sha256:${'0'.repeat(64)}` }],
+    },
+  })
+  return [{ name: 'a model of the library', file: onlyIn(home.library), read: () => readLibrary(home) }]
+}
+
 /** A unit of another process of this user, as anybody who may write to that folder has it. */
 const unitReaders = (root: string): FileReader[] => {
   const folder = join(root, 'units')
@@ -312,6 +333,7 @@ export const openFileTargets = (): FileTargets => {
       ...tokenizerReaders(root),
       ...ggufReaders(root),
       ...shardReaders(root),
+      ...libraryReaders(root),
       ...unitReaders(root),
     ].map(target),
     remove: () => rmSync(root, { recursive: true, force: true }),
