@@ -272,7 +272,8 @@ describe('mesh', () => {
     for (const [program, ...args] of [
       ['mesh', '--help'],
       ['mesh', 'relay', '--port', '0', '--log-level', 'silent'],
-      ['bench', '--shape', 'tiny', '--workers', '1', '--prompt-tokens', '4', '--tokens', '2', '--runs', '1'],
+      // without --json it says on stderr what room it takes
+      ['bench', '--shape', 'tiny', '--workers', '1', '--prompt-tokens', '4', '--tokens', '2', '--runs', '1', '--json'],
     ] as const) {
       const [file, ...start] = commandOf(program)
       const child = spawn(file, [...start, ...args], {

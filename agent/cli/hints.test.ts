@@ -52,7 +52,7 @@ const problemOf = ({ name, rest }: Mention): string | undefined => {
 const missingIn = ({ name, rest }: Mention): string[] => {
   const command = commands.find((one) => one.name === name)
   if (command === undefined || rest.includes('--help') || /^ [a-z]/.test(rest)) return []
-  const hasBare = command.bare !== undefined && /^ [A-Z]/.test(rest)
+  const hasBare = command.bare !== undefined && /^ [A-Z{]/.test(rest)
   const wanted = command.required
     .filter((option) => !(hasBare && option === command.bare))
     .map((option) => optionRecord(option).flag)

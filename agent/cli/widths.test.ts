@@ -162,6 +162,12 @@ const answering: typeof fetch = (input) => {
   return Promise.resolve(Response.json(answers[found]))
 }
 
+/** Where a model is that everybody has. */
+const bundled = fileURLToPath(new URL('../../models/tiny-story', import.meta.url))
+/** What a command wants beside its name. */
+const wanted: Readonly<Record<string, readonly string[]>> = {
+  'model-plan': ['--model', bundled, '--devices', `${'x'.repeat(60)}=16GB,${'y'.repeat(60)}=8GB*2`],
+}
 /** Commands that print a table, and others whose lines are long. */
 const tables = [
   'pool-peers',
@@ -172,6 +178,8 @@ const tables = [
   'ledger',
   'api-key-list',
   'shards',
+  'model-list',
+  'model-plan',
 ]
 const lists = ['quota', 'resource-status', 'status']
 
@@ -202,6 +210,7 @@ before(async () => {
   home = mkdtempSync(join(tmpdir(), 'mesh-widths-'))
   await show(['init', '--network-id', 'home', '--name', longName, '--control-plane', 'http://127.0.0.1:8080'], 80)
   await show(['pool-create', '--name', wideName], 80)
+  await show(['model-add', bundled, '--name', ring.modelId], 80)
   const { shards } = openHome(home)
   const [{ poolId }] = listPools(openHome(home))
   writeStateJson(join(shards, idOf(0), 'last-use.json'), { poolId, modelId: ring.modelId, at: now })
@@ -213,10 +222,10 @@ describe('tables', () => {
   for (const columns of [80, 40]) {
     it(`fit ${columns} columns, and lose nothing`, async () => {
       for (const command of tables) {
-        const text = await show([command], columns)
+        const text = await show([command, ...(wanted[command] ?? [])], columns)
         assert.deepEqual(tooWide(text, columns), [], command)
         const whole = text.replaceAll(/\s/g, '')
-        for (const name of ['ledger', 'pool-list', 'shards'].includes(command) ? [] : names)
+        for (const name of ['ledger', 'pool-list', 'shards', 'model-list', 'model-plan'].includes(command) ? [] : names)
           assert.ok(whole.includes(name.replaceAll(' ', '')), `${command} lost ${name}:\n${text}`)
       }
       for (const command of lists) assert.deepEqual(tooWide(await show([command], columns), columns), [], command)
