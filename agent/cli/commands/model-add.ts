@@ -1,6 +1,7 @@
 import { resolve } from 'node:path'
 import { MeshError } from '../../../shared/errors.ts'
 import { isModelId } from '../../../shared/ids.ts'
+import { ownCommand } from '../../../shared/options.ts'
 import { formatBytes } from '../../../shared/words.ts'
 import { findEntry, type LibraryEntry, saveEntry } from '../../library/library.ts'
 import { defineCommand } from '../command.ts'
@@ -61,7 +62,7 @@ export const modelAdd = defineCommand({
       ['model', name],
       ['is', `${facts.family}, ${weightsText(facts.weights)} weights, ${formatBytes(facts.weightBytes)}`],
       ['at', path],
-      ['next', `mesh join-ring --model-id ${name}`],
+      ['next', `${ownCommand()} join-ring --model-id ${name}`],
     ]
     context.stdout.write(fields(rows, context.stdout.columns))
   },

@@ -1,4 +1,5 @@
 import { MeshError } from '../../../shared/errors.ts'
+import { ownCommand } from '../../../shared/options.ts'
 import { formatBytes } from '../../../shared/words.ts'
 import { defineCommand } from '../command.ts'
 import { ModelView, modelView } from '../model-view.ts'
@@ -52,7 +53,7 @@ export const modelPull = defineCommand({
         ['model', entry.name],
         ['weights', `${formatBytes(entry.weightBytes)} of ${entry.format}`],
         ['at', entry.path],
-        ['next', `mesh join-ring --model-id ${entry.name}`],
+        ['next', `${ownCommand()} join-ring --model-id ${entry.name}`],
       ]
       context.stdout.write(fields(rows, context.stdout.columns))
     } finally {
