@@ -21,6 +21,24 @@ const emptyLog = (folder: string): void => {
 
 const prompt = ['inference', 'Once upon a time', '--max-tokens', '400', '--temperature', '1', '--seed', '3']
 
+interface Begun {
+  readonly answer: ReturnType<typeof runMesh>
+  /** What was shown when the disk was known to be full. */
+  readonly begun: string
+  free(): void
+}
+
+/** A command that gets no time on a busy machine may show all of its text at once: then once more. */
+const inTheMiddle = async (text: string, begin: () => Promise<Begun>): Promise<Begun> => {
+  for (let attempt = 1; ; attempt++) {
+    const running = await begin()
+    if (text.length > running.begun.length + 1) return running
+    assert.ok(attempt < 8, 'the disk was never full in the middle of a text')
+    running.free()
+    await running.answer
+  }
+}
+
 it(
   'a full disk in the middle of a prompt: told while it waits, whole when there is room, and nothing to do by hand',
   { skip: smallDiskImpossible(), timeout: 180_000 },
@@ -47,23 +65,26 @@ it(
     await mesh(['join-ring', '--model-id', 'tiny-story'], { home })
     const text = await mesh(prompt, { home })
 
-    let [begun, isFull] = ['', false]
-    const running = runMesh(prompt, {
-      home,
-      timeoutMs: 240_000,
-      onOutput: (part) => {
-        begun += part
-        if (isFull) return
-        emptyLog(join(disk.folder, 'data'))
-        disk.fill()
-        isFull = true
-      },
+    const running = await inTheMiddle(text, async () => {
+      let [begun, isFull] = ['', false]
+      const answer = runMesh(prompt, {
+        home,
+        timeoutMs: 240_000,
+        onOutput: (part) => {
+          begun += part
+          if (isFull) return
+          emptyLog(join(disk.folder, 'data'))
+          disk.fill()
+          isFull = true
+        },
+      })
+      await eventually(
+        30_000,
+        'the disk is full and that is known',
+        async () => (isFull && (await fetch(`${url}/ready`)).status === 503) || undefined,
+      )
+      return { answer, begun, free: () => disk.free() }
     })
-    await eventually(
-      30_000,
-      'the disk is full and that is known',
-      async () => (isFull && (await fetch(`${url}/ready`)).status === 503) || undefined,
-    )
     const refused = await runMesh(prompt, { home })
     assert.equal(refused.code, 5)
     assert.match(
@@ -71,9 +92,8 @@ it(
       /^error: the disk of the control plane is full: it can store nothing\nhint: free some space on the machine that runs the control plane/m,
     )
     assert.match(await mesh(['status'], { home }), /Only/)
-    assert.ok(text.length > begun.length + 1, 'it was in the middle')
     disk.free()
-    const { code, stdout, stderr } = await running
+    const { code, stdout, stderr } = await running.answer
     assert.deepEqual([code, stdout], [0, text])
     assert.match(stderr, /^waiting: the disk of the control plane is full: it can store nothing$/m)
     assert.equal(await mesh(prompt, { home }), text)
