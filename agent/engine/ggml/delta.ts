@@ -8,7 +8,7 @@ import { keyHeadsOf, outputNames, valuesPerKey } from '../../model/delta-cut.ts'
 import type { Span } from '../backend.ts'
 import type { Pointer } from './library.ts'
 import { type Building, f32Bytes } from './parts.ts'
-import { joinedSpans } from './spans.ts'
+import { joinedSpans, rowsOfSpan } from './spans.ts'
 
 interface Delta {
   readonly mixer: DeltaSpec
@@ -25,29 +25,28 @@ const unitEpsilon = 1e-6
 const channelsOf = ({ mixer, keyHeads, valueHeads }: Delta): number =>
   2 * keyHeads * mixer.keyDim + valueHeads * mixer.valueDim
 
-/** Rows of a span inside of all rows. @param width elements of a row */
-const rowsOfSpan = ({ ggml, context, rows }: Building, tensor: Pointer, width: number, span: Span): Pointer =>
-  ggml.view_2d(context, tensor, width, span.count, width * f32Bytes, (span.start - rows.first) * width * f32Bytes)
+/** Rows of one span behind the convolution, and the state that the delta rule goes on from. */
+interface Convolved {
+  readonly span: Span
+  /** f32 [count, channels] */
+  readonly x: Pointer
+  /** f32 [valueHeads, valueDim, keyDim] */
+  readonly state: Pointer
+}
 
-/** Rows behind the convolution: f32 [count, channels]; the last inputs stay in the state. */
-const convolved = (building: Building, delta: Delta, span: Span, mixed: Pointer): Pointer => {
+/** The last inputs of the convolution stay in the state. @param mixed f32 [rows, channels] */
+const convolved = (building: Building, delta: Delta, span: Span, mixed: Pointer): Convolved => {
   const { ggml, context, graph, weights, layer } = building
   const channels = channelsOf(delta)
-  const { inputs } = building.state(span.slot).tensors(context, layer)
+  const { inputs, heads } = building.state(span.slot).tensors(context, layer)
   const before = delta.mixer.convolution - 1
   const turned = ggml.permute(context, rowsOfSpan(building, mixed, channels, span), 1, 0, 2, 3)
   const all = ggml.concat(context, inputs, turned, 0)
   const rowBytes = (before + span.count) * f32Bytes
   const last = ggml.view_2d(context, all, before, channels, rowBytes, span.count * f32Bytes)
   ggml.build_forward_expand(graph, ggml.cpy(context, last, inputs))
-  return ggml.silu(context, ggml.ssm_conv(context, all, weights.get(`${delta.name}.convolution`)))
-}
-
-/** Rows of one span behind the convolution. */
-interface Convolved {
-  readonly span: Span
-  /** f32 [count, channels] */
-  readonly x: Pointer
+  const x = ggml.silu(context, ggml.ssm_conv(context, all, weights.get(`${delta.name}.convolution`)))
+  return { span, x, state: heads }
 }
 
 /**
@@ -88,11 +87,10 @@ const gatesOf = ({ ggml, context, weights }: Building, { name }: Delta, x: Point
 
 /** The delta rule over one span: f32 [count, valueHeads * valueDim]. */
 const attend = (building: Building, delta: Delta, convolution: Convolved, gates: Gates): Pointer => {
-  const { span, x } = convolution
-  const { ggml, context, graph, layer, rows } = building
+  const { span, x, state } = convolution
+  const { ggml, context, graph, rows } = building
   const { mixer, keyHeads, valueHeads } = delta
   const { keyDim, valueDim } = mixer
-  const { heads: state } = building.state(span.slot).tensors(context, layer)
   const width = valueHeads * valueDim
   const values = ggml.view_3d(
     context,
@@ -152,7 +150,7 @@ export const deltaPart = (building: Building, mixer: DeltaSpec, spans: readonly 
   const gates = gatesOf(building, delta, x)
   const width = valueHeads * mixer.valueDim
   const joined = joinedSpans(building, spans, width, (span) =>
-    attend(building, delta, { span, x: convolved(building, delta, span, mixed) }, gates),
+    attend(building, delta, convolved(building, delta, span, mixed), gates),
   )
   const y = gated(building, delta, x, joined)
   const names = outputNames(`layers.${layer}`, mixer, ownHeads)

@@ -10,7 +10,7 @@ import type { Span } from '../backend.ts'
 import { bucketedLength } from './lengths.ts'
 import type { Pointer } from './library.ts'
 import { type Building, f32Bytes, normed } from './parts.ts'
-import { joinedSpans, maskOf, storeRows, turnedBy } from './spans.ts'
+import { joinedSpans, maskOf, rowsOfSpan, storeRows, turnedBy } from './spans.ts'
 
 interface Latent {
   readonly mixer: LatentAttentionSpec
@@ -108,17 +108,9 @@ export const latentPart = (
   const latent: Latent = { mixer, name: `layers.${layer}.mla`, heads }
   const { kvRank, ropeDim, valueDim } = mixer
   const left = cached(building, latent, x)
-  const rowBytes = (kvRank + ropeDim) * f32Bytes
   for (const span of spans) {
-    const own = ggml.view_2d(
-      context,
-      left,
-      kvRank + ropeDim,
-      span.count,
-      rowBytes,
-      (span.start - rows.first) * rowBytes,
-    )
-    storeRows(building, span, building.cache(span.slot).tensors(context, layer).keys, own)
+    const { keys } = building.cache(span.slot).tensors(context, layer)
+    storeRows(building, span, keys, rowsOfSpan(building, left, kvRank + ropeDim, span))
   }
   const q = queries(building, latent, x)
   const attended = joinedSpans(building, spans, heads * kvRank, (span, place) =>

@@ -22,6 +22,14 @@ export const maskOf = (building: Building, span: Span, kind: number, place: numb
   return mask
 }
 
+/** Rows of a span among those of all. @param tensor f32 [rows, width] */
+export const rowsOfSpan = (
+  { ggml, context, rows }: Building,
+  tensor: Pointer,
+  width: number,
+  { start, count }: Span,
+): Pointer => ggml.view_2d(context, tensor, width, count, width * f32Bytes, (start - rows.first) * width * f32Bytes)
+
 /**
  * What the spans attend to, one below the other: f32 [rows, width].
  * @param attend gives f32 [count, width] of one span, whose mask lies at `place`
@@ -38,11 +46,8 @@ export const joinedSpans = (
   if (spans.length === 1) return attended[0]
   const joined = ggml.new_tensor_2d(context, types.f32, width, rows.count)
   io.placeJoined(joined, rows.first)
-  const rowBytes = width * f32Bytes
-  for (const [index, span] of spans.entries()) {
-    const place = ggml.view_2d(context, joined, width, span.count, rowBytes, (span.start - rows.first) * rowBytes)
-    ggml.build_forward_expand(graph, ggml.cpy(context, attended[index], place))
-  }
+  for (const [index, span] of spans.entries())
+    ggml.build_forward_expand(graph, ggml.cpy(context, attended[index], rowsOfSpan(building, joined, width, span)))
   return joined
 }
 
