@@ -14,6 +14,7 @@ import { shapeOf } from '../model/model-shape.ts'
 import { matrixParts } from '../model/shard-parts.ts'
 import { openGgml } from './ggml/library.ts'
 import { RecurrentState } from './ggml/recurrent-state.ts'
+import { layoutShard } from '../model/shard-layout.ts'
 import { inlineBackends } from './test/inline-backend.ts'
 import { relativeError } from './test/reference-model.ts'
 import { openPartsRing } from './test/ring-of-parts.ts'
@@ -152,6 +153,13 @@ test('a delta net leaves a state in the plan, and nothing for a token more', () 
   assert.equal(
     perLayer(bytesPerToken(shape, ranges), layers),
     perLayer(bytesPerToken(shapeOf(attention), plain), without),
+  )
+  const held = layoutShard({ spec, ranges, quant: 'f32' })
+    .tensors.filter(([name]) => /\.delta\.(a|b|convolution|dtBias|decay)$/.test(name))
+    .reduce((sum, [, { dims }]) => sum + dims.reduce((a, b) => a * b), 0)
+  assert.equal(
+    shape.parts!.reduce((sum, part) => sum + part.units * (part.plain ?? 0), 0),
+    held,
   )
   const state = shape.parts!.reduce((sum, part) => sum + part.units * part.state, 0)
   const emptied = { ...shape, parts: shape.parts!.map((part) => ({ ...part, state: 0 })) }
